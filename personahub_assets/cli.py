@@ -1,0 +1,158 @@
+"""The command line: `personahub ingest | run | sql | standin | doctor | ui`."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from personahub_assets.domain.errors import ConfigError, PersonaHubError
+from personahub_assets.resources.config import Environment
+
+app = typer.Typer(
+    help="Turn web text into a warehouse of unique personas, and personas into synthetic data.\n\n"
+    "The home is ./hub, or PERSONAHUB_HOME. The language model is PERSONAHUB_LLM_URL. Begin: personahub ingest FILE",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+err = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How `sql` writes a result."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def main() -> None:
+    """Run the command line; a problem of the user's is one message and exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except PersonaHubError as error:
+        err.print("[bold red]error:[/]", end=" ")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[str], typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")],
+    name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
+    persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
+) -> None:
+    """Register source files as batches: JSONL, CSV (also .gz, .zst) or Parquet.
+
+    Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
+    already. A file of more than sources.rows_per_batch rows becomes several batches. Ingesting a file again takes up
+    what changed in it; rows that were there keep their ids.
+    """
+    from personahub_assets.resources.inbox import register
+    from personahub_assets.resources.store import Store
+
+    if name and len(files) > 1:
+        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+    store = Store(home=str(Environment().home))
+    for file in files:
+        keys = register(store, file, name=name, text_column=text_column, persona_column=persona_column)
+        for key in keys:
+            spec = store.read("batches", key).row(0, named=True)
+            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {spec['source']}", highlight=False, soft_wrap=True)
+    err.print("Next: [bold]personahub run[/]")
+
+
+@app.command()
+def run(
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this asset (may be repeated); '+personas' adds what it is made of, 'tools+' what follows"
+        ),
+    ] = None,
+) -> None:
+    """Materialise the graph, batch by batch, then the warehouse.
+
+    What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
+    recorded in the Dagster instance of the home: see them with `personahub ui`.
+    """
+    from personahub_assets.runs import run_batches
+
+    failed = run_batches(Environment(), batch or [], select or [], err)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str | None, typer.Argument(help="A query, or a file with queries; '-' reads standard input")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output")] = None,
+) -> None:
+    """Query the warehouse, read-only; without a query, list its tables.
+
+    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql
+    """
+    from personahub_assets.queries import answer
+
+    answer(Environment(), query, form.value, output)
+
+
+@app.command()
+def standin(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one")] = 8399,
+    faults: Annotated[str, typer.Option(help="Seeded faults, such as 429=0.02,truncate=0.05,seed=7")] = "",
+    latency_ms: Annotated[float, typer.Option(help="Wait so long before each answer")] = 0.0,
+) -> None:
+    """Serve the stand-in, a rule-based writer behind an OpenAI-compatible interface. It is not a language model.
+
+    What it was asked is counted at /stats.
+    """
+    from personahub_assets.standin.server import serve
+
+    serve(port=port, faults=faults, latency_ms=latency_ms)
+
+
+@app.command()
+def doctor(
+    canary: Annotated[bool, typer.Option(help="Ask the model one question per schema")] = True,
+) -> None:
+    """Check versions, disk, settings, prompts, the endpoint, its model, every schema, and the embedder."""
+    from personahub_assets.doctor import examine
+
+    raise typer.Exit(0 if examine(Environment(), err, canary=canary) else 1)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> None:
+    """Open the Dagster UI of the home, with its daemon (sensors, queued runs)."""
+    from personahub_assets.resources.instance import open_instance
+
+    home = Environment().home.expanduser().resolve()
+    os.environ["PERSONAHUB_HOME"] = str(home)
+    open_instance(home)
+    err.print(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
+    arguments = ["dev", "-m", "personahub_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # noqa: S606 - replaces this process
+
+
+@app.command(name="version")
+def show_version() -> None:
+    """Print the versions of this package and of what it stands on."""
+    names = ["personahub-assets", "dagster", "duckdb", "polars", "usearch", "instructor", "openai", "fastembed"]
+    typer.echo(json.dumps({name: version(name) for name in names}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The one Definitions: what Dagster loads."""
+
+import dagster as dg
+
+from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
+from personahub_assets.defs.checks import sql_checks
+from personahub_assets.defs.corpus import documents
+from personahub_assets.defs.datasets import dataset_assets
+from personahub_assets.defs.dedup import dedup_assets
+from personahub_assets.defs.personas import persona_assets
+from personahub_assets.defs.warehouse import warehouse
+from personahub_assets.resources.config import Environment, HubConfig
+from personahub_assets.resources.embedder import Embedder
+from personahub_assets.resources.llm import LLM
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.warehouse import Warehouse
+
+
+def build(environment: Environment) -> dg.Definitions:
+    """Assemble the graph for one home and one set of endpoints.
+
+    Raises:
+        ConfigError: if hub.toml is wrong.
+        PromptError: if a prompt file is.
+    """
+    home = environment.home.expanduser().resolve()
+    config = HubConfig.load(home / "hub.toml")
+    model = environment.model_name
+    refresh = dg.define_asset_job(
+        REFRESH,
+        selection=dg.AssetSelection.all(),
+        description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
+    )
+    rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
+    return dg.Definitions(
+        assets=[
+            documents,
+            *persona_assets(config, model),
+            *dedup_assets(config, environment.embed_model),
+            *dataset_assets(config, model),
+            warehouse,
+        ],
+        asset_checks=sql_checks(),
+        jobs=[refresh, rebuild],
+        sensors=[inbox_sensor(refresh)],
+        resources={
+            "store": Store(home=str(home)),
+            "llm": LLM(url=environment.llm_url, model=environment.llm_model),
+            "embedder": Embedder(url=environment.embed_url, model=environment.embed_model),
+            "warehouse_file": Warehouse(),
+        },
+        # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What the UI and the daemon load."""
+    return build(Environment())

@@ -1,0 +1,144 @@
+"""Batches: the partitions, how a body runs over those of its step, and the sensor that finds new source files."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from personahub_assets.domain.errors import BatchesFailed, PersonaHubError
+from personahub_assets.domain.text import digest, shorten
+from personahub_assets.resources import progress
+from personahub_assets.resources.inbox import register, waiting
+from personahub_assets.resources.store import Store, content_version
+
+BATCHES = dg.DynamicPartitionsDefinition(name="batch")
+OWNERS = ["team:personahub"]
+REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
+LLM_POOL = "llm"
+
+_SAMPLE_ROWS = 5
+_SAMPLE_CHARS = 240
+_TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
+
+
+@dataclass
+class Report:
+    """What a body says about one batch."""
+
+    rows: pl.DataFrame
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Row count, a readable sample, and whatever the body adds."""
+        return {"dagster/row_count": self.rows.height, "sample": sample(self.rows), **self.metadata}
+
+
+def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
+    """Show the first rows as a table: plain text, long values cut, vectors and ids of calls left out."""
+    shown = rows.head(_SAMPLE_ROWS).drop([c for c in ("batch", "embedding", "generation_id") if c in rows.columns])
+    if shown.is_empty():
+        return dg.MetadataValue.text("no rows")
+    records = [
+        dg.TableRecord(
+            {name: shorten(str(value), _SAMPLE_CHARS) if value is not None else "" for name, value in row.items()}
+        )
+        for row in shown.iter_rows(named=True)
+    ]
+    return dg.MetadataValue.table(records=records)
+
+
+def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:
+    """Run a body for every batch of the step and report each.
+
+    With several batches in one run (a single-run backfill) each is logged as it is published, and a failure of one does
+    not keep the others from being made.
+
+    Raises:
+        BatchesFailed: at the end, naming the batches that failed.
+    """
+    keys = list(context.partition_keys)
+    if len(keys) == 1:
+        report = _timed(context, body, keys[0])
+        return dg.MaterializeResult(metadata=report.as_metadata(), data_version=_version(report))
+    versions, failures = [], {}
+    for key in keys:
+        try:
+            report = _timed(context, body, key)
+        except (PersonaHubError, OSError) as error:
+            context.log.error(f"batch {key}: {error}")
+            failures[key] = error
+            continue
+        versions.append(_version(report).value)
+        _log_published(context, key, report)
+    if failures:
+        raise BatchesFailed("; ".join(f"batch {key}: {error}" for key, error in failures.items()))
+    # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
+    return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
+
+
+def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
+    asset = context.asset_key.to_user_string()
+    progress.tell(progress.Step(key, asset, 0, None))
+    started = time.perf_counter()
+    report = body(key)
+    report.metadata["seconds"] = round(time.perf_counter() - started, 3)
+    progress.tell(progress.Step(key, asset, report.rows.height, report.rows.height, "done"))
+    return report
+
+
+def _version(report: Report) -> dg.DataVersion:
+    return dg.DataVersion(content_version(report.rows))
+
+
+def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) -> None:
+    metadata = report.as_metadata()
+    context.add_asset_metadata(metadata, partition_key=key)
+    tags = {
+        _TAGS["data"]: _version(report).value,
+        _TAGS["code"]: context.assets_def.code_versions_by_key[context.asset_key] or "",
+    }
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
+
+
+def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """Register complete source files of the inbox as batches and request one run per batch."""
+
+    @dg.sensor(
+        name="inbox",
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
+        "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
+    )
+    def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
+        seen: dict[str, int] = json.loads(context.cursor or "{}")
+        sizes = {path.name: path.stat().st_size for path in waiting(store)}
+        ready = [path for path in waiting(store) if seen.get(path.name) == sizes.get(path.name)]
+        context.update_cursor(json.dumps(sizes))
+        keys, failures = [], []
+        for path in ready:
+            try:
+                keys += register(store, str(path))
+            except PersonaHubError as error:
+                failures.append(f"{path.name}: {error}")
+        if failures:
+            context.log.error("; ".join(failures))
+        if not keys:
+            return dg.SkipReason(
+                "; ".join(failures) or f"{len(sizes)} new files in {store.root / 'inbox'}, none complete yet"
+            )
+        marks = {key: store.read("batches", key).row(0, named=True) for key in keys}
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(run_key=f"{key}:{mark['sha256'][:16]}", partition_key=key) for key, mark in marks.items()
+            ],
+            dynamic_partitions_requests=[BATCHES.build_add_request(keys)],
+        )
+
+    return inbox

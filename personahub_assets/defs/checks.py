@@ -1,0 +1,87 @@
+"""Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
+
+The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in
+sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import duckdb
+
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.domain.text import shorten
+from personahub_assets.resources import files
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.warehouse import live
+
+_ANY = "any_dataset"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """One SQL file, for one asset."""
+
+    asset: str
+    name: str
+    sql: str
+
+    @property
+    def about(self) -> str:
+        """The first comment."""
+        return self.sql.lstrip().splitlines()[0].removeprefix("--").strip()
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """ERROR unless the file says otherwise."""
+        return dg.AssetCheckSeverity.WARN if "-- severity: warn" in self.sql else dg.AssetCheckSeverity.ERROR
+
+    def result(self, connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
+        """Run the query."""
+        found = connection.execute(self.sql)
+        names = [column[0] for column in found.description or []]
+        rows = found.fetchmany(_SHOWN)
+        count = len(rows) if len(rows) < _SHOWN else len(rows) + len(found.fetchall())
+        metadata: dict[str, dg.MetadataValue] = {"offending_rows": dg.MetadataValue.int(count)}
+        if rows:
+            records = [
+                dg.TableRecord({n: shorten(str(v), 200) for n, v in zip(names, row, strict=True)}) for row in rows
+            ]
+            metadata["first_rows"] = dg.MetadataValue.table(records=records)
+        return dg.AssetCheckResult(
+            passed=not rows, asset_key=self.asset, check_name=self.name, severity=self.severity, metadata=metadata
+        )
+
+
+def all_checks() -> dict[str, list[Check]]:
+    """The checks of every asset."""
+    found: dict[str, list[Check]] = defaultdict(list)
+    for place, sql in files.sql_files("checks").items():
+        asset, name = place.split("/")
+        for target in DATASETS if asset == _ANY else [asset]:
+            found[target].append(Check(target, name, sql.replace("{dataset}", target)))
+    return dict(found)
+
+
+def sql_checks() -> list[dg.AssetChecksDefinition]:
+    """One definition per asset, so that its checks share one step and one connection."""
+    return [_asset_checks(asset, checks) for asset, checks in all_checks().items()]
+
+
+def _asset_checks(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"{asset}_checks",
+        specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.about) for check in checks],
+        can_subset=True,
+    )
+    def run_checks(context: dg.AssetCheckExecutionContext, store: Store) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        chosen = [check for check in checks if check.name in wanted]
+        with live(store, " ".join(check.sql for check in chosen)) as connection:
+            for check in chosen:
+                yield check.result(connection)
+
+    return run_checks

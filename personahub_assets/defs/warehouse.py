@@ -1,0 +1,35 @@
+"""Warehouse: everything in one DuckDB file."""
+
+import dagster as dg
+
+from personahub_assets.defs.batches import OWNERS
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.warehouse import Warehouse, path
+
+
+@dg.asset(
+    deps=["documents", "personas", *DATASETS],
+    group_name="warehouse",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    code_version="1",
+)
+def warehouse(store: Store, warehouse_file: Warehouse) -> dg.MaterializeResult:
+    """warehouse.duckdb: tables, views and comments over the store, published by rename.
+
+    Tables up to warehouse.native_rows rows are copied in; larger ones and the calls are views over the store.
+    """
+    built = warehouse_file.build(store)
+    counts = [dg.TableRecord({"table": name, "rows": count}) for name, count in built.rows.items()]
+    return dg.MaterializeResult(
+        metadata={
+            "tables": dg.MetadataValue.table(records=counts),
+            "rows": sum(built.rows.values()),
+            "copied_in": ", ".join(built.native),
+            "rebuilt": built.rebuilt,
+            "bytes": path(store).stat().st_size,
+            "seconds": built.seconds,
+            "open_with": dg.MetadataValue.md("`personahub sql`"),
+        },
+    )

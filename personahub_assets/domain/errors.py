@@ -1,0 +1,66 @@
+"""Every error a user can meet.
+
+PersonaHubError
+├── ConfigError          hub.toml, an environment variable or a flag is wrong
+├── SourceError          a source file cannot be read at all (bad rows are quarantined instead)
+├── PromptError          a prompt file cannot be used
+├── BatchError           a batch key is malformed, unknown or taken
+├── StoreError           a table file is missing or damaged
+├── LockHeld             another process works on the same thing
+├── LLMError             no usable language model endpoint
+│   └── EndpointDown     too many consecutive transport faults; the journal is intact
+└── BatchesFailed        some batches of a run failed; the others are published
+"""
+
+
+class PersonaHubError(Exception):
+    """A problem whose message says what was got, what is valid and what to do."""
+
+
+class ConfigError(PersonaHubError):
+    """A setting is unknown, malformed or out of bounds."""
+
+
+class SourceError(PersonaHubError):
+    """A source file is missing, unreadable or of an unknown format."""
+
+
+class PromptError(PersonaHubError):
+    """A prompt file is malformed, or its template names a value that nobody gives."""
+
+
+class BatchError(PersonaHubError):
+    """A batch key is malformed, unknown, or belongs to another source file."""
+
+
+class StoreError(PersonaHubError):
+    """A table file is missing, damaged or has the wrong columns."""
+
+
+class LockHeld(PersonaHubError):
+    """Another process holds the lock of a batch, an asset or the warehouse."""
+
+
+class LLMError(PersonaHubError):
+    """There is no usable language model endpoint."""
+
+
+class EndpointDown(LLMError):
+    """The endpoint failed too often in a row; what was answered is safe in the journal."""
+
+
+class BatchesFailed(PersonaHubError):
+    """Some batches of a run failed; those that succeeded are published."""
+
+
+def choices(got: str, valid: list[str]) -> str:
+    """Say what was got and what is valid, nearest name first.
+
+    >>> choices("persona", ["personas", "tools"])
+    "'persona' (did you mean 'personas'? valid: personas, tools)"
+    """
+    import difflib
+
+    near = difflib.get_close_matches(got, valid, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{got!r} ({hint}valid: {', '.join(valid)})"

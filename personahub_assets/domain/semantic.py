@@ -1,0 +1,102 @@
+"""Which personas mean nearly the same: pairs of embeddings with cosine at or above a threshold.
+
+The paper (section 2.2.1) filters cosine similarity above 0.9. Below a configured size every pair is compared (blocked
+matrix products); beyond it a usearch index proposes neighbours, each verified in float32, and the share of true pairs
+it finds is measured on a sample of rows in the same run.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from usearch.index import Index
+
+Vectors = npt.NDArray[np.float32]
+Found = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]  # rows, columns, similarities
+
+_BLOCK = 2048
+_SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of row numbers within the threshold, how they were found, and how many of the true ones (sampled)."""
+
+    table: pl.DataFrame  # (a, b, similarity), a < b, each unordered pair once
+    method: str  # 'exact' or 'usearch'
+    recall: float  # 1.0 by construction for 'exact'
+
+
+def similar_pairs(vectors: Vectors, new: npt.NDArray[np.bool_], threshold: float, exact_up_to: int) -> Pairs:
+    """Find pairs of rows with cosine at or above the threshold of which at least one is new.
+
+    Args:
+        vectors: unit vectors, shape (n, d).
+        new: which rows to search for, shape (n,).
+        threshold: cosine similarity in (0, 1].
+        exact_up_to: number of comparisons (new rows times all rows) up to which every pair is compared.
+    """
+    asked = np.flatnonzero(new)
+    if len(asked) * len(vectors) <= exact_up_to:
+        return Pairs(_frame(*_exact(vectors, asked, threshold)), "exact", 1.0)
+    found = _frame(*_neighbours(vectors, asked, threshold))
+    return Pairs(found, "usearch", _recall(found, vectors, asked, threshold))
+
+
+def _exact(vectors: Vectors, asked: npt.NDArray[np.int64], threshold: float) -> Found:
+    rows, columns, scores = [], [], []
+    for start in range(0, len(asked), _BLOCK):
+        block = asked[start : start + _BLOCK]
+        similarity = vectors[block] @ vectors.T
+        row, column = np.nonzero(similarity >= threshold)
+        rows.append(block[row])
+        columns.append(column)
+        scores.append(similarity[row, column])
+    return _joined(rows, np.int64), _joined(columns, np.int64), _joined(scores, np.float32)
+
+
+def _neighbours(vectors: Vectors, asked: npt.NDArray[np.int64], threshold: float) -> Found:
+    """Ask the index for more and more neighbours of each row until the farthest one is beyond the threshold."""
+    index = Index(
+        ndim=vectors.shape[1], metric="cos", dtype="f32", connectivity=16, expansion_add=128, expansion_search=64
+    )
+    index.add(np.arange(len(vectors)), vectors)
+    rows, columns, scores = [], [], []
+    pending, count = asked, 16
+    while len(pending):
+        count = min(count, len(vectors))
+        # One row gives a match list of one dimension; always ask with two rows or more.
+        batch = index.search(vectors[pending] if len(pending) > 1 else vectors[np.repeat(pending, 2)], count)
+        keys = batch.keys[: len(pending)].astype(np.int64)
+        similarity = np.einsum("nd,nkd->nk", vectors[pending], vectors[keys]).astype(np.float32)
+        open_ended = (similarity[:, -1] >= threshold) & (count < len(vectors))
+        row, column = np.nonzero((similarity >= threshold) & ~open_ended[:, None])
+        rows.append(pending[row])
+        columns.append(keys[row, column])
+        scores.append(similarity[row, column])
+        pending, count = pending[open_ended], count * 4
+    return _joined(rows, np.int64), _joined(columns, np.int64), _joined(scores, np.float32)
+
+
+def _recall(found: pl.DataFrame, vectors: Vectors, asked: npt.NDArray[np.int64], threshold: float) -> float:
+    """Share of the true pairs of some rows that the index found; the rows are drawn with a fixed seed."""
+    drawn = np.random.default_rng(0).choice(asked, min(_SAMPLE, len(asked)), replace=False)
+    truth = _frame(*_exact(vectors, np.sort(drawn), threshold))
+    return 1.0 if truth.is_empty() else truth.join(found, on=["a", "b"], how="semi").height / truth.height
+
+
+def _frame(rows: npt.NDArray[Any], columns: npt.NDArray[Any], scores: npt.NDArray[Any]) -> pl.DataFrame:
+    pairs = pl.DataFrame(
+        {
+            "a": np.minimum(rows, columns),
+            "b": np.maximum(rows, columns),
+            "similarity": np.minimum(scores.astype(np.float64), 1.0),
+        }
+    )
+    return pairs.filter(pl.col("a") != pl.col("b")).unique(["a", "b"], keep="first", maintain_order=True).sort("a", "b")
+
+
+def _joined(parts: list[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)

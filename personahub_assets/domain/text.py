@@ -1,0 +1,105 @@
+"""What is done to text everywhere in the same way: sanitising, tokens, hashes, keys."""
+
+import hashlib
+import re
+import unicodedata
+
+import regex
+
+from personahub_assets.domain.errors import BatchError
+
+BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+
+# Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Letters, digits and the marks that belong to them; Python's own \w leaves the marks out (Thai, Hindi, Arabic).
+_WORD = regex.compile(r"[\w\p{M}]+")
+# Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+
+
+def sanitise(text: str) -> tuple[str, int]:
+    """Replace what cannot be stored by U+FFFD and say how many characters that were.
+
+    >>> sanitise("a\\x00b")
+    ('a\\ufffdb', 1)
+    """
+    return _UNSTORABLE.subn("\ufffd", text)
+
+
+def words(text: str) -> list[str]:
+    """Split text into words after NFKC and case folding, in order, repeats included.
+
+    The dedup method of the paper (section 2.2.1) compares sets of 1-grams; this is the one definition of a 1-gram.
+    Text in scripts without spaces gives character bigrams instead.
+
+    >>> words("The Café’s 2nd café")
+    ['the', 'café', 's', '2nd', 'café']
+    """
+    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [part for word in found for part in _parts(word)]
+
+
+def _parts(word: str) -> list[str]:
+    if not _UNSPACED.search(word) or len(word) < 3:
+        return [word]
+    return [word[i : i + 2] for i in range(len(word) - 1)]
+
+
+def digest(*parts: str | int, size: int = 20) -> str:
+    """Hash parts into `size` hex digits (4 bits each) so that no two different lists of parts look alike.
+
+    >>> digest("ab", "c") == digest("a", "bc")
+    False
+    """
+    hasher = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        data = str(part).encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    return hasher.hexdigest()[:size]
+
+
+def check_batch_key(key: str) -> str:
+    """Return the key if it is a legal batch key.
+
+    Raises:
+        BatchError: if it is not; it becomes a folder name, so nothing else may pass.
+    """
+    if not BATCH_KEY.match(key):
+        raise BatchError(
+            f"batch key {key!r} is not allowed: use 1 to 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit"
+        )
+    return key
+
+
+def batch_key(name: str) -> str:
+    """Make a legal batch key from a file name.
+
+    >>> batch_key("Crawl 2024-10.part.jsonl.gz")
+    'crawl-2024-10-part'
+    """
+    stem = re.sub(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE)
+    slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
+    return check_batch_key(slug[:56].rstrip("-_") or "batch")
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Cut text to at most `limit` characters, with an ellipsis where something was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+_SENTENCE_END = regex.compile(r"[.!?。！？।؟…][\"'”’)\]]*\s|\n")
+
+
+def cut(text: str, limit: int) -> str:
+    """Give the beginning of a text, at most `limit` characters, ending with a sentence where one ends in its last half.
+
+    >>> cut("One two. Three four. Five six.", 25)
+    'One two. Three four.'
+    """
+    if len(text) <= limit:
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text[: limit + 1])]
+    end = ends[-1] if ends and ends[-1] * 2 >= limit else limit
+    return text[:end].rstrip()

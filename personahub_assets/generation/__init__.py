@@ -1,0 +1,1 @@
+"""Requests to outcomes: the part that costs money. Knows neither Dagster nor the graph."""

@@ -1,0 +1,236 @@
+"""One request to one outcome: Instructor over an OpenAI-compatible endpoint, with a single owner of all retries.
+
+The SDK retries nothing. Transport faults (connection, timeout, 429, 5xx) are tried again with backoff and jitter; an
+answer cut at the token limit gets one try with twice the limit; an invalid answer goes back through Instructor a
+bounded number of times. Refusals and 400s are never repeated.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import instructor
+import openai
+import regex
+from instructor.core import InstructorRetryException
+from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
+
+from personahub_assets.domain.errors import EndpointDown, LLMError
+from personahub_assets.domain.text import sanitise, shorten
+from personahub_assets.generation.requests import Outcome, Reason, Request, Task
+
+RAW_LIMIT = 4_000
+_BACKOFF_S = 30.0
+_REFUSAL = regex.compile(
+    r"^\W*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?\W*(but )?"
+    r"(i|we) ?(can(not|['’]?t| not)|am (not able|unable)|['’]?m (not able|unable)|won['’]?t|must decline|decline)\b",
+    regex.IGNORECASE,
+)
+
+# Instructor logs every failed attempt as an error; here each one ends in an outcome with a reason instead.
+logging.getLogger("instructor").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far one request may go."""
+
+    reasks: int = 2
+    transport_tries: int = 5
+    consecutive_faults: int = 20
+    window: int = 64
+
+
+class Breaker:
+    """Counts transport faults in a row over all requests, and stops the step when the endpoint is down."""
+
+    def __init__(self, limit: int):
+        self.limit, self.count = limit, 0
+
+    def success(self) -> None:
+        """Note an answer of any kind."""
+        self.count = 0
+
+    def fault(self, error: Exception) -> None:
+        """Note a transport fault.
+
+        Raises:
+            EndpointDown: at the limit.
+        """
+        self.count += 1
+        if self.count >= self.limit:
+            raise EndpointDown(
+                f"{self.count} transport faults in a row, the last: {type(error).__name__}: {error}. "
+                "The answers so far are in the journal; bring the endpoint back and run again"
+            ) from error
+
+
+class _Rejected(Exception):
+    """An answer that must not go back to Instructor."""
+
+    def __init__(self, reason: Reason, detail: str):
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+class Asker:
+    """Asks an endpoint on behalf of one task."""
+
+    def __init__(self, client: openai.AsyncOpenAI, task: Task, limits: Limits):
+        self.client, self.task, self.limits = client, task, limits
+        self.breaker = Breaker(limits.consecutive_faults)
+
+    async def ask(self, request: Request) -> Outcome:
+        """Ask until there is an accepted answer or a reason.
+
+        Raises:
+            EndpointDown: if the endpoint failed too often in a row.
+            LLMError: if it refuses the key, the path or the model.
+        """
+        return await _Conversation(self, request).outcome()
+
+
+class _Conversation:
+    """All attempts at one request, and what they cost."""
+
+    def __init__(self, asker: Asker, request: Request):
+        self.asker, self.request = asker, request
+        self.result = Outcome(request.key, "rejected", "")
+        self.last_cost = 0
+
+    async def outcome(self) -> Outcome:
+        create: Any = instructor.patch(create=self._send, mode=instructor.Mode.JSON_SCHEMA)
+        prompt, started = self.asker.task.prompt, time.perf_counter()
+        try:
+            answer = await create(
+                response_model=self.asker.task.answer,
+                max_retries=self.asker.limits.reasks,
+                messages=self.request.messages,
+                model=self.asker.task.model,
+                temperature=prompt.temperature,
+                top_p=prompt.top_p,
+                max_tokens=prompt.max_tokens,
+            )
+        except InstructorRetryException as error:
+            self._reject(error.__cause__)
+        else:
+            self.result.status, self.result.response = "accepted", answer.model_dump_json()
+            self.result.wasted_tokens -= self.last_cost
+        self.result.latency_s = round(time.perf_counter() - started, 4)
+        return self.result
+
+    async def _send(self, **arguments: Any) -> ChatCompletion:
+        """What Instructor calls: one answer, whole and not refused."""
+        completion = await self._paid(arguments)
+        if completion.choices[0].finish_reason == "length":
+            arguments["max_tokens"] *= 2
+            completion = await self._paid(arguments)
+        choice = completion.choices[0]
+        if choice.finish_reason == "length":
+            raise _Rejected("truncated", f"cut at {arguments['max_tokens']} tokens, at the second try too")
+        if choice.message.refusal:
+            raise _Rejected("refused", shorten(choice.message.refusal))
+        if choice.finish_reason == "content_filter":
+            raise _Rejected("content_filtered", "the server withheld the answer")
+        text = choice.message.content or ""
+        if not text.strip():
+            raise _Rejected("empty", "the answer has no text")
+        choice.message.content = self._repaired(text)
+        return completion
+
+    def _repaired(self, text: str) -> str:
+        """Escape raw control characters inside JSON strings, and replace what cannot be stored."""
+        clean = sanitise(text)[0]
+        try:
+            value = json.loads(clean, strict=False)
+        except (json.JSONDecodeError, RecursionError):
+            if _REFUSAL.match(clean):
+                raise _Rejected("refused", shorten(clean)) from None
+            return clean
+        stored, replaced = sanitise(json.dumps(value, ensure_ascii=False))
+        if not replaced and _is_strict(clean):
+            return clean
+        self.result.repaired = True
+        return stored
+
+    async def _paid(self, arguments: dict[str, Any]) -> ChatCompletion:
+        """One answer off the wire, counted."""
+        completion = await self._delivered(arguments)
+        if not completion.choices:
+            raise _Rejected("empty", "the answer has no choices")
+        result, usage = self.result, completion.usage
+        result.attempts += 1
+        result.model = completion.model
+        result.finish_reason = completion.choices[0].finish_reason
+        result.response = sanitise(shorten(completion.choices[0].message.content or "", RAW_LIMIT))[0]
+        if usage is not None:
+            details = usage.prompt_tokens_details
+            result.prompt_tokens += usage.prompt_tokens
+            result.completion_tokens += usage.completion_tokens
+            result.cached_tokens += (details and details.cached_tokens) or 0
+            self.last_cost = usage.prompt_tokens + usage.completion_tokens
+            result.wasted_tokens += self.last_cost
+        return completion
+
+    async def _delivered(self, arguments: dict[str, Any]) -> ChatCompletion:
+        """The only place where a transport fault is tried again."""
+        breaker, tries = self.asker.breaker, self.asker.limits.transport_tries
+        for attempt in range(1, tries + 1):
+            try:
+                completion: ChatCompletion = await self.asker.client.chat.completions.create(**arguments)
+                breaker.success()
+                return completion
+            except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as error:
+                breaker.fault(error)
+                if attempt == tries:
+                    reason: Reason = "timeout" if isinstance(error, openai.APITimeoutError) else "unreachable"
+                    raise _Rejected(reason, f"{tries} tries, the last: {shorten(str(error))}") from error
+                await asyncio.sleep(_pause(error, attempt))
+            except openai.APIStatusError as error:
+                breaker.success()
+                raise _verdict(error) from error
+            except (openai.APIResponseValidationError, json.JSONDecodeError) as error:
+                raise _Rejected("invalid_json", f"the server's own reply is not JSON: {shorten(str(error))}") from error
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    def _reject(self, cause: BaseException | None) -> None:
+        if isinstance(cause, _Rejected):
+            self.result.reason, self.result.detail = cause.reason, cause.detail
+        elif isinstance(cause, ValidationError):
+            syntax = any(fault["type"] == "json_invalid" for fault in cause.errors())
+            self.result.reason = "invalid_json" if syntax else "schema_violation"
+            self.result.detail = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in cause.errors()[:5])
+        elif cause is not None:
+            raise cause
+
+
+def _verdict(error: openai.APIStatusError) -> Exception:
+    """What a 4xx says: about this request, or about the whole set-up."""
+    text = shorten(str(error), 400)
+    if error.status_code in (401, 403, 404):
+        return LLMError(
+            f"{error.request.url}: {error.status_code}: {text}. Check PERSONAHUB_LLM_URL (it ends in /v1), "
+            "PERSONAHUB_LLM_MODEL and PERSONAHUB_LLM_API_KEY, then: personahub doctor"
+        )
+    too_long = error.status_code == 413 or "context length" in text or "max_model_len" in text
+    return _Rejected("too_long" if too_long else "bad_request", text)
+
+
+def _pause(error: Exception, attempt: int) -> float:
+    """Seconds to wait: what the server asks for, else exponential backoff, with jitter."""
+    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    base = float(asked) if asked.replace(".", "", 1).isdigit() else min(0.25 * 2.0**attempt, _BACKOFF_S)
+    return min(base, _BACKOFF_S) + random.uniform(0, 0.25)  # noqa: S311 - jitter
+
+
+def _is_strict(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True

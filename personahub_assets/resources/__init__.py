@@ -1,0 +1,1 @@
+"""The outside world: files, the warehouse, the language model, the embedder."""

@@ -1,0 +1,158 @@
+"""Settings: `hub.toml` in the home for what a hub is, `PERSONAHUB_…` variables for addresses and secrets.
+
+Every key has a default, so an empty or missing `hub.toml` is legal; an unknown key is refused.
+"""
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.records import DATASETS, MAX_PERSONAS_PER_CALL
+
+STANDIN_URL = "standin:"
+
+
+class Section(BaseModel):
+    """One table of hub.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sources(Section):
+    """How source files are cut and read."""
+
+    rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
+    max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+
+
+class Task(Section):
+    """Overrides of one prompt file's front matter."""
+
+    parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
+    temperature: float | None = Field(None, ge=0, le=2, description="Instead of the prompt's")
+    top_p: float | None = Field(None, gt=0, le=1, description="Instead of the prompt's")
+    max_tokens: int | None = Field(None, ge=16, le=32768, description="Instead of the prompt's")
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling values that are set."""
+        return {k: v for k in ("temperature", "top_p", "max_tokens") if (v := getattr(self, k)) is not None}
+
+
+PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
+
+
+class TextPersonasTask(Task):
+    """Text-to-persona."""
+
+    per_document: PerCall = Field(3, description="Personas asked of one document, in one call")
+    granularity: Literal["coarse", "fine", "both"] = Field("both", description="How specific they should be")
+    max_chars: int = Field(8_000, ge=100, description="Characters of a document shown to the model; cut at a sentence")
+
+
+class RelatedPersonasTask(Task):
+    """Persona-to-persona."""
+
+    hops: int = Field(2, ge=0, le=6, description="How many times relations are followed (the paper: up to 6)")
+    fan_out: PerCall = Field(2, description="Personas asked of one persona, in one call")
+
+
+class DatasetTask(Task):
+    """One synthetic dataset."""
+
+    samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")
+    share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
+
+
+class Generation(Section):
+    """How the language model is asked."""
+
+    window: int = Field(64, ge=1, le=4096, description="Requests in flight at most")
+    reasks: int = Field(2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor")
+    transport_tries: int = Field(5, ge=1, le=20, description="Tries of one request against transport faults")
+    consecutive_faults: int = Field(20, ge=1, description="Transport faults in a row after which the step fails")
+    timeout_s: float = Field(300, gt=0, description="Seconds until a request is given up")
+
+
+class Lexical(Section):
+    """First dedup stage: word-set Jaccard (paper: 0.9)."""
+
+    threshold: float = Field(0.9, ge=0.5, le=1, description="Jaccard similarity from which a persona is a duplicate")
+
+
+class Semantic(Section):
+    """Second dedup stage: embedding cosine (paper: 0.9)."""
+
+    threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
+    exact_up_to: int = Field(
+        2_500_000_000, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
+    )
+
+
+class WarehouseSection(Section):
+    """The DuckDB file."""
+
+    native_rows: int = Field(1_000_000, ge=0, description="Tables up to this size are copied in; larger ones are views")
+
+
+class HubConfig(Section):
+    """Everything in hub.toml."""
+
+    sources: Sources = Sources()
+    text_personas: TextPersonasTask = TextPersonasTask()
+    related_personas: RelatedPersonasTask = RelatedPersonasTask()
+    generation: Generation = Generation()
+    lexical: Lexical = Lexical()
+    semantic: Semantic = Semantic()
+    warehouse: WarehouseSection = WarehouseSection()
+    datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
+
+    def dataset(self, name: str) -> DatasetTask:
+        """The settings of a dataset, defaults where none are given."""
+        return self.datasets.get(name, DatasetTask())
+
+    @classmethod
+    def load(cls, path: Path) -> "HubConfig":
+        """Read hub.toml, or the defaults where there is none.
+
+        Raises:
+            ConfigError: naming the file, every bad key at once, and where the valid ones are listed.
+        """
+        try:
+            config = cls(**tomllib.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            )
+            raise ConfigError(f"{path}: {faults}. Every key with its default: docs/configuration.md") from error
+        unknown = sorted(set(config.datasets) - set(DATASETS))
+        if unknown:
+            raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
+        return config
+
+
+class Environment(BaseSettings):
+    """The `PERSONAHUB_…` variables; empty counts as unset."""
+
+    model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
+
+    home: Path = Path("hub")
+    llm_url: str | None = None
+    llm_model: str | None = None
+    llm_api_key: SecretStr | None = None
+    embed_url: str | None = None
+    embed_model: str = "all-MiniLM-L6-v2"
+    embed_api_key: SecretStr | None = None
+
+    @cached_property
+    def model_name(self) -> str:
+        """The model whose answers are asked for; it is part of every request's identity."""
+        if self.llm_url == STANDIN_URL:
+            return "standin"
+        return self.llm_model or "default"

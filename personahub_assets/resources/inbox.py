@@ -1,0 +1,132 @@
+"""Registration: a source file becomes one or several batches."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.domain.errors import BatchError
+from personahub_assets.domain.sources import Columns, Row, sort_rows
+from personahub_assets.domain.text import batch_key, check_batch_key
+from personahub_assets.resources import sources
+from personahub_assets.resources.store import Store, table_schema
+
+
+def register(
+    store: Store,
+    address: str,
+    *,
+    name: str | None = None,
+    text_column: str | None = None,
+    persona_column: str | None = None,
+) -> list[str]:
+    """Register a source file; registering it again takes up what changed in it.
+
+    Args:
+        store: where the batches are kept.
+        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox.
+        name: batch key instead of one made of the file's name.
+        text_column, persona_column: where to look, instead of under the usual names.
+
+    Returns:
+        The batch keys, in the order of the file's slices. The first is the plain key, so a file that grows keeps it.
+
+    Raises:
+        SourceError: if the file cannot be read.
+        BatchError: if a key is malformed or belongs to another file.
+    """
+    inbox = store.root / "inbox"
+    inbox.mkdir(parents=True, exist_ok=True)
+    path = sources.fetch(address, inbox) if sources.is_remote(address) else Path(address).expanduser().resolve()
+    source = address if sources.is_remote(address) else str(path)
+    key = check_batch_key(name) if name else batch_key(path.name)
+    survey = sources.survey(path, store.config.sources.rows_per_batch)
+    shared = {
+        "source": source,
+        "path": str(path),
+        "sha256": survey.sha256,
+        "format": survey.format,
+        "bytes": survey.bytes,
+        "text_column": text_column,
+        "persona_column": persona_column,
+    }
+    with store.lock("batches", wait=True):
+        slices = [*survey.slices, *_emptied(store, key, source, len(survey.slices))]
+        keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
+        for batch in keys:
+            _check_owner(store, batch, source)
+        for batch, part in zip(keys, slices, strict=True):
+            _put(
+                store, batch, {**shared, "rows": part.rows, "first_row": part.first_row, "first_byte": part.first_byte}
+            )
+    return keys
+
+
+def source_rows(store: Store, batch: str) -> list[Row]:
+    """Read a batch's slice of its source file and say of each row what it is.
+
+    Raises:
+        BatchError: if the batch is unknown, or its file has changed since it was registered.
+        SourceError: if the file is gone or damaged.
+    """
+    spec = registered(store, batch)
+    path = Path(spec["path"])
+    if path.is_file() and path.stat().st_size != spec["bytes"]:
+        raise BatchError(
+            f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {batch!r} was registered; "
+            f"take the change up with: personahub ingest {spec['source']}"
+        )
+    columns = Columns(spec["text_column"], spec["persona_column"], store.config.sources.max_document_chars)
+    part = sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
+    return sort_rows(sources.read_rows(path, spec["format"], part), columns)
+
+
+def registered(store: Store, batch: str) -> dict[str, Any]:
+    """The registration of a batch.
+
+    Raises:
+        BatchError: if there is none.
+    """
+    rows = store.read("batches", batch)
+    if rows.is_empty():
+        known = ", ".join(store.batches()[:20]) or "none yet"
+        raise BatchError(
+            f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
+        )
+    return rows.row(0, named=True)
+
+
+def waiting(store: Store) -> Iterator[Path]:
+    """Source files in the inbox that no batch has, or whose size has changed; hidden and partial files are not seen."""
+    known = store.read_all("batches", ["path", "bytes"])
+    sizes = dict(zip(known["path"], known["bytes"], strict=True))
+    for path in sorted((store.root / "inbox").glob("*")):
+        usable = path.is_file() and not path.name.startswith(".") and sources.file_format(path.name)
+        if usable and sizes.get(str(path.resolve())) != path.stat().st_size:
+            yield path
+
+
+def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Slice]:
+    """Empty slices for batches that a shrunken file no longer fills."""
+    known = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
+    numbers = [int(b.removeprefix(f"{key}-")) for b in known if b.startswith(f"{key}-") and b[len(key) + 1 :].isdigit()]
+    return [sources.Slice(0, 0, 0)] * max(0, max(numbers, default=0) - count)
+
+
+def _check_owner(store: Store, batch: str, source: str) -> None:
+    rows = store.read("batches", batch)
+    if not rows.is_empty() and rows["source"][0] != source:
+        raise BatchError(f"batch {batch!r} belongs to {rows['source'][0]}; register {source} with another --name")
+
+
+def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
+    """Write a registration; an unchanged one keeps its time."""
+    old = store.read("batches", batch)
+    if not old.is_empty() and all(old.row(0, named=True)[name] == value for name, value in spec.items()):
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    store.write(
+        "batches", batch, pl.DataFrame([{"batch": batch, **spec, "registered_at": now}], table_schema("batches"))
+    )

@@ -1,0 +1,63 @@
+"""The Dagster instance of a home: one for the UI and the command line."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock
+
+from personahub_assets.resources import files
+
+PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
+
+
+def prepare(home: Path) -> Path:
+    """Make the instance's folder with its dagster.yaml, and point DAGSTER_HOME at it.
+
+    The file is copied at every start: without it the pool limits would silently not be in force.
+    """
+    folder = home.expanduser().resolve() / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(files.root() / "dagster.yaml", folder / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """Open the instance; the first one to open an empty home creates its databases, under a lock."""
+    folder = prepare(home)
+    with FileLock(folder / ".starting.lock"):
+        instance = dg.DagsterInstance.get()
+        # The databases are made at the first look, not when the instance is opened.
+        instance.get_runs(limit=1)
+        instance.event_log_storage.get_concurrency_keys()
+    _free_dead_runs(instance)
+    return instance
+
+
+def run_tags() -> dict[str, str]:
+    """Tags by which a later start sees whether the process of a run is still alive."""
+    return {PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()}
+
+
+def _free_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Close runs whose process was killed, so that they do not hold their places in a pool for ever."""
+    open_runs = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING], tags={HOST_TAG: socket.gethostname()}
+    )
+    for run in instance.get_runs(open_runs):
+        if not _alive(int(run.tags[PID_TAG])):
+            instance.report_run_failed(run, "its process ended without a word (killed?); run again to continue")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

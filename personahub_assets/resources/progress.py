@@ -1,0 +1,70 @@
+"""Who watches a run: the command line's progress bars, if there are any, and the log of the run."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from personahub_assets.generation.requests import Tally
+
+LOG_EVERY_S = 15.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far one asset of one batch is; `total` is None where it cannot be known."""
+
+    batch: str
+    asset: str
+    done: int
+    total: int | None
+    note: str = ""
+
+
+Listener = Callable[[Step], None]
+_LISTENERS: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hear of every step of this process for a while."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
+
+
+def tell(step: Step) -> None:
+    """Tell the listeners how far a step is."""
+    for listener in _LISTENERS:
+        listener(step)
+
+
+def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Tally], None]:
+    """Make a watch that tells the listeners always and the log every few seconds."""
+    last = time.monotonic()
+
+    def watch(tally: Tally) -> None:
+        nonlocal last
+        note = describe(tally)
+        tell(Step(batch, asset, tally.done, tally.total, note))
+        if time.monotonic() - last >= LOG_EVERY_S:
+            last = time.monotonic()
+            log(f"{asset}[{batch}]: {tally.done} of {tally.total}; {note}")
+
+    return watch
+
+
+def describe(tally: Tally) -> str:
+    """Say in one line what the calls gave so far."""
+    rate = (tally.done - tally.reused) / tally.seconds if tally.seconds else 0.0
+    parts = [f"{tally.calls} calls"]
+    if rate:
+        parts.append(f"{rate:.0f} rows/s")
+    if tally.reused:
+        parts.append(f"{tally.reused} reused")
+    if tally.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
+        parts.append(f"{tally.rejected} quarantined ({reasons})")
+    return ", ".join(parts)

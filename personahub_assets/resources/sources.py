@@ -1,0 +1,256 @@
+"""Source files: finding their format, cutting them into slices, reading the rows of a slice as a stream."""
+
+import codecs
+import csv
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import fsspec
+import polars as pl
+import zstandard
+
+from personahub_assets.domain.errors import SourceError
+from personahub_assets.domain.sources import RAW_LIMIT, RawRow
+
+_FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet"}
+_COMPRESSIONS = {"gz", "zst"}
+VALID = ".jsonl, .ndjson or .csv (each also with .gz or .zst) and .parquet"
+_CHUNK = 1 << 20
+
+csv.field_size_limit(sys.maxsize)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A run of rows of a source file."""
+
+    first_row: int
+    first_byte: int  # only meaningful in an uncompressed JSONL file
+    rows: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What registration learns from reading a source file once."""
+
+    format: str
+    sha256: str
+    bytes: int
+    slices: list[Slice]
+
+
+def file_format(name: str) -> str | None:
+    """Give 'jsonl', 'csv' or 'parquet' for a file name, None for any other file."""
+    suffixes = name.lower().split(".")[1:]
+    if suffixes and suffixes[-1] in _COMPRESSIONS:
+        suffixes.pop()
+        return _FORMATS.get(suffixes[-1]) if suffixes and suffixes[-1] != "parquet" else None
+    return _FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def is_remote(address: str) -> bool:
+    """Whether the address names another machine, such as hf://, https:// or s3://."""
+    return "://" in address
+
+
+def fetch(address: str, folder: Path) -> Path:
+    """Download a remote source file into a folder, so that a refresh reads what was registered.
+
+    Raises:
+        SourceError: if it cannot be opened or read.
+    """
+    target = folder / address.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
+    aside = target.with_name(f".{target.name}.part")
+    try:
+        with fsspec.open(address, "rb") as source, aside.open("wb") as sink:
+            while chunk := source.read(_CHUNK):
+                sink.write(chunk)
+    except (OSError, ImportError, ValueError) as error:
+        aside.unlink(missing_ok=True)
+        raise SourceError(
+            f"{address}: cannot be fetched: {error}. Is there a network? s3:// and hf:// need the extra [hub]"
+        ) from error
+    return aside.replace(target)
+
+
+def survey(path: Path, rows_per_slice: int) -> Survey:
+    """Read a whole source file once: format, hash, and where slices of at most `rows_per_slice` rows begin.
+
+    Raises:
+        SourceError: if it is missing, of an unknown format, or damaged.
+    """
+    kind = file_format(path.name)
+    if not path.is_file():
+        raise SourceError(f"{path}: there is no such file")
+    if kind is None:
+        raise SourceError(f"{path}: unknown format {path.suffix!r}; want {VALID}")
+    with _reading(path):
+        slices = _SURVEYS[kind](path, rows_per_slice)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Survey(kind, sha256, path.stat().st_size, slices or [Slice(0, 0, 0)])
+
+
+def read_rows(path: Path, kind: str, part: Slice) -> Iterator[RawRow]:
+    """Stream the rows of one slice; rows that cannot be read come as faults.
+
+    Raises:
+        SourceError: if the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: the source file is gone; put it back, or register it anew with personahub ingest")
+    with _reading(path):
+        yield from _READERS[kind](path, part)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one clear error."""
+    try:
+        yield
+    except (OSError, EOFError, zstandard.ZstdError, pl.exceptions.PolarsError, csv.Error) as error:
+        raise SourceError(f"{path}: damaged or not what its name says: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading bytes, decompressed."""
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path, "rb") as file:
+            yield cast(IO[bytes], file)
+    elif path.suffix.lower() == ".zst":
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as file:
+            yield cast(IO[bytes], io.BufferedReader(file, _CHUNK))
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _check_encoding(path: Path, start: bytes) -> None:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SourceError(f"{path}: UTF-16; convert it first: iconv -f UTF-16 -t UTF-8")
+
+
+# --- JSONL -----------------------------------------------------------------------------------------------------------
+
+
+def _survey_jsonl(path: Path, rows_per_slice: int) -> list[Slice]:
+    slices: list[Slice] = []
+    start, rows, at, first = 0, 0, 0, 0
+    with _opened(path) as file:
+        for line in file:
+            if at == 0:
+                _check_encoding(path, line)
+            at += len(line)
+            rows += 1
+            if rows == rows_per_slice:
+                slices.append(Slice(first, start, rows))
+                first, start, rows = first + rows, at, 0
+    return [*slices, Slice(first, start, rows)] if rows else slices
+
+
+def _read_jsonl(path: Path, part: Slice) -> Iterator[RawRow]:
+    with _opened(path) as file:
+        if file_is_plain(path):
+            file.seek(part.first_byte)
+            lines = itertools.islice(file, part.rows)
+        else:
+            lines = itertools.islice(file, part.first_row, part.first_row + part.rows)
+        for number, line in enumerate(lines, part.first_row + 1):
+            yield _json_row(f"line {number}", line)
+
+
+def file_is_plain(path: Path) -> bool:
+    """Whether a file is not compressed, so that a byte offset leads somewhere."""
+    return path.suffix.lower().lstrip(".") not in _COMPRESSIONS
+
+
+def _json_row(place: str, line: bytes) -> RawRow:
+    try:
+        text = line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        return RawRow(place, reason="bad_encoding", detail=str(error), raw=repr(line[:RAW_LIMIT]))
+    if not text:
+        return RawRow(place, reason="empty", detail="blank line")
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return RawRow(place, reason="malformed", detail=f"not JSON: {error}", raw=text)
+    if not isinstance(value, dict):
+        return RawRow(place, reason="malformed", detail=f"want a JSON object, got {type(value).__name__}", raw=text)
+    return RawRow(place, columns=value, raw=text)
+
+
+# --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _records(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """The header and the records; bytes that are not UTF-8 come as lone surrogates, to be found per record."""
+    with _opened(path) as file:
+        decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        records = csv.reader(decoded)
+        yield next(records, []), records
+
+
+def _survey_csv(path: Path, rows_per_slice: int) -> list[Slice]:
+    with path.open("rb") as file:
+        _check_encoding(path, file.read(4))
+    with _records(path) as (_, records):
+        total = sum(1 for _ in records)
+    return [Slice(at, 0, min(rows_per_slice, total - at)) for at in range(0, total, rows_per_slice)]
+
+
+def _read_csv(path: Path, part: Slice) -> Iterator[RawRow]:
+    with _records(path) as (header, records):
+        wanted = itertools.islice(records, part.first_row, part.first_row + part.rows)
+        for number, fields in enumerate(wanted, part.first_row + 1):
+            yield _csv_row(f"record {number}", header, fields)
+
+
+def _csv_row(place: str, header: list[str], fields: list[str]) -> RawRow:
+    raw = ",".join(fields)
+    if not raw.strip(", "):
+        return RawRow(place, reason="empty", detail="blank record")
+    if any("\udc80" <= char <= "\udcff" for char in raw):
+        return RawRow(place, reason="bad_encoding", detail="not UTF-8", raw=raw)
+    if len(fields) != len(header):
+        return RawRow(
+            place, reason="malformed", detail=f"{len(fields)} fields where the header has {len(header)}", raw=raw
+        )
+    return RawRow(place, columns=dict(zip(header, fields, strict=True)), raw=raw)
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def _survey_parquet(path: Path, rows_per_slice: int) -> list[Slice]:
+    total = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    return [Slice(at, 0, min(rows_per_slice, total - at)) for at in range(0, total, rows_per_slice)]
+
+
+def _read_parquet(path: Path, part: Slice) -> Iterator[RawRow]:
+    frame = pl.scan_parquet(path, glob=False).slice(part.first_row, part.rows).collect()
+    for number, columns in enumerate(frame.iter_rows(named=True), part.first_row + 1):
+        yield RawRow(f"row {number}", columns=columns)
+
+
+_SURVEYS: dict[str, Callable[[Path, int], list[Slice]]] = {
+    "jsonl": _survey_jsonl,
+    "csv": _survey_csv,
+    "parquet": _survey_parquet,
+}
+_READERS: dict[str, Callable[[Path, Slice], Iterator[RawRow]]] = {
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+}

@@ -1,0 +1,194 @@
+"""The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
+
+import os
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.resources import files
+from personahub_assets.resources.store import Store, table_sql
+
+# Never copied into the file: large, and only asked for now and then.
+ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
+
+
+_IDENTIFIER = re.compile(r"[a-z_]+")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build gave."""
+
+    rows: dict[str, int]
+    native: list[str]
+    seconds: float
+    rebuilt: bool
+
+
+def path(store: Store) -> Path:
+    """Where the warehouse is."""
+    return store.root / "warehouse.duckdb"
+
+
+def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection in which the tables and views that some queries name read the store as it is now."""
+    connection = duckdb.connect()
+    views = _views()
+    wanted = _named(queries, views)
+    for table in table_sql():
+        if table in wanted:
+            _add_table(connection, store, table, native=False)
+    _add_views(connection, {name: select for name, select in views.items() if name in wanted})
+    return connection
+
+
+def reader(store: Store) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the warehouse that can reach the store's tables and nothing else.
+
+    Raises:
+        StoreError: if there is no warehouse yet.
+    """
+    if not path(store).exists():
+        raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
+    connection = duckdb.connect(str(path(store)), read_only=True)
+    connection.execute("SET allowed_directories = [$tables]", {"tables": f"{store.root / 'tables'}/"})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Builds the warehouse of a store."""
+
+    def build(self, store: Store, *, force: bool = False) -> Built:
+        """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
+        started = time.perf_counter()
+        with store.lock("warehouse", wait=True):
+            fresh = not force and is_fresh(store)
+            if not fresh:
+                _publish(store)
+            connection = duckdb.connect(str(path(store)), read_only=True)
+            with connection:
+                rows = {name: _total(connection, name) for name in table_sql()}
+                native = _native(connection)
+        return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
+
+
+def is_fresh(store: Store) -> bool:
+    """Whether the warehouse is younger than every table file and every SQL file."""
+    if not path(store).exists():
+        return False
+    built = path(store).stat().st_mtime_ns
+    tables = (file for table in table_sql() for file in store.files(table))
+    sql = (files.root() / "sql").rglob("*.sql")
+    return all(file.stat().st_mtime_ns < built for file in (*tables, *sql, store.root / "hub.toml") if file.exists())
+
+
+def _publish(store: Store) -> None:
+    aside = store.root / "aside" / f"{uuid.uuid4().hex}.duckdb"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    # The file's time must not be later than the newest table file that it has read.
+    started = time.time_ns()
+    limit = store.config.warehouse.native_rows
+    with duckdb.connect(str(aside)) as connection:
+        for table in table_sql():
+            _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=limit)
+        _add_views(connection, _views())
+    os.utime(aside, ns=(started, started))
+    aside.replace(path(store))
+
+
+def _add_table(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
+) -> None:
+    """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
+    connection.execute(table_sql()[table])
+    if not store.files(table):
+        return
+    source = f"read_parquet({_quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
+    columns = ", ".join(f'"{name}"' for (name,) in _columns(connection, table))
+    if native and limit is not None and _total(connection, source) <= limit:
+        connection.execute(f"INSERT INTO {table} SELECT {columns} FROM {source}")
+        return
+    comments = connection.execute(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = ? AND comment IS NOT NULL", [table]
+    ).fetchall()
+    about = connection.execute("SELECT comment FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
+    connection.execute(f"COMMENT ON VIEW {table} IS {_quoted((about or ('',))[0] or '')}")
+    for column, comment in comments:
+        connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {_quoted(comment)}')
+
+
+def _views() -> dict[str, str]:
+    """The SELECT of every view, by name."""
+    return {"dataset_items": _dataset_items()} | files.sql_files("views")
+
+
+def _named(queries: str, views: dict[str, str]) -> set[str]:
+    """Tables and views whose name occurs in the queries, or in a view that does."""
+    found: set[str] = set()
+    texts = [queries]
+    while texts:
+        names = set(_IDENTIFIER.findall(texts.pop())) - found
+        found |= names
+        texts += [views[name] for name in names if name in views]
+    return found
+
+
+def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
+    """Create views, whichever order they need.
+
+    Raises:
+        StoreError: naming the views that cannot be created, and why.
+    """
+    pending = dict(views)
+    while pending:
+        faults = {}
+        for name, select in pending.items():
+            try:
+                connection.execute(f"CREATE VIEW {name} AS {select}")
+            except duckdb.Error as error:
+                faults[name] = error
+        if len(faults) == len(pending):
+            raise StoreError("; ".join(f"sql/views/{name}.sql: {error}" for name, error in faults.items()))
+        for name in pending.keys() - faults.keys():
+            comment = pending[name].lstrip().splitlines()[0].removeprefix("--").strip()
+            connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(comment)}")
+        pending = {name: pending[name] for name in faults}
+
+
+def _dataset_items() -> str:
+    parts = [
+        f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
+        for name in DATASETS
+    ]
+    return "-- Items of all datasets in long form\n" + "\nUNION ALL\n".join(parts)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str]]:
+    return connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+    ).fetchall()
+
+
+def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+
+
+def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    row: Any = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+    return int(row[0])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

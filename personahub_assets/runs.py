@@ -1,0 +1,217 @@
+"""Running the graph without the UI: in this process, in the instance that the UI shows, with progress bars."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from personahub_assets.definitions import build
+from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
+from personahub_assets.domain.errors import BatchError, ConfigError, PersonaHubError, choices
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.resources import progress, warehouse
+from personahub_assets.resources.config import STANDIN_URL, Environment
+from personahub_assets.resources.instance import open_instance, run_tags
+from personahub_assets.resources.store import Store
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run_batches(environment: Environment, batches: list[str], select: list[str], console: Console) -> dict[str, str]:
+    """Materialise assets for batches, one run per batch, then the warehouse.
+
+    Args:
+        batches: batch keys; none means all registered ones.
+        select: assets in Dagster's selection syntax; none means all.
+
+    Returns:
+        What failed, by batch.
+
+    Raises:
+        BatchError, ConfigError: if a batch or an asset is unknown, or there is no batch at all.
+    """
+    home = environment.home.expanduser().resolve()
+    store = Store(home=str(home))
+    definitions = build(environment)
+    keys = _known_batches(store, batches)
+    assets = _selected(definitions, select)
+    with open_instance(home) as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
+        started = time.perf_counter()
+        failed = _all_runs(definitions, instance, keys, assets, console)
+        seconds = time.perf_counter() - started
+    _report(store, environment, failed, seconds, console)
+    return failed
+
+
+def _partitions(instance: dg.DagsterInstance) -> set[str]:
+    return set(instance.get_dynamic_partitions(str(BATCHES.name)))
+
+
+def _known_batches(store: Store, wanted: list[str]) -> list[str]:
+    known = store.batches()
+    if not known:
+        raise BatchError(f"{store.root} has no batches yet; register a source file first: personahub ingest FILE")
+    unknown = [key for key in wanted if key not in known]
+    if unknown:
+        raise BatchError("; ".join(f"unknown batch {choices(key, known)}" for key in unknown))
+    return wanted or known
+
+
+def _selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+    graph = definitions.resolve_asset_graph()
+    every = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    unknown = [name for item in select if (name := item.strip("+*")) not in every and name.isidentifier()]
+    if unknown:
+        raise ConfigError("; ".join(f"unknown asset {choices(name, sorted(every))}" for name in unknown))
+    if not select:
+        return set(graph.get_all_asset_keys())
+    try:
+        return set().union(*(dg.AssetSelection.from_string(item).resolve(graph) for item in select))
+    except Exception as error:
+        raise ConfigError(f"--select {select}: {error}") from error
+
+
+def _all_runs(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    keys: list[str],
+    assets: set[dg.AssetKey],
+    console: Console,
+) -> dict[str, str]:
+    warehouse_key = dg.AssetKey("warehouse")
+    partitioned = assets - {warehouse_key}
+    failed: dict[str, str] = {}
+    with _Bars(console) as bars, progress.listening(bars.hear):
+        for key in keys if partitioned else []:
+            try:
+                _execute(definitions, instance, REFRESH, partitioned, key)
+            except PersonaHubError as error:
+                failed[key] = str(error)
+        if warehouse_key in assets:
+            try:
+                _execute(definitions, instance, REBUILD, {warehouse_key}, None)
+            except PersonaHubError as error:
+                failed["warehouse"] = str(error)
+    return failed
+
+
+def _execute(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    assets: set[dg.AssetKey],
+    batch: str | None,
+) -> None:
+    """Execute one run in this process; what the project raised comes out as it was."""
+    try:
+        definitions.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            partition_key=batch,
+            asset_selection=sorted(assets, key=str),
+            run_config=_QUIET,
+            tags=run_tags(),
+        )
+    except dg.DagsterExecutionStepExecutionError as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, PersonaHubError) else error from error
+
+
+class _Bars:
+    """One progress bar per asset and batch, finished ones staying in view."""
+
+    def __init__(self, console: Console):
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[batch]}", style="cyan"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> "_Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def hear(self, step: progress.Step) -> None:
+        """Show how far a step is."""
+        key = (step.batch, step.asset)
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
+        task = self._tasks[key]
+        if step.note == "done":
+            self._progress.update(task, completed=step.done, total=step.done or 1)
+            self._progress.stop_task(task)
+        else:
+            self._progress.update(task, completed=step.done, total=step.total, note=step.note)
+
+
+def _report(store: Store, environment: Environment, failed: dict[str, str], seconds: float, console: Console) -> None:
+    """Say what there is now, what failed, and where to look next."""
+    if warehouse.path(store).exists():
+        with warehouse.reader(store) as connection:
+            console.print(_counts(connection))
+            console.print(_tokens(connection), highlight=False)
+    console.print(f"{seconds:.1f} s. Home: {store.root}", highlight=False, soft_wrap=True)
+    if environment.llm_url == STANDIN_URL:
+        console.print(
+            "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
+            "they show how the hub works and are no training data.",
+            style="yellow",
+        )
+    for batch, problem in failed.items():
+        console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    home = _home_prefix(store.root)
+    console.print(
+        f"Next: [bold]{home}personahub sql sql/analysis/yield_per_hop.sql[/], or [bold]{home}personahub ui[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _home_prefix(root: Path) -> str:
+    default = Path("hub").resolve()
+    shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+    return "" if root == default else f"PERSONAHUB_HOME={shown} "
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> Table:
+    table = Table(title="Rows in the warehouse", title_justify="left")
+    table.add_column("table")
+    table.add_column("rows", justify="right")
+    for name in _in_order():
+        total = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+        table.add_row(name, f"{total[0]:,}")
+    return table
+
+
+def _in_order() -> Iterable[str]:
+    first = ["batches", "documents", "text_personas", "related_personas", "lexical_duplicates", "semantic_duplicates"]
+    return [*first, "personas", *DATASETS, "generations", "quarantine"]
+
+
+def _tokens(connection: duckdb.DuckDBPyConnection) -> str:
+    row = connection.execute(
+        "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
+        "coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0) FROM generations"
+    ).fetchone()
+    assert row is not None
+    requests, reused, answers, prompt, completion, wasted = row
+    return (
+        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens, "
+        f"{completion:,} completion tokens, {wasted:,} of both wasted"
+    )

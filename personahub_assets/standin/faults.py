@@ -1,0 +1,146 @@
+"""Seeded faults: what a server or a model gets wrong, at chosen rates, the same way every time."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from personahub_assets.standin.words import REFUSALS
+
+# Before an answer is written; then instead of it; then to it.
+TRANSPORT = ("429", "500", "hang", "reset")
+CONTENT = ("truncate", "bad_json", "control", "surrogate", "empty", "whitespace")
+STICKY = ("refusal",)
+KINDS = (*TRANSPORT, *CONTENT, *STICKY)
+SETTINGS = ("seed", "hang_s", "latency_ms")
+
+_WHITESPACE_CHARS = 60_000
+_CHARS_PER_TOKEN = 4
+_UNBOUNDED_TOKENS = 4096
+
+
+class FaultError(ValueError):
+    """A fault specification that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Rates of faults by kind, in 0 .. 1, and the seed that decides which requests they meet.
+
+    A transport or content fault depends on the seed, the request body and how often that body was seen, so a retry can
+    succeed. A refusal depends on the seed and the prompt alone: asking again does not help.
+    """
+
+    rates: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    hang_s: float = 30.0
+    latency_ms: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Faults":
+        """Reads "429=0.02,hang=0.01,seed=7"; empty means no faults. Raises FaultError naming all that is wrong."""
+        rates: dict[str, float] = {}
+        settings: dict[str, float] = {}
+        problems = []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, _, value = (side.strip() for side in part.partition("="))
+            problem = _problem(name, value)
+            if problem:
+                problems.append(problem)
+            elif name in KINDS:
+                rates[name] = float(value)
+            else:
+                settings[name] = float(value)
+        total = sum(rate for kind, rate in rates.items() if kind not in STICKY)
+        if total > 1:
+            problems.append(f"the rates add up to {total:g}; together they may be at most 1")
+        if problems:
+            raise FaultError(f"faults {text!r}: " + "; ".join(problems))
+        seed = int(settings.get("seed", 0))
+        return cls(rates, seed, settings.get("hang_s", 30.0), settings.get("latency_ms", 0.0))
+
+    def transient(self, body: bytes, seen: int) -> str | None:
+        """Draws the fault, if any, that meets this body when it has been seen `seen` times before."""
+        throw = self._throw(b"%d %s" % (seen, body))
+        for kind in (*TRANSPORT, *CONTENT):
+            throw -= self.rates.get(kind, 0.0)
+            if throw < 0:
+                return kind
+        return None
+
+    def refuses(self, prompt: bytes) -> bool:
+        """Tells whether this prompt is always refused."""
+        return self._throw(b"refusal " + prompt) < self.rates.get("refusal", 0.0)
+
+    def variant(self, prompt: bytes, count: int) -> int:
+        """Chooses one of `count` forms of a fault for this prompt."""
+        return int(self._throw(b"variant " + prompt) * count)
+
+    def _throw(self, data: bytes) -> float:
+        digest = blake2b(b"%d " % self.seed + data, digest_size=8).digest()
+        return int.from_bytes(digest, "little") / 2**64
+
+
+def _problem(name: str, value: str) -> str | None:
+    if name not in KINDS and name not in SETTINGS:
+        return f"unknown kind {name!r} (kinds: {', '.join(KINDS)}; settings: {', '.join(SETTINGS)})"
+    if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", value) or (name == "seed" and not value.isdigit()):
+        wanted = (
+            "a whole number" if name == "seed" else "a rate such as 0.02" if name in KINDS else "a number such as 30"
+        )
+        return f"{name}={value!r} is not {wanted}"
+    if name in KINDS and float(value) > 1:
+        return f"{name}={value!r} is above 1 (a rate is the share of requests, 0 to 1)"
+    return None
+
+
+def refusal_text(variant: int) -> str:
+    """Returns an apology in place of an answer."""
+    return REFUSALS[variant % len(REFUSALS)]
+
+
+def spoiled(kind: str, content: str, variant: int) -> str:
+    """Returns the answer with a content fault that leaves its length about the same."""
+    return _SPOILERS[kind](content, variant)
+
+
+def _bad_json(content: str, variant: int) -> str:
+    if not content.startswith(("{", "[")):
+        return '{"text": '
+    if variant % 3 == 0:
+        return content[:-1] + ","
+    if variant % 3 == 1:
+        return content.replace('":', '" ', 1) if '":' in content else content[:-1]
+    return content.replace('"', "", 1) if '"' in content else content[:-1]
+
+
+def _control(content: str, variant: int) -> str:
+    return _inside_string(content, ("\n", "\t", "\r\n", "\x07")[variant % 4] + "\n\x0b")
+
+
+def _surrogate(content: str, variant: int) -> str:
+    return _inside_string(content, ("\\ud800", "\\udfff", "\\udbff ")[variant % 3])
+
+
+def _inside_string(content: str, signs: str) -> str:
+    """Puts signs after the first space inside a JSON string, or at the start of the first string value."""
+    # The writer leaves no space between tokens, so the first space is inside a string.
+    at = content.find(" ") + 1
+    if not at:
+        found = re.search(r'[:\[]"', content)
+        at = found.end() if found else len(content)
+    return content[:at] + signs + content[at:]
+
+
+_SPOILERS: dict[str, Callable[[str, int], str]] = {
+    "bad_json": _bad_json,
+    "control": _control,
+    "surrogate": _surrogate,
+    "empty": lambda _content, _variant: "",
+}
+
+
+def endless_whitespace(max_tokens: int | None) -> str:
+    """Returns the start of an object followed by whitespace up to the token limit (or 60,000 characters)."""
+    chars = min((max_tokens or _UNBOUNDED_TOKENS) * _CHARS_PER_TOKEN, _WHITESPACE_CHARS)
+    return ("{" + "\n  \t" * chars)[:chars]

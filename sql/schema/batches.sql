@@ -1,0 +1,27 @@
+CREATE TABLE batches (
+    batch VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    path VARCHAR NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    rows BIGINT NOT NULL,
+    registered_at TIMESTAMP NOT NULL,
+    format VARCHAR NOT NULL,
+    first_row BIGINT NOT NULL,
+    first_byte BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    text_column VARCHAR,
+    persona_column VARCHAR
+);
+COMMENT ON TABLE batches IS 'Batches (partitions): one source file, or a slice of a large one';
+COMMENT ON COLUMN batches.batch IS 'Batch key';
+COMMENT ON COLUMN batches.source IS 'Path or address of the source file';
+COMMENT ON COLUMN batches.path IS 'Local file that is read: the source itself, or its download in the inbox';
+COMMENT ON COLUMN batches.sha256 IS 'SHA-256 of the whole source file when it was registered';
+COMMENT ON COLUMN batches.rows IS 'Rows of this slice: lines of JSONL, records of CSV, rows of Parquet';
+COMMENT ON COLUMN batches.registered_at IS 'When the batch was registered in its present form (UTC)';
+COMMENT ON COLUMN batches.format IS 'jsonl, csv or parquet';
+COMMENT ON COLUMN batches.first_row IS 'Number of the first row of this slice, from 0';
+COMMENT ON COLUMN batches.first_byte IS 'Where the slice begins in an uncompressed JSONL file, else 0';
+COMMENT ON COLUMN batches.bytes IS 'Size of the whole source file when it was registered';
+COMMENT ON COLUMN batches.text_column IS 'Column with the text, where it was named at registration';
+COMMENT ON COLUMN batches.persona_column IS 'Column with the persona, where it was named at registration';

@@ -1,0 +1,49 @@
+CREATE TABLE generations (
+    batch VARCHAR NOT NULL,
+    generation_id VARCHAR NOT NULL,
+    asset VARCHAR NOT NULL,
+    input_id VARCHAR NOT NULL,
+    sample INTEGER NOT NULL,
+    request_key VARCHAR NOT NULL,
+    prompt VARCHAR NOT NULL,
+    prompt_fingerprint VARCHAR NOT NULL,
+    schema_fingerprint VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    reason VARCHAR,
+    detail VARCHAR,
+    reused BOOLEAN NOT NULL,
+    attempts INTEGER NOT NULL,
+    repaired BOOLEAN NOT NULL,
+    finish_reason VARCHAR,
+    prompt_tokens BIGINT NOT NULL,
+    cached_tokens BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    wasted_tokens BIGINT NOT NULL,
+    latency_s DOUBLE NOT NULL,
+    response VARCHAR
+);
+COMMENT ON TABLE generations IS 'Calls to the language model, one row per request, retries and re-asks included in its row';
+COMMENT ON COLUMN generations.batch IS 'Batch that the answer is used in';
+COMMENT ON COLUMN generations.generation_id IS 'Id of this row: hash of batch, asset, input and request';
+COMMENT ON COLUMN generations.asset IS 'Asset that asked';
+COMMENT ON COLUMN generations.input_id IS 'Document or persona the call was for';
+COMMENT ON COLUMN generations.sample IS 'Number of the answer asked for this input, from 0';
+COMMENT ON COLUMN generations.request_key IS 'Identity of the request: hash of model, messages, sampling, schema and sample';
+COMMENT ON COLUMN generations.prompt IS 'Name of the prompt file';
+COMMENT ON COLUMN generations.prompt_fingerprint IS 'Hash of the prompt with its parameters and sampling';
+COMMENT ON COLUMN generations.schema_fingerprint IS 'Hash of the JSON schema of the answer';
+COMMENT ON COLUMN generations.model IS 'Model that answered; standin is the rule-based writer, not a model';
+COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (an answer to an earlier form of the request)';
+COMMENT ON COLUMN generations.reason IS 'Why it was rejected, null if accepted: docs/reasons.md';
+COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer, null if accepted';
+COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch of the home and no call was made';
+COMMENT ON COLUMN generations.attempts IS 'Answers received for this request, rejected ones included';
+COMMENT ON COLUMN generations.repaired IS 'True if raw control characters inside JSON strings had to be escaped';
+COMMENT ON COLUMN generations.finish_reason IS 'Why the last answer ended, as the server says';
+COMMENT ON COLUMN generations.prompt_tokens IS 'Prompt tokens of all attempts';
+COMMENT ON COLUMN generations.cached_tokens IS 'Prompt tokens that the server took from its prefix cache';
+COMMENT ON COLUMN generations.completion_tokens IS 'Completion tokens of all attempts';
+COMMENT ON COLUMN generations.wasted_tokens IS 'Prompt and completion tokens of the attempts that were rejected';
+COMMENT ON COLUMN generations.latency_s IS 'Seconds from the first send to the last answer';
+COMMENT ON COLUMN generations.response IS 'The accepted answer as JSON, or the last bad answer, cut to 4,000 characters';

@@ -1,0 +1,13 @@
+CREATE TABLE lexical_duplicates (
+    batch VARCHAR NOT NULL,
+    persona_id VARCHAR NOT NULL,
+    keeper_id VARCHAR NOT NULL,
+    similarity DOUBLE NOT NULL,
+    admission BIGINT NOT NULL
+);
+COMMENT ON TABLE lexical_duplicates IS 'Candidates dropped at the lexical stage, each with the persona it was dropped for';
+COMMENT ON COLUMN lexical_duplicates.batch IS 'Batch of the dropped persona';
+COMMENT ON COLUMN lexical_duplicates.persona_id IS 'The dropped persona';
+COMMENT ON COLUMN lexical_duplicates.keeper_id IS 'The persona kept at this stage that it is too similar to, of any batch';
+COMMENT ON COLUMN lexical_duplicates.similarity IS 'word-set Jaccard of the two';
+COMMENT ON COLUMN lexical_duplicates.admission IS 'Dedup run that first decided about it at this stage';

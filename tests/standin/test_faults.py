@@ -1,0 +1,208 @@
+"""Each fault over real HTTP, the specification that chooses them, and that they come the same way every time."""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personahub_assets.standin.faults import CONTENT, KINDS, TRANSPORT, FaultError, Faults
+from personahub_assets.standin.server import StandinServer
+from personahub_assets.standin.words import REFUSALS
+from personahub_assets.standin.writer import write
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"personas": {"type": "array", "items": {"type": "string", "maxLength": 300}, "minItems": 2}},
+    "required": ["personas"],
+}
+
+
+def chat(row: int = 0, **more: Any) -> dict[str, Any]:
+    asked = {"type": "json_schema", "json_schema": {"name": "Personas", "schema": SCHEMA}}
+    messages = [{"role": "user", "content": f"<data>Tide tables of Islay, row {row}</data>"}]
+    return {"model": "standin", "messages": messages, "response_format": asked, **more}
+
+
+class Reply:
+    """One HTTP answer."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.retry_after = response.getheader("retry-after")
+        self.body = json.loads(response.read())
+
+    @property
+    def content(self) -> str:
+        return str(self.body["choices"][0]["message"]["content"])
+
+    @property
+    def finish_reason(self) -> str:
+        return str(self.body["choices"][0]["finish_reason"])
+
+
+def ask(server: StandinServer, body: dict[str, Any], timeout: float = 20) -> Reply:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        return Reply(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def test_429_asks_to_come_back_soon() -> None:
+    with StandinServer("429=1") as server:
+        replies = [ask(server, chat(row)) for row in range(8)]
+        assert server.stats()["faults"] == {"429": 8}
+    assert {reply.status for reply in replies} == {429}
+    assert {reply.retry_after for reply in replies} <= {"0", "1"}
+    assert replies[0].body["error"]["type"] == "rate_limit_error"
+
+
+def test_500_is_a_server_error() -> None:
+    with StandinServer("500=1") as server:
+        reply = ask(server, chat())
+    assert reply.status == 500
+    assert reply.body["error"]["type"] == "server_error"
+
+
+def test_hang_holds_the_request_until_the_client_gives_up() -> None:
+    with StandinServer("hang=1") as server:
+        with pytest.raises(TimeoutError):
+            ask(server, chat(), timeout=0.3)
+        assert server.stats()["faults"] == {"hang": 1}
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection.request("GET", "/health")  # others are still served
+        with connection.getresponse() as response:
+            assert response.status == 200
+        connection.close()
+
+
+def test_hang_ends_after_its_time() -> None:
+    with StandinServer("hang=1,hang_s=0.1") as server:
+        assert ask(server, chat()).status == 504
+
+
+def test_reset_closes_the_connection_without_an_answer() -> None:
+    with StandinServer("reset=1") as server:
+        for row in range(3):
+            with pytest.raises(ConnectionError):  # http.client's RemoteDisconnected is one
+                ask(server, chat(row))
+        assert server.stats()["faults"] == {"reset": 3}
+        assert server.stats()["in_flight"] == 0
+
+
+def test_truncate_cuts_until_there_is_more_room() -> None:
+    with StandinServer("truncate=1") as server:
+        cut = [ask(server, chat(max_tokens=600)) for _ in range(2)]
+        whole = ask(server, chat(max_tokens=1200))
+    for reply in cut:
+        assert reply.finish_reason == "length"
+        assert write(chat()).startswith(reply.content)
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(reply.content)
+    assert whole.finish_reason == "stop"
+    assert whole.content == write(chat())
+
+
+def test_bad_json_never_parses() -> None:
+    with StandinServer("bad_json=1") as server:
+        for row in range(12):
+            reply = ask(server, chat(row))
+            assert reply.finish_reason == "stop"
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(reply.content, strict=False)
+
+
+def test_control_characters_parse_only_leniently() -> None:
+    with StandinServer("control=1") as server:
+        for row in range(8):
+            content = ask(server, chat(row)).content
+            with pytest.raises(json.JSONDecodeError, match="control character"):
+                json.loads(content)
+            assert len(json.loads(content, strict=False)["personas"]) >= 2
+
+
+def test_surrogate_puts_a_lone_one_into_a_string() -> None:
+    with StandinServer("surrogate=1") as server:
+        for row in range(8):
+            found = "".join(json.loads(ask(server, chat(row)).content)["personas"])
+            with pytest.raises(UnicodeEncodeError, match="surrogates"):
+                found.encode()
+
+
+def test_empty_is_an_answer_without_text() -> None:
+    with StandinServer("empty=1") as server:
+        reply = ask(server, chat())
+    assert reply.content == ""
+    assert reply.finish_reason == "stop"
+
+
+def test_whitespace_runs_to_the_limit() -> None:
+    with StandinServer("whitespace=1") as server:
+        reply = ask(server, chat(max_tokens=300))
+        more = ask(server, chat(max_tokens=900))
+    assert reply.finish_reason == "length"
+    assert reply.content.strip() == "{"
+    assert len(reply.content) == 1200
+    assert more.content == write(chat())
+
+
+def test_refusals_come_in_both_forms_and_stick() -> None:
+    with StandinServer("refusal=1") as server:
+        messages = [ask(server, chat(row)).body["choices"][0]["message"] for row in range(16)]
+        again = [ask(server, chat(row, max_tokens=2000)).body["choices"][0]["message"] for row in range(16)]
+    assert messages == again
+    assert {message["content"] is None for message in messages} == {True, False}
+    for message in messages:
+        assert (message["content"] or message["refusal"]) in REFUSALS
+
+
+def test_faults_come_the_same_way_every_time_and_a_retry_can_succeed() -> None:
+    spec = "429=0.2,500=0.2,empty=0.1,seed=11"
+
+    def run() -> list[list[int]]:
+        with StandinServer(spec) as server:
+            return [[ask(server, chat(row)).status for _ in range(4)] for row in range(12)]
+
+    first = run()
+    assert first == run()
+    assert any(statuses[0] != 200 and 200 in statuses for statuses in first)
+
+
+def test_rates_and_seeds_decide() -> None:
+    faults = Faults.parse("429=0.1,truncate=0.2,seed=3")
+    other = Faults.parse("429=0.1,truncate=0.2,seed=4")
+    drawn = [faults.transient(b"%d" % n, 0) for n in range(4000)]
+    assert 300 < drawn.count("429") < 500
+    assert 650 < drawn.count("truncate") < 950
+    assert set(drawn) == {"429", "truncate", None}
+    assert drawn == [faults.transient(b"%d" % n, 0) for n in range(4000)]
+    assert drawn != [other.transient(b"%d" % n, 0) for n in range(4000)]
+    assert drawn != [faults.transient(b"%d" % n, 1) for n in range(4000)]
+
+
+def test_a_specification_is_read() -> None:
+    faults = Faults.parse(" 429=0.02, hang=.5 ,refusal=1,seed=7,hang_s=2,latency_ms=15")
+    assert faults == Faults({"429": 0.02, "hang": 0.5, "refusal": 1.0}, seed=7, hang_s=2.0, latency_ms=15.0)
+    assert Faults.parse("") == Faults()
+
+
+def test_a_bad_specification_names_everything_wrong_and_the_valid_kinds() -> None:
+    with pytest.raises(FaultError) as caught:
+        Faults.parse("404=0.1,500=2,hang=often,seed=x,truncate=0.9,empty=0.9")
+    message = str(caught.value)
+    for word in ("'404'", "500='2'", "hang='often'", "seed='x'", "add up to 1.8", *KINDS):
+        assert word in message
+
+
+def test_the_server_refuses_a_bad_specification_before_it_starts() -> None:
+    with pytest.raises(FaultError, match="unknown kind 'oops'"):
+        StandinServer("oops=1")
+
+
+def test_every_kind_has_its_test() -> None:
+    assert set(KINDS) == {*TRANSPORT, *CONTENT, "refusal"}
+    source = Path(__file__).read_text("utf-8")
+    assert all(f'"{kind}=1' in source for kind in KINDS)
