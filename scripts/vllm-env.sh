@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 env=.venv-vllm
 stamp=$env/ready
 version=0.32.0
-torch=torch==2.13.0+cpu
+torch=torch==2.13.0
 
 if nvidia-smi --list-gpus >/dev/null 2>&1; then
     wanted="vllm $version"
@@ -26,10 +26,9 @@ $env/bin/pip install --quiet uv
 if [ "${wanted%% *}" = vllm ]; then
     $env/bin/uv pip install --quiet --python $env/bin/python --torch-backend=auto "vllm==$version"
 else
-    # PyPI's torch for Linux brings gigabytes of CUDA. The CPU build comes from where pip is configured to look, else
-    # from PyTorch's own index; pip fetches it, because uv does not read pip's configuration.
-    $env/bin/pip install --quiet --no-deps $torch 2>/dev/null ||
-        $env/bin/pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu $torch
+    # pip, not uv: pip looks where it is configured to look (a CPU index or a folder of wheels). Without such a place it
+    # takes PyPI's build, which works as well and is larger.
+    $env/bin/pip install --quiet --no-deps $torch
     $env/bin/uv pip install --quiet --python $env/bin/python --no-deps --requirement constraints-vllm.txt
 fi
 printf '%s' "$wanted" >$stamp

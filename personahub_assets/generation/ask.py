@@ -7,24 +7,30 @@ bounded number of times. Refusals and 400s are never repeated.
 
 import asyncio
 import json
-import logging
 import random
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import instructor
+import httpx2
 import openai
 import regex
-from instructor.core import InstructorRetryException
+from instructor import Mode
+from instructor.v2.core.providers import Provider
+from instructor.v2.core.registry import mode_registry
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
 from personahub_assets.domain.errors import EndpointDown, LLMError
+from personahub_assets.domain.records import Answer
 from personahub_assets.domain.text import sanitise, shorten
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 
 RAW_LIMIT = 4_000
+_HINT_LIMIT = 1_500
+# Instructor's own handlers for structured answers: how the schema is asked for, how an answer is parsed, and how a
+# wrong one is sent back. Its `create` wrapper does the same but builds a new model class and schema for every call.
+_INSTRUCTOR = mode_registry.get_handlers(Provider.OPENAI, Mode.JSON_SCHEMA)
 _BACKOFF_S = 30.0
 _REFUSAL = regex.compile(
     r"^\W*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?\W*(but )?"
@@ -32,8 +38,7 @@ _REFUSAL = regex.compile(
     regex.IGNORECASE,
 )
 
-# Instructor logs every failed attempt as an error; here each one ends in an outcome with a reason instead.
-logging.getLogger("instructor").setLevel(logging.CRITICAL)
+_NO_JSON = object()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Asker:
 
     def __init__(self, client: openai.AsyncOpenAI, task: Task, limits: Limits):
         self.client, self.task, self.limits = client, task, limits
+        sampling = task.prompt.sampling.model_dump()
+        # What Instructor adds for the schema is the same for all requests of a task.
+        _, self.arguments = _INSTRUCTOR.request_handler(task.answer, {"model": task.model, **sampling, "messages": []})
         self.breaker = Breaker(limits.consecutive_faults)
 
     async def ask(self, request: Request) -> Outcome:
@@ -104,28 +112,36 @@ class _Conversation:
         self.last_cost = 0
 
     async def outcome(self) -> Outcome:
-        create: Any = instructor.patch(create=self._send, mode=instructor.Mode.JSON_SCHEMA)
-        prompt, started = self.asker.task.prompt, time.perf_counter()
+        started = time.perf_counter()
         try:
-            answer = await create(
-                response_model=self.asker.task.answer,
-                max_retries=self.asker.limits.reasks,
-                messages=self.request.messages,
-                model=self.asker.task.model,
-                temperature=prompt.temperature,
-                top_p=prompt.top_p,
-                max_tokens=prompt.max_tokens,
-            )
-        except InstructorRetryException as error:
-            self._reject(error.__cause__)
+            answer = await self._accepted()
+        except _Rejected as verdict:
+            self.result.reason, self.result.detail = verdict.reason, verdict.detail
         else:
             self.result.status, self.result.response = "accepted", answer.model_dump_json()
             self.result.wasted_tokens -= self.last_cost
         self.result.latency_s = round(time.perf_counter() - started, 4)
         return self.result
 
-    async def _send(self, **arguments: Any) -> ChatCompletion:
-        """What Instructor calls: one answer, whole and not refused."""
+    async def _accepted(self) -> Answer:
+        """Ask, and re-ask with what was wrong, until Instructor's parser takes the answer."""
+        task = self.asker.task
+        arguments = {**self.asker.arguments, "messages": list(self.request.messages)}
+        for left in range(self.asker.limits.reasks, -1, -1):
+            completion = await self._whole(arguments)
+            try:
+                answer: Answer = _INSTRUCTOR.response_parser(completion, task.answer)
+                return answer
+            except ValidationError as error:
+                if not left:
+                    raise _Rejected(*_what_is_wrong(error)) from error
+                # The list of errors quotes the answer: uncut, it would grow the prompt with every re-ask.
+                hint = ValueError(shorten(str(error), _HINT_LIMIT))
+                arguments = _INSTRUCTOR.reask_handler(arguments, completion, hint)
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    async def _whole(self, arguments: dict[str, Any]) -> ChatCompletion:
+        """One answer that is complete and not refused, raw control characters repaired."""
         completion = await self._paid(arguments)
         if completion.choices[0].finish_reason == "length":
             arguments["max_tokens"] *= 2
@@ -145,18 +161,24 @@ class _Conversation:
 
     def _repaired(self, text: str) -> str:
         """Escape raw control characters inside JSON strings, and replace what cannot be stored."""
-        clean = sanitise(text)[0]
         try:
-            value = json.loads(clean, strict=False)
+            value, changed = json.loads(text), False
         except (json.JSONDecodeError, RecursionError):
-            if _REFUSAL.match(clean):
-                raise _Rejected("refused", shorten(clean)) from None
-            return clean
-        stored, replaced = sanitise(json.dumps(value, ensure_ascii=False))
-        if not replaced and _is_strict(clean):
-            return clean
-        self.result.repaired = True
-        return stored
+            value, changed = self._lenient(text), True
+        clean = _storable(value)
+        if clean == value and not changed:
+            return text
+        self.result.repaired = clean is not _NO_JSON
+        return sanitise(text)[0] if clean is _NO_JSON else json.dumps(clean)
+
+    def _lenient(self, text: str) -> Any:
+        """Parse what a strict parser refuses, or find that it is no JSON at all."""
+        try:
+            return json.loads(text, strict=False)
+        except (json.JSONDecodeError, RecursionError):
+            if _REFUSAL.match(text):
+                raise _Rejected("refused", shorten(sanitise(text)[0])) from None
+            return _NO_JSON
 
     async def _paid(self, arguments: dict[str, Any]) -> ChatCompletion:
         """One answer off the wire, counted."""
@@ -182,9 +204,11 @@ class _Conversation:
         breaker, tries = self.asker.breaker, self.asker.limits.transport_tries
         for attempt in range(1, tries + 1):
             try:
-                completion: ChatCompletion = await self.asker.client.chat.completions.create(**arguments)
+                # The client's own `post` keeps its errors and timeouts and leaves out what costs most: walking the
+                # types of every argument and of every field of the answer.
+                reply = await self.asker.client.post("/chat/completions", cast_to=httpx2.Response, body=arguments)
                 breaker.success()
-                return completion
+                return ChatCompletion.model_validate_json(reply.content)
             except (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError) as error:
                 breaker.fault(error)
                 if attempt == tries:
@@ -194,19 +218,18 @@ class _Conversation:
             except openai.APIStatusError as error:
                 breaker.success()
                 raise _verdict(error) from error
-            except (openai.APIResponseValidationError, json.JSONDecodeError) as error:
-                raise _Rejected("invalid_json", f"the server's own reply is not JSON: {shorten(str(error))}") from error
+            except ValidationError as error:
+                raise _Rejected(
+                    "invalid_json", f"the server's reply is no chat completion: {shorten(str(error))}"
+                ) from error
         raise AssertionError("unreachable: the loop returns or raises")
 
-    def _reject(self, cause: BaseException | None) -> None:
-        if isinstance(cause, _Rejected):
-            self.result.reason, self.result.detail = cause.reason, cause.detail
-        elif isinstance(cause, ValidationError):
-            syntax = any(fault["type"] == "json_invalid" for fault in cause.errors())
-            self.result.reason = "invalid_json" if syntax else "schema_violation"
-            self.result.detail = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in cause.errors()[:5])
-        elif cause is not None:
-            raise cause
+
+def _what_is_wrong(error: ValidationError) -> tuple[Reason, str]:
+    """Reason and detail for an answer that Instructor's parser refused."""
+    faults = error.errors(include_url=False, include_input=False)
+    reason: Reason = "invalid_json" if faults[0]["type"] == "json_invalid" else "schema_violation"
+    return reason, "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:5])
 
 
 def _verdict(error: openai.APIStatusError) -> Exception:
@@ -228,9 +251,12 @@ def _pause(error: Exception, attempt: int) -> float:
     return min(base, _BACKOFF_S) + random.uniform(0, 0.25)  # noqa: S311 - jitter
 
 
-def _is_strict(text: str) -> bool:
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        return False
-    return True
+def _storable(value: Any) -> Any:
+    """Replace what cannot be stored in every string of a JSON value."""
+    if isinstance(value, str):
+        return sanitise(value)[0]
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {sanitise(key)[0]: _storable(item) for key, item in value.items()}
+    return value
