@@ -13,7 +13,6 @@ from personahub_assets.resources.config import Environment, HubConfig
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import Warehouse
 
 
 def build(environment: Environment) -> dg.Definitions:
@@ -47,7 +46,6 @@ def build(environment: Environment) -> dg.Definitions:
             "store": Store(home=str(home)),
             "llm": LLM(url=environment.llm_url, model=environment.llm_model),
             "embedder": Embedder(url=environment.embed_url, model=environment.embed_model),
-            "warehouse_file": Warehouse(),
         },
         # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
         executor=dg.in_process_executor,

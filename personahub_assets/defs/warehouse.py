@@ -5,7 +5,7 @@ import dagster as dg
 from personahub_assets.defs.batches import OWNERS
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import Warehouse, path
+from personahub_assets.resources.warehouse import build, path
 
 
 @dg.asset(
@@ -15,12 +15,12 @@ from personahub_assets.resources.warehouse import Warehouse, path
     owners=OWNERS,
     code_version="1",
 )
-def warehouse(store: Store, warehouse_file: Warehouse) -> dg.MaterializeResult:
+def warehouse(store: Store) -> dg.MaterializeResult:
     """warehouse.duckdb: tables, views and comments over the store, published by rename.
 
     Tables up to warehouse.native_rows rows are copied in; larger ones and the calls are views over the store.
     """
-    built = warehouse_file.build(store)
+    built = build(store)
     counts = [dg.TableRecord({"table": name, "rows": count}) for name, count in built.rows.items()]
     return dg.MaterializeResult(
         metadata={

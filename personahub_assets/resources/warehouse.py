@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import duckdb
 
 from personahub_assets.domain.errors import StoreError
@@ -65,21 +64,17 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Builds the warehouse of a store."""
-
-    def build(self, store: Store, *, force: bool = False) -> Built:
-        """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
-        started = time.perf_counter()
-        with store.lock("warehouse", wait=True):
-            fresh = not force and is_fresh(store)
-            if not fresh:
-                _publish(store)
-            connection = duckdb.connect(str(path(store)), read_only=True)
-            with connection:
-                rows = {name: _total(connection, name) for name in table_sql()}
-                native = _native(connection)
-        return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
+def build(store: Store, *, force: bool = False) -> Built:
+    """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
+    started = time.perf_counter()
+    with store.lock("warehouse", wait=True):
+        fresh = not force and is_fresh(store)
+        if not fresh:
+            _publish(store)
+        with duckdb.connect(str(path(store)), read_only=True) as connection:
+            rows = {name: _total(connection, name) for name in table_sql()}
+            native = _native(connection)
+    return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
 
 def is_fresh(store: Store) -> bool:

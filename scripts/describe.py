@@ -1,0 +1,208 @@
+"""Write what the code knows into the documentation: settings, reasons, tables and ready questions.
+
+    python scripts/describe.py      rewrites docs/configuration.md, docs/reasons.md and docs/tables.md
+
+Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the sentences around it are written
+by hand. tests/test_docs.py asserts that the committed pages are up to date.
+"""
+
+import ast
+import inspect
+import itertools
+import re
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+
+import annotated_types
+import duckdb
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from personahub_assets.domain import sources
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.generation import requests
+from personahub_assets.resources import files
+from personahub_assets.resources.config import DatasetTask, HubConfig
+from personahub_assets.resources.store import Store, table_sql
+from personahub_assets.resources.warehouse import live
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = ("configuration.md", "reasons.md", "tables.md")
+
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """The pages as they should be, by path."""
+    return {DOCS / name: filled((DOCS / name).read_text("utf-8")) for name in PAGES}
+
+
+def filled(page: str) -> str:
+    """Replace every generated block of a page.
+
+    Raises:
+        KeyError: if a block has an unknown name.
+    """
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{_BLOCKS[block[2]]().strip()}\n\n{block[3]}", page)
+
+
+def settings() -> str:
+    """One table per section of hub.toml."""
+    parts = []
+    for name, section in HubConfig.model_fields.items():
+        model = DatasetTask if name == "datasets" else section.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        heading = "[datasets.NAME]" if name == "datasets" else f"[{name}]"
+        about = (model.__doc__ or "").strip().splitlines()[0]
+        rows = [
+            (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
+            for key, field in model.model_fields.items()
+        ]
+        parts.append(f"### `{heading}`\n\n{about}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+def prompts() -> str:
+    """What each prompt file says about sampling, and its parameters."""
+    names = ["text_personas", "related_personas", *DATASETS]
+    rows = []
+    for name in names:
+        prompt = files.prompt(name)
+        parameters = ", ".join(f"`{parameter}`" for parameter in prompt.parameters) or "none"
+        rows.append((f"`{name}`", prompt.temperature, prompt.top_p, prompt.max_tokens, parameters))
+    return _table(("prompt", "temperature", "top_p", "max_tokens", "parameters"), rows)
+
+
+def generation_reasons() -> str:
+    """Why a request ended without an accepted answer."""
+    return _reasons(requests, "Reason")
+
+
+def source_reasons() -> str:
+    """Why a row of a source file is not used."""
+    return _reasons(sources, "SourceReason")
+
+
+def tables() -> str:
+    """Every table: its comment, its columns with type and comment."""
+    return "\n\n".join(_relation(name) for name in table_sql())
+
+
+def views() -> str:
+    """Every view: its comment and its columns."""
+    return "\n\n".join(_relation(name) for name in view_names())
+
+
+def questions() -> str:
+    """The queries of sql/analysis with the question that each answers."""
+    rows = [
+        (f"`sql/analysis/{name}.sql`", sql.lstrip().splitlines()[0].removeprefix("--").strip())
+        for name, sql in files.sql_files("analysis").items()
+    ]
+    return _table(("file", "question"), rows)
+
+
+def view_names() -> list[str]:
+    """All views, the derived one included."""
+    return ["dataset_items", *files.sql_files("views")]
+
+
+_BLOCKS: dict[str, Callable[[], str]] = {
+    block.__name__: block for block in (settings, prompts, generation_reasons, source_reasons, tables, views, questions)
+}
+
+
+def _kind(field: FieldInfo) -> str:
+    """A field's type and bounds in words, such as 'int from 1 up to 8'."""
+    words = {annotated_types.Ge: "from {.ge}", annotated_types.Gt: "above {.gt}", annotated_types.Le: "up to {.le}"}
+    bounds = (words[type(bound)].format(bound) for bound in field.metadata)
+    return " ".join((_type_name(field.annotation), *bounds))
+
+
+def _type_name(annotation: object) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{argument}`" for argument in arguments)
+    if origin is dict:
+        return "table"
+    if type(None) in arguments:
+        return _type_name(next(a for a in arguments if a is not type(None)))
+    assert isinstance(annotation, type)
+    return annotation.__name__
+
+
+def _toml(value: object) -> str:
+    """A default as it would stand in hub.toml."""
+    if value is None:
+        return "not set"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:_}"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _reasons(module: ModuleType, name: str) -> str:
+    """A closed set of reasons with their meanings, read from the lines under its definition."""
+    rows = [tuple(line.split(": ", 1)) for line in _docstring_of(module, name).splitlines() if ": " in line]
+    values = typing.get_args(getattr(module, name))
+    if [reason for reason, _ in rows] != list(values):
+        raise ValueError(f"{module.__name__}.{name}: its docstring explains {rows}, its values are {values}")
+    return _table(("reason", "meaning"), [(f"`{reason}`", meaning) for reason, meaning in rows])
+
+
+def _docstring_of(module: ModuleType, name: str) -> str:
+    body = ast.parse(inspect.getsource(module)).body
+    for statement, following in itertools.pairwise(body):
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            assert isinstance(following, ast.Expr)
+            return str(ast.literal_eval(following.value))
+    raise ValueError(f"{module.__name__}.{name} has no docstring")
+
+
+def _relation(name: str) -> str:
+    about, columns = _described(name)
+    rows = [(f"`{column}`", f"`{kind}`", comment) for column, kind, comment in columns]
+    if any(comment for *_, comment in columns):
+        return f"### `{name}`\n\n{about}.\n\n{_table(('column', 'type', 'meaning'), rows)}"
+    return f"### `{name}`\n\n{about}.\n\n{_table(('column', 'type'), [row[:2] for row in rows])}"
+
+
+def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """Comment of a table or view, and `(column, type, comment)` of its columns, as the warehouse has them."""
+    with _empty_warehouse(name) as connection:
+        found = connection.execute(
+            "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
+            "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
+            {"name": name},
+        ).fetchone()
+        columns = connection.execute(
+            "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = $name "
+            "ORDER BY column_index",
+            {"name": name},
+        ).fetchall()
+    assert found is not None
+    return str(found[0]).rstrip("."), columns
+
+
+def _empty_warehouse(name: str) -> duckdb.DuckDBPyConnection:
+    # A home that does not exist has every table, typed and empty.
+    return live(Store(home=str(DOCS / "no-such-home")), name)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [list(head), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
+        print(path.relative_to(DOCS.parent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The whole graph against a real vLLM: a model of random weights is the most hostile writer there is."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.resources import warehouse
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.inbox import register
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.vllm_server import VllmServer
+from personahub_assets.runs import run_batches
+
+pytestmark = pytest.mark.vllm
+
+TASKS = ["text_personas", "related_personas", *DATASETS]
+DOCUMENTS = [
+    "The ferry to the outer islands was cancelled for the third day while engineers looked for a spare gearbox.",
+    "Knead the dough for ten minutes, let it rest under a damp cloth, and fold it once more before shaping the loaf.",
+    "Version 4.2 fixes a race in the scheduler and removes the deprecated flag for silent retries.",
+    "The choir of the parish meets on Thursdays; nobody needs to read music, and tea is served afterwards.",
+    "A survey of lichens on old gravestones found two species that had not been seen in the county since 1911.",
+    "The council lowered the speed limit near the school after parents counted cars for a week.",
+]
+
+
+@pytest.fixture(scope="module")
+def hub(tiny_llm: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    home = tmp_path_factory.mktemp("vllm-hub")
+    (home / "hub.toml").write_text("[text_personas]\nper_document = 2\n[related_personas]\nhops = 1\nfan_out = 1\n")
+    source = home / "pages.jsonl"
+    source.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(DOCUMENTS)))
+    register(Store(home=str(home)), str(source))
+    environment = Environment(home=Path(home), llm_url=f"{tiny_llm.url}/v1", llm_model=None, embed_url=None)
+    failed = run_batches(environment, [], [], Console(quiet=True))
+    assert not failed
+    with warehouse.reader(Store(home=str(home))) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_third_of_the_requests_of_each_task_is_accepted(hub: duckdb.DuckDBPyConnection, task: str) -> None:
+    row = hub.execute(
+        "SELECT count(*), count(*) FILTER (status = 'accepted') FROM generations WHERE asset = ?", [task]
+    ).fetchone()
+    assert row is not None
+    asked, accepted = row
+    assert asked >= len(DOCUMENTS)
+    assert accepted >= 0.3 * asked, f"{task}: {accepted} of {asked} accepted"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_other_input_is_in_quarantine_with_its_reason(hub: duckdb.DuckDBPyConnection, task: str) -> None:
+    rejected = hub.execute(
+        "SELECT input_id FROM generations WHERE asset = ? AND status = 'rejected' ORDER BY 1", [task]
+    ).fetchall()
+    quarantined = hub.execute(
+        "SELECT input_id FROM quarantine WHERE asset = ? AND reason <> '' AND detail <> '' ORDER BY 1", [task]
+    ).fetchall()
+    assert rejected == quarantined
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_stored_items_satisfy_their_schema(hub: duckdb.DuckDBPyConnection, dataset: str) -> None:
+    responses = hub.execute(
+        f"SELECT g.response FROM {dataset} AS i JOIN generations AS g USING (generation_id)"
+    ).fetchall()
+    assert responses
+    for (response,) in responses:
+        DATASETS[dataset].model_validate_json(response)
+
+
+def test_rows_carry_the_name_of_the_model(hub: duckdb.DuckDBPyConnection) -> None:
+    assert hub.execute("SELECT DISTINCT model FROM generations").fetchall() == [("tiny",)]
+
+
+def test_tokens_are_counted_and_the_shared_prefix_is_cached(hub: duckdb.DuckDBPyConnection) -> None:
+    row = hub.execute(
+        "SELECT sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens) FROM generations"
+    ).fetchone()
+    assert row is not None
+    prompt, completion, cached = row
+    assert completion > 0
+    assert 0 < cached < prompt
