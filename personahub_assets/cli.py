@@ -38,7 +38,7 @@ def main() -> None:
     """Run the command line; a problem of the user's is one message and exit code 1."""
     try:
         app(standalone_mode=True)
-    except PersonaHubError as error:
+    except (PersonaHubError, OSError) as error:
         err.print("[bold red]error:[/]", end=" ")
         err.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
@@ -88,7 +88,11 @@ def run(
     """
     from personahub_assets.runs import run_batches
 
-    failed = run_batches(Environment(), batch or [], select or [], err)
+    try:
+        failed = run_batches(Environment(), batch or [], select or [], err)
+    except KeyboardInterrupt:
+        err.print("stopped; every answer so far is kept, and the same command goes on from here")
+        raise typer.Exit(130) from None
     raise typer.Exit(1 if failed else 0)
 
 
@@ -119,9 +123,12 @@ def standin(
 
     What it was asked is counted at /stats.
     """
-    from personahub_assets.standin.server import serve
+    from personahub_assets.standin.server import StandinError, serve
 
-    serve(port=port, faults=faults, latency_ms=latency_ms)
+    try:
+        serve(port=port, faults=faults, latency_ms=latency_ms)
+    except (StandinError, ValueError) as error:
+        raise ConfigError(str(error)) from error
 
 
 @app.command()

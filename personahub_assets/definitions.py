@@ -31,15 +31,17 @@ def build(environment: Environment) -> dg.Definitions:
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
     rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
+    assets = [
+        documents,
+        *persona_assets(config, model),
+        *dedup_assets(config, environment.embed_model),
+        *dataset_assets(config, model),
+        warehouse,
+    ]
+    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in assets for spec in asset.specs}
     return dg.Definitions(
-        assets=[
-            documents,
-            *persona_assets(config, model),
-            *dedup_assets(config, environment.embed_model),
-            *dataset_assets(config, model),
-            warehouse,
-        ],
-        asset_checks=sql_checks(),
+        assets=assets,
+        asset_checks=sql_checks(groups),
         jobs=[refresh, rebuild],
         sensors=[inbox_sensor(refresh)],
         resources={

@@ -33,7 +33,7 @@ def answer(environment: Environment, query: str | None, form: str, output: Path 
 
     Raises:
         StoreError: if there is no warehouse yet.
-        QueryError: if DuckDB refuses the query.
+        QueryError: if DuckDB refuses the query, or it would write.
         ConfigError: if Parquet is asked for without a file.
     """
     if form == "parquet" and output is None and sys.stdout.isatty():
@@ -41,11 +41,22 @@ def answer(environment: Environment, query: str | None, form: str, output: Path 
     with warehouse.reader(Store(home=str(environment.home))) as connection:
         try:
             for statement in duckdb.extract_statements(_text(query)):
+                _check_reads(statement)
                 result = connection.sql(statement.query)
                 if result is not None:
                     _write(result, form, output)
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
+
+
+def _check_reads(statement: duckdb.Statement) -> None:
+    """Refuse statements that write files: DuckDB has no read-only access to folders, and the tables are files."""
+    kind = duckdb.StatementType
+    hides = statement.type == kind.EXPLAIN and "copy" in statement.query.lower()
+    if hides or statement.type in (kind.COPY, kind.EXPORT, kind.ATTACH, kind.PREPARE):
+        raise QueryError(
+            f"{statement.type.name} is not for the warehouse, which is only read; write with --output FILE"
+        )
 
 
 def _text(query: str | None) -> str:

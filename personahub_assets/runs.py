@@ -1,11 +1,13 @@
 """Running the graph without the UI: in this process, in the instance that the UI shows, with progress bars."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import duckdb
+from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -27,7 +29,7 @@ def run_batches(environment: Environment, batches: list[str], select: list[str],
 
     Args:
         batches: batch keys; none means all registered ones.
-        select: assets in Dagster's selection syntax; none means all.
+        select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
 
     Returns:
         What failed, by batch.
@@ -66,15 +68,18 @@ def _known_batches(store: Store, wanted: list[str]) -> list[str]:
 def _selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
     graph = definitions.resolve_asset_graph()
     every = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    unknown = [name for item in select if (name := item.strip("+*")) not in every and name.isidentifier()]
+    unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
         raise ConfigError("; ".join(f"unknown asset {choices(name, sorted(every))}" for name in unknown))
-    if not select:
-        return set(graph.get_all_asset_keys())
-    try:
-        return set().union(*(dg.AssetSelection.from_string(item).resolve(graph) for item in select))
-    except Exception as error:
-        raise ConfigError(f"--select {select}: {error}") from error
+    chosen = [_selection(item).resolve(graph) for item in select]
+    return set().union(*chosen) if chosen else set(graph.get_all_asset_keys())
+
+
+def _selection(item: str) -> dg.AssetSelection:
+    """`tools`, `+tools` with all it is made of, `tools+` with all that follows."""
+    one = dg.AssetSelection.assets(item.strip("+"))
+    above = one.upstream() if item.startswith("+") else one
+    return above | one.downstream() if item.endswith("+") else above
 
 
 def _all_runs(
@@ -89,16 +94,22 @@ def _all_runs(
     failed: dict[str, str] = {}
     with _Bars(console) as bars, progress.listening(bars.hear):
         for key in keys if partitioned else []:
-            try:
-                _execute(definitions, instance, REFRESH, partitioned, key)
-            except PersonaHubError as error:
-                failed[key] = str(error)
-        if warehouse_key in assets:
-            try:
-                _execute(definitions, instance, REBUILD, {warehouse_key}, None)
-            except PersonaHubError as error:
-                failed["warehouse"] = str(error)
+            _attempt(failed, key, console, partial(_execute, definitions, instance, REFRESH, partitioned, key))
+        # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
+        rebuild = partial(_execute, definitions, instance, REBUILD, {warehouse_key}, None)
+        _attempt(failed, "warehouse", console, rebuild)
     return failed
+
+
+def _attempt(failed: dict[str, str], name: str, console: Console, work: Callable[[], None]) -> None:
+    """Note what fails and go on with the rest; a fault of the program is shown with its traceback."""
+    try:
+        work()
+    except PersonaHubError as error:
+        failed[name] = str(error)
+    except Exception as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
+        console.print_exception()
+        failed[name] = f"{type(error).__name__}: {error}"
 
 
 def _execute(
@@ -108,7 +119,11 @@ def _execute(
     assets: set[dg.AssetKey],
     batch: str | None,
 ) -> None:
-    """Execute one run in this process; what the project raised comes out as it was."""
+    """Execute one run in this process; what its assets raise comes out as it is.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
+    """
     try:
         definitions.resolve_job_def(job).execute_in_process(
             instance=instance,
@@ -117,9 +132,8 @@ def _execute(
             run_config=_QUIET,
             tags=run_tags(),
         )
-    except dg.DagsterExecutionStepExecutionError as error:
-        cause = error.__cause__
-        raise cause if isinstance(cause, PersonaHubError) else error from error
+    except DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
 
 
 class _Bars:
@@ -153,7 +167,7 @@ class _Bars:
             self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
         task = self._tasks[key]
         if step.note == "done":
-            self._progress.update(task, completed=step.done, total=step.done or 1)
+            self._progress.update(task, completed=step.done, total=step.done)
             self._progress.stop_task(task)
         else:
             self._progress.update(task, completed=step.done, total=step.total, note=step.note)

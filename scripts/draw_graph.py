@@ -24,7 +24,7 @@ SNAPSHOT = ROOT / "tests" / "graph.txt"
 
 # Measures in pixels.
 _BOX = (168, 44)
-_GAP_X, _GAP_Y = 76, 16  # between the columns' frames, between boxes
+_GAP_X, _GAP_Y = 66, 16  # between the columns' frames, between boxes
 _FRAME = 14  # space between a group's frame and its boxes
 _TITLE = 26
 _LANE = 20  # height of one line that runs below the frames
@@ -34,7 +34,12 @@ _LEGEND = 34
 # Boxes bring their own ground; all else is of a middle grey that can be read on white and on black.
 _GREY = "#768390"
 _LINE = "#8b98a5"
-_FILLS = {"llm": ("#dbe9ff", "#2f6fd0"), "": ("#eef1f4", "#66727e")}
+_FILLS = {"asks": ("#dbe9ff", "#2f6fd0"), "computes": ("#eef1f4", "#66727e"), "whole": ("#fdeccb", "#b07514")}
+_MEANINGS = {
+    "asks": "by batch, asks the language model",
+    "computes": "by batch, no language model",
+    "whole": "one for the whole home",
+}
 _FONT = "font-family='Inter, Helvetica, Arial, sans-serif'"
 
 
@@ -149,9 +154,7 @@ class Layout:
         """The assets."""
         for name, (x, y) in self._place.items():
             asset = self._assets[name]
-            fill, stroke = _FILLS["llm" if asset.pool == "llm" else ""]
-            dash = "" if asset.partitioned else " stroke-dasharray='4 3'"
-            yield _box(x, y, fill, stroke, dash)
+            yield _box(x, y, *_BOX, 7, _look(asset))
             middle = x + _BOX[0] // 2
             yield _text(middle, y + 19, name, "font-size='13' font-weight='600' fill='#1c2530'")
             checks = f"{len(asset.checks)} check{'s' * (len(asset.checks) != 1)}"
@@ -201,17 +204,11 @@ class Layout:
         return _BOX[1] // 2 + round((ends.index(edge) - (len(ends) - 1) / 2) * step)
 
     def legend(self) -> str:
-        """What the colours and lines mean."""
+        """What the colours mean."""
         y = self.size[1] - _MARGIN - 16
         marks, x = [], _MARGIN + 2
-        for fill, dash, says in (
-            (_FILLS["llm"], "", "asks the language model"),
-            (_FILLS[""], "", "does not"),
-            (_FILLS[""], " stroke-dasharray='4 3'", "dashed: one for the whole home; all others by batch"),
-        ):
-            marks.append(
-                f"<rect x='{x}' y='{y}' width='22' height='14' rx='4' fill='{fill[0]}' stroke='{fill[1]}'{dash}/>"
-            )
+        for look, says in _MEANINGS.items():
+            marks.append(_box(x, y, 22, 14, 4, look))
             marks.append(f"<text x='{x + 29}' y='{y + 11}' font-size='12' fill='{_GREY}'>{says}</text>")
             x += 58 + round(6.3 * len(says))
         return "\n".join(marks)
@@ -261,8 +258,15 @@ def _stack(count: int) -> int:
     return count * _BOX[1] + (count - 1) * _GAP_Y
 
 
-def _box(x: int, y: int, fill: str, stroke: str, dash: str) -> str:
-    return f"<rect x='{x}' y='{y}' width='{_BOX[0]}' height='{_BOX[1]}' rx='7' fill='{fill}' stroke='{stroke}'{dash}/>"
+def _look(asset: Asset) -> str:
+    if not asset.partitioned:
+        return "whole"
+    return "asks" if asset.pool == "llm" else "computes"
+
+
+def _box(x: int, y: int, width: int, height: int, radius: int, look: str) -> str:
+    fill, stroke = _FILLS[look]
+    return f"<rect x='{x}' y='{y}' width='{width}' height='{height}' rx='{radius}' fill='{fill}' stroke='{stroke}'/>"
 
 
 def _text(x: int, y: int, text: str, style: str) -> str:

@@ -5,7 +5,7 @@ sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -66,20 +66,27 @@ def all_checks() -> dict[str, list[Check]]:
     return dict(found)
 
 
-def sql_checks() -> list[dg.AssetChecksDefinition]:
-    """One definition per asset, so that its checks share one step and one connection."""
-    return [_asset_checks(asset, checks) for asset, checks in all_checks().items()]
+def sql_checks(groups: Mapping[str, str]) -> list[dg.AssetChecksDefinition]:
+    """One definition per group of assets, so that its checks share one step and one connection.
+
+    Args:
+        groups: the group of every asset, by the asset's name.
+    """
+    by_group: dict[str, list[Check]] = defaultdict(list)
+    for asset, checks in all_checks().items():
+        by_group[groups[asset]] += checks
+    return [_group_checks(group, checks) for group, checks in by_group.items()]
 
 
-def _asset_checks(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
+def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
-        name=f"{asset}_checks",
-        specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.about) for check in checks],
+        name=f"{group}_checks",
+        specs=[dg.AssetCheckSpec(check.name, asset=check.asset, description=check.about) for check in checks],
         can_subset=True,
     )
     def run_checks(context: dg.AssetCheckExecutionContext, store: Store) -> Iterator[dg.AssetCheckResult]:
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        chosen = [check for check in checks if check.name in wanted]
+        wanted = {(key.asset_key.to_user_string(), key.name) for key in context.selected_asset_check_keys}
+        chosen = [check for check in checks if (check.asset, check.name) in wanted]
         with live(store, " ".join(check.sql for check in chosen)) as connection:
             for check in chosen:
                 yield check.result(connection)

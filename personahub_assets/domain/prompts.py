@@ -33,7 +33,7 @@ from personahub_assets.domain.text import digest
 
 _PARTS = re.compile(r"\A---\n(.*?)\n---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 # Web text must not be able to close the section that marks it as data.
-_DATA_TAG = re.compile(r"<(?=/?\s*data\b)", re.IGNORECASE)
+_DATA_TAG = re.compile(r"<(?=\s*/?\s*data\b)", re.IGNORECASE)
 _JINJA = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False)
 
 Message = dict[Literal["role", "content"], str]
@@ -118,7 +118,7 @@ class Prompt(Sampling):
             shared: values of the shared instructions beyond the prompt's parameters, such as a count.
 
         Raises:
-            PromptError: if the template names a value that is not given.
+            PromptError: if the template is malformed or names a value that is not given.
         """
         safe = {name: _DATA_TAG.sub("‹", text) for name, text in values.items()}
         try:
@@ -126,7 +126,7 @@ class Prompt(Sampling):
             if key not in self._shared:
                 self._shared[key] = self._templates[0].render(**self.parameters, **shared)
             row = self._templates[1].render(**self.parameters, **shared, **safe)
-        except jinja2.UndefinedError as error:
+        except jinja2.TemplateError as error:
             given = sorted({*self.parameters, *shared, *values})
             raise PromptError(f"prompt {self.name}: {error}; it is given {given}") from error
         if sample:

@@ -66,7 +66,7 @@ def check_batch_key(key: str) -> str:
     Raises:
         BatchError: if it is not; it becomes a folder name, so nothing else may pass.
     """
-    if not BATCH_KEY.match(key):
+    if not BATCH_KEY.fullmatch(key):
         raise BatchError(
             f"batch key {key!r} is not allowed: use 1 to 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit"
         )

@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -35,12 +36,10 @@ class Journal:
     def __enter__(self) -> "Journal":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _connect(self.path) as connection:
+            with closing(_connect(self.path)) as connection:
                 connection.execute("CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)")
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"{self.path}: damaged journal: {error}. Delete it to go on; its calls will be made again"
-            ) from error
+            raise self._damaged(error) from error
         self._thread.start()
         return self
 
@@ -51,14 +50,17 @@ class Journal:
         self._thread.join()
 
     def load(self) -> dict[str, Outcome]:
-        """All outcomes on disk, by request key."""
-        connection = _connect(self.path)
+        """All outcomes on disk, by request key.
+
+        Raises:
+            StoreError: if the file is damaged.
+        """
         try:
-            return {
-                key: Outcome.from_json(text) for key, text in connection.execute("SELECT key, outcome FROM outcomes")
-            }
-        finally:
-            connection.close()
+            with closing(_connect(self.path)) as connection:
+                rows = connection.execute("SELECT key, outcome FROM outcomes")
+                return {key: Outcome.from_json(text) for key, text in rows}
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
 
     async def record(self, outcome: Outcome) -> None:
         """Write an outcome; returns when it is committed.
@@ -74,6 +76,9 @@ class Journal:
         """Delete the journal; call it only after the partition was published."""
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> StoreError:
+        return StoreError(f"{self.path}: damaged journal: {error}. Delete it to go on; its calls will be made again")
 
     def _write(self) -> None:
         connection = _connect(self.path)

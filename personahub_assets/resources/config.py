@@ -124,7 +124,7 @@ class HubConfig(Section):
         """
         try:
             config = cls(**tomllib.loads(path.read_text("utf-8"))) if path.exists() else cls()
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
         except ValidationError as error:
             faults = "; ".join(

@@ -8,11 +8,12 @@ import io
 import itertools
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import fsspec
 import polars as pl
@@ -20,11 +21,13 @@ import zstandard
 
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
+from personahub_assets.domain.text import digest
 
 _FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet"}
 _COMPRESSIONS = {"gz", "zst"}
 VALID = ".jsonl, .ndjson or .csv (each also with .gz or .zst) and .parquet"
 _CHUNK = 1 << 20
+_PIECE = 1 << 16  # compressed bytes at a time
 
 csv.field_size_limit(sys.maxsize)
 
@@ -65,16 +68,20 @@ def is_remote(address: str) -> bool:
 def fetch(address: str, folder: Path) -> Path:
     """Download a remote source file into a folder, so that a refresh reads what was registered.
 
+    Each address has a subfolder of its own: many files of the web have the same name.
+
     Raises:
         SourceError: if it cannot be opened or read.
     """
-    target = folder / address.rstrip("/").rsplit("/", 1)[-1].split("?")[0]
+    name = address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    target = folder / digest(address, size=12) / name
     aside = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with fsspec.open(address, "rb") as source, aside.open("wb") as sink:
             while chunk := source.read(_CHUNK):
                 sink.write(chunk)
-    except (OSError, ImportError, ValueError) as error:
+    except Exception as error:  # every protocol's library raises types of its own
         aside.unlink(missing_ok=True)
         raise SourceError(
             f"{address}: cannot be fetched: {error}. Is there a network? s3:// and hf:// need the extra [hub]"
@@ -117,7 +124,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file raises into one clear error."""
     try:
         yield
-    except (OSError, EOFError, zstandard.ZstdError, pl.exceptions.PolarsError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pl.exceptions.PolarsError, csv.Error) as error:
         raise SourceError(f"{path}: damaged or not what its name says: {error}") from error
 
 
@@ -128,11 +135,42 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path, "rb") as file:
             yield cast(IO[bytes], file)
     elif path.suffix.lower() == ".zst":
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as file:
-            yield cast(IO[bytes], io.BufferedReader(file, _CHUNK))
+        with path.open("rb") as raw:
+            yield cast(IO[bytes], io.BufferedReader(_Zst(raw), _CHUNK))
     else:
         with path.open("rb") as file:
             yield file
+
+
+class _Zst(io.RawIOBase):
+    """The decompressed bytes of a .zst file; zstandard's own reader takes a file that was cut off for a whole one."""
+
+    def __init__(self, raw: IO[bytes]):
+        self._raw, self._frame, self._ready = raw, _frame(), memoryview(b"")
+        self._within = False  # a frame has begun and not ended
+
+    def readable(self) -> bool:
+        """True, as BufferedReader asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; 0 only at the end of the last frame."""
+        while not self._ready:
+            data = self._frame.unused_data or self._raw.read(_PIECE)
+            if not data and self._within:
+                raise EOFError("the compressed file ends within a frame")
+            if not data:
+                return 0
+            self._frame = _frame() if self._frame.eof else self._frame
+            self._ready = memoryview(self._frame.decompress(data))
+            self._within = not self._frame.eof
+        size = min(len(self._ready), len(buffer))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def _frame() -> Any:
+    return zstandard.ZstdDecompressor().decompressobj()
 
 
 def _check_encoding(path: Path, start: bytes) -> None:
@@ -183,7 +221,7 @@ def _json_row(place: str, line: bytes) -> RawRow:
         return RawRow(place, reason="empty", detail="blank line")
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         return RawRow(place, reason="malformed", detail=f"not JSON: {error}", raw=text)
     if not isinstance(value, dict):
         return RawRow(place, reason="malformed", detail=f"want a JSON object, got {type(value).__name__}", raw=text)
@@ -203,7 +241,7 @@ def _records(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
 
 
 def _survey_csv(path: Path, rows_per_slice: int) -> list[Slice]:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         _check_encoding(path, file.read(4))
     with _records(path) as (_, records):
         total = sum(1 for _ in records)

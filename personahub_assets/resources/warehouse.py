@@ -57,10 +57,22 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """
     if not path(store).exists():
         raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
-    connection = duckdb.connect(str(path(store)), read_only=True)
+    connection = _attached(store)
     connection.execute("SET allowed_directories = [$tables]", {"tables": f"{store.root / 'tables'}/"})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _attached(store: Store) -> duckdb.DuckDBPyConnection:
+    """The warehouse as it is now, read-only.
+
+    Attached to a database of its own: two connections to one path share one database within a process, so the second
+    would see the file as the first found it, and the first one's locked configuration.
+    """
+    connection = duckdb.connect()
+    connection.execute(f"ATTACH {_quoted(str(path(store)))} AS warehouse (READ_ONLY)")
+    connection.execute("USE warehouse")
     return connection
 
 
@@ -71,20 +83,27 @@ def build(store: Store, *, force: bool = False) -> Built:
         fresh = not force and is_fresh(store)
         if not fresh:
             _publish(store)
-        with duckdb.connect(str(path(store)), read_only=True) as connection:
+        with _attached(store) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
 
 def is_fresh(store: Store) -> bool:
-    """Whether the warehouse is younger than every table file and every SQL file."""
-    if not path(store).exists():
+    """Whether the warehouse is younger than every table file and every SQL file, and the home has not moved."""
+    if not path(store).exists() or _moved(store):
         return False
     built = path(store).stat().st_mtime_ns
     tables = (file for table in table_sql() for file in store.files(table))
     sql = (files.root() / "sql").rglob("*.sql")
     return all(file.stat().st_mtime_ns < built for file in (*tables, *sql, store.root / "hub.toml") if file.exists())
+
+
+def _moved(store: Store) -> bool:
+    """Whether the views, which hold absolute paths, were made when the home was elsewhere."""
+    with duckdb.connect(str(path(store)), read_only=True) as connection:
+        views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    return any(f"{store.root / 'tables'}/" not in sql for (sql,) in views)
 
 
 def _publish(store: Store) -> None:

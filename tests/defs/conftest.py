@@ -1,0 +1,41 @@
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hub import TOPICS, Hub
+
+from personahub_assets.standin.server import StandinServer
+
+
+@pytest.fixture(scope="session")
+def standin() -> Iterator[StandinServer]:
+    with StandinServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, standin: StandinServer) -> Hub:
+    """A home with nothing in it."""
+    return Hub(tmp_path / "hub", standin)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, standin: StandinServer) -> Path:
+    """A home with two finished batches, two documents each; 'two' was admitted before 'one'."""
+    hub = Hub(tmp_path_factory.mktemp("finished") / "hub", standin)
+    hub.pages("one", TOPICS[:2])
+    hub.pages("two", TOPICS[2:4])
+    assert hub.run("two") == {}
+    assert hub.run("one") == {}
+    return hub.home
+
+
+@pytest.fixture
+def ran(tmp_path: Path, finished: Path, standin: StandinServer) -> Hub:
+    """A copy of the finished home, to do with as one likes."""
+    return Hub(shutil.copytree(finished, tmp_path / "hub"), standin)

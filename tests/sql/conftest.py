@@ -1,0 +1,75 @@
+"""One small home with everything in it that the SQL speaks of: two batches, near-duplicates, bad rows, bad answers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.inbox import register
+from personahub_assets.resources.store import Store
+from personahub_assets.runs import run_batches
+from personahub_assets.standin.server import StandinServer
+
+SETTINGS = """
+[text_personas]
+per_document = 2
+[related_personas]
+hops = 1
+fan_out = 1
+[datasets.math_problems]
+samples = 2
+[datasets.tools]
+share = 0.5
+"""
+# Some answers cost a re-ask, and some prompts are never answered.
+FAULTS = "bad_json=0.1,refusal=0.04,seed=5"
+
+FIRST = [
+    {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
+    {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
+    {"id": "d3", "text": "A column of ants will cross a motorway if the sugar on the far side is worth it."},
+    {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
+    {"persona": "A retired bridge engineer, who restores OLD clocks in a mountain village."},  # lexical
+    {"persona": "A paediatric nurse who teaches new parents how to care for premature babies"},
+    {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},
+]
+SECOND = [
+    {"id": "d1", "text": "Glaciers move a hand's breadth a day, enough to carry a hut to the sea in a lifetime."},
+    {"id": "d2", "text": "The referee kept a diary of every penalty, with the weather and the mood of the crowd."},
+    {"id": "d3", "text": "Most libraries of the town closed at noon on Saturdays until the students complained."},
+    {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},  # lexical, across batches
+    {"persona": "A pediatric nurse who teaches new parents how to take care of premature babies"},  # semantic, across
+    {"persona": "A beekeeper on a city roof who sells honey to the restaurants below"},
+    {"persona": "A city rooftop beekeeper who sells her honey to the restaurants below"},  # semantic, within
+]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store of the home after a full run; tests that change it take `copied`."""
+    folder = tmp_path_factory.mktemp("sql")
+    home = folder / "hub"
+    home.mkdir()
+    (home / "hub.toml").write_text(SETTINGS)
+    store = Store(home=str(home))
+    for name, rows in (("first", FIRST), ("second", SECOND)):
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows) + ("not JSON\n" if name == "first" else ""))
+        register(store, str(path))
+    with StandinServer(faults=FAULTS) as server, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
+        failed = run_batches(environment, [], [], Console(quiet=True))
+    assert failed == {}
+    return store
+
+
+@pytest.fixture
+def copied(built: Store, tmp_path: Path) -> Store:
+    """A store of its own, with the same tables."""
+    shutil.copytree(built.root / "tables", tmp_path / "tables")
+    shutil.copy(built.root / "hub.toml", tmp_path)
+    return Store(home=str(tmp_path))
