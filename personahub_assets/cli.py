@@ -126,9 +126,13 @@ def standin(
     from personahub_assets.standin.server import StandinError, serve
 
     try:
-        serve(port=port, faults=faults, latency_ms=latency_ms)
+        serve(port=port, faults=faults, latency_ms=latency_ms, ready=_say_address)
     except (StandinError, ValueError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _say_address(port: int) -> None:
+    err.print(f"PERSONAHUB_LLM_URL=http://127.0.0.1:{port}/v1  (Ctrl-C stops it)", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -144,13 +148,15 @@ def doctor(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> None:
     """Open the Dagster UI of the home, with its daemon (sensors, queued runs)."""
+    from personahub_assets.resources import files
     from personahub_assets.resources.instance import open_instance
 
     home = Environment().home.expanduser().resolve()
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home)
     err.print(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
-    arguments = ["dev", "-m", "personahub_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    workspace = str(files.root() / "workspace.yaml")
+    arguments = ["dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # noqa: S606 - replaces this process
 
 

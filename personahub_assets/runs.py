@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
-from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -132,7 +131,7 @@ def _execute(
             run_config=_QUIET,
             tags=run_tags(),
         )
-    except DagsterExecutionInterruptedError as error:
+    except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
 
 

@@ -4,6 +4,7 @@ Layout below the home: `tables/<table>/batch=<key>/part.parquet`; `generations` 
 A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
 """
 
+import glob
 import os
 import uuid
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     def glob(self, table: str) -> str:
         """Pattern that matches all files of a table."""
         middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
-        return str(self.root / "tables" / table / middle / "part.parquet")
+        return f"{glob.escape(str(self.root))}/tables/{table}/{middle}/part.parquet"
 
     def files(self, table: str) -> list[Path]:
         """All files of a table, in order of their path."""
@@ -165,7 +166,9 @@ def content_version(*frames: pl.DataFrame) -> str:
 def _read(path: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
     schema = table_schema(table)
     try:
-        frame = pl.read_parquet(path, glob=False)
+        # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
+        with path.open("rb") as file:
+            frame = pl.read_parquet(file)
         # A file written before a column was added lacks it.
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
         wanted = {name: schema[name] for name in columns or schema}

@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     if not path(store).exists():
         raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
     connection = _attached(store)
-    connection.execute("SET allowed_directories = [$tables]", {"tables": f"{store.root / 'tables'}/"})
+    # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
+    folder = f"{store.root / 'tables'}/"
+    connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

@@ -1,0 +1,210 @@
+"""The ready questions in sql/analysis: each runs on the warehouse, and its numbers agree with a second reckoning."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.resources import warehouse
+from personahub_assets.resources.files import sql_files
+from personahub_assets.resources.store import Store
+
+QUERIES = sql_files("analysis")
+Rows = list[tuple[Any, ...]]
+
+
+def answer(store: Store, name: str) -> Rows:
+    """Rows of a query over the warehouse."""
+    with warehouse.reader(store) as connection:
+        return connection.execute(QUERIES[name]).fetchall()
+
+
+def candidates(store: Store) -> pl.DataFrame:
+    return pl.concat([store.read_all("text_personas"), store.read_all("related_personas")])
+
+
+def items(store: Store) -> pl.DataFrame:
+    parts = [
+        store.read_all(name, ["batch", "persona_id", "text"]).with_columns(dataset=pl.lit(name)) for name in DATASETS
+    ]
+    return pl.concat(parts)
+
+
+def count(rows: pl.DataFrame, *by: str) -> dict[Any, int]:
+    """Rows by key; a tuple of keys if there are several."""
+    return {key if len(by) > 1 else key[0]: part.height for key, part in rows.group_by(by)}
+
+
+# --- every file ---
+
+
+def test_there_are_at_least_eight() -> None:
+    assert len(QUERIES) >= 8
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_begins_with_its_question(name: str) -> None:
+    assert re.fullmatch(r"-- [A-Z].{10,100}\?", QUERIES[name].splitlines()[0])
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_runs_read_only_and_has_rows(built: Store, name: str) -> None:
+    assert answer(built, name)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_plain_connection_gives_the_same(built: Store, name: str) -> None:
+    with duckdb.connect(str(warehouse.path(built)), read_only=True) as connection:
+        plain = connection.execute(QUERIES[name]).fetchall()
+    assert plain == answer(built, name)
+
+
+def test_every_query_runs_on_a_home_without_rows(store: Store) -> None:
+    warehouse.build(store)
+    assert {name: answer(store, name) for name in QUERIES} == {name: [] for name in QUERIES}
+
+
+# --- their numbers ---
+
+
+def test_batch_overview(built: Store) -> None:
+    batches = built.read_all("batches").sort("registered_at", "batch")
+    counted = [
+        count(rows, "batch")
+        for rows in (
+            built.read_all("documents"),
+            candidates(built),
+            built.read_all("personas"),
+            items(built),
+            built.read_all("quarantine"),
+        )
+    ]
+    expected = [
+        (batch, rows, *(counts.get(batch, 0) for counts in counted))
+        for batch, rows in batches.select("batch", "rows").iter_rows()
+    ]
+    assert answer(built, "batch_overview") == expected
+    assert [row[:3] for row in expected] == [("first", 8, 3), ("second", 7, 3)]
+
+
+def test_yield_per_hop(built: Store) -> None:
+    kept = set(built.read_all("personas")["persona_id"])
+    every = candidates(built)
+    expected = []
+    for (hop, origin), part in sorted(every.group_by("hop", "origin"), key=lambda pair: pair[0]):
+        stay = sum(persona in kept for persona in part["persona_id"])
+        expected.append((origin, hop, part.height, stay, pytest.approx(100 * stay / part.height, abs=0.051)))
+    assert answer(built, "yield_per_hop") == expected
+    assert {row[0] for row in expected} == {"imported", "text", "relation"}
+
+
+def test_duplicate_rate_per_stage(built: Store) -> None:
+    every = candidates(built)
+    batch_of = dict(every.select("persona_id", "batch").iter_rows())
+    expected = []
+    for stage in ("lexical", "semantic"):
+        dropped = built.read_all(f"{stage}_duplicates")
+        across = sum(batch_of[row["keeper_id"]] != row["batch"] for row in dropped.iter_rows(named=True))
+        expected.append(
+            (
+                stage,
+                dropped.height,
+                pytest.approx(100 * dropped.height / every.height, abs=0.0051),
+                pytest.approx(100 * across / dropped.height, abs=0.051),
+                pytest.approx(sum(dropped["similarity"]) / dropped.height, abs=0.000051),
+            )
+        )
+        assert across, stage
+    assert answer(built, "duplicate_rate_per_stage") == expected
+
+
+def test_datasets_per_persona(built: Store) -> None:
+    datasets: dict[str, set[str]] = {persona: set() for persona in built.read_all("personas")["persona_id"]}
+    for dataset, persona in items(built).select("dataset", "persona_id").iter_rows():
+        datasets[persona].add(dataset)
+    sizes = [len(names) for names in datasets.values()]
+    assert answer(built, "datasets_per_persona") == [(size, sizes.count(size)) for size in sorted(set(sizes))]
+    assert len(set(sizes)) > 1
+
+
+def test_tokens_per_kept_row(built: Store) -> None:
+    origins = count(built.read_all("personas"), "origin")
+    kept = count(items(built), "dataset") | {
+        "text_personas": origins["text"],
+        "related_personas": origins["relation"],
+    }
+    paid = built.read_all("generations").filter(~pl.col("reused"))
+    expected = {}
+    for (asset,), part in paid.group_by("asset"):
+        prompt, completion = sum(part["prompt_tokens"]), sum(part["completion_tokens"])
+        each = pytest.approx((prompt + completion) / kept[asset], abs=0.051)
+        expected[asset] = (kept[asset], prompt, completion, each)
+    found = answer(built, "tokens_per_kept_row")
+    assert {asset: rest for asset, *rest in found} == {asset: list(rest) for asset, rest in expected.items()}
+    assert [row[-1] for row in found] == sorted((row[-1] for row in found), reverse=True)
+    assert set(expected) == {"text_personas", "related_personas", *DATASETS}
+
+
+def test_wasted_tokens(built: Store) -> None:
+    asked = built.read_all("generations").filter(pl.col("status") != "superseded")
+    expected = {}
+    for (asset, model), part in asked.group_by("asset", "model"):
+        wasted, tokens = sum(part["wasted_tokens"]), sum(part["prompt_tokens"]) + sum(part["completion_tokens"])
+        rejected = part["status"].to_list().count("rejected")
+        share = pytest.approx(100 * wasted / tokens, abs=0.0051)
+        expected[asset, model] = [part.height, sum(part["attempts"]), rejected, wasted, share]
+    found = answer(built, "wasted_tokens")
+    assert {(asset, model): rest for asset, model, *rest in found} == expected
+    assert sum(row[5] for row in found) > 0
+    assert sum(row[4] for row in found) == built.read_all("quarantine").filter(pl.col("asset") != "documents").height
+
+
+def test_quarantine_reasons(built: Store) -> None:
+    found = {(asset, reason): inputs for asset, reason, inputs, _ in answer(built, "quarantine_reasons")}
+    assert found == count(built.read_all("quarantine"), "asset", "reason")
+    assert found["documents", "malformed"] == 1
+
+
+def test_length_of_items(built: Store) -> None:
+    expected = []
+    for name in sorted(DATASETS):
+        texts = built.read_all(name)["text"].to_list()
+        lengths = sorted(map(len, texts))
+        middle = (lengths[(len(lengths) - 1) // 2] + lengths[len(lengths) // 2]) / 2
+        repeated = len(texts) - len(set(texts))
+        expected.append((name, len(texts), lengths[0], pytest.approx(middle, abs=0.51), lengths[-1], repeated))
+    assert answer(built, "length_of_items") == expected
+
+
+# --- what must hold of the lists ---
+
+Judge = Callable[[Store, Rows], None]
+
+
+def _absorbed(store: Store, rows: Rows) -> None:
+    dropped = pl.concat([store.read_all(f"{stage}_duplicates") for stage in ("lexical", "semantic")])
+    assert sum(row[2] for row in rows) == dropped.height
+    assert {row[0] for row in rows} == set(dropped["keeper_id"])
+
+
+def _relations(store: Store, rows: Rows) -> None:
+    related = candidates(store).filter(pl.col("relation").is_not_null())
+    assert sum(row[2] for row in rows) == related.height
+    assert all(kept <= count for _, _, count, kept in rows)
+
+
+def _documents(store: Store, rows: Rows) -> None:
+    from_documents = store.read_all("personas").filter(pl.col("document_id").is_not_null())
+    assert {(row[0], row[1]): row[2] for row in rows} == count(from_documents, "batch", "document_id")
+
+
+@pytest.mark.parametrize(
+    ("name", "judge"),
+    [("most_expanded_keepers", _absorbed), ("relations", _relations), ("richest_documents", _documents)],
+)
+def test_a_list_holds_everything_while_it_is_short(built: Store, name: str, judge: Judge) -> None:
+    judge(built, answer(built, name))

@@ -1,0 +1,684 @@
+"""The command line: what it says, what it refuses, and what is left when a run is stopped or runs beside another."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+import typer
+
+from personahub_assets import cli
+from personahub_assets.resources import warehouse
+from personahub_assets.resources.inbox import register
+from personahub_assets.resources.instance import open_instance
+from personahub_assets.resources.store import Store
+from personahub_assets.standin.server import StandinServer
+
+COMMANDS = ["ingest", "run", "sql", "standin", "doctor", "ui", "version"]
+ROWS = [
+    {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
+    {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
+    {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
+    {"persona": "A [bold]jazz[/bold] drummer \u001b[31mwho builds :drum: cymbals from scrap metal"},
+]
+SETTINGS = "[text_personas]\nper_document = 1\n[related_personas]\nhops = 0\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """The message of a command that failed as it should: one message, no traceback, nothing on standard output."""
+        assert self.code == 1, self
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        assert self.err.count("error:") == 1, self.err
+        return self.err
+
+
+Cli = Callable[..., Said]
+
+
+def environment(home: Path, url: str | None = None) -> dict[str, str]:
+    """The environment of a command, without what the developer has set."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PERSONAHUB_", "DAGSTER"))}
+    # A start takes twice as long if it may not keep what it has compiled.
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    cache = {name: value for name, value in os.environ.items() if name == "PERSONAHUB_CACHE"}
+    return {**inherited, **cache, "PERSONAHUB_HOME": str(home), **({"PERSONAHUB_LLM_URL": url} if url else {})}
+
+
+def begin(home: Path, *arguments: str, url: str | None = None) -> "subprocess.Popen[str]":
+    """Start a command as a process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "personahub_assets.cli", *arguments],
+        env=environment(home, url),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: "subprocess.Popen[str]") -> Said:
+    """Wait for a process."""
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return Said(process.returncode, out, err)
+
+
+def process(home: Path, *arguments: str, url: str | None = None) -> Said:
+    """Run a command as a process."""
+    return end(begin(home, *arguments, url=url))
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process: the same code from `main` on, without the seconds that a start takes."""
+
+    def run(*arguments: str, stdin: str = "", at: Path = home, url: str | None = None) -> Said:
+        for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("DAGSTER_HOME", "")  # which `run` changes
+        monkeypatch.setenv("PERSONAHUB_HOME", str(at))
+        if url:
+            monkeypatch.setenv("PERSONAHUB_LLM_URL", url)
+        monkeypatch.setattr(sys, "argv", ["personahub", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A home that was made by the command line."""
+
+    home: Path
+    source: Path
+    ingested: Said
+    ran: Said
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("cli")
+    home = folder / "hub"
+    home.mkdir()
+    (home / "hub.toml").write_text(SETTINGS)
+    source = write(folder / "My Pages.jsonl", ROWS)
+    ingested = process(home, "ingest", str(source))
+    ran = process(home, "run", "--select", "+personas", url="standin:")
+    return Demo(home, source, ingested, ran)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pages(path: Path, count: int) -> Path:
+    """A source file of different documents."""
+    who = ["the bear", "the miller", "a choir", "the harbour", "the court", "a surgeon"]
+    text = "Page {} of the almanac says that {} sleeps in winter and sings in spring."
+    return write(path, [{"id": f"d{n}", "text": text.format(n, who[n % len(who)])} for n in range(count)])
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+# --- help and version ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option(here: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = here(command, "--help")
+    assert said.code == 0
+    found: Any = typer.main.get_command(cli.app)
+    parameters = found.commands[command].params
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said.out)
+    for parameter in parameters:
+        assert parameter.help, f"{command} {parameter.name}"
+        assert parameter.metavar in plain if parameter.param_type_name == "argument" and parameter.metavar else True
+        assert all(option in plain for option in parameter.opts if option.startswith("-")), parameter.name
+
+
+def test_help_names_every_command(here: Cli) -> None:
+    said = here("--help")
+    assert said.code == 0
+    assert all(command in said.out for command in COMMANDS)
+    assert "PERSONAHUB_LLM_URL" in said.out
+    found: Any = typer.main.get_command(cli.app)
+    assert sorted(found.commands) == sorted(COMMANDS)
+
+
+def test_version(here: Cli) -> None:
+    versions = json.loads(here("version").out)
+    assert versions["dagster"] == dg.__version__
+    assert versions["duckdb"] == duckdb.__version__
+    assert "personahub-assets" in versions
+
+
+# --- ingest ---
+
+
+def test_ingest_says_what_it_registered_and_what_comes_next(demo: Demo) -> None:
+    assert demo.ingested.code == 0
+    assert f"batch my-pages: {len(ROWS)} rows of {demo.source}" in demo.ingested.err
+    assert "personahub run" in demo.ingested.err
+    assert demo.ingested.out == ""
+
+
+def test_ingest_takes_a_name_and_several_files(here: Cli, home: Path, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one.jsonl", ROWS), write(tmp_path / "two.jsonl", ROWS[:1])
+    assert here("ingest", str(one), "--name", "uno").code == 0
+    said = here("ingest", str(one), str(two))
+    assert said.code == 0
+    assert sorted(Store(home=str(home)).batches()) == ["one", "two", "uno"]
+
+
+def test_ingest_takes_columns(here: Cli, home: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "odd.jsonl", [{"who": "A piano tuner who restores church organs", "text": "no"}])
+    assert here("ingest", str(source), "--persona-column", "who").code == 0
+    assert Store(home=str(home)).read("batches", "odd")["persona_column"].to_list() == ["who"]
+
+
+INGEST_FAULTS = {
+    "missing": (["nowhere.jsonl"], "nowhere.jsonl: there is no such file"),
+    "suffix": (["pages.docx"], "unknown format '.docx'; want .jsonl"),
+    "name": (["one.jsonl", "--name", "Über Name"], "batch key 'Über Name' is not allowed"),
+    "names": (["one.jsonl", "two.jsonl", "--name", "both"], "--name 'both' is for one file, got 2"),
+    "collision": (["other/one.jsonl"], "batch 'one' belongs to"),
+}
+
+
+@pytest.mark.parametrize("fault", INGEST_FAULTS)
+def test_ingest_refuses(here: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "pages.docx").write_text("x")
+    for name in ("one", "two", "other/one"):
+        write(tmp_path / f"{name}.jsonl", ROWS)
+    register(Store(home=str(home)), str(tmp_path / "one.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    arguments, message = INGEST_FAULTS[fault]
+    assert message in here("ingest", *arguments).refusal()
+    assert Store(home=str(home)).batches() == ["one"]
+
+
+def test_a_home_that_cannot_be_made_is_one_message(here: Cli, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    source = write(tmp_path / "one.jsonl", ROWS)
+    assert str(blocked) in here("ingest", str(source), at=blocked / "hub").refusal()
+
+
+# --- run ---
+
+
+def test_run_shows_progress_rows_and_what_comes_next(demo: Demo) -> None:
+    said = demo.ran
+    assert said.code == 0, said
+    for asset in ("documents", "text_personas", "semantic_duplicates"):
+        assert asset in said.err
+    assert "Rows in the warehouse" in said.err
+    assert "It is not a language model" in said.err.replace("\n", " ")
+    assert f"PERSONAHUB_HOME={demo.home} personahub sql" in said.err.replace("\n", " ")
+    assert "Traceback" not in said.err
+    assert Store(home=str(demo.home)).read_all("personas").height == len(ROWS)
+
+
+def test_run_needs_a_batch(here: Cli) -> None:
+    assert "has no batches yet; register a source file first: personahub ingest FILE" in here("run").refusal()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "my-page"], "unknown batch 'my-page' (did you mean 'my-pages'?"),
+        (["--select", "persona"], "unknown asset 'persona' (did you mean 'personas'?"),
+        (["--select", "+tool+"], "unknown asset 'tool' (did you mean 'tools'?"),
+    ],
+)
+def test_run_suggests_what_was_meant(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
+    assert message in here("run", *arguments, at=demo.home).refusal()
+
+
+def test_run_without_an_endpoint_names_the_remedies(here: Cli, home: Path, tmp_path: Path) -> None:
+    register(Store(home=str(home)), str(write(tmp_path / "one.jsonl", ROWS)))
+    said = here("run", "--select", "+text_personas")
+    assert said.code == 1
+    assert "failed: one:" in said.err
+    assert "PERSONAHUB_LLM_URL is not set" in said.err
+    for remedy in ("PERSONAHUB_LLM_URL=http://127.0.0.1:8000/v1", "make demo-vllm", "PERSONAHUB_LLM_URL=standin:"):
+        assert remedy in said.err
+    assert "Traceback" not in said.err
+    assert "dagster" not in said.err
+    store = Store(home=str(home))
+    assert store.read("documents", "one").height == 2
+    assert not store.files("text_personas")
+
+
+def test_run_of_one_asset_makes_nothing_else(here: Cli, home: Path, tmp_path: Path) -> None:
+    store = Store(home=str(home))
+    for name in ("one", "two"):
+        register(store, str(write(tmp_path / f"{name}.jsonl", ROWS)))
+    assert here("run", "--select", "documents", "--batch", "two").code == 0
+    made = {path.name for path in (home / "tables").iterdir()}
+    assert made == {"batches", "documents", "quarantine"}
+    assert [path.parent.name for path in store.files("documents")] == ["batch=two"]
+
+
+@pytest.fixture
+def some_model(standin: StandinServer) -> Iterator[str]:
+    """The address of a server that says it is a model of its own; its answers are written by the stand-in."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply(json.dumps({"object": "list", "data": [{"id": "some-model", "object": "model"}]}).encode())
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            request = urllib.request.Request(
+                f"{standin.url}/chat/completions", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                self._reply(answer.read().replace(b'"model": "standin"', b'"model": "some-model"'))
+
+        def _reply(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_rows_of_the_standin_and_of_a_model_are_never_mixed(
+    here: Cli, demo: Demo, home: Path, tmp_path: Path, standin: StandinServer, some_model: str
+) -> None:
+    """The home of either kind refuses the other and keeps its rows."""
+    store = Store(home=str(home))
+    register(store, str(write(tmp_path / "one.jsonl", ROWS)))
+    assert here("run", "--select", "+text_personas", url=some_model).code == 0
+    assert store.read_all("generations")["model"].to_list() == ["some-model"] * 2
+    rows = store.read_all("text_personas")
+
+    said = here("run", "--select", "text_personas", url=standin.url)
+    assert said.code == 1
+    assert f"{home} holds rows written by a language model" in said.err
+    assert f"{standin.url} is the stand-in (not a language model)" in said.err
+    assert "PERSONAHUB_HOME" in said.err
+    assert "Traceback" not in said.err
+    assert store.read_all("text_personas").equals(rows)
+
+    other = tmp_path / "other"
+    for part in ("tables", "writer", "hub.toml"):
+        copy = shutil.copytree if (demo.home / part).is_dir() else shutil.copy
+        other.mkdir(exist_ok=True)
+        copy(demo.home / part, other / part)
+    said = here("run", "--select", "text_personas", url=some_model, at=other)
+    assert said.code == 1
+    assert f"{other} holds rows written by the stand-in (not a language model)" in said.err
+    assert Store(home=str(other)).read_all("text_personas").equals(Store(home=str(demo.home)).read_all("text_personas"))
+
+
+# --- sql ---
+
+
+def test_sql_without_a_warehouse_says_how_to_build_it(here: Cli) -> None:
+    assert "does not exist yet; build it with: personahub run --select warehouse" in here("sql", "SELECT 1").refusal()
+
+
+def test_sql_lists_the_tables(here: Cli, demo: Demo) -> None:
+    said = here("sql", at=demo.home)
+    assert said.code == 0
+    for name in ("personas", "tools", "generations", "persona_lineage", "dataset_items"):
+        assert f" {name} " in said.out
+    assert "The hub: candidates that survived both dedup stages" in said.out
+
+
+def test_sql_as_a_process_reads_a_pipe_and_writes_a_pipe(demo: Demo) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "personahub_assets.cli", "sql", "--format", "csv"],
+        env=environment(demo.home),
+        input="SELECT batch, rows FROM batches",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"batch,rows\nmy-pages,{len(ROWS)}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["-"], []])
+def test_sql_takes_queries_from_standard_input(here: Cli, demo: Demo, arguments: list[str]) -> None:
+    said = here("sql", *arguments, "--format", "json", stdin="SELECT count(*) AS n FROM personas", at=demo.home)
+    assert json.loads(said.out) == {"n": 4}
+
+
+def test_sql_takes_a_file(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "question.sql").write_text("-- How many?\nSELECT count(*) AS n FROM personas;\n")
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(here("sql", "question.sql", "--format", "json", at=demo.home).out) == {"n": 4}
+    ready = here("sql", "sql/analysis/batch_overview.sql", "--format", "json", at=demo.home)
+    assert json.loads(ready.out)["batch"] == "my-pages"
+    assert "none.sql: there is no such file" in here("sql", "none.sql", at=demo.home).refusal()
+
+
+def test_sql_runs_several_statements(here: Cli, demo: Demo) -> None:
+    said = here("sql", "SELECT 1 AS a; CREATE TEMP TABLE t AS SELECT 7 AS b; FROM t;", "--format", "csv", at=demo.home)
+    assert said.out == "a\n1\nb\n7\n"
+
+
+NESTED = "SELECT 1 AS n, ['x', 'y, \"z\"'] AS l, {'a': 1, 'b': [true]} AS s, NULL::INTEGER[] AS none, 'é\n' AS t"
+NESTED_ROW = {"n": 1, "l": ["x", 'y, "z"'], "s": {"a": 1, "b": [True]}, "none": None, "t": "é\n"}
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_sql_writes_csv_with_nested_columns_as_json(here: Cli, demo: Demo, tmp_path: Path, to_file: bool) -> None:
+    target = tmp_path / "out.csv"
+    said = here("sql", NESTED, "--format", "csv", *(["--output", str(target)] if to_file else []), at=demo.home)
+    assert said.code == 0
+    (row,) = csv.DictReader(io.StringIO(target.read_text("utf-8") if to_file else said.out, newline=""))
+    assert {name: json.loads(row[name]) for name in ("n", "l", "s")} == {k: NESTED_ROW[k] for k in ("n", "l", "s")}
+    assert (row["none"], row["t"]) == ("", "é\n")
+
+
+def test_sql_writes_json_lines(here: Cli, demo: Demo, tmp_path: Path) -> None:
+    assert json.loads(here("sql", NESTED, "--format", "json", at=demo.home).out) == NESTED_ROW
+    target = tmp_path / "items.json"
+    said = here("sql", "FROM personas ORDER BY persona_id", "--format", "json", "--output", str(target), at=demo.home)
+    assert (said.code, said.out) == (0, "")
+    rows = [json.loads(line) for line in target.read_text("utf-8").splitlines()]
+    assert rows == Store(home=str(demo.home)).read_all("personas").sort("persona_id").to_dicts()
+
+
+def test_sql_writes_parquet(here: Cli, demo: Demo, tmp_path: Path) -> None:
+    target = tmp_path / "items.parquet"
+    assert here("sql", "FROM personas", "--format", "parquet", "--output", str(target), at=demo.home).code == 0
+    table = Store(home=str(demo.home)).read_all("personas")
+    assert pl.read_parquet(target).sort("persona_id").equals(table.sort("persona_id"))
+    assert here("sql", NESTED, "--format", "parquet", "--output", str(target), at=demo.home).code == 0
+    assert pl.read_parquet(target).to_dicts() == [NESTED_ROW]
+
+
+def test_sql_writes_a_table(here: Cli, demo: Demo, tmp_path: Path) -> None:
+    target = tmp_path / "out.txt"
+    wide = "SELECT repeat('x', 300) AS long, * FROM range(201) AS t(number)"
+    said = here("sql", wide, "--output", str(target), at=demo.home)
+    assert (said.code, said.out) == (0, "")
+    text = target.read_text("utf-8")
+    assert " number " in text
+    assert "│    199 │" in text
+    assert "│    200 │" not in text
+    assert "The first 200 rows" in text
+
+
+def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
+    """Markup, emoji codes and control characters of a page are text and nothing else."""
+    said = here("sql", "SELECT persona FROM personas WHERE origin = 'imported'", at=demo.home)
+    assert "A [bold]jazz[/bold] drummer \ufffd[31mwho builds :drum: cymbals" in said.out
+    assert "\x1b" not in said.out
+    assert "[/nothing]" in here("sql", "SELECT '[/nothing]' AS x", at=demo.home).out
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM persona", "Did you mean"),
+        ("SELECT 1 AS a, 2 AS a", "name columns apart with AS"),
+        ("SELECT INTERVAL 1 DAY AS i", "cast them to VARCHAR"),
+        ("DELETE FROM personas", "read-only"),
+        ("CREATE TABLE t (a INTEGER)", "read-only"),
+        ("DROP VIEW duplicates", "read-only"),
+        ("COPY personas TO '{home}/x.csv'", "COPY"),
+        ("COPY (SELECT 1 AS a) TO '{home}/tables/personas/batch=my-pages/part.parquet' (FORMAT parquet)", "COPY"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{home}/tables/x.csv'", "only read"),
+        ("EXPORT DATABASE '{home}/tables/x'", "EXPORT"),
+        ("ATTACH '{home}/tables/x.duckdb'", "ATTACH"),
+        ("SELECT * FROM read_text('{home}/hub.toml')", "Permission Error"),
+        ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),
+        ("SELECT * FROM glob('/*')", "Permission Error"),
+        ("SET enable_external_access = true", "locked"),
+        ("INSTALL httpfs", "Permission Error"),
+        ("SELECT getenv('HOME')", "getenv"),
+    ],
+)
+def test_sql_refuses(here: Cli, demo: Demo, query: str, message: str) -> None:
+    files = sorted(demo.home.rglob("*"))
+    said = here("sql", query.format(home=demo.home), "--format", "csv", at=demo.home)
+    assert message in said.refusal()
+    assert sorted(demo.home.rglob("*")) == files
+
+
+def test_sql_reads_what_the_store_holds(here: Cli, demo: Demo) -> None:
+    """The views over the store are readable although the rest of the machine is not."""
+    said = here("sql", "SELECT count(*) AS n FROM generations", "--format", "json", at=demo.home)
+    assert json.loads(said.out) == {"n": 2}
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
+def test_sql_puts_one_result_into_a_file_that_can_be_written(here: Cli, demo: Demo, tmp_path: Path, form: str) -> None:
+    arguments = ["--format", form, "--output"]
+    nowhere = tmp_path / "nowhere" / "out"
+    assert str(nowhere) in here("sql", "SELECT 1", *arguments, str(nowhere), at=demo.home).refusal()
+    said = here("sql", "SELECT 1; SELECT 2", *arguments, str(tmp_path / "out"), at=demo.home)
+    assert "one file takes one result" in said.refusal()
+
+
+# --- doctor ---
+
+
+def test_doctor_finds_all_well(here: Cli, home: Path, standin: StandinServer) -> None:
+    said = here("doctor", url=standin.url)
+    lines = said.err.splitlines()
+    assert said.code == 0, said.err
+    assert all(line.startswith("ok  ") for line in lines)
+    names = " ".join(lines)
+    for name in ("versions", "home", "hub.toml", "prompts", "embedder", "endpoint", "model", "schema tools"):
+        assert f"ok  {name} " in names
+
+
+def test_doctor_names_what_is_wrong(here: Cli, home: Path) -> None:
+    home.mkdir()
+    (home / "hub.toml").write_text("[text_personas]\nper_page = 3\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        said = here("doctor", "--no-canary", url=url)
+    assert said.code == 1
+    wrong = [line for line in said.err.splitlines() if line.startswith("no  ")]
+    assert {line.split()[1] for line in wrong} == {"hub.toml", "prompts", "endpoint"}
+    assert any(f"{url}/models" in line for line in wrong)
+    assert any("text_personas.per_page" in line for line in wrong)
+    assert "Traceback" not in said.err
+
+
+# --- standin ---
+
+
+def test_standin_refuses_a_taken_port_and_unknown_faults(here: Cli, standin: StandinServer) -> None:
+    assert f"port {standin.port} on 127.0.0.1 is taken" in here("standin", "--port", str(standin.port)).refusal()
+    assert "unknown kind 'typo'" in here("standin", "--port", "0", "--faults", "typo=0.1").refusal()
+
+
+def test_standin_says_its_address_serves_and_ends_with_ctrl_c(home: Path) -> None:
+    server = begin(home, "standin", "--port", "0", "--latency-ms", "1")
+    assert server.stderr is not None
+    found = re.search(r"PERSONAHUB_LLM_URL=(http://127\.0\.0\.1:\d+/v1)", server.stderr.readline())
+    try:
+        assert found
+        with urllib.request.urlopen(f"{found[1]}/models", timeout=10) as answer:
+            assert [model["id"] for model in json.load(answer)["data"]] == ["standin"]
+        server.send_signal(signal.SIGINT)
+    finally:
+        if not found:
+            server.kill()
+        said = end(server)
+    assert said == Said(0, "", "")
+
+
+# --- stopped, killed, side by side ---
+
+
+def test_a_run_that_was_stopped_and_killed_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, then kill -9, then to the end: what was answered is not asked again, and no row is there twice."""
+    documents, window = 24, 4
+    home.mkdir()
+    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nwindow = {window}\n")
+    store = Store(home=str(home))
+    register(store, str(pages(tmp_path / "pages.jsonl", documents)))
+    arguments = ["run", "--select", "+text_personas"]
+
+    with StandinServer(latency_ms=250) as server:
+        for sent, calls in ((signal.SIGINT, 5), (signal.SIGKILL, 13)):
+            stopped = begin(home, *arguments, url=server.url)
+            until(lambda calls=calls: server.stats()["calls"] >= calls, f"{calls} calls were made")  # type: ignore[misc]
+            stopped.send_signal(sent)
+            said = end(stopped)
+            assert "Traceback" not in said.err
+            if sent is signal.SIGINT:
+                assert said.code == 130
+                assert "stopped; every answer so far is kept" in said.err.replace("\n", " ")
+            else:
+                assert said.code == -signal.SIGKILL
+        said = process(home, *arguments, url=server.url)
+        stats = server.stats()
+    assert said.code == 0, said.err
+
+    rows, asked = store.read_all("text_personas"), store.read_all("generations")
+    assert rows.height == rows["document_id"].n_unique() == documents
+    assert asked.height == asked["generation_id"].n_unique() == documents
+    assert sorted(rows["generation_id"]) == sorted(asked["generation_id"])
+    # Only what was in flight at the two interruptions is asked again.
+    assert stats["calls"] <= documents + 2 * window
+    assert stats["repeats"] <= 2 * window
+    assert not list((home / "journal").rglob("*.sqlite*"))
+
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with open_instance(home) as instance:
+        runs = sorted(instance.get_run_records(), key=lambda record: record.create_timestamp)
+        stopped_run, killed_run, *rest = [record.dagster_run.status for record in runs]
+        assert stopped_run in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+        assert killed_run is dg.DagsterRunStatus.FAILURE
+        assert rest == [dg.DagsterRunStatus.SUCCESS] * 2
+        pool = instance.event_log_storage.get_concurrency_info("llm")
+        assert (pool.active_slot_count, pool.pending_step_count) == (0, 0)
+
+
+def test_two_batches_run_side_by_side_under_a_reader(home: Path, tmp_path: Path, standin: StandinServer) -> None:
+    home.mkdir()
+    (home / "hub.toml").write_text(SETTINGS)
+    store = Store(home=str(home))
+    for name in ("one", "two"):
+        register(store, str(pages(tmp_path / f"{name}.jsonl", 3)))
+    warehouse.build(store)
+
+    seen: list[int] = []
+    faults: list[duckdb.Error] = []
+    done = threading.Event()
+
+    def read() -> None:
+        # A connection of its own that stays open while the file below it is replaced.
+        with duckdb.connect(str(warehouse.path(store)), read_only=True) as connection:
+            while not done.wait(0.02):
+                try:
+                    rows = connection.execute("SELECT count(*) FROM personas, batches").fetchone()
+                    seen.append(rows[0] if rows else -1)
+                except duckdb.Error as error:
+                    faults.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        both = [
+            begin(home, "run", "--batch", name, "--select", "+lexical_duplicates", url=standin.url)
+            for name in ("one", "two")
+        ]
+        ended = [end(each) for each in both]
+    finally:
+        done.set()
+        reader.join()
+    assert [said.code for said in ended] == [0, 0], ended
+    assert faults == []
+    assert seen
+    assert set(seen) == {0}  # what it opened
+
+    with duckdb.connect(str(warehouse.path(store)), read_only=True) as connection:
+        rows = connection.execute("SELECT batch, count(*) FROM documents GROUP BY 1 ORDER BY 1").fetchall()
+        ids = connection.execute("SELECT count(*), count(DISTINCT persona_id) FROM candidate_personas").fetchall()
+        fates = connection.execute("SELECT count(*), count(keeper_id) FROM lexical_decisions").fetchall()
+    # The two files say the same: whichever batch was admitted second lost all of its personas to the first.
+    assert (rows, ids, fates) == ([("one", 3), ("two", 3)], [(6, 6)], [(6, 3)])
+    assert sorted(store.read_all("lexical_decisions")["admission"].unique()) == [1, 2]
+
+
+def test_two_runs_of_one_batch_do_not_disturb_each_other(home: Path, tmp_path: Path) -> None:
+    """In a home whose instance does not exist yet: one ends well, the other waits, or says who holds the batch."""
+    documents = 12
+    home.mkdir()
+    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nwindow = 2\n")
+    store = Store(home=str(home))
+    register(store, str(pages(tmp_path / "pages.jsonl", documents)))
+    with StandinServer(latency_ms=300) as server:
+        both = [begin(home, "run", "--select", "+text_personas", url=server.url) for _ in range(2)]
+        ended = [end(each) for each in both]
+        calls = server.stats()["calls"]
+    assert 0 in [said.code for said in ended], ended
+    for said, other in zip(ended, reversed(both), strict=True):
+        assert "Traceback" not in said.err
+        if said.code:
+            assert said.code == 1
+            assert f"text_personas-pages is being worked on by process {other.pid}" in said.err.replace("\n", " ")
+    rows, asked = store.read_all("text_personas"), store.read_all("generations")
+    assert rows.height == rows["persona_id"].n_unique() == documents
+    assert asked.height == asked["generation_id"].n_unique() == documents
+    assert calls == documents

@@ -1,0 +1,198 @@
+"""The documentation says what the code does: generated pages are up to date, and nothing is left out."""
+
+import re
+import runpy
+import typing
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from personahub_assets.cli import app
+from personahub_assets.domain.prompts import Prompt
+from personahub_assets.domain.records import DATASETS, DatasetItem
+from personahub_assets.domain.sources import SourceReason
+from personahub_assets.domain.tables import dataset_sql
+from personahub_assets.generation.requests import Reason
+from personahub_assets.resources import files
+from personahub_assets.resources.config import DatasetTask, Environment, HubConfig
+from personahub_assets.resources.minilm import cache_folder
+from personahub_assets.resources.store import table_sql
+
+ROOT = Path(__file__).resolve().parent.parent
+DESCRIBE = runpy.run_path(str(ROOT / "scripts" / "describe.py"))
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """The text under a heading, up to the next one of its level."""
+    level = heading.split(" ")[0]
+    return re.split(rf"^{level} ", text.split(f"{heading}\n", 1)[1], flags=re.MULTILINE)[0]
+
+
+def commands() -> dict[str, typing.Any]:
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def make_targets() -> list[str]:
+    (line,) = re.findall(r"^\.PHONY: (.*)$", page("Makefile"), flags=re.MULTILINE)
+    return list(line.split())
+
+
+@pytest.mark.parametrize("name", DESCRIBE["PAGES"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    committed = page(f"docs/{name}")
+    assert committed == DESCRIBE["filled"](committed), f"docs/{name} is out of date; run: python scripts/describe.py"
+
+
+def test_an_emptied_block_is_filled_again() -> None:
+    full = page("docs/tables.md")
+    emptied = re.sub(r"(<!-- generated: \w+ -->\n).*?(<!-- end -->)", r"\1\2", full, flags=re.DOTALL)
+    assert len(emptied) < len(full) / 2
+    assert DESCRIBE["filled"](emptied) == full
+
+
+def test_an_unknown_block_is_refused() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        DESCRIBE["filled"]("<!-- generated: nonsense -->\n<!-- end -->")
+
+
+def test_every_setting_is_described() -> None:
+    text = page("docs/configuration.md")
+    for name, field in HubConfig.model_fields.items():
+        body = section(text, "### `[datasets.NAME]`" if name == "datasets" else f"### `[{name}]`")
+        model: typing.Any = DatasetTask if name == "datasets" else field.annotation
+        for key, setting in model.model_fields.items():
+            assert setting.description, f"{name}.{key} has no description in config.py"
+            (row,) = [line for line in body.splitlines() if line.startswith(f"| `{key}` |")]
+            assert setting.description in row
+
+
+def test_every_environment_variable_is_described_with_its_default() -> None:
+    rows = re.findall(r"^\| `(PERSONAHUB_\w+)` \| (.+?) \|", page("docs/configuration.md"), flags=re.MULTILINE)
+    wanted = {
+        f"PERSONAHUB_{name.upper()}": "not set" if field.default is None else f"`{field.default}`"
+        for name, field in Environment.model_fields.items()
+    }
+    assert dict(rows) == wanted | {"PERSONAHUB_CACHE": "`~/.cache/personahub`"}
+
+
+def test_the_cache_variables_work_as_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PERSONAHUB_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_folder() == (Path("~/.cache").expanduser() / "personahub").resolve()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == (tmp_path / "personahub").resolve()
+    monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == (tmp_path / "own").resolve()
+
+
+def test_every_reason_is_explained() -> None:
+    text = page("docs/reasons.md")
+    for heading, reasons in (
+        ("## Requests to the language model", Reason),
+        ("## Rows of source files", SourceReason),
+    ):
+        explained = re.findall(r"^\| `(\w+)` \| \S", section(text, heading), flags=re.MULTILINE)
+        assert explained == list(typing.get_args(reasons))
+
+
+def test_every_table_and_view_is_described() -> None:
+    headings = re.findall(r"^### `(\w+)`$", page("docs/tables.md"), flags=re.MULTILINE)
+    assert headings == [*table_sql(), "dataset_items", *files.sql_files("views")]
+
+
+def test_every_column_of_a_table_has_a_meaning() -> None:
+    text = section(page("docs/tables.md"), "## Tables")
+    for table in table_sql():
+        rows = [line for line in section(text, f"### `{table}`").splitlines() if line.startswith("| `")]
+        assert rows
+        assert [row for row in rows if row.count("|") < 4 or re.search(r"\|\s*\|$", row)] == []
+
+
+def test_every_ready_question_is_listed() -> None:
+    listed = re.findall(r"^\| `sql/analysis/(\w+)\.sql` \| (.+) \|$", page("docs/tables.md"), flags=re.MULTILINE)
+    assert [name for name, _ in listed] == list(files.sql_files("analysis"))
+    assert [question for _, question in listed if not question.endswith("?")] == []
+
+
+def test_the_readme_names_every_command_and_make_target() -> None:
+    text = section(page("README.md"), "## Commands")
+    rows = re.findall(r"^\| `(make|personahub) ([a-z-]+)", text, flags=re.MULTILINE)
+    assert {name for kind, name in rows if kind == "personahub"} == set(commands())
+    assert {name for kind, name in rows if kind == "make"} == set(make_targets())
+
+
+def test_what_the_pages_tell_to_run_exists() -> None:
+    """Commands, their options, make targets and files of the repository that any page names."""
+    options = {name: {o for p in command.params for o in p.opts} | {"--help"} for name, command in commands().items()}
+    paths = [Path("README.md"), *(path.relative_to(ROOT) for path in sorted((ROOT / "docs").glob("*.md")))]
+    for path in paths:
+        text = page(str(path))
+        for command, rest in re.findall(r"^(?:    |\$ )personahub ([a-z-]+)(.*)$", text, flags=re.MULTILINE):
+            assert command in options, f"{path}: personahub {command}"
+            named = set(re.findall(r"(?<!\S)--[a-z-]+", rest.split("#")[0]))
+            assert named <= options[command], f"{path}: personahub {command}: {named - options[command]}"
+        for target in re.findall(r"(?:`|^    )make ([a-z-]+)", text, flags=re.MULTILINE):
+            assert target in make_targets(), f"{path}: make {target}"
+        for file in re.findall(r"\b(?:sql|scripts|examples|vllm|personahub_assets)/[\w/]+\.\w+", text):
+            assert (ROOT / file).is_file(), f"{path}: {file}"
+
+
+def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of that section, with three personas, in a home without a model."""
+    text = section(page("README.md"), "## Without any model")
+    (settings,) = re.findall(r"printf '(.*)' > hub/hub.toml", text)
+    (selection,) = re.findall(r"^    personahub run (.*)$", text, flags=re.MULTILINE)
+    for name in ("LLM_URL", "LLM_MODEL", "EMBED_URL"):
+        monkeypatch.delenv(f"PERSONAHUB_{name}", raising=False)
+    monkeypatch.setenv("DAGSTER_HOME", "")  # set by the run; taken back at the end
+    monkeypatch.setenv("PERSONAHUB_HOME", str(tmp_path / "hub"))
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "hub.toml").write_text(settings.replace("\\n", "\n"))
+    (tmp_path / "few.jsonl").write_text(
+        '{"persona": "A baker in Lyon who grows her own rye and sells bread by weight."}\n'
+        '{"persona": "A baker in Lyon who grows her own rye and sells bread by weight."}\n'
+        '{"persona": "A retired tram driver who maps the bats of his town at night."}\n'
+    )
+    for arguments in (["ingest", str(tmp_path / "few.jsonl")], ["run", *selection.split()]):
+        result = CliRunner().invoke(app, arguments)
+        assert (result.exit_code, result.exception) == (0, None), result.output
+    query = "SELECT (SELECT count(*) FROM personas) AS kept, (SELECT count(*) FROM lexical_duplicates) AS dropped"
+    result = CliRunner().invoke(app, ["sql", query, "--format", "csv"])
+    assert result.stdout == "kept,dropped\n2,1\n"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    made_elsewhere = {"docs/ui.png"}  # a screenshot, taken from a demo
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text("utf-8"))
+        local = [link for link in links if "://" not in link and link not in made_elsewhere]
+        assert [link for link in local if not (path.parent / link).exists()] == [], path
+
+
+def test_the_example_of_a_new_dataset_is_right() -> None:
+    """The prompt parses, the class is a dataset's, and an answer of it renders."""
+    text = page("docs/add-a-dataset.md")
+    (prompt_file,) = re.findall(r"^```markdown\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    source, line = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    scope: dict[str, typing.Any] = dict(vars(__import__("personahub_assets.domain.records", fromlist=["*"])))
+    exec(source, scope)
+    added = eval("{" + line + "}", scope)
+    ((name, item),) = added.items()
+    assert name not in DATASETS
+    assert issubclass(item, DatasetItem)
+    prompt = Prompt.parse(prompt_file, origin="docs/add-a-dataset.md")
+    assert prompt.name == name
+    assert all(f"- {field}: " in prompt.instructions for field in item.model_fields)
+    assert "A baker." in prompt.messages({"persona": "A baker."})[1]["content"]
+    assert f"COMMENT ON TABLE {name} IS 'A question that" in dataset_sql(name, item)
+
+
+def test_the_changelog_has_the_present_version() -> None:
+    (version,) = re.findall(r'^version = "(.+)"$', page("pyproject.toml"), flags=re.MULTILINE)
+    assert f"\n## {version}\n" in page("CHANGELOG.md")
