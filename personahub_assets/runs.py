@@ -1,5 +1,7 @@
 """Running the graph without the UI: in this process, in the instance that the UI shows, with progress bars."""
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -188,18 +190,22 @@ def _report(store: Store, environment: Environment, failed: dict[str, str], seco
     for batch, problem in failed.items():
         console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    home = _home_prefix(store.root)
+    command = _command(store.root)
     console.print(
-        f"Next: [bold]{home}personahub sql sql/analysis/yield_per_hop.sql[/], or [bold]{home}personahub ui[/]",
+        f"Next: [bold]{command} sql sql/analysis/yield_per_hop.sql[/], or [bold]{command} ui[/]",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _home_prefix(root: Path) -> str:
-    default = Path("hub").resolve()
-    shown = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
-    return "" if root == default else f"PERSONAHUB_HOME={shown} "
+def _command(root: Path) -> str:
+    """How to call the command line for this home from here, as it can be pasted."""
+    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
+    return home + ("personahub" if shutil.which("personahub") else str(_from_here(Path(sys.argv[0]).absolute())))
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> Table:

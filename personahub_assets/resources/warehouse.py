@@ -127,11 +127,15 @@ def _add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
-    connection.execute(table_sql()[table])
+    # A field that was added to a dataset's class is null in files written before.
+    connection.execute(table_sql()[table].replace(" NOT NULL", ""))
     if not store.files(table):
         return
     source = f"read_parquet({_quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
-    columns = ", ".join(f'"{name}"' for (name,) in _columns(connection, table))
+    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = ", ".join(
+        f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in _columns(connection, table)
+    )
     if native and limit is not None and _total(connection, source) <= limit:
         connection.execute(f"INSERT INTO {table} SELECT {columns} FROM {source}")
         return
@@ -192,9 +196,9 @@ def _dataset_items() -> str:
     return "-- Items of all datasets in long form\n" + "\nUNION ALL\n".join(parts)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str]]:
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
     return connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
     ).fetchall()
 
 
