@@ -33,8 +33,11 @@ _HINT_LIMIT = 1_500
 _INSTRUCTOR = mode_registry.get_handlers(Provider.OPENAI, Mode.JSON_SCHEMA)
 _BACKOFF_S = 30.0
 _REFUSAL = regex.compile(
-    r"^\W*(i['’]?m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)?\W*(but )?"
-    r"(i|we) ?(can(not|['’]?t| not)|am (not able|unable)|['’]?m (not able|unable)|won['’]?t|must decline|decline)\b",
+    # Possessive: an answer that begins with thousands of brackets would take seconds otherwise.
+    r"^\W*+(i['’]?m (really |very )?sorry|i am sorry|sorry|i apologi[sz]e|unfortunately)?\W*+(but )?"
+    r"(as an ai\b[a-z ]{0,30}\W*+)?"
+    r"(i|we) ?(can(not|['’]?t| not)|am (not able|unable)|['’]?m (not able|unable)|won['’]?t|"
+    r"((must|have to) )?decline)\b",
     regex.IGNORECASE,
 )
 
@@ -247,7 +250,7 @@ def _verdict(error: openai.APIStatusError) -> Exception:
 def _pause(error: Exception, attempt: int) -> float:
     """Seconds to wait: what the server asks for, else exponential backoff, with jitter."""
     asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    base = float(asked) if asked.replace(".", "", 1).isdigit() else min(0.25 * 2.0**attempt, _BACKOFF_S)
+    base = float(asked) if asked.replace(".", "", 1).isdecimal() else min(0.25 * 2.0**attempt, _BACKOFF_S)
     return min(base, _BACKOFF_S) + random.uniform(0, 0.25)  # noqa: S311 - jitter
 
 

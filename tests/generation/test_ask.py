@@ -294,6 +294,8 @@ def test_an_answer_cut_twice_is_rejected(script: Script) -> None:
         Reply("I cannot write this."),
         Reply("Sorry, I am not able to do this."),
         Reply("I’m sorry, I won’t do that."),
+        Reply("Sorry, I have to decline: this is not for me."),
+        Reply("As an AI language model, I cannot do that."),
     ],
 )
 def test_a_refusal_is_not_repeated(script: Script, reply: Reply) -> None:

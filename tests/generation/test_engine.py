@@ -26,16 +26,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.sqlite"
 
 
-def requests(task: Task, count: int, start: int = 0) -> list[Request]:
-    return [
-        task.request(f"p{n}", {"persona": f"A keeper of lighthouse number {n}"}) for n in range(start, start + count)
-    ]
+def requests(task: Task, count: int) -> list[Request]:
+    return [task.request(f"p{n}", {"persona": f"A keeper of lighthouse number {n}"}) for n in range(count)]
 
 
 def asker(server: StandinServer, task: Task, limits: Limits) -> Callable[[], Asker]:
-    return lambda: Asker(
-        openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=20), task, limits
-    )
+    def client() -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=20)
+
+    return lambda: Asker(client(), task, limits)
 
 
 def nobody() -> Asker:
@@ -106,7 +105,7 @@ def test_an_endpoint_that_goes_away_ends_the_step_and_what_was_answered_is_not_a
             if tally.done == 20:
                 server.stop()
 
-        with pytest.raises(EndpointDown, match="4 transport faults in a row.*in the journal.*run again"):
+        with pytest.raises(EndpointDown, match=r"4 transport faults in a row.*in the journal.*run again"):
             generate(wanted, {}, asker(server, task, limits), journal, stop_at)
         assert len(journal.load()) >= 20
     with StandinServer() as server, Journal(path) as journal:
@@ -119,7 +118,7 @@ def test_an_endpoint_that_goes_away_ends_the_step_and_what_was_answered_is_not_a
 
 
 def test_a_hostile_endpoint_still_gives_every_request_an_outcome(task: Task, path: Path) -> None:
-    faults = "500=0.03,reset=0.03,truncate=0.1,bad_json=0.1,control=0.1,surrogate=0.1,empty=0.05,refusal=0.1,seed=5"
+    faults = "500=0.08,reset=0.05,truncate=0.1,bad_json=0.1,control=0.1,surrogate=0.1,empty=0.05,refusal=0.1,seed=5"
     wanted = requests(task, 120)
     with StandinServer(faults) as server, Journal(path) as journal:
         outcomes, tally = generate(wanted, {}, asker(server, task, Limits(window=32)), journal, ignore)

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,25 +123,17 @@ def test_a_damaged_journal_is_named_with_the_remedy(path: Path, damage: str) -> 
 def test_a_journal_that_cannot_be_written_says_so(path: Path) -> None:
     with Journal(path) as journal:
         record(journal, outcome("before"))
-        journal_table_gone(path)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DROP TABLE outcomes")
         with pytest.raises(StoreError, match="cannot be written"):
             record(journal, outcome("k"))
 
 
-def journal_table_gone(path: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE outcomes")
-
-
 def test_accepted_outcomes_are_found_in_other_journals(path: Path, tmp_path: Path) -> None:
     other = path.with_name("b.sqlite")
+    rejected = Outcome("bad", "rejected", "", reason="refused")
     with Journal(path) as journal:
-        record(
-            journal, *(outcome(f"k{n}", "a") for n in range(1_000)), Outcome("bad", "rejected", "", reason="refused")
-        )
+        record(journal, *(outcome(f"k{n}", "a") for n in range(1_000)), rejected)
     with Journal(other) as journal:
         record(journal, outcome("k0", "b"), outcome("mine", "b"))
     damaged, missing = path.with_name("c.sqlite"), path.with_name("d.sqlite")
