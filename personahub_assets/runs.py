@@ -201,7 +201,9 @@ def _report(store: Store, environment: Environment, failed: dict[str, str], seco
 def _command(root: Path) -> str:
     """How to call the command line for this home from here, as it can be pasted."""
     home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
-    return home + ("personahub" if shutil.which("personahub") else str(_from_here(Path(sys.argv[0]).absolute())))
+    called = Path(sys.argv[0])
+    by_path = called.name == "personahub" and not shutil.which("personahub")
+    return home + (str(_from_here(called.absolute())) if by_path else "personahub")
 
 
 def _from_here(path: Path) -> Path:

@@ -259,7 +259,7 @@ def test_escaped_pairs_and_spaces_around_need_no_repair(script: Script) -> None:
     assert "night 🌙" in json.loads(outcome.response)["instruction"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.text(st.characters(exclude_categories=[]), max_size=300))
 def test_no_answer_whatsoever_ends_in_a_traceback(script: Script, content: str) -> None:
     (outcome,) = ask(script.told(*[Reply(content)] * 4).url, Limits(reasks=1))
