@@ -7,6 +7,7 @@ sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -15,7 +16,7 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.text import shorten
 from personahub_assets.resources import files
 from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import live
+from personahub_assets.resources.warehouse import live, steadily
 
 _ANY = "any_dataset"
 _SHOWN = 10
@@ -87,8 +88,11 @@ def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     def run_checks(context: dg.AssetCheckExecutionContext, store: Store) -> Iterator[dg.AssetCheckResult]:
         wanted = {(key.asset_key.to_user_string(), key.name) for key in context.selected_asset_check_keys}
         chosen = [check for check in checks if (check.asset, check.name) in wanted]
-        with live(store, " ".join(check.sql for check in chosen)) as connection:
-            for check in chosen:
-                yield check.result(connection)
+        yield from steadily(partial(_results, store, chosen))
 
     return run_checks
+
+
+def _results(store: Store, checks: list[Check]) -> list[dg.AssetCheckResult]:
+    with live(store, " ".join(check.sql for check in checks)) as connection:
+        return [check.result(connection) for check in checks]

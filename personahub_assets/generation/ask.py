@@ -148,7 +148,7 @@ class _Conversation:
         completion = await self._paid(arguments)
         if completion.choices[0].finish_reason == "length":
             arguments["max_tokens"] *= 2
-            completion = await self._paid(arguments)
+            completion = await self._larger(arguments)
         choice = completion.choices[0]
         if choice.finish_reason == "length":
             raise _Rejected("truncated", f"cut at {arguments['max_tokens']} tokens, at the second try too")
@@ -161,6 +161,16 @@ class _Conversation:
             raise _Rejected("empty", "the answer has no text")
         choice.message.content = self._repaired(text)
         return completion
+
+    async def _larger(self, arguments: dict[str, Any]) -> ChatCompletion:
+        """The one larger try after a truncated answer."""
+        try:
+            return await self._paid(arguments)
+        except _Rejected as verdict:
+            if verdict.reason not in ("too_long", "bad_request"):
+                raise
+            detail = f"cut, and {arguments['max_tokens']} tokens are more than the server allows: {verdict.detail}"
+            raise _Rejected("truncated", detail) from verdict
 
     def _repaired(self, text: str) -> str:
         """Escape raw control characters inside JSON strings, and replace what cannot be stored."""

@@ -111,8 +111,10 @@ def waiting(store: Store) -> Iterator[Path]:
 def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Slice]:
     """Empty slices for batches that a shrunken file no longer fills."""
     known = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
-    numbers = [int(b.removeprefix(f"{key}-")) for b in known if b.startswith(f"{key}-") and b[len(key) + 1 :].isdigit()]
-    return [sources.Slice(0, 0, 0)] * max(0, max(numbers, default=0) - count)
+    last = count
+    while f"{key}-{last + 1:04d}" in known:
+        last += 1
+    return [sources.Slice(0, 0, 0)] * (last - count)
 
 
 def _check_owner(store: Store, batch: str, source: str) -> None:
