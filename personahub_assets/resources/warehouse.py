@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,7 +115,7 @@ def build(store: Store, *, force: bool = False) -> Built:
     with store.lock("warehouse", wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
-            _publish(store)
+            steadily(partial(_publish, store))
         with _attached(store) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
@@ -133,9 +134,11 @@ def is_fresh(store: Store) -> bool:
 
 def _moved(store: Store) -> bool:
     """Whether the views, which hold absolute paths, were made when the home was elsewhere."""
-    with duckdb.connect(str(path(store)), read_only=True) as connection:
+    with _attached(store) as connection:
         views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
-    return any(f"{store.root / 'tables'}/" not in sql for (sql,) in views)
+    # As `_add_table` writes it: a home may have brackets or quotes in its path.
+    here = _quoted(f"{escape(str(store.root))}/tables/")[1:-1]
+    return any(here not in sql for (sql,) in views)
 
 
 def _publish(store: Store) -> None:
@@ -144,13 +147,17 @@ def _publish(store: Store) -> None:
     # The file's time must not be later than the newest table file that it has read.
     started = time.time_ns()
     limit = store.config.warehouse.native_rows
-    with duckdb.connect(str(aside)) as connection:
-        connection.execute(_NO_CACHE)
-        for table in table_sql():
-            _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=limit)
-        _add_views(connection, _views())
-    os.utime(aside, ns=(started, started))
-    aside.replace(path(store))
+    try:
+        with duckdb.connect(str(aside)) as connection:
+            connection.execute(_NO_CACHE)
+            for table in table_sql():
+                _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=limit)
+            _add_views(connection, _views())
+        os.utime(aside, ns=(started, started))
+        aside.replace(path(store))
+    finally:
+        # Gone already where it was published; a build that failed leaves nothing behind.
+        aside.unlink(missing_ok=True)
 
 
 def _add_table(
