@@ -3,6 +3,7 @@
 # make test      the test suite          make lint       lint, format, types, the law of imports
 # make test-vllm the tests against a real vLLM on the CPU
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
+# make bench     the clients compared against a mock server, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ DEMO_HOME ?= demo-hub
 PORT ?= 3000
 EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl examples/messy.jsonl
 
-.PHONY: install demo demo-vllm ui test test-vllm lint clean
+.PHONY: install demo demo-vllm ui test test-vllm bench lint clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -51,5 +52,8 @@ test-vllm: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python -m pytest tests/vllm -m vllm
 
+bench: install
+	$(BIN)/python benchmarks/clients/run.py $(BENCH)
+
 clean:
-	rm -rf .venv .venv-vllm $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

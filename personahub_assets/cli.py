@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | run | sql | standin | doctor | ui`."""
+"""The command line: `personahub ingest | run | maintain | sql | standin | doctor | ui | version`."""
 
 import json
 import os
@@ -23,6 +23,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 err = Console(stderr=True)
+
+
+_FAULTS = (
+    "Seeded faults as shares of requests, such as 429=0.02,bad_schema=0.01,refusal=0.02,seed=7. Kinds: 429, 500, 503, "
+    "hang, slow, reset, malformed, truncate, bad_json, bad_schema, control, surrogate, empty, whitespace, and, always "
+    "for the same prompts, refusal, content_filter, 400, too_long, endless. Settings: seed, hang_s, slow_s, "
+    "latency_ms, max_model_len"
+)
 
 
 class Format(StrEnum):
@@ -73,6 +81,7 @@ def ingest(
 
 @app.command()
 def run(
+    reason: Annotated[list[str] | None, typer.Argument(help="With --retry: only rows quarantined for these")] = None,
     batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
     select: Annotated[
         list[str] | None,
@@ -80,20 +89,47 @@ def run(
             help="Only this asset (may be repeated); '+personas' adds what it is made of, 'tools+' what follows"
         ),
     ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Ask quarantined rows again, and nothing else")] = False,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many calls")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many tokens")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Stop cleanly after so much money ([prices])")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
 
     What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
     recorded in the Dagster instance of the home: see them with `personahub ui`.
+
+    Exit code: 0 done, 1 something failed, 3 stopped by a budget, 130 by Ctrl-C.
     """
+    from personahub_assets.generation.budget import Budget, seconds_of
     from personahub_assets.runs import run_batches
 
+    if reason and not retry:
+        raise ConfigError(f"{' '.join(reason)!r}: reasons are for --retry, as in: personahub run --retry {reason[0]}")
+    budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     try:
-        failed = run_batches(Environment(), batch or [], select or [], err)
+        result = run_batches(
+            Environment(), batch or [], select or [], err, budget=budget, retry=(reason or []) if retry else None
+        )
     except KeyboardInterrupt:
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if result.failed else 3 if result.stopped else 0)
+
+
+@app.command()
+def maintain() -> None:
+    """Drop superseded answers that were kept long enough, and leftovers of killed runs.
+
+    How long is said by generation.keep_superseded_days in hub.toml.
+
+    The same as the job `maintenance` in the UI.
+    """
+    from personahub_assets.resources.maintenance import maintain as work
+    from personahub_assets.resources.store import Store
+
+    err.print(str(work(Store(home=str(Environment().home)))), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,7 +152,7 @@ def sql(
 @app.command()
 def standin(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one")] = 8399,
-    faults: Annotated[str, typer.Option(help="Seeded faults, such as 429=0.02,truncate=0.05,seed=7")] = "",
+    faults: Annotated[str, typer.Option(help=_FAULTS)] = "",
     latency_ms: Annotated[float, typer.Option(help="Wait so long before each answer")] = 0.0,
 ) -> None:
     """Serve the stand-in, a rule-based writer behind an OpenAI-compatible interface. It is not a language model.

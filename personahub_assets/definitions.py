@@ -7,6 +7,7 @@ from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents
 from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
+from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.resources.config import Environment, HubConfig
@@ -15,8 +16,12 @@ from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store
 
 
-def build(environment: Environment) -> dg.Definitions:
+def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
     """Assemble the graph for one home and one set of endpoints.
+
+    Args:
+        environment: the home and the endpoints.
+        llm: the language model with other settings than the environment's.
 
     Raises:
         ConfigError: if hub.toml is wrong.
@@ -42,11 +47,12 @@ def build(environment: Environment) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=sql_checks(groups),
-        jobs=[refresh, rebuild],
+        jobs=[refresh, rebuild, maintenance],
+        schedules=[nightly],
         sensors=[inbox_sensor(refresh)],
         resources={
             "store": Store(home=str(home)),
-            "llm": LLM(url=environment.llm_url, model=environment.llm_model),
+            "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
             "embedder": Embedder(url=environment.embed_url, model=environment.embed_model),
         },
         # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.

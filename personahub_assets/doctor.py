@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import openai
+import aiohttp
 from rich.console import Console
 
 from personahub_assets.defs.datasets import dataset_task
@@ -30,7 +30,7 @@ def examine(environment: Environment, console: Console, *, canary: bool) -> bool
     for name, check in _checks(environment, canary=canary):
         try:
             found, mark = check(), "[green]ok[/]"
-        except (PersonaHubError, OSError, openai.OpenAIError) as error:
+        except (PersonaHubError, OSError, aiohttp.ClientError) as error:
             found, mark, well = str(error), "[bold red]no[/]", False
         console.print(f"{mark}  [bold]{name}[/]", end="  ", highlight=False)
         console.print(found, markup=False, highlight=False, soft_wrap=True)
@@ -87,10 +87,11 @@ def _embed(environment: Environment) -> str:
 
 
 def _model(llm: LLM) -> str:
-    offered = llm.offered()
-    if llm.model_name not in offered:
-        raise LLMError(f"{llm.model_name!r} is not offered; set PERSONAHUB_LLM_MODEL to one of {offered}")
-    return llm.model_name
+    models = llm.models()
+    if llm.model_name not in models:
+        raise LLMError(f"{llm.model_name!r} is not offered; set PERSONAHUB_LLM_MODEL to one of {sorted(models)}")
+    context = models[llm.model_name]
+    return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
 
 
 def _canary(llm: LLM, task: Task) -> str:
@@ -106,5 +107,5 @@ def _canary(llm: LLM, task: Task) -> str:
 
 async def _ask(llm: LLM, task: Task, values: dict[str, str]) -> Outcome:
     shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
-    async with llm.client(timeout_s=120) as client:
-        return await Asker(client, task, Limits(transport_tries=2)).ask(task.request("canary", values, 0, **shared))
+    async with llm.transport(timeout_s=120, tries=2) as transport:
+        return await Asker(transport, task, Limits()).ask(task.request("canary", values, 0, **shared))

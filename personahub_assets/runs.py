@@ -4,8 +4,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 import duckdb
@@ -15,41 +17,89 @@ from rich.table import Table
 
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
-from personahub_assets.domain.errors import BatchError, ConfigError, PersonaHubError, choices
+from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, choices
 from personahub_assets.domain.records import DATASETS
+from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.requests import Reason
 from personahub_assets.resources import progress, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.instance import open_instance, run_tags
+from personahub_assets.resources.llm import LLM, spending
 from personahub_assets.resources.store import Store
 
+ASKING = ("text_personas", "related_personas", *DATASETS)
+"""Assets that ask the language model, in the order of the graph."""
+
+_WAREHOUSE = dg.AssetKey("warehouse")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def run_batches(environment: Environment, batches: list[str], select: list[str], console: Console) -> dict[str, str]:
+@dataclass
+class Result:
+    """What became of a run: problems by batch, and why it stopped early, if it did."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+
+
+def run_batches(
+    environment: Environment,
+    batches: list[str],
+    select: list[str],
+    console: Console,
+    *,
+    budget: Budget | None = None,
+    retry: list[str] | None = None,
+) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
     Args:
         batches: batch keys; none means all registered ones.
         select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
-
-    Returns:
-        What failed, by batch.
+        budget: bounds of all runs together.
+        retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
 
     Raises:
-        BatchError, ConfigError: if a batch or an asset is unknown, or there is no batch at all.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
     """
     home = environment.home.expanduser().resolve()
     store = Store(home=str(home))
-    definitions = build(environment)
+    reasons = _reasons(retry) if retry is not None else []
+    definitions = build(environment, LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons))
     keys = _known_batches(store, batches)
     assets = _selected(definitions, select)
-    with open_instance(home) as instance:
+    work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets - {_WAREHOUSE}) for key in keys]
+    if reasons and not work:
+        console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
+    result = Result()
+    with open_instance(home) as instance, spending(budget or Budget()):
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
         started = time.perf_counter()
-        failed = _all_runs(definitions, instance, keys, assets, console)
+        _all_runs(definitions, instance, work, console, result)
         seconds = time.perf_counter() - started
-    _report(store, environment, failed, seconds, console)
-    return failed
+    _report(store, environment, result, seconds, console)
+    return result
+
+
+def _reasons(wanted: list[str]) -> list[str]:
+    valid = list(get_args(Reason))
+    unknown = [reason for reason in wanted if reason not in valid]
+    if unknown:
+        raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
+    return wanted or valid
+
+
+def _quarantined(
+    store: Store, keys: list[str], assets: set[dg.AssetKey], reasons: list[str]
+) -> list[tuple[str, set[dg.AssetKey]]]:
+    """Partitions with quarantined rows of these reasons, each for a run of its own."""
+    found = []
+    for key in keys:
+        for name in ASKING:
+            rows = store.read("quarantine", key, name, columns=["reason"]) if dg.AssetKey(name) in assets else None
+            if rows is not None and rows["reason"].is_in(reasons).any():
+                found.append((key, {dg.AssetKey(name)}))
+    return found
 
 
 def _partitions(instance: dg.DagsterInstance) -> set[str]:
@@ -86,31 +136,34 @@ def _selection(item: str) -> dg.AssetSelection:
 def _all_runs(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
-    keys: list[str],
-    assets: set[dg.AssetKey],
+    work: list[tuple[str, set[dg.AssetKey]]],
     console: Console,
-) -> dict[str, str]:
-    warehouse_key = dg.AssetKey("warehouse")
-    partitioned = assets - {warehouse_key}
-    failed: dict[str, str] = {}
+    result: Result,
+) -> None:
     with _Bars(console) as bars, progress.listening(bars.hear):
-        for key in keys if partitioned else []:
-            _attempt(failed, key, console, partial(_execute, definitions, instance, REFRESH, partitioned, key))
+        for place, (key, assets) in enumerate(work):
+            if assets:
+                _attempt(result, key, console, partial(_execute, definitions, instance, REFRESH, assets, key))
+            if result.stopped:
+                later = list(dict.fromkeys(name for name, _ in work[place + 1 :]))
+                result.stopped += f" Not begun: {', '.join(later)}." if later else ""
+                break
         # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
-        rebuild = partial(_execute, definitions, instance, REBUILD, {warehouse_key}, None)
-        _attempt(failed, "warehouse", console, rebuild)
-    return failed
+        rebuild = partial(_execute, definitions, instance, REBUILD, {_WAREHOUSE}, None)
+        _attempt(result, "warehouse", console, rebuild)
 
 
-def _attempt(failed: dict[str, str], name: str, console: Console, work: Callable[[], None]) -> None:
+def _attempt(result: Result, name: str, console: Console, work: Callable[[], None]) -> None:
     """Note what fails and go on with the rest; a fault of the program is shown with its traceback."""
     try:
         work()
+    except BudgetSpent as spent:
+        result.stopped = f"{spent}."
     except PersonaHubError as error:
-        failed[name] = str(error)
+        result.failed[name] = str(error)
     except Exception as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
         console.print_exception()
-        failed[name] = f"{type(error).__name__}: {error}"
+        result.failed[name] = f"{type(error).__name__}: {error}"
 
 
 def _execute(
@@ -174,12 +227,12 @@ class _Bars:
             self._progress.update(task, completed=step.done, total=step.total, note=step.note)
 
 
-def _report(store: Store, environment: Environment, failed: dict[str, str], seconds: float, console: Console) -> None:
+def _report(store: Store, environment: Environment, result: Result, seconds: float, console: Console) -> None:
     """Say what there is now, what failed, and where to look next."""
     if warehouse.path(store).exists():
         with warehouse.reader(store) as connection:
             console.print(_counts(connection))
-            console.print(_tokens(connection), highlight=False)
+            console.print(_tokens(connection, store.config.prices.currency), highlight=False)
     console.print(f"{seconds:.1f} s. Home: {store.root}", highlight=False, soft_wrap=True)
     if environment.llm_url == STANDIN_URL:
         console.print(
@@ -187,7 +240,10 @@ def _report(store: Store, environment: Environment, failed: dict[str, str], seco
             "they show how the hub works and are no training data.",
             style="yellow",
         )
-    for batch, problem in failed.items():
+    if result.stopped:
+        console.print("stopped:", style="bold yellow", end=" ", highlight=False)
+        console.print(result.stopped, markup=False, highlight=False, soft_wrap=True)
+    for batch, problem in result.failed.items():
         console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     command = _command(store.root)
@@ -225,14 +281,16 @@ def _in_order() -> Iterable[str]:
     return [*first, "personas", *DATASETS, "generations", "quarantine"]
 
 
-def _tokens(connection: duckdb.DuckDBPyConnection) -> str:
+def _tokens(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
     row = connection.execute(
         "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
-        "coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0) FROM generations"
+        "coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0), "
+        "coalesce(sum(cost), 0) FROM generations"
     ).fetchone()
     assert row is not None
-    requests, reused, answers, prompt, completion, wasted = row
+    requests, reused, answers, prompt, cached, completion, wasted, cost = row
     return (
-        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens, "
-        f"{completion:,} completion tokens, {wasted:,} of both wasted"
+        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens "
+        f"({cached:,} of them cached by the server), {completion:,} completion tokens, {wasted:,} of both wasted"
+        + (f"; {cost:,.4f} {currency}" if cost else "")
     )

@@ -117,7 +117,12 @@ _BLOCKS: dict[str, Callable[[], str]] = {
 
 def _kind(field: FieldInfo) -> str:
     """A field's type and bounds in words, such as 'int from 1 up to 8'."""
-    words = {annotated_types.Ge: "from {.ge}", annotated_types.Gt: "above {.gt}", annotated_types.Le: "up to {.le}"}
+    words = {
+        annotated_types.Ge: "from {.ge}",
+        annotated_types.Gt: "above {.gt}",
+        annotated_types.Le: "up to {.le}",
+        annotated_types.MaxLen: "of at most {.max_length} characters",
+    }
     bounds = (words[type(bound)].format(bound) for bound in field.metadata)
     return " ".join((_type_name(field.annotation), *bounds))
 

@@ -28,14 +28,21 @@ _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
 
 @dataclass
 class Report:
-    """What a body says about one batch."""
+    """What a body says about one batch: the first rows, how many there are, and a hash of what they say."""
 
-    rows: pl.DataFrame
+    head: pl.DataFrame
+    rows: int
+    version: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, metadata: dict[str, Any] | None = None) -> "Report":
+        """Report on rows that are in memory."""
+        return cls(rows.head(_SAMPLE_ROWS), rows.height, content_version(rows), metadata or {})
 
     def as_metadata(self) -> dict[str, Any]:
         """Row count, a readable sample, and whatever the body adds."""
-        return {"dagster/row_count": self.rows.height, "sample": sample(self.rows), **self.metadata}
+        return {"dagster/row_count": self.rows, "sample": sample(self.head), **self.metadata}
 
 
 def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
@@ -87,12 +94,12 @@ def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key
     started = time.perf_counter()
     report = body(key)
     report.metadata["seconds"] = round(time.perf_counter() - started, 3)
-    progress.tell(progress.Step(key, asset, report.rows.height, report.rows.height, "done"))
+    progress.tell(progress.Step(key, asset, report.rows, report.rows, "done"))
     return report
 
 
 def _version(report: Report) -> dg.DataVersion:
-    return dg.DataVersion(content_version(report.rows))
+    return dg.DataVersion(report.version)
 
 
 def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) -> None:

@@ -35,7 +35,7 @@ def documents(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
         store.write(
             "quarantine", batch, _quarantine(batch, store.read("batches", batch)["source"][0], faults), "documents"
         )
-        return Report(
+        return Report.of(
             frame.drop("replaced"),
             {
                 "imported_personas": sum(isinstance(row, Imported) for row in rows),

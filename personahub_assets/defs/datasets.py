@@ -1,17 +1,19 @@
 """Datasets: personas to synthetic data, one asset per line of `domain.records.DATASETS`."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import polars as pl
 
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
-from personahub_assets.defs.personas import accounting
+from personahub_assets.defs.spending import report
 from personahub_assets.domain.datasets import chosen, items
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.generation.requests import Task
+from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import files, progress
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.store import Store
 
 
 def dataset_task(name: str, config: HubConfig, model: str) -> Task:
@@ -53,17 +55,24 @@ def _dataset_asset(name: str, config: HubConfig, model: str) -> dg.AssetsDefinit
 
 def _items(name: str, store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.dataset(name)
-    personas = chosen(store.read("personas", batch), name, settings.share).select("persona_id", "persona")
-    task = dataset_task(name, store.config, llm.model_name if personas.height else "none")
-    requests = [
-        task.request(persona_id, {"persona": persona}, sample)
-        for persona_id, persona in personas.iter_rows()
-        for sample in range(settings.samples)
-    ]
-    answers = llm.answer(store, task, batch, requests, progress.watcher(batch, name, context.log.info))
-    found = [
-        (request.input_id, request.sample, generation, answer) for request, generation, answer in answers.accepted()
-    ]
-    frame = pl.DataFrame(items(name, batch, found), table_schema(name))
-    llm.publish(store, answers, {name: frame})
-    return Report(frame, accounting(answers.tally))
+
+    def personas() -> Iterator[pl.DataFrame]:
+        for rows in store.slices("personas", batch, ["persona_id", "persona"]):
+            yield chosen(rows, name, settings.share)
+
+    total = sum(rows.height for rows in personas()) * settings.samples
+    task = dataset_task(name, store.config, llm.model_name if total else "none")
+
+    def requests() -> Iterator[Request]:
+        # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.
+        for rows in personas():
+            for persona_id, persona in rows.iter_rows():
+                for sample in range(settings.samples):
+                    yield task.request(persona_id, {"persona": persona}, sample)
+
+    with llm.answers(store, task, batch, progress.watcher(batch, name, context.log.info)) as answers:
+        for accepted in answers.of(requests, total):
+            found = [(request.input_id, request.sample, generation, answer) for request, generation, answer in accepted]
+            answers.write(name, items(name, batch, found))
+        answers.publish(name)
+    return report(answers)

@@ -69,7 +69,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
                 .select(list(table_schema("persona_embeddings")))
             )
             store.write("persona_embeddings", batch, rows)
-            return Report(rows, {"texts_embedded": made, "model": embedder.name})
+            return Report.of(rows, {"texts_embedded": made, "model": embedder.name})
 
         return over_batches(context, body)
 
@@ -108,7 +108,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             candidates = pl.concat([store.read(table, batch) for table in ("text_personas", "related_personas")])
             rows = candidates.join(kept, on="persona_id", how="semi", maintain_order="left")
             store.write("personas", batch, rows)
-            return Report(rows, {"candidates": candidates.height, "kept_share": _share(rows, candidates)})
+            return Report.of(rows, {"candidates": candidates.height, "kept_share": _share(rows, candidates)})
 
         return over_batches(context, body)
 
@@ -159,7 +159,7 @@ def _publish(store: Store, stage: str, batch: str, result: Stage) -> Report:
     store.write(f"{stage}_decisions", batch, decisions)
     store.write(f"{stage}_duplicates", batch, dropped)
     rows = dropped.select(list(table_schema(f"{stage}_duplicates")))
-    return Report(
+    return Report.of(
         rows,
         {
             "candidates": decisions.height,

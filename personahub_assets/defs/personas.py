@@ -1,21 +1,23 @@
 """Personas: documents to candidates, candidates to related candidates."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
+from personahub_assets.defs.spending import report
 from personahub_assets.domain import personas as rules
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
 from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import cut
-from personahub_assets.generation.requests import Tally, Task
+from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import files, progress
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.store import Store
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -36,21 +38,6 @@ def related_personas_task(config: HubConfig, model: str) -> Task:
     settings = config.related_personas
     prompt = files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
     return Task("related_personas", prompt, RelatedPersonas, model)
-
-
-def accounting(tally: Tally) -> dict[str, Any]:
-    """Metadata about calls and tokens."""
-    made = tally.done - tally.reused
-    return {
-        "calls": tally.calls,
-        "answers_reused": tally.reused,
-        "quarantined": tally.rejected,
-        "prompt_tokens": tally.prompt_tokens,
-        "completion_tokens": tally.completion_tokens,
-        "wasted_tokens": tally.wasted_tokens,
-        "rows_per_second": round(made / tally.seconds, 1) if tally.seconds else 0.0,
-        "tokens_per_second": round(tally.completion_tokens / tally.seconds, 1) if tally.seconds else 0.0,
-    } | ({"quarantine_reasons": dict(tally.reasons)} if tally.reasons else {})
 
 
 def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
@@ -101,44 +88,43 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
 def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.text_personas
     ready = [row.persona for row in source_rows(store, batch) if isinstance(row, Imported)]
-    documents = store.read("documents", batch).select("document_id", "text")
-    task = text_personas_task(store.config, llm.model_name if documents.height else "none")
+    total = store.height("documents", batch)
+    task = text_personas_task(store.config, llm.model_name if total else "none")
     shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
-    requests = [
-        task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
-        for document_id, text in documents.iter_rows()
-    ]
-    watch = progress.watcher(batch, task.asset, context.log.info)
-    answers = llm.answer(store, task, batch, requests, watch)
-    found = [(request.input_id, generation, answer) for request, generation, answer in answers.accepted()]
-    rows = rules.imported(batch, ready) + rules.from_text(batch, found, settings.per_document)
-    frame = pl.DataFrame(rows, table_schema("text_personas"))
-    llm.publish(store, answers, {"text_personas": frame})
-    return Report(frame, {"imported": len(ready), **accounting(answers.tally)})
+
+    def requests() -> Iterator[Request]:
+        for documents in store.slices("documents", batch, ["document_id", "text"]):
+            for document_id, text in documents.iter_rows():
+                yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
+
+    with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
+        answers.write("text_personas", rules.imported(batch, ready))
+        for accepted in answers.of(requests, total):
+            found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
+            answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
+        answers.publish("text_personas")
+    return report(answers, imported=len(ready))
 
 
 def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.related_personas
-    roots = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_name if roots.height and settings.hops else "none")
-    watch = progress.watcher(batch, task.asset, context.log.info)
-    expanded = set(store.read("related_personas", batch)["parent_id"].drop_nulls().to_list())
-    schema = table_schema("related_personas")
-    answers = llm.answer(store, task, batch, [], watch)
-    hops, last, seen = [pl.DataFrame(schema=schema)], roots, set[frozenset[str]]()
-    for _ in range(settings.hops):
-        parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
-        requests = [
-            task.request(persona_id, {"persona": row["persona"]}, count=settings.fan_out)
-            for persona_id, row in parents.items()
-        ]
-        step = llm.answer(store, task, batch, requests, watch)
-        found = [(parents[request.input_id], generation, answer) for request, generation, answer in step.accepted()]
-        last = pl.DataFrame(rules.from_relations(batch, found, settings.fan_out), schema)
-        hops.append(last)
-        answers = answers + step
-    frame = pl.concat(hops)
-    llm.publish(store, answers, {"related_personas": frame})
-    return Report(
-        frame, {"rows_per_hop": {str(h): f.height for h, f in enumerate(hops) if h}, **accounting(answers.tally)}
-    )
+    last = store.read("text_personas", batch)
+    task = related_personas_task(store.config, llm.model_name if last.height and settings.hops else "none")
+    expanded = set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
+    rows_per_hop, seen = {}, set[int]()
+    with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
+        for hop in range(1, settings.hops + 1):
+            parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
+
+            def requests(parents: Mapping[str, Any] = parents) -> Iterator[Request]:
+                for persona_id, row in parents.items():
+                    yield task.request(persona_id, {"persona": row["persona"]}, count=settings.fan_out)
+
+            hops = []
+            for accepted in answers.of(requests, len(parents)):
+                found = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
+                hops.append(answers.write("related_personas", rules.from_relations(batch, found, settings.fan_out)))
+            last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
+            rows_per_hop[str(hop)] = last.height
+        answers.publish("related_personas")
+    return report(answers, rows_per_hop=rows_per_hop)

@@ -9,6 +9,8 @@ PersonaHubError
 ├── LockHeld             another process works on the same thing
 ├── LLMError             no usable language model endpoint
 │   └── EndpointDown     too many consecutive transport faults; the journal is intact
+├── Unfinished           a step stopped before its end on purpose; what was answered is in the journal
+│   └── BudgetSpent      calls, tokens, money or time of the run are spent
 └── BatchesFailed        some batches of a run failed; the others are published
 """
 
@@ -47,6 +49,14 @@ class LLMError(PersonaHubError):
 
 class EndpointDown(LLMError):
     """The endpoint failed too often in a row; what was answered is safe in the journal."""
+
+
+class Unfinished(PersonaHubError):
+    """A step stopped on purpose with requests left; what was answered is in the journal, nothing is published."""
+
+
+class BudgetSpent(Unfinished):
+    """A bound of the run is reached."""
 
 
 class BatchesFailed(PersonaHubError):

@@ -80,9 +80,7 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     return rows
 
 
-def frontier(
-    candidates: pl.DataFrame, seen: set[frozenset[str]], expanded_before: set[str]
-) -> Iterator[dict[str, Any]]:
+def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
     """Choose the candidates that a hop expands: those whose words are new to the batch.
 
     Of several with the same words the one that was expanded before goes first, so that a grown batch keeps what was
@@ -90,12 +88,12 @@ def frontier(
 
     Args:
         candidates: rows of one hop.
-        seen: word sets that were expanded at earlier hops; grows.
+        seen: hashes of the word sets that were expanded at earlier hops; grows.
         expanded_before: ids that have children in the published partition.
     """
     order = pl.col("persona_id").is_in(list(expanded_before))
     for row in candidates.sort(order, "persona_id", descending=[True, False]).iter_rows(named=True):
-        bag = frozenset(words(row["persona"]))
+        bag = int(digest(*sorted(set(words(row["persona"]))), size=16), 16)
         if bag not in seen:
             seen.add(bag)
             yield row

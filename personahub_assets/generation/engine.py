@@ -1,75 +1,210 @@
-"""Requests in, outcomes out: a sliding window of requests in flight, never a barrier.
+"""Requests in, outcomes into the journal: a sliding window of requests in flight, never a barrier.
 
-A request whose key is already answered costs nothing, and requests that are equal within one call are asked once.
+Requests are taken from an iterator as places become free, and outcomes are not kept, so memory does not grow with the
+number of requests.
 """
 
 import asyncio
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
 
+from personahub_assets.domain.errors import BudgetSpent, LLMError
 from personahub_assets.generation.ask import Asker
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Tally
+from personahub_assets.generation.window import Window
 
 Watch = Callable[[Tally], None]
+OpenAsker = Callable[[], AbstractAsyncContextManager[Asker]]
+
+_DRAIN_S = 3.0
+_WATCH_S = 0.1
+_SCHEMA_TRIES = 3
+_PROVEN: set[tuple[str, str, str]] = set()
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def generate(
-    requests: Iterable[Request],
-    known: Mapping[str, Outcome],
-    make_asker: Callable[[], Asker],
+def ask_all(
+    requests: Iterator[Request],
+    open_asker: OpenAsker,
     journal: Journal,
+    window: Window,
+    tally: Tally,
     watch: Watch,
-) -> tuple[dict[str, Outcome], Tally]:
-    """Get an outcome for every request.
+    settled: Callable[[Request], None] = lambda _request: None,
+    seconds_left: float | None = None,
+    first_alone: bool = False,
+) -> None:
+    """Ask every request and put its outcome into the journal.
 
     Args:
-        requests: what to ask.
-        known: outcomes by key that need no call.
-        make_asker: called only if there is something to ask.
-        watch: called with the running totals after every outcome.
-
-    Returns:
-        The outcomes by key, and the totals.
+        requests: what to ask; read as far as the window is wide.
+        open_asker: makes the asker, and closes its connections.
+        settled: called with every request whose outcome is in the journal.
+        seconds_left: after so long nothing new is asked.
+        first_alone: wait for the first answer before asking more, also of a task that the server is known to take.
 
     Raises:
+        BudgetSpent: if a bound was reached; what was in flight is in the journal.
+        KeyboardInterrupt: on Ctrl-C; what came within three seconds is in the journal.
         EndpointDown: if the endpoint failed too often in a row; what was answered is in the journal.
+        LLMError: if the server does not take this kind of request at all.
     """
-    unique = {request.key: request for request in requests}
-    tally = Tally(total=len(unique))
-    outcomes = {key: known[key] for key in unique if key in known}
-    for outcome in outcomes.values():
-        tally.add(outcome, paid=False)
-    watch(tally)
-    pending = [request for key, request in unique.items() if key not in outcomes]
-    if pending:
-        outcomes |= asyncio.run(_ask_all(pending, make_asker(), journal, tally, watch))
-    return outcomes, tally
-
-
-async def _ask_all(
-    pending: list[Request], asker: Asker, journal: Journal, tally: Tally, watch: Watch
-) -> dict[str, Outcome]:
-    outcomes: dict[str, Outcome] = {}
-    queue, started = iter(pending), time.perf_counter()
-
-    async def work() -> None:
-        # Each worker is one place in the window: it takes the next request the moment its last one ended.
-        for request in queue:
-            outcome = await asker.ask(request)
-            await journal.record(outcome)
-            outcomes[request.key] = outcome
-            tally.add(outcome, paid=True)
-            tally.seconds = time.perf_counter() - started
+    crew = _Crew(requests, journal, window, tally, watch, settled)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(crew.work_off(open_asker, seconds_left, first_alone))
+        except BaseExceptionGroup as errors:
+            # Many requests fail for the same cause at once; the first says it.
+            raise errors.exceptions[0] from None
+        finally:
+            tally.in_flight = 0
             watch(tally)
+    if crew.stopped is not None:
+        raise crew.stopped
 
+
+class _Crew:
+    """The workers, one for each place in the window: each takes the next request the moment its last one ended."""
+
+    def __init__(
+        self,
+        requests: Iterator[Request],
+        journal: Journal,
+        window: Window,
+        tally: Tally,
+        watch: Watch,
+        settled: Callable[[Request], None],
+    ):
+        self.requests, self.journal, self.window, self.tally = requests, journal, window, tally
+        self.watch, self.settled = watch, settled
+        self.stopped: BaseException | None = None
+        self._running = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._began = self._told = time.perf_counter()
+        self._before, self._cpu = tally.seconds, tally.cpu_s - time.process_time()
+
+    async def work_off(self, open_asker: OpenAsker, seconds_left: float | None, first_alone: bool) -> None:
+        """Ask everything, unless told to stop."""
+        async with open_asker() as asker:
+            try:
+                with suppress(asyncio.CancelledError):
+                    async with _interruptible(self._stop), asyncio.TaskGroup() as self.group:
+                        self._cancel = asyncio.current_task().cancel  # type: ignore[union-attr]
+                        if seconds_left is not None:
+                            self._later(seconds_left, self._stop, BudgetSpent("the time of the run is up"))
+                        if await self._proven(asker, first_alone):
+                            self._hire(asker)
+            finally:
+                for timer in self._timers:
+                    timer.cancel()
+
+    def _stop(self, cause: BaseException) -> None:
+        """Ask nothing more; what is in flight has some seconds to come back."""
+        again = self.stopped is not None
+        self.stopped = self.stopped or cause
+        self._later(0 if again else _DRAIN_S, self._cancel)
+
+    def _later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(max(0.0, seconds), call, *arguments))
+
+    def _hire(self, asker: Asker) -> None:
+        for _ in range(self.window.width - self._running):
+            self._running += 1
+            self.group.create_task(self._work(asker))
+
+    async def _work(self, asker: Asker) -> None:
+        try:
+            while self._running <= self.window.width and self.stopped is None:
+                request = next(self.requests, None)
+                if request is None:
+                    return
+                await self._one(asker, request)
+        finally:
+            self._running -= 1
+
+    async def _one(self, asker: Asker, request: Request) -> Outcome | None:
+        """Ask one request; None if there was no call left for it."""
+        try:
+            outcome = await asker.ask(request)
+        except BudgetSpent as spent:
+            self.stopped = self.stopped or spent
+            return None
+        await self.journal.record(asker.task, request, outcome)
+        self.settled(request)
+        self.tally.add(outcome)
+        self._tell()
+        if outcome.attempts and self.window.answered(outcome.answer_s, self._running):
+            self._hire(asker)
+        return outcome
+
+    def _tell(self) -> None:
+        now = time.perf_counter()
+        self.tally.seconds = self._before + now - self._began
+        self.tally.cpu_s = self._cpu + time.process_time()
+        if now - self._told >= _WATCH_S:
+            self._told, self.tally.in_flight = now, self._running
+            self.tally.rows_per_second = self.window.spans[-1].rate if self.window.spans else 0.0
+            self.watch(self.tally)
+
+    async def _proven(self, asker: Asker, first_alone: bool) -> bool:
+        """Send the first requests alone, until one shows that the server takes their schema.
+
+        A schema that a backend cannot compile may stop its engine for everybody (vllm#17248, vllm#45346). The first
+        request of a task is the test, so the test costs nothing.
+
+        Returns:
+            Whether to go on with the others.
+
+        Raises:
+            LLMError: if the server calls one after the other wrong.
+        """
+        mark = (asker.transport.url, asker.task.model, asker.task.schema_fingerprint)
+        for number in range(_SCHEMA_TRIES):
+            if mark in _PROVEN and not first_alone:
+                break
+            request = next(self.requests, None)
+            outcome = await self._one(asker, request) if request else None
+            if outcome is None:
+                return False
+            if outcome.reason != "bad_request":
+                _PROVEN.add(mark)
+                break
+            if number == _SCHEMA_TRIES - 1:
+                raise LLMError(
+                    f"{asker.transport.url} calls the first {_SCHEMA_TRIES} requests of {asker.task.asset} wrong: "
+                    f"{outcome.detail}. Does it serve chat, and take JSON schemas? Try: personahub doctor"
+                )
+        return True
+
+
+@asynccontextmanager
+async def _interruptible(stop: Callable[[BaseException], None]) -> AsyncIterator[None]:
+    """Ctrl-C and a request to terminate let what is in flight come back first; the second one does not."""
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
+        yield
+        return
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop, KeyboardInterrupt())
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(asker.limits.window, len(pending))):
-                group.create_task(work())
-    except BaseExceptionGroup as errors:
-        # Many requests fail for the same cause at once; the first says it.
-        raise errors.exceptions[0] from None
+        yield
     finally:
-        await asker.client.close()
-    return outcomes
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return None
+    return uvloop.new_event_loop

@@ -1,24 +1,50 @@
 """The journal: an outcome is on disk before it counts.
 
-One SQLite file in WAL mode per asset and batch, written by one thread with group commits. Durability: a commit
-survives the death of the process (kill -9); `synchronous=NORMAL` may lose the last commits if the machine itself loses
-power, which costs those calls again and nothing else.
+One SQLite file in WAL mode per asset and batch, written by one thread in groups: what comes within 5 ms is committed
+together, at most 256 outcomes. Durability: a commit survives the death of the process (kill -9). `synchronous=NORMAL`
+syncs at checkpoints only, so a power cut may lose the last commits, which costs those calls again and nothing else; the
+file stays whole. The file is as large as the answers that are not published yet: it goes when they are.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable
-from contextlib import closing
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from personahub_assets.domain.errors import StoreError
-from personahub_assets.generation.requests import Outcome
+from personahub_assets.generation.requests import Outcome, Request, Task
 
 _GROUP = 256
+_GATHER_S = 0.005
 _LIMIT = 900  # SQLite's bound variables per statement
+_WAIT_S = 30.0
+_WAL_BYTES = 64 << 20
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, input_id TEXT NOT NULL, sample INTEGER NOT NULL, "
+    "prompt TEXT NOT NULL, prompt_fingerprint TEXT NOT NULL, schema_fingerprint TEXT NOT NULL, outcome TEXT NOT NULL)"
+)
+_COLUMNS = 7
+# SQLite notices pages that are missing, but not a page whose end is: its rows come back empty or cut.
+_UNREADABLE = (sqlite3.DatabaseError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal: an outcome, and for what it was asked."""
+
+    input_id: str
+    sample: int
+    prompt: str
+    prompt_fingerprint: str
+    schema_fingerprint: str
+    outcome: Outcome
 
 
 class Journal:
@@ -29,17 +55,19 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        self._queue: queue.SimpleQueue[tuple[Outcome, asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Entry, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"journal {path.stem}", daemon=True)
-        self._failure: BaseException | None = None
+        self._reader: sqlite3.Connection | None = None
 
     def __enter__(self) -> "Journal":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with closing(_connect(self.path)) as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, outcome TEXT NOT NULL)")
+            self._reader = _connect(self.path)
+            self._reader.execute(_TABLE)
+            self._reader.execute("SELECT key, outcome FROM answers LIMIT 1").fetchone()
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
+            self._close()
+            raise _problem(self.path, error) from error
         self._thread.start()
         return self
 
@@ -48,52 +76,86 @@ class Journal:
     ) -> None:
         self._queue.put(None)
         self._thread.join()
+        self._close()
 
-    def load(self) -> dict[str, Outcome]:
-        """All outcomes on disk, by request key.
+    def find(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """Committed outcomes with some of the keys.
 
         Raises:
-            StoreError: if the file is damaged.
+            StoreError: if the file is damaged or locked.
         """
         try:
-            with closing(_connect(self.path)) as connection:
-                rows = connection.execute("SELECT key, outcome FROM outcomes")
-                return {key: Outcome.from_json(text) for key, text in rows}
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
+            return _found(self._connection, list(keys))
+        except _UNREADABLE as error:
+            raise _problem(self.path, error) from error
 
-    async def record(self, outcome: Outcome) -> None:
+    def entries(self) -> Iterator[Entry]:
+        """All that is in the journal, in the order in which it came.
+
+        Raises:
+            StoreError: if the file is damaged or locked.
+        """
+        names = "input_id, sample, prompt, prompt_fingerprint, schema_fingerprint, outcome"
+        try:
+            for row in self._connection.execute(f"SELECT {names} FROM answers ORDER BY rowid"):
+                yield Entry(row[0], row[1], row[2], row[3], row[4], Outcome.from_json(row[5]))
+        except _UNREADABLE as error:
+            raise _problem(self.path, error) from error
+
+    async def record(self, task: Task, request: Request, outcome: Outcome) -> None:
         """Write an outcome; returns when it is committed.
 
         Raises:
             StoreError: if the journal cannot be written, such as on a full disk.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put((outcome, future))
+        self._queue.put((entry(task, request, outcome), future))
         await future
 
+    def note(self, entries: list[Entry]) -> None:
+        """Write outcomes from outside an event loop.
+
+        Raises:
+            StoreError: if the journal cannot be written.
+        """
+        for start in range(0, len(entries), _GROUP):
+            if failure := _commit(self._connection, entries[start : start + _GROUP]):
+                raise failure
+
     def drop(self) -> None:
-        """Delete the journal; call it only after the partition was published."""
+        """Delete the journal; call it only after the partition was published and read back, and the journal closed."""
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
-    def _damaged(self, error: sqlite3.DatabaseError) -> StoreError:
-        return StoreError(f"{self.path}: damaged journal: {error}. Delete it to go on; its calls will be made again")
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._reader is not None, "use the journal in a with block"
+        return self._reader
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
 
     def _write(self) -> None:
         connection = _connect(self.path)
         try:
             while group := self._next_group():
-                failure = _commit(connection, [outcome for outcome, _ in group])
-                for _, future in group:
-                    future.get_loop().call_soon_threadsafe(_resolve, future, failure)
+                failure = _commit(connection, [line for line, _ in group])
+                futures = [future for _, future in group]
+                # The loop is closed if its work was given up; what it left in the queue is written all the same.
+                with suppress(RuntimeError):
+                    futures[0].get_loop().call_soon_threadsafe(_resolve, futures, failure)
         finally:
             connection.close()
 
-    def _next_group(self) -> list[tuple[Outcome, "asyncio.Future[None]"]]:
-        """Wait for one outcome, then take whatever else has come meanwhile; empty at the end."""
+    def _next_group(self) -> list[tuple[Entry, "asyncio.Future[None]"]]:
+        """Wait for one outcome, then gather what comes in the next moments; empty at the end."""
         first = self._queue.get()
         group = [] if first is None else [first]
+        # One sleep, not a wait for each outcome: every waking takes the interpreter's lock from the event loop.
+        if group and self._queue.qsize() < _GROUP - 1:
+            time.sleep(_GATHER_S)
         while group and len(group) < _GROUP:
             try:
                 item = self._queue.get_nowait()
@@ -106,49 +168,85 @@ class Journal:
         return group
 
 
+def entry(task: Task, request: Request, outcome: Outcome) -> Entry:
+    """The line of a journal for an outcome."""
+    prompt = task.prompt
+    return Entry(request.input_id, request.sample, prompt.name, prompt.fingerprint, task.schema_fingerprint, outcome)
+
+
 def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
     """Look for accepted outcomes with some of the keys in other journals; unreadable ones are passed over."""
     found: dict[str, Outcome] = {}
     for path in paths:
-        wanted = [key for key in keys if key not in found]
         try:
-            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-            try:
-                for start in range(0, len(wanted), _LIMIT):
-                    part = wanted[start : start + _LIMIT]
-                    marks = ",".join("?" * len(part))
-                    rows = connection.execute(f"SELECT outcome FROM outcomes WHERE key IN ({marks})", part)
-                    outcomes = (Outcome.from_json(text) for (text,) in rows)
-                    found.update({o.key: o for o in outcomes if o.status == "accepted"})
-            finally:
-                connection.close()
-        except sqlite3.DatabaseError:
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+                outcomes = _found(connection, [key for key in keys if key not in found])
+        except _UNREADABLE:
             continue
+        found.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
+    return found
+
+
+def _found(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:
+    found = {}
+    for start in range(0, len(keys), _LIMIT):
+        part = keys[start : start + _LIMIT]
+        marks = ",".join("?" * len(part))
+        for key, text in connection.execute(f"SELECT key, outcome FROM answers WHERE key IN ({marks})", part):
+            found[key] = Outcome.from_json(text)
     return found
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection = sqlite3.connect(path, timeout=_WAIT_S)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 
-def _commit(connection: sqlite3.Connection, outcomes: list[Outcome]) -> StoreError | None:
+def _problem(path: Path, error: Exception) -> StoreError:
+    if isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error)):
+        return StoreError(
+            f"{path}: another program has held this journal for {_WAIT_S:.0f} s ({error}). "
+            "Close what has it open (an SQLite shell, a backup), then run again"
+        )
+    return StoreError(f"{path}: damaged journal: {error}. Delete it to go on; its calls will be made again")
+
+
+def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
+    values = [
+        value
+        for e in entries
+        for value in (
+            e.outcome.key,
+            e.input_id,
+            e.sample,
+            e.prompt,
+            e.prompt_fingerprint,
+            e.schema_fingerprint,
+            e.outcome.to_json(),
+        )
+    ]
+    # One statement for the whole group: each statement gives up the interpreter's lock and queues for it again.
+    marks = ",".join([f"({','.join('?' * _COLUMNS)})"] * len(entries))
     try:
         with connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO outcomes VALUES (?, ?)", [(o.key, o.to_json()) for o in outcomes]
-            )
+            connection.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
     except sqlite3.Error as error:
-        return StoreError(f"the journal cannot be written: {error}. Is the disk full?")
+        return StoreError(f"the journal cannot be written: {error}. Is the disk full, or the file held by a program?")
     return None
 
 
-def _resolve(future: "asyncio.Future[None]", failure: StoreError | None) -> None:
-    if future.done():
-        return
-    if failure:
-        future.set_exception(failure)
-    else:
-        future.set_result(None)
+def _resolve(futures: "list[asyncio.Future[None]]", failure: StoreError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if failure:
+            future.set_exception(failure)
+        else:
+            future.set_result(None)

@@ -1,7 +1,8 @@
 """What is asked and what became of it."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+import time
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -27,12 +28,12 @@ truncated: the answer hit the token limit, the larger second try too
 invalid_json: not JSON after all re-asks
 schema_violation: JSON, but not as the schema wants it, after all re-asks
 refused: the model declined
-too_long: the prompt does not fit the model's context
+too_long: the prompt and the room for its answer do not fit the model's context
 content_filtered: the server withheld the answer
 bad_request: the server says the request is wrong
-empty: an answer without text
+empty: an answer without text, after all re-asks
 timeout: no answer in time, at every try
-unreachable: connection faults, 429 or 5xx at every try
+unreachable: connection faults, 429, 5xx or a reply that is no chat completion, at every try
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
@@ -69,7 +70,7 @@ class Task:
         key = digest(
             self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint, sample, size=32
         )
-        return Request(key, input_id, sample, messages)
+        return Request(key, input_id, sample, messages, values, shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class Request:
     input_id: str
     sample: int
     messages: list[Message]
+    values: dict[str, str]
+    shared: dict[str, str | int]
+    ready: float = field(default_factory=time.perf_counter, compare=False)  # since when it waits
 
 
 @dataclass(slots=True)
@@ -98,19 +102,87 @@ class Outcome:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    answer_tokens: int = 0  # of the last answer alone
     wasted_tokens: int = 0
+    max_tokens: int | None = None  # the prompt's limit, not the doubled one
     latency_s: float = 0.0
+    queue_s: float = 0.0
+    flight_s: float = 0.0
+    answer_s: float = 0.0  # on the wire, of the last answer alone
     reused: bool = False
 
     def to_json(self) -> str:
         """Write for the journal."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
         """Read from the journal; fields of a later version are ignored."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        found = json.loads(text)
+        if not found.keys() <= _KNOWN:
+            found = {name: value for name, value in found.items() if name in _KNOWN}
+        return cls(**found)
+
+    def copied(self) -> "Outcome":
+        """The same answer where it is used a second time: nothing was paid for it there."""
+        return Outcome(
+            self.key,
+            self.status,
+            self.response,
+            self.model,
+            self.reason,
+            self.detail,
+            repaired=self.repaired,
+            finish_reason=self.finish_reason,
+            answer_tokens=self.answer_tokens,
+            max_tokens=self.max_tokens,
+            reused=True,
+        )
+
+
+_FIELDS = tuple(f.name for f in fields(Outcome))
+_KNOWN = frozenset(_FIELDS)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which earlier outcomes still stand; the others are asked again.
+
+    Args:
+        max_tokens: the prompt's token limit today. It is not part of a request's identity: a complete answer stands
+            when it changes, unless it is longer than a limit that was lowered since.
+        retry: reasons whose rejections are to be asked again, and nothing else; empty for an ordinary run.
+        cuts: inputs that do not fit are cut now, so one that was rejected as too long gets its chance.
+    """
+
+    max_tokens: int
+    retry: frozenset[str] = frozenset()
+    cuts: bool = False
+
+    def stands(self, reason: str | None, max_tokens: int | None, answer_tokens: int) -> bool:
+        """Whether an outcome (accepted where there is no reason) needs no call."""
+        if self.retry:
+            return reason not in self.retry
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        if reason is None:
+            return not self.max_tokens < min(limit, answer_tokens)
+        if reason in TRANSIENT or (reason == "too_long" and self.cuts):
+            return False
+        return not (reason == "truncated" and self.max_tokens > limit)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Money per million tokens; zero where nothing is charged."""
+
+    prompt: float = 0.0
+    cached: float = 0.0
+    completion: float = 0.0
+
+    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """What some tokens cost; cached ones are among the prompt's."""
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion) / 1e6
 
 
 @dataclass
@@ -122,34 +194,58 @@ class Tally:
     accepted: int = 0
     rejected: int = 0
     reused: int = 0  # requests answered from the home, without a call
+    doubles: int = 0  # requests equal to an earlier one of the batch
+    repaired: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     wasted_tokens: int = 0
+    latency_s: float = 0.0
+    queue_s: float = 0.0
+    flight_s: float = 0.0
     seconds: float = 0.0
+    cpu_s: float = 0.0  # of this process in those seconds
+    in_flight: int = 0
+    rows_per_second: float = 0.0  # of late, for the time that is left
     reasons: dict[str, int] = field(default_factory=dict)
+    prices: Prices = Prices()
 
     @property
     def done(self) -> int:
         """Requests with an outcome."""
-        return self.accepted + self.rejected
+        return self.accepted + self.rejected + self.doubles
 
-    def __add__(self, other: "Tally") -> "Tally":
-        """Sum of two tallies."""
-        reasons = {key: self.reasons.get(key, 0) + other.reasons.get(key, 0) for key in {*self.reasons, *other.reasons}}
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "reasons"}
-        return Tally(**sums, reasons=reasons)
+    @property
+    def paid(self) -> int:
+        """Requests with an outcome that came from calls of this run."""
+        return self.accepted + self.rejected - self.reused
 
-    def add(self, outcome: Outcome, *, paid: bool) -> None:
-        """Count one outcome; `paid` if it came from calls of this run."""
-        if outcome.status == "accepted":
+    @property
+    def cost(self) -> float:
+        """Money for the tokens so far."""
+        return self.prices.cost(self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+
+    def known(self, reason: str | None) -> None:
+        """Count an outcome that needed no call."""
+        self._count(reason)
+        self.reused += 1
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome that came from calls of this run."""
+        self._count(outcome.reason)
+        self.calls += outcome.attempts
+        self.repaired += outcome.repaired
+        self.prompt_tokens += outcome.prompt_tokens
+        self.cached_tokens += outcome.cached_tokens
+        self.completion_tokens += outcome.completion_tokens
+        self.wasted_tokens += outcome.wasted_tokens
+        self.latency_s += outcome.latency_s
+        self.queue_s += outcome.queue_s
+        self.flight_s += outcome.flight_s
+
+    def _count(self, reason: str | None) -> None:
+        if reason is None:
             self.accepted += 1
         else:
             self.rejected += 1
-            self.reasons[outcome.reason or ""] = self.reasons.get(outcome.reason or "", 0) + 1
-        if not paid:
-            self.reused += 1
-            return
-        self.calls += outcome.attempts
-        self.prompt_tokens += outcome.prompt_tokens
-        self.completion_tokens += outcome.completion_tokens
-        self.wasted_tokens += outcome.wasted_tokens
+            self.reasons[reason] = self.reasons.get(reason, 0) + 1

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.records import DATASETS, MAX_PERSONAS_PER_CALL
+from personahub_assets.generation.requests import Prices
 
 STANDIN_URL = "standin:"
 
@@ -71,11 +72,33 @@ class DatasetTask(Task):
 class Generation(Section):
     """How the language model is asked."""
 
-    window: int = Field(64, ge=1, le=4096, description="Requests in flight at most")
+    window: int = Field(
+        512, ge=1, le=4096, description="Requests in flight at most; it adapts to the server and stays below"
+    )
     reasks: int = Field(2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor")
     transport_tries: int = Field(5, ge=1, le=20, description="Tries of one request against transport faults")
     consecutive_faults: int = Field(20, ge=1, description="Transport faults in a row after which the step fails")
-    timeout_s: float = Field(300, gt=0, description="Seconds until a request is given up")
+    timeout_s: float = Field(300, gt=0, description="Seconds until a try of a request is given up")
+    over_long: Literal["quarantine", "cut"] = Field(
+        "quarantine",
+        description="Inputs beyond the model's context: too_long, or cut at the end of a sentence",
+    )
+    keep_superseded_days: float = Field(
+        30, ge=0, description="Days for which answers to what is not asked any more are kept for reuse"
+    )
+
+
+class PricesSection(Section):
+    """What tokens cost, in money per million; for the cost in progress, metadata, SQL and budgets."""
+
+    prompt: float = Field(0, ge=0, description="Per million prompt tokens")
+    cached: float | None = Field(None, ge=0, description="Per million cached prompt tokens; else as prompt")
+    completion: float = Field(0, ge=0, description="Per million completion tokens")
+    currency: str = Field("USD", max_length=8, description="Shown behind the figures")
+
+    def as_prices(self) -> Prices:
+        """Without the currency."""
+        return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
 
 
 class Lexical(Section):
@@ -106,6 +129,7 @@ class HubConfig(Section):
     text_personas: TextPersonasTask = TextPersonasTask()
     related_personas: RelatedPersonasTask = RelatedPersonasTask()
     generation: Generation = Generation()
+    prices: PricesSection = PricesSection()
     lexical: Lexical = Lexical()
     semantic: Semantic = Semantic()
     warehouse: WarehouseSection = WarehouseSection()

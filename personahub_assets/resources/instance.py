@@ -6,10 +6,20 @@ import socket
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 from filelock import FileLock
 
 from personahub_assets.resources import files
 
+# Capturing a run's output starts three processes per run, sends the progress bars through one of them, and Ctrl-C
+# makes the others print tracebacks. Runs of the command line write to the terminal; the UI captures its own.
+_IN_PROCESS = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+        "config": {},
+    }
+}
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
@@ -26,10 +36,13 @@ def prepare(home: Path) -> Path:
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """Open the instance; the first one to open an empty home creates its databases, under a lock."""
+    """Open the instance for runs in this process.
+
+    The first one to open an empty home creates its databases, under a lock.
+    """
     folder = prepare(home)
     with FileLock(folder / ".starting.lock"):
-        instance = dg.DagsterInstance.get()
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_IN_PROCESS))
         # The databases are made at the first look, not when the instance is opened.
         instance.get_runs(limit=1)
         instance.event_log_storage.get_concurrency_keys()

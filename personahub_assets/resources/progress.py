@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from personahub_assets.generation.requests import Tally
 
@@ -57,14 +58,21 @@ def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Tal
 
 
 def describe(tally: Tally) -> str:
-    """Say in one line what the calls gave so far."""
-    rate = (tally.done - tally.reused) / tally.seconds if tally.seconds else 0.0
-    parts = [f"{tally.calls} calls"]
-    if rate:
-        parts.append(f"{rate:.0f} rows/s")
+    """Say in one line what the calls gave so far, how fast, and how long it will take."""
+    parts = [f"{tally.calls:,} calls"]
+    if tally.seconds and tally.paid:
+        parts.append(f"{tally.paid / tally.seconds:,.0f} rows/s")
+        parts.append(f"{tally.completion_tokens / tally.seconds:,.0f} tokens/s")
+    if tally.in_flight:
+        parts.append(f"{tally.in_flight} in flight")
     if tally.reused:
-        parts.append(f"{tally.reused} reused")
+        parts.append(f"{tally.reused:,} reused")
     if tally.rejected:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
-        parts.append(f"{tally.rejected} quarantined ({reasons})")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
+        parts.append(f"{tally.rejected:,} quarantined ({reasons})")
+    if tally.cost:
+        parts.append(f"cost {tally.cost:,.4f}")
+    if tally.rows_per_second and 0 < tally.done < tally.total:
+        left = timedelta(seconds=round((tally.total - tally.done) / tally.rows_per_second))
+        parts.append(f"{left} left")
     return ", ".join(parts)

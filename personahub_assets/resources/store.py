@@ -6,10 +6,12 @@ A file is written outside the glob, synced, then renamed over its predecessor: a
 
 import glob
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +27,8 @@ from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
 
 BY_ASSET = ("generations", "quarantine")
+SLICE_ROWS = 8_192
+"""Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
 
 
 @cache
@@ -87,14 +91,41 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
         return sorted((self.root / "tables" / table).glob(f"{middle}/part.parquet"))
 
-    def read(self, table: str, batch: str, asset: str | None = None) -> pl.DataFrame:
+    def read(
+        self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
+    ) -> pl.DataFrame:
         """Read one partition; empty, with its columns, where there is none yet.
 
         Raises:
             StoreError: if the file is damaged.
         """
         path = self.path(table, batch, asset)
-        return _read(path, table) if path.exists() else pl.DataFrame(schema=table_schema(table))
+        if path.exists():
+            return read_file(path, table, columns)
+        schema = table_schema(table)
+        return pl.DataFrame(schema={name: schema[name] for name in columns or schema})
+
+    def slices(
+        self, table: str, batch: str, columns: list[str] | None = None, *, asset: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Read one partition in slices of at most SLICE_ROWS rows, so that memory does not grow with the partition.
+
+        The file is opened once: all slices are of one version, whoever replaces it meanwhile.
+
+        Raises:
+            StoreError: if the file is damaged.
+        """
+        path = self.path(table, batch, asset)
+        if path.exists():
+            yield from _slices(path, table, columns)
+
+    def height(self, table: str, batch: str, asset: str | None = None) -> int:
+        """Rows of one partition, without reading them."""
+        path = self.path(table, batch, asset)
+        try:
+            return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.exists() else 0
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches (of one asset, where several write the table)."""
@@ -102,7 +133,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         names = columns or list(schema)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
         wanted = [path for path in self.files(table) if asset is None or path.parent.parent.name == f"asset={asset}"]
-        return pl.concat([empty, *(_read(path, table, names) for path in wanted)])
+        return pl.concat([empty, *(read_file(path, table, names) for path in wanted)])
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Publish one partition: the old file or the new one is seen, never anything between.
@@ -110,17 +141,13 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StoreError: if the rows do not have the table's columns.
         """
-        path, schema = self.path(table, batch, asset), table_schema(table)
-        missing = sorted(set(schema) - set(rows.columns))
-        if missing:
-            raise StoreError(f"table {table}: rows lack the columns {missing}")
-        aside = self.root / "aside" / f"{uuid.uuid4().hex}.parquet"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows.select(list(schema)).cast(schema).write_parquet(aside, compression="zstd")  # type: ignore[arg-type]
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
+        writer = self.writer(table, batch, asset)
+        writer.add(rows)
+        writer.publish()
+
+    def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
+        """Write one partition in pieces; nothing is seen of it before it is published."""
+        return PartitionWriter(self.path(table, batch, asset), table, self.root / "aside")
 
     def batches(self) -> list[str]:
         """Keys of all registered batches, in order of registration."""
@@ -151,29 +178,146 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
             lock.release()
 
 
+class PartitionWriter:
+    """One partition written in pieces outside the glob, put in its place by a rename.
+
+    Pieces are kept in memory up to SLICE_ROWS rows, then on disk.
+    """
+
+    def __init__(self, path: Path, table: str, aside: Path):
+        self.path, self.table, self.schema = path, table, table_schema(table)
+        self.rows = 0
+        self._aside = aside / uuid.uuid4().hex
+        self._pieces: list[pl.DataFrame] = []
+        self._held, self._chunks = 0, list[Path]()
+        self._checksum = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Append rows.
+
+        Raises:
+            StoreError: if they do not have the table's columns.
+        """
+        missing = sorted(set(self.schema) - set(rows.columns))
+        if missing:
+            raise StoreError(f"table {self.table}: rows lack the columns {missing}")
+        piece = rows.select(list(self.schema)).cast(self.schema)  # type: ignore[arg-type]
+        self._pieces.append(piece)
+        self._held += piece.height
+        self.rows += piece.height
+        self._checksum += _checksum(piece)
+        if self._held >= SLICE_ROWS:
+            self._spill()
+
+    def publish(self) -> None:
+        """Write the partition, put it in its place, and read it back.
+
+        Raises:
+            StoreError: if what stands on the disk is not what was written.
+        """
+        self._spill()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._chunks[0]
+        if len(self._chunks) > 1:
+            whole = self._aside / "whole.parquet"
+            pl.scan_parquet(self._chunks).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+        with whole.open("rb") as file:
+            os.fsync(file.fileno())
+        whole.replace(self.path)
+        self.discard()
+        self._read_back()
+
+    def discard(self) -> None:
+        """Remove what was written aside."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _spill(self) -> None:
+        if not self._held and self._chunks:
+            return
+        self._aside.mkdir(parents=True, exist_ok=True)
+        chunk = self._aside / f"{len(self._chunks):06d}.parquet"
+        frame = pl.concat(self._pieces) if self._pieces else pl.DataFrame(schema=self.schema)
+        frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
+        self._chunks.append(chunk)
+        self._pieces, self._held = [], 0
+
+    def _read_back(self) -> None:
+        rows, checksum = 0, 0
+        for piece in _slices(self.path, self.table):
+            rows += piece.height
+            checksum += _checksum(piece)
+        if (rows, checksum) != (self.rows, self._checksum):
+            raise StoreError(
+                f"{self.path}: read back {rows} rows of {self.rows} written, or others than those: is the disk failing?"
+            )
+
+
+class ContentVersion:
+    """Hash of what rows say, whatever their order and in whatever pieces they come; equal content, equal version."""
+
+    def __init__(self) -> None:
+        self._sum, self._rows = 0, 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take up some rows."""
+        self._rows += frame.height
+        if frame.height:
+            for row in frame.select(pl.struct(pl.all()).struct.json_encode().alias("row"))["row"]:
+                self._sum += int.from_bytes(blake2b(row.encode(), digest_size=16).digest(), "little")
+
+    @property
+    def value(self) -> str:
+        """The version so far, as 32 hex digits."""
+        return digest(self._rows, self._sum % (1 << 128), size=32)
+
+
 def content_version(*frames: pl.DataFrame) -> str:
-    """Hash of what rows say, whatever their order; equal content gives an equal data version."""
-    parts: list[str | int] = []
-    for frame in frames:
-        if frame.is_empty():
-            parts.append(0)
-            continue
-        text = frame.select(pl.struct(pl.all()).struct.json_encode().alias("row"))["row"].sort()
-        parts.append(digest(*text.to_list(), size=32))
-    return digest(*parts, size=32)
+    """Content version of whole frames."""
+    versions = [ContentVersion() for _ in frames]
+    for version, frame in zip(versions, frames, strict=True):
+        version.add(frame)
+    return digest(*(version.value for version in versions), size=32)
 
 
-def _read(path: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
-    schema = table_schema(table)
+def _checksum(frame: pl.DataFrame) -> int:
+    """Sum of hashes of the rows; comparable within one process only."""
+    return int(frame.hash_rows().cast(pl.Decimal(38, 0)).sum() or 0) if frame.height else 0
+
+
+def read_file(
+    path: Path, table: str, columns: list[str] | None = None, start: int = 0, rows: int | None = None
+) -> pl.DataFrame:
+    """Read a table file, or `rows` rows of it from `start` on.
+
+    Raises:
+        StoreError: if it is missing or damaged.
+    """
     try:
         # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
         with path.open("rb") as file:
-            frame = pl.read_parquet(file)
-        # A file written before a column was added lacks it.
-        absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
-        wanted = {name: schema[name] for name in columns or schema}
-        return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
+            return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreError(
-            f"{path}: damaged table file: {error}. Delete it and materialise {table} for its batch again"
-        ) from error
+        raise _damaged(path, table, error) from error
+
+
+def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    try:
+        with path.open("rb") as file:
+            height = pl.scan_parquet(file).select(pl.len()).collect().item()
+            for start in range(0, height, SLICE_ROWS):
+                yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _damaged(path, table, error) from error
+
+
+def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.LazyFrame:
+    """Columns and types as the table has them now; a file written before a column was added lacks it."""
+    schema = table_schema(table)
+    wanted = {name: schema[name] for name in columns or schema}
+    found = set(frame.collect_schema().names())
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in found]
+    return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
+
+
+def _damaged(path: Path, table: str, error: Exception) -> StoreError:
+    return StoreError(f"{path}: damaged table file: {error}. Delete it and materialise {table} for its batch again")

@@ -1,93 +1,26 @@
 """The stand-in as an ASGI application that speaks the OpenAI and vLLM dialect of HTTP."""
 
 import asyncio
-import json
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
+from personahub_assets.standin import calls, troubles, wire
 from personahub_assets.standin import faults as faulty
+from personahub_assets.standin.calls import CHARS_PER_TOKEN, Call, RequestError
 from personahub_assets.standin.faults import Faults
-from personahub_assets.standin.source import message_text
-from personahub_assets.standin.writer import schema_name, schema_of, write
+from personahub_assets.standin.stats import Stats
+from personahub_assets.standin.violations import violated
+from personahub_assets.standin.wire import Receive, Reply, Scope, Send, failure, reply
+from personahub_assets.standin.writer import written
 
 MODEL = "standin"
-MAX_MODEL_LEN = 32_768
 MAX_BODY_BYTES = 16 * 1024 * 1024
-_CHARS_PER_TOKEN = 4
-_TOKENS_PER_MESSAGE = 3
 # Hex digests of bodies are kept as integers; a long soak test must not fill the memory.
 _MAX_REMEMBERED = 2_000_000
 
 HangUp = Callable[[Any], None]
-
-
-class RequestError(Exception):
-    """A request that is answered with 4xx and an OpenAI-style error body."""
-
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
-        super().__init__(message)
-        self.message, self.param, self.code, self.status = message, param, code, status
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One chat request that is in order."""
-
-    body: dict[str, Any]
-    digest: bytes
-    prompt_digest: bytes
-    prompt_tokens: int
-    max_tokens: int | None
-    seen: int
-
-    def room(self) -> int:
-        """Returns the number of tokens that the answer may have."""
-        left = MAX_MODEL_LEN - self.prompt_tokens
-        return left if self.max_tokens is None else min(self.max_tokens, left)
-
-
-class Stats:
-    """What the server has been asked and has answered since it started."""
-
-    def __init__(self) -> None:
-        self.started_at = time.time()
-        self.calls = self.rejected = self.repeats = self.in_flight = self.in_flight_max = 0
-        self.prompt_tokens = self.completion_tokens = 0
-        self.by_schema: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
-
-    def enter(self) -> None:
-        """Notes that a request has come in."""
-        self.in_flight += 1
-        self.in_flight_max = max(self.in_flight, self.in_flight_max)
-
-    def leave(self) -> None:
-        """Notes that a request is done with."""
-        self.in_flight -= 1
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the counters as they go out under `/stats`."""
-        return {
-            "calls": self.calls,
-            "calls_by_schema": dict(self.by_schema),
-            "rejected": self.rejected,
-            "repeats": self.repeats,
-            "in_flight": self.in_flight,
-            "in_flight_max": self.in_flight_max,
-            "faults": dict(self.faults),
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "started_at": self.started_at,
-        }
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Desk:
@@ -97,82 +30,48 @@ class Desk:
         self.faults, self.latency_s, self.hang_up = faults, (latency_ms or faults.latency_ms) / 1000, hang_up
         self.stats = Stats()
         self._seen: dict[int, int] = {}
+        self._firsts: set[int] = set()
         self._cut_at: dict[bytes, int] = {}
 
-    async def chat(self, request: Request) -> Response:
-        """Answers `POST /v1/chat/completions`."""
+    async def chat(self, scope: Scope, receive: Receive) -> Reply | None:
+        """Answers `POST /v1/chat/completions`; None if nobody is left to read an answer."""
         self.stats.enter()
         try:
-            call = self._accept(await _body(request))
+            call = calls.parse(await _body(receive), self.faults.max_model_len)
+            seen, cached = self._count(call), self._cached(call)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
-            return await self._respond(call, request)
+            return await _Turn(self, call, seen, cached).reply(scope, receive)
         except RequestError as error:
             self.stats.rejected += 1
-            return _error(error.status, error.message, param=error.param, code=error.code)
+            return _refused(error)
         finally:
             self.stats.leave()
 
-    async def tokenize(self, request: Request) -> Response:
+    async def tokenize(self, _scope: Scope, receive: Receive) -> Reply:
         """Answers `POST /tokenize` in vLLM's shape, without the tokens themselves."""
+        self.stats.tokenize_calls += 1
         try:
-            body = _parsed(await _body(request))
-            count = _prompt_tokens(body)
+            count = calls.prompt_tokens(calls.parse_object(await _body(receive)))
         except RequestError as error:
-            return _error(error.status, error.message, param=error.param, code=error.code)
-        return JSONResponse({"count": count, "max_model_len": MAX_MODEL_LEN, "tokens": []})
+            return _refused(error)
+        return reply({"count": count, "max_model_len": self.faults.max_model_len, "tokens": []})
 
-    def _accept(self, raw: bytes) -> Call:
-        body = _parsed(raw)
-        _check(body)
-        max_tokens = _max_tokens(body)
-        prompt_tokens = _prompt_tokens(body)
-        if prompt_tokens + (max_tokens or 1) > MAX_MODEL_LEN:
-            raise RequestError(
-                f"This model's maximum context length is {MAX_MODEL_LEN} tokens, but {prompt_tokens} in the messages "
-                f"and {max_tokens or 1} for the answer were asked for. Shorten the messages or lower max_tokens.",
-                param="messages",
-                code="context_length_exceeded",
-            )
-        digest = blake2b(raw, digest_size=8).digest()
-        return Call(body, digest, _prompt_digest(body), prompt_tokens, max_tokens, self._count(digest, body))
+    async def models(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Answers `GET /v1/models`."""
+        length = self.faults.max_model_len
+        entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": MODEL, "max_model_len": length}
+        return reply({"object": "list", "data": [entry]})
 
-    def _count(self, digest: bytes, body: dict[str, Any]) -> int:
-        key = int.from_bytes(digest, "little")
-        seen = self._seen.get(key, 0)
-        if seen or len(self._seen) < _MAX_REMEMBERED:
-            self._seen[key] = seen + 1
-        self.stats.calls += 1
-        self.stats.repeats += seen > 0
-        self.stats.by_schema[schema_name(body)] += 1
-        return seen
+    async def health(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Answers `GET /health`: an empty 200."""
+        return Reply(b"")
 
-    async def _respond(self, call: Call, request: Request) -> Response:
-        fault = self._fault(call)
-        if fault:
-            self.stats.faults[fault] += 1
-        if fault == "429":
-            pause = str(self.faults.variant(call.digest, 2))
-            return _error(429, "Rate limit reached.", code="rate_limit_exceeded", headers={"retry-after": pause})
-        if fault == "500":
-            return _error(500, "The server had an error while processing the request.", code="internal_error")
-        if fault in ("hang", "reset"):
-            return await self._go_silent(request, fault)
-        return self._answer(call, fault)
+    async def show_stats(self, _scope: Scope, _receive: Receive) -> Reply:
+        """Answers `GET /stats`."""
+        return reply(self.stats.as_dict())
 
-    def _fault(self, call: Call) -> str | None:
-        if not self.faults.rates:
-            return None
-        fault = self.faults.transient(call.digest, call.seen)
-        if fault in faulty.TRANSPORT:
-            return fault
-        if self.faults.refuses(call.prompt_digest):
-            return "refusal"
-        if fault in ("truncate", "whitespace"):
-            return fault if self._still_cut(call) else None
-        return fault
-
-    def _still_cut(self, call: Call) -> bool:
+    def still_cut(self, call: Call) -> bool:
         """A prompt whose answer was cut is spared once it comes with more room."""
         asked = call.max_tokens or 0
         earlier = self._cut_at.get(call.prompt_digest)
@@ -181,187 +80,168 @@ class Desk:
         self._cut_at[call.prompt_digest] = asked
         return True
 
-    async def _go_silent(self, request: Request, fault: str) -> Response:
-        if fault == "reset":
-            self.hang_up(request.scope.get("client"))
-        try:
-            await asyncio.wait_for(_gone(request), self.faults.hang_s)
-        except TimeoutError:
-            return _error(504, f"No answer within {self.faults.hang_s:g} s.", code="timeout")
-        return Response(status_code=499)  # nobody is left to read it
+    def _count(self, call: Call) -> int:
+        """Notes a call; returns how often its body has come before."""
+        key = int.from_bytes(call.digest, "little")
+        seen = self._seen.get(key, 0)
+        if seen or len(self._seen) < _MAX_REMEMBERED:
+            self._seen[key] = seen + 1
+        self.stats.calls += 1
+        self.stats.repeats += seen > 0
+        self.stats.by_schema[call.schema_name] += 1
+        return seen
 
-    def _answer(self, call: Call, fault: str | None) -> Response:
-        variant = self.faults.variant(call.prompt_digest, 12)
-        if fault == "refusal":
-            return self._refusal(call, variant)
-        if fault == "whitespace":
-            return self._completion(call, faulty.endless_whitespace(call.max_tokens), "length")
-        content = _written(call.body)
-        if fault == "truncate":
-            return self._completion(
-                call, content[: max(1, min(len(content) // 2, call.room() * _CHARS_PER_TOKEN))], "length"
-            )
+    def _cached(self, call: Call) -> int:
+        """Returns the prompt tokens that a prefix cache would hold: a first message that has come before."""
+        if call.first in self._firsts:
+            return call.first_tokens
+        if len(self._firsts) < _MAX_REMEMBERED:
+            self._firsts.add(call.first)
+        return 0
+
+
+class _Turn:
+    """One call on its way from fault to answer."""
+
+    def __init__(self, desk: Desk, call: Call, seen: int, cached: int) -> None:
+        self.desk, self.faults, self.call, self.seen, self.cached = desk, desk.faults, call, seen, cached
+
+    async def reply(self, scope: Scope, receive: Receive) -> Reply | None:
+        fault = self._noted(self._drawn())
+        if fault == "slow":
+            if await wire.gone(receive, self.faults.slow_s):
+                return None
+            fault = self._noted(self.faults.sticky(self.call.prompt_digest))
+        if fault in ("hang", "reset"):
+            return await self._silence(scope, receive, fault)
+        return self._troubled(fault) or self._answer(fault)
+
+    def _drawn(self) -> str | None:
+        if not self.faults.rates:
+            return None
+        fault = self.faults.transient(self.call.digest, self.seen)
+        if fault in faulty.TRANSPORT:
+            return fault
+        fault = self.faults.sticky(self.call.prompt_digest) or fault
+        if fault in ("truncate", "whitespace") and not self.desk.still_cut(self.call):
+            return None
+        if fault == "bad_schema" and not isinstance(self.call.order.schema, dict):
+            return None  # nothing to violate
+        return fault
+
+    def _noted(self, fault: str | None) -> str | None:
         if fault:
-            content = faulty.spoiled(fault, content, variant)
-        room = call.room() * _CHARS_PER_TOKEN
-        return self._completion(call, content[:room], "stop" if len(content) <= room else "length")
+            self.desk.stats.faults[fault] += 1
+        return fault
 
-    def _refusal(self, call: Call, variant: int) -> Response:
+    async def _silence(self, scope: Scope, receive: Receive, fault: str) -> Reply | None:
+        if fault == "reset":
+            self.desk.hang_up(scope.get("client"))
+        if await wire.gone(receive, self.faults.hang_s):
+            return None
+        return failure(504, f"No answer within {self.faults.hang_s:g} s.", code="timeout")
+
+    def _troubled(self, fault: str | None) -> Reply | None:
+        """Returns what comes back in place of a chat completion, if this fault lets none come."""
+        call, variant = self.call, self.faults.variant
+        if fault in ("429", "503"):
+            return troubles.busy(fault, variant(call.digest, 2))
+        if fault == "500":
+            return troubles.crash()
+        if fault == "400":
+            return troubles.bad_request(variant(call.prompt_digest, 3))
+        if fault == "too_long":
+            return troubles.too_long(self.faults.max_model_len, call.max_tokens)
+        if fault == "malformed":
+            return troubles.malformed(variant(call.digest, 4))
+        return None
+
+    def _answer(self, fault: str | None) -> Reply:
+        variant = self.faults.variant(self.call.prompt_digest, 12)
+        if fault == "refusal":
+            return self._refusal(variant)
+        if fault == "whitespace":
+            return self._completion(faulty.endless_whitespace(self.call.max_tokens), "length")
+        if fault == "endless":
+            return self._completion(faulty.endless_talk(self.call.max_tokens), "length")
+        content, room = self._written(), self.call.room * CHARS_PER_TOKEN
+        if fault == "truncate":
+            return self._completion(content[: max(1, min(len(content) // 2, room))], "length")
+        if fault == "content_filter":
+            return self._completion(content[: min(room, 30 + variant)] if variant % 2 else None, "content_filter")
+        if fault == "bad_schema":
+            ways = self.faults.variant(b"%d %s" % (self.seen, self.call.digest), 1 << 30)
+            content = violated(content, self.call.order.schema, ways, room)
+        elif fault:
+            content = faulty.spoiled(fault, content, variant)
+        return self._completion(content[:room], "stop" if len(content) <= room else "length")
+
+    def _written(self) -> str:
+        try:
+            return written(self.call.order, wants_json=self.call.wants_json)
+        except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            raise RequestError(f"The JSON schema cannot be read: {error!r}.", param="response_format") from error
+
+    def _refusal(self, variant: int) -> Reply:
         text = faulty.refusal_text(variant // 2)
         if variant % 2:
-            return self._completion(call, None, "stop", refusal=text)
-        return self._completion(call, text, "stop")
+            return self._completion(None, "stop", refusal=text)
+        return self._completion(text, "stop")
 
-    def _completion(self, call: Call, content: str | None, finish_reason: str, refusal: str | None = None) -> Response:
-        completion_tokens = _tokens(len(content or refusal or ""))
-        self.stats.prompt_tokens += call.prompt_tokens
-        self.stats.completion_tokens += completion_tokens
+    def _completion(self, content: str | None, finish_reason: str, refusal: str | None = None) -> Reply:
+        call, stats = self.call, self.desk.stats
+        completion_tokens = calls.tokens(len(content or refusal or ""))
+        stats.prompt_tokens += call.prompt_tokens
+        stats.cached_tokens += self.cached
+        stats.completion_tokens += completion_tokens
+        message = {"role": "assistant", "content": content, "refusal": refusal}
         answer = {
-            "id": f"chatcmpl-{call.digest.hex()}{call.seen:04x}",
+            "id": f"chatcmpl-{call.digest.hex()}{self.seen:04x}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": MODEL,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content, "refusal": refusal},
-                    "logprobs": None,
-                    "finish_reason": finish_reason,
-                }
-            ],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
             "usage": {
                 "prompt_tokens": call.prompt_tokens,
                 "completion_tokens": completion_tokens,
                 "total_tokens": call.prompt_tokens + completion_tokens,
-                "prompt_tokens_details": {"cached_tokens": 0},
+                "prompt_tokens_details": {"cached_tokens": self.cached},
             },
         }
-        return Response(json.dumps(answer), media_type="application/json")
+        return reply(answer)
 
 
-def create_app(
-    faults: Faults | None = None, latency_ms: float = 0.0, hang_up: HangUp = lambda _client: None
-) -> Starlette:
+def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: HangUp = lambda _client: None) -> App:
     """Returns the application; `hang_up` closes the connection of a (host, port) without an answer (fault `reset`)."""
     desk = Desk(faults or Faults(), latency_ms, hang_up)
+    routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply | None]]]] = {
+        "/v1/chat/completions": ("POST", desk.chat),
+        "/v1/models": ("GET", desk.models),
+        "/tokenize": ("POST", desk.tokenize),
+        "/health": ("GET", desk.health),
+        "/stats": ("GET", desk.show_stats),
+    }
 
-    async def models(_request: Request) -> Response:
-        entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": MODEL, "max_model_len": MAX_MODEL_LEN}
-        return JSONResponse({"object": "list", "data": [entry]})
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        method, handler = routes.get(scope["path"], (None, None))
+        if handler is None:
+            found: Reply | None = failure(404, f"There is no {scope['path']}; there are {', '.join(routes)}.")
+        elif scope["method"] != method:
+            found = failure(405, f"{scope['path']} takes {method}, not {scope['method']}.")
+        else:
+            found = await handler(scope, receive)
+        if found is not None:
+            await found.send(send)
 
-    async def health(_request: Request) -> Response:
-        return Response()
-
-    async def stats(_request: Request) -> Response:
-        return JSONResponse(desk.stats.as_dict())
-
-    routes = [
-        Route("/v1/chat/completions", desk.chat, methods=["POST"]),
-        Route("/v1/models", models),
-        Route("/tokenize", desk.tokenize, methods=["POST"]),
-        Route("/health", health),
-        Route("/stats", stats),
-    ]
-    return Starlette(routes=routes)
-
-
-async def _body(request: Request) -> bytes:
-    """Reads the body, but no more of it than is allowed."""
-    chunks = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise RequestError(f"The request body is larger than {MAX_BODY_BYTES} bytes.", status=413)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return app
 
 
-async def _gone(request: Request) -> None:
-    """Waits until the client has closed its side."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def _body(receive: Receive) -> bytes:
+    found = await wire.body(receive, MAX_BODY_BYTES)
+    if found is None:
+        raise RequestError(f"The request body is larger than {MAX_BODY_BYTES} bytes.", status=413)
+    return found
 
 
-def _written(body: dict[str, Any]) -> str:
-    try:
-        return write(body)
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        raise RequestError(f"The JSON schema cannot be read: {error!r}.", param="response_format") from error
-
-
-def _parsed(raw: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"The request body is not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise RequestError("The request body must be a JSON object.")
-    return body
-
-
-def _check(body: dict[str, Any]) -> None:
-    """Raises RequestError for what the stand-in does not do."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise RequestError("'messages' must be a list of at least one message.", param="messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise RequestError(f"'messages[{index}]' must be an object with a role.", param=f"messages[{index}]")
-        if not isinstance(message.get("content"), str | list | None):
-            raise RequestError(
-                f"'messages[{index}].content' must be text or a list of parts.", param=f"messages[{index}]"
-            )
-    if body.get("stream"):
-        raise RequestError("The stand-in does not stream; leave 'stream' out or set it to false.", param="stream")
-    if body.get("n") not in (None, 1):
-        raise RequestError(f"The stand-in writes one choice, not n={body['n']!r}.", param="n")
-    if not isinstance(schema_of(body), dict | bool | None):
-        raise RequestError("The JSON schema in 'response_format' must be an object.", param="response_format")
-
-
-def _max_tokens(body: dict[str, Any]) -> int | None:
-    for key in ("max_completion_tokens", "max_tokens"):
-        value = body.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise RequestError(f"'{key}' must be a whole number of at least 1, not {value!r}.", param=key)
-        return value
-    return None
-
-
-def _prompt_tokens(body: dict[str, Any]) -> int:
-    """Estimates the tokens of `messages` or `prompt`, the same way for a chat request and for `/tokenize`."""
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        texts = [message_text(message) for message in messages if isinstance(message, dict)]
-        return sum(_tokens(len(text)) + _TOKENS_PER_MESSAGE for text in texts)
-    if isinstance(body.get("prompt"), str):
-        return _tokens(len(body["prompt"]))
-    raise RequestError("The request needs 'messages' or 'prompt'.", param="messages")
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // _CHARS_PER_TOKEN)
-
-
-def _prompt_digest(body: dict[str, Any]) -> bytes:
-    """Identifies what is asked, whatever room is left for the answer."""
-    asked = json.dumps([body["messages"], schema_of(body)])
-    return blake2b(asked.encode("ascii"), digest_size=8).digest()
-
-
-def _error(
-    status: int,
-    message: str,
-    *,
-    param: str | None = None,
-    code: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> JSONResponse:
-    kind = {429: "rate_limit_error", 413: "invalid_request_error", 400: "invalid_request_error"}.get(
-        status, "server_error"
-    )
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+def _refused(error: RequestError) -> Reply:
+    return failure(error.status, error.message, param=error.param, code=error.code)

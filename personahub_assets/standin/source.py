@@ -1,11 +1,11 @@
 """What a request is about: its data section, the words that stand out in it, the person it names."""
 
-import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from html import unescape
+from itertools import pairwise
 from typing import Any
 
 from personahub_assets.standin.dice import Dice
@@ -71,20 +71,16 @@ class Source:
     data: str
     keywords: tuple[str, ...]
     instructions: str
-
-    @property
-    def person(self) -> str:
-        """The kind of person that a short data section describes, such as "a retired captain", or ""."""
-        return person_in(self.data)
+    person: str  # the kind of person that a short data section describes, such as "a retired captain", or ""
 
     def wanted(self, noun: str, *, outermost: bool) -> int | None:
         """Returns how many of `noun` the instructions ask for, if they say so."""
         return _wanted(self.instructions, noun, outermost)
 
 
-def read(messages: list[Any], salt: str = "") -> Source:
-    """Reads the messages of a chat request; `salt` joins the seed (the schema does)."""
-    seed = blake2b((json.dumps(messages) + salt).encode("ascii", "replace"), digest_size=16).digest()
+def read(messages: list[Any], written: str, salt: str = "") -> Source:
+    """Reads the messages of a chat request; they, `written` as JSON, and `salt` (the schema) make the seed."""
+    seed = blake2b((written + salt).encode("ascii", "replace"), digest_size=16).digest()
     texts = [message_text(message) for message in messages if isinstance(message, dict)]
     users = [i for i, m in enumerate(messages) if isinstance(m, dict) and m.get("role", "user") == "user"]
     for index in reversed(users):
@@ -107,7 +103,7 @@ def message_text(message: dict[str, Any]) -> str:
 
 def _source(seed: bytes, data: str, instructions: str) -> Source:
     data = data.encode("utf-8", "replace").decode("utf-8").strip()  # lone surrogates must not reach an answer
-    return Source(seed, data, keywords(data, Dice(seed, "stretch")), instructions)
+    return Source(seed, data, keywords(data, Dice(seed, "stretch")), instructions, person_in(data))
 
 
 def _data_section(text: str) -> tuple[int, int] | None:
@@ -124,22 +120,20 @@ def keywords(text: str, dice: Dice) -> tuple[str, ...]:
     """Returns up to 16 words and phrases that stand out in a text, the most telling first."""
     stretch = _stretch(text, dice)
     scores: dict[str, float] = {}
-    run: list[str] = []
+    run: list[_Word] = []
     end = -1
     for match in _TOKEN.finditer(stretch):
-        word = match.group().rstrip("'’-")
-        adjacent = match.start() == end + 1 and stretch[end] == " "
-        end = match.end()
-        if not adjacent:
+        start, stop = match.span()
+        if run and not (start == end + 1 and stretch[end] == " "):
             run = _close(run, scores)
-        if len(word) < 3 or word.lower() in STOP_WORDS or not _readable(word) or word.endswith(("n't", "n’t")):
+        end = stop
+        words = _words(match[0])
+        if words:
+            run += words
+        if run and (not words or len(run) > 3):
             run = _close(run, scores)
-            continue
-        for piece in _pieces(word):
-            run.append(piece)
-        if len(run) > 3:
-            run = _close(run, scores)
-    _close(run, scores)
+    if run:
+        _close(run, scores)
     best = sorted(scores, key=scores.__getitem__, reverse=True)
     return tuple(_apart(best))
 
@@ -158,6 +152,28 @@ def _stretch(text: str, dice: Dice) -> str:
     )
 
 
+class _Word:
+    """One content word, and what can be said of it without its neighbours."""
+
+    __slots__ = ("calm", "capital", "describes", "noun", "score", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text, self.calm = text, _calm(text)
+        self.capital, self.noun, self.describes = text[0].isupper(), _noun_like(text), _describes(text)
+        telling = self.noun or (self.capital and text.lower() not in PHRASE_WORDS)
+        self.score = (3 if self.capital else min(len(text), 12) / 4) if telling else 0.0
+
+
+# Texts repeat their words: what is known of a word is looked up, not found out again.
+@lru_cache(maxsize=1 << 15)
+def _words(token: str) -> tuple[_Word, ...]:
+    """Returns the word of a token, its pieces if it is a long run without spaces, or nothing if it says little."""
+    word = token.rstrip("'’-")
+    if len(word) < 3 or word.lower() in STOP_WORDS or not _readable(word) or word.endswith(("n't", "n’t")):
+        return ()
+    return tuple(_Word(piece) for piece in _pieces(word))
+
+
 def _pieces(word: str) -> list[str]:
     """Splits a long run of a script without spaces into short pieces; leaves words alone."""
     if len(word) < _UNCASED_RUN or word.isascii() or word.lower() != word.upper():
@@ -169,20 +185,18 @@ def _readable(word: str) -> bool:
     return len(word) <= 28 and (word.isascii() or word.isprintable())
 
 
-def _close(run: list[str], scores: dict[str, float]) -> list[str]:
+def _close(run: list[_Word], scores: dict[str, float]) -> list[_Word]:
     """Scores the words of one run of neighbouring content words, and the phrases that they form."""
-    if not run:
-        return run
-    upper = [word[0].isupper() for word in run]
-    if len(run) > 1 and all(upper):
-        _add(scores, " ".join(_calm(word) for word in run), 7)
-    else:
-        for left, right, caps_left, caps_right in zip(run, run[1:], upper, upper[1:], strict=False):
-            if caps_left == caps_right and (caps_left or (_noun_like(right) and _describes(left))):
-                _add(scores, f"{left} {right}", 6 if caps_left else 4)
-        for word, caps in zip(run, upper, strict=True):
-            if _noun_like(word) or (caps and word.lower() not in PHRASE_WORDS):
-                _add(scores, _calm(word), 3 if caps else min(len(word), 12) / 4)
+    if len(run) > 1:
+        if all(word.capital for word in run):
+            _add(scores, " ".join([word.calm for word in run]), 7)
+            return []
+        for left, right in pairwise(run):
+            if left.capital == right.capital and (left.capital or (right.noun and left.describes)):
+                _add(scores, f"{left.text} {right.text}", 6 if left.capital else 4)
+    for word in run:
+        if word.score:
+            _add(scores, word.calm, word.score)
     return []
 
 

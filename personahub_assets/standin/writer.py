@@ -1,6 +1,7 @@
 """The writer: a chat request in, the text of its answer out."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from personahub_assets.standin import prose, schema, source
@@ -10,17 +11,45 @@ from personahub_assets.standin.topic import Topic
 _ANY_OBJECT = '{"type": "object", "properties": {"text": {"type": "string", "maxLength": 1200}}, "required": ["text"]}'
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for: the messages and the schema of a chat request, both also as the JSON they came as."""
+
+    messages: list[Any]
+    messages_text: str
+    schema: Any
+    schema_text: str
+
+    @property
+    def asked(self) -> str:
+        """Identifies what is asked, whatever room is left for the answer."""
+        return f"[{self.messages_text}, {self.schema_text}]"
+
+
+def order(body: dict[str, Any]) -> Order:
+    """Reads a chat request; `schema` is None where it names none."""
+    messages, found = body.get("messages") or [], schema_of(body)
+    return Order(messages, json.dumps(messages), found, json.dumps(found))
+
+
 def write(body: dict[str, Any]) -> str:
     """Returns the answer to a chat request: JSON that satisfies the request's schema, or plain text without one.
 
     The answer depends on the messages and the schema alone, so the same request always gets the same answer.
     """
-    found = schema_of(body)
-    text = _ANY_OBJECT if found is None and _wants_json(body) else json.dumps(found) if found is not None else ""
-    read = source.read(body.get("messages") or [], salt=text)
+    return written(order(body), wants_json=wants_json(body))
+
+
+def written(asked: Order, *, wants_json: bool) -> str:
+    """Returns the answer to an order; without a schema it is an object where JSON is wanted all the same."""
+    text = asked.schema_text if asked.schema is not None else _ANY_OBJECT if wants_json else ""
+    read = source.read(asked.messages, asked.messages_text, salt=text)
     if not text:
         return prose.article(Topic(read, ""), Dice(read.seed, "text"), "text")
-    return json.dumps(schema.fill(text, read), ensure_ascii=False, separators=(",", ":"))
+    return _compact(schema.fill(text, read))
 
 
 def schema_of(body: dict[str, Any]) -> Any:
@@ -47,6 +76,7 @@ def schema_name(body: dict[str, Any]) -> str:
     return "text" if schema_of(body) is None else "unnamed"
 
 
-def _wants_json(body: dict[str, Any]) -> bool:
+def wants_json(body: dict[str, Any]) -> bool:
+    """Tells whether a request asks for JSON, with a schema or without one."""
     wanted = body.get("response_format")
     return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")

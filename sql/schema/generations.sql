@@ -19,8 +19,14 @@ CREATE TABLE generations (
     prompt_tokens BIGINT NOT NULL,
     cached_tokens BIGINT NOT NULL,
     completion_tokens BIGINT NOT NULL,
+    answer_tokens BIGINT NOT NULL,
     wasted_tokens BIGINT NOT NULL,
     latency_s DOUBLE NOT NULL,
+    cost DOUBLE NOT NULL,
+    queue_s DOUBLE NOT NULL,
+    flight_s DOUBLE NOT NULL,
+    max_tokens INTEGER,
+    superseded_at TIMESTAMP,
     response VARCHAR
 );
 COMMENT ON TABLE generations IS 'Calls to the language model, one row per request, retries and re-asks included in its row';
@@ -36,14 +42,20 @@ COMMENT ON COLUMN generations.schema_fingerprint IS 'Hash of the JSON schema of 
 COMMENT ON COLUMN generations.model IS 'Model that answered; standin is the rule-based writer, not a model';
 COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (an answer to an earlier form of the request)';
 COMMENT ON COLUMN generations.reason IS 'Why it was rejected, null if accepted: docs/reasons.md';
-COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer, null if accepted';
-COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch of the home and no call was made';
+COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer; of an accepted one, what was cut from the input, else null';
+COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch or row of the home: nothing was paid for this row';
 COMMENT ON COLUMN generations.attempts IS 'Answers received for this request, rejected ones included';
 COMMENT ON COLUMN generations.repaired IS 'True if raw control characters inside JSON strings had to be escaped';
 COMMENT ON COLUMN generations.finish_reason IS 'Why the last answer ended, as the server says';
 COMMENT ON COLUMN generations.prompt_tokens IS 'Prompt tokens of all attempts';
 COMMENT ON COLUMN generations.cached_tokens IS 'Prompt tokens that the server took from its prefix cache';
 COMMENT ON COLUMN generations.completion_tokens IS 'Completion tokens of all attempts';
+COMMENT ON COLUMN generations.answer_tokens IS 'Completion tokens of the last answer alone, also where it was reused';
 COMMENT ON COLUMN generations.wasted_tokens IS 'Prompt and completion tokens of the attempts that were rejected';
 COMMENT ON COLUMN generations.latency_s IS 'Seconds from the first send to the last answer';
+COMMENT ON COLUMN generations.cost IS 'Money paid for this row by the prices in hub.toml at the time, 0 where reused';
+COMMENT ON COLUMN generations.queue_s IS 'Seconds it waited for a place in the window, and between tries';
+COMMENT ON COLUMN generations.flight_s IS 'Seconds on the wire, all tries';
+COMMENT ON COLUMN generations.max_tokens IS 'Token limit of the answer in the prompt; the one larger try had twice as many';
+COMMENT ON COLUMN generations.superseded_at IS 'When it stopped being asked (UTC), null unless superseded';
 COMMENT ON COLUMN generations.response IS 'The accepted answer as JSON, or the last bad answer, cut to 4,000 characters';

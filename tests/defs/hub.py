@@ -64,11 +64,15 @@ class Hub:
 
     def run(self, *batches: str, select: Iterable[str] = ()) -> dict[str, str]:
         """What `personahub run` does, in this process."""
-        return run_batches(self.environment, list(batches), list(select), Console(quiet=True))
+        return run_batches(self.environment, list(batches), list(select), Console(quiet=True)).failed
 
     def calls(self) -> int:
         """Calls that the stand-in has counted so far."""
         return int(self.standin.stats()["calls"])
+
+    def personas_kept(self) -> int:
+        """Personas of the hub."""
+        return self.rows("personas").height
 
     def instance(self) -> dg.DagsterInstance:
         """The instance that the runs are recorded in."""

@@ -3,153 +3,22 @@
 Nothing is timed: what was honoured is seen in how many calls the server has counted, and in their bodies.
 """
 
-import asyncio
-import http.server
 import json
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
-import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scripted import COST, GOOD, MAX_TOKENS, TASK, Reply, Script, ask, ask_one, error, good
 
-from personahub_assets.domain.errors import EndpointDown, LLMError
-from personahub_assets.domain.records import GameNPC, Instruction
-from personahub_assets.generation.ask import Asker, Limits
-from personahub_assets.generation.requests import Outcome, Task
+from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
+from personahub_assets.domain.records import GameNPC, Tool
+from personahub_assets.generation.ask import RAW_LIMIT, Limits
+from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.requests import Task
 from personahub_assets.resources import files
 from personahub_assets.standin.server import StandinServer
 
-GOOD = {"category": "planning", "instruction": "Plan the night watches of a lighthouse in winter."}
-PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
-COST = PROMPT_TOKENS + COMPLETION_TOKENS
-
-
-@dataclass
-class Reply:
-    """One answer of the scripted server."""
-
-    content: str | None = None
-    finish_reason: str = "stop"
-    refusal: str | None = None
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # instead of a completion
-    usage: bool = True
-    hang_up: bool = False
-
-    def data(self) -> bytes:
-        if self.body is not None:
-            return self.body
-        message = {"role": "assistant", "content": self.content, "refusal": self.refusal}
-        usage = {
-            "prompt_tokens": PROMPT_TOKENS,
-            "completion_tokens": COMPLETION_TOKENS,
-            "total_tokens": COST,
-            "prompt_tokens_details": {"cached_tokens": 7},
-        }
-        completion = {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "scripted-1",
-            "choices": [{"index": 0, "message": message, "finish_reason": self.finish_reason, "logprobs": None}],
-        }
-        return json.dumps(completion | ({"usage": usage} if self.usage else {})).encode()
-
-
-def good(**more: Any) -> Reply:
-    return Reply(json.dumps(GOOD | more))
-
-
-def error(status: int, message: str = "No.", **headers: str) -> Reply:
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    body = json.dumps({"error": {"message": message, "type": "x", "param": None, "code": None}}).encode()
-    return Reply(status=status, body=body, headers=names)
-
-
-class Script:
-    """A server that gives the next reply of its script to each call and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.bodies: list[dict[str, Any]] = []
-        self.not_before: float = 0.0
-        script = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["content-length"]))
-                reply = script.next(json.loads(raw))
-                if reply.hang_up:
-                    self.close_connection = True
-                    return
-                data = reply.data()
-                self.send_response(reply.status)
-                for name, value in {"content-type": "application/json", **reply.headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-    def next(self, body: dict[str, Any]) -> Reply:
-        self.bodies.append(body)
-        if time.monotonic() < self.not_before:
-            return error(429, retry_after="1")
-        return self.replies.pop(0)
-
-    def told(self, *replies: Reply) -> "Script":
-        self.replies, self.bodies, self.not_before = list(replies), [], 0.0
-        return self
-
-
-@pytest.fixture(scope="module")
-def script() -> Iterator[Script]:
-    scripted = Script()
-    thread = threading.Thread(target=scripted.server.serve_forever, args=(0.05,))
-    thread.start()
-    yield scripted
-    scripted.server.shutdown()
-    scripted.server.server_close()
-    thread.join()
-
-
-TASK = Task("instructions", files.prompt("instructions"), Instruction, "scripted")
-MAX_TOKENS = TASK.prompt.max_tokens
-
-
-def ask(url: str, limits: Limits | None = None, task: Task = TASK, rows: int = 1, timeout: float = 10) -> list[Outcome]:
-    """Ask for some rows one after the other with one asker."""
-
-    async def all_of_them() -> list[Outcome]:
-        client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=timeout)
-        try:
-            asker = Asker(client, task, limits or Limits(transport_tries=2))
-            requests = [task.request(f"p{n}", {"persona": f"A keeper of lighthouse {n}"}) for n in range(rows)]
-            return [await asker.ask(request) for request in requests]
-        finally:
-            await client.close()
-
-    return asyncio.run(all_of_them())
-
-
-def ask_one(script: Script, *replies: Reply, **more: Any) -> Outcome:
-    (outcome,) = ask(script.told(*replies).url, **more)
-    assert not script.replies, "not all replies were fetched"
-    return outcome
+pytestmark = pytest.mark.usefixtures("brisk")
 
 
 def test_a_good_answer_costs_one_call(script: Script) -> None:
@@ -179,6 +48,29 @@ def test_an_answer_without_usage_is_accepted(script: Script) -> None:
     reply.usage = False
     outcome = ask_one(script, reply)
     assert (outcome.status, outcome.prompt_tokens, outcome.wasted_tokens) == ("accepted", 0, 0)
+    assert outcome.attempts == 1
+
+
+def test_the_time_of_an_outcome_is_told_by_where_it_went(script: Script) -> None:
+    outcome = ask_one(script, error(429, retry_after="0.2"), Reply("{}"), good())
+    assert outcome.queue_s >= 0.2
+    assert 0 < outcome.flight_s <= outcome.latency_s
+    assert outcome.max_tokens == MAX_TOKENS
+    assert outcome.answer_tokens == 10
+
+
+def test_every_answer_is_paid_for_whatever_becomes_of_it(script: Script) -> None:
+    spent: list[tuple[int, int, int]] = []
+    script.told(error(500), Reply("{}"), Reply(""), Reply("{", "length"), good())
+    ask(script.url, spend=lambda *tokens: spent.append(tokens))
+    assert spent == [(100, 7, 10)] * 4
+
+
+def test_a_budget_that_is_spent_before_a_reask_ends_the_request(script: Script) -> None:
+    budget = Budget(max_calls=2)
+    with pytest.raises(BudgetSpent):
+        ask(script.told(Reply("{}"), Reply("{}")).url, before=budget.call)
+    assert len(script.bodies) == 2
 
 
 # --- invalid answers ---
@@ -207,6 +99,11 @@ def test_an_invalid_answer_goes_back_with_what_was_wrong(script: Script) -> None
         ('{"category": "planning", ', "invalid_json", "Invalid JSON"),
         ("Here is your plan.", "invalid_json", "Invalid JSON"),
         ("[" * 100_000, "invalid_json", "Invalid JSON"),
+        ("[" * 600 + "]" * 600, "invalid_json", "Invalid JSON"),
+        ('{"category": ' + "7" * 5_000 + ", ", "invalid_json", "Invalid JSON"),
+        ('{"category": "a\nb", "instruction": ' + "7" * 5_000 + "}", "invalid_json", "Invalid JSON"),
+        ("```json\n" + json.dumps(GOOD) + "\n```", "invalid_json", "Invalid JSON"),
+        ('{"category": NaN}', "schema_violation", "category: "),
     ],
 )
 def test_an_answer_that_stays_invalid_is_rejected_after_the_reasks(
@@ -224,13 +121,59 @@ def test_no_reasks_means_one_call(script: Script) -> None:
     assert ask_one(script, Reply("{}"), limits=Limits(reasks=0)).reason == "schema_violation"
 
 
-def test_a_long_list_of_mistakes_does_not_grow_the_prompt_without_bound(script: Script) -> None:
-    bad = Reply(json.dumps(GOOD | {f"surplus_{n}": "x" * 50 for n in range(200)}))
-    ask_one(script, bad, bad, good())
-    first, second, third = (len(json.dumps(body["messages"])) for body in script.bodies)
-    answer = len(json.dumps(bad.content))
-    assert second - first < answer + 4_000
-    assert third - second < answer + 4_000
+@pytest.mark.parametrize("reasks", [1, 2, 5])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        json.dumps(GOOD | {f"surplus_{n}": "x" * 50 for n in range(300)}),
+        json.dumps({"category": "x" * 50_000, "instruction": "y" * 50_000}),
+        '{"category": "' + "\x07" * 20_000,
+        "é" * 100_000,
+    ],
+)
+def test_a_prompt_of_a_reask_is_bounded_whatever_was_wrong_and_however_often(
+    script: Script, bad: str, reasks: int
+) -> None:
+    outcome = ask_one(script, *[Reply(bad)] * (1 + reasks), limits=Limits(reasks=reasks))
+    assert outcome.attempts == 1 + reasks
+    first, *again = ([message["content"] for message in body["messages"]] for body in script.bodies)
+    for messages in again:
+        assert messages[: len(first)] == first
+        assert len(messages) == len(first) + 2
+        assert sum(map(len, messages[len(first) :])) < RAW_LIMIT + 2_000
+    assert len(outcome.response) <= RAW_LIMIT
+
+
+def test_a_reask_carries_the_last_bad_answer_and_no_earlier_one(script: Script) -> None:
+    bad = [json.dumps({"category": f"mistake {n}", "instruction": "short"}) for n in range(3)]
+    ask_one(script, *map(Reply, bad), good(), limits=Limits(reasks=3))
+    said = [[message["content"] for message in body["messages"][-2:]] for body in script.bodies[1:]]
+    assert [answer for answer, _ in said] == bad
+    assert all("at least 20 characters" in hint for _, hint in said)
+    assert all(str(said[2]).count(f"mistake {n}") == 0 for n in range(2))
+
+
+# --- empty answers ---
+
+
+@pytest.mark.parametrize("content", ["", " \n\t ", None])
+def test_an_empty_answer_is_asked_again_as_it_was(script: Script, content: str | None) -> None:
+    outcome = ask_one(script, Reply(content), good())
+    assert (outcome.status, outcome.attempts, outcome.wasted_tokens) == ("accepted", 2, COST)
+    assert script.bodies[0] == script.bodies[1]
+
+
+@pytest.mark.parametrize("content", ["", " \n\t ", None])
+def test_an_answer_that_stays_empty_has_a_reason_of_its_own(script: Script, content: str | None) -> None:
+    outcome = ask_one(script, *[Reply(content)] * 3, limits=Limits(reasks=2))
+    assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "empty", 3)
+    assert outcome.detail
+    assert outcome.wasted_tokens == 3 * COST
+
+
+def test_an_empty_answer_to_a_reask_does_not_lose_what_was_wrong(script: Script) -> None:
+    assert ask_one(script, Reply("{}"), Reply(""), good()).status == "accepted"
+    assert script.bodies[1] == script.bodies[2] != script.bodies[0]
 
 
 # --- repairs ---
@@ -243,13 +186,36 @@ def test_raw_control_characters_are_repaired(script: Script) -> None:
     assert json.loads(outcome.response)["instruction"] == "Plan the watches:\nfirst\tnight,\x07 then day."
 
 
-@pytest.mark.parametrize("escape", ["\\ud800", "\\udfff", "\\u0000"])
-def test_what_cannot_be_stored_is_replaced(script: Script, escape: str) -> None:
-    content = json.dumps(GOOD).replace("night", f"night{escape}")
+@pytest.mark.parametrize("sign", ["\\ud800", "\\udfff", "\\u0000", "\x00", "\ud800"])
+@pytest.mark.parametrize("layout", [None, 1])
+def test_what_cannot_be_stored_is_replaced(script: Script, sign: str, layout: int | None) -> None:
+    content = json.dumps(GOOD, indent=layout).replace("night", f"night{sign}")
     outcome = ask_one(script, Reply(content))
-    assert (outcome.status, outcome.repaired) == ("accepted", True)
+    assert (outcome.status, outcome.repaired, outcome.attempts) == ("accepted", True, 1)
     assert "night\ufffd watches" in json.loads(outcome.response)["instruction"]
-    json.loads(outcome.response)["instruction"].encode("utf-8")
+    outcome.response.encode("utf-8")
+
+
+def test_what_cannot_be_stored_is_replaced_wherever_it_is(script: Script) -> None:
+    task = Task("tools", files.prompt("tools"), Tool, "scripted")
+    argument = {"name": "night", "type": "string", "description": "Which\x00 night"}
+    tool = {
+        "name": "Watch\x00planner",
+        "description": "Plans the\ud800 watches of a lighthouse.",
+        "function_name": "plan_watches",
+        "input_arguments": [argument],
+        "returns": "The watches\x00 by hour",
+        "dependencies": ["the\x00 tide table"],
+    }
+    outcome = ask_one(script, Reply(json.dumps(tool)), task=task)
+    assert (outcome.status, outcome.repaired) == ("accepted", True)
+    assert outcome.response.count("\ufffd") == 5
+    assert "\\u0000" not in outcome.response
+
+
+def test_a_repaired_answer_must_still_be_as_the_schema_wants_it(script: Script) -> None:
+    outcome = ask_one(script, Reply('{"category": "a\nb"}'), limits=Limits(reasks=0))
+    assert (outcome.reason, outcome.repaired) == ("schema_violation", False)
 
 
 def test_escaped_pairs_and_spaces_around_need_no_repair(script: Script) -> None:
@@ -259,14 +225,27 @@ def test_escaped_pairs_and_spaces_around_need_no_repair(script: Script) -> None:
     assert "night 🌙" in json.loads(outcome.response)["instruction"]
 
 
-@settings(max_examples=20)
-@given(st.text(st.characters(exclude_categories=[]), max_size=300))
+_ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=300)
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _ANY_TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(_ANY_TEXT, inner),
+    max_leaves=8,
+)
+_NESTED = st.builds(lambda depth, sign: sign * depth + "1" + "]" * depth, st.integers(0, 3_000), st.sampled_from("[ "))
+_DIGITS = st.builds(
+    lambda count, end: "1" * count + end, st.integers(1, 9_000), st.sampled_from(["", " x", "\n}", "e"])
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_ANY_TEXT | _ANY_JSON.map(json.dumps) | _NESTED | _DIGITS)
 def test_no_answer_whatsoever_ends_in_a_traceback(script: Script, content: str) -> None:
     (outcome,) = ask(script.told(*[Reply(content)] * 4).url, Limits(reasks=1))
     assert outcome.status == "rejected"
     assert outcome.reason in {"invalid_json", "schema_violation", "empty", "refused"}
     json.loads(outcome.to_json().encode("utf-8"))
     outcome.response.encode("utf-8")
+    (outcome.detail or "").encode("utf-8")
 
 
 # --- what is not repeated ---
@@ -286,10 +265,36 @@ def test_an_answer_cut_twice_is_rejected(script: Script) -> None:
     assert (outcome.finish_reason, outcome.response, outcome.wasted_tokens) == ("length", '{"cat', 2 * COST)
 
 
+def test_the_larger_try_is_made_once_and_later_ones_keep_its_room(script: Script) -> None:
+    outcome = ask_one(script, Reply("{", "length"), Reply("{}"), Reply("{", "length"), limits=Limits(reasks=5))
+    assert (outcome.reason, outcome.attempts) == ("truncated", 3)
+    assert [body["max_tokens"] for body in script.bodies] == [MAX_TOKENS, 2 * MAX_TOKENS, 2 * MAX_TOKENS]
+    assert outcome.max_tokens == MAX_TOKENS
+
+
+def test_a_reask_that_is_cut_gets_the_larger_try_with_its_own_prompt(script: Script) -> None:
+    assert ask_one(script, Reply("{}"), Reply("{", "length"), good()).status == "accepted"
+    assert [body["max_tokens"] for body in script.bodies] == [MAX_TOKENS, MAX_TOKENS, 2 * MAX_TOKENS]
+    assert script.bodies[1]["messages"] == script.bodies[2]["messages"] != script.bodies[0]["messages"]
+
+
+@pytest.mark.parametrize("message", ["max_tokens is too large", "maximum context length is 2048 tokens"])
+def test_a_server_without_room_for_the_larger_try_leaves_it_truncated(script: Script, message: str) -> None:
+    outcome = ask_one(script, Reply('{"cat', "length"), error(400, message))
+    assert (outcome.reason, outcome.attempts, outcome.response) == ("truncated", 1, '{"cat')
+    assert message in (outcome.detail or "")
+    assert str(2 * MAX_TOKENS) in (outcome.detail or "")
+
+
+def test_a_larger_try_that_meets_a_fault_of_the_way_is_asked_again_another_day(script: Script) -> None:
+    assert ask_one(script, Reply("{", "length"), error(500), error(500)).reason == "unreachable"
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         Reply(None, refusal="I will not."),
+        Reply(None, refusal="I will\x00 not."),
         Reply("I'm sorry, but I can't help with that."),
         Reply("I cannot write this."),
         Reply("Sorry, I am not able to do this."),
@@ -301,7 +306,7 @@ def test_an_answer_cut_twice_is_rejected(script: Script) -> None:
 def test_a_refusal_is_not_repeated(script: Script, reply: Reply) -> None:
     outcome = ask_one(script, reply)
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "refused", 1)
-    assert (reply.refusal or reply.content or "")[:10] in (outcome.detail or "")
+    assert (reply.refusal or reply.content or "")[:6] in (outcome.detail or "")
     assert outcome.wasted_tokens == COST
 
 
@@ -310,15 +315,15 @@ def test_an_answer_about_refusing_is_no_refusal(script: Script) -> None:
     assert ask_one(script, good(instruction=text)).status == "accepted"
 
 
+def test_a_refusal_over_thousands_of_brackets_is_found_out_at_once(script: Script) -> None:
+    assert ask_one(script, *[Reply("[({" * 20_000)] * 3).reason == "invalid_json"
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (Reply("", "stop"), "empty"),
-        (Reply(" \n ", "stop"), "empty"),
-        (Reply(None, "stop"), "empty"),
         (Reply("{", "content_filter"), "content_filtered"),
-        (Reply(body=b'{"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'), "empty"),
-        (Reply(body=b"<html>a proxy</html>"), "invalid_json"),
+        (Reply(None, "content_filter"), "content_filtered"),
         (error(400, "temperature must be positive"), "bad_request"),
         (error(422, "unprocessable"), "bad_request"),
         (error(400, "This model's maximum context length is 4096 tokens, however you requested 9000"), "too_long"),
@@ -342,8 +347,25 @@ def test_a_wrong_key_path_or_model_stops_the_step_with_the_remedy(script: Script
 
 # --- transport ---
 
+_NO_CHOICES = b'{"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}'
+_DEEP = b"[" * 100_000
 
-@pytest.mark.parametrize("fault", [error(429, retry_after="0"), error(500), error(503), Reply(hang_up=True)])
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        error(429, retry_after="0"),
+        error(500),
+        error(503),
+        Reply(hang_up=True),
+        Reply("x" * 1_000, half=True),
+        Reply(body=b"<html>a proxy</html>", headers={"content-type": "text/html"}),
+        Reply(body=b'{"status": "ok"}'),
+        Reply(body=_NO_CHOICES),
+        Reply(body=_DEEP),
+        Reply(body=good().data()[:-20]),
+    ],
+)
 def test_a_transport_fault_is_tried_again_and_costs_no_tokens(script: Script, fault: Reply) -> None:
     outcome = ask_one(script, fault, good())
     assert (outcome.status, outcome.attempts, outcome.wasted_tokens) == ("accepted", 1, 0)
@@ -351,50 +373,27 @@ def test_a_transport_fault_is_tried_again_and_costs_no_tokens(script: Script, fa
     assert first == second
 
 
-def test_a_pause_that_the_server_asks_for_is_kept(script: Script) -> None:
-    # One that comes back sooner than in a second gets another 429 and so makes a third call.
-    script.told(good())
-    script.not_before = time.monotonic() + 1
-    (outcome,) = ask(script.url, Limits(transport_tries=9))
-    assert outcome.status == "accepted"
-    assert len(script.bodies) == 2
-
-
-@pytest.mark.parametrize("after", ["soon", "", "-1", "Wed, 21 Oct 2015 07:28:00 GMT", "\u00b2"])
-def test_a_pause_that_cannot_be_read_is_no_fault(script: Script, after: str) -> None:
-    assert ask_one(script, error(429, retry_after=after), good()).status == "accepted"
-
-
-def test_a_fault_at_every_try_is_rejected_for_now(script: Script) -> None:
-    outcome = ask_one(script, error(500), error(502), limits=Limits(transport_tries=2))
+@pytest.mark.parametrize(
+    "fault", [error(502), Reply(body=_NO_CHOICES), Reply(body=_DEEP), Reply(body=b"<html>"), Reply(hang_up=True)]
+)
+def test_a_fault_at_every_try_is_rejected_for_now(script: Script, fault: Reply) -> None:
+    outcome = ask_one(script, error(500), fault)
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "unreachable", 0)
-    assert (outcome.detail or "").startswith("2 tries, the last: ")
+    assert (outcome.detail or "").startswith("at every try, at last: ")
 
 
 def test_no_answer_in_time_is_a_reason_of_its_own() -> None:
     with StandinServer("hang=1") as server:
-        (outcome,) = ask(server.url, Limits(transport_tries=1), timeout=0.3)
+        (outcome,) = ask(server.url, tries=1, timeout_s=0.3)
         assert server.stats()["calls"] == 1
     assert (outcome.status, outcome.reason) == ("rejected", "timeout")
 
 
 def test_faults_in_a_row_over_several_requests_stop_the_step(script: Script) -> None:
     script.told(*[error(500)] * 3)
-    with pytest.raises(EndpointDown, match="3 transport faults in a row, the last: InternalServerError"):
-        ask(script.url, Limits(transport_tries=1, consecutive_faults=3), rows=9)
+    with pytest.raises(EndpointDown, match="3 transport faults in a row, the last: 500"):
+        ask(script.url, tries=1, faults_in_a_row=3, rows=9)
     assert len(script.bodies) == 3
-
-
-@pytest.mark.parametrize("answer", [good(), error(400), Reply("")])
-def test_any_answer_ends_the_row_of_faults(script: Script, answer: Reply) -> None:
-    script.told(error(500), answer, error(500), answer, error(500), answer)
-    outcomes = ask(script.url, Limits(transport_tries=1, consecutive_faults=2), rows=6)
-    assert [outcome.reason == "unreachable" for outcome in outcomes] == [True, False] * 3
-
-
-def test_nobody_listening_is_the_endpoint_down() -> None:
-    with pytest.raises(EndpointDown, match="APIConnectionError"):
-        ask("http://127.0.0.1:9/v1", Limits(transport_tries=1, consecutive_faults=2), rows=2)
 
 
 # --- the stand-in's faults ---
@@ -411,16 +410,23 @@ NPC = Task("game_npcs", files.prompt("game_npcs"), GameNPC, "standin")
         ("control=1", 1, None),
         ("surrogate=1", 1, None),
         ("bad_json=1", 3, "invalid_json"),
-        ("empty=1", 1, "empty"),
+        ("bad_schema=1", 3, "schema_violation"),
+        ("empty=1", 3, "empty"),
         ("refusal=1", 1, "refused"),
+        ("content_filter=1", 1, "content_filtered"),
+        ("400=1", 1, "bad_request"),
+        ("too_long=1", 1, "too_long"),
+        ("endless=1", 2, "truncated"),
         ("429=1", 2, "unreachable"),
         ("500=1", 2, "unreachable"),
+        ("503=1", 2, "unreachable"),
         ("reset=1", 2, "unreachable"),
+        ("malformed=1", 2, "unreachable"),
     ],
 )
 def test_each_fault_of_the_stand_in(faults: str, calls: int, reason: str | None) -> None:
     with StandinServer(faults) as server:
-        outcomes = ask(server.url, Limits(reasks=2, transport_tries=2, consecutive_faults=99), NPC, rows=2)
+        outcomes = ask(server.url, Limits(reasks=2), NPC, rows=2, faults_in_a_row=99)
         stats = server.stats()
     assert [outcome.reason for outcome in outcomes] == [reason] * 2
     assert stats["calls"] == 2 * calls

@@ -17,7 +17,7 @@ from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store, table_schema, table_sql
 
-VIEWS = {"candidate_personas", "dataset_items", "duplicates", "persona_fate", "persona_lineage"}
+VIEWS = {"candidate_personas", "cost_per_kept_row", "dataset_items", "duplicates", "persona_fate", "persona_lineage"}
 
 
 def write(store: Store, batch: str, count: int) -> None:

@@ -14,6 +14,10 @@ from personahub_assets.runs import run_batches
 from personahub_assets.standin.server import StandinServer
 
 SETTINGS = """
+[prices]
+prompt = 0.5
+cached = 0.1
+completion = 1.5
 [text_personas]
 per_document = 2
 [related_personas]
@@ -62,7 +66,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
     with StandinServer(faults=FAULTS) as server, pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
-        failed = run_batches(environment, [], [], Console(quiet=True))
+        failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert failed == {}
     return store
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from personahub_assets.standin.app import MAX_MODEL_LEN
+from personahub_assets.standin.faults import MAX_MODEL_LEN
 from personahub_assets.standin.server import StandinError, StandinServer
 from personahub_assets.standin.writer import write
 
@@ -86,6 +86,22 @@ def test_tokenize_counts_what_a_chat_is_charged(server: StandinServer) -> None:
     assert call(server, "/tokenize", {})[0] == 400
 
 
+def test_a_first_message_seen_before_counts_as_cached() -> None:
+    def ask(server: StandinServer, *texts: str) -> dict[str, Any]:
+        messages = [{"role": "user" if i else "system", "content": text} for i, text in enumerate(texts)]
+        usage = call(server, "/v1/chat/completions", {**chat(), "messages": messages})[1]["usage"]
+        return {name: usage[name] for name in ("prompt_tokens", "prompt_tokens_details")}
+
+    with StandinServer() as server:
+        first, second = ask(server, "word " * 400, "row 1"), ask(server, "word " * 400, "row 2")
+        other = ask(server, "word " * 401, "row 2")
+        stats = server.stats()
+    assert first["prompt_tokens"] == second["prompt_tokens"] == 503 + 5
+    assert first["prompt_tokens_details"] == other["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert second["prompt_tokens_details"] == {"cached_tokens": 503}
+    assert stats["cached_tokens"] == 503
+
+
 def test_an_answer_longer_than_max_tokens_is_cut(server: StandinServer) -> None:
     for key in ("max_tokens", "max_completion_tokens"):
         _, answer = call(server, "/v1/chat/completions", {**chat(), key: 8})
@@ -124,6 +140,25 @@ def test_what_is_out_of_order_gets_an_openai_error(server: StandinServer, body: 
     assert answer["error"]["type"] == "invalid_request_error"
 
 
+def test_what_is_not_there_and_what_is_asked_wrongly_is_said(server: StandinServer) -> None:
+    status, answer = call(server, "/v1/completions", chat())
+    assert status == 404
+    assert "/v1/chat/completions" in answer["error"]["message"]
+    assert call(server, "/v1/chat/completions")[0] == 405
+    assert call(server, "/health", {})[0] == 405
+
+
+def test_a_body_in_pieces_is_read_whole(server: StandinServer) -> None:
+    data = json.dumps(chat()).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head.encode() + data[:40])
+        call(server, "/health")  # the first piece has been read by now
+        connection.sendall(data[40:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"] == write(chat())
+
+
 def test_over_long_prompts_carry_openais_code(server: StandinServer) -> None:
     _, answer = call(server, "/v1/chat/completions", chat("x" * 4 * MAX_MODEL_LEN))
     assert answer["error"]["code"] == "context_length_exceeded"
@@ -136,11 +171,14 @@ def test_stats_count_calls_repeats_and_tokens() -> None:
             answers = list(pool.map(lambda body: call(server, "/v1/chat/completions", body)[1], bodies))
         call(server, "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
         call(server, "/v1/chat/completions", {})
+        call(server, "/tokenize", {"prompt": "Hello"})
+        call(server, "/tokenize", {})
         stats = server.stats()
     assert stats["calls"] == 8
     assert stats["calls_by_schema"] == {"Persona": 7, "text": 1}
     assert stats["repeats"] == 1
     assert stats["rejected"] == 1
+    assert stats["tokenize_calls"] == 2
     assert stats["in_flight"] == 0
     assert 1 < stats["in_flight_max"] <= 7
     assert stats["faults"] == {}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from personahub_assets.standin.faults import CONTENT, KINDS, TRANSPORT, FaultError, Faults
+from personahub_assets.standin.faults import KINDS, MAX_MODEL_LEN, FaultError, Faults
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.standin.words import REFUSALS
 from personahub_assets.standin.writer import write
@@ -17,10 +18,27 @@ SCHEMA = {
     "properties": {"personas": {"type": "array", "items": {"type": "string", "maxLength": 300}, "minItems": 2}},
     "required": ["personas"],
 }
+PEOPLE = {
+    "type": "object",
+    "properties": {"people": {"type": "array", "items": {"$ref": "#/$defs/Person"}, "minItems": 1, "maxItems": 4}},
+    "required": ["people"],
+    "additionalProperties": False,
+    "$defs": {
+        "Person": {
+            "type": "object",
+            "properties": {
+                "persona": {"type": "string", "minLength": 20, "maxLength": 300},
+                "relation": {"type": "string", "enum": ["read", "write"]},
+            },
+            "required": ["persona", "relation"],
+            "additionalProperties": False,
+        }
+    },
+}
 
 
-def chat(row: int = 0, **more: Any) -> dict[str, Any]:
-    asked = {"type": "json_schema", "json_schema": {"name": "Personas", "schema": SCHEMA}}
+def chat(row: int = 0, schema: dict[str, Any] = SCHEMA, **more: Any) -> dict[str, Any]:
+    asked = {"type": "json_schema", "json_schema": {"name": "Personas", "schema": schema}}
     messages = [{"role": "user", "content": f"<data>Tide tables of Islay, row {row}</data>"}]
     return {"model": "standin", "messages": messages, "response_format": asked, **more}
 
@@ -31,7 +49,12 @@ class Reply:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
         self.retry_after = response.getheader("retry-after")
-        self.body = json.loads(response.read())
+        self.media_type = response.getheader("content-type")
+        self.raw = response.read()
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
 
     @property
     def content(self) -> str:
@@ -65,6 +88,35 @@ def test_500_is_a_server_error() -> None:
         reply = ask(server, chat())
     assert reply.status == 500
     assert reply.body["error"]["type"] == "server_error"
+
+
+def test_503_asks_to_come_back_soon() -> None:
+    with StandinServer("503=1") as server:
+        replies = [ask(server, chat(row)) for row in range(8)]
+    assert {reply.status for reply in replies} == {503}
+    assert {reply.retry_after for reply in replies} == {"0", "1"}
+    assert replies[0].body["error"]["type"] == "server_error"
+
+
+def test_slow_answers_late_but_rightly() -> None:
+    with StandinServer("slow=1,slow_s=0.05") as server:
+        assert ask(server, chat()).content == write(chat())
+        assert server.stats()["faults"] == {"slow": 1}
+    # Five seconds by default: longer than this client waits.
+    with StandinServer("slow=1") as server, pytest.raises(TimeoutError):
+        ask(server, chat(), timeout=0.2)
+    with StandinServer("slow=1,slow_s=0,refusal=1") as server:  # a prompt that is refused is refused late too
+        message = ask(server, chat()).body["choices"][0]["message"]
+        assert (message["content"] or message["refusal"]) in REFUSALS
+
+
+def test_malformed_is_a_success_without_a_completion() -> None:
+    with StandinServer("malformed=1") as server:
+        replies = [ask(server, chat(row)) for row in range(24)]
+    assert {reply.status for reply in replies} == {200}
+    assert not any(reply.raw.endswith(b"}") and "choices" in reply.body for reply in replies)
+    assert {reply.media_type for reply in replies} == {"text/html", "application/json"}
+    assert len({reply.raw for reply in replies}) == 4
 
 
 def test_hang_holds_the_request_until_the_client_gives_up() -> None:
@@ -115,6 +167,32 @@ def test_bad_json_never_parses() -> None:
                 json.loads(reply.content, strict=False)
 
 
+def test_bad_schema_is_json_that_breaks_its_schema_in_many_ways() -> None:
+    validator, ways = Draft202012Validator(PEOPLE), set()
+    with StandinServer("bad_schema=1,seed=2") as server:
+        for row in range(60):
+            reply = ask(server, chat(row, schema=PEOPLE))
+            assert reply.finish_reason == "stop"
+            faults = list(validator.iter_errors(json.loads(reply.content)))
+            assert faults
+            ways |= {fault.validator for fault in faults}
+    assert ways == {
+        *("required", "additionalProperties", "minLength", "maxLength", "enum", "type", "minItems", "maxItems")
+    }
+
+
+def test_bad_schema_is_gone_with_a_retry_and_needs_a_schema() -> None:
+    with StandinServer("bad_schema=0.5") as server:
+        valid = Draft202012Validator(PEOPLE).is_valid
+        tries = [[valid(json.loads(ask(server, chat(row, PEOPLE)).content)) for _ in range(6)] for row in range(6)]
+        assert all(True in row for row in tries)
+        assert any(False in row for row in tries)
+    with StandinServer("bad_schema=1") as server:
+        plain = {"messages": [{"role": "user", "content": "Hello"}]}
+        assert ask(server, plain).content == write(plain)
+        assert server.stats()["faults"] == {}
+
+
 def test_control_characters_parse_only_leniently() -> None:
     with StandinServer("control=1") as server:
         for row in range(8):
@@ -159,6 +237,78 @@ def test_refusals_come_in_both_forms_and_stick() -> None:
         assert (message["content"] or message["refusal"]) in REFUSALS
 
 
+def test_a_content_filter_withholds_all_or_most_and_sticks() -> None:
+    with StandinServer("content_filter=1") as server:
+        replies = [ask(server, chat(row)) for row in range(16)]
+        again = [ask(server, chat(row, max_tokens=2000)) for row in range(16)]
+    assert {reply.finish_reason for reply in replies} == {"content_filter"}
+    contents = [reply.body["choices"][0]["message"]["content"] for reply in replies]
+    assert contents == [reply.body["choices"][0]["message"]["content"] for reply in again]
+    assert None in contents
+    for row, content in enumerate(contents):
+        assert content is None or (write(chat(row)).startswith(content) and len(content) < 50)
+
+
+def test_endless_is_cut_however_much_room_there_is() -> None:
+    with StandinServer("endless=1") as server:
+        replies = {room: ask(server, chat(max_tokens=room)) for room in (100, 200, 4000)}
+    for room, reply in replies.items():
+        assert reply.finish_reason == "length"
+        assert len(reply.content) == 4 * room
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(reply.content)
+
+
+def test_400_is_openais_and_sticks() -> None:
+    with StandinServer("400=1") as server:
+        errors = [ask(server, chat(row)) for row in range(12)]
+        again = [ask(server, chat(row, max_tokens=2000)) for row in range(12)]
+    assert {reply.status for reply in errors} == {400}
+    assert [reply.raw for reply in errors] == [reply.raw for reply in again]
+    assert len({reply.raw for reply in errors}) == 3
+    for reply in errors:
+        assert reply.body["error"]["type"] == "invalid_request_error"
+        assert "token" not in reply.body["error"]["message"]
+        assert "length" not in reply.body["error"]["message"]
+
+
+def test_too_long_speaks_like_vllm_and_sticks() -> None:
+    with StandinServer("too_long=1,max_model_len=900") as server:
+        first, again = (ask(server, chat(max_tokens=limit)) for limit in (100, 200))
+    for reply, limit in ((first, 100), (again, 200)):
+        assert reply.status == 400
+        error = reply.body["error"]
+        assert (error["type"], error["param"], error["code"]) == ("BadRequestError", "input_tokens", 400)
+        for word in ("maximum context length", "900", "901", f"{limit} output tokens"):
+            assert word in error["message"]
+
+
+def test_a_small_context_holds_everywhere() -> None:
+    with StandinServer("max_model_len=300") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("GET", "/v1/models")
+        assert Reply(connection.getresponse()).body["data"][0]["max_model_len"] == 300
+        connection.request("POST", "/tokenize", json.dumps({"prompt": "x" * 2000}))
+        assert Reply(connection.getresponse()).body == {"count": 500, "max_model_len": 300, "tokens": []}
+        connection.close()
+        over = ask(server, chat(max_tokens=290))
+        assert over.status == 400
+        assert "300 tokens" in over.body["error"]["message"]
+        assert ask(server, chat(max_tokens=200)).content == write(chat())
+        # Without a limit of its own an answer has what the prompt leaves of the context.
+        long = {"messages": [{"role": "user", "content": "word " * 220}]}
+        assert ask(server, long).finish_reason == "length"
+
+
+@pytest.mark.parametrize("sticky", ["refusal", "content_filter", "400", "too_long", "endless"])
+def test_a_sticky_fault_meets_its_share_of_the_prompts_and_no_other(sticky: str) -> None:
+    faults = Faults.parse("refusal=0.1,content_filter=0.1,400=0.1,too_long=0.1,endless=0.1,seed=3")
+    drawn = [faults.sticky(b"%d" % n) for n in range(4000)]
+    assert 300 < drawn.count(sticky) < 500
+    alone = Faults.parse("refusal=0.1,seed=3")  # who is refused does not hang on the other kinds
+    assert [kind == "refusal" for kind in drawn] == [alone.sticky(b"%d" % n) is not None for n in range(4000)]
+
+
 def test_faults_come_the_same_way_every_time_and_a_retry_can_succeed() -> None:
     spec = "429=0.2,500=0.2,empty=0.1,seed=11"
 
@@ -186,14 +336,28 @@ def test_rates_and_seeds_decide() -> None:
 def test_a_specification_is_read() -> None:
     faults = Faults.parse(" 429=0.02, hang=.5 ,refusal=1,seed=7,hang_s=2,latency_ms=15")
     assert faults == Faults({"429": 0.02, "hang": 0.5, "refusal": 1.0}, seed=7, hang_s=2.0, latency_ms=15.0)
+    assert Faults.parse("slow_s=.1,max_model_len=512") == Faults(slow_s=0.1, max_model_len=512)
     assert Faults.parse("") == Faults()
+    assert Faults().max_model_len == MAX_MODEL_LEN
 
 
 def test_a_bad_specification_names_everything_wrong_and_the_valid_kinds() -> None:
     with pytest.raises(FaultError) as caught:
-        Faults.parse("404=0.1,500=2,hang=often,seed=x,truncate=0.9,empty=0.9")
+        Faults.parse(
+            "404=0.1,500=2,hang=often,seed=x,truncate=0.9,empty=0.9,400=0.7,refusal=0.7,max_model_len=0,slow_s=-1"
+        )
     message = str(caught.value)
-    for word in ("'404'", "500='2'", "hang='often'", "seed='x'", "add up to 1.8", *KINDS):
+    for word in (
+        "'404'",
+        "500='2'",
+        "hang='often'",
+        "seed='x'",
+        "add up to 1.8",
+        "add up to 1.4",
+        "max_model_len='0'",
+        "slow_s='-1'",
+        *KINDS,
+    ):
         assert word in message
 
 
@@ -203,6 +367,6 @@ def test_the_server_refuses_a_bad_specification_before_it_starts() -> None:
 
 
 def test_every_kind_has_its_test() -> None:
-    assert set(KINDS) == {*TRANSPORT, *CONTENT, "refusal"}
     source = Path(__file__).read_text("utf-8")
-    assert all(f'"{kind}=1' in source for kind in KINDS)
+    assert [kind for kind in KINDS if f'"{kind}=1' not in source] == []
+    assert len(set(KINDS)) == len(KINDS)

@@ -37,7 +37,7 @@ def hub(tiny_llm: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     source.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(DOCUMENTS)))
     register(Store(home=str(home)), str(source))
     environment = Environment(home=Path(home), llm_url=f"{tiny_llm.url}/v1", llm_model=None, embed_url=None)
-    failed = run_batches(environment, [], [], Console(quiet=True))
+    failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert not failed
     with warehouse.reader(Store(home=str(home))) as connection:
         yield connection

@@ -1,0 +1,221 @@
+"""How near the client comes to what a real vLLM can do, and what its prefix cache and answer repair are worth.
+
+    .venv/bin/python benchmarks/ceiling/run.py            (after `sh scripts/vllm-env.sh`, which `make bench` calls)
+
+One vLLM on the CPU serves a tiny model of random weights, the most hostile writer there is. In one run:
+
+    ceiling   a bare HTTP client sends the same requests at several widths and looks at no answer; its best is it
+    ours      the asset `instructions`, materialised with the adaptive window, over other personas of the same kind
+    prefix    prompts with the shared instructions first, as we send them, against the row first; one token per answer
+    before    first answers of a server without vllm/serve.yaml, judged by a strict parser, as a plain client does
+
+Results go to benchmarks/results/ceiling.json and into docs/benchmarks.md.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent / "clients"))
+sys.path.insert(0, str(HERE.parent / "clients" / "contenders"))
+from ours import BATCH, materialised, prepared  # noqa: E402
+from task import persona  # noqa: E402
+
+from personahub_assets.defs.datasets import dataset_task  # noqa: E402
+from personahub_assets.domain.records import Instruction  # noqa: E402
+from personahub_assets.resources.config import HubConfig  # noqa: E402
+from personahub_assets.resources.vllm_server import VllmServer  # noqa: E402
+
+PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
+MODEL = "tiny"
+TASK = dataset_task("instructions", HubConfig(), MODEL)
+# A random writer fills every string up to its limit; room for that, so that both clients see whole answers.
+_SAMPLING = {"temperature": TASK.prompt.temperature, "top_p": TASK.prompt.top_p, "max_tokens": TASK.prompt.max_tokens}
+_SCHEMA = {"type": "json_schema", "json_schema": {"name": "Instruction", "schema": Instruction.model_json_schema()}}
+
+Body = dict[str, Any]
+
+
+def body(number: int, **changes: Any) -> Body:
+    """The request for one persona, as ours sends it."""
+    messages = TASK.request(f"p{number}", {"persona": persona(number)}).messages
+    return {"model": MODEL, **_SAMPLING, "response_format": _SCHEMA, "messages": messages, **changes}
+
+
+def raw(url: str, bodies: list[Body], width: int) -> tuple[list[Body], float]:
+    """Send requests with a bare client; the replies, and the seconds from the first to the last."""
+    replies: list[Body] = []
+    waiting = iter(bodies)
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for each in waiting:
+            async with session.post(f"{url}/v1/chat/completions", json=each) as reply:
+                replies.append(json.loads(await reply.read()))
+
+    async def all_of_them() -> None:
+        timeout = aiohttp.ClientTimeout(total=900)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+            await asyncio.gather(*(work(session) for _ in range(width)))
+
+    started = time.perf_counter()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(all_of_them())
+    return replies, time.perf_counter() - started
+
+
+def tokens(replies: list[Body]) -> int:
+    return sum(reply["usage"]["completion_tokens"] for reply in replies)
+
+
+def ceiling(url: str, first: int, rows: int, widths: list[int]) -> list[dict[str, float]]:
+    """Throughput of the bare client at several widths."""
+    found = []
+    for place, width in enumerate(widths):
+        start = first + place * rows
+        replies, seconds = raw(url, [body(number) for number in range(start, start + rows)], width)
+        found.append({"width": width, "rows_s": rows / seconds, "tokens_s": tokens(replies) / seconds})
+        print(
+            f"ceiling  width {width}: {rows / seconds:.1f} rows/s, {tokens(replies) / seconds:.0f} tokens/s", flush=True
+        )
+    return found
+
+
+def ours(url: str, first: int, rows: int, most: int) -> dict[str, Any]:
+    """Throughput, window, cache share and answers of the asset; `rows` personas from `first` on."""
+    with tempfile.TemporaryDirectory(prefix="ceiling-") as folder:
+        home = Path(folder)
+        store = prepared(home, range(first, first + rows), window=most, timeout_s=900, sampling="")
+        before = cached(url)
+        found = materialised(store, f"{url}/v1", MODEL)
+        after = cached(url)
+        generations = store.read("generations", BATCH, "instructions")
+        metadata = found["metadata"]
+        asked = {name: after[name] - before[name] for name in after}
+        result = {
+            "rows": rows,
+            "seconds": metadata["seconds"],
+            "rows_s": generations["attempts"].sum() / metadata["seconds"],
+            "tokens_s": generations["completion_tokens"].sum() / metadata["seconds"],
+            "window": metadata.get("window"),
+            "server_share": metadata.get("server_share"),
+            "cached_share": asked["hits"] / asked["queries"],
+            "accepted": int((generations["status"] == "accepted").sum()),
+            "repaired": int(generations["repaired"].sum()),
+            "attempts": int(generations["attempts"].sum()),
+            "reasons": dict(Counter(generations["reason"].drop_nulls())),
+        }
+        (HERE.parent / "results" / "ramp.svg").write_text(found["ramp"])
+    print(f"ours     {result}", flush=True)
+    return result
+
+
+def cached(url: str) -> dict[str, float]:
+    """Prompt tokens looked up in the prefix cache, and found there, by the server's own metrics."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as page:
+        text = page.read().decode()
+    return {
+        name: sum(float(n) for n in re.findall(rf"^vllm:prefix_cache_{name}_total\S* (\S+)$", text, re.MULTILINE))
+        for name in ("queries", "hits")
+    }
+
+
+def prefix(url: str, first: int, rows: int) -> dict[str, float]:
+    """Rows/s of prompts alone, in both orders."""
+    found = {}
+    for place, order in enumerate(("instructions first", "row first", "instructions first again")):
+        bodies = []
+        for number in range(first + place * rows, first + (place + 1) * rows):
+            each = body(number, max_tokens=1)
+            del each["response_format"]
+            if order == "row first":
+                each["messages"] = [{**m, "content": m["content"]} for m in reversed(each["messages"])]
+            bodies.append(each)
+        before = cached(url)
+        _, seconds = raw(url, bodies, 64)
+        after = cached(url)
+        share = (after["hits"] - before["hits"]) / (after["queries"] - before["queries"])
+        found[order] = {"rows_s": rows / seconds, "cached_share": share}
+        print(f"prefix   {order}: {rows / seconds:.1f} rows/s, {share:.0%} of the prompt tokens cached", flush=True)
+    return found
+
+
+def judged(replies: list[Body]) -> dict[str, int]:
+    """What a client that parses strictly and asks once makes of answers."""
+    verdicts: Counter[str] = Counter()
+    for reply in replies:
+        choice = reply["choices"][0]
+        text = choice["message"]["content"] or ""
+        if choice["finish_reason"] == "length":
+            verdicts["truncated" + (", mostly whitespace" if len(text.split()) * 4 < len(text) / 4 else "")] += 1
+            continue
+        try:
+            Instruction.model_validate_json(text)
+            verdicts["valid"] += 1
+        except ValueError:
+            verdicts["control characters" if _lenient(text) else "invalid"] += 1
+    return dict(verdicts)
+
+
+def _lenient(text: str) -> bool:
+    try:
+        json.loads(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=500, help="rows per width")
+    parser.add_argument("--ours", type=int, default=1000, help="rows of the asset")
+    parser.add_argument("--widths", default="32,64,128,256,512")
+    parser.add_argument("--no-before", action="store_true", help="leave out the server without vllm/serve.yaml")
+    chosen = parser.parse_args()
+    widths = [int(width) for width in chosen.widths.split(",")]
+    results = HERE.parent / "results"
+    results.mkdir(exist_ok=True)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="ceiling-") as folder:
+        model = Path(folder) / "model"
+        subprocess.run([PYTHON, ROOT / "tests" / "vllm" / "tiny_model.py", model], check=True)
+        log = results / "vllm.log"
+        eager = ("--enforce-eager",)
+        with VllmServer(
+            model, name=MODEL, python=PYTHON, log=log, config=ROOT / "vllm" / "serve.yaml", args=eager
+        ) as server:
+            raw(server.url, [body(number) for number in range(900_000, 900_064)], 32)  # warm
+            half = len(widths) // 2
+            found["ceiling"] = ceiling(server.url, 1, chosen.rows, widths[half:])
+            found["ours"] = ours(server.url, 100_001, chosen.ours, max(widths))
+            found["ceiling"] = ceiling(server.url, 200_001, chosen.rows, widths[:half]) + found["ceiling"]
+            found["ours again"] = ours(server.url, 300_001, chosen.ours, max(widths))
+            found["prefix"] = prefix(server.url, 400_001, chosen.rows)
+        if not chosen.no_before:
+            with VllmServer(model, name=MODEL, python=PYTHON, log=log, args=eager) as server:
+                replies, _ = raw(server.url, [body(number) for number in range(500_001, 500_201)], 64)
+                found["before"] = judged(replies)
+                print(f"before   {found['before']}", flush=True)
+    best = max(level["tokens_s"] for level in found["ceiling"])
+    for name in ("ours", "ours again"):
+        found[name]["share"] = found[name]["tokens_s"] / best
+        print(f"share    {name}: {found[name]['share']:.3f} of the best of the bare client", flush=True)
+    (results / "ceiling.json").write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

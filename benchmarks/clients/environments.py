@@ -1,0 +1,153 @@
+"""The contenders and their virtual environments, one each under `.venv-bench/`, made by uv when first needed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+_FOLDER = ROOT / ".venv-bench"
+_INSTALL_LIMIT_S = 900
+
+
+class NotInstalled(Exception):
+    """A contender that cannot run here; the message is what goes into the table."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One client; its label may name the version that ran.
+
+    `fallback` are requirements that replace the packages' own where those cannot be met here; that it was needed is
+    said in the results.
+    """
+
+    name: str
+    label: str
+    script: str
+    packages: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
+    resumes: bool = True
+    sequential: bool = False
+
+    @property
+    def path(self) -> Path:
+        return HERE / self.script
+
+
+# What all scripts of contenders need for the schema.
+_PYDANTIC = "pydantic>=2.11,<3"
+
+CONTENDERS = (
+    Contender("ours", "personahub", "ours.py"),
+    Contender(
+        "instructor",
+        "Instructor {version}, as documented",
+        "contenders/with_instructor.py",
+        ("instructor==1.17.0", "openai==3.3.0"),
+        resumes=False,
+    ),
+    Contender(
+        "paper",
+        "the paper's script (sequential, openai {version})",
+        "contenders/with_paper_script.py",
+        ("openai==3.3.0",),
+        resumes=False,
+        sequential=True,
+    ),
+    Contender(
+        "distilabel",
+        "distilabel {version}",
+        "contenders/with_distilabel.py",
+        ("distilabel[openai,instructor]==1.5.3",),
+    ),
+    Contender(
+        "data_designer",
+        "NeMo Data Designer {version}",
+        "contenders/with_data_designer.py",
+        ("data-designer==0.9.7",),
+        # It wants the newest bundle of root certificates, which an index may not have yet; no request here uses TLS.
+        fallback=("certifi>=2026.1",),
+    ),
+    Contender(
+        "curator",
+        "Bespoke Curator {version}",
+        "contenders/with_curator.py",
+        ("bespokelabs-curator==0.1.31",),
+    ),
+    Contender(
+        "datatrove",
+        "datatrove {version}",
+        "contenders/with_datatrove.py",
+        # Its extra `inference` without vllm, sglang and bitsandbytes: those would bring gigabytes of CUDA that a
+        # client of an endpoint never loads.
+        (
+            "datatrove[io]==0.10.1",
+            "aiofiles",
+            "aiosqlite",
+            "httpx",
+            "numpy<2.3",
+            "pandas",
+            "pyyaml",
+            "typer",
+            "xxhash<4",
+        ),
+    ),
+)
+
+
+def python_of(contender: Contender) -> tuple[Path, str | None]:
+    """Give the interpreter of a contender, its environment made if it is not there, and a note on how, if any.
+
+    Raises:
+        NotInstalled: with what uv said, or if the script is not there.
+    """
+    if not contender.path.exists():
+        raise NotInstalled(f"benchmarks/clients/{contender.script} does not exist")
+    if not contender.packages:
+        return Path(sys.executable), None
+    folder = _FOLDER / contender.name
+    python, stamp = folder / "bin" / "python", folder / "installed.json"
+    wanted = [*contender.packages, *contender.fallback]
+    if stamp.exists() and (made := json.loads(stamp.read_text()))["packages"] == wanted:
+        return python, made["note"]
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv("venv", "--quiet", "--python", sys.executable, str(folder))
+    note = _install(contender, python, folder)
+    stamp.write_text(json.dumps({"packages": wanted, "note": note}))
+    return python, note
+
+
+def version_of(contender: Contender) -> str:
+    """The version that the first of its packages is pinned to; empty for our own."""
+    return contender.packages[0].partition("==")[2] if contender.packages else ""
+
+
+def _install(contender: Contender, python: Path, folder: Path) -> str | None:
+    arguments = ("pip", "install", "--quiet", "--python", str(python), *contender.packages, _PYDANTIC)
+    try:
+        _uv(*arguments)
+    except NotInstalled:
+        if not contender.fallback:
+            raise
+    else:
+        return None
+    overrides = folder / "overrides.txt"
+    overrides.write_text("\n".join(contender.fallback))
+    _uv(*arguments, "--override", str(overrides))
+    return (
+        f"installed with {', '.join(contender.fallback)} in place of its own requirement, which the index cannot meet"
+    )
+
+
+def _uv(*arguments: str) -> None:
+    uv = Path(sys.executable).parent / "uv"
+    try:
+        done = subprocess.run([uv, *arguments], capture_output=True, text=True, timeout=_INSTALL_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"uv {arguments[0]} did not end within {_INSTALL_LIMIT_S} s") from None
+    if done.returncode:
+        raise NotInstalled(" ".join(done.stderr.split())[:300])

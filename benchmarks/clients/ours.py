@@ -1,0 +1,90 @@
+"""PersonaHub's own client: the asset `instructions`, materialised by Dagster over N personas of one batch.
+
+The whole path is inside the meter: reading the personas, rendering, asking, validating, the journal, the three tables
+that are published and read back, and Dagster's run with its events. Outside are the import of N personas, without
+dedup, and the start of the Dagster instance.
+"""
+
+import argparse
+import base64
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parent / "contenders"))
+from meter import Meter
+from task import MODEL, TEMPERATURE, TIMEOUT_S, Instruction, Tally, persona, run
+
+from personahub_assets.definitions import build
+from personahub_assets.defs.batches import BATCHES
+from personahub_assets.domain.personas import imported
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.instance import open_instance
+from personahub_assets.resources.store import SLICE_ROWS, Store, table_schema
+
+BATCH = "people"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def main(chosen: argparse.Namespace, tally: Tally, meter: Meter) -> None:
+    """Materialise the asset and judge its rows."""
+    sampling = f"temperature = {TEMPERATURE}\nmax_tokens = {chosen.max_tokens}"
+    store = prepared(
+        chosen.home, range(1, chosen.rows + 1), window=chosen.window, timeout_s=TIMEOUT_S, sampling=sampling
+    )
+    materialised(store, f"{chosen.url}/v1", MODEL, meter)
+    judge(store, tally)
+
+
+def prepared(home: Path, numbers: range, *, window: int, timeout_s: float, sampling: str) -> Store:
+    """A home with these personas in its hub; one that has personas keeps them and gets the settings."""
+    store = Store(home=str(home))
+    (home / "hub.toml").write_text(
+        f"[generation]\nwindow = {window}\ntimeout_s = {timeout_s}\n[datasets.instructions]\n{sampling}\n"
+    )
+    if not store.height("personas", BATCH):
+        writer = store.writer("personas", BATCH)
+        for start in range(0, len(numbers), SLICE_ROWS):
+            texts = [persona(number) for number in numbers[start : start + SLICE_ROWS]]
+            writer.add(pl.DataFrame(imported(BATCH, texts), table_schema("personas")))
+        writer.publish()
+    return store
+
+
+def materialised(store: Store, url: str, model: str, meter: Meter | None = None) -> dict[str, Any]:
+    """Run the asset in the home's instance; its metadata, and the window's ramp as SVG."""
+    environment = Environment(home=store.root, llm_url=url, llm_model=model)
+    asset = dg.AssetKey("instructions")
+    job = build(environment).resolve_implicit_job_def_def_for_assets([asset])
+    assert job is not None
+    with open_instance(store.root) as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), [BATCH])
+        if meter:
+            meter.start()
+        done = job.execute_in_process(
+            instance=instance, partition_key=BATCH, asset_selection=[asset], run_config=_QUIET
+        )
+        if meter:
+            meter.stop()
+    (event,) = done.get_asset_materialization_events()
+    metadata = {name: value.value for name, value in event.materialization.metadata.items()}
+    ramp = str(metadata.pop("window_ramp", "base64,)"))
+    return {"metadata": metadata, "ramp": base64.b64decode(ramp.partition("base64,")[2].rstrip(")")).decode()}
+
+
+def judge(store: Store, tally: Tally) -> None:
+    """Hand the published rows and the quarantine to the tally."""
+    personas = store.read("personas", BATCH)
+    number_of = dict(zip(personas["persona_id"], personas["persona"].str.extract(r"(\d+)").cast(int), strict=True))
+    for rows in store.slices("instructions", BATCH):
+        for row in rows.iter_rows(named=True):
+            tally.keep(number_of[row["persona_id"]], {name: row[name] for name in Instruction.model_fields})
+    for reason in store.read("quarantine", BATCH, "instructions")["reason"]:
+        tally.fail(reason)
+
+
+if __name__ == "__main__":
+    run(main, __doc__, ["personahub-assets", "dagster", "instructor", "aiohttp", "uvloop"])

@@ -1,0 +1,27 @@
+"""Maintenance: the job that lets a home forget what it kept long enough."""
+
+import dagster as dg
+
+from personahub_assets.resources.maintenance import maintain
+from personahub_assets.resources.store import Store
+
+
+@dg.op
+def drop_superseded(context: dg.OpExecutionContext, store: Store) -> None:
+    """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside."""
+    context.log.info(str(maintain(store)))
+
+
+@dg.job(description="Drops superseded answers after generation.keep_superseded_days. Makes no call, touches no row.")
+def maintenance() -> None:
+    """One step."""
+    drop_superseded()
+
+
+nightly = dg.ScheduleDefinition(
+    name="nightly_maintenance",
+    job=maintenance,
+    cron_schedule="0 3 * * *",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Runs the maintenance job each night. Stopped until you start it.",
+)

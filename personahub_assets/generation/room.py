@@ -1,0 +1,86 @@
+"""Room: whether a prompt and its answer fit the model's context, found out before anything is sent.
+
+A prompt is first bounded from above, for nothing: a token is at least one byte, and of prompts of one task about the
+same share of bytes become tokens. Only a prompt that might not fit is counted by the server.
+"""
+
+import json
+from collections.abc import Iterable
+
+from personahub_assets.domain.prompts import Message
+from personahub_assets.domain.text import cut
+from personahub_assets.generation.requests import Request, Task
+from personahub_assets.generation.transport import Transport
+
+_TEMPLATE_TOKENS = 64  # what a chat template may add
+_MARGIN = 1.25  # over the highest share of tokens seen
+_ROUNDS = 6
+
+
+class TooLong(Exception):
+    """A prompt does not fit, and must not or cannot be cut."""
+
+
+class Room:
+    """The context of a model, and how prompts of one task fill it.
+
+    Args:
+        context: tokens of prompt and answer together; None if the server does not say.
+        cuts: shorten inputs that do not fit at the end of a sentence, instead of giving them up.
+    """
+
+    def __init__(self, transport: Transport, task: Task, context: int | None, *, cuts: bool):
+        self.context, self._transport, self._task, self._cuts = context, transport, task, cuts
+        self._share = 0.0  # highest share of bytes that became tokens
+
+    async def fitted(self, request: Request) -> tuple[list[Message], str | None]:
+        """The messages to send, and what was cut, if anything.
+
+        Raises:
+            TooLong: if they do not fit.
+        """
+        messages = request.messages
+        room = (self.context or 0) - self._task.prompt.max_tokens
+        if self.context is None or self._bound(messages) <= room:
+            return messages, None
+        count = await self._count(messages)
+        if count is None or count <= room:
+            return messages, None
+        told = f"{count:,} prompt tokens and {self._task.prompt.max_tokens:,} for the answer"
+        if not self._cuts or room <= 0:
+            raise TooLong(f"{told} do not fit the model's context of {self.context:,}")
+        share, values = 1.0, request.values
+        for _ in range(_ROUNDS):
+            inputs = count * _bytes_of(values.values()) / _bytes(messages)  # tokens of what can be cut
+            share *= max(0.1, 0.95 * (room - count + inputs) / max(inputs, 1.0))
+            values = {name: cut(text, int(len(text) * share)) for name, text in request.values.items()}
+            messages = self._task.prompt.messages(values, request.sample, **request.shared)
+            count = await self._count(messages) or self._bound(messages)
+            if count <= room:
+                kept, whole = (sum(map(len, found.values())) for found in (values, request.values))
+                return messages, f"input cut to {kept:,} of {whole:,} characters: {told} did not fit {self.context:,}"
+        raise TooLong(f"{told} do not fit the model's context of {self.context:,}, however short the input")
+
+    def learn(self, messages: list[Message], prompt_tokens: int) -> None:
+        """Note how many tokens a prompt became."""
+        if self.context is not None and prompt_tokens:
+            self._share = max(self._share, prompt_tokens / _bytes(messages))
+
+    def _bound(self, messages: list[Message]) -> int:
+        """At least as many tokens as the messages have."""
+        share = min(1.0, self._share * _MARGIN) if self._share else 1.0
+        return int(_bytes(messages) * share) + _TEMPLATE_TOKENS
+
+    async def _count(self, messages: list[Message]) -> int | None:
+        """Tokens as the server counts them, the bound if it never does, None if it only failed to do so now."""
+        body = json.dumps({"model": self._task.model, "messages": messages}).encode()
+        counted = await self._transport.tokenize(body)
+        return self._bound(messages) if counted is None and not self._transport.counts else counted
+
+
+def _bytes(messages: list[Message]) -> int:
+    return _bytes_of(message["content"] for message in messages)
+
+
+def _bytes_of(texts: Iterable[str]) -> int:
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)

@@ -1,0 +1,232 @@
+"""HTTP to an OpenAI-compatible server: one pool of connections, and the only owner of retries.
+
+aiohttp and not the openai client: over sockets it costs a seventh of the CPU time per call (docs/benchmarks.md).
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import tenacity
+import yarl
+
+from personahub_assets.domain.errors import EndpointDown, LLMError
+from personahub_assets.domain.text import shorten
+
+_TOKENIZE = "/tokenize"
+_BACKOFF_S = 30.0
+_BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jitter=0.25)
+_JITTER = tenacity.wait_random(0, 0.25)
+_CONNECT_S = 10.0
+_AGAIN = frozenset({408, 409, 425, 429})  # besides 5xx
+_OVERLOAD = frozenset({429, 503, 504})
+_SETUP = frozenset({401, 403, 404})
+
+
+class Fault(Exception):
+    """A trouble on the way that says nothing about the request."""
+
+    def __init__(self, text: str, *, timeout: bool = False, overload: bool = False, pause: float | None = None):
+        super().__init__(text)
+        self.timeout, self.overload, self.pause = timeout, overload or timeout, pause
+
+
+_FAULTS = tenacity.retry_if_exception_type(Fault)
+
+
+class Refused(Exception):
+    """A 4xx about this one request."""
+
+    def __init__(self, status: int, text: str):
+        super().__init__(text)
+        self.too_long = status == 413 or any(
+            sign in text for sign in ("context length", "context_length", "max_model_len", "input_tokens")
+        )
+
+
+@dataclass(slots=True)
+class Meter:
+    """Where the time of one request went, in seconds."""
+
+    flight_s: float = 0.0
+    last_s: float = 0.0  # of the last try alone
+    pause_s: float = 0.0
+
+
+class Transport:
+    """A pool of connections to one server; use as an async context manager.
+
+    Args:
+        url: base address, ending in /v1.
+        key: sent as a bearer token.
+        timeout_s: until a try is given up.
+        tries: of one request.
+        faults_in_a_row: over all requests, without any answer between, until the server counts as down. Those that were
+            in flight together when it went away count as one.
+        before: called before every try; what it raises is passed on.
+        after: called after every try that `before` let pass.
+        on_overload: called at every 429, 503 and timeout.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float = 300,
+        tries: int = 5,
+        faults_in_a_row: int = 20,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+        on_overload: Callable[[], None] = lambda: None,
+    ):
+        self.url, self._limit = url.rstrip("/"), faults_in_a_row
+        self._addresses: dict[str, yarl.URL] = {}
+        self._stop = tenacity.stop_after_attempt(tries)
+        self._before, self._after, self._on_overload = before, after, on_overload
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
+        self._session: aiohttp.ClientSession | None = None
+        self._flying = self._faults = self._allowed = 0
+        self.counts = True  # whether the server has a route that counts tokens, as far as is known
+
+    async def __aenter__(self) -> "Transport":
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        cookies = aiohttp.DummyCookieJar()
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=self._headers, timeout=self._timeout, cookie_jar=cookies
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def post(self, path: str, body: bytes, meter: Meter, *, parse: Callable[[bytes], Any] = json.loads) -> Any:
+        """Send a request until it is answered.
+
+        Args:
+            path: below the base address.
+            meter: takes up where the time went.
+            parse: reads a reply; a ValueError of it is a fault of the way (a proxy's page, half a reply).
+
+        Raises:
+            Fault: the last one, if no try was answered.
+            Refused: if the server says that this request is wrong.
+            EndpointDown: if the server failed too often in a row.
+            LLMError: if it refuses the key, the path or the model.
+        """
+        try:
+            return await self._once(path, body, meter, parse)
+        except Fault as fault:
+            # Asking tenacity first costs as much as the request itself; it is asked when there is something to retry.
+            return await self._again(fault, path, body, meter, parse)
+
+    async def _again(self, first: Fault, *request: Any) -> Any:
+        meter: Meter = request[2]
+        faults = [first]
+
+        async def pause(seconds: float) -> None:
+            meter.pause_s += seconds
+            await asyncio.sleep(seconds)
+
+        async def attempt() -> Any:
+            if faults:
+                raise faults.pop()
+            return await self._once(*request)
+
+        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=_pause, sleep=pause, reraise=True)
+        return await retrying(attempt)
+
+    async def tokenize(self, body: bytes) -> int | None:
+        """Prompt tokens as the server counts them; None if it does not (only vLLM and its kin do), or not just now."""
+        if not self.counts:
+            return None
+        try:
+            return int(json.loads(await self._sent(_TOKENIZE, body))["count"])
+        except (LLMError, Refused, KeyError, TypeError, ValueError):
+            self.counts = False
+        except Fault:
+            pass
+        return None
+
+    async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
+        self._before()
+        started = time.perf_counter()
+        self._flying += 1
+        try:
+            reply = parse(await self._sent(path, body))
+        except Fault as fault:
+            self._fault(fault)
+            raise
+        except ValueError as error:
+            unreadable = Fault(f"the reply cannot be read: {shorten(str(error))}")
+            self._fault(unreadable)
+            raise unreadable from error
+        finally:
+            self._flying -= 1
+            self._after()
+            meter.last_s = time.perf_counter() - started
+            meter.flight_s += meter.last_s
+        self._faults = 0
+        return reply
+
+    async def _sent(self, path: str, body: bytes) -> bytes:
+        assert self._session is not None, "use the transport in an async with block"
+        try:
+            async with self._session.post(self._address(path), data=body) as reply:
+                content = await reply.read()
+        except TimeoutError as error:
+            raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Fault(f"{type(error).__name__}: {error}") from error
+        if reply.status == 200:
+            return content
+        raise self._verdict(reply.status, reply.headers.get("Retry-After", ""), content.decode("utf-8", "replace"))
+
+    def _address(self, path: str) -> yarl.URL:
+        if path not in self._addresses:
+            root = self.url.removesuffix("/v1") if path == _TOKENIZE else self.url
+            self._addresses[path] = yarl.URL(root + path)  # parsed once
+        return self._addresses[path]
+
+    def _verdict(self, status: int, retry_after: str, text: str) -> Exception:
+        """What a status says: about the way, about the set-up, or about this request."""
+        text = shorten(text.strip() or "no text", 400)
+        if status >= 500 or status in _AGAIN or status < 400:
+            pause = float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None
+            return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
+        self._faults = 0
+        if status in _SETUP:
+            return LLMError(
+                f"{self.url}: {status}: {text}. Check PERSONAHUB_LLM_URL (it ends in /v1), "
+                "PERSONAHUB_LLM_MODEL and PERSONAHUB_LLM_API_KEY, then: personahub doctor"
+            )
+        return Refused(status, f"{status}: {text}")
+
+    def _fault(self, fault: Fault) -> None:
+        """Count a fault; those in flight when the first one came are one trouble, not many."""
+        if fault.overload:
+            self._on_overload()
+        if not self._faults:
+            self._allowed = self._limit + self._flying - 1
+        self._faults += 1
+        if self._faults >= self._allowed:
+            raise EndpointDown(
+                f"{self._faults} transport faults in a row, the last: {fault}. "
+                "The answers so far are in the journal; bring the endpoint back and run again"
+            ) from fault
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
+    fault = state.outcome.exception() if state.outcome else None
+    asked = fault.pause if isinstance(fault, Fault) else None
+    return _BACKOFF(state) if asked is None else min(asked, _BACKOFF_S) + _JITTER(state)

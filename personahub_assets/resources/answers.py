@@ -1,0 +1,317 @@
+"""Answers: everything one asset asks for one batch, asked at most once, published together.
+
+Two passes over the requests, so that memory does not grow with them. The first asks what nobody in the home has an
+answer to; outcomes go to the journal. The second reads every outcome, from the journal or from the published partition,
+and writes the rows. A process that dies in either begins again and finds what was paid for.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
+from personahub_assets.domain.text import digest
+from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
+from personahub_assets.generation.journal import Entry, Journal, entry, find
+from personahub_assets.generation.requests import Outcome, Request, Rule, Tally, Task
+from personahub_assets.generation.window import Window
+from personahub_assets.resources.reuse import Shelf, hash_of
+from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
+
+_LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
+_WRITTEN = 2_048
+_HEAD = 5
+
+Accepted = tuple[Request, str, Any]
+"""`(request, generation id, answer)`."""
+
+
+class Answers:
+    """The requests of one asset and batch; use as a context manager, under the asset's lock.
+
+    Args:
+        opened: makes the asker for a window; called only if there is something to ask.
+        rule: which earlier outcomes stand.
+        budget: what the run may spend.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        task: Task,
+        batch: str,
+        opened: Callable[[Window], OpenAsker],
+        rule: Rule,
+        watch: Watch,
+        budget: Budget,
+    ):
+        generation = store.config.generation
+        self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
+        self.prices = store.config.prices.as_prices()
+        self.tally = Tally(prices=self.prices)
+        self.window = Window(generation.window)
+        self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
+        self._opened, self._budget = opened, budget
+        self._keep = timedelta(days=generation.keep_superseded_days)
+        self._journal = Journal(journal_path(store, task.asset, batch))
+        self._own = Shelf(_files(store, task.asset, batch, own=True), rule)
+        self._others: Shelf | None = None
+        self._pending: set[str] = set()
+        self._unasked = 0
+        self._written: set[int] = set()
+        self._writers: dict[str, PartitionWriter] = {}
+        self._published = False
+
+    def __enter__(self) -> "Answers":
+        self._journal.__enter__()
+        # The graph's half a million objects are looked at by each full garbage collection, and every few hundred
+        # answers start one: a fifth of the time of a run. They are left out while answers come in.
+        gc.freeze()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        gc.unfreeze()
+        self._journal.__exit__(kind, error, trace)
+        for writer in self._writers.values():
+            writer.discard()
+        if self._published:
+            self._journal.drop()
+
+    def of(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
+        """Get an outcome for every request, then give the accepted answers in the order of the requests, in slices.
+
+        Args:
+            requests: makes the requests, the same ones each time it is called.
+            total: how many there are.
+
+        Raises:
+            Unfinished: if some were not asked, because a budget was spent or only quarantined ones were wanted.
+            LLMError: if calls are needed and the endpoint does not work.
+            StoreError: if the requests are not the same the second time.
+        """
+        self.tally.total += total
+        self._ask(self._unknown(iter(requests())))
+        remaining = iter(requests())
+        while chunk := list(islice(remaining, _WRITTEN)):
+            outcomes = self._outcomes(chunk)
+            self._account(chunk, outcomes)
+            yield list(self._accepted(chunk, outcomes))
+
+    def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Append rows to the asset's own table; published with everything else."""
+        frame = pl.DataFrame(rows, table_schema(table))
+        self._writer(table).add(frame)
+        self.version.add(frame)
+        self.rows += frame.height
+        if self.head.height < _HEAD:
+            self.head = pl.concat([self.head, frame]).head(_HEAD) if self.head.width else frame.head(_HEAD)
+        return frame
+
+    def publish(self, *tables: str) -> None:
+        """Put rows, then `generations`, then `quarantine` in place, read each back, and only then drop the journal.
+
+        A crash in between leaves the journal, from which the next run repeats the writes without a call.
+        """
+        asset = self.task.asset
+        writers = [self._writer(table) for table in tables]
+        self._add_superseded()
+        for writer in (*writers, self._writer("generations", asset), self._writer("quarantine", asset)):
+            writer.publish()
+        self._published = True
+
+    # --- the first pass: ask ---
+
+    def _ask(self, unknown: Iterator[Request]) -> None:
+        first = next(unknown, None)
+        if first is not None:
+            try:
+                ask_all(
+                    chain([first], unknown),
+                    self._opened(self.window),
+                    self._journal,
+                    self.window,
+                    self.tally,
+                    self.watch,
+                    lambda request: self._pending.discard(request.key),
+                    seconds_left=self._budget.seconds_left,
+                    first_alone=self._budget.blind,
+                )
+            except BudgetSpent as spent:
+                raise BudgetSpent(f"{self._left()} ({spent}). Run again to go on: what is answered is kept") from spent
+        self.watch(self.tally)
+        if self._unasked:
+            raise Unfinished(
+                f"{self._left()}: they were never asked, or changed since, and --retry asks quarantined ones only. "
+                "The answers are kept; the next run without --retry publishes them"
+            )
+
+    def _left(self) -> str:
+        left = self.tally.total - self.tally.done
+        return f"{self.task.asset}[{self.batch}]: {left:,} of {self.tally.total:,} requests are left"
+
+    def _unknown(self, requests: Iterator[Request]) -> Iterator[Request]:
+        """The requests that need a call, each key once."""
+        while chunk := list(islice(requests, _LOOKED_UP)):
+            yield from self._to_ask(chunk)
+
+    def _to_ask(self, chunk: list[Request]) -> list[Request]:
+        stands, fails = self._known(chunk)
+        asked = []
+        for request in chunk:
+            key = request.key
+            if key in stands:
+                self.tally.known(stands[key])
+            elif key in self._pending:
+                self.tally.doubles += 1
+            elif self.rule.retry and key not in fails:
+                self._unasked += 1
+            else:
+                self._pending.add(key)
+                asked.append(request)
+        return asked
+
+    def _known(self, chunk: list[Request]) -> tuple[dict[str, str | None], set[str]]:
+        """Keys with an outcome that stands, each with its reason, and keys whose outcome does not stand."""
+        keys = list({request.key for request in chunk})
+        stands: dict[str, str | None] = {}
+        fails: set[str] = set()
+        for key, outcome in self._journal.find(keys).items():
+            if self.rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
+                stands[key] = outcome.reason
+            else:
+                fails.add(key)
+        for key, mark in self._own.marks([key for key in keys if key not in stands and key not in fails]).items():
+            if mark.stands:
+                stands[key] = mark.reason
+            else:
+                fails.add(key)
+        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
+        if missing:
+            stands |= dict.fromkeys(self._taken_over(chunk, missing))
+        return stands, fails
+
+    def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
+        """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
+        asset, batch = self.task.asset, self.batch
+        if self._others is None:
+            self._others = Shelf(_files(self.store, asset, batch, own=False), self.rule, accepted_only=True)
+        found = self._others.outcomes(sorted(missing))
+        own = journal_path(self.store, asset, batch)
+        for key, outcome in find([p for p in sorted(own.parent.glob("*.sqlite")) if p != own], missing).items():
+            if self.rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
+                found.setdefault(key, outcome)
+        by_key = {request.key: request for request in chunk}
+        self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
+        return set(found)
+
+    # --- the second pass: write ---
+
+    def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
+        keys = list(dict.fromkeys(request.key for request in chunk))
+        found = self._journal.find(keys)
+        found |= self._own.outcomes([key for key in keys if key not in found])
+        try:
+            return [found[request.key] for request in chunk]
+        except KeyError as error:
+            raise StoreError(
+                f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
+            ) from error
+
+    def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
+        parse = self.task.answer.model_validate_json
+        for request, outcome in zip(chunk, outcomes, strict=True):
+            if outcome.status == "accepted":
+                yield request, self._generation_id(request.input_id, request.key), parse(outcome.response)
+
+    def _generation_id(self, input_id: str, key: str) -> str:
+        return "g" + digest(self.batch, self.task.asset, input_id, key)
+
+    def _account(self, chunk: list[Request], outcomes: list[Outcome]) -> None:
+        """Append to `generations` and `quarantine`; an answer that several inputs share is counted at the first."""
+        entries, asset = [], self.task.asset
+        for request, outcome in zip(chunk, outcomes, strict=True):
+            mark = hash_of(request.key)
+            entries.append(entry(self.task, request, outcome.copied() if mark in self._written else outcome))
+            self._written.add(mark)
+        rows = self._generations(entries)
+        self._writer("generations", asset).add(rows)
+        self._writer("quarantine", asset).add(_quarantine(rows))
+
+    def _generations(self, entries: list[Entry]) -> pl.DataFrame:
+        """Rows of `generations`."""
+        outcomes = [e.outcome for e in entries]
+        columns: dict[str, Any] = {
+            "batch": [self.batch] * len(entries),
+            "asset": [self.task.asset] * len(entries),
+            "generation_id": [self._generation_id(e.input_id, e.outcome.key) for e in entries],
+            "request_key": [o.key for o in outcomes],
+            "model": [o.model or self.task.model for o in outcomes],
+            "cost": [
+                0.0 if o.reused else self.prices.cost(o.prompt_tokens, o.cached_tokens, o.completion_tokens)
+                for o in outcomes
+            ],
+            "superseded_at": [None] * len(entries),
+        }
+        columns |= {name: [getattr(e, name) for e in entries] for name in Entry.__slots__ if name != "outcome"}
+        schema = table_schema("generations")
+        columns |= {name: [getattr(o, name) for o in outcomes] for name in schema if name not in columns}
+        return pl.DataFrame({name: columns[name] for name in schema}, schema)
+
+    def _add_superseded(self) -> None:
+        """Keep accepted answers to what is not asked any more, so that a prompt edited back costs nothing."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        out = self._writer("generations", self.task.asset)
+        for old in self.store.slices("generations", self.batch, asset=self.task.asset):
+            kept = old.filter(pl.col("status") != "rejected")
+            kept = kept.filter([hash_of(key) not in self._written for key in kept["request_key"]])
+            out.add(superseded(kept, now, self._keep))
+        left = (e for e in self._journal.entries() if e.outcome.status == "accepted")
+        left = (e for e in left if hash_of(e.outcome.key) not in self._written)
+        while entries := list(islice(left, _WRITTEN)):
+            out.add(superseded(self._generations(entries), now, self._keep))
+
+    def _writer(self, table: str, asset: str | None = None) -> PartitionWriter:
+        if table not in self._writers:
+            self._writers[table] = self.store.writer(table, self.batch, asset)
+        return self._writers[table]
+
+
+def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:
+    """Mark rows of `generations` as superseded since now, unless they were before; leave out those kept long enough."""
+    marked = rows.with_columns(
+        status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
+    )
+    return marked.filter(pl.col("superseded_at") >= now - keep)
+
+
+def journal_path(store: Store, asset: str, batch: str) -> Path:
+    """Where the journal of an asset and batch is."""
+    return store.root / "journal" / asset / f"{batch}.sqlite"
+
+
+def _files(store: Store, asset: str, batch: str, *, own: bool) -> list[Path]:
+    """The batch's own file of `generations`, or those of all other batches."""
+    mine = store.path("generations", batch, asset)
+    if own:
+        return [mine] if mine.exists() else []
+    return [path for path in store.files("generations") if path.parent.parent == mine.parent.parent and path != mine]
+
+
+def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:
+    return generations.filter(pl.col("status") == "rejected").select(
+        "batch",
+        "asset",
+        "input_id",
+        "reason",
+        pl.col("detail").fill_null("").alias("detail"),
+        pl.col("response").alias("raw"),
+    )

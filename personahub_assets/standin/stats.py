@@ -1,0 +1,42 @@
+"""What the stand-in has been asked and has answered, as it is shown under `/stats`."""
+
+import time
+from collections import Counter
+from typing import Any
+
+
+class Stats:
+    """Counters since the server started."""
+
+    def __init__(self) -> None:
+        self.started_at = time.time()
+        self.calls = self.rejected = self.repeats = self.in_flight = self.in_flight_max = self.tokenize_calls = 0
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
+        self.by_schema: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+
+    def enter(self) -> None:
+        """Notes that a chat request has come in."""
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight, self.in_flight_max)
+
+    def leave(self) -> None:
+        """Notes that a chat request is done with."""
+        self.in_flight -= 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the counters under the names that they have in `/stats`."""
+        return {
+            "calls": self.calls,
+            "calls_by_schema": dict(self.by_schema),
+            "rejected": self.rejected,
+            "repeats": self.repeats,
+            "in_flight": self.in_flight,
+            "in_flight_max": self.in_flight_max,
+            "tokenize_calls": self.tokenize_calls,
+            "faults": dict(self.faults),
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "completion_tokens": self.completion_tokens,
+            "started_at": self.started_at,
+        }

@@ -1,0 +1,119 @@
+"""Answers that are valid JSON and yet not what the schema asks for."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from operator import setitem
+from typing import Any
+
+_FILLER = "and so on, "
+_STRANGER = "note_to_reader"
+_NOT_LISTED = "none of these"
+_DEEP = 12
+_TRIES = 8
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    """One way to break one place of an answer: a change of the container that the place is in."""
+
+    way: str
+    spoil: Callable[[], object]
+
+
+def violated(content: str, schema: Schema, choice: int, room: int) -> str:
+    """Returns the answer with one violation of its schema, the kind and the place of it chosen by a number.
+
+    The kinds are those that the schema allows: a field missing, a surplus field, a string or list too short or too
+    long, a value that an enum does not list, a value of another type. One that needs no more than `room` characters
+    is preferred: a longer answer would be cut, which is another fault.
+    """
+    spoilt = content
+    for step in range(_TRIES):
+        spoilt = _spoilt(content, schema, choice + step)
+        if len(spoilt) <= room:
+            break
+    return spoilt
+
+
+def _spoilt(content: str, schema: Schema, choice: int) -> str:
+    holder = [json.loads(content)]
+    flaws: dict[str, list[_Flaw]] = {}
+    for flaw in _flaws(schema, schema, holder, 0, 0):
+        flaws.setdefault(flaw.way, []).append(flaw)
+    if not flaws:  # any value is right, as far as can be seen here
+        return _compact(holder)
+    ways = sorted(flaws)
+    places = flaws[ways[choice % len(ways)]]
+    places[choice // len(ways) % len(places)].spoil()
+    return _compact(holder[0])
+
+
+def _flaws(root: Schema, schema: Any, holder: Any, key: Any, depth: int) -> Iterator[_Flaw]:
+    """Yields what can be broken at `holder[key]` and below; alternatives (`anyOf`) are left alone."""
+    schema = _resolved(root, schema)
+    if schema is None or depth > _DEEP:
+        return
+    value = holder[key]
+
+    def put(way: str, other: Any) -> _Flaw:
+        return _Flaw(way, partial(setitem, holder, key, other))
+
+    listed = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if listed is not None and _NOT_LISTED not in listed:
+        yield put("wrong enum", _NOT_LISTED)
+    if isinstance(schema.get("type"), str):
+        yield put("other type", {"items": value} if schema["type"] == "array" else [value])
+    if isinstance(value, str):
+        yield from _of_text(schema, value, put)
+    elif isinstance(value, list):
+        yield from _of_list(root, schema, value, put, depth)
+    elif isinstance(value, dict):
+        yield from _of_object(root, schema, value, depth)
+
+
+def _of_text(schema: Schema, value: str, put: Callable[[str, Any], _Flaw]) -> Iterator[_Flaw]:
+    low, high = schema.get("minLength", 0), schema.get("maxLength")
+    if low:
+        yield put("too short", value[: low - 1])
+    if high is not None:
+        padded = f"{value} {_FILLER * (high // len(_FILLER) + 1)}"
+        yield put("too long", padded[:high] + "etc.")
+
+
+def _of_list(
+    root: Schema, schema: Schema, value: list[Any], put: Callable[[str, Any], _Flaw], depth: int
+) -> Iterator[_Flaw]:
+    low, high = schema.get("minItems", 0), schema.get("maxItems")
+    if low:
+        yield put("too few", value[: low - 1])
+    if high is not None and value:
+        yield put("too many", [copy.deepcopy(value[index % len(value)]) for index in range(high + 1)])
+    for index in range(0 if "prefixItems" in schema else len(value)):
+        yield from _flaws(root, schema.get("items"), value, index, depth + 1)
+
+
+def _of_object(root: Schema, schema: Schema, value: dict[str, Any], depth: int) -> Iterator[_Flaw]:
+    for name in schema.get("required") or ():
+        if name in value:
+            yield _Flaw("missing", partial(value.pop, name))
+    if schema.get("additionalProperties") is False and "patternProperties" not in schema:
+        yield _Flaw("surplus", partial(setitem, value, _STRANGER, _NOT_LISTED))
+    for name, inner in (schema.get("properties") or {}).items():
+        if name in value:
+            yield from _flaws(root, inner, value, name, depth + 1)
+
+
+def _resolved(root: Schema, schema: Any, depth: int = 0) -> Schema | None:
+    """Follows a local `$ref`; None for what is no plain schema."""
+    while isinstance(schema, dict) and isinstance(schema.get("$ref"), str) and depth < _DEEP:
+        node: Any = root
+        for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
+            node = node.get(part) if isinstance(node, dict) and part else node
+        schema, depth = node, depth + 1
+    return schema if isinstance(schema, dict) and not schema.keys() & {"anyOf", "oneOf", "$ref"} else None

@@ -1,0 +1,76 @@
+"""The little HTTP that the stand-in needs, straight on ASGI: a framework would cost more than the answer."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_ERROR_TYPES = {429: "rate_limit_error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer."""
+
+    body: bytes
+    status: int = 200
+    media_type: str = "application/json"
+    retry_after: str | None = None
+
+    async def send(self, send: Send) -> None:
+        """Sends it off."""
+        headers = [(b"content-type", self.media_type.encode()), (b"content-length", b"%d" % len(self.body))]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", self.retry_after.encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def reply(value: Any, status: int = 200, retry_after: str | None = None) -> Reply:
+    """Returns a value as a JSON answer."""
+    return Reply(json.dumps(value).encode("ascii"), status, retry_after=retry_after)
+
+
+def failure(
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | int | None = None,
+    retry_after: str | None = None,
+    kind: str | None = None,
+) -> Reply:
+    """Returns an error in OpenAI's shape; its `type` follows from the status unless `kind` names another."""
+    kind = kind or _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    error: Mapping[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
+    return reply({"error": error}, status, retry_after)
+
+
+async def body(receive: Receive, limit: int) -> bytes | None:
+    """Reads a request's body, but no more of it than `limit` bytes: None if there is more."""
+    message = await receive()
+    found: bytes = message.get("body", b"")
+    if not message.get("more_body"):  # nearly always
+        return found if len(found) <= limit else None
+    chunks, size = [found], len(found)
+    while message.get("more_body") and size <= limit:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    return b"".join(chunks) if size <= limit else None
+
+
+async def gone(receive: Receive, within_s: float) -> bool:
+    """Waits until the client has closed its side, `within_s` seconds at most; tells whether it has."""
+    try:
+        async with asyncio.timeout(within_s):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+-- Calls, tokens and money by asset, hop, prompt and model, and what each comes to per row that was kept
+WITH hops AS (
+    SELECT persona_id, hop FROM candidate_personas
+),
+kept AS (
+    SELECT generation_id, count(*) AS kept_rows
+    FROM (
+        SELECT generation_id FROM personas WHERE generation_id IS NOT NULL
+        UNION ALL
+        SELECT generation_id FROM dataset_items
+    )
+    GROUP BY generation_id
+),
+sums AS (
+    SELECT
+        g.asset,
+        -- Of the rows that were asked for: one hop further than the persona that was expanded.
+        CASE g.asset WHEN 'text_personas' THEN 0 WHEN 'related_personas' THEN hops.hop + 1 ELSE hops.hop END AS hop,
+        g.prompt_fingerprint,
+        g.model,
+        count(*) AS requests,
+        count(*) FILTER (g.status = 'accepted') AS accepted,
+        count(*) FILTER (g.status = 'rejected') AS rejected,
+        count(*) FILTER (g.status = 'superseded') AS superseded,
+        coalesce(sum(kept.kept_rows) FILTER (g.status = 'accepted'), 0)::BIGINT AS kept_rows,
+        -- A reused answer was paid for elsewhere.
+        coalesce(sum(g.attempts) FILTER (NOT g.reused), 0)::BIGINT AS calls,
+        coalesce(sum(g.prompt_tokens) FILTER (NOT g.reused), 0)::BIGINT AS prompt_tokens,
+        coalesce(sum(g.cached_tokens) FILTER (NOT g.reused), 0)::BIGINT AS cached_tokens,
+        coalesce(sum(g.completion_tokens) FILTER (NOT g.reused), 0)::BIGINT AS completion_tokens,
+        coalesce(sum(g.wasted_tokens) FILTER (NOT g.reused), 0)::BIGINT AS wasted_tokens,
+        round(coalesce(fsum(g.cost) FILTER (NOT g.reused), 0), 9) AS cost
+    FROM generations AS g
+    LEFT JOIN hops ON hops.persona_id = g.input_id
+    LEFT JOIN kept USING (generation_id)
+    GROUP BY ALL
+)
+SELECT
+    asset,
+    hop,
+    prompt_fingerprint,
+    model,
+    requests,
+    accepted,
+    rejected,
+    superseded,
+    calls,
+    kept_rows,
+    prompt_tokens,
+    cached_tokens,
+    completion_tokens,
+    wasted_tokens,
+    cost,
+    round((prompt_tokens + completion_tokens) / nullif(kept_rows, 0), 1) AS tokens_per_kept_row,
+    cost / nullif(kept_rows, 0) AS cost_per_kept_row,
+    round(100.0 * cached_tokens / nullif(prompt_tokens, 0), 1) AS cached_percent
+FROM sums

@@ -1,0 +1,184 @@
+"""Budgets, --retry, superseded answers: real runs of the graph against the stand-in, calls counted by the stand-in."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from rich.console import Console
+
+from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.generation.budget import Budget
+from personahub_assets.resources.maintenance import maintain
+from personahub_assets.resources.store import Store
+from personahub_assets.runs import ASKING, Result, run_batches
+from personahub_assets.standin.server import StandinServer
+from tests.defs.hub import SETTINGS, TOPICS, Hub
+
+PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
+
+
+@pytest.fixture
+def hub(home: Path, standin: StandinServer) -> Hub:
+    hub = Hub(home, standin)
+    hub.pages("a", TOPICS[:3])
+    return hub
+
+
+@pytest.fixture
+def refusing() -> Iterator[StandinServer]:
+    with StandinServer(faults="refusal=0.5,seed=3") as server:
+        yield server
+
+
+def go(hub: Hub, *select: str, budget: Budget | None = None, retry: list[str] | None = None) -> Result:
+    return run_batches(hub.environment, [], list(select), Console(quiet=True), budget=budget, retry=retry)
+
+
+def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:
+    before = hub.calls()
+    stopped = go(hub, budget=Budget(max_calls=10))
+    assert hub.calls() - before == 10
+    assert stopped.stopped
+    # 3 documents and 6 relations are done, and one request of the first dataset.
+    assert "11 of 12 requests are left" in stopped.stopped
+    assert "the budget of 10 calls is spent" in stopped.stopped
+    assert hub.rows("text_personas").height == 6
+    spent = 10
+    for _ in range(20):
+        result = go(hub, budget=Budget(max_calls=25))
+        spent = hub.calls() - before
+        if not result.stopped:
+            break
+    assert result == Result()
+    # Every request was paid for once: 3 documents, 6 relations, 12 personas times 6 datasets.
+    assert spent == hub.rows("generations").height == 3 + 6 + 12 * 6
+
+
+def test_nothing_half_is_published(hub: Hub) -> None:
+    go(hub, "+personas")
+    assert go(hub, "tools", budget=Budget(max_calls=5)).stopped
+    assert not hub.store.path("tools", "a").exists()
+    assert hub.store.read("generations", "a", "tools").is_empty()
+    assert go(hub, "tools", budget=Budget(max_calls=7)) == Result()
+    assert hub.rows("tools").height == 12
+
+
+def test_other_budgets_stop_too(hub: Hub) -> None:
+    go(hub, "+personas")
+    assert "tokens is spent" in (go(hub, "tools", budget=Budget(max_tokens=1)).stopped or "")
+    assert "time of" in (go(hub, "instructions", budget=Budget(max_seconds=1e-9)).stopped or "")
+    (hub.home / "hub.toml").write_text(SETTINGS + PRICES)
+    assert "is spent" in (go(hub, "game_npcs", budget=Budget(max_cost=1e-9)).stopped or "")
+    assert not hub.store.path("game_npcs", "a").exists()
+
+
+def test_a_budget_of_money_without_prices_is_an_error_with_the_remedy(hub: Hub) -> None:
+    failed = go(hub, budget=Budget(max_cost=5)).failed
+    assert "[prices]" in failed["a"]
+
+
+def test_cost_is_paid_once_and_told(hub: Hub) -> None:
+    (hub.home / "hub.toml").write_text(SETTINGS + PRICES)
+    go(hub, "+personas")
+    rows = hub.rows("generations")
+    fresh = rows["prompt_tokens"] - rows["cached_tokens"]
+    expected = (fresh * 1 + rows["cached_tokens"] * 0.5 + rows["completion_tokens"] * 4) / 1e6
+    assert rows["cost"].to_list() == pytest.approx(expected.to_list())
+    assert rows["cost"].min() > 0  # type: ignore[operator]
+
+
+def test_retry_asks_quarantined_rows_and_nothing_else(
+    home: Path, refusing: StandinServer, standin: StandinServer
+) -> None:
+    hub = Hub(home, refusing)
+    hub.pages("a", TOPICS)
+    go(hub, "+personas", "tools")
+    refused = {name: hub.store.read("quarantine", "a", name).height for name in ASKING}
+    assert sum(refused.values()) > 3
+    assert set(hub.rows("quarantine")["reason"]) == {"refused"}
+    before = refusing.stats()["calls"]
+    assert go(hub) != Result(stopped="x")  # an ordinary run asks new datasets, never what was refused
+    asked = refusing.stats()["calls"] - before
+    assert asked == hub.personas_kept() * 5
+    # Another server behind the same name, which refuses nothing.
+    relieved = Hub(home, standin)
+    before = relieved.calls()
+    assert go(relieved, "tools", retry=["truncated"]) == Result()
+    assert relieved.calls() == before
+    assert go(relieved, "tools", retry=["refused"]) == Result()
+    assert relieved.calls() - before == refused["tools"]
+    assert relieved.store.read("quarantine", "a", "tools").is_empty()
+    assert relieved.rows("tools").height == relieved.personas_kept()
+    before = relieved.calls()
+    assert go(relieved, "tools") == Result()
+    assert relieved.calls() == before
+
+
+def test_retry_leaves_what_is_new_to_the_next_run(home: Path, refusing: StandinServer, standin: StandinServer) -> None:
+    hub = Hub(home, refusing)
+    hub.pages("a", TOPICS)
+    go(hub, "+personas", "tools")
+    refused = hub.store.read("quarantine", "a", "tools").height
+    (home / "hub.toml").write_text(SETTINGS + "[datasets.tools]\nsamples = 2\n")
+    relieved = Hub(home, standin)
+    before = relieved.calls()
+    result = go(relieved, "tools", retry=[])
+    assert f"{relieved.personas_kept()} of {2 * relieved.personas_kept()} requests are left" in result.failed["a"]
+    assert relieved.calls() - before == refused
+    assert go(relieved, "tools") == Result()
+    assert relieved.calls() - before == refused + relieved.personas_kept()
+
+
+def test_an_unknown_reason_is_refused_with_the_valid_ones(hub: Hub) -> None:
+    with pytest.raises(ConfigError, match=r"'refusd' .did you mean 'refused'.*truncated"):
+        go(hub, retry=["refusd"])
+
+
+def test_superseded_answers_are_reused_until_maintenance_drops_them(hub: Hub) -> None:
+    go(hub, "+personas", "tools")
+    before = hub.calls()
+    for temperature, calls in ((0.5, 12), (0.9, 12), (0.5, 12)):
+        (hub.home / "hub.toml").write_text(SETTINGS + f"[datasets.tools]\ntemperature = {temperature}\n")
+        go(hub, "tools")
+        assert hub.calls() - before <= calls * 2
+    spent = hub.calls()
+    assert maintain(hub.store).answers == 0
+    (hub.home / "hub.toml").write_text(SETTINGS + "[datasets.tools]\ntemperature = 0.9\n")
+    go(hub, "tools")
+    assert hub.calls() == spent
+    age(hub.store, "tools", 40)
+    result = maintenance.execute_in_process(resources={"store": hub.store})
+    assert result.success
+    left = hub.store.read("generations", "a", "tools")
+    assert set(left["status"]) == {"accepted"}
+    assert left.height == 12
+
+
+def age(store: Store, asset: str, days: int) -> None:
+    """Let what is superseded have been so for some days."""
+    rows = store.read("generations", "a", asset)
+    then = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
+    old = pl.when(pl.col("superseded_at").is_not_null()).then(pl.lit(then)).alias("superseded_at")
+    store.write("generations", "a", rows.with_columns(old), asset)
+
+
+def test_a_partition_that_is_worked_on_is_left_alone(hub: Hub) -> None:
+    go(hub, "+personas", "tools")
+    with hub.store.lock("tools-a", wait=False):
+        assert maintain(hub.store).busy == 1
+
+
+def test_the_ramp_and_the_accounts_are_in_the_metadata(hub: Hub) -> None:
+    go(hub, "+personas", "tools")
+    with hub.instance() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("tools"))
+        assert event
+        assert event.asset_materialization
+        metadata = event.asset_materialization.metadata
+    assert metadata["calls"].value == 12
+    assert 0 <= float(str(metadata["server_share"].value)) <= 1
+    assert metadata["attempts_per_row"].value == 1.0

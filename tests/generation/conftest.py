@@ -1,0 +1,33 @@
+"""What the tests of the generation room share."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tenacity
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from scripted import Script, serving
+
+from personahub_assets.generation import engine, transport
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Script]:
+    with serving() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once, unless the server asks for a pause."""
+    monkeypatch.setattr(transport, "_BACKOFF", tenacity.wait_none())
+    monkeypatch.setattr(transport, "_JITTER", tenacity.wait_none())
+
+
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server has shown yet that it takes a schema."""
+    monkeypatch.setattr(engine, "_PROVEN", set())
