@@ -38,10 +38,11 @@ _REFUSAL = regex.compile(
     r"((must|have to) )?decline)\b",
     regex.IGNORECASE,
 )
+_FINISHED = frozenset({"stop", "length", "content_filter", "tool_calls", "function_call"})
 _NO_JSON = object()
 _GARBLED = ("json_invalid", "string_unicode")  # what pydantic calls an answer that it cannot even read
 
-Spend = Callable[[int, int, int], None]
+Spend = Callable[[int, int, int], float]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Asker:
     """Asks an endpoint on behalf of one task.
 
     Args:
-        spend: told the prompt, cached and completion tokens of every answer.
+        spend: told the prompt, cached and completion tokens of every answer; says what they cost.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Asker:
         transport: Transport,
         task: Task,
         limits: Limits,
-        spend: Spend = lambda _prompt, _cached, _completion: None,
+        spend: Spend = lambda _prompt, _cached, _completion: 0.0,
     ):
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.room = Room(transport, task, limits.context, cuts=limits.cuts)
@@ -203,6 +204,7 @@ class _Conversation:
         completion = await self._delivered(messages)
         result, usage, choice = self.result, completion.usage, completion.choices[0]
         result.attempts += 1
+        self.last_cost = 0
         result.model = completion.model
         result.finish_reason = choice.finish_reason
         result.response = sanitise(shorten(choice.message.content or "", RAW_LIMIT))[0]
@@ -215,7 +217,7 @@ class _Conversation:
             result.answer_tokens = usage.completion_tokens
             self.last_cost = usage.prompt_tokens + usage.completion_tokens
             result.wasted_tokens += self.last_cost
-            self.asker.spend(usage.prompt_tokens, cached, usage.completion_tokens)
+            result.cost += self.asker.spend(usage.prompt_tokens, cached, usage.completion_tokens)
             if result.attempts == 1:
                 self.asker.room.learn(messages, usage.prompt_tokens)
         return completion
@@ -249,14 +251,26 @@ def _completion(content: bytes) -> ChatCompletion:
     try:
         completion = ChatCompletion.model_validate_json(content)
     except ValidationError:
-        # Pydantic's own reader gives up the whole reply for a lone surrogate in its text; Python's does not.
-        try:
-            completion = ChatCompletion.model_validate(json.loads(content))
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        completion = _tolerated(content)
     if not completion.choices:
         raise ValueError("a completion without choices")
     return completion
+
+
+def _tolerated(content: bytes) -> ChatCompletion:
+    """Read a reply that is paid for and not quite what the interface says.
+
+    A lone surrogate makes pydantic's own reader give up the whole reply. Some servers end an answer for reasons of
+    their own (`abort`, `eos_token`, null); whether it is whole is seen when it is parsed.
+    """
+    try:
+        reply = json.loads(content)
+        for choice in reply["choices"]:
+            if choice.get("finish_reason") not in _FINISHED:
+                choice["finish_reason"] = "stop"
+    except (RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no chat completion: {error}") from error
+    return ChatCompletion.model_validate({"id": "", "created": 0, "object": "chat.completion", "model": "", **reply})
 
 
 def _what_is_wrong(error: ValidationError) -> tuple[Reason, str]:

@@ -73,11 +73,13 @@ class Budget:
         """Whether there is a bound on tokens or cost, and no answer yet to reckon with."""
         return not self.answers and (self.max_tokens is not None or self.max_cost is not None)
 
-    def spend(self, prices: Prices, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> None:
-        """Note the tokens of an answer."""
+    def spend(self, prices: Prices, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """Note the tokens of an answer; gives what they cost."""
         self.answers += 1
         self.tokens += prompt_tokens + completion_tokens
-        self.cost += prices.cost(prompt_tokens, cached_tokens, completion_tokens)
+        cost = prices.cost(prompt_tokens, cached_tokens, completion_tokens)
+        self.cost += cost
+        return cost
 
 
 def seconds_of(text: str) -> float:

@@ -106,8 +106,10 @@ class _Crew:
 
     def _stop(self, cause: BaseException) -> None:
         """Ask nothing more; what is in flight has some seconds to come back."""
-        again = self.stopped is not None
-        self.stopped = self.stopped or cause
+        interrupted = isinstance(cause, KeyboardInterrupt)
+        again = interrupted and isinstance(self.stopped, KeyboardInterrupt)
+        if interrupted or self.stopped is None:
+            self.stopped = cause
         self._later(0 if again else _DRAIN_S, self._cancel)
 
     def _later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
@@ -166,19 +168,19 @@ class _Crew:
             LLMError: if the server calls one after the other wrong.
         """
         mark = (asker.transport.url, asker.task.model, asker.task.schema_fingerprint)
-        for number in range(_SCHEMA_TRIES):
-            if mark in _PROVEN and not first_alone:
-                break
+        alone, wrong = first_alone or mark not in _PROVEN, 0
+        while alone:
             request = next(self.requests, None)
             outcome = await self._one(asker, request) if request else None
             if outcome is None:
                 return False
-            if outcome.reason != "bad_request":
+            if outcome.attempts:
                 _PROVEN.add(mark)
-                break
-            if number == _SCHEMA_TRIES - 1:
+                alone = False
+            wrong += outcome.reason == "bad_request"
+            if wrong == _SCHEMA_TRIES:
                 raise LLMError(
-                    f"{asker.transport.url} calls the first {_SCHEMA_TRIES} requests of {asker.task.asset} wrong: "
+                    f"{asker.transport.url} calls the first {wrong} requests of {asker.task.asset} wrong: "
                     f"{outcome.detail}. Does it serve chat, and take JSON schemas? Try: personahub doctor"
                 )
         return True

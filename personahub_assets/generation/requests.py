@@ -104,6 +104,7 @@ class Outcome:
     completion_tokens: int = 0
     answer_tokens: int = 0  # of the last answer alone
     wasted_tokens: int = 0
+    cost: float = 0.0
     max_tokens: int | None = None  # the prompt's limit, not the doubled one
     latency_s: float = 0.0
     queue_s: float = 0.0
@@ -207,8 +208,8 @@ class Tally:
     cpu_s: float = 0.0  # of this process in those seconds
     in_flight: int = 0
     rows_per_second: float = 0.0  # of late, for the time that is left
+    cost: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
-    prices: Prices = Prices()
 
     @property
     def done(self) -> int:
@@ -219,11 +220,6 @@ class Tally:
     def paid(self) -> int:
         """Requests with an outcome that came from calls of this run."""
         return self.accepted + self.rejected - self.reused
-
-    @property
-    def cost(self) -> float:
-        """Money for the tokens so far."""
-        return self.prices.cost(self.prompt_tokens, self.cached_tokens, self.completion_tokens)
 
     def known(self, reason: str | None) -> None:
         """Count an outcome that needed no call."""
@@ -239,6 +235,7 @@ class Tally:
         self.cached_tokens += outcome.cached_tokens
         self.completion_tokens += outcome.completion_tokens
         self.wasted_tokens += outcome.wasted_tokens
+        self.cost += outcome.cost
         self.latency_s += outcome.latency_s
         self.queue_s += outcome.queue_s
         self.flight_s += outcome.flight_s

@@ -23,6 +23,7 @@ _BACKOFF_S = 30.0
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jitter=0.25)
 _JITTER = tenacity.wait_random(0, 0.25)
 _CONNECT_S = 10.0
+_RETRY_AFTER_S = 300.0
 _AGAIN = frozenset({408, 409, 425, 429})  # besides 5xx
 _OVERLOAD = frozenset({429, 503, 504})
 _SETUP = frozenset({401, 403, 404})
@@ -229,4 +230,4 @@ def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
     fault = state.outcome.exception() if state.outcome else None
     asked = fault.pause if isinstance(fault, Fault) else None
-    return _BACKOFF(state) if asked is None else min(asked, _BACKOFF_S) + _JITTER(state)
+    return _BACKOFF(state) if asked is None else min(asked, _RETRY_AFTER_S) + _JITTER(state)

@@ -20,7 +20,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry, find
-from personahub_assets.generation.requests import Outcome, Request, Rule, Tally, Task
+from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
 from personahub_assets.generation.window import Window
 from personahub_assets.resources.reuse import Shelf, hash_of
 from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
@@ -54,8 +54,7 @@ class Answers:
     ):
         generation = store.config.generation
         self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
-        self.prices = store.config.prices.as_prices()
-        self.tally = Tally(prices=self.prices)
+        self.tally = Tally()
         self.window = Window(generation.window)
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget = opened, budget
@@ -255,10 +254,6 @@ class Answers:
             "generation_id": [self._generation_id(e.input_id, e.outcome.key) for e in entries],
             "request_key": [o.key for o in outcomes],
             "model": [o.model or self.task.model for o in outcomes],
-            "cost": [
-                0.0 if o.reused else self.prices.cost(o.prompt_tokens, o.cached_tokens, o.completion_tokens)
-                for o in outcomes
-            ],
             "superseded_at": [None] * len(entries),
         }
         columns |= {name: [getattr(e, name) for e in entries] for name in Entry.__slots__ if name != "outcome"}
@@ -267,15 +262,13 @@ class Answers:
         return pl.DataFrame({name: columns[name] for name in schema}, schema)
 
     def _add_superseded(self) -> None:
-        """Keep accepted answers to what is not asked any more, so that a prompt edited back costs nothing."""
+        """Keep the outcomes of what is not asked any more, so that a prompt edited back costs nothing."""
         now = datetime.now(UTC).replace(tzinfo=None)
         out = self._writer("generations", self.task.asset)
         for old in self.store.slices("generations", self.batch, asset=self.task.asset):
-            kept = old.filter(pl.col("status") != "rejected")
-            kept = kept.filter([hash_of(key) not in self._written for key in kept["request_key"]])
-            out.add(superseded(kept, now, self._keep))
-        left = (e for e in self._journal.entries() if e.outcome.status == "accepted")
-        left = (e for e in left if hash_of(e.outcome.key) not in self._written)
+            gone = [hash_of(key) not in self._written for key in old["request_key"]]
+            out.add(superseded(old.filter(gone), now, self._keep))
+        left = (e for e in self._journal.entries() if hash_of(e.outcome.key) not in self._written)
         while entries := list(islice(left, _WRITTEN)):
             out.add(superseded(self._generations(entries), now, self._keep))
 
@@ -286,8 +279,12 @@ class Answers:
 
 
 def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:
-    """Mark rows of `generations` as superseded since now, unless they were before; leave out those kept long enough."""
-    marked = rows.with_columns(
+    """Mark rows of `generations` as superseded since now, unless they were before.
+
+    What was kept long enough is left out, and what says nothing about its request.
+    """
+    told = rows.filter(pl.col("reason").is_null() | ~pl.col("reason").is_in(list(TRANSIENT)))
+    marked = told.with_columns(
         status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
     )
     return marked.filter(pl.col("superseded_at") >= now - keep)

@@ -155,8 +155,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings, prices = store.config.generation, store.config.prices.as_prices()
         limits = Limits(settings.reasks, settings.over_long == "cut", models[task.model])
 
-        def spend(prompt: int, cached: int, completion: int) -> None:
-            self.budget.spend(prices, prompt, cached, completion)
+        def spend(prompt: int, cached: int, completion: int) -> float:
+            return self.budget.spend(prices, prompt, cached, completion)
 
         @asynccontextmanager
         async def asker() -> AsyncIterator[Asker]:

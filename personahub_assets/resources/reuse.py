@@ -103,7 +103,7 @@ def hashes_of(keys: pl.Expr) -> pl.Expr:
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """The outcome that a row of `generations` stands for."""
     known = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
-    status = "rejected" if row["status"] == "rejected" else "accepted"
+    status = "rejected" if row["reason"] else "accepted"
     return Outcome(row["request_key"], status, known.pop("response", ""), **known)  # type: ignore[arg-type]
 
 
@@ -121,7 +121,7 @@ def _part(number: int, path: Path, rule: Rule, accepted_only: bool) -> pl.DataFr
     rows = read_file(path, "generations", _KEYS).with_row_index("place")
     rows = rows.with_columns(_standing(rows, rule).alias("stands"))
     if accepted_only:
-        rows = rows.filter((pl.col("status") != "rejected") & pl.col("stands"))
+        rows = rows.filter(pl.col("reason").is_null() & pl.col("stands"))
     return rows.select(
         hashes_of(pl.col("request_key")).alias("hash"),
         pl.lit(number).alias("file"),

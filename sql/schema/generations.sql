@@ -40,7 +40,7 @@ COMMENT ON COLUMN generations.prompt IS 'Name of the prompt file';
 COMMENT ON COLUMN generations.prompt_fingerprint IS 'Hash of the prompt with its parameters and sampling';
 COMMENT ON COLUMN generations.schema_fingerprint IS 'Hash of the JSON schema of the answer';
 COMMENT ON COLUMN generations.model IS 'Model that answered; standin is the rule-based writer, not a model';
-COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (an answer to an earlier form of the request)';
+COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (what became of an earlier form of the request)';
 COMMENT ON COLUMN generations.reason IS 'Why it was rejected, null if accepted: docs/reasons.md';
 COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer; of an accepted one, what was cut from the input, else null';
 COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch or row of the home: nothing was paid for this row';

@@ -170,7 +170,7 @@ def ask(
     *,
     text: str = "A keeper of lighthouse {}",
     together: bool = False,
-    spend: Spend = lambda _prompt, _cached, _completion: None,
+    spend: Spend = lambda _prompt, _cached, _completion: 0.0,
     **way: Any,
 ) -> list[Outcome]:
     """Ask for some rows with one asker, one after the other or all together."""

@@ -8,7 +8,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import COST, GOOD, MAX_TOKENS, TASK, Reply, Script, ask, ask_one, error, good
+from scripted import COST, GOOD, MAX_TOKENS, PROMPT_TOKENS, TASK, Reply, Script, ask, ask_one, error, good
 
 from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
 from personahub_assets.domain.records import GameNPC, Tool
@@ -62,7 +62,7 @@ def test_the_time_of_an_outcome_is_told_by_where_it_went(script: Script) -> None
 def test_every_answer_is_paid_for_whatever_becomes_of_it(script: Script) -> None:
     spent: list[tuple[int, int, int]] = []
     script.told(error(500), Reply("{}"), Reply(""), Reply("{", "length"), good())
-    ask(script.url, spend=lambda *tokens: spent.append(tokens))
+    ask(script.url, spend=lambda *tokens: spent.append(tokens) or 0.0)
     assert spent == [(100, 7, 10)] * 4
 
 
@@ -436,3 +436,11 @@ def test_each_fault_of_the_stand_in(faults: str, calls: int, reason: str | None)
     spent = stats["prompt_tokens"] + stats["completion_tokens"]
     wasted = sum(outcome.wasted_tokens for outcome in outcomes)
     assert wasted == spent if reason else (wasted > 0) == (calls > 1)
+
+
+@pytest.mark.parametrize("end", [None, "abort", "eos_token", "stop_sequence"])
+def test_an_answer_that_ends_for_a_reason_of_the_servers_own_is_read(script: Script, end: str | None) -> None:
+    reply = json.loads(good().data())
+    reply["choices"][0]["finish_reason"] = end
+    outcome = ask_one(script, Reply(body=json.dumps(reply).encode()))
+    assert (outcome.status, outcome.attempts, outcome.prompt_tokens) == ("accepted", 1, PROMPT_TOKENS)

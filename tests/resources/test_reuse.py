@@ -182,6 +182,7 @@ def test_an_outcome_comes_back_as_it_was_written(tmp_path: Path) -> None:
         completion_tokens=10,
         answer_tokens=10,
         wasted_tokens=1,
+        cost=0.5,
         max_tokens=100,
         latency_s=0.5,
         queue_s=0.5,
