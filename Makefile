@@ -54,6 +54,8 @@ test-vllm: install
 
 bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
+	sh scripts/vllm-env.sh
+	$(BIN)/python benchmarks/ceiling/run.py
 
 clean:
 	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -100,13 +100,15 @@ def run(
     What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
     recorded in the Dagster instance of the home: see them with `personahub ui`.
 
-    Exit code: 0 done, 1 something failed, 3 stopped by a budget, 130 by Ctrl-C.
+    Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
     from personahub_assets.generation.budget import Budget, seconds_of
     from personahub_assets.runs import run_batches
 
     if reason and not retry:
-        raise ConfigError(f"{' '.join(reason)!r}: reasons are for --retry, as in: personahub run --retry {reason[0]}")
+        raise ConfigError(
+            f"{' '.join(reason)!r}: reasons go with --retry (personahub run --retry refused), assets with --select"
+        )
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     try:
         result = run_batches(
@@ -115,7 +117,7 @@ def run(
     except KeyboardInterrupt:
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
-    raise typer.Exit(1 if result.failed else 3 if result.stopped else 0)
+    raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
 
 
 @app.command()

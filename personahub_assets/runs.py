@@ -17,7 +17,7 @@ from rich.table import Table
 
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
-from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, choices
+from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, Unfinished, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.requests import Reason
@@ -36,9 +36,10 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Result:
-    """What became of a run: problems by batch, and why it stopped early, if it did."""
+    """What became of a run: problems by batch, what --retry left to the next run, and why it stopped, if it did."""
 
     failed: dict[str, str] = field(default_factory=dict)
+    unfinished: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
 
 
@@ -143,7 +144,8 @@ def _all_runs(
     with _Bars(console) as bars, progress.listening(bars.hear):
         for place, (key, assets) in enumerate(work):
             if assets:
-                _attempt(result, key, console, partial(_execute, definitions, instance, REFRESH, assets, key))
+                name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
+                _attempt(result, name, console, partial(_execute, definitions, instance, REFRESH, assets, key))
             if result.stopped:
                 later = list(dict.fromkeys(name for name, _ in work[place + 1 :]))
                 result.stopped += f" Not begun: {', '.join(later)}." if later else ""
@@ -159,6 +161,8 @@ def _attempt(result: Result, name: str, console: Console, work: Callable[[], Non
         work()
     except BudgetSpent as spent:
         result.stopped = f"{spent}."
+    except Unfinished as rest:
+        result.unfinished[name] = f"{rest}."
     except PersonaHubError as error:
         result.failed[name] = str(error)
     except Exception as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
@@ -240,6 +244,8 @@ def _report(store: Store, environment: Environment, result: Result, seconds: flo
             "they show how the hub works and are no training data.",
             style="yellow",
         )
+    for name, rest in result.unfinished.items():
+        console.print(f"left: {name}: {rest}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if result.stopped:
         console.print("stopped:", style="bold yellow", end=" ", highlight=False)
         console.print(result.stopped, markup=False, highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "clients"))
 sys.path.insert(0, str(HERE.parent / "clients" / "contenders"))
 from ours import BATCH, materialised, prepared  # noqa: E402
+from report import write  # noqa: E402
 from task import persona  # noqa: E402
 
 from personahub_assets.defs.datasets import dataset_task  # noqa: E402
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500, help="rows per width")
     parser.add_argument("--ours", type=int, default=1000, help="rows of the asset")
     parser.add_argument("--widths", default="32,64,128,256,512")
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     parser.add_argument("--no-before", action="store_true", help="leave out the server without vllm/serve.yaml")
     chosen = parser.parse_args()
     widths = [int(width) for width in chosen.widths.split(",")]
@@ -214,7 +217,51 @@ def main() -> None:
     for name in ("ours", "ours again"):
         found[name]["share"] = found[name]["tokens_s"] / best
         print(f"share    {name}: {found[name]['share']:.3f} of the best of the bare client", flush=True)
+    found["date"], found["arguments"] = datetime.now(UTC).date().isoformat(), " ".join(sys.argv[1:])
     (results / "ceiling.json").write_text(json.dumps(found, indent=2))
+    if not chosen.no_docs:
+        write(ROOT / "docs" / "benchmarks.md", "ceiling", page(found))
+        (ROOT / "docs" / "ramp.svg").write_text((results / "ramp.svg").read_text())
+
+
+def page(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    rows = [
+        (f"bare client, {level['width']} in flight", level["rows_s"], level["tokens_s"], "")
+        for level in found["ceiling"]
+    ]
+    for name in ("ours", "ours again"):
+        mine = found[name]
+        rows.append(
+            (f"{name}, window ends at {mine['window']}", mine["rows_s"], mine["tokens_s"], f"{mine['share']:.3f}")
+        )
+    lines = [
+        f"Run on {found['date']}: `.venv/bin/python benchmarks/ceiling/run.py {found['arguments']}`".rstrip(" `")
+        + "`.",
+        "",
+        "| client | answers/s | completion tokens/s | share of the best bare one |",
+        "| --- | --- | --- | --- |",
+        *(f"| {client} | {rate:.1f} | {tokens_s:,.0f} | {share} |" for client, rate, tokens_s, share in rows),
+        "",
+        "| prompts (one token per answer, 64 in flight) | rows/s | prompt tokens from the prefix cache |",
+        "| --- | --- | --- |",
+        *(
+            f"| {order} | {each['rows_s']:.0f} | {each['cached_share']:.0%} |"
+            for order, each in found["prefix"].items()
+        ),
+        "",
+    ]
+    mine = found["ours again"]
+    lines.append(
+        f"The asset's own requests: {mine['cached_share']:.0%} of the prompt tokens came from the prefix cache, by the "
+        f"server's metrics. Of {mine['rows']:,} rows {mine['accepted']:,} were accepted, with {mine['attempts']:,} "
+        f"answers; {mine['repaired']:,} of them were repaired; quarantined: {mine['reasons'] or 'none'}."
+    )
+    if "before" in found:
+        total = sum(found["before"].values())
+        said = ", ".join(f"{count / total:.0%} {verdict}" for verdict, count in sorted(found["before"].items()))
+        lines.append(f"A client that asks a server without `vllm/serve.yaml` once and parses strictly has: {said}.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

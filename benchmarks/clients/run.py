@@ -301,7 +301,7 @@ SCENARIOS: dict[str, Callable[[Plan], dict[str, Any]]] = {
     "faults": faults,
     "resume": resume,
 }
-_ROWS = {"speed": 2_000, "latency": 1_000, "wide": 5_000, "faults": 1_000, "resume": 2_000}
+_ROWS = {"speed": 5_000, "latency": 1_000, "wide": 10_000, "faults": 1_000, "resume": 2_000}
 
 
 def say(scenario: str, contender: Contender, result: Result) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from personahub_assets.domain.errors import BatchesFailed, PersonaHubError
+from personahub_assets.domain.errors import BatchesFailed, BudgetSpent, PersonaHubError
 from personahub_assets.domain.text import digest, shorten
 from personahub_assets.resources import progress
 from personahub_assets.resources.inbox import register, waiting
@@ -76,6 +76,8 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
     for key in keys:
         try:
             report = _timed(context, body, key)
+        except BudgetSpent:
+            raise  # nothing is left for the other batches either
         except (PersonaHubError, OSError) as error:
             context.log.error(f"batch {key}: {error}")
             failures[key] = error
@@ -91,9 +93,10 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
     asset = context.asset_key.to_user_string()
     progress.tell(progress.Step(key, asset, 0, None))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     report = body(key)
     report.metadata["seconds"] = round(time.perf_counter() - started, 3)
+    report.metadata["cpu_seconds"] = round(time.process_time() - cpu, 3)
     progress.tell(progress.Step(key, asset, report.rows, report.rows, "done"))
     return report
 

@@ -56,7 +56,9 @@ class Unfinished(PersonaHubError):
 
 
 class BudgetSpent(Unfinished):
-    """A bound of the run is reached."""
+    """A bound of the run is reached; `partial` is what a request had cost until then, if it had begun."""
+
+    partial: object = None
 
 
 class BatchesFailed(PersonaHubError):

@@ -7,7 +7,7 @@ way to the server, with its retries, is `transport.py`.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from instructor.v2.core.registry import mode_registry
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
+from personahub_assets.domain.errors import BudgetSpent
 from personahub_assets.domain.records import Answer
 from personahub_assets.domain.text import sanitise, shorten
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
@@ -36,6 +37,17 @@ _REFUSAL = regex.compile(
     r"(as an ai\b[a-z ]{0,30}\W*+)?"
     r"(i|we) ?(can(not|['’]?t| not)|am (not able|unable)|['’]?m (not able|unable)|won['’]?t|"
     r"((must|have to) )?decline)\b",
+    regex.IGNORECASE,
+)
+_DECLINED = regex.compile(
+    # Inside an answer "I cannot sleep" is a persona speaking: an apology or a mention of being an AI is asked for
+    # besides, or the words with which help is declined.
+    r"^\W*+(?:(?:i['’]?m (?:really |very )?sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b[a-z ]{0,30})"
+    r"\W*+(?:but )?(?:i|we) ?(?:can(?:not|['’]?t| not)|am (?:not able|unable) to|['’]?m (?:not able|unable) to|"
+    r"won['’]?t|(?:must|have to) decline to) "
+    r"(?:help|assist|comply|fulfil+|provide|create|generate|write|do|answer|engage)\b|"
+    r"(?:i|we) ?(?:can(?:not|['’]?t| not)|am (?:not able|unable) to|['’]?m (?:not able|unable) to|won['’]?t) "
+    r"(?:help|assist|comply)(?: you)? with (?:that|this|your|such)\b)",
     regex.IGNORECASE,
 )
 _FINISHED = frozenset({"stop", "length", "content_filter", "tool_calls", "function_call"})
@@ -111,6 +123,11 @@ class _Conversation:
             answer = await self._accepted()
         except _Rejected as verdict:
             result.reason, result.detail = verdict.reason, verdict.detail
+        except BudgetSpent as spent:
+            if result.attempts:
+                result.reason, result.detail = "unreachable", f"not asked again: {spent}"
+                spent.partial = result
+            raise
         else:
             result.status, result.response = "accepted", answer.model_dump_json()
             result.wasted_tokens -= self.last_cost
@@ -127,8 +144,15 @@ class _Conversation:
         except TooLong as error:
             raise _Rejected("too_long", str(error)) from error
         asked: list[Any] = list(messages)
+        last: ValidationError | None = None
         for left in range(self.asker.limits.reasks, -1, -1):
-            completion = await self._whole(asked)
+            try:
+                completion = await self._whole(asked)
+            except _Rejected as verdict:
+                if last is None or verdict.reason not in ("too_long", "bad_request"):
+                    raise
+                # The question was taken; it is the re-ask that the server does not want.
+                raise _Rejected(*_what_is_wrong(last)) from verdict
             if not (completion.choices[0].message.content or "").strip():
                 if not left:
                     raise _Rejected("empty", "the answer has no text")
@@ -138,7 +162,7 @@ class _Conversation:
             except ValidationError as error:
                 if not left:
                     raise _Rejected(*_what_is_wrong(error)) from error
-                asked = self._reask(messages, completion, error)
+                asked, last = self._reask(messages, completion, error), error
         raise AssertionError("unreachable: the loop returns or raises")
 
     def _parsed(self, completion: ChatCompletion) -> Answer:
@@ -148,8 +172,7 @@ class _Conversation:
         try:
             # An escaped NUL is legal JSON that no database stores.
             if "\\u0000" not in text:
-                accepted: Answer = _INSTRUCTOR.response_parser(completion, answer)
-                return accepted
+                return self._willing(_INSTRUCTOR.response_parser(completion, answer))
         except ValidationError as error:
             if error.errors(include_url=False, include_input=False)[0]["type"] not in _GARBLED:
                 raise
@@ -157,9 +180,16 @@ class _Conversation:
         if value is _NO_JSON and _REFUSAL.match(text):
             raise _Rejected("refused", shorten(sanitise(text)[0]))
         message.content = sanitise(text)[0] if value is _NO_JSON else json.dumps(value)
-        parsed: Answer = _INSTRUCTOR.response_parser(completion, answer)
+        parsed = self._willing(_INSTRUCTOR.response_parser(completion, answer))
         self.result.repaired = True
         return parsed
+
+    def _willing(self, answer: Answer) -> Answer:
+        """The answer, unless it is a refusal put into the schema's strings, as guided decoding makes a model do."""
+        longest = max(_strings(answer.model_dump()), key=len, default="")
+        if _DECLINED.match(longest):
+            raise _Rejected("refused", shorten(longest))
+        return answer
 
     def _reask(self, messages: list[Any], completion: ChatCompletion, error: ValidationError) -> list[Any]:
         """The question, the last bad answer and what is wrong with it; earlier ones are left out.
@@ -184,6 +214,7 @@ class _Conversation:
         if choice.finish_reason == "length":
             raise _Rejected("truncated", f"cut at {self.max_tokens} tokens, at the second try too")
         if choice.message.refusal:
+            self.result.response = sanitise(shorten(choice.message.refusal, RAW_LIMIT))[0]
             raise _Rejected("refused", shorten(sanitise(choice.message.refusal)[0]))
         if choice.finish_reason == "content_filter":
             raise _Rejected("content_filtered", "the server withheld the answer")
@@ -271,6 +302,15 @@ def _tolerated(content: bytes) -> ChatCompletion:
     except (RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no chat completion: {error}") from error
     return ChatCompletion.model_validate({"id": "", "created": 0, "object": "chat.completion", "model": "", **reply})
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
 def _what_is_wrong(error: ValidationError) -> tuple[Reason, str]:

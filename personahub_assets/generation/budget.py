@@ -48,11 +48,11 @@ class Budget:
             raise BudgetSpent(f"the budget of {self.max_calls:,} calls is spent")
         soon = 1 + self.flying / max(1, self.answers)  # times what was spent so far, once all is back
         if self.max_tokens is not None and self.tokens * soon >= self.max_tokens:
-            raise BudgetSpent(f"the budget of {self.max_tokens:,} tokens is spent")
+            raise BudgetSpent(f"the budget of {self.max_tokens:,} tokens is spent, by what is in flight at the latest")
         if self.max_cost is not None and self.cost * soon >= self.max_cost:
-            raise BudgetSpent(f"the budget of {self.max_cost:,.2f} is spent")
+            raise BudgetSpent(f"the budget of {self.max_cost:g} is spent, by what is in flight at the latest")
         if (left := self.seconds_left) is not None and left <= 0:
-            raise BudgetSpent(f"the time of {self.max_seconds:,.0f} s is up")
+            raise BudgetSpent(f"the time of {self.max_seconds:g} s is up")
 
     def call(self) -> None:
         """Take one call, about to be made.
@@ -83,7 +83,7 @@ class Budget:
 
 
 def seconds_of(text: str) -> float:
-    """Read a time such as 90, 90s, 30m, 2h or 1.5d.
+    """Read a time such as 90, 90s, 30m, 2h or 1.5d, in seconds.
 
     Raises:
         ConfigError: if it is none.

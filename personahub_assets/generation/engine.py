@@ -50,18 +50,20 @@ def ask_all(
         first_alone: wait for the first answer before asking more, also of a task that the server is known to take.
 
     Raises:
-        BudgetSpent: if a bound was reached; what was in flight is in the journal.
+        BudgetSpent: if a bound was reached; what was in flight came back and is in the journal.
         KeyboardInterrupt: on Ctrl-C; what came within three seconds is in the journal.
         EndpointDown: if the endpoint failed too often in a row; what was answered is in the journal.
         LLMError: if the server does not take this kind of request at all.
     """
+    window.begin()
     crew = _Crew(requests, journal, window, tally, watch, settled)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(crew.work_off(open_asker, seconds_left, first_alone))
         except BaseExceptionGroup as errors:
-            # Many requests fail for the same cause at once; the first says it.
-            raise errors.exceptions[0] from None
+            # Many requests fail for the same cause at once; the first says it. Ctrl-C says more than what it causes.
+            if not isinstance(crew.stopped, KeyboardInterrupt):
+                raise errors.exceptions[0] from None
         finally:
             tally.in_flight = 0
             watch(tally)
@@ -110,7 +112,9 @@ class _Crew:
         again = interrupted and isinstance(self.stopped, KeyboardInterrupt)
         if interrupted or self.stopped is None:
             self.stopped = cause
-        self._later(0 if again else _DRAIN_S, self._cancel)
+        # What is in flight is paid for. A spent budget waits for it; a person or a broken server does not wait long.
+        if not isinstance(cause, BudgetSpent):
+            self._later(0 if again else _DRAIN_S, self._cancel)
 
     def _later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -132,19 +136,32 @@ class _Crew:
             self._running -= 1
 
     async def _one(self, asker: Asker, request: Request) -> Outcome | None:
-        """Ask one request; None if there was no call left for it."""
+        """Ask one request and settle it; None if there was no call left for it, or the server does not work."""
+        outcome = await self._asked(asker, request)
+        if outcome is not None:
+            await self._settle(asker, request, outcome)
+        return outcome
+
+    async def _asked(self, asker: Asker, request: Request) -> Outcome | None:
         try:
-            outcome = await asker.ask(request)
+            return await asker.ask(request)
         except BudgetSpent as spent:
             self.stopped = self.stopped or spent
-            return None
-        await self.journal.record(asker.task, request, outcome)
+            if isinstance(spent.partial, Outcome):
+                # Paid and not finished: noted, so that the accounts are right, and asked again by the next run.
+                await self.journal.record(asker.task, request, spent.partial.after(request.earlier))
+                self.tally.spend(spent.partial)
+        except LLMError as error:
+            self._stop(error)
+        return None
+
+    async def _settle(self, asker: Asker, request: Request, outcome: Outcome) -> None:
+        await self.journal.record(asker.task, request, outcome.after(request.earlier))
         self.settled(request)
         self.tally.add(outcome)
         self._tell()
         if outcome.attempts and self.window.answered(outcome.answer_s, self._running):
             self._hire(asker)
-        return outcome
 
     def _tell(self) -> None:
         now = time.perf_counter()
@@ -168,22 +185,28 @@ class _Crew:
             LLMError: if the server calls one after the other wrong.
         """
         mark = (asker.transport.url, asker.task.model, asker.task.schema_fingerprint)
-        alone, wrong = first_alone or mark not in _PROVEN, 0
+        alone, wrong = first_alone or mark not in _PROVEN, list[tuple[Request, Outcome]]()
         while alone:
             request = next(self.requests, None)
-            outcome = await self._one(asker, request) if request else None
-            if outcome is None:
-                return False
+            outcome = await self._asked(asker, request) if request else None
+            if request is None or outcome is None:
+                break
             if outcome.attempts:
                 _PROVEN.add(mark)
                 alone = False
-            wrong += outcome.reason == "bad_request"
-            if wrong == _SCHEMA_TRIES:
+            if outcome.reason == "bad_request":
+                wrong.append((request, outcome))
+            else:
+                await self._settle(asker, request, outcome)
+            if len(wrong) == _SCHEMA_TRIES:
+                # Nothing is noted about these rows: it is the server that is wrong.
                 raise LLMError(
-                    f"{asker.transport.url} calls the first {wrong} requests of {asker.task.asset} wrong: "
+                    f"{asker.transport.url} calls the first {len(wrong)} requests of {asker.task.asset} wrong: "
                     f"{outcome.detail}. Does it serve chat, and take JSON schemas? Try: personahub doctor"
                 )
-        return True
+        for request, outcome in wrong:
+            await self._settle(asker, request, outcome)
+        return not alone
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The journal: an outcome is on disk before it counts.
 
 One SQLite file in WAL mode per asset and batch, written by one thread in groups: what comes within 5 ms is committed
-together, at most 256 outcomes. Durability: a commit survives the death of the process (kill -9). `synchronous=NORMAL`
+together, at most 128 outcomes. Durability: a commit survives the death of the process (kill -9). `synchronous=NORMAL`
 syncs at checkpoints only, so a power cut may lose the last commits, which costs those calls again and nothing else; the
 file stays whole. The file is as large as the answers that are not published yet: it goes when they are.
 """
@@ -20,7 +20,7 @@ from types import TracebackType
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.generation.requests import Outcome, Request, Task
 
-_GROUP = 256
+_GROUP = 128  # times seven columns: within the bound variables of old SQLite
 _GATHER_S = 0.005
 _LIMIT = 900  # SQLite's bound variables per statement
 _WAIT_S = 30.0
@@ -138,15 +138,18 @@ class Journal:
         self._reader = None
 
     def _write(self) -> None:
-        connection = _connect(self.path)
-        try:
-            while group := self._next_group():
+        connection: sqlite3.Connection | None = None
+        while group := self._next_group():
+            try:
+                connection = connection or _connect(self.path)
                 failure = _commit(connection, [line for line, _ in group])
-                futures = [future for _, future in group]
-                # The loop is closed if its work was given up; what it left in the queue is written all the same.
-                with suppress(RuntimeError):
-                    futures[0].get_loop().call_soon_threadsafe(_resolve, futures, failure)
-        finally:
+            except Exception as error:  # noqa: BLE001 - a thread that dies here would leave all who wait for it waiting
+                failure = _unwritable(error)
+            futures = [future for _, future in group]
+            # The loop is closed if its work was given up; what it left in the queue is written all the same.
+            with suppress(RuntimeError):
+                futures[0].get_loop().call_soon_threadsafe(_resolve, futures, failure)
+        if connection:
             connection.close()
 
     def _next_group(self) -> list[tuple[Entry, "asyncio.Future[None]"]]:
@@ -238,8 +241,12 @@ def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> StoreError 
         with connection:
             connection.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
     except sqlite3.Error as error:
-        return StoreError(f"the journal cannot be written: {error}. Is the disk full, or the file held by a program?")
+        return _unwritable(error)
     return None
+
+
+def _unwritable(error: Exception) -> StoreError:
+    return StoreError(f"the journal cannot be written: {error}. Is the disk full, or the file held by a program?")
 
 
 def _resolve(futures: "list[asyncio.Future[None]]", failure: StoreError | None) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -83,6 +83,7 @@ class Request:
     messages: list[Message]
     values: dict[str, str]
     shared: dict[str, str | int]
+    earlier: "Outcome | None" = field(default=None, compare=False)  # what it ended with before, and cost
     ready: float = field(default_factory=time.perf_counter, compare=False)  # since when it waits
 
 
@@ -123,6 +124,21 @@ class Outcome:
         if not found.keys() <= _KNOWN:
             found = {name: value for name, value in found.items() if name in _KNOWN}
         return cls(**found)
+
+    def after(self, earlier: "Outcome | None") -> "Outcome":
+        """This outcome with what was spent in vain before; all of that was wasted."""
+        if earlier is None:
+            return self
+        spent = earlier.prompt_tokens + earlier.completion_tokens
+        return replace(
+            self,
+            attempts=self.attempts + earlier.attempts,
+            prompt_tokens=self.prompt_tokens + earlier.prompt_tokens,
+            cached_tokens=self.cached_tokens + earlier.cached_tokens,
+            completion_tokens=self.completion_tokens + earlier.completion_tokens,
+            wasted_tokens=self.wasted_tokens + spent,
+            cost=self.cost + earlier.cost,
+        )
 
     def copied(self) -> "Outcome":
         """The same answer where it is used a second time: nothing was paid for it there."""
@@ -201,7 +217,6 @@ class Tally:
     cached_tokens: int = 0
     completion_tokens: int = 0
     wasted_tokens: int = 0
-    latency_s: float = 0.0
     queue_s: float = 0.0
     flight_s: float = 0.0
     seconds: float = 0.0
@@ -229,6 +244,10 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count an outcome that came from calls of this run."""
         self._count(outcome.reason)
+        self.spend(outcome)
+
+    def spend(self, outcome: Outcome) -> None:
+        """Count what an outcome cost in this run, and not the request as done."""
         self.calls += outcome.attempts
         self.repaired += outcome.repaired
         self.prompt_tokens += outcome.prompt_tokens
@@ -236,7 +255,6 @@ class Tally:
         self.completion_tokens += outcome.completion_tokens
         self.wasted_tokens += outcome.wasted_tokens
         self.cost += outcome.cost
-        self.latency_s += outcome.latency_s
         self.queue_s += outcome.queue_s
         self.flight_s += outcome.flight_s
 

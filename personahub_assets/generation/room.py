@@ -1,7 +1,8 @@
 """Room: whether a prompt and its answer fit the model's context, found out before anything is sent.
 
-A prompt is first bounded from above, for nothing: a token is at least one byte, and of prompts of one task about the
-same share of bytes become tokens. Only a prompt that might not fit is counted by the server.
+A prompt is first guessed from above, for nothing: a token is at least one byte, and of prompts of one task about the
+same share of bytes become tokens. Only a prompt that might not fit is counted by the server. Where a server does not
+tell its context, nothing can be known before it is asked.
 """
 
 import json
@@ -51,7 +52,7 @@ class Room:
             raise TooLong(f"{told} do not fit the model's context of {self.context:,}")
         share, values = 1.0, request.values
         for _ in range(_ROUNDS):
-            inputs = count * _bytes_of(values.values()) / _bytes(messages)  # tokens of what can be cut
+            inputs = count * _bytes_of(values.values()) / max(1, sum(_bytes(messages)))  # tokens of what can be cut
             share *= max(0.1, 0.95 * (room - count + inputs) / max(inputs, 1.0))
             values = {name: cut(text, int(len(text) * share)) for name, text in request.values.items()}
             messages = self._task.prompt.messages(values, request.sample, **request.shared)
@@ -64,12 +65,13 @@ class Room:
     def learn(self, messages: list[Message], prompt_tokens: int) -> None:
         """Note how many tokens a prompt became."""
         if self.context is not None and prompt_tokens:
-            self._share = max(self._share, prompt_tokens / _bytes(messages))
+            self._share = max(self._share, prompt_tokens / max(1, sum(_bytes(messages))))
 
     def _bound(self, messages: list[Message]) -> int:
-        """At least as many tokens as the messages have."""
+        """A cautious guess: what is not ASCII counts in full, the rest by the share that was seen."""
+        plain, other = _bytes(messages)
         share = min(1.0, self._share * _MARGIN) if self._share else 1.0
-        return int(_bytes(messages) * share) + _TEMPLATE_TOKENS
+        return int(plain * share) + other + _TEMPLATE_TOKENS
 
     async def _count(self, messages: list[Message]) -> int | None:
         """Tokens as the server counts them, the bound if it never does, None if it only failed to do so now."""
@@ -78,9 +80,19 @@ class Room:
         return self._bound(messages) if counted is None and not self._transport.counts else counted
 
 
-def _bytes(messages: list[Message]) -> int:
-    return _bytes_of(message["content"] for message in messages)
+def _bytes(messages: list[Message]) -> tuple[int, int]:
+    """Bytes of ASCII, and of all other characters."""
+    plain = other = 0
+    for message in messages:
+        text = message["content"]
+        if text.isascii():
+            plain += len(text)
+        else:
+            ascii_part = sum(character.isascii() for character in text)
+            plain += ascii_part
+            other += len(text.encode()) - ascii_part
+    return plain, other
 
 
 def _bytes_of(texts: Iterable[str]) -> int:
-    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    return sum(len(text.encode()) for text in texts)

@@ -1,6 +1,6 @@
 """HTTP to an OpenAI-compatible server: one pool of connections, and the only owner of retries.
 
-aiohttp and not the openai client: over sockets it costs a seventh of the CPU time per call (docs/benchmarks.md).
+aiohttp and not the openai client, whose calls cost several times the CPU time (docs/decisions.md).
 """
 
 import asyncio
@@ -94,6 +94,7 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
         self._flying = self._faults = self._allowed = 0
+        self._answered = False  # a 403 after an answer is about one prompt: gateways filter
         self.counts = True  # whether the server has a route that counts tokens, as far as is known
 
     async def __aenter__(self) -> "Transport":
@@ -123,6 +124,7 @@ class Transport:
             Refused: if the server says that this request is wrong.
             EndpointDown: if the server failed too often in a row.
             LLMError: if it refuses the key, the path or the model.
+            BudgetSpent: from `before`.
         """
         try:
             return await self._once(path, body, meter, parse)
@@ -176,7 +178,7 @@ class Transport:
             self._after()
             meter.last_s = time.perf_counter() - started
             meter.flight_s += meter.last_s
-        self._faults = 0
+        self._faults, self._answered = 0, True
         return reply
 
     async def _sent(self, path: str, body: bytes) -> bytes:
@@ -184,6 +186,8 @@ class Transport:
         try:
             async with self._session.post(self._address(path), data=body) as reply:
                 content = await reply.read()
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Fault(f"no connection within {self._timeout.connect:g} s") from error
         except TimeoutError as error:
             raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -205,7 +209,7 @@ class Transport:
             pause = float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None
             return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
         self._faults = 0
-        if status in _SETUP:
+        if status in _SETUP and not (self._answered and status != 401):
             return LLMError(
                 f"{self.url}: {status}: {text}. Check PERSONAHUB_LLM_URL (it ends in /v1), "
                 "PERSONAHUB_LLM_MODEL and PERSONAHUB_LLM_API_KEY, then: personahub doctor"
@@ -216,6 +220,8 @@ class Transport:
         """Count a fault; those in flight when the first one came are one trouble, not many."""
         if fault.overload:
             self._on_overload()
+        if fault.pause is not None:
+            return  # a server that says when to come back is not down; the tries of the request bound this
         if not self._faults:
             self._allowed = self._limit + self._flying - 1
         self._faults += 1

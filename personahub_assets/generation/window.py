@@ -23,6 +23,7 @@ _QUEUED = 0.6  # part of the widening that latency must follow, to say that the 
 _SHRINK = 0.7
 _PROBE = 1.25
 _HOLD = 12  # spans until more is tried again
+_SPANS_KEPT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Window:
 
     Args:
         most: upper bound of the width.
-        clock: seconds, growing.
+        clock: the time now in seconds, as the caller's clock has it.
     """
 
     def __init__(self, most: int, clock: float | None = None):
@@ -57,14 +58,22 @@ class Window:
         self._calm = 0  # spans since the window was last changed; counts only while it holds
 
     def answered(self, seconds: float, running: int, now: float | None = None) -> bool:
-        """Note an answer that took so long while `running` requests were under way; true if the width changed."""
+        """Note an answer and its seconds, with `running` requests under way; true if the width changed."""
         self._answers += 1
         self._seconds += seconds
         return self._look(time.monotonic() if now is None else now, running)
 
     def overloaded(self) -> None:
-        """Note a 429, a 503 or a timeout."""
+        """Note a 429, a 503 or a timeout; many without an answer between them narrow the window at once."""
         self._overloads += 1
+        if self._overloads >= max(_OVERLOADS, self.width) and self._answers < self._overloads * _OVERLOAD:
+            self.width = self._changed(None, max(1, int(self.width * _SHRINK)), _PROBE)
+            self._answers, self._overloads, self._seconds = 0, 0, 0.0
+
+    def begin(self, now: float | None = None) -> None:
+        """Forget the time since the last answer: nothing was asked."""
+        self._since = time.monotonic() if now is None else now
+        self._answers, self._overloads, self._seconds = 0, 0, 0.0
 
     def _look(self, now: float, running: int) -> bool:
         elapsed = now - self._since
@@ -129,6 +138,3 @@ class Window:
         self._before, self._factor = before, factor
         self._tries = self._calm = 0
         return width
-
-
-_SPANS_KEPT = 400

@@ -7,6 +7,7 @@ and writes the rows. A process that dies in either begins again and finds what w
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
@@ -93,6 +94,7 @@ class Answers:
             total: how many there are.
 
         Raises:
+            KeyboardInterrupt: on Ctrl-C; what came back is in the journal.
             Unfinished: if some were not asked, because a budget was spent or only quarantined ones were wanted.
             LLMError: if calls are needed and the endpoint does not work.
             StoreError: if the requests are not the same the second time.
@@ -119,6 +121,9 @@ class Answers:
         """Put rows, then `generations`, then `quarantine` in place, read each back, and only then drop the journal.
 
         A crash in between leaves the journal, from which the next run repeats the writes without a call.
+
+        Raises:
+            StoreError: if what stands on the disk is not what was written.
         """
         asset = self.task.asset
         writers = [self._writer(table) for table in tables]
@@ -145,6 +150,8 @@ class Answers:
                     first_alone=self._budget.blind,
                 )
             except BudgetSpent as spent:
+                for _ in unknown:  # what lies behind may be answered already: it is not left
+                    pass
                 raise BudgetSpent(f"{self._left()} ({spent}). Run again to go on: what is answered is kept") from spent
         self.watch(self.tally)
         if self._unasked:
@@ -175,24 +182,23 @@ class Answers:
                 self._unasked += 1
             else:
                 self._pending.add(key)
-                asked.append(request)
+                asked.append(replace(request, earlier=fails[key]) if key in fails else request)
         return asked
 
-    def _known(self, chunk: list[Request]) -> tuple[dict[str, str | None], set[str]]:
-        """Keys with an outcome that stands, each with its reason, and keys whose outcome does not stand."""
+    def _known(self, chunk: list[Request]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
+        """Keys with an outcome that stands, each with its reason, and outcomes that do not stand."""
         keys = list({request.key for request in chunk})
         stands: dict[str, str | None] = {}
-        fails: set[str] = set()
+        fails: dict[str, Outcome] = {}
         for key, outcome in self._journal.find(keys).items():
-            if self.rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
+            # What a retry has asked is in the journal until it is published.
+            if self.rule.retry or self.rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
                 stands[key] = outcome.reason
             else:
-                fails.add(key)
-        for key, mark in self._own.marks([key for key in keys if key not in stands and key not in fails]).items():
-            if mark.stands:
-                stands[key] = mark.reason
-            else:
-                fails.add(key)
+                fails[key] = outcome
+        marks = self._own.marks([key for key in keys if key not in stands and key not in fails])
+        stands |= {key: mark.reason for key, mark in marks.items() if mark.stands}
+        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
         missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
         if missing:
             stands |= dict.fromkeys(self._taken_over(chunk, missing))

@@ -61,12 +61,13 @@ def _free_dead_runs(instance: dg.DagsterInstance) -> None:
         statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING], tags={HOST_TAG: socket.gethostname()}
     )
     for run in instance.get_runs(open_runs):
-        if not _alive(int(run.tags[PID_TAG])):
+        if not is_alive(int(run.tags[PID_TAG])):
             instance.report_run_failed(run, "its process ended without a word (killed?); run again to continue")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

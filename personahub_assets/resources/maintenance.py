@@ -2,12 +2,14 @@
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from personahub_assets.domain.errors import LockHeld
+from personahub_assets.resources.instance import is_alive
 from personahub_assets.resources.store import Store
 
 _ASIDE_S = 24 * 3600.0
@@ -32,6 +34,9 @@ def maintain(store: Store) -> Dropped:
     """Drop superseded answers that were kept for `generation.keep_superseded_days`, and what killed runs left aside.
 
     A partition that is being worked on is left alone. Nothing that is asked today is touched.
+
+    Raises:
+        StoreError: if a partition is damaged.
     """
     keep = timedelta(days=store.config.generation.keep_superseded_days)
     before = datetime.now(UTC).replace(tzinfo=None) - keep
@@ -62,8 +67,10 @@ def _drop(store: Store, asset: str, batch: str, before: datetime, dropped: Dropp
 
 
 def _sweep(store: Store, dropped: Dropped) -> None:
-    """Remove pieces that no living run writes any more."""
+    """Remove pieces of processes that are gone; their folders begin with the process's id."""
     for folder in (store.root / "aside").glob("*"):
-        if time.time() - folder.stat().st_mtime > _ASIDE_S:
-            shutil.rmtree(folder, ignore_errors=True)
-            dropped.leftovers += 1
+        with suppress(FileNotFoundError):
+            pid = folder.name.partition("-")[0]
+            if time.time() - folder.stat().st_mtime > _ASIDE_S and not (pid.isdecimal() and is_alive(int(pid))):
+                shutil.rmtree(folder, ignore_errors=True)
+                dropped.leftovers += 1

@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -187,7 +187,7 @@ class PartitionWriter:
     def __init__(self, path: Path, table: str, aside: Path):
         self.path, self.table, self.schema = path, table, table_schema(table)
         self.rows = 0
-        self._aside = aside / uuid.uuid4().hex
+        self._aside = aside / f"{os.getpid()}-{uuid.uuid4().hex}"
         self._pieces: list[pl.DataFrame] = []
         self._held, self._chunks = 0, list[Path]()
         self._checksum = 0
@@ -224,6 +224,7 @@ class PartitionWriter:
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(self.path)
+        _sync_folder(self.path.parent)
         self.discard()
         self._read_back()
 
@@ -250,6 +251,16 @@ class PartitionWriter:
             raise StoreError(
                 f"{self.path}: read back {rows} rows of {self.rows} written, or others than those: is the disk failing?"
             )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 class ContentVersion:
@@ -320,4 +331,5 @@ def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.La
 
 
 def _damaged(path: Path, table: str, error: Exception) -> StoreError:
-    return StoreError(f"{path}: damaged table file: {error}. Delete it and materialise {table} for its batch again")
+    made_by = "the asset that its folder names" if table in BY_ASSET else table
+    return StoreError(f"{path}: damaged table file: {error}. Delete it and materialise {made_by} for its batch again")

@@ -444,3 +444,22 @@ def test_an_answer_that_ends_for_a_reason_of_the_servers_own_is_read(script: Scr
     reply["choices"][0]["finish_reason"] = end
     outcome = ask_one(script, Reply(body=json.dumps(reply).encode()))
     assert (outcome.status, outcome.attempts, outcome.prompt_tokens) == ("accepted", 1, PROMPT_TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("I'm sorry, but I can't help with that request.", True),
+        ("I cannot assist with this, since it may be harmful to others.", True),
+        ("As an AI language model, I cannot create that for you.", True),
+        ("Sorry, I am unable to comply with your request as it stands.", True),
+        ("I can't sleep after the night watch. Write me a plan for the day.", False),
+        ("I cannot write well in English, so please correct this letter to my landlord.", False),
+        ("Unfortunately I cannot find my keys: how do I open an old lock?", False),
+        ("I'm sorry to bother you, but can you help me with this tax form?", False),
+        ("My neighbour can't help with that, so plan the move for one person.", False),
+    ],
+)
+def test_a_refusal_inside_the_schema_is_a_refusal(script: Script, text: str, refused: bool) -> None:
+    outcome = ask_one(script, good(instruction=text))
+    assert outcome.reason == ("refused" if refused else None)

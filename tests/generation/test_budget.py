@@ -23,7 +23,7 @@ def test_without_bounds_there_is_always_something_left() -> None:
         (Budget(max_calls=3), r"the budget of 3 calls is spent"),
         (Budget(max_tokens=330), r"the budget of 330 tokens is spent"),
         (Budget(max_tokens=321), r"the budget of 321 tokens is spent"),
-        (Budget(max_cost=0.0006), r"the budget of 0\.00 is spent"),
+        (Budget(max_cost=0.0006), r"the budget of 0\.0006 is spent"),
     ],
 )
 def test_a_bound_that_is_reached_is_named(budget: Budget, spent: str) -> None:
