@@ -54,6 +54,7 @@ test-vllm: install
 
 bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
+	$(BIN)/python benchmarks/endurance/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 

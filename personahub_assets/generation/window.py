@@ -10,11 +10,11 @@ answers came as the window is wide, since it takes so long until a change is fel
 import time
 from dataclasses import dataclass
 
-_START = 32
+_START = 64
 _SPAN_S = 0.1  # shorter spans say more about chance than about the server
 _SLOW_SPANS = 4  # a span ends after so many times an answer's usual time, however few have come
 _GAIN = 1.03  # throughput that counts as more
-_CLEAR = 1.3  # throughput that counts as more at first sight
+_CLEAR = 1.15  # throughput that counts as more at first sight
 _LOSS = 0.8  # throughput that counts as less
 _SLOWER = 1.5  # answers that take so much longer were waiting
 _OVERLOAD = 0.2  # share of tries answered with 429, 503 or not in time, from which the window shrinks
