@@ -122,7 +122,11 @@ def mock_server(**options: float) -> Iterator[Server]:
         yield Server(json.loads(process.stdout.readline())["url"])
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # it waits for connections that a client in this process still holds
+            process.kill()
+            process.wait()
         assert process.stdout
         process.stdout.close()
 

@@ -164,7 +164,7 @@ PARTS = {"kills": kills, "faults": faults, "memory": memory, "profile": profile}
 def main() -> None:
     """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
@@ -172,8 +172,10 @@ def main() -> None:
     if chosen.peak_of:
         peak(chosen.url, chosen.peak_of)
         return
+    if unknown := set(chosen.parts) - PARTS.keys():
+        parser.error(f"unknown parts {sorted(unknown)}; there are {', '.join(PARTS)}")
     told = [f"Run on {datetime.now(UTC).date().isoformat()}: `.venv/bin/python benchmarks/endurance/run.py`."]
-    for name in chosen.parts:
+    for name in chosen.parts or PARTS:
         lines = PARTS[name]()
         print("\n".join(lines), flush=True)
         told += ["", *lines]

@@ -110,6 +110,7 @@ class Transport:
     ) -> None:
         assert self._session is not None
         await self._session.close()
+        await asyncio.sleep(0)  # connections are closed by the loop's next turn, and this may be its last
 
     async def post(self, path: str, body: bytes, meter: Meter, *, parse: Callable[[bytes], Any] = json.loads) -> Any:
         """Send a request until it is answered.
