@@ -131,18 +131,14 @@ class _Crew:
                 request = next(self.requests, None)
                 if request is None:
                     return
-                await self._one(asker, request)
+                outcome = await self._asked(asker, request)
+                if outcome is not None:
+                    await self._settle(asker, request, outcome)
         finally:
             self._running -= 1
 
-    async def _one(self, asker: Asker, request: Request) -> Outcome | None:
-        """Ask one request and settle it; None if there was no call left for it, or the server does not work."""
-        outcome = await self._asked(asker, request)
-        if outcome is not None:
-            await self._settle(asker, request, outcome)
-        return outcome
-
     async def _asked(self, asker: Asker, request: Request) -> Outcome | None:
+        """Ask one request; None if there was no call left for it, or the server does not work."""
         try:
             return await asker.ask(request)
         except BudgetSpent as spent:

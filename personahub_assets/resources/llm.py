@@ -4,9 +4,10 @@ import atexit
 import json
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -172,27 +173,13 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return asker
 
-    def transport(
-        self,
-        *,
-        timeout_s: float,
-        tries: int,
-        faults_in_a_row: int = 20,
-        before: Callable[[], None] = lambda: None,
-        after: Callable[[], None] = lambda: None,
-        on_overload: Callable[[], None] = lambda: None,
-    ) -> Transport:
-        """A way to the server."""
-        return Transport(
-            self.require(),
-            _api_key(),
-            timeout_s=timeout_s,
-            tries=tries,
-            faults_in_a_row=faults_in_a_row,
-            before=before,
-            after=after,
-            on_overload=on_overload,
-        )
+    def transport(self, **options: Any) -> Transport:
+        """A way to the server; the options are those of `Transport`.
+
+        Raises:
+            LLMError: if there is no endpoint.
+        """
+        return Transport(self.require(), _api_key(), **options)
 
 
 def _check_offered(model: str, models: dict[str, int | None]) -> None:
