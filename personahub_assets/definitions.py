@@ -36,10 +36,11 @@ def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
     rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
+    embedder = Embedder.of(environment, config)
     assets = [
         documents,
         *persona_assets(config, model),
-        *dedup_assets(config, environment.embed_model),
+        *dedup_assets(config, embedder.name),
         *dataset_assets(config, model),
         warehouse,
     ]
@@ -53,7 +54,7 @@ def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
         resources={
             "store": Store(home=str(home)),
             "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
-            "embedder": Embedder(url=environment.embed_url, model=environment.embed_model),
+            "embedder": embedder,
         },
         # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
         executor=dg.in_process_executor,

@@ -81,7 +81,7 @@ def _tasks(home: Path, model: str) -> list[Task]:
 
 
 def _embed(environment: Environment) -> str:
-    embedder = Embedder(url=environment.embed_url, model=environment.embed_model)
+    embedder = Embedder.of(environment, HubConfig.load(environment.home / "hub.toml"))
     vectors = embedder.embed([_SAMPLE])
     return f"{embedder.name}, {vectors.shape[1]} dimensions"
 

@@ -31,10 +31,9 @@ import uvloop
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE.parent / "clients"))
-sys.path.insert(0, str(HERE.parent / "clients" / "contenders"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "clients"), str(HERE.parent / "clients" / "contenders")]
+from common import write  # noqa: E402
 from ours import BATCH, materialised, prepared  # noqa: E402
-from report import write  # noqa: E402
 from task import persona  # noqa: E402
 
 from personahub_assets.defs.datasets import dataset_task  # noqa: E402

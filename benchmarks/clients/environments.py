@@ -1,20 +1,12 @@
 """The contenders and their virtual environments, one each under `.venv-bench/`, made by uv when first needed."""
 
-import json
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import NotInstalled, environment
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-_FOLDER = ROOT / ".venv-bench"
-_INSTALL_LIMIT_S = 900
-
-
-class NotInstalled(Exception):
-    """A contender that cannot run here; the message is what goes into the table."""
 
 
 @dataclass(frozen=True)
@@ -109,45 +101,9 @@ def python_of(contender: Contender) -> tuple[Path, str | None]:
         raise NotInstalled(f"benchmarks/clients/{contender.script} does not exist")
     if not contender.packages:
         return Path(sys.executable), None
-    folder = _FOLDER / contender.name
-    python, stamp = folder / "bin" / "python", folder / "installed.json"
-    wanted = [*contender.packages, *contender.fallback]
-    if stamp.exists() and (made := json.loads(stamp.read_text()))["packages"] == wanted:
-        return python, made["note"]
-    shutil.rmtree(folder, ignore_errors=True)
-    _uv("venv", "--quiet", "--python", sys.executable, str(folder))
-    note = _install(contender, python, folder)
-    stamp.write_text(json.dumps({"packages": wanted, "note": note}))
-    return python, note
+    return environment(contender.name, (*contender.packages, _PYDANTIC), contender.fallback)
 
 
 def version_of(contender: Contender) -> str:
     """The version that the first of its packages is pinned to; empty for our own."""
     return contender.packages[0].partition("==")[2] if contender.packages else ""
-
-
-def _install(contender: Contender, python: Path, folder: Path) -> str | None:
-    arguments = ("pip", "install", "--quiet", "--python", str(python), *contender.packages, _PYDANTIC)
-    try:
-        _uv(*arguments)
-    except NotInstalled:
-        if not contender.fallback:
-            raise
-    else:
-        return None
-    overrides = folder / "overrides.txt"
-    overrides.write_text("\n".join(contender.fallback))
-    _uv(*arguments, "--override", str(overrides))
-    return (
-        f"installed with {', '.join(contender.fallback)} in place of its own requirement, which the index cannot meet"
-    )
-
-
-def _uv(*arguments: str) -> None:
-    uv = Path(sys.executable).parent / "uv"
-    try:
-        done = subprocess.run([uv, *arguments], capture_output=True, text=True, timeout=_INSTALL_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        raise NotInstalled(f"uv {arguments[0]} did not end within {_INSTALL_LIMIT_S} s") from None
-    if done.returncode:
-        raise NotInstalled(" ".join(done.stderr.split())[:300])

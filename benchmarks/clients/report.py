@@ -1,10 +1,9 @@
 """The results of the clients' benchmark as tables in Markdown."""
 
-import re
 import statistics
-from pathlib import Path
 from typing import Any
 
+from common import table
 from environments import CONTENDERS
 
 Result = dict[str, Any]
@@ -24,20 +23,6 @@ def rendered(found: Result) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write(path: Path, block: str, text: str) -> None:
-    """Put the text between the markers of a block.
-
-    Raises:
-        ValueError: if the page has no such block.
-    """
-    page = path.read_text("utf-8")
-    pattern = rf"(<!-- generated: {block} -->\n).*?(<!-- end -->)"
-    filled, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, count=1, flags=re.DOTALL)
-    if not count:
-        raise ValueError(f"{path}: no block '<!-- generated: {block} -->' … '<!-- end -->'; put it where the tables go")
-    path.write_text(filled, "utf-8")
-
-
 def _header(found: Result) -> str:
     machine = found["machine"]
     rows = ", ".join(f"{name} {count:,}" for name, count in found["rows"].items())
@@ -46,11 +31,6 @@ def _header(found: Result) -> str:
         f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, {machine['system']}. "
         f"Rows by scenario: {rows}."
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _labels(found: Result) -> dict[str, str]:
@@ -72,7 +52,7 @@ def _speeds(found: Result) -> str:
     for name, label in _labels(found).items():
         cpu = [_shown(cpu_ms(found, name), 2)] if "speed" in chosen else []
         lines.append([label, *cpu, *(_shown(rate(found, scenario, name), 0) for scenario in chosen)])
-    return "### Speed\n\n" + _table(head, lines)
+    return "### Speed\n\n" + table(head, lines)
 
 
 def _runs(found: Result, scenario: str, name: str) -> list[Result]:
@@ -113,7 +93,7 @@ def _faults(found: Result) -> str:
     wanted = found["rows"]["faults"]
     lines = [[label, *_fault_cells(results[name], wanted)] for name, label in _labels(found).items() if name in results]
     title = f"### 2 % of each of seven faults, {wanted:,} rows"
-    return f"{title}\n\n{_table(head, lines)}"
+    return f"{title}\n\n{table(head, lines)}"
 
 
 def _fault_cells(result: Result, wanted: int) -> list[str]:
@@ -134,7 +114,7 @@ def _resume(found: Result) -> str:
     results = found["scenarios"]["resume"]
     lines = [[label, *_resume_cells(results[name])] for name, label in _labels(found).items() if name in results]
     title = f"### kill -9 at half of {found['rows']['resume']:,} rows, then again; then another `max_tokens`"
-    return f"{title}\n\n{_table(head, lines)}"
+    return f"{title}\n\n{table(head, lines)}"
 
 
 def _resume_cells(result: Result) -> list[str]:

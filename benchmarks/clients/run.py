@@ -58,10 +58,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import report
-from environments import CONTENDERS, HERE, ROOT, Contender, NotInstalled, python_of, version_of
+from common import DOCS, RESULTS, NotInstalled, machine, write
+from environments import CONTENDERS, HERE, Contender, python_of, version_of
 
-_RESULTS = HERE.parent / "results" / "clients.json"
+_RESULTS = RESULTS / "clients.json"
 _MAX_TOKENS = 768
 _CORES = sorted(os.sched_getaffinity(0))
 _CLIENT_CORE, _SERVER_CORE = _CORES[0], _CORES[-1]
@@ -336,13 +338,6 @@ def prepare(plan: Plan) -> dict[str, str]:
     return absent
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on, without the machine's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": len(_CORES), "python": sys.version.split()[0], "system": os.uname().sysname}
-
-
 def arguments() -> argparse.Namespace:
     known = [contender.name for contender in CONTENDERS]
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -385,7 +380,7 @@ def main() -> None:
     _RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     text = report.rendered(found)
     if not chosen.no_docs:
-        report.write(ROOT / "docs" / "benchmarks.md", "clients", text)
+        write(DOCS, "clients", text)
     print("\n" + text)
 
 

@@ -28,9 +28,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CLIENTS = HERE.parent / "clients"
-sys.path[:0] = [str(CLIENTS), str(CLIENTS / "contenders")]
+sys.path[:0] = [str(CLIENTS), str(CLIENTS / "contenders"), str(HERE.parent)]
 import ours  # noqa: E402
-from report import write  # noqa: E402
+from common import write  # noqa: E402
 from run import Server, mock_server  # type: ignore[attr-defined]  # noqa: E402
 from task import MODEL  # noqa: E402
 

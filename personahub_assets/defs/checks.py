@@ -1,25 +1,30 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in
-sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name.
+sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name. A setting such as
+{lexical.max_keeper_share} is replaced by its value when the check runs.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import dagster as dg
 import duckdb
 
+from personahub_assets.domain.errors import ConfigError, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.text import shorten
 from personahub_assets.resources import files
+from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.warehouse import live, steadily
 
 _ANY = "any_dataset"
 _SHOWN = 10
+_SETTING = re.compile(r"\{(\w+\.\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,14 @@ class Check:
         """ERROR unless the file says otherwise."""
         return dg.AssetCheckSeverity.WARN if "-- severity: warn" in self.sql else dg.AssetCheckSeverity.ERROR
 
+    def filled(self, config: HubConfig) -> "Check":
+        """The same check with the values of the settings that it names.
+
+        Raises:
+            ConfigError: if it names a setting that does not exist.
+        """
+        return replace(self, sql=filled(self.sql, config, f"the check {self.asset}/{self.name}"))
+
     def result(self, connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
         """Run the query."""
         found = connection.execute(self.sql)
@@ -55,6 +68,29 @@ class Check:
         return dg.AssetCheckResult(
             passed=not rows, asset_key=self.asset, check_name=self.name, severity=self.severity, metadata=metadata
         )
+
+
+def filled(sql: str, config: HubConfig, origin: str) -> str:
+    """Put numbers from hub.toml into SQL, for each {section.key} in it.
+
+    Args:
+        sql: any text.
+        config: whose numbers.
+        origin: where the SQL is from, for the error.
+
+    Raises:
+        ConfigError: if there is no such number, naming those that there are.
+    """
+    known = {
+        f"{section}.{key}": value
+        for section, keys in config.model_dump(exclude={"datasets"}).items()
+        for key, value in keys.items()
+        if isinstance(value, int | float)
+    }
+    unknown = sorted(set(_SETTING.findall(sql)) - set(known))
+    if unknown:
+        raise ConfigError(f"{origin}: no such number in hub.toml: {choices(unknown[0], sorted(known))}")
+    return _SETTING.sub(lambda found: str(known[found[1]]), sql)
 
 
 def all_checks() -> dict[str, list[Check]]:
@@ -94,5 +130,6 @@ def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
 
 
 def _results(store: Store, checks: list[Check]) -> list[dg.AssetCheckResult]:
-    with live(store, " ".join(check.sql for check in checks)) as connection:
-        return [check.result(connection) for check in checks]
+    ready = [check.filled(store.config) for check in checks]
+    with live(store, " ".join(check.sql for check in ready)) as connection:
+        return [check.result(connection) for check in ready]

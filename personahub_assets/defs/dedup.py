@@ -4,20 +4,26 @@ A stage decides about one batch under its admission lock, reading what other bat
 is no dependency in the graph, since a new batch must not make the old ones stale.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
-from personahub_assets.domain.dedup import Hub, Stage, lexical_stage, semantic_stage
+from personahub_assets.defs.explained import explained
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.store import Store, read_file, table_schema
+from personahub_assets.resources.vectors import VectorJournal, vector_frame
 
-_EMBED_CHUNK = 2_048
+if TYPE_CHECKING:
+    from personahub_assets.resources.hub import Hub, LexicalSearch, SemanticSearch
+
+_NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
 
 
 def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefinition]:
@@ -33,18 +39,18 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         **shared,
         deps=["text_personas", "related_personas"],
         kinds={"polars", "parquet"},
-        code_version=digest("1", str(config.lexical.threshold), size=16),
+        code_version=digest("2", config.lexical.rule, size=16),
     )
     def lexical_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
         """Candidates that share nearly all words with a kept persona of any batch (paper, 2.2.1: MinHash at 0.9)."""
 
+        from personahub_assets.resources.hub import LexicalHub
+
         def body(batch: str) -> Report:
             with store.lock("admission-lexical", wait=True):
-                candidates = _candidates(store, batch)
-                hub = _lexical_hub(store, batch)
-                before = store.read("lexical_decisions", batch)
-                stage = lexical_stage(candidates, before, hub, store.config.lexical.threshold)
-                return _publish(store, "lexical", batch, stage)
+                hub = LexicalHub(store)
+                rows = hub.rows(batch, lambda key: store.candidates(key, ["persona_id", "hop", "persona"]))
+                return _decided(hub, hub.search(rows, batch), rows, batch)
 
         return over_batches(context, body)
 
@@ -58,17 +64,16 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         """Unit vectors of the lexical survivors; a text that this home has embedded before is not embedded again."""
 
         def body(batch: str) -> Report:
-            survivors = _candidates(store, batch).join(_kept(store, "lexical", batch), on="persona_id", how="semi")
-            texts = survivors.with_columns(
-                text_hash=pl.col("persona").map_elements(lambda text: digest(text), return_dtype=pl.String)
-            )
-            vectors, made = _vectors(store, embedder, batch, texts)
+            texts = _to_embed(store, batch, embedder.name)
+            journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
+            vectors, made = _vectors(store, embedder, journal, batch, texts)
             rows = (
                 texts.join(vectors, on="text_hash", how="left", maintain_order="left")
                 .with_columns(batch=pl.lit(batch), model=pl.lit(embedder.name))
                 .select(list(table_schema("persona_embeddings")))
             )
             store.write("persona_embeddings", batch, rows)
+            journal.drop()
             return Report.of(rows, {"texts_embedded": made, "model": embedder.name})
 
         return over_batches(context, body)
@@ -77,22 +82,20 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         **shared,
         deps=["persona_embeddings"],
         kinds={"numpy", "parquet"},
-        code_version=digest("1", str(config.semantic.threshold), size=16),
+        code_version=digest("2", str(config.semantic.threshold), size=16),
     )
     def semantic_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
         """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
 
+        from personahub_assets.resources.hub import SemanticHub
+
         def body(batch: str) -> Report:
             with store.lock("admission-semantic", wait=True):
-                embeddings = store.read("persona_embeddings", batch)
-                candidates = embeddings.join(_candidates(store, batch), on="persona_id", maintain_order="left")
-                models = embeddings["model"].unique().to_list()
-                hub, apart = _semantic_hub(store, batch, models)
-                before = store.read("semantic_decisions", batch)
-                settings = store.config.semantic
-                stage = semantic_stage(candidates, before, hub, settings.threshold, settings.exact_up_to)
-                report = _publish(store, "semantic", batch, stage)
-            report.metadata["not_comparable"] = apart
+                models = store.read("persona_embeddings", batch, columns=["model"])["model"]
+                hub = SemanticHub(store, str(models[0]) if len(models) else embedding_model)
+                rows = hub.rows(batch, hub.reach)
+                report = _decided(hub, hub.search(rows, batch), rows, batch)
+            report.metadata["batches_of_other_models"] = len(hub.apart)
             return report
 
         return over_batches(context, body)
@@ -105,7 +108,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
 
         def body(batch: str) -> Report:
             kept = _kept(store, "semantic", batch)
-            candidates = pl.concat([store.read(table, batch) for table in ("text_personas", "related_personas")])
+            candidates = store.candidates(batch)
             rows = candidates.join(kept, on="persona_id", how="semi", maintain_order="left")
             store.write("personas", batch, rows)
             return Report.of(rows, {"candidates": candidates.height, "kept_share": _share(rows, candidates)})
@@ -115,83 +118,74 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
     return [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
 
 
-def _candidates(store: Store, batch: str) -> pl.DataFrame:
-    """`(persona_id, persona, hop)` of all candidates of a batch."""
-    tables = ("text_personas", "related_personas")
-    return pl.concat([store.read(table, batch).select("persona_id", "persona", "hop") for table in tables])
-
-
 def _kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
-    decisions = store.read(f"{stage}_decisions", batch)
+    decisions = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
     return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
 
 
-def _others(store: Store, stage: str, batch: str) -> tuple[pl.DataFrame, int]:
-    """What the other batches keep at a stage, and the number of this run."""
-    decisions = store.read_all(f"{stage}_decisions")
-    # Polars' max of an empty column is null.
-    admission = int(decisions["admission"].max() or 0) + 1  # type: ignore[arg-type]
-    kept = decisions.filter(pl.col("keeper_id").is_null() & (pl.col("batch") != batch))
-    return kept.select("persona_id", "admission"), admission
+def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.DataFrame, batch: str) -> Report:
+    """Decide about the rows, write the decisions, which are the state, then the dropped ones: the asset's rows."""
+    from personahub_assets.domain.keepers import admit
 
-
-def _lexical_hub(store: Store, batch: str) -> Hub:
-    kept, admission = _others(store, "lexical", batch)
-    columns = ["persona_id", "persona", "hop"]
-    texts = pl.concat([store.read_all(table, columns) for table in ("text_personas", "related_personas")])
-    return Hub(kept.join(texts, on="persona_id"), admission)
-
-
-def _semantic_hub(store: Store, batch: str, models: list[str]) -> tuple[Hub, int]:
-    """The kept personas of other batches with vectors of the same model, and how many have another model's."""
-    kept, admission = _others(store, "semantic", batch)
-    columns = ["persona_id", "model", "embedding"]
-    vectors = kept.join(store.read_all("persona_embeddings", columns), on="persona_id")
-    same = vectors.filter(pl.col("model").is_in(models))
-    hops = pl.concat([store.read_all(table, ["persona_id", "hop"]) for table in ("text_personas", "related_personas")])
-    return Hub(same.join(hops, on="persona_id"), admission), vectors.height - same.height
-
-
-def _publish(store: Store, stage: str, batch: str, result: Stage) -> Report:
-    """Write the decisions, which are the state, then the dropped ones, which are the asset's rows."""
-    decisions = result.decisions.with_columns(batch=pl.lit(batch))
-    dropped = decisions.filter(pl.col("keeper_id").is_not_null())
-    store.write(f"{stage}_decisions", batch, decisions)
-    store.write(f"{stage}_duplicates", batch, dropped)
-    rows = dropped.select(list(table_schema(f"{stage}_duplicates")))
+    others = pl.concat([_NO_PLACES, *(hub.kept(other) for other in hub.others(batch))])
+    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated)
+    decisions = hub.publish(batch, made, search.how)
+    how = hub.how(batch)
+    dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(list(table_schema(hub.asset)))
+    hub.store.write(hub.asset, batch, dropped)
     return Report.of(
-        rows,
+        dropped,
         {
             "candidates": decisions.height,
             "kept": decisions.height - dropped.height,
             "dropped_share": _share(dropped, decisions),
-            "method": result.method,
-            "recall_on_sample": round(result.recall, 5),
+            "method": how.method,
+            "rule": hub.rule,
+            "decided_again": made.height - decisions.height,
+            "recall_on_sample": how.recall,
+            **explained(hub, made, batch),
         },
     )
 
 
-def _vectors(store: Store, embedder: Embedder, batch: str, texts: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def _to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
+    """`(persona_id, persona, text_hash)` of the lexical survivors, and of candidates that have a vector already.
+
+    Those may survive again, under a higher threshold: their vectors are paid.
+    """
+    candidates = store.candidates(batch, ["persona_id", "persona"])
+    embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
+    wanted = pl.concat([_kept(store, "lexical", batch), embedded.filter(pl.col("model") == model).select("persona_id")])
+    return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left").with_columns(
+        text_hash=pl.col("persona").map_elements(lambda text: digest(text), return_dtype=pl.String)
+    )
+
+
+def _vectors(
+    store: Store, embedder: Embedder, journal: VectorJournal, batch: str, texts: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
     """`(text_hash, embedding)` for every text, and how many had to be made."""
-    columns = ["model", "text_hash", "embedding"]
-    known = (
-        store.read_all("persona_embeddings", columns)
-        .filter(pl.col("model") == embedder.name)
-        .join(texts, on="text_hash", how="semi")
-        .unique("text_hash")
-        .select("text_hash", "embedding")
-    )
-    missing = texts.unique("text_hash", maintain_order=True).join(
-        known, on="text_hash", how="anti", maintain_order="left"
-    )
-    parts = [known]
-    for start in range(0, missing.height, _EMBED_CHUNK):
-        part = missing.slice(start, _EMBED_CHUNK)
-        progress.tell(progress.Step(batch, "persona_embeddings", start, missing.height))
-        vectors = embedder.embed(part["persona"].to_list())
-        made = pl.Series("embedding", vectors.tolist(), dtype=pl.List(pl.Float32))
-        parts.append(pl.DataFrame({"text_hash": part["text_hash"], "embedding": made}))
+    known = [*_published(store, embedder.name, texts), journal.known(texts["text_hash"])]
+    found = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *known]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
+    parts, done = [found], 0
+    for positions, vectors in embedder.stream(missing["persona"].to_list()):
+        hashes = missing["text_hash"][positions].to_list()
+        journal.add(hashes, vectors)
+        parts.append(vector_frame(hashes, vectors))
+        done += len(positions)
+        progress.tell(progress.Step(batch, "persona_embeddings", done, missing.height))
     return pl.concat(parts), missing.height
+
+
+def _published(store: Store, model: str, texts: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """`(text_hash, embedding)` of texts that any batch has vectors for; vectors are read only where there are some."""
+    for path in store.files("persona_embeddings"):
+        hashes = read_file(path, "persona_embeddings", ["model", "text_hash"]).filter(pl.col("model") == model)
+        if hashes.join(texts, on="text_hash", how="semi").height:
+            rows = read_file(path, "persona_embeddings", ["model", "text_hash", "embedding"])
+            of_model = rows.filter(pl.col("model") == model).select("text_hash", "embedding")
+            yield of_model.join(texts, on="text_hash", how="semi")
 
 
 def _share(part: pl.DataFrame, whole: pl.DataFrame) -> float:

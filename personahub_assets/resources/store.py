@@ -26,7 +26,8 @@ from personahub_assets.domain.text import check_batch_key, digest
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
 
-BY_ASSET = ("generations", "quarantine")
+BY_ASSET = ("generations", "quarantine", "dedup_runs")
+CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
 
@@ -148,6 +149,10 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
         """Write one partition in pieces; nothing is seen of it before it is published."""
         return PartitionWriter(self.path(table, batch, asset), table, self.root / "aside")
+
+    def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """Read all candidates of a batch, of text and of relations."""
+        return pl.concat([self.read(table, batch, columns=columns) for table in CANDIDATES])
 
     def batches(self) -> list[str]:
         """Keys of all registered batches, in order of registration."""

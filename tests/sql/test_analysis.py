@@ -1,6 +1,7 @@
 """The ready questions in sql/analysis: each runs on the warehouse, and its numbers agree with a second reckoning."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,93 @@ def test_duplicate_rate_per_stage(built: Store) -> None:
         )
         assert across, stage
     assert answer(built, "duplicate_rate_per_stage") == expected
+
+
+def drops(store: Store) -> list[dict[str, Any]]:
+    """The rows of both dedup stages, each with its stage."""
+    return [
+        {"stage": stage, **row}
+        for stage in ("lexical", "semantic")
+        for row in store.read_all(f"{stage}_duplicates").iter_rows(named=True)
+    ]
+
+
+def test_similarity_histogram(built: Store) -> None:
+    counts: Counter[tuple[str, float]] = Counter()
+    for row in drops(built):
+        counts[row["stage"], min(1.0, int(round(row["similarity"], 6) * 100 + 1e-6) / 100)] += 1
+    sizes = Counter(row["stage"] for row in drops(built))
+    found = answer(built, "similarity_histogram")
+    assert [row[:4] for row in found] == [
+        (stage, pytest.approx(low), n, pytest.approx(100 * n / sizes[stage], abs=0.0051))
+        for (stage, low), n in sorted(counts.items())
+    ]
+    assert ("lexical", 1.0) in counts
+    for stage in sizes:
+        bars = [(row[2], len(row[4].rstrip())) for row in found if row[0] == stage]
+        assert max(bars)[1] == 40
+        assert all(length <= 40 for _, length in bars)
+
+
+def test_drop_rate_per_batch(built: Store) -> None:
+    expected = {}
+    for stage in ("lexical", "semantic"):
+        for (batch,), part in built.read_all(f"{stage}_decisions").group_by("batch"):
+            dropped = part.height - part["keeper_id"].null_count()
+            expected[batch, stage] = (part.height, dropped, pytest.approx(100 * dropped / part.height, abs=0.0051))
+    found = answer(built, "drop_rate_per_batch")
+    assert {(batch, stage): tuple(rest[:3]) for batch, stage, *rest in found} == expected
+    assert {tuple(row[5:7]) for row in found} == {("exact", 1.0)}
+    assert all(row[7].endswith("0.9") for row in found)
+
+
+def test_duplicates_across_sources(built: Store) -> None:
+    source = dict(built.read_all("batches").select("batch", "source").iter_rows())
+    batch_of = dict(candidates(built).select("persona_id", "batch").iter_rows())
+    pairs = [(row["stage"], source[row["batch"]], source[batch_of[row["keeper_id"]]]) for row in drops(built)]
+    per_source = Counter(pair[:2] for pair in pairs)
+    assert {row[:5] for row in answer(built, "duplicates_across_sources")} == {
+        (*pair, n, round(100 * n / per_source[pair[:2]], 1)) for pair, n in Counter(pairs).items()
+    }
+    assert any(dropped != keeper for _, dropped, keeper in pairs)
+
+
+def test_closest_calls(built: Store) -> None:
+    text = dict(candidates(built).select("persona_id", "persona").iter_rows())
+    ordered = sorted(drops(built), key=lambda row: (row["stage"], row["similarity"], row["persona_id"]))
+    assert answer(built, "closest_calls") == [
+        (
+            row["stage"],
+            pytest.approx(row["similarity"], abs=0.000051),
+            text[row["persona_id"]],
+            text[row["keeper_id"]],
+            row["persona_id"],
+        )
+        for row in ordered
+    ]
+
+
+def test_what_if_a_higher_threshold(built: Store) -> None:
+    expected = []
+    for stage in ("lexical", "semantic"):
+        similarities = [row["similarity"] for row in drops(built) if row["stage"] == stage]
+        every = built.read_all(f"{stage}_decisions").height
+        for step in range(20, 41):
+            lost = sum(value < step / 40 - 1e-6 for value in similarities)
+            if step / 40 > min(similarities) + 1e-6:
+                expected.append(
+                    (
+                        stage,
+                        pytest.approx(step / 40),
+                        lost,
+                        len(similarities) - lost,
+                        pytest.approx(100 * lost / len(similarities), abs=0.051),
+                        pytest.approx(100 * lost / every, abs=0.0051),
+                    )
+                )
+    assert answer(built, "what_if_a_higher_threshold") == expected
+    # Every semantic drop of this home is a rewording: at 1 none of them would be a duplicate.
+    assert expected[-1][2:4] == (sum(row["stage"] == "semantic" for row in drops(built)), 0)
 
 
 def test_datasets_per_persona(built: Store) -> None:

@@ -7,14 +7,17 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from rich.console import Console
 
 from personahub_assets.definitions import build
 from personahub_assets.defs.checks import Check, all_checks
+from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources.config import Environment
+from personahub_assets.resources.config import Environment, HubConfig, Lexical
 from personahub_assets.resources.files import sql_files
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.warehouse import live
+from personahub_assets.runs import run_batches
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
 ANY = "any_dataset"
@@ -23,10 +26,24 @@ NOBODY = "pnobody"
 Place = tuple[str, str]
 
 
+def failures(store: Store) -> dict[Place, dg.AssetCheckResult]:
+    """The result of every check that fails, by `(asset, check)`."""
+    ready = [check.filled(store.config) for check in CHECKS]
+    with live(store, " ".join(check.sql for check in ready)) as connection:
+        results = {(check.asset, check.name): check.result(connection) for check in ready}
+    return {place: result for place, result in results.items() if not result.passed}
+
+
 def failing(store: Store) -> set[Place]:
     """`(asset, check)` of every check that fails."""
-    with live(store, " ".join(check.sql for check in CHECKS)) as connection:
-        return {(check.asset, check.name) for check in CHECKS if not check.result(connection).passed}
+    return set(failures(store))
+
+
+def shown(result: dg.AssetCheckResult) -> list[dict[str, object]]:
+    """The offending rows that a result shows."""
+    table = result.metadata["first_rows"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [dict(record.data) for record in table.records]
 
 
 # --- what the files are ---
@@ -51,6 +68,23 @@ def test_every_asset_has_a_check_and_every_check_an_asset(built: Store) -> None:
     }
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.asset}/{check.name}")
+def test_a_check_names_settings_that_exist(check: Check) -> None:
+    assert "{" not in check.filled(HubConfig()).sql
+
+
+def test_a_setting_is_put_into_a_check() -> None:
+    check = Check("personas", "few", "-- Few\nSELECT {lexical.threshold}, {lexical.ngram} FROM 'x' WHERE y = {'a': 1}")
+    config = HubConfig(lexical=Lexical(threshold=0.75))
+    assert check.filled(config).sql == "-- Few\nSELECT 0.75, 1 FROM 'x' WHERE y = {'a': 1}"
+
+
+@pytest.mark.parametrize("name", ["lexical.treshold", "lexical.method", "nothing.threshold"])
+def test_an_unknown_setting_is_an_error_with_the_valid_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"personas/few.*{name}.*valid: .*lexical\.threshold"):
+        Check("personas", "few", f"SELECT {{{name}}}").filled(HubConfig())
+
+
 # --- the good home ---
 
 
@@ -61,8 +95,8 @@ def good(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.asset}/{check.name}")
-def test_a_good_home_passes(good: duckdb.DuckDBPyConnection, check: Check) -> None:
-    result = check.result(good)
+def test_a_good_home_passes(good: duckdb.DuckDBPyConnection, built: Store, check: Check) -> None:
+    result = check.filled(built.config).result(good)
     assert result.passed, result.metadata
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(0)
 
@@ -89,6 +123,7 @@ class Fault:
     change: Callable[[pl.DataFrame], pl.DataFrame]
     also: tuple[Place, ...] = ()
     batch: str = "first"
+    stage: str | None = None
 
 
 def first(column: str, value: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -117,9 +152,33 @@ def again(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
 
 
 def runaway(rows: pl.DataFrame) -> pl.DataFrame:
-    """A keeper that has dropped a hundred personas."""
-    many = pl.concat([rows.tail(1)] * 100)
-    return many.with_columns(persona_id=pl.format("p{}", pl.int_range(100)))
+    """A keeper for which a hundred personas more are dropped."""
+    one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
+    many = pl.concat([one] * 100).with_columns(persona_id=pl.format("p{}", pl.int_range(100)))
+    return pl.concat([rows, many])
+
+
+def of_the_dropped(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Give all decisions to drop another value."""
+    dropped = pl.col("keeper_id").is_not_null()
+
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        new = {name: pl.when(dropped).then(pl.lit(value)).otherwise(name) for name, value in values.items()}
+        return rows.with_columns(**new).cast(rows.schema)
+
+    return change
+
+
+def kept_is_dropped(rows: pl.DataFrame) -> pl.DataFrame:
+    """The last one that is kept is dropped for somebody else."""
+    kept = rows.filter(pl.col("keeper_id").is_null())["persona_id"]
+    keeper = pl.when(pl.col("persona_id") == kept[-1]).then(pl.lit(kept[0])).otherwise("keeper_id")
+    return rows.with_columns(keeper_id=keeper)
+
+
+def all_rows(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Give all rows other values."""
+    return lambda rows: rows.with_columns(pl.lit(v).alias(n) for n, v in values.items()).cast(rows.schema)
 
 
 def longer(rows: pl.DataFrame) -> pl.DataFrame:
@@ -145,21 +204,47 @@ FAULTS: dict[str, Fault] = {
     "text_personas/every_document_answered": Fault("text_personas", answered_otherwise, batch="second"),
     "related_personas/known_origin": Fault("related_personas", first("root_id", NOBODY)),
     "related_personas/parents_exist": Fault("related_personas", first("parent_id", NOBODY)),
-    "lexical_duplicates/keeper_is_kept": Fault("lexical_duplicates", first("keeper_id", NOBODY)),
-    "lexical_duplicates/keeper_was_admitted_before": Fault("lexical_duplicates", first("admission", 0)),
-    "lexical_duplicates/no_keeper_absorbs_the_hub": Fault(
-        "lexical_duplicates", lambda rows: pl.concat([rows, runaway(rows)])
+    "lexical_duplicates/keeper_is_kept": Fault(
+        "lexical_decisions", of_the_dropped(keeper_id=NOBODY), also=(("lexical_duplicates", "follows_the_decisions"),)
     ),
-    "semantic_duplicates/keeper_is_kept": Fault("semantic_duplicates", first("keeper_id", NOBODY), batch="second"),
+    "lexical_duplicates/keeper_was_admitted_before": Fault("lexical_decisions", of_the_dropped(admission=0)),
+    "lexical_duplicates/follows_the_decisions": Fault("lexical_duplicates", first("keeper_id", NOBODY)),
+    "lexical_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="lexical"),
+    "lexical_duplicates/no_keeper_absorbs_the_hub": Fault(
+        "lexical_decisions", runaway, also=(("lexical_duplicates", "follows_the_decisions"),)
+    ),
+    "lexical_duplicates/no_batch_is_mostly_dropped": Fault(
+        "dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical"
+    ),
+    "semantic_duplicates/keeper_is_kept": Fault(
+        "semantic_decisions",
+        of_the_dropped(keeper_id=NOBODY),
+        also=(("semantic_duplicates", "follows_the_decisions"),),
+        batch="second",
+    ),
     "semantic_duplicates/keeper_was_admitted_before": Fault(
-        "semantic_duplicates", first("admission", 0), batch="second"
+        "semantic_decisions", of_the_dropped(admission=0), batch="second"
+    ),
+    "semantic_duplicates/follows_the_decisions": Fault(
+        "semantic_duplicates", first("keeper_id", NOBODY), batch="second"
+    ),
+    "semantic_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="semantic"),
+    "semantic_duplicates/index_recall": Fault(
+        "dedup_runs", all_rows(method="usearch", recall=0.9949), stage="semantic"
     ),
     "semantic_duplicates/no_keeper_absorbs_the_hub": Fault(
-        "semantic_duplicates", lambda rows: pl.concat([rows, runaway(rows)]), batch="second"
+        "semantic_decisions", runaway, also=(("semantic_duplicates", "follows_the_decisions"),), batch="second"
     ),
-    "persona_embeddings/one_unit_vector_per_survivor": Fault("persona_embeddings", longer),
+    "semantic_duplicates/no_batch_is_mostly_dropped": Fault(
+        "dedup_runs", all_rows(candidates=1_000, kept=199), stage="semantic"
+    ),
+    "persona_embeddings/one_unit_vector_per_persona": Fault("persona_embeddings", longer),
+    "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
+    "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
-    "personas/every_candidate_accounted_for": Fault("lexical_duplicates", dropped_too),
+    "personas/every_candidate_accounted_for": Fault(
+        "lexical_duplicates", dropped_too, also=(("lexical_duplicates", "follows_the_decisions"),)
+    ),
     "warehouse/every_batch_is_registered": Fault("batches", lambda rows: rows.clear(), batch="second"),
     "any_dataset/persona_in_hub": Fault(ANY, again(persona_id=NOBODY)),
     "any_dataset/has_its_generation": Fault(ANY, first("generation_id", "gnone")),
@@ -170,12 +255,33 @@ FAULTS: dict[str, Fault] = {
 VARIANTS: dict[str, dict[str, Fault]] = {
     "documents/text_is_usable": {"NUL": Fault("documents", first("text", "a\0b"))},
     "related_personas/parents_exist": {"hop": Fault("related_personas", first("hop", 2))},
-    "persona_embeddings/one_unit_vector_per_survivor": {
-        "missing": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
+    "persona_embeddings/one_unit_vector_per_persona": {"twice": Fault("persona_embeddings", again())},
+    "persona_embeddings/every_survivor_has_a_vector": {
         "extra": Fault("persona_embeddings", again(persona_id=NOBODY)),
-        "twice": Fault("persona_embeddings", again()),
     },
-    "personas/every_candidate_accounted_for": {"lost": Fault("lexical_duplicates", lambda rows: rows.tail(-1))},
+    "semantic_duplicates/index_recall": {
+        "unknown": Fault("dedup_runs", all_rows(method="usearch", recall=None), stage="semantic")
+    },
+    "lexical_duplicates/decided_by_the_current_rule": {
+        "unknown": Fault("dedup_runs", lambda rows: rows.clear(), stage="lexical")
+    },
+    "personas/every_candidate_accounted_for": {
+        "lost": Fault(
+            "lexical_duplicates",
+            lambda rows: rows.tail(-1),
+            also=(("lexical_duplicates", "follows_the_decisions"),),
+        )
+    },
+    "personas/follows_the_decisions": {
+        "dropped since": Fault(
+            "lexical_decisions",
+            kept_is_dropped,
+            also=(
+                ("lexical_duplicates", "follows_the_decisions"),
+                ("persona_embeddings", "every_survivor_has_a_vector"),
+            ),
+        )
+    },
 }
 CASES = [pytest.param(place, fault, id=place) for place, fault in FAULTS.items()] + [
     pytest.param(place, fault, id=f"{place}-{name}")
@@ -191,11 +297,11 @@ def test_every_check_has_a_planted_fault() -> None:
 @pytest.mark.parametrize(("place", "fault"), CASES)
 def test_a_planted_fault_is_found_by_its_check_alone(copied: Store, place: str, fault: Fault) -> None:
     for table in _each(fault.table):
-        rows = copied.read(table, fault.batch)
+        rows = copied.read(table, fault.batch, fault.stage and f"{fault.stage}_duplicates")
         changed = fault.change(rows)
         assert rows.height
         assert not changed.equals(rows)
-        copied.write(table, fault.batch, changed)
+        copied.write(table, fault.batch, changed, fault.stage and f"{fault.stage}_duplicates")
 
     asset, name = place.split("/")
     expected = [(asset, name), *fault.also]
@@ -215,9 +321,7 @@ def test_a_failing_check_shows_the_offending_rows(copied: Store) -> None:
         result = check.result(connection)
     assert not result.passed
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(rows.height)
-    shown = result.metadata["first_rows"]
-    assert isinstance(shown, dg.TableMetadataValue)
-    assert [record.data["document_id"] for record in shown.records] == ["d1", "d2", "d3"]
+    assert [row["document_id"] for row in shown(result)] == ["d1", "d2", "d3"]
 
 
 def test_a_failing_check_counts_more_rows_than_it_shows(copied: Store) -> None:
@@ -228,6 +332,68 @@ def test_a_failing_check_counts_more_rows_than_it_shows(copied: Store) -> None:
     with live(copied, check.sql) as connection:
         result = check.result(connection)
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(rows.height)
-    shown = result.metadata["first_rows"]
-    assert isinstance(shown, dg.TableMetadataValue)
-    assert len(shown.records) == 10
+    assert len(shown(result)) == 10
+
+
+# --- alarms ---
+
+
+@pytest.mark.parametrize(
+    ("share", "dropped", "warns"),
+    [(0.5, 501, True), (0.5, 500, False), (0.05, 99, False), (0.05, 100, True), (1.0, 1_000, False)],
+)
+def test_the_share_that_may_be_dropped_is_a_setting(copied: Store, share: float, dropped: int, warns: bool) -> None:
+    (copied.root / "hub.toml").write_text(f"[lexical]\nmax_drop_share = {share}\n")
+    run = copied.read("dedup_runs", "first", "lexical_duplicates")
+    copied.write(
+        "dedup_runs", "first", all_rows(candidates=1_000, kept=1_000 - dropped)(run), asset="lexical_duplicates"
+    )
+    found = failures(copied)
+    assert set(found) == ({("lexical_duplicates", "no_batch_is_mostly_dropped")} if warns else set())
+    for result in found.values():
+        assert result.severity is dg.AssetCheckSeverity.WARN
+        assert shown(result) == [
+            {"batch": "first", "candidates": "1000", "dropped": str(dropped), "share": str(dropped / 1_000)}
+        ]
+
+
+@pytest.mark.parametrize(("share", "warns"), [(0.5, True), (0.9, False)])
+def test_the_share_that_a_keeper_may_take_is_a_setting(copied: Store, share: float, warns: bool) -> None:
+    (copied.root / "hub.toml").write_text(f"[semantic]\nmax_keeper_share = {share}\n")
+    copied.write("semantic_decisions", "second", runaway(copied.read("semantic_decisions", "second")))
+    assert (("semantic_duplicates", "no_keeper_absorbs_the_hub") in failing(copied)) == warns
+
+
+# --- a threshold that was changed ---
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (
+            "[lexical]\nthreshold = 0.5\n",
+            {"lexical_duplicates/follows_the_decisions", "persona_embeddings/every_survivor_has_a_vector"},
+        ),
+        (
+            "[semantic]\nthreshold = 0.99\n",
+            {"semantic_duplicates/follows_the_decisions", "personas/follows_the_decisions"},
+        ),
+    ],
+)
+def test_batches_that_are_behind_a_new_rule_give_warnings_with_the_remedy(
+    copied: Store, setting: str, expected: set[str]
+) -> None:
+    (copied.root / "hub.toml").write_text(setting)
+    dedup = ["lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas"]
+    environment = Environment(home=copied.root, llm_url=None, embed_url=None)
+    # Decides about both batches anew, but makes the tables of one.
+    assert run_batches(environment, ["first"], dedup, Console(quiet=True)).failed == {}
+    behind = failures(copied)
+    assert {"/".join(place) for place in behind if place[0] in dedup} == expected
+    for place, result in behind.items():
+        assert result.severity is dg.AssetCheckSeverity.WARN, place
+        if place[0] in dedup:
+            assert {row["remedy"] for row in shown(result)} == {"personahub run --batch second"}
+    assert run_batches(environment, ["second"], dedup, Console(quiet=True)).failed == {}
+    # Items of personas that are dropped now stay until their datasets are made again.
+    assert failing(copied) <= {(name, "persona_in_hub") for name in DATASETS}

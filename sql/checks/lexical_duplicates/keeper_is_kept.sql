@@ -1,5 +1,10 @@
--- Every dropped persona has a keeper that is kept at this stage; if not, materialise the dropped one's batch again
+-- Every dropped persona has a keeper that is kept; if not, its batch was refreshed: run the dropped one's batch again
 -- severity: warn
-SELECT d.batch, d.persona_id, d.keeper_id
-FROM lexical_duplicates AS d
-ANTI JOIN (SELECT persona_id FROM lexical_decisions WHERE keeper_id IS NULL) AS k ON k.persona_id = d.keeper_id
+WITH kept AS (
+    SELECT persona_id FROM lexical_decisions
+    WHERE keeper_id IS NULL
+)
+SELECT d.batch, d.persona_id, d.keeper_id, 'personahub run --batch ' || d.batch AS remedy
+FROM lexical_decisions AS d
+ANTI JOIN kept ON kept.persona_id = d.keeper_id
+WHERE d.keeper_id IS NOT NULL

@@ -1,0 +1,93 @@
+"""What the benchmarks share: environments for contenders, the machine's description, tables, and where they are put."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+_ENVIRONMENTS = ROOT / ".venv-bench"
+_INSTALL_LIMIT_S = 900
+
+
+class NotInstalled(Exception):
+    """A contender that cannot run here; the message is what goes into the table."""
+
+
+def environment(name: str, packages: tuple[str, ...], fallback: tuple[str, ...] = ()) -> tuple[Path, str | None]:
+    """Give the interpreter of a virtual environment, made by uv if it is not there, and a note on how, if any.
+
+    `fallback` are requirements that replace the packages' own where those cannot be met here.
+
+    Raises:
+        NotInstalled: with what uv said.
+    """
+    folder = _ENVIRONMENTS / name
+    python, stamp = folder / "bin" / "python", folder / "installed.json"
+    wanted = [*packages, *fallback]
+    if stamp.exists() and (made := json.loads(stamp.read_text()))["packages"] == wanted:
+        return python, made["note"]
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv("venv", "--quiet", "--python", sys.executable, str(folder))
+    note = _install(packages, fallback, python, folder)
+    stamp.write_text(json.dumps({"packages": wanted, "note": note}))
+    return python, note
+
+
+def _install(packages: tuple[str, ...], fallback: tuple[str, ...], python: Path, folder: Path) -> str | None:
+    arguments = ("pip", "install", "--quiet", "--python", str(python), *packages)
+    try:
+        _uv(*arguments)
+    except NotInstalled:
+        if not fallback:
+            raise
+    else:
+        return None
+    overrides = folder / "overrides.txt"
+    overrides.write_text("\n".join(fallback))
+    _uv(*arguments, "--override", str(overrides))
+    return f"installed with {', '.join(fallback)} in place of its own requirement, which the index cannot meet"
+
+
+def _uv(*arguments: str) -> None:
+    uv = Path(sys.executable).parent / "uv"
+    try:
+        done = subprocess.run([uv, *arguments], capture_output=True, text=True, timeout=_INSTALL_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"uv {arguments[0]} did not end within {_INSTALL_LIMIT_S} s") from None
+    if done.returncode:
+        raise NotInstalled(" ".join(done.stderr.split())[:300])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, without the machine's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    cores = len(os.sched_getaffinity(0))
+    return {"cpu": model, "cores": cores, "python": sys.version.split()[0], "system": os.uname().sysname}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def write(path: Path, block: str, text: str) -> None:
+    """Put the text between the markers of a block.
+
+    Raises:
+        ValueError: if the page has no such block.
+    """
+    page = path.read_text("utf-8")
+    pattern = rf"(<!-- generated: {block} -->\n).*?(<!-- end -->)"
+    filled, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, count=1, flags=re.DOTALL)
+    if not count:
+        raise ValueError(f"{path}: no block '<!-- generated: {block} -->' … '<!-- end -->'; put it where the tables go")
+    path.write_text(filled, "utf-8")

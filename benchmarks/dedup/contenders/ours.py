@@ -1,0 +1,32 @@
+"""personahub: the lexical join of the asset, from Parquet to who stays; Dagster's run around it is left out."""
+
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+from task import PERMUTATIONS, Outcome, Task, run
+
+from personahub_assets.domain.lexical import Method, Plan, decide, plan
+
+
+def deduplicate(task: Task, method: Method) -> Outcome:
+    """Plan and walk all rows as one batch with nothing kept before it."""
+    texts = pl.read_parquet(task.source, columns=["persona"])["persona"]
+    task.in_memory = perf_counter()
+    count = len(texts)
+    chosen = plan(Plan(task.threshold, method, permutations=PERMUTATIONS), texts, count)
+    decided = decide(texts, np.arange(count), np.ones(count, np.bool_), [], chosen)
+    return Outcome(rows=np.flatnonzero(decided.stays).tolist(), facts=partial(_candidates, chosen, texts))
+
+
+def _candidates(chosen: Plan, texts: pl.Series) -> dict[str, float | bool]:
+    """Pairs of rows with a common signature, per row: an upper bound, since only kept rows are compared with."""
+    first, found = chosen.signatures(chosen.sets(texts))
+    _, counts = np.unique(found, return_counts=True)
+    rows = len(texts)
+    return {"candidates": float((counts * (counts - 1) / 2).sum() / rows), "signatures": float(first[-1] / rows)}
+
+
+if __name__ == "__main__":
+    run(partial(deduplicate, method="exact"), "numba", threshold=True)

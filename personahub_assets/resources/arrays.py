@@ -1,0 +1,79 @@
+"""Arrays on disk that can be made again: written aside, checked by hash before they are used, mapped into memory."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_MANIFEST = "manifest.json"
+
+
+def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
+    """Open the arrays of a folder, made first if they are not there, damaged, or of another stamp.
+
+    Args:
+        folder: holds one `.npy` file per array, and nothing else.
+        stamp: what the arrays were made from.
+        make: gives them.
+
+    Returns:
+        Arrays mapped into memory, read-only.
+    """
+    found = opened(folder, stamp)
+    if found is None:
+        save(folder, stamp, make())
+        found = opened(folder, stamp)
+    assert found is not None, f"{folder} cannot be read back"
+    return found
+
+
+def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Put arrays in the place of what the folder held."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex}")
+    aside.mkdir(parents=True)
+    try:
+        for name, array in arrays.items():
+            np.save(aside / f"{name}.npy", array, allow_pickle=False)
+        hashes = {name: _hash(aside / f"{name}.npy") for name in arrays}
+        (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_file():
+            folder.unlink()
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def opened(folder: Path, stamp: str) -> Arrays | None:
+    """Open the arrays of a folder; None if they are not there, damaged, or of another stamp."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        if manifest["stamp"] != stamp:
+            return None
+        files = {name: folder / f"{name}.npy" for name in manifest["sha256"]}
+        if any(_hash(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
+            return None
+        return {name: _mapped(file) for name, file in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _mapped(file: Path) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except ValueError:  # an empty array cannot be mapped
+        return np.asarray(np.load(file, allow_pickle=False))
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

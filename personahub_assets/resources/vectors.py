@@ -1,0 +1,139 @@
+"""The journal of vectors: what was embedded is on disk before it counts, so that no text is embedded twice.
+
+    journal = VectorJournal(home / "journal/persona_embeddings" / batch, embedder.name)
+    known = journal.known(hashes)                          what a run that was killed has left
+    for positions, vectors in embedder.stream(missing):
+        journal.add([hash_of[position] for position in positions], vectors)
+    ...                                                    publish the partition
+    journal.drop()
+
+One Arrow file per call of `add`, below a folder per model. A file is written aside, synced and renamed, and its name is
+the hash of its bytes: one that is cut, changed or only half there does not have its name, and is not trusted.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.text import digest
+
+SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
+"""Columns of what `known` and `vector_frame` return."""
+
+_SUFFIX = ".arrow"
+_LOG = logging.getLogger(__name__)
+
+
+def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.DataFrame:
+    """Put hashes of texts and their vectors, (number of hashes, dimensions), into a frame of SCHEMA.
+
+    Raises:
+        ValueError: there is not one vector per hash.
+    """
+    if vectors.ndim != 2 or len(vectors) != len(hashes):
+        raise ValueError(f"{len(hashes)} hashes need as many rows of vectors, got an array of shape {vectors.shape}")
+    if not hashes:
+        return pl.DataFrame(schema=SCHEMA)
+    rows = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32))
+    return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
+
+
+class VectorJournal:
+    """Vectors of one batch and one model that are not yet published.
+
+    Several processes may add and read at the same time; a reader sees a whole `add` or nothing of it.
+    """
+
+    def __init__(self, folder: Path, model: str):
+        self.folder = folder / digest(model)
+        self._model = model
+
+    def known(self, hashes: pl.Series) -> pl.DataFrame:
+        """Vectors of those of the texts that are in the journal, one row per text, in no particular order.
+
+        Damaged files are deleted and logged; their texts are not known any more.
+
+        Args:
+            hashes: hashes of texts, as strings.
+
+        Raises:
+            StoreError: a file cannot be read although it is there.
+        """
+        wanted = hashes.rename("text_hash").to_frame()
+        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks()]
+        return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).unique("text_hash", keep="any")
+
+    def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Write vectors of texts; when it returns they survive kill -9 and a power cut.
+
+        Raises:
+            ValueError: there is not one vector per hash.
+            StoreError: the journal cannot be written, such as on a full disk.
+        """
+        frame = vector_frame(hashes, vectors)
+        if frame.is_empty():
+            return
+        buffer = io.BytesIO()
+        frame.write_ipc(buffer)
+        try:
+            self._write(buffer.getvalue())
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written: {error}. Is the disk full, or not yours?") from error
+
+    def drop(self) -> None:
+        """Delete what the journal has of this model; call it only after the partition was published."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # of another model there is something left
+            self.folder.parent.rmdir()
+
+    def _write(self, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self.folder / f"{uuid.uuid4().hex}.aside"
+        try:
+            with aside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.folder / f"{_name(content)}{_SUFFIX}")
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync(self.folder)
+
+    def _chunks(self) -> Iterator[pl.DataFrame]:
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:  # published and dropped by another process
+                continue
+            except OSError as error:
+                raise StoreError(f"{path} cannot be read: {error}. Delete it to embed its texts again") from error
+            if _name(content) == path.stem:
+                yield pl.read_ipc(content).cast(SCHEMA)
+            else:
+                _LOG.warning("%s is damaged and goes; its texts are embedded again by %s", path, self._model)
+                path.unlink(missing_ok=True)
+
+
+def _name(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

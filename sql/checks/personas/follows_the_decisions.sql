@@ -1,0 +1,19 @@
+-- The hub has what both stages keep now; another batch may have decided all anew by a new rule: run the batch again
+-- severity: warn
+WITH kept AS (
+    SELECT l.batch, l.persona_id FROM lexical_decisions AS l
+    SEMI JOIN personas AS done ON done.batch = l.batch
+    -- A survivor that the semantic stage has not seen yet is missing, too.
+    ANTI JOIN (SELECT persona_id FROM semantic_decisions WHERE keeper_id IS NOT NULL) AS dropped USING (persona_id)
+    WHERE l.keeper_id IS NULL
+)
+SELECT
+    coalesce(kept.batch, p.batch) AS batch,
+    count(*) FILTER (p.batch IS NULL) AS missing,
+    count(*) FILTER (kept.batch IS NULL) AS dropped_since,
+    'personahub run --batch ' || coalesce(kept.batch, p.batch) AS remedy
+FROM kept
+FULL JOIN (SELECT batch, persona_id FROM personas) AS p USING (batch, persona_id)
+WHERE kept.batch IS NULL OR p.batch IS NULL
+GROUP BY 1
+ORDER BY 1
