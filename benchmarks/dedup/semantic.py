@@ -36,28 +36,20 @@ _NEIGHBOURS = 20
 # --- Methods: vectors in, (kept rows or None, pairs or None, whatever else is told) out ------------------------------
 
 
-def _ours(vectors: Vectors, threshold: float = THRESHOLD, kind: str = "") -> Result:
-    from personahub_assets.domain.semantic import Neighbours, decide
+def _ours(vectors: Vectors, threshold: float = THRESHOLD, exact_up_to: int = 10**18) -> Result:
+    from personahub_assets.domain.semantic import decide
 
     everyone = np.arange(len(vectors)), np.ones(len(vectors), bool)
-    if not kind:
-        found = decide(vectors, *everyone, [], threshold)
-    else:
-        index = Neighbours(vectors.shape[1], kind)  # type: ignore[arg-type]
-        found = decide(vectors, *everyone, [], threshold, exact_up_to=0, index=index)
-    return {"keeper": found.keeper, "recall_of_sample": found.recall}
+    found = decide(vectors, *everyone, [], threshold, exact_up_to=exact_up_to)
+    return {"keeper": found.keeper, "recall_of_sample": round(found.recall, 6)}
 
 
 def exact(vectors: Vectors) -> Result:
     return _ours(vectors)
 
 
-def index_i8(vectors: Vectors) -> Result:
-    return _ours(vectors, kind="i8")
-
-
-def index_b1(vectors: Vectors) -> Result:
-    return _ours(vectors, kind="b1")
+def index(vectors: Vectors) -> Result:
+    return _ours(vectors, exact_up_to=0)
 
 
 def blocks(vectors: Vectors) -> Result:
@@ -72,9 +64,9 @@ def half(vectors: Vectors) -> Result:
 
 def _all_pairs(vectors: Vectors, half: bool) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(vectors), _BLOCK):
-        others = vectors[: start + _BLOCK] if half else vectors
-        for begin in range(0, len(others), 16 * _BLOCK):
-            a, b = np.nonzero(vectors[start : start + _BLOCK] @ others[begin : begin + 16 * _BLOCK].T >= THRESHOLD)
+        for begin in range(0, start + 1 if half else len(vectors), _BLOCK):
+            cosines = vectors[start : start + _BLOCK] @ vectors[begin : begin + _BLOCK].T
+            a, b = np.divmod(np.flatnonzero(cosines >= THRESHOLD), cosines.shape[1])
             yield a + start, b + begin
 
 
@@ -126,7 +118,7 @@ def _joined(found: Any) -> Any:
     return np.unique(np.concatenate(parts))
 
 
-def hub(vectors: Vectors, path: str, kind: str = "") -> Result:
+def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     """Add rows to a hub whose kept vectors are in a file, in pieces of 100,000."""
     from personahub_assets.domain.semantic import Kept, Neighbours, decide
 
@@ -134,25 +126,24 @@ def hub(vectors: Vectors, path: str, kind: str = "") -> Result:
     pieces = [(begin, min(begin + 100_000, len(stored))) for begin in range(0, len(stored), 100_000)]
     kept = [Kept(stored[begin:end], np.arange(begin, end)) for begin, end in pieces]
     everyone = np.arange(len(vectors)) + len(stored), np.ones(len(vectors), bool)
-    if not kind:
-        return {"keeper": decide(vectors, *everyone, kept, THRESHOLD).keeper}
-    file = Path(path).with_suffix(f".{kind}")
-    index = Neighbours(vectors.shape[1], kind)  # type: ignore[arg-type]
+    if not by:
+        return {"keeper": decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=10**18).keeper}
+    file = Path(path).with_suffix(".index")
+    index = Neighbours(vectors.shape[1])
     started = time.perf_counter()
     if file.exists():
-        index.load(file)
+        index.restore(file.read_bytes())
     else:
         index.catch_up(kept)
-        index.save(file)
+        file.write_bytes(index.stored())
     ready = time.perf_counter() - started
-    found = decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=0, index=index)
+    found = decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=0, index=lambda: index)
     return {"keeper": found.keeper, "recall_of_sample": found.recall, "index_seconds": round(ready, 2)}
 
 
 METHODS: dict[str, tuple[str, Callable[[Vectors], Result], tuple[str, ...]]] = {
     "exact": ("personahub, exact", exact, ()),
-    "i8": ("personahub, index of 8 bits", index_i8, ()),
-    "b1": ("personahub, index of signs", index_b1, ()),
+    "index": ("personahub, by index", index, ()),
     "blocks": ("NumPy, all pairs", blocks, ()),
     "half": ("NumPy, each pair once", half, ()),
     "usearch": ("usearch, its defaults (float32)", usearch, ()),
@@ -168,7 +159,7 @@ def one(name: str, file: Path, out: Path, rows: int) -> None:
     """Run a method on the first rows of a file and put what it found into another."""
     vectors = np.ascontiguousarray(np.load(file, mmap_mode="r")[:rows])
     name, _, argument = name.partition(":")
-    if name in ("exact", "i8", "b1", "hub"):
+    if name in ("exact", "index", "hub"):
         _warm(vectors[:200])
     before, cpu = time.perf_counter(), time.process_time()
     if name == "hub":
@@ -249,7 +240,7 @@ def peers(bench: Bench, file: Path, rows: int, methods: list[str]) -> Result:
 
 def sizes(bench: Bench, file: Path, rows: list[int]) -> Result:
     """Where the index overtakes the exact walk."""
-    return {str(count): {name: bench.run(name, file, count)[0] for name in ("exact", "b1", "i8")} for count in rows}
+    return {str(count): {name: bench.run(name, file, count)[0] for name in ("exact", "index")} for count in rows}
 
 
 def thresholds(bench: Bench, file: Path, rows: int) -> Result:
@@ -270,9 +261,8 @@ def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
     mixed = np.concatenate([np.asarray(real[: _NEW // 2]), rows[: _NEW - _NEW // 2]])
     np.save(new, mixed)
     lines = {}
-    for kind in ("", ":b1", ":i8"):
-        for time_ in ("first", "again") if kind else ("first",):
-            lines[f"{kind[1:] or 'exact'} {time_}"], _ = bench.run(f"hub:{stored}{kind}", new, _NEW)
+    for title, by in (("exact", ""), ("by index, made", ":index"), ("by index, loaded", ":index")):
+        lines[title], _ = bench.run(f"hub:{stored}{by}", new, _NEW)
     return lines
 
 
@@ -314,12 +304,12 @@ def embedded(rows: int, out: Path) -> None:
 def markdown(found: Result) -> str:
     parts = ["### Semantic: cosine >= 0.9, embeddings given", _peers_table(found.get("peers", {}), found["rows"])]
     if found.get("sizes"):
-        head = ["rows", *(METHODS[name][0] + ", s" for name in ("exact", "b1", "i8")), "recall of signs", "of 8 bits"]
+        head = ["rows", "exact, s", "by index, s", "recall of the index, sampled"]
         lines = [
             [
                 f"{int(rows):,}",
-                *(_seconds(line[name]) for name in ("exact", "b1", "i8")),
-                *(str(line[name].get("recall_of_sample", "–")) for name in ("b1", "i8")),
+                *(_seconds(line[name]) for name in ("exact", "index")),
+                str(line["index"].get("recall_of_sample", "–")),
             ]
             for rows, line in found["sizes"].items()
         ]

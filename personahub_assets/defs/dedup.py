@@ -17,7 +17,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.store import Store, read_file, table_schema
+from personahub_assets.resources.store import Store, content_version, read_file, table_schema
 from personahub_assets.resources.vectors import VectorJournal, vector_frame
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         code_version=digest("1", embedding_model, size=16),
     )
     def persona_embeddings(context: dg.AssetExecutionContext, store: Store, embedder: Embedder) -> dg.MaterializeResult:
-        """Unit vectors of the lexical survivors; a text that this home has embedded before is not embedded again."""
+        """Unit vectors of the lexical survivors, those of before included; no text is embedded twice."""
 
         def body(batch: str) -> Report:
             texts = _to_embed(store, batch, embedder.name)
@@ -80,7 +80,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
 
     @dg.asset(
         **shared,
-        deps=["persona_embeddings"],
+        deps=["lexical_duplicates", "persona_embeddings"],
         kinds={"numpy", "parquet"},
         code_version=digest("2", str(config.semantic.threshold), size=16),
     )
@@ -128,12 +128,12 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
     from personahub_assets.domain.keepers import admit
 
     others = pl.concat([_NO_PLACES, *(hub.kept(other) for other in hub.others(batch))])
-    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated)
+    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
     decisions = hub.publish(batch, made, search.how)
     how = hub.how(batch)
     dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(list(table_schema(hub.asset)))
     hub.store.write(hub.asset, batch, dropped)
-    return Report.of(
+    report = Report.of(
         dropped,
         {
             "candidates": decisions.height,
@@ -146,6 +146,9 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
             **explained(hub, made, batch),
         },
     )
+    # Who is kept matters to what follows, not only who is dropped.
+    report.version = content_version(decisions)
+    return report
 
 
 def _to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:

@@ -27,6 +27,7 @@ Flags = npt.NDArray[np.bool_]
 NONE = -1
 """Keeper of a row that none is within the threshold of."""
 
+_NO_IDS = pl.Series(dtype=pl.String)
 _WITHIN = 32  # bits of a place that number the rows of one admission
 
 
@@ -50,6 +51,10 @@ class Decided:
     stays: Flags  # (n,) kept
 
 
+NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
+"""What becomes of no rows."""
+
+
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Sort rows as they are walked: by (admission, hop, persona_id), those without an admission last."""
     return rows.sort("admission", "hop", "persona_id", nulls_last=True)
@@ -65,7 +70,13 @@ def places(admission: pl.Series) -> Ints:
 
 
 def admit(
-    rows: pl.DataFrame, others: pl.DataFrame, admission: int, decide: Callable[[Walk], Decided], *, replay: bool
+    rows: pl.DataFrame,
+    others: pl.DataFrame,
+    admission: int,
+    decide: Callable[[Walk], Decided],
+    *,
+    replay: bool,
+    elsewhere: pl.Series = _NO_IDS,
 ) -> pl.DataFrame:
     """Decide about candidates.
 
@@ -79,6 +90,7 @@ def admit(
         admission: higher than every earlier one. Each batch with something to admit takes one, this and those after it.
         decide: compares with what is kept before.
         replay: walk every row again by its stored admission, since another rule decided before.
+        elsewhere: ids of kept rows that cannot be compared with; what was dropped for them stays dropped.
 
     Returns:
         `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
@@ -86,7 +98,8 @@ def admit(
     known, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
     place = places(rows["admission"].fill_null(0))
     kept = known & ~dropped & (not replay)
-    doubtful = np.flatnonzero(known if replay else dropped & ~_still_kept(rows, kept, place, others))
+    held = rows["keeper_id"].is_in(elsewhere.implode()).fill_null(value=False).to_numpy()
+    doubtful = np.flatnonzero((known if replay else dropped & ~_still_kept(rows, kept, place, others)) & ~held)
     again = decide(Walk(doubtful, place[doubtful], ~dropped[doubtful], *_standing(kept, place)))
     kept[doubtful] = again.stays
 

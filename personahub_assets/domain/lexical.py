@@ -1,196 +1,33 @@
 """Which personas share nearly all their words: word-set Jaccard at or above a threshold, exactly.
 
 The paper (section 2.2.1) approximates this with MinHash (1-gram, 128 permutations, 0.9). Personas are short, so the
-exact answer is cheaper than the estimate.
+exact answer is cheaper than the estimate. `wordsets.py` cuts the words; sets within the threshold have a signature in
+common, says `signatures.py`; here rows with a common one are compared, word by word.
 
-**Signatures.** Let the words of a set be ordered, rarest first. A set of n words that is within threshold t of another
-shares at least ceil(t n) words with it, so at most d = n - ceil(t n) of its own are missing there. The w rarest shared
-words are then among its first d + w: both sets have that w-subset among those of their first d + w words, for any w.
-The hashes of these C(d + w, w) subsets are the set's signatures; sets without a common one are not within t. (w = 1 is
-the prefix filter; cf. Wang, Li and Feng, "Can we beat the prefix filtering?", 2012.) A larger w means more signatures
-and fewer false candidates; its limit is chosen by an estimate from a sample, and it shrinks for long texts. Templated
-text is no special case: the words of the template come last. Sets that are too small are padded with w - 1 words.
+Rows are walked in their order (`keepers.py` has the rule). A row is compared with the kept rows that share a signature
+with it; if none is within the threshold, its own signatures enter the table. Threads prepare sets and signatures of the
+rows to come. Kept rows of earlier walks are found in `Segment`s: their signatures sorted, to be searched by
+interpolation. Beyond a configured size the kept rows of this walk become one, too, which the caller puts on disk.
 
-**Walk.** Rows are walked in their order. A row is compared, word by word, with the kept rows that share a signature
-with it; if none is within t, its own signatures enter the table. Kept rows of earlier walks are found in `Segment`s:
-their signatures sorted, to be searched by interpolation.
-
-`minhash` differs in its signatures only: bands of minima, with as many rows per band as still find a pair at the
-threshold with a probability of 99.9 %. Its candidates are compared word by word, too.
-
-Exact up to equal 64-bit hashes of different words. Numba compiles the kernels once and keeps them on disk.
+Exact up to equal hashes, of 63 bits, of different words. Numba compiles the kernels once and keeps them on disk.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
-from math import comb
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.domain.keepers import NONE, Decided, prefers
-from personahub_assets.domain.text import digest
-from personahub_assets.domain.wordsets import UNORDERED, Ints, Keys, Order, Sets, kernel, mix, order_of, word_sets
-
-Method = Literal["exact", "minhash"]
+from personahub_assets.domain.signatures import EPSILON, Plan
+from personahub_assets.domain.wordsets import Ints, Keys, Sets, kernel
 
 _PIECE = 16_384  # rows that a thread prepares at a time
-_SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
-_SIGNATURES = 256  # per row and width at most; longer texts get a smaller width
-_WIDEST = 6
-_FOUND = 0.999  # probability with which minhash finds a pair at the threshold
-_TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as many as with a plan of the texts' own
-_CANDIDATE = 0.25  # what it costs to pass over a kept row with the same signature; to make and find one costs 1
-_EPSILON = 1e-9  # so that 0.9 * 10 is 9 words, not 10
-
-
-# --- Signatures ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How signatures are made; only those of one plan can be compared."""
-
-    threshold: float
-    method: Method = "exact"
-    ngram: int = 1
-    permutations: int = 128
-    order: Order = UNORDERED
-    width: int = 1
-
-    @cached_property
-    def name(self) -> str:
-        """Hash of everything that the signatures depend on."""
-        ranked = digest(self.order.hashes.tobytes().hex(), self.order.ranks.tobytes().hex())
-        return digest(str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
-
-    @cached_property
-    def band(self) -> int:
-        """Minima per band: as many as still find a pair at the threshold with 99.9 %."""
-        rows = range(self.permutations, 0, -1)
-        return next((r for r in rows if 1 - (1 - self.threshold**r) ** (self.permutations // r) >= _FOUND), 1)
-
-    def sets(self, texts: pl.Series) -> Sets:
-        """Word sets in the order of this plan."""
-        return word_sets(texts, self.ngram, self.order)
-
-    def signatures(self, sets: Sets) -> tuple[Ints, Keys]:
-        """Signatures of each set: those of row i are the second array's from first[i] to first[i + 1]."""
-        sizes = np.diff(sets.starts)
-        if self.method == "minhash":
-            bands = self.permutations // self.band
-            first = np.arange(len(sizes) + 1, dtype=np.int64) * bands
-            found = np.empty(first[-1], np.uint64)
-            _bands(*sets, bands, self.band, found)
-            return first, found
-        top = int(np.max(sizes, initial=1))
-        missing, widths = self._sizes(int(top / self.threshold) + 1)
-        narrow = widths[np.minimum((np.arange(top + 1) / self.threshold + _EPSILON).astype(np.int64), len(widths) - 1)]
-        counts = np.array(
-            [
-                sum(comb(d + w, w) for w in range(low, high + 1))
-                for d, low, high in zip(missing, narrow, widths, strict=False)
-            ]
-        )
-        first = np.zeros(len(sizes) + 1, np.int64)
-        np.cumsum(counts[sizes], out=first[1:])
-        found = np.empty(first[-1], np.uint64)
-        _subsets(*sets, missing, narrow, widths, first, found)
-        return first, found
-
-    def _sizes(self, top: int) -> tuple[Ints, Ints]:
-        """By size of a set: how many words may be missing in its partner, and the width where it is the larger."""
-        size = np.arange(top + 1)
-        missing = size - np.ceil(self.threshold * size - _EPSILON).astype(np.int64)
-        wide = [max(w for w in range(1, self.width + 1) if w == 1 or comb(d + w, w) <= _SIGNATURES) for d in missing]
-        return missing, np.array(wide, np.int64)
-
-
-def plan(bare: Plan, texts: pl.Series, rows: int) -> Plan:
-    """Choose the order of words and the width for so many rows like these texts; `minhash` needs neither."""
-    if bare.method == "minhash" or texts.is_empty():
-        return bare
-    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
-    ordered = replace(bare, order=order_of(word_sets(sample, bare.ngram)), width=1)
-    sets = ordered.sets(sample)
-    best, least = ordered, cost(ordered, sets, rows)
-    for width in range(2, _WIDEST + 1):
-        wider = replace(ordered, width=width)
-        if (costs := cost(wider, sets, rows)) >= least:
-            break
-        best, least = wider, costs
-    return best
-
-
-def suits(chosen: Plan, texts: pl.Series) -> bool:
-    """Whether a plan that was made for other texts will do for these, too.
-
-    Texts of another kind may have words in common that the plan takes for rare; then nearly all pairs are candidates.
-    """
-    if chosen.method == "minhash" or texts.is_empty():
-        return True
-    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
-    own = plan(chosen, sample, len(texts))
-    costs, least = (cost(each, each.sets(sample), len(texts)) for each in (chosen, own))
-    return costs <= max(_TOLERATED, _UNSUITABLE * least)
-
-
-def cost(chosen: Plan, sample: Sets, rows: int) -> float:
-    """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
-    first, found = chosen.signatures(sample)
-    size = max(1, len(first) - 1)
-    _, counts = np.unique(found, return_counts=True)
-    candidates = np.sum(counts * (counts - 1) / 2) / size * (rows / size)
-    return float(len(found) / size + candidates * _CANDIDATE)
-
-
-@kernel
-def _subsets(starts, keys, missing, narrow, widths, first, found):
-    prefix = np.empty(np.max(missing[: len(widths)]) + _WIDEST + 1, np.uint64)
-    chosen = np.empty(_WIDEST + 1, np.int64)
-    for row in range(len(starts) - 1):
-        size = starts[row + 1] - starts[row]
-        at = first[row]
-        for width in range(narrow[size], widths[size] + 1):
-            length = missing[size] + width
-            for i in range(length):  # beyond the set's own words: words that every set has
-                prefix[i] = mix(keys[starts[row] + i] if i < size else np.uint64(i - size + 1))
-            for i in range(width):
-                chosen[i] = i
-            while True:
-                h = np.uint64(width)
-                for i in range(width):
-                    h += prefix[chosen[i]]
-                found[at] = mix(h)
-                at += 1
-                i = width - 1
-                while i >= 0 and chosen[i] == length - width + i:
-                    i -= 1
-                if i < 0:
-                    break
-                chosen[i] += 1
-                for j in range(i + 1, width):
-                    chosen[j] = chosen[j - 1] + 1
-
-
-@kernel
-def _bands(starts, keys, bands, band, found):
-    for row in range(len(starts) - 1):
-        for b in range(bands):
-            h = np.uint64(b)
-            for r in range(b * band, (b + 1) * band):
-                odd = mix(np.uint64(2 * r + 1)) | np.uint64(1)
-                least = np.uint64(0xFFFFFFFFFFFFFFFF)
-                for at in range(starts[row], starts[row + 1]):
-                    least = min(least, mix(keys[at] * odd))
-                h = mix(h ^ least)
-            found[row * bands + b] = h
+_BLOCK = 32  # rows whose places in the table are read ahead
 
 
 # --- Kept rows -----------------------------------------------------------------------------------------------------
@@ -312,7 +149,7 @@ def decide(
         _search(segments[piece.searched :], piece, places, chosen.threshold)
         some = slice(piece.begin, piece.begin + _PIECE)
         table.reserve(len(piece.keeper), len(piece.sets.keys), len(piece.signatures))
-        table.rows, table.words, table.entries = _walk(
+        table.rows, table.words, table.entries, _ = _walk(
             *piece.sets, piece.first, piece.signatures, places[some], may_stay[some], chosen.threshold,
             table.rows, table.words, table.entries, table.places, table.starts, table.keys, table.stamps,
             table.slots, table.chains,
@@ -345,7 +182,7 @@ def _search(segments: Sequence[Segment], piece: _Piece, places: Ints, threshold:
 @kernel
 def _lacking(size, other, threshold):
     """How many words two sets within the threshold may have that the other has not, both together; negative: none."""
-    return size + other - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other) - _EPSILON))
+    return size + other - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other) - EPSILON))
 
 
 @kernel
@@ -417,11 +254,14 @@ def _walk(
     """Decide about the rows of a piece, in order, and add those that stay to the table."""
     mask = np.uint64(len(slots) - 1)
     ones = np.uint64(0xFFFFFFFF)
+    touched = np.uint64(0)
     for row in range(len(starts) - 1):
+        if row % _BLOCK == 0:
+            touched += _touch(signatures, first[row], first[min(row + _BLOCK, len(starts) - 1)], slots, chains)
         begin, end = starts[row], starts[row + 1]
         sketch = _sketch(keys, begin, end)
-        # The larger partner a set may have leaves room for the most words of one alone.
-        lacking = np.uint64(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + _EPSILON), threshold)))
+        # Two sets may differ most where the partner has n / t words, rounded down, and all n are among them.
+        lacking = np.uint64(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
         for s in range(first[row], first[row + 1]):
             entry = np.int64(slots[signatures[s] & mask]) - 1
             while entry >= 0:
@@ -453,7 +293,20 @@ def _walk(
                 slots[slot] = entries
             rows += 1
             kept_starts[rows] = words
-    return rows, words, entries
+    return rows, words, entries, touched
+
+
+@kernel
+def _touch(signatures, begin, end, slots, chains):
+    """Read what rows will look at: the CPU waits for many places in memory at once, if they are known."""
+    mask = np.uint64(len(slots) - 1)
+    touched = np.uint64(0)
+    for s in range(begin, end):
+        touched += np.uint64(slots[signatures[s] & mask])
+    for s in range(begin, end):
+        entry = slots[signatures[s] & mask]
+        touched += chains[max(entry, 1) - 1, 0]
+    return touched
 
 
 @kernel

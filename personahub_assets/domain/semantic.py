@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -83,7 +82,7 @@ def decide(
     threshold: float,
     *,
     exact_up_to: int = EXACT_UP_TO,
-    index: "Neighbours | None" = None,
+    index: "Callable[[], Neighbours] | None" = None,
     threads: int = os.cpu_count() or 1,
 ) -> Decided:
     """Walk rows in their order and say which stay, each other one with its keeper.
@@ -95,8 +94,8 @@ def decide(
         kept: kept rows of other walks; those at a later place are no keepers.
         threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
         exact_up_to: comparisons up to which all are made.
-        index: the rows of `kept`, or the first of them, in this order; the others and then the rows that stay are added
-            to it if it is used. None: made anew where one is needed.
+        index: gives one with the rows of `kept`, or the first of them, in this order, for this walk alone: the rows
+            that stay are added. Asked only where it is needed; None: made anew.
         threads: how many search.
 
     Raises:
@@ -110,7 +109,7 @@ def decide(
         if len(vectors) * (sum(len(each.places) for each in kept) + len(vectors)) <= exact_up_to:
             walk.exactly(pool)
             return Decided(*walk.result(), "exact", 1.0)
-        walk.by_index(Neighbours(vectors.shape[1]) if index is None else index)
+        walk.by_index(index() if index else Neighbours(vectors.shape[1]))
         return Decided(*walk.result(), "usearch", walk.recall(pool))
 
 
@@ -277,16 +276,12 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 class Neighbours:
     """Finds kept rows near a vector, and now and then misses one: a usearch index.
 
-    Rows are numbered as they are added. Their vectors are stored as 8-bit integers, or as signs alone; what it
-    proposes is to be verified.
+    Rows are numbered as they are added. Their vectors are stored as 8-bit integers, so what it proposes is to be
+    verified. (Signs alone take two thirds of the time, but at 100,000 personas missed 0.5 % of the keepers.)
     """
 
-    def __init__(self, dimensions: int, kind: Literal["i8", "b1"] = "i8") -> None:
-        self.kind = kind
-        if kind == "i8":
-            self._index = Index(ndim=dimensions, metric="cos", dtype="i8")
-        else:
-            self._index = Index(ndim=(dimensions + 7) // 8 * 8, metric="hamming", dtype="b1")
+    def __init__(self, dimensions: int) -> None:
+        self._index = Index(ndim=dimensions, metric="cos", dtype="i8")
 
     def __len__(self) -> int:
         return len(self._index)
@@ -299,7 +294,7 @@ class Neighbours:
         """
         for begin, end in _parts(len(vectors), _BLOCK):
             keys = np.arange(len(self), len(self) + end - begin)
-            self._index.add(keys, self._stored(vectors[begin:end]), threads=1 if len(self) < _ALONE else 0)
+            self._index.add(keys, vectors[begin:end], threads=1 if len(self) < _ALONE else 0)
 
     def catch_up(self, kept: Sequence[Kept]) -> None:
         """Add those of the kept rows that it does not have yet.
@@ -317,23 +312,19 @@ class Neighbours:
 
     def search(self, vectors: Vectors, count: int) -> Ints:
         """Propose so many neighbours for each of the vectors: their numbers, (n, count); -1: there are fewer."""
-        asked = self._stored(vectors)
-        if len(asked) == 1:  # one row would give a list of matches of another shape
-            asked = np.repeat(asked, 2, axis=0)
+        # One row would give a list of matches of another shape.
+        asked = vectors if len(vectors) > 1 else np.repeat(vectors, 2, axis=0)
         found: Any = self._index.search(asked, count)
         there = np.arange(count) < found.counts[:, None]
         return np.where(there, found.keys.astype(np.int64), -1)[: len(vectors)]
 
-    def save(self, path: Path) -> None:
-        """Write it to a file."""
-        self._index.save(path)
+    def stored(self) -> bytes:
+        """Give all of it, to be restored."""
+        return bytes(self._index.save() or b"")
 
-    def load(self, path: Path) -> None:
-        """Take what a file has: written by one of the same dimensions and kind."""
-        self._index.load(path)
-
-    def _stored(self, vectors: Vectors) -> npt.NDArray[Any]:
-        return vectors if self.kind == "i8" else np.packbits(vectors > 0, axis=1)
+    def restore(self, stored: bytes) -> None:
+        """Become what one of the same dimensions was."""
+        self._index.load(stored)
 
 
 def _kernel(function: Callable[..., Any]) -> Any:
@@ -633,7 +624,7 @@ def _compare(asked, i, shelf, tile, near, count, threshold, square):
         if near >> np.uint64(lane) & np.uint64(1) and slot < count and shelf.places[slot] < asked.places[i]:
             x, y = asked.vectors[i], shelf.vectors[shelf.rows[slot]]
             product = _dot(x, y)
-            if product * (1 + 2 * _UNIT) >= _wanted(asked, i, threshold):  # nearly the cosine, at a third of its cost
+            if product * (1 + 3 * _UNIT) >= _wanted(asked, i, threshold):  # nearly the cosine, at a third of its cost
                 _take(asked, i, _scaled(product, x, y), shelf.places[slot], threshold)
     return _cut(asked, i, threshold, square)
 

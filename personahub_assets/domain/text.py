@@ -21,6 +21,8 @@ _WORD = regex.compile(r"[\w\p{M}]+")
 # Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 OUTSIDE, WORD, UNSPACED = 0, 1, 2
+WORDS = "words 1"
+"""Name of this way to cut words; another one decides about all personas again, so change it with what follows."""
 
 
 def sanitise(text: str) -> tuple[str, int]:

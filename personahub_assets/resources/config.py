@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.records import DATASETS, MAX_PERSONAS_PER_CALL
+from personahub_assets.domain.text import WORDS
 from personahub_assets.generation.requests import Prices
 
 STANDIN_URL = "standin:"
@@ -121,13 +122,15 @@ class Lexical(Stage):
     )
     ngram: int = Field(1, ge=1, le=10, description="Words in a row that count as one element of a set")
     permutations: int = Field(128, ge=16, le=1024, description="Of minhash")
-    memory_mb: int = Field(2_048, ge=64, description="Memory for kept personas; beyond it they are searched on disk")
+    memory_mb: int = Field(
+        2_048, ge=64, le=65_536, description="Memory for kept personas; beyond it they are searched on disk"
+    )
 
     @property
     def rule(self) -> str:
         """What is compared, and from which similarity on."""
         method = f"minhash of {self.permutations}" if self.method == "minhash" else self.method
-        return f"{method}, {self.ngram}-grams, Jaccard {self.threshold}"
+        return f"{method}, {WORDS}, {self.ngram}-grams, Jaccard {self.threshold}"
 
 
 class Embeddings(Section):

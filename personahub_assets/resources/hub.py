@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +21,16 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from personahub_assets.domain import lexical, semantic
-from personahub_assets.domain.keepers import Decided, Walk, in_order, places
+from personahub_assets.domain import lexical, semantic, signatures
+from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.keepers import NOTHING, Decided, Walk, in_order, places
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.wordsets import Order
 from personahub_assets.resources import arrays
 from personahub_assets.resources.store import Store, table_schema
 
 _DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
+_SHARED = ("plan", "index")  # in the cache, beside what belongs to a batch
 _OUTGROWN = 4  # times as many rows as a plan was made for ask for another plan
 
 
@@ -52,19 +54,42 @@ class Hub:
         self.store, self.stage, self.rule = store, stage, rule
         self.table, self.asset = f"{stage}_decisions", f"{stage}_duplicates"
         self.batches = [path.parent.name.partition("=")[2] for path in store.files(self.table)]
-        self._kept: dict[str, pl.DataFrame] = {}
 
     @cached_property
     def outdated(self) -> bool:
         """Whether anything was decided by another rule."""
-        runs = self.store.read_all("dedup_runs", ["batch", "rule"], asset=self.asset)
-        return bool(set(self.batches) - set(runs.filter(pl.col("rule") == self.rule)["batch"]))
+        runs = self.runs.filter(pl.col("rule") == self.rule)
+        return bool(set(self.batches) - set(runs["batch"]))
+
+    @cached_property
+    def runs(self) -> pl.DataFrame:
+        """How each batch was decided."""
+        return self.store.read_all("dedup_runs", asset=self.asset)
 
     @cached_property
     def decisions(self) -> dict[str, pl.DataFrame]:
-        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order."""
-        found = {batch: self.store.read(self.table, batch, columns=_DECIDED) for batch in self.batches}
-        return {batch: rows.with_columns(place=places(rows["admission"])) for batch, rows in found.items()}
+        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order.
+
+        Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
+        no notice of them, so they must not stand if those rows come back.
+        """
+        found = {}
+        for batch in self.batches:
+            stored = self.store.read(self.table, batch)
+            rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
+            if rows.height < stored.height:
+                self.store.write(self.table, batch, rows)
+            found[batch] = rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
+        return found
+
+    def reach(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, ...)` of the personas of a batch that reach this stage."""
+        return self.store.candidates(batch, ["persona_id"])
+
+    @property
+    def elsewhere(self) -> pl.Series:
+        """Kept rows that nothing can be compared with now; who was dropped for one stays dropped."""
+        return pl.Series(dtype=pl.String)
 
     @property
     def next_admission(self) -> int:
@@ -91,15 +116,8 @@ class Hub:
         return in_order(pl.concat(parts))
 
     def kept(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, place)` of what a batch keeps, in order, without those that reach it no more."""
-        if batch not in self._kept:
-            decided = self.decisions[batch].filter(pl.col("keeper_id").is_null()).select("persona_id", "place")
-            self._kept[batch] = decided.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
-        return self._kept[batch]
-
-    def reach(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, ...)` of the personas of a batch that reach this stage."""
-        return self.store.candidates(batch, ["persona_id"])
+        """`(persona_id, place)` of what a batch keeps, in order."""
+        return self.decisions[batch].filter(pl.col("keeper_id").is_null()).select("persona_id", "place")
 
     def others(self, batch: str) -> list[str]:
         """Batches whose kept rows are compared with; none where everything is decided again."""
@@ -116,10 +134,12 @@ class Hub:
         parts = {str(key): rows for (key,), rows in decisions.partition_by("batch", as_dict=True).items()}
         for key in (batch, *(self.batches if self.outdated else ())):  # those without any candidate left, too
             parts.setdefault(key, decisions.clear())
-        for key, rows in parts.items():
-            self.store.write(self.table, key, rows)
-        for key, rows in parts.items():  # last: if this is not reached, everything is decided again
-            self.store.write("dedup_runs", key, self._run(key, rows, how or self.how(key)), self.asset)
+        runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in parts.items()}
+        tables = [("dedup_runs", runs, self.asset), (self.table, parts, None)]
+        # If a replay stops between the two, everything must be decided again; if another run does, nothing must be.
+        for table, frames, asset in reversed(tables) if self.outdated else tables:
+            for key, rows in frames.items():
+                self.store.write(table, key, rows, asset)
         return parts[batch]
 
     def how(self, batch: str) -> "How":
@@ -140,10 +160,20 @@ class Hub:
             batch: whose rows.
             make: makes it of the kept rows `(persona_id, place)`; an id stands for one text, and one vector of a model.
         """
+        self._tidy(name)
+        return arrays.cached(self.cache / name / batch, self.stamp(batch), lambda: make(self.kept(batch)))
+
+    def stamp(self, batch: str) -> str:
+        """Hash of what a batch keeps, and of where it stands."""
         kept = self.kept(batch)
         ids = hashlib.sha256((kept["persona_id"].str.join("\n").item() or "").encode())
-        stamp = digest(ids.hexdigest(), hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
-        return arrays.cached(self.cache / name / batch, stamp, lambda: make(kept))
+        return digest(batch, ids.hexdigest(), hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
+
+    def _tidy(self, name: str) -> None:
+        """Remove what was made otherwise than `name`, and what killed runs left."""
+        for folder in [*self.cache.glob("*"), *self.cache.glob("*/.*"), *self.cache.glob(".*")]:
+            if folder.name.startswith(".") or folder.name not in (name, *_SHARED):
+                shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def cache(self) -> Path:
@@ -159,12 +189,12 @@ class LexicalHub(Hub):
         super().__init__(store, "lexical", self.settings.rule)
 
     def search(self, rows: pl.DataFrame, batch: str) -> "LexicalSearch":
-        """Prepare to compare rows `(persona_id, persona)` with each other and with what other batches keep."""
-        others = self.others(batch)
-        plan = self._plan(rows["persona"], others)
-        return LexicalSearch(self, rows["persona"], plan, [self._segment(plan, other) for other in others])
+        """Compare rows `(persona_id, persona)` with each other and with what other batches keep."""
+        return LexicalSearch(self, rows["persona"], self.others(batch))
 
-    def _segment(self, plan: lexical.Plan, batch: str) -> lexical.Segment:
+    def segment(self, plan: signatures.Plan, batch: str) -> lexical.Segment:
+        """What a batch keeps, searchable."""
+
         def make(kept: pl.DataFrame) -> arrays.Arrays:
             rows = kept.join(self._texts(batch), on="persona_id", how="left", maintain_order="left")
             return lexical.segment(plan.sets(rows["persona"]), rows["place"].to_numpy(), plan)._asdict()
@@ -174,21 +204,21 @@ class LexicalHub(Hub):
     def _texts(self, batch: str) -> pl.DataFrame:
         return self.store.candidates(batch, ["persona_id", "persona"])
 
-    def _plan(self, texts: pl.Series, others: Sequence[str]) -> lexical.Plan:
+    def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.Plan:
         """The plan by which the other batches' segments were made, or another one where it does not suit."""
         chosen = self.settings
-        bare = lexical.Plan(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
+        bare = signatures.Plan(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
         rows = len(texts) + sum(self.decisions[other].height for other in others)
         stored = arrays.opened(self.cache / "plan", self.rule)
         if stored is not None:
             width, planned_for = stored["numbers"].tolist()
             plan = replace(bare, order=Order(stored["hashes"], stored["ranks"]), width=width)
-            if rows <= _OUTGROWN * planned_for and lexical.suits(plan, texts):
+            if rows <= _OUTGROWN * planned_for and signatures.suits(plan, texts):
                 return plan
         if chosen.method == "minhash":
             return bare
         sample = pl.concat([texts, *(self._texts(other)["persona"] for other in others[:: max(1, len(others) // 8)])])
-        plan = lexical.plan(bare, sample, rows)
+        plan = signatures.plan(bare, sample, rows)
         shutil.rmtree(self.cache, ignore_errors=True)
         arrays.save(self.cache / "plan", self.rule, {**plan.order._asdict(), "numbers": np.array([plan.width, rows])})
         return plan
@@ -197,15 +227,16 @@ class LexicalHub(Hub):
 class LexicalSearch:
     """Compares texts of the lexical stage, and says how."""
 
-    def __init__(self, hub: LexicalHub, texts: pl.Series, plan: lexical.Plan, segments: Sequence[lexical.Segment]):
-        self._hub, self._texts, self._plan, self._segments = hub, texts, plan, segments
+    def __init__(self, hub: LexicalHub, texts: pl.Series, others: Sequence[str]):
+        self._hub, self._texts, self._others = hub, texts, others
         self.how: How | None = None
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows."""
-        if len(walk.index):
-            self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
+        if not len(walk.index):
+            return NOTHING
         standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
+        self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
         with self._spilling() as spill:
             return lexical.decide(
                 self._texts[walk.index],
@@ -216,6 +247,14 @@ class LexicalSearch:
                 memory=self._hub.settings.memory_mb << 20,
                 spill=spill,
             )
+
+    @cached_property
+    def _plan(self) -> signatures.Plan:
+        return self._hub.plan(self._texts, self._others)
+
+    @cached_property
+    def _segments(self) -> list[lexical.Segment]:
+        return [self._hub.segment(self._plan, other) for other in self._others]
 
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
@@ -246,61 +285,110 @@ class SemanticHub(Hub):
         models = self.store.read("persona_embeddings", batch, columns=["model"])["model"]
         return bool((models == self.model).all())
 
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether anything was decided by another rule, or by the index though all can be compared by now."""
+        by_index = self.runs.filter(pl.col("batch").is_in(self.batches), pl.col("method") == "usearch")
+        rows = int(self.runs["candidates"].sum())
+        return super().outdated or (by_index.height > 0 and rows * rows <= self.settings.exact_up_to)
+
+    @property
+    def elsewhere(self) -> pl.Series:
+        """What batches with vectors of another model keep."""
+        kept = [self.store.read(self.table, batch, columns=["persona_id", "keeper_id"]) for batch in self.apart]
+        ids = [rows.filter(pl.col("keeper_id").is_null())["persona_id"] for rows in kept]
+        return pl.concat([super().elsewhere, *ids])
+
     def reach(self, batch: str) -> pl.DataFrame:
         """`(persona_id, hop)` of a batch's lexical survivors that have a vector."""
         embedded = self.store.read("persona_embeddings", batch, columns=["persona_id"])
-        rows = embedded.join(self._lexically_kept(batch), on="persona_id", how="semi")
+        decided = self.store.read("lexical_decisions", batch, columns=["persona_id", "keeper_id"])
+        kept = decided.filter(pl.col("keeper_id").is_null())
+        rows = embedded.join(kept, on="persona_id", how="semi")
         return rows.join(self.store.candidates(batch, ["persona_id", "hop"]), on="persona_id", maintain_order="left")
 
     def search(self, rows: pl.DataFrame, batch: str) -> "SemanticSearch":
-        """Prepare to compare rows `(batch, persona_id)` with each other and with what other batches keep."""
-        others = self.others(batch)
-        kept = [self._vectors(other) for other in others]
-        return SemanticSearch(self, self._matrix(rows), kept)
+        """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
+        return SemanticSearch(self, rows, self.others(batch))
 
-    def _lexically_kept(self, batch: str) -> pl.DataFrame:
-        rows = self.store.read("lexical_decisions", batch, columns=["persona_id", "keeper_id"])
-        return rows.filter(pl.col("keeper_id").is_null()).select("persona_id")
+    def vectors(self, batch: str) -> semantic.Kept:
+        """What a batch keeps, searchable."""
 
-    def _vectors(self, batch: str) -> semantic.Kept:
         def make(kept: pl.DataFrame) -> arrays.Arrays:
-            rows = kept.with_columns(batch=pl.lit(batch))
-            return {"vectors": self._matrix(rows), "places": kept["place"].to_numpy()}
+            return {"vectors": self.matrix(kept.with_columns(batch=pl.lit(batch))), "places": kept["place"].to_numpy()}
 
         return semantic.Kept(**self.searchable(digest(self.model), batch, make))
 
-    def _matrix(self, rows: pl.DataFrame) -> semantic.Vectors:
-        """Vectors of rows, shape (n, d)."""
+    def matrix(self, rows: pl.DataFrame) -> semantic.Vectors:
+        """Vectors of rows `(batch, persona_id)`, shape (n, d).
+
+        Raises:
+            StoreError: vectors are missing, or of several dimensions.
+        """
+        parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
         found: semantic.Vectors | None = None
-        for (batch,), part in rows.with_row_index("at").partition_by("batch", as_dict=True).items():
-            table = self.store.read("persona_embeddings", str(batch), columns=["persona_id", "embedding"])
-            joined = part.join(table, on="persona_id", how="left", maintain_order="left")
-            vectors = joined["embedding"].explode(empty_as_null=False).to_numpy().reshape(part.height, -1)
+        for (batch,), part in parts.items():
+            table = self.store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
+            usable = table.filter(pl.col("model") == self.model).join(part, on="persona_id")
+            sizes = usable["embedding"].list.len().unique().to_list()
+            wide = sizes[0] if found is None and len(sizes) == 1 else None if found is None else found.shape[1]
+            if usable.height < part.height or sizes != [wide]:
+                raise StoreError(
+                    f"batch {batch}: {usable.height} of {part.height} personas have vectors of {self.model}, of {sizes}"
+                    f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
+                )
             if found is None:
-                found = np.empty((rows.height, vectors.shape[1]), np.float32)
-            found[part["at"].to_numpy()] = vectors
+                found = np.empty((rows.height, sizes[0]), np.float32)
+            found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
         return np.empty((0, 1), np.float32) if found is None else found
+
+    def index(self, others: Sequence[str], kept: Sequence[semantic.Kept], dimensions: int) -> semantic.Neighbours:
+        """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
+        stamps = [self.stamp(other) for other in others]
+        index = semantic.Neighbours(dimensions)
+        stored = arrays.opened(self.cache / "index", self.model)
+        if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
+            index.restore(stored["index"].tobytes())
+        known = len(index)
+        index.catch_up(kept)
+        if len(index) > known:
+            made = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
+            arrays.save(self.cache / "index", self.model, made)
+        return index
 
 
 class SemanticSearch:
     """Compares vectors of the semantic stage, and says how."""
 
-    def __init__(self, hub: SemanticHub, vectors: semantic.Vectors, kept: Sequence[semantic.Kept]):
-        self._hub, self._vectors, self._kept = hub, vectors, kept
+    def __init__(self, hub: SemanticHub, rows: pl.DataFrame, others: Sequence[str]):
+        # Batches are in the order in which they were admitted, so that the index grows at its end.
+        self._hub, self._rows = hub, rows
+        self._others = sorted(others, key=lambda other: (hub.kept(other)["place"].max() or 0, other))
         self.how: How | None = None
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows."""
+        if not len(walk.index):
+            return NOTHING
+        whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
         standing = semantic.Kept(self._vectors[walk.standing], walk.standing_places)
         decided = semantic.decide(
-            self._vectors[walk.index],
+            self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
             walk.may_stay,
             [*self._kept, standing],
             self._hub.settings.threshold,
             exact_up_to=self._hub.settings.exact_up_to,
+            index=partial(self._hub.index, self._others, self._kept, self._vectors.shape[1]),
         )
-        # Two walks: what is said is what holds for both.
-        if len(walk.index) and (self.how is None or decided.method != "exact"):
-            self.how = How(decided.method, decided.recall)
+        by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method == "usearch"]
+        self.how = min(by_index, key=lambda how: how.recall or 0.0, default=How("exact", 1.0))
         return decided
+
+    @cached_property
+    def _vectors(self) -> semantic.Vectors:
+        return self._hub.matrix(self._rows)
+
+    @cached_property
+    def _kept(self) -> list[semantic.Kept]:
+        return [self._hub.vectors(other) for other in self._others]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.domain import lexical
 from personahub_assets.domain.keepers import NONE, Decided
-from personahub_assets.domain.lexical import Plan, Segment, cost, decide, plan, segment, suits
+from personahub_assets.domain.lexical import Segment, decide, segment
+from personahub_assets.domain.signatures import Method, Plan, cost, plan, suits
 from personahub_assets.domain.text import words
 from personahub_assets.domain.wordsets import order_of, word_sets
 
@@ -215,7 +215,7 @@ def test_nothing_gives_nothing() -> None:
 @settings(max_examples=60)
 @given(seeds, st.integers(0, 60), thresholds, widths, st.sampled_from(["exact", "minhash"]))
 def test_walks_one_after_the_other_are_one_walk(
-    seed: int, count: int, threshold: float, width: int, method: lexical.Method
+    seed: int, count: int, threshold: float, width: int, method: Method
 ) -> None:
     """What a walk keeps is a segment for the next one; with minhash, too, since signatures do not change."""
     rows, _ = drawn(seed, count, few_words)

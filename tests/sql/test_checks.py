@@ -256,9 +256,6 @@ VARIANTS: dict[str, dict[str, Fault]] = {
     "documents/text_is_usable": {"NUL": Fault("documents", first("text", "a\0b"))},
     "related_personas/parents_exist": {"hop": Fault("related_personas", first("hop", 2))},
     "persona_embeddings/one_unit_vector_per_persona": {"twice": Fault("persona_embeddings", again())},
-    "persona_embeddings/every_survivor_has_a_vector": {
-        "extra": Fault("persona_embeddings", again(persona_id=NOBODY)),
-    },
     "semantic_duplicates/index_recall": {
         "unknown": Fault("dedup_runs", all_rows(method="usearch", recall=None), stage="semantic")
     },
@@ -276,10 +273,7 @@ VARIANTS: dict[str, dict[str, Fault]] = {
         "dropped since": Fault(
             "lexical_decisions",
             kept_is_dropped,
-            also=(
-                ("lexical_duplicates", "follows_the_decisions"),
-                ("persona_embeddings", "every_survivor_has_a_vector"),
-            ),
+            also=(("lexical_duplicates", "follows_the_decisions"),),
         )
     },
 }
@@ -372,7 +366,7 @@ def test_the_share_that_a_keeper_may_take_is_a_setting(copied: Store, share: flo
     [
         (
             "[lexical]\nthreshold = 0.5\n",
-            {"lexical_duplicates/follows_the_decisions", "persona_embeddings/every_survivor_has_a_vector"},
+            {"lexical_duplicates/follows_the_decisions", "semantic_duplicates/follows_the_decisions"},
         ),
         (
             "[semantic]\nthreshold = 0.99\n",

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from task import Outcome, Task, run
 
-from personahub_assets.domain.lexical import Plan, Segment, decide, plan, segment
+from personahub_assets.domain.lexical import Segment, decide, segment
+from personahub_assets.domain.signatures import Plan, plan
 
 _ADDED = 10_000
 

@@ -17,9 +17,10 @@ def deduplicate(task: Task) -> Outcome:
     config = MinhashConfig(
         n_grams=1, num_buckets=BANDS, hashes_per_bucket=BAND_ROWS, hash_config=HashConfig(precision=64)
     )
-    reader = ParquetReader(
-        str(task.source.parent), glob_pattern=task.source.name, text_key="persona", id_key="persona_id"
-    )
+    # In a folder of its own: it would read every file whose name ends in the same way.
+    (work / "in").mkdir(parents=True)
+    (work / "in" / "rows.parquet").symlink_to(task.source.resolve())
+    reader = ParquetReader(str(work / "in"), text_key="persona", id_key="persona_id")
     stages: list[list[PipelineStep]] = [
         [reader, MinhashDedupSignature(str(work / "signatures"), config=config)],
         [MinhashDedupBuckets(str(work / "signatures"), str(work / "buckets"), config=config)],

@@ -1,17 +1,9 @@
--- Lexical survivors have a vector, and nobody else; another batch may have decided all anew: run the batch again
+-- Lexical survivors have a vector; another batch may have decided all anew by a new rule: run the batch again
 -- severity: warn
-WITH survivors AS (
-    SELECT d.batch, d.persona_id FROM lexical_decisions AS d
-    SEMI JOIN persona_embeddings AS e ON e.batch = d.batch
-    WHERE d.keeper_id IS NULL
-)
-SELECT
-    coalesce(s.batch, e.batch) AS batch,
-    count(*) FILTER (e.batch IS NULL) AS without_vector,
-    count(*) FILTER (s.batch IS NULL) AS dropped_since,
-    'personahub run --batch ' || coalesce(s.batch, e.batch) AS remedy
-FROM survivors AS s
-FULL JOIN (SELECT batch, persona_id FROM persona_embeddings) AS e USING (batch, persona_id)
-WHERE s.batch IS NULL OR e.batch IS NULL
-GROUP BY 1
-ORDER BY 1
+SELECT d.batch, count(*) AS without_vector, 'personahub run --batch ' || d.batch AS remedy
+FROM lexical_decisions AS d
+SEMI JOIN persona_embeddings AS of_batch ON of_batch.batch = d.batch
+ANTI JOIN persona_embeddings AS e ON e.batch = d.batch AND e.persona_id = d.persona_id
+WHERE d.keeper_id IS NULL
+GROUP BY d.batch
+ORDER BY d.batch
