@@ -68,8 +68,11 @@ class _Table:
         """What is in use."""
         return 8 * self.words + 24 * self.rows + 24 * self.entries + self.slots.nbytes
 
-    def reserve(self, rows: int, words: int, entries: int) -> None:
-        """Make room for as many more."""
+    def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
+        """Make room for so many pieces like this one, as far as they fit into the memory; unused room costs nothing."""
+        rows, words, entries = len(piece.keeper), len(piece.sets.keys), len(piece.signatures)
+        ahead = max(1, min(ahead, memory // (8 * words + 24 * rows + 32 * entries)))
+        rows, words, entries = rows * ahead, words * ahead, entries * ahead
         for name in ("places", "stamps", "starts"):
             self._grow(name, self.rows + rows + 1)
         self._grow("keys", self.words + words)
@@ -148,7 +151,7 @@ def decide(
             table = _Table()
         _search(segments[piece.searched :], piece, places, chosen.threshold)
         some = slice(piece.begin, piece.begin + _PIECE)
-        table.reserve(len(piece.keeper), len(piece.sets.keys), len(piece.signatures))
+        table.reserve(piece, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
         table.rows, table.words, table.entries, _ = _walk(
             *piece.sets, piece.first, piece.signatures, places[some], may_stay[some], chosen.threshold,
             table.rows, table.words, table.entries, table.places, table.starts, table.keys, table.stamps,

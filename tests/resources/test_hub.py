@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.keepers import admit
 from personahub_assets.domain.semantic import cosine
 from personahub_assets.domain.text import words
@@ -49,7 +50,8 @@ def semantic(store: Store, batch: str, model: str = MODEL) -> pl.DataFrame:
 
 def decided(hub: Hub, search: object, rows: pl.DataFrame, batch: str) -> pl.DataFrame:
     others = pl.concat([NOBODY, *(hub.kept(other) for other in hub.others(batch))])
-    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated)  # type: ignore[attr-defined]
+    compare = search.decide  # type: ignore[attr-defined]
+    made = admit(rows, others, hub.next_admission, compare, replay=hub.outdated, elsewhere=hub.elsewhere)
     return hub.publish(batch, made, search.how)  # type: ignore[attr-defined]
 
 
@@ -670,3 +672,68 @@ def test_semantic_histories_are_one_replay(
         if threshold >= last:
             assert before <= kept(decisions(home.store, "semantic"))
         last = threshold
+
+
+# --- What comes back, what cannot be compared, what the index decided -----------------------------------------------
+
+
+def test_who_comes_back_after_others_took_the_place_is_a_newcomer(vectors: Vectors) -> None:
+    """While b was dropped for its words, c found no keeper and was kept: b must not stand beside it again."""
+    vectors.add("one", {"a": NORTH, "b": EAST})
+    semantic(vectors.store, "one")
+    configure(vectors.store, lexical=0.6)
+    write_candidates(vectors.store, "two", [("c", 0, "something else")])
+    lexical(vectors.store, "two")
+    vectors.embed("two", {"c": EAST})
+    semantic(vectors.store, "two")
+    assert vectors.keepers() == {"a": None, "c": None}
+    configure(vectors.store)
+    for batch in ("one", "two"):
+        lexical(vectors.store, batch)
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    assert vectors.keepers() == {"a": None, "b": "c", "c": None}
+
+
+def test_a_duplicate_of_a_batch_with_another_model_stays_dropped_until_that_batch_follows(vectors: Vectors) -> None:
+    vectors.add("one", {"a": NORTH})
+    vectors.add("two", {"b": NEARLY_NORTH, "c": EAST})
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    vectors.embed("two", {"b": NEARLY_NORTH, "c": EAST}, "newer")
+    semantic(vectors.store, "two", "newer")
+    assert vectors.keepers() == {"a": None, "b": "a", "c": None}
+    vectors.embed("one", {"a": NORTH}, "newer")
+    semantic(vectors.store, "one", "newer")
+    assert vectors.keepers() == {"a": None, "b": "a", "c": None}
+
+
+def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vectors: Vectors) -> None:
+    rng = np.random.default_rng(3)
+    way = [tuple(row) for row in rng.normal(size=(400, 8))]
+    hub_toml = vectors.store.root / "hub.toml"
+    hub_toml.write_text("[semantic]\nexact_up_to = 0\n")
+    for number, batch in enumerate(("one", "two", "three")):
+        part = way[number * 100 : number * 100 + 200]
+        vectors.add(batch, {f"{batch}-{at}": row for at, row in enumerate(part)})
+        semantic(vectors.store, batch)
+    index = vectors.store.root / "cache" / "semantic" / "index"
+    assert len(np.load(index / "stamps.npy")) == 2  # what a batch adds is added by the next one
+    runs = vectors.store.read_all("dedup_runs", asset="semantic_duplicates")
+    assert set(runs["method"]) == {"usearch"}
+    assert runs["recall"].min() == 1.0
+    by_index = vectors.keepers()
+    assert sum(keeper is not None for keeper in by_index.values()) >= 200
+
+    hub_toml.write_text("")
+    assert SemanticHub(vectors.store, MODEL).outdated
+    semantic(vectors.store, "one")
+    assert set(vectors.store.read_all("dedup_runs", asset="semantic_duplicates")["method"]) == {"exact"}
+    assert vectors.keepers() == by_index
+
+
+def test_missing_vectors_are_a_clear_error(vectors: Vectors) -> None:
+    vectors.add("one", {"a": NORTH, "b": EAST})
+    vectors.embed("one", {"a": NORTH, "b": (1.0, 2.0, 3.0)})
+    with pytest.raises(StoreError, match=r"batch one: 2 of 2 personas .* embed the batch again"):
+        semantic(vectors.store, "one")
