@@ -193,6 +193,7 @@ def order_of(sample: Sets) -> Order:
     words, counts = np.unique(sample.keys, return_counts=True)
     often = np.flatnonzero(counts > 1)
     often = often[np.argsort(counts[often], kind="stable")][-_FREQUENT:]
-    table = Order(np.zeros(_FREQUENT * 4, np.uint64), np.zeros(_FREQUENT * 4, np.uint32))
+    slots = 1 << max(1, 2 * len(often)).bit_length()  # as small as it may be: it is looked into for every word
+    table = Order(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     _rank(words[often], *table)
     return table

@@ -2,6 +2,7 @@
 
 from functools import partial
 from time import perf_counter
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,14 @@ def deduplicate(task: Task, method: Method) -> Outcome:
     return Outcome(rows=np.flatnonzero(decided.stays).tolist(), facts=partial(_candidates, chosen, texts))
 
 
+def load() -> None:
+    """Load the compiled kernels, as the other tools' imports load theirs; compiled first where there is no cache yet."""
+    texts = pl.Series(["a nurse", "a nurse who paints", "a nurse who paints é"])
+    for method in get_args(Method):
+        chosen = plan(Plan(0.9, method), texts, 3)
+        decide(texts, np.arange(3), np.ones(3, np.bool_), [], chosen)
+
+
 def _candidates(chosen: Plan, texts: pl.Series) -> dict[str, float | bool]:
     """Pairs of rows with a common signature, per row: an upper bound, since only kept rows are compared with."""
     first, found = chosen.signatures(chosen.sets(texts))
@@ -30,4 +39,5 @@ def _candidates(chosen: Plan, texts: pl.Series) -> dict[str, float | bool]:
 
 
 if __name__ == "__main__":
+    load()
     run(partial(deduplicate, method="exact"), "numba", threshold=True)
