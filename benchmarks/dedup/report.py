@@ -106,6 +106,7 @@ def _rightness(rows: str, results: Result) -> str:
                 _title(name),
                 _seconds(line),
                 memory,
+                _number(line.get("cpu_s"), 1),
                 *(_share(line, share) for share in shares),
                 _number(line.get("kept")),
             ]

@@ -12,7 +12,8 @@ are cut into blocks and how many threads there are changes the time and never th
 computed as above. What it misses is measured: for a random sample of rows the keepers are looked up exactly, in the
 same run.
 
-MEASURED
+Measured: 100,000 vectors of 384 numbers on 2 cores with AVX512-VNNI take 1.3 s exactly and 45 s by the index. The index
+grows as n log n and the other as n², so they meet at some millions: docs/decisions.md.
 """
 
 import os

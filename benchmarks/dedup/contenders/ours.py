@@ -23,7 +23,7 @@ def deduplicate(task: Task, method: Method) -> Outcome:
 
 
 def load() -> None:
-    """Load the compiled kernels, as the other tools' imports load theirs; compiled first where there is no cache yet."""
+    """Load the compiled kernels, as the imports of other tools load theirs; compiled where there is no cache."""
     texts = pl.Series(["a nurse", "a nurse who paints", "a nurse who paints é"])
     for method in get_args(Method):
         chosen = plan(Plan(0.9, method), texts, 3)
