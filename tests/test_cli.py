@@ -536,7 +536,7 @@ def test_doctor_names_what_is_wrong(here: Cli, home: Path) -> None:
         said = here("doctor", "--no-canary", url=url)
     assert said.code == 1
     wrong = [line for line in said.err.splitlines() if line.startswith("no  ")]
-    assert {line.split()[1] for line in wrong} == {"hub.toml", "prompts", "endpoint"}
+    assert {line.split()[1] for line in wrong} == {"hub.toml", "prompts", "embedder", "endpoint"}
     assert any(f"{url}/models" in line for line in wrong)
     assert any("text_personas.per_page" in line for line in wrong)
     assert "Traceback" not in said.err

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.domain.errors import BatchError, LockHeld, StoreError
-from personahub_assets.resources.store import Store, content_version, table_schema, table_sql
+from personahub_assets.resources.store import BY_ASSET, Store, content_version, table_schema, table_sql
 
 
 def documents(batch: str, count: int, text: str = "A page") -> pl.DataFrame:
@@ -150,7 +150,7 @@ def test_a_narrower_number_is_widened(store: Store) -> None:
 
 @pytest.mark.parametrize("table", table_sql())
 def test_an_empty_partition_of_every_table_keeps_its_types(store: Store, table: str) -> None:
-    asset = "tools" if table in ("generations", "quarantine") else None
+    asset = "tools" if table in BY_ASSET else None
     empty = pl.DataFrame(schema=table_schema(table))
     store.write(table, "a", empty, asset)
     assert store.read(table, "a", asset).equals(empty)
