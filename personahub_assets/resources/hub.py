@@ -22,8 +22,10 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.domain import lexical, semantic, signatures
+from personahub_assets.domain.cosines import Kept, Vectors
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.keepers import NOTHING, Decided, Walk, in_order, places
+from personahub_assets.domain.neighbours import Neighbours
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.wordsets import Order
 from personahub_assets.resources import arrays
@@ -311,22 +313,22 @@ class SemanticHub(Hub):
         """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
         return SemanticSearch(self, rows, self.others(batch))
 
-    def vectors(self, batch: str) -> semantic.Kept:
+    def vectors(self, batch: str) -> Kept:
         """What a batch keeps, searchable."""
 
         def make(kept: pl.DataFrame) -> arrays.Arrays:
             return {"vectors": self.matrix(kept.with_columns(batch=pl.lit(batch))), "places": kept["place"].to_numpy()}
 
-        return semantic.Kept(**self.searchable(digest(self.model), batch, make))
+        return Kept(**self.searchable(digest(self.model), batch, make))
 
-    def matrix(self, rows: pl.DataFrame) -> semantic.Vectors:
+    def matrix(self, rows: pl.DataFrame) -> Vectors:
         """Vectors of rows `(batch, persona_id)`, shape (n, d).
 
         Raises:
             StoreError: vectors are missing, or of several dimensions.
         """
         parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
-        found: semantic.Vectors | None = None
+        found: Vectors | None = None
         for (batch,), part in parts.items():
             table = self.store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
             usable = table.filter(pl.col("model") == self.model).join(part, on="persona_id")
@@ -342,10 +344,10 @@ class SemanticHub(Hub):
             found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
         return np.empty((0, 1), np.float32) if found is None else found
 
-    def index(self, others: Sequence[str], kept: Sequence[semantic.Kept], dimensions: int) -> semantic.Neighbours:
+    def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
         stamps = [self.stamp(other) for other in others]
-        index = semantic.Neighbours(dimensions)
+        index = Neighbours(dimensions)
         stored = arrays.opened(self.cache / "index", self.model)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
             index.restore(stored["index"].tobytes())
@@ -371,7 +373,7 @@ class SemanticSearch:
         if not len(walk.index):
             return NOTHING
         whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
-        standing = semantic.Kept(self._vectors[walk.standing], walk.standing_places)
+        standing = Kept(self._vectors[walk.standing], walk.standing_places)
         decided = semantic.decide(
             self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
@@ -386,9 +388,9 @@ class SemanticSearch:
         return decided
 
     @cached_property
-    def _vectors(self) -> semantic.Vectors:
+    def _vectors(self) -> Vectors:
         return self._hub.matrix(self._rows)
 
     @cached_property
-    def _kept(self) -> list[semantic.Kept]:
+    def _kept(self) -> list[Kept]:
         return [self._hub.vectors(other) for other in self._others]
