@@ -60,5 +60,5 @@ bench: install
 	$(BIN)/python benchmarks/ceiling/run.py
 
 clean:
-	rm -rf personahub_assets/domain/__pycache__/kernels-*
+	find personahub_assets -name '*.nb[ic]' -delete
 	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
