@@ -40,7 +40,7 @@ ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 test: install
-	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto
+	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from enum import StrEnum
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -190,8 +191,10 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
     from personahub_assets.resources.instance import open_instance
 
     home = Environment().home.expanduser().resolve()
+    if escape(str(home)) != str(home):
+        raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")
     os.environ["PERSONAHUB_HOME"] = str(home)
-    open_instance(home)
+    open_instance(home).dispose()
     err.print(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
     workspace = str(files.root() / "workspace.yaml")
     arguments = ["dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]

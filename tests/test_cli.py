@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ ROWS = [
     {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
     {"persona": "A [bold]jazz[/bold] drummer \u001b[31mwho builds :drum: cymbals from scrap metal"},
 ]
+SOURCE = "My Pages.jsonl"
 SETTINGS = "[text_personas]\nper_document = 1\n[related_personas]\nhops = 0\n"
 
 
@@ -131,15 +132,19 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("cli")
+def demo(once: Callable[[str, Callable[[Path], None]], Path]) -> Demo:
+    folder = once("cli", _make_demo)
+    said = [Said(**each) for each in json.loads((folder / "said.json").read_text())]
+    return Demo(folder / "hub", folder / SOURCE, *said)
+
+
+def _make_demo(folder: Path) -> None:
     home = folder / "hub"
     home.mkdir()
     (home / "hub.toml").write_text(SETTINGS)
-    source = write(folder / "My Pages.jsonl", ROWS)
-    ingested = process(home, "ingest", str(source))
-    ran = process(home, "run", "--select", "+personas", url="standin:")
-    return Demo(home, source, ingested, ran)
+    source = write(folder / SOURCE, ROWS)
+    said = [process(home, "ingest", str(source)), process(home, "run", "--select", "+personas", url="standin:")]
+    (folder / "said.json").write_text(json.dumps([asdict(each) for each in said]))
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:

@@ -7,13 +7,12 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from personahub_assets.domain.errors import ConfigError, LLMError
-from personahub_assets.generation.ask import Asker, Limits
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.requests import Rule, Task
@@ -22,6 +21,9 @@ from personahub_assets.generation.window import Window
 from personahub_assets.resources.answers import Answers
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.store import Store
+
+if TYPE_CHECKING:
+    from personahub_assets.generation.ask import Asker
 
 STANDIN_MODEL = "standin"
 REMEDIES = (
@@ -150,6 +152,9 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             LLMError: if it does not answer, does not offer the model, or the home holds rows of the other kind.
         """
+        # Instructor stands on the openai package, which takes a second to import: only for who asks.
+        from personahub_assets.generation.ask import Asker, Limits
+
         models = self.models()
         _check_offered(task.model, models)
         _check_kind(store, self.url or "", "standin" if STANDIN_MODEL in models else "model")
@@ -160,7 +165,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             return self.budget.spend(prices, prompt, cached, completion)
 
         @asynccontextmanager
-        async def asker() -> AsyncIterator[Asker]:
+        async def asker() -> AsyncIterator["Asker"]:
             async with self.transport(
                 timeout_s=settings.timeout_s,
                 tries=settings.transport_tries,

@@ -234,9 +234,8 @@ def _dataset_items() -> str:
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
-    return connection.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
-    ).fetchall()
+    # Not duckdb_columns(): it looks at every table of the connection, and this is asked for each.
+    return [(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
 
 
 def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,12 @@ SECOND = [
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def built(once: Callable[[str, Callable[[Path], None]], Path]) -> Store:
     """The store of the home after a full run; tests that change it take `copied`."""
-    folder = tmp_path_factory.mktemp("sql")
+    return Store(home=str(once("sql", _make) / "hub"))
+
+
+def _make(folder: Path) -> None:
     home = folder / "hub"
     home.mkdir()
     (home / "hub.toml").write_text(SETTINGS)
@@ -68,7 +72,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
         environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
         failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert failed == {}
-    return store
 
 
 @pytest.fixture
