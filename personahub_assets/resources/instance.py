@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -48,6 +50,17 @@ def open_instance(home: Path) -> dg.DagsterInstance:
         instance.event_log_storage.get_concurrency_keys()
     _free_dead_runs(instance)
     return instance
+
+
+@contextmanager
+def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
+    """Open the instance to look at it: none is made where there is none, and no run is closed."""
+    folder = home / "dagster"
+    if not (folder / "dagster.yaml").exists() or not (folder / "history").exists():
+        yield None
+        return
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_IN_PROCESS)) as instance:
+        yield instance
 
 
 def run_tags() -> dict[str, str]:
