@@ -1,38 +1,35 @@
 """A plan in words: a table by asset, one by batch, and what there is to say besides."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-from personahub_assets.plans.work import Aside, Plan, Work, added
+from personahub_assets.plans.work import FOLLOWS, Aside, Plan, Work, added
 
 _BATCHES = 40
-_FIGURES = ("to ask", "why", "calls", "prompt tokens", "completion tokens", "time", "cost")
 
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan; what is estimated has a ≈ before it."""
-    batches = list(dict.fromkeys(work.batch for work in plan.work))
-    if plan.work:
-        of = f"batch {batches[0]}" if len(batches) == 1 else f"{len(batches)} batches"
-        console.print(_table(f"{of}, asked of {plan.model}", "asset", _by(plan.work, "asset"), plan.currency))
-    open_ones = [work for work in _by(plan.work, "batch") if work.expected]
-    if len(batches) > 1 and open_ones:
-        console.print(_table("by batch", "batch", open_ones[:_BATCHES], plan.currency))
-        if len(open_ones) > _BATCHES:
-            _say(console, f"The first {_BATCHES} of {len(open_ones)} batches with something to ask; --json has all.")
+    assets, batches = (_open(plan.work, name) for name in ("asset", "batch"))
+    if assets:
+        of = f"batch {batches[0].batch}" if len(batches) == 1 else f"{len(batches)} batches"
+        console.print(_table(f"What a run would ask of {plan.model}, {of}", "asset", assets, plan.currency))
+    if len(batches) > 1:
+        console.print(_table("By batch", "batch", batches[:_BATCHES], plan.currency))
+    if len(batches) > _BATCHES:
+        _say(console, f"The first {_BATCHES} of {len(batches)} batches with something to ask; --json has all.")
     for line in (*_verdict(plan), *_asides(plan), *_reuse(plan), *plan.notes):
         _say(console, line)
     for batch, problem in plan.problems.items():
-        _say(console, f"A run would fail: {batch}: {problem}")
+        _say(console, f"A run would fail at batch {batch}: {problem}")
 
 
 def summary(plan: Plan) -> str:
     """The plan in one line."""
     total = plan.total
-    parts = [_calls(total)]
+    parts = [f"{_count(total)} call{'' if total.calls == 1 else 's'}"]
     if total.seconds:
         parts.append(duration(total.seconds))
     if total.cost is not None:
@@ -53,30 +50,33 @@ def duration(seconds: float) -> str:
 
 def _table(title: str, first: str, rows: list[Work], currency: str) -> Table:
     table = Table(title=title, title_justify="left")
+    total = added(rows, "all", "all")
+    columns = list(_figures(total, currency))
     table.add_column(first)
-    for name in _FIGURES:
+    for name in columns:
         table.add_column(name, justify="left" if name == "why" else "right")
-    for work in rows:
-        table.add_row(getattr(work, first), *_figures(work, currency))
-    if len(rows) > 1:
-        table.add_section()
-        table.add_row("all", *_figures(added(rows, "", ""), currency))
+    for work in [*rows, total] if len(rows) > 1 else rows:
+        if work is total:
+            table.add_section()
+        figures = _figures(work, currency)
+        table.add_row(getattr(work, first), *(figures[name] for name in columns))
     return table
 
 
-def _figures(work: Work, currency: str) -> tuple[str, ...]:
-    if not work.expected:
-        return ("0", "", "0", "0", "0", "", "")
-    cost = "" if work.cost is None else _money(work.cost, currency)
-    return (
-        _requests(work),
-        _why(work),
-        _calls(work).removesuffix(" calls").removesuffix(" call"),
-        f"≈ {work.prompt_tokens:,.0f}",
-        f"≈ {work.completion_tokens:,.0f}",
-        "" if work.seconds is None else duration(work.seconds),
-        cost,
-    )
+def _figures(work: Work, currency: str) -> dict[str, str]:
+    """Columns of the table; time and cost if they are known."""
+    figures = {
+        "to ask": _requests(work),
+        "why": _why(work),
+        "calls": _count(work),
+        "prompt tokens": f"≈ {work.prompt_tokens:,.0f}",
+        "completion tokens": f"≈ {work.completion_tokens:,.0f}",
+    }
+    if work.seconds is not None:
+        figures["time"] = duration(work.seconds)
+    if work.cost is not None:
+        figures["cost"] = _money(work.cost, currency)
+    return figures
 
 
 def _requests(work: Work) -> str:
@@ -85,14 +85,15 @@ def _requests(work: Work) -> str:
 
 
 def _why(work: Work) -> str:
-    words = [f"{reason} {count:,}" for reason, count in work.reasons.most_common()]
-    return ", ".join([*words, f"not written yet ≈ {work.follow:,.0f}"] if work.follow else words)
+    counts = {reason: f"{count:,}" for reason, count in work.reasons.most_common()}
+    if work.follow:
+        counts[FOLLOWS] = f"≈ {work.follow:,.0f}"
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items()) if len(counts) > 1 else "".join(counts)
 
 
-def _calls(work: Work) -> str:
+def _count(work: Work) -> str:
     """How many calls; exact where each request was answered at once so far."""
-    mark = "" if work.is_exact else "≈ "
-    return f"{mark}{work.calls:,.0f} call{'' if work.calls == 1 else 's'}"
+    return f"{'' if work.is_exact else '≈ '}{work.calls:,.0f}"
 
 
 def _money(cost: float, currency: str) -> str:
@@ -107,12 +108,11 @@ def _verdict(plan: Plan) -> Iterable[str]:
     yield f"A run makes {summary(plan)}."
     if total.follow:
         yield (
-            f"{total.ask:,} of its requests are certain. The others (≈) are about rows that it would write first, as "
-            "many as this home has seen so far."
+            f"{total.ask:,} of its requests are certain; {total.follow:,.0f} more (≈) are expected about rows that it "
+            "would write first."
         )
     asked = {work.asset for work in plan.work if work.ask}
-    follow = {work.asset for work in plan.work if work.follow}
-    if follow and (sources := asked & {"text_personas", "related_personas"}):
+    if total.follow and (sources := asked & {"text_personas", "related_personas"}):
         yield f"What {' and '.join(sorted(sources, reverse=True))} writes anew changes all that is made of it."
     if total.basis == "settings":
         names = dict.fromkeys(work.asset for work in plan.work if work.expected and work.basis == "settings")
@@ -125,8 +125,7 @@ def _verdict(plan: Plan) -> Iterable[str]:
 
 def _asides(plan: Plan) -> Iterable[str]:
     for aside in plan.asides:
-        if words := _aside(aside):
-            yield f"Without a call, {aside.batch}: {'; '.join(words)}."
+        yield f"Without a call, {aside.batch}: {'; '.join(_aside(aside))}."
 
 
 def _aside(aside: Aside) -> list[str]:
@@ -147,23 +146,24 @@ def _aside(aside: Aside) -> list[str]:
 def _reuse(plan: Plan) -> Iterable[str]:
     total = plan.total
     if total.reused:
-        yield (
-            "Answers used without a call: " + ", ".join(f"{n:,} of {of}" for of, n in total.reused.most_common()) + "."
-        )
+        sources = ", ".join(f"{count:,} of {source}" for source, count in total.reused.most_common())
+        yield f"Answers used without a call: {sources}."
     if total.quarantined:
-        by_reason = ", ".join(f"{count:,} {reason}" for reason, count in total.quarantined.most_common())
-        places: Counter[str] = Counter()
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in total.quarantined.most_common())
+        counts = {work.asset: 0 for work in plan.work if work.quarantined}
         for work in plan.work:
-            places[work.asset] += sum(work.quarantined.values())
-        where = ", ".join(f"{asset} {count:,}" for asset, count in places.items() if count)
-        yield f"Quarantined, and asked by --retry only: {by_reason} ({where})."
+            if work.quarantined:
+                counts[work.asset] += work.quarantined.total()
+        where = ", ".join(f"{asset} {count:,}" for asset, count in counts.items())
+        yield f"Quarantined, and asked by --retry only: {reasons} ({where})."
 
 
-def _by(work: list[Work], name: str) -> list[Work]:
-    """Works added up by batch or by asset."""
+def _open(work: list[Work], name: str) -> list[Work]:
+    """What there is to ask, added up by batch or by asset."""
     groups: dict[str, list[Work]] = {}
     for part in work:
-        groups.setdefault(getattr(part, name), []).append(part)
+        if part.expected:
+            groups.setdefault(getattr(part, name), []).append(part)
     return [added(parts, **{"batch": "", "asset": "", name: key}) for key, parts in groups.items()]
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-FOLLOWS = "rows still to be written"
-"""Why requests are only estimated: what they would be about does not exist yet."""
+FOLLOWS = "not written yet"
+"""Why requests are only expected: what they would be about does not exist yet."""
 
 
 @dataclass
