@@ -377,7 +377,7 @@ def test_plan_says_what_a_run_would_ask_and_asks_nothing(here: Cli, demo: Demo, 
     said = here("plan", "--select", "tools", at=demo.home, url=standin.url)
     assert said.code == 0
     assert re.search(r"tools +│ +4 │ never run │ +4 │", said.out)
-    assert "A run makes 4 calls." in said.out
+    assert "A run makes 4 calls" in said.out
     assert "set prompt and completion in [prices]" in said.out
     plain = json.loads(here("plan", "--select", "tools", "--json", at=demo.home, url=standin.url).out)
     assert (plain["total"]["to_ask"], plain["total"]["exact"]) == (4, True)
