@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | run | maintain | sql | standin | doctor | ui | version`."""
+"""The command line: `personahub ingest | plan | run | maintain | sql | standin | doctor | ui | version`."""
 
 import json
 import os
@@ -81,6 +81,38 @@ def ingest(
 
 
 @app.command()
+def plan(
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this asset (may be repeated); '+personas', 'tools+' as with run")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, as docs/plan.md describes it")] = False,
+) -> None:
+    """Say what `personahub run` would ask and why, how many calls and tokens, at what speed and price.
+
+    It asks nothing and changes nothing. Requests about rows that exist are looked up one by one: so many are asked.
+    What a run would write first is estimated from what this home has seen, and marked with ≈.
+
+    Exit code: 0, or 1 if a run would fail at a batch.
+    """
+    from personahub_assets.plans.consent import watching
+    from personahub_assets.plans.planner import plan as make
+    from personahub_assets.plans.shown import show
+    from personahub_assets.runs import chosen
+
+    environment = Environment()
+    work = chosen(environment, batch or [], select or [])
+    with watching(err) as watch:
+        made = make(environment, work, watch=watch)
+    if as_json:
+        typer.echo(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
+    else:
+        # A pipe or a file has no width: nothing is folded there.
+        show(made, Console(emoji=False, width=None if sys.stdout.isatty() else 200))
+    raise typer.Exit(1 if made.problems else 0)
+
+
+@app.command()
 def run(
     reason: Annotated[list[str] | None, typer.Argument(help="With --retry: only rows quarantined for these")] = None,
     batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
@@ -95,15 +127,19 @@ def run(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many tokens")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Stop cleanly after so much money ([prices])")] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking, whatever it costs")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
 
     What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
     recorded in the Dagster instance of the home: see them with `personahub ui`.
 
+    On a terminal it asks before it begins if it would cost more than [run] of hub.toml allows: see `personahub plan`.
+
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
     from personahub_assets.generation.budget import Budget, seconds_of
+    from personahub_assets.plans.consent import consent
     from personahub_assets.runs import run_batches
 
     if reason and not retry:
@@ -113,12 +149,23 @@ def run(
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     try:
         result = run_batches(
-            Environment(), batch or [], select or [], err, budget=budget, retry=(reason or []) if retry else None
+            Environment(),
+            batch or [],
+            select or [],
+            err,
+            budget=budget,
+            retry=(reason or []) if retry else None,
+            approve=None if yes or not _is_attended() else consent(Environment(), err, budget),
         )
     except KeyboardInterrupt:
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
+
+
+def _is_attended() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 @app.command()

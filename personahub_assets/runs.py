@@ -51,6 +51,7 @@ def run_batches(
     *,
     budget: Budget | None = None,
     retry: list[str] | None = None,
+    approve: Callable[[list[tuple[str, set[str]]], list[str]], None] | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -59,6 +60,7 @@ def run_batches(
         select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
         budget: bounds of all runs together.
         retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
+        approve: told batches with their assets, and the reasons, before anything is done; raises what is to stop it.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
@@ -67,11 +69,13 @@ def run_batches(
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
     definitions = build(environment, LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons))
-    keys = _known_batches(store, batches)
-    assets = _selected(definitions, select)
+    keys = known_batches(store, batches)
+    assets = selected(definitions, select)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets - {_WAREHOUSE}) for key in keys]
     if reasons and not work:
         console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
+    if approve:
+        approve(_named(work), reasons)
     result = Result()
     with open_instance(home) as instance, spending(budget or Budget()):
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
@@ -80,6 +84,21 @@ def run_batches(
         seconds = time.perf_counter() - started
     _report(store, environment, result, seconds, console)
     return result
+
+
+def chosen(environment: Environment, batches: list[str], select: list[str]) -> list[tuple[str, set[str]]]:
+    """Batches with the assets that a run would materialise, in its order.
+
+    Raises:
+        BatchError, ConfigError: if a batch or an asset is unknown, or there is no batch at all.
+    """
+    keys = known_batches(Store(home=str(environment.home)), batches)
+    assets = selected(build(environment), select)
+    return _named([(key, assets) for key in keys])
+
+
+def _named(work: list[tuple[str, set[dg.AssetKey]]]) -> list[tuple[str, set[str]]]:
+    return [(batch, {key.to_user_string() for key in assets}) for batch, assets in work]
 
 
 def _reasons(wanted: list[str]) -> list[str]:
@@ -107,7 +126,12 @@ def _partitions(instance: dg.DagsterInstance) -> set[str]:
     return set(instance.get_dynamic_partitions(str(BATCHES.name)))
 
 
-def _known_batches(store: Store, wanted: list[str]) -> list[str]:
+def known_batches(store: Store, wanted: list[str]) -> list[str]:
+    """The batches that are wanted, or all.
+
+    Raises:
+        BatchError: if one is unknown, or there is none at all.
+    """
     known = store.batches()
     if not known:
         raise BatchError(f"{store.root} has no batches yet; register a source file first: personahub ingest FILE")
@@ -117,7 +141,12 @@ def _known_batches(store: Store, wanted: list[str]) -> list[str]:
     return wanted or known
 
 
-def _selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+    """The assets that are wanted, with what they are made of and what follows where that is asked for; or all.
+
+    Raises:
+        ConfigError: if one is unknown.
+    """
     graph = definitions.resolve_asset_graph()
     every = {key.to_user_string() for key in graph.get_all_asset_keys()}
     unknown = [name for item in select if (name := item.strip("+")) not in every]

@@ -32,7 +32,7 @@ from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
 from personahub_assets.standin.server import StandinServer
 
-COMMANDS = ["ingest", "run", "maintain", "sql", "standin", "doctor", "ui", "version"]
+COMMANDS = ["ingest", "plan", "run", "maintain", "sql", "standin", "doctor", "ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
@@ -372,6 +372,56 @@ def test_rows_of_the_standin_and_of_a_model_are_never_mixed(
     assert said.code == 1
     assert f"{other} holds rows written by the stand-in (not a language model)" in said.err
     assert Store(home=str(other)).read_all("text_personas").equals(Store(home=str(demo.home)).read_all("text_personas"))
+
+
+# --- plan ---
+
+
+def test_plan_says_what_a_run_would_ask_and_asks_nothing(here: Cli, demo: Demo, standin: StandinServer) -> None:
+    before = standin.stats()["calls"]
+    said = here("plan", "--select", "tools", at=demo.home, url=standin.url)
+    assert said.code == 0
+    assert re.search(r"tools +│ +4 │ never run │ +4 │", said.out)
+    assert "A run makes 4 calls" in said.out
+    assert "set prompt and completion in [prices]" in said.out
+    plain = json.loads(here("plan", "--select", "tools", "--json", at=demo.home, url=standin.url).out)
+    assert (plain["total"]["to_ask"], plain["total"]["exact"]) == (4, True)
+    assert "A run makes no call." in here("plan", "--select", "+personas", at=demo.home, url=standin.url).out
+    assert standin.stats()["calls"] == before
+
+
+def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
+    assert "personahub ingest FILE" in here("plan").refusal()
+    assert "did you mean 'my-pages'" in here("plan", "--batch", "my-page", at=demo.home).refusal()
+    assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
+
+
+def test_a_run_above_the_threshold_begins_when_a_person_says_so(
+    here: Cli, demo: Demo, tmp_path: Path, standin: StandinServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = shutil.copytree(demo.home, tmp_path / "hub")
+    monkeypatch.setattr(cli, "_is_attended", lambda: True)
+    before = standin.stats()["calls"]
+
+    def run(settings: str, *arguments: str, stdin: str = "n\n") -> Said:
+        (home / "hub.toml").write_text(SETTINGS + settings)
+        return here("run", "--select", "tools", *arguments, stdin=stdin, at=home, url=standin.url)
+
+    prices = "[prices]\nprompt = 1000\ncompletion = 1000\n[run]\n"
+    for settings in ("[run]\nconfirm_calls = 3\n", prices + "confirm_cost = 0.1\n"):
+        said = run(settings)
+        assert said.code == 1
+        assert "This run would make 4 calls" in said.err
+        assert "not begun; nothing was asked" in said.err
+    assert standin.stats()["calls"] == before
+    said = run(prices, "--max-calls", "1", "--max-cost", "0.01")  # what it may spend is below the threshold
+    assert said.code == 3
+    assert "This run would make" not in said.err
+    said = run("[run]\nconfirm_calls = 2\n", stdin="y\n")
+    assert said.code == 0, said
+    assert "This run would make 3 calls" in said.err
+    assert standin.stats()["calls"] - before == 4
+    assert Store(home=str(home)).read_all("tools").height == 4
 
 
 # --- sql ---

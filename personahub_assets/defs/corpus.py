@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
-from personahub_assets.domain.sources import Document, Fault, Imported
+from personahub_assets.domain.sources import Document, Fault, Imported, Row
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.store import Store, table_schema
 
@@ -28,9 +28,8 @@ def documents(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
 
     def body(batch: str) -> Report:
         rows = source_rows(store, batch)
-        texts = [{"batch": batch, **asdict(row)} for row in rows if isinstance(row, Document)]
         faults = [row for row in rows if isinstance(row, Fault)]
-        frame = pl.DataFrame(texts, {**table_schema("documents"), "replaced": pl.Int64})
+        frame = document_rows(batch, rows)
         store.write("documents", batch, frame)
         store.write(
             "quarantine", batch, _quarantine(batch, store.read("batches", batch)["source"][0], faults), "documents"
@@ -45,6 +44,12 @@ def documents(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
         )
 
     return over_batches(context, body)
+
+
+def document_rows(batch: str, rows: list[Row]) -> pl.DataFrame:
+    """Rows of `documents`, with the number of characters that were replaced."""
+    texts = [{"batch": batch, **asdict(row)} for row in rows if isinstance(row, Document)]
+    return pl.DataFrame(texts, {**table_schema("documents"), "replaced": pl.Int64})
 
 
 def _quarantine(batch: str, source: str, faults: list[Fault]) -> pl.DataFrame:

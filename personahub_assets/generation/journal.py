@@ -182,12 +182,30 @@ def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for path in paths:
         try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-                outcomes = _found(connection, [key for key in keys if key not in found])
-        except _UNREADABLE:
+            outcomes = peek(path, [key for key in keys if key not in found])
+        except StoreError:
             continue
         found.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
     return found
+
+
+def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
+    """Look for outcomes with some of the keys in a journal without changing anything; none where there is no journal.
+
+    Raises:
+        StoreError: if the file is damaged or locked.
+    """
+    if not path.exists():
+        return {}
+    # Without a log beside it nobody has it open. Said to be immutable, SQLite makes no files to look at it.
+    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro{still}", uri=True)) as connection:
+            return _found(connection, list(keys))
+    except _UNREADABLE as error:
+        if "no such table" in str(error):  # killed before its first commit
+            return {}
+        raise _problem(path, error) from error
 
 
 def _found(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -20,10 +19,11 @@ from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.domain.text import digest
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
-from personahub_assets.generation.journal import Entry, Journal, entry, find
+from personahub_assets.generation.journal import Entry, Journal, entry
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
 from personahub_assets.generation.window import Window
-from personahub_assets.resources.reuse import Shelf, hash_of
+from personahub_assets.resources.known import Known, journal_path
+from personahub_assets.resources.reuse import hash_of
 from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
 
 _LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
@@ -61,8 +61,7 @@ class Answers:
         self._opened, self._budget = opened, budget
         self._keep = timedelta(days=generation.keep_superseded_days)
         self._journal = Journal(journal_path(store, task.asset, batch))
-        self._own = Shelf(_files(store, task.asset, batch, own=True), rule)
-        self._others: Shelf | None = None
+        self._known = Known(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0
         self._written: set[int] = set()
@@ -170,7 +169,11 @@ class Answers:
             yield from self._to_ask(chunk)
 
     def _to_ask(self, chunk: list[Request]) -> list[Request]:
-        stands, fails = self._known(chunk)
+        keys = list({request.key for request in chunk})
+        stands, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
+        if missing:
+            stands |= dict.fromkeys(self._taken_over(chunk, missing))
         asked = []
         for request in chunk:
             key = request.key
@@ -185,35 +188,9 @@ class Answers:
                 asked.append(replace(request, earlier=fails[key]) if key in fails else request)
         return asked
 
-    def _known(self, chunk: list[Request]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
-        """Keys with an outcome that stands, each with its reason, and outcomes that do not stand."""
-        keys = list({request.key for request in chunk})
-        stands: dict[str, str | None] = {}
-        fails: dict[str, Outcome] = {}
-        for key, outcome in self._journal.find(keys).items():
-            # What a retry has asked is in the journal until it is published.
-            if self.rule.retry or self.rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
-                stands[key] = outcome.reason
-            else:
-                fails[key] = outcome
-        marks = self._own.marks([key for key in keys if key not in stands and key not in fails])
-        stands |= {key: mark.reason for key, mark in marks.items() if mark.stands}
-        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
-        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
-        if missing:
-            stands |= dict.fromkeys(self._taken_over(chunk, missing))
-        return stands, fails
-
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
         """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
-        asset, batch = self.task.asset, self.batch
-        if self._others is None:
-            self._others = Shelf(_files(self.store, asset, batch, own=False), self.rule, accepted_only=True)
-        found = self._others.outcomes(sorted(missing))
-        own = journal_path(self.store, asset, batch)
-        for key, outcome in find([p for p in sorted(own.parent.glob("*.sqlite")) if p != own], missing).items():
-            if self.rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
-                found.setdefault(key, outcome)
+        found = self._known.elsewhere(missing)
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
         return set(found)
@@ -221,9 +198,7 @@ class Answers:
     # --- the second pass: write ---
 
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
-        keys = list(dict.fromkeys(request.key for request in chunk))
-        found = self._journal.find(keys)
-        found |= self._own.outcomes([key for key in keys if key not in found])
+        found = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
             return [found[request.key] for request in chunk]
         except KeyError as error:
@@ -294,19 +269,6 @@ def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFra
         status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
     )
     return marked.filter(pl.col("superseded_at") >= now - keep)
-
-
-def journal_path(store: Store, asset: str, batch: str) -> Path:
-    """Where the journal of an asset and batch is."""
-    return store.root / "journal" / asset / f"{batch}.sqlite"
-
-
-def _files(store: Store, asset: str, batch: str, *, own: bool) -> list[Path]:
-    """The batch's own file of `generations`, or those of all other batches."""
-    mine = store.path("generations", batch, asset)
-    if own:
-        return [mine] if mine.exists() else []
-    return [path for path in store.files("generations") if path.parent.parent == mine.parent.parent and path != mine]
 
 
 def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:

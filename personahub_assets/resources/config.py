@@ -102,6 +102,15 @@ class PricesSection(Section):
         return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
 
 
+class RunSection(Section):
+    """When `personahub run` asks before it begins, on a terminal; the option --yes answers for scripts."""
+
+    confirm_cost: float = Field(
+        10.0, ge=0, description="Ask if a run would cost more than this; needs [prices]. `inf` never asks"
+    )
+    confirm_calls: int | None = Field(None, ge=0, description="Ask if a run would make more calls than this")
+
+
 class Stage(Section):
     """What both dedup stages have."""
 
@@ -149,6 +158,10 @@ class Semantic(Stage):
         10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
     )
 
+    def rule(self, model: str) -> str:
+        """What is compared, and from which similarity on."""
+        return f"{model}, cosine {self.threshold}"
+
 
 class WarehouseSection(Section):
     """The DuckDB file."""
@@ -164,6 +177,7 @@ class HubConfig(Section):
     related_personas: RelatedPersonasTask = RelatedPersonasTask()
     generation: Generation = Generation()
     prices: PricesSection = PricesSection()
+    run: RunSection = RunSection()
     lexical: Lexical = Lexical()
     embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()

@@ -70,19 +70,20 @@ class Hub:
 
     @cached_property
     def decisions(self) -> dict[str, pl.DataFrame]:
-        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order.
+        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order."""
+        return {batch: self.standing(batch) for batch in self.batches}
+
+    def standing(self, batch: str) -> pl.DataFrame:
+        """Read the decisions about a batch that stand.
 
         Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
         no notice of them, so they must not stand if those rows come back.
         """
-        found = {}
-        for batch in self.batches:
-            stored = self.store.read(self.table, batch)
-            rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
-            if rows.height < stored.height:
-                self.store.write(self.table, batch, rows)
-            found[batch] = rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
-        return found
+        stored = self.store.read(self.table, batch)
+        rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
+        if rows.height < stored.height:
+            self.store.write(self.table, batch, rows)
+        return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
 
     def reach(self, batch: str) -> pl.DataFrame:
         """`(persona_id, ...)` of the personas of a batch that reach this stage."""
@@ -278,7 +279,7 @@ class SemanticHub(Hub):
     def __init__(self, store: Store, model: str):
         self.settings = store.config.semantic
         self.model = model
-        super().__init__(store, "semantic", f"{model}, cosine {self.settings.threshold}")
+        super().__init__(store, "semantic", self.settings.rule(model))
         every = self.batches
         self.batches = [batch for batch in every if self._is_comparable(batch)]
         self.apart = sorted(set(every) - set(self.batches))

@@ -59,19 +59,20 @@ class VectorJournal:
         self.folder = folder / digest(model)
         self._model = model
 
-    def known(self, hashes: pl.Series) -> pl.DataFrame:
+    def known(self, hashes: pl.Series, *, tidy: bool = True) -> pl.DataFrame:
         """Vectors of those of the texts that are in the journal, one row per text, in no particular order.
 
         Damaged files are deleted and logged; their texts are not known any more.
 
         Args:
             hashes: hashes of texts, as strings.
+            tidy: false leaves damaged files where they are.
 
         Raises:
             StoreError: a file cannot be read although it is there.
         """
         wanted = hashes.rename("text_hash").to_frame()
-        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks()]
+        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
         return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).unique("text_hash", keep="any")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
@@ -110,7 +111,7 @@ class VectorJournal:
             aside.unlink(missing_ok=True)
         _sync(self.folder)
 
-    def _chunks(self) -> Iterator[pl.DataFrame]:
+    def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
                 content = path.read_bytes()
@@ -120,7 +121,7 @@ class VectorJournal:
                 raise StoreError(f"{path} cannot be read: {error}. Delete it to embed its texts again") from error
             if _name(content) == path.stem:
                 yield pl.read_ipc(content).cast(SCHEMA)
-            else:
+            elif tidy:
                 _LOG.warning("%s is damaged and goes; its texts are embedded again by %s", path, self._model)
                 path.unlink(missing_ok=True)
 
