@@ -1,5 +1,6 @@
 """Personas: documents to candidates, candidates to related candidates."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,14 +11,13 @@ from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, ov
 from personahub_assets.defs.spending import report
 from personahub_assets.domain import personas as rules
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
-from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import cut
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import files, progress
 from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.inbox import source_rows
+from personahub_assets.resources.inbox import imported_personas
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.resources.store import SLICE_ROWS, Store, in_pieces
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -87,7 +87,7 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
 
 def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.text_personas
-    ready = [row.persona for row in source_rows(store, batch) if isinstance(row, Imported)]
+    seen = Counter[str]()
     total = store.height("documents", batch)
     task = text_personas_task(store.config, llm.model_name if total else "none")
     shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
@@ -98,12 +98,13 @@ def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutio
                 yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
 
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
-        answers.write("text_personas", rules.imported(batch, ready))
+        for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
+            answers.write("text_personas", rules.imported(batch, ready, seen))
         for accepted in answers.of(requests, total):
             found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
             answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
         answers.publish("text_personas")
-    return report(answers, imported=len(ready))
+    return report(answers, imported=seen.total())
 
 
 def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:

@@ -7,18 +7,25 @@ from typing import Any
 import polars as pl
 
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
+from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import digest, words
 
 Rows = list[dict[str, Any]]
 
 
-def imported(batch: str, personas: Iterable[str]) -> Rows:
-    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost."""
-    seen: Counter[str] = Counter()
+def imported(batch: str, personas: Iterable[Imported], seen: Counter[str]) -> Rows:
+    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost.
+
+    Args:
+        batch: the batch key.
+        personas: in the order of the file; may come in pieces.
+        seen: how often each was met in earlier pieces; grows.
+    """
     rows = []
-    for persona in personas:
-        identity = _identity(batch, "", "imported", persona, seen)
-        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity))
+    for row in personas:
+        identity = _identity(batch, "", "imported", row.persona, seen)
+        told = {"origin": "imported", "root_id": identity, "attributes": row.attributes}
+        rows.append(_row(batch, identity, row.persona, **told))
     return rows
 
 
@@ -107,5 +114,5 @@ def _identity(batch: str, parent: str, relation: str, text: str, seen: Counter[s
 
 
 def _row(batch: str, persona_id: str, persona: str, **known: Any) -> dict[str, Any]:
-    blank = {"document_id": None, "relation": None, "granularity": None, "hop": 0, "parent_id": None}
-    return {"batch": batch, "persona_id": persona_id, "persona": persona, **blank, "generation_id": None, **known}
+    blank = dict.fromkeys(("document_id", "relation", "granularity", "parent_id", "generation_id", "attributes"))
+    return {"batch": batch, "persona_id": persona_id, "persona": persona, "hop": 0, **blank, **known}

@@ -8,11 +8,13 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import duckdb
@@ -30,6 +32,16 @@ BY_ASSET = ("generations", "quarantine", "dedup_runs")
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
+
+
+T = TypeVar("T")
+
+
+def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows."""
+    stream = iter(rows)
+    while piece := list(islice(stream, size)):
+        yield piece
 
 
 @cache
