@@ -99,7 +99,8 @@ def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutio
 
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
         for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
-            answers.write("text_personas", rules.imported(batch, ready, seen))
+            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
+            answers.write("text_personas", rules.imported(batch, texts, told, seen))
         for accepted in answers.of(requests, total):
             found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
             answers.write("text_personas", rules.from_text(batch, found, settings.per_document))

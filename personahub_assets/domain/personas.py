@@ -2,30 +2,36 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 import polars as pl
 
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
-from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import digest, words
 
 Rows = list[dict[str, Any]]
 
 
-def imported(batch: str, personas: Iterable[Imported], seen: Counter[str]) -> Rows:
+def imported(
+    batch: str,
+    personas: Iterable[str],
+    attributes: Iterable[str | None] = repeat(None),
+    seen: Counter[str] | None = None,
+) -> Rows:
     """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost.
 
     Args:
         batch: the batch key.
         personas: in the order of the file; may come in pieces.
+        attributes: what the file says of each beyond its text; ids do not depend on it.
         seen: how often each was met in earlier pieces; grows.
     """
+    seen = Counter() if seen is None else seen
     rows = []
-    for row in personas:
-        identity = _identity(batch, "", "imported", row.persona, seen)
-        told = {"origin": "imported", "root_id": identity, "attributes": row.attributes}
-        rows.append(_row(batch, identity, row.persona, **told))
+    for persona, told in zip(personas, attributes, strict=False):
+        identity = _identity(batch, "", "imported", persona, seen)
+        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity, attributes=told))
     return rows
 
 

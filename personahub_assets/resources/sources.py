@@ -23,6 +23,7 @@ from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import archives
+from personahub_assets.resources.store import UNREADABLE
 
 _FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "warc": "warc", "wet": "warc"}
 _COMPRESSIONS = {"gz", "zst"}
@@ -140,7 +141,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file raises into one clear error."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pl.exceptions.PolarsError, csv.Error) as error:
+    except (EOFError, zlib.error, zstandard.ZstdError, csv.Error, *UNREADABLE) as error:
         raise SourceError(f"{path}: damaged or not what its name says: {error}") from error
 
 
