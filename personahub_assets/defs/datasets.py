@@ -61,7 +61,7 @@ def _items(name: str, store: Store, llm: LLM, batch: str, context: dg.AssetExecu
             yield chosen(rows, name, settings.share)
 
     total = sum(rows.height for rows in personas()) * settings.samples
-    task = dataset_task(name, store.config, llm.model_name if total else "none")
+    task = dataset_task(name, store.config, llm.model_for(store) if total else "none")
 
     def requests() -> Iterator[Request]:
         # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.

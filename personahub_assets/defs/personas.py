@@ -89,7 +89,7 @@ def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutio
     settings = store.config.text_personas
     seen = Counter[str]()
     total = store.height("documents", batch)
-    task = text_personas_task(store.config, llm.model_name if total else "none")
+    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
     shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
 
     def requests() -> Iterator[Request]:
@@ -111,7 +111,7 @@ def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutio
 def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.related_personas
     last = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_name if last.height and settings.hops else "none")
+    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
     expanded = set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
     rows_per_hop, seen = {}, set[int]()
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.domain.text import digest
@@ -23,6 +24,7 @@ from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry, find
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
 from personahub_assets.generation.window import Window
+from personahub_assets.resources import seeds
 from personahub_assets.resources.reuse import Shelf, hash_of
 from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
 
@@ -205,18 +207,30 @@ class Answers:
         return stands, fails
 
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
-        """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
+        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+
+        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        """
         asset, batch = self.task.asset, self.batch
         if self._others is None:
-            self._others = Shelf(_files(self.store, asset, batch, own=False), self.rule, accepted_only=True)
+            elsewhere = [*_files(self.store, asset, batch, own=False), *seeds.files(self.store, asset)]
+            self._others = Shelf(elsewhere, self.rule, accepted_only=True)
         found = self._others.outcomes(sorted(missing))
         own = journal_path(self.store, asset, batch)
         for key, outcome in find([p for p in sorted(own.parent.glob("*.sqlite")) if p != own], missing).items():
             if self.rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
                 found.setdefault(key, outcome)
+        found = {key: outcome for key, outcome in found.items() if self._is_valid(outcome)}
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
         return set(found)
+
+    def _is_valid(self, outcome: Outcome) -> bool:
+        try:
+            self.task.answer.model_validate_json(outcome.response)
+        except ValidationError:
+            return False
+        return True
 
     # --- the second pass: write ---
 
