@@ -38,7 +38,11 @@ FIRST = [
     {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
     {"persona": "A retired bridge engineer, who restores OLD clocks in a mountain village."},  # lexical
     {"persona": "A paediatric nurse who teaches new parents how to care for premature babies"},
-    {"persona": "A jazz drummer who builds his own cymbals from scrap metal", "labels": '["Music", "Craft"]', "age": 44},
+    {
+        "persona": "A jazz drummer who builds his own cymbals from scrap metal",
+        "labels": '["Music", "Craft"]',
+        "age": 44,
+    },
 ]
 SECOND = [
     {"id": "d1", "text": "Glaciers move a hand's breadth a day, enough to carry a hut to the sea in a lifetime."},
