@@ -7,13 +7,16 @@ from enum import StrEnum
 from glob import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources.config import Environment
+
+if TYPE_CHECKING:
+    from personahub_assets.resources.store import Store
 
 app = typer.Typer(
     help="Turn web text into a warehouse of unique personas, and personas into synthetic data.\n\n"
@@ -59,25 +62,50 @@ def ingest(
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
     persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
+    generations: Annotated[
+        bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
+    ] = False,
 ) -> None:
-    """Register source files as batches: JSONL, CSV (also .gz, .zst) or Parquet.
+    """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
-    already. A file of more than sources.rows_per_batch rows becomes several batches. Ingesting a file again takes up
-    what changed in it; rows that were there keep their ids.
+    already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
+    batches. Ingesting a file again takes up what changed in it; rows that were there keep their ids.
+
+    With --generations: files of the table generations, or homes. What is asked here and was answered there is not asked
+    again, and needs no endpoint.
     """
-    from personahub_assets.resources.inbox import register
     from personahub_assets.resources.store import Store
 
-    if name and len(files) > 1:
-        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
     store = Store(home=str(Environment().home))
+    if generations:
+        if name or text_column or persona_column:
+            raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
+        _plant(store, files)
+    else:
+        if name and len(files) > 1:
+            raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+        _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
+    err.print("Next: [bold]personahub run[/]")
+
+
+def _register(store: "Store", files: list[str], **options: str | None) -> None:
+    from personahub_assets.resources.inbox import read_as, register
+
     for file in files:
-        keys = register(store, file, name=name, text_column=text_column, persona_column=persona_column)
+        keys = register(store, file, **options)
         for key in keys:
             spec = store.read("batches", key).row(0, named=True)
             err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {spec['source']}", highlight=False, soft_wrap=True)
-    err.print("Next: [bold]personahub run[/]")
+        if said := read_as(store, keys[0]):
+            err.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plant(store: "Store", files: list[str]) -> None:
+    from personahub_assets.resources.seeds import plant
+
+    for file in files:
+        err.print(f"{file}: {plant(store, file)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

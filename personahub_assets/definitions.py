@@ -4,7 +4,7 @@ import dagster as dg
 
 from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
 from personahub_assets.defs.checks import sql_checks
-from personahub_assets.defs.corpus import documents
+from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance, nightly
@@ -38,7 +38,7 @@ def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
     rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
     embedder = Embedder.of(environment, config)
     assets = [
-        documents,
+        documents_asset(config),
         *persona_assets(config, model),
         *dedup_assets(config, embedder.name),
         *dataset_assets(config, model),

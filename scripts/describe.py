@@ -133,6 +133,8 @@ def _type_name(annotation: object) -> str:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin is dict:
         return "table"
+    if origin is list:
+        return "list of texts"
     if type(None) in arguments:
         return _type_name(next(a for a in arguments if a is not type(None)))
     assert isinstance(annotation, type)

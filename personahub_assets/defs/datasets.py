@@ -74,7 +74,7 @@ def _dataset_asset(name: str, config: HubConfig, model: str) -> dg.AssetsDefinit
 def _items(name: str, store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     config = store.config
     total = sum(rows.height for rows in asked_personas(store, name, batch)) * config.dataset(name).samples
-    task = dataset_task(name, config, llm.model_name if total else "none")
+    task = dataset_task(name, config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, progress.watcher(batch, name, context.log.info)) as answers:
         for accepted in answers.of(partial(item_requests, store, task, batch), total):
             found = [(request.input_id, request.sample, generation, answer) for request, generation, answer in accepted]

@@ -4,6 +4,7 @@ What exists is looked up exactly as a run looks it up: the same requests, the sa
 is estimated from what this home has seen so far.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -34,9 +35,10 @@ from personahub_assets.resources.config import Environment
 from personahub_assets.resources.draft import Draft
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.inbox import source_rows
-from personahub_assets.resources.llm import LLM, STANDIN_MODEL
+from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.vectors import VectorJournal
+from personahub_assets.resources.writers import kind_of
 
 if TYPE_CHECKING:
     from personahub_assets.resources.hub import Hub, LexicalHub, SemanticHub
@@ -81,7 +83,8 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
     if environment.llm_model:
         return environment.llm_model, "environment", _mixing(store, environment.llm_model)
     try:
-        return llm.model_name, "server", _mixing(store, llm.model_name)
+        name = llm.model_for(store)
+        return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
     except LLMError as error:
         why = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
     names = store.read_all("generations", ["model", "status"]).filter(pl.col("status") != "superseded")["model"]
@@ -95,7 +98,7 @@ def _mixing(store: Store, model: str) -> list[str]:
     """Say that a run would be refused, since it would mix rows of the stand-in with a model's."""
     marker = store.root / "writer"
     written = marker.read_text().strip() if marker.exists() else None
-    if written is None or (written == "standin") == (model == STANDIN_MODEL):
+    if written is None or written == kind_of([model]):
         return []
     return [f"This home holds rows of {'the stand-in' if written == 'standin' else 'a model'}: a run will be refused."]
 
@@ -168,10 +171,10 @@ class _Planner:
 
     @cached_property
     def _rows(self) -> list[Row]:
-        return source_rows(self.draft, self.batch)
+        return list(source_rows(self.draft, self.batch))
 
     def _documents(self) -> None:
-        rows = document_rows(self.batch, self._rows).drop("replaced")
+        rows = document_rows(self.batch, self._rows)
         before = self.store.read("documents", self.batch)
         if not rows.equals(before):
             self.aside.documents_new = rows.join(before, on=["document_id", "text"], how="anti").height
@@ -183,12 +186,13 @@ class _Planner:
     def _text_personas(self) -> Work:
         asked, task = self.config.text_personas.per_document, self._task("text_personas")
         work = Work(self.batch, task.asset)
-        ready = [row.persona for row in self._rows if isinstance(row, Imported)]
+        ready = [row for row in self._rows if isinstance(row, Imported)]
+        imported = rules.imported(
+            self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
+        )
         seen = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
         found = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in seen.answers]
-        self._draft_candidates(
-            task.asset, [*rules.imported(self.batch, ready), *rules.from_text(self.batch, found, asked)]
-        )
+        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, found, asked)])
         self.ahead.unseen[0] = seen.unanswered * self.history.rows_per_answer(task.asset, asked)
         return work
 

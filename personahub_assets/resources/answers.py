@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.domain.text import digest
@@ -189,11 +190,21 @@ class Answers:
         return asked
 
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
-        """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
-        found = self._known.elsewhere(missing)
+        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+
+        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        """
+        found = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
         return set(found)
+
+    def _is_valid(self, outcome: Outcome) -> bool:
+        try:
+            self.task.answer.model_validate_json(outcome.response)
+        except ValidationError:
+            return False
+        return True
 
     # --- the second pass: write ---
 

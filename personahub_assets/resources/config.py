@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.pages import LANGUAGES
 from personahub_assets.domain.records import DATASETS, MAX_PERSONAS_PER_CALL
 from personahub_assets.domain.text import WORDS
 from personahub_assets.generation.requests import Prices
@@ -25,11 +26,29 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"unknown language; there are {', '.join(sorted(LANGUAGES))}")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
+
+
 class Sources(Section):
     """How source files are cut and read."""
 
     rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
     max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+    min_document_chars: int = Field(0, ge=0, description="Shorter documents are quarantined as too_short")
+    languages: list[Language] = Field(
+        [], description="Documents in others are quarantined as other_language; two-letter codes, none: all languages"
+    )
+
+    @property
+    def gates(self) -> str:
+        """What decides which documents are let in, as one text."""
+        return f"{self.max_document_chars}, {self.min_document_chars}, {sorted(self.languages)}"
 
 
 class Task(Section):

@@ -8,11 +8,13 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import duckdb
@@ -30,6 +32,19 @@ BY_ASSET = ("generations", "quarantine", "dedup_runs")
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
+
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises over a damaged Parquet file; it panics over some."""
+
+T = TypeVar("T")
+
+
+def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows."""
+    stream = iter(rows)
+    while piece := list(islice(stream, size)):
+        yield piece
 
 
 @cache
@@ -125,7 +140,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         path = self.path(table, batch, asset)
         try:
             return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except UNREADABLE as error:
             raise _damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
@@ -312,7 +327,7 @@ def read_file(
         # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
         with path.open("rb") as file:
             return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, table, error) from error
 
 
@@ -322,7 +337,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, table, error) from error
 
 

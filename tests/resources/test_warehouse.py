@@ -21,7 +21,7 @@ VIEWS = {"candidate_personas", "cost_per_kept_row", "dataset_items", "duplicates
 
 
 def write(store: Store, batch: str, count: int) -> None:
-    rows = [(batch, f"d{n}", None, None, "It's a page") for n in range(count)]
+    rows = [(batch, f"d{n}", None, None, "It's a page", None) for n in range(count)]
     store.write("documents", batch, pl.DataFrame(rows, table_schema("documents"), orient="row"))
 
 
