@@ -100,17 +100,25 @@ def _things(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def _show(lines: list[Line], *, full: bool) -> None:
+    # A pipe has no width: a line is a line there.
     console = Console(soft_wrap=not sys.stdout.isatty(), emoji=False, highlight=False)
     things = _things(lines)
     for place, thing in enumerate(things[:_SHOWN]):
         console.print(*([""] if place else []), _title(thing), sep="\n")
         for line in thing["lines"]:
-            console.print(Padding(_said(line), (0, 0, 0, 2)))
+            console.print(_indented(console, _said(line), 2))
             if line["text"]:
                 text = line["text"] if full else shorten(" ".join(line["text"].split()), _CHARS)
-                console.print(Padding(Text(_printable(text), style="italic"), (0, 0, 0, 4)))
+                console.print(_indented(console, Text(_printable(text), style="italic"), 4))
     if len(things) > _SHOWN:
         console.print(f"\nThe first {_SHOWN} of {len(things)}; ask for one as batch/id, or for all with --json")
+
+
+def _indented(console: Console, text: Text, by: int) -> Padding | Text:
+    """A text moved to the right; folded where there is a terminal."""
+    if console.soft_wrap:
+        return Text("\n").join(Text(" " * by) + line for line in text.split("\n", allow_blank=True))
+    return Padding(text, (0, 0, 0, by))
 
 
 def _title(thing: dict[str, Any]) -> Text:

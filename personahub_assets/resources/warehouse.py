@@ -229,11 +229,17 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
         pending = {name: pending[name] for name in faults}
 
 
+def comments(sql: str) -> tuple[str, dict[str, str]]:
+    """What a view or macro says of itself in its first line, and of its columns in lines such as `-- id: What it is`."""
+    about, *more = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
+    columns = dict(found.groups() for line in more if (found := _ABOUT_COLUMN.fullmatch(line)))
+    return about.removeprefix("--").strip(), columns
+
+
 def _comment_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
-    """Take a view's comment from the first line of its SQL, and its columns' from lines such as `-- id: What it is`."""
-    about, *columns = itertools.takewhile(lambda line: line.startswith("--"), select.lstrip().splitlines())
-    connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(about.removeprefix('--').strip())}")
-    for column, text in (found.groups() for line in columns if (found := _ABOUT_COLUMN.fullmatch(line))):
+    about, columns = comments(select)
+    connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(about)}")
+    for column, text in columns.items():
         connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(text)}')
 
 
@@ -245,11 +251,10 @@ def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
 
 
 def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -> None:
-    """Create table macros; the first line of each says what it gives."""
+    """Create table macros, and say what each gives."""
     for name, statement in macros.items():
         connection.execute(statement)
-        comment = statement.lstrip().splitlines()[0].removeprefix("--").strip()
-        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(comment)}")
+        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(comments(statement)[0])}")
 
 
 def _dataset_items() -> str:

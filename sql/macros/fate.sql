@@ -1,4 +1,14 @@
--- What became of a persona, of an item's persona or of what a call gave, and of the keeper it was dropped for, down to who is in the hub
+-- What became of a persona, an item's persona or what a call gave, and of the keeper it was dropped for, down to the hub
+-- of_persona_id: Persona that it begins with
+-- link: 0 for that persona, 1 for the keeper it was dropped for, and so on
+-- persona_id: Persona of this link
+-- batch: Its batch
+-- persona: Its text
+-- fate: kept, lexical duplicate, semantic duplicate, undecided, or gone (no batch has it any more)
+-- stage: Stage at which it was dropped
+-- keeper_id: Persona for which it was dropped
+-- similarity: Of the two
+-- stale: True if it is in the hub though it was dropped, or lost by its batch, since: the batch must be run
 CREATE MACRO fate(asked_id) AS TABLE
 WITH RECURSIVE asked AS MATERIALIZED (
     SELECT kind FROM ids WHERE id = asked_id

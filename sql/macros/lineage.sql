@@ -1,4 +1,21 @@
 -- Where a persona, an item or what a call gave comes from: it at step 0, then parent by parent, at last the document
+-- of_id: Item or persona whose line it is; what a call gave has a line each
+-- step: 0 for it, 1 for the persona it was made from, and so on
+-- kind: item, persona or document
+-- id: Id of this step
+-- text: The item, the persona or the document
+-- origin: Of a persona: text, relation or imported
+-- relation: Of a persona: what it is to the next step
+-- hop: Of a persona: relations followed from the root
+-- batch: Batch of the line
+-- asset: Asset that made it
+-- document_id: Document at the end of the line, null for imported lines
+-- url: Address of that document, if known
+-- source: What the source file says about where the document is from
+-- generation_id: Call that made it, in generations
+-- prompt: Name of the prompt file of that call
+-- prompt_fingerprint: Hash of the prompt with its parameters and sampling
+-- model: Model that answered
 CREATE MACRO lineage(asked_id) AS TABLE
 WITH RECURSIVE asked AS MATERIALIZED (
     SELECT kind, batch, asset FROM ids WHERE id = asked_id AND kind <> 'document'

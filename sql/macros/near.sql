@@ -1,4 +1,8 @@
 -- Ids like one that is not there: those that begin with it, then those of few other characters
+-- id: An id, or a batch
+-- kind: document, persona, item, generation or batch
+-- batch: Batch that it is in
+-- distance: Characters to change (Levenshtein)
 CREATE MACRO near(asked_id) AS TABLE
 WITH pool AS (
     SELECT id, kind, batch FROM ids WHERE id >= asked_id AND id < asked_id || chr(1114111)

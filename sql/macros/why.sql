@@ -1,4 +1,13 @@
 -- Why a document, persona, item, call or quarantined row is here, or where it went: a line per fact, with ids to ask next
+-- kind: What has the id: document, persona, item, generation, source row (quarantined) or input (of a call, gone since)
+-- batch: Batch of it; a document's id may be in several, each with its own lines. Ask for one as why('batch/id')
+-- of_id: The id
+-- step: Place of the line
+-- what: What the line says: the kind, made by, call, asked about, gave, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- id: What the line is about, to be asked next
+-- detail: In words
+-- text: The persona, the document, the item, the answer, or the raw text that was quarantined
+-- facts: The same as JSON, by name
 CREATE MACRO why(asked_id) AS TABLE
 WITH wanted AS (
     -- An id; or batch/id, where several batches have it.
@@ -106,9 +115,9 @@ children AS MATERIALIZED (
     SELECT * FROM candidate_personas WHERE parent_id IN (SELECT id FROM asked WHERE kind = 'persona')
 ),
 related AS MATERIALIZED (
-    SELECT 'has' AS what, f.document_id AS owner, f.* FROM family AS f
+    SELECT document_id AS owner, * FROM family
     UNION ALL
-    SELECT 'has child', c.parent_id, c.* FROM children AS c
+    SELECT parent_id, * FROM children
 ),
 in_hub AS MATERIALIZED (
     SELECT persona_id FROM personas WHERE persona_id IN (SELECT persona_id FROM related)
@@ -167,7 +176,7 @@ facts AS (
     JOIN line AS l ON l.of_id = a.id AND l.step = 0 AND l.kind = a.kind
     JOIN told AS g ON g.generation_id = l.generation_id AND g.batch = a.batch
     UNION ALL
-    SELECT a.kind, a.batch, a.id, 2, 0, 'asked about in', g.generation_id, g.said, g.detail, g.facts
+    SELECT a.kind, a.batch, a.id, 2, 0, 'call', g.generation_id, g.said, g.detail, g.facts
     FROM asked AS a
     JOIN told AS g ON g.input_id = a.id AND g.batch = a.batch
     WHERE a.kind IN ('document', 'input')
@@ -258,17 +267,21 @@ facts AS (
     -- 7: what was made of it
     UNION ALL
     SELECT
-        a.kind, a.batch, a.id, 7, r.hop, r.what || if(count(*) = 1, ' persona', ' personas'), NULL,
-        count(*) || ' at hop ' || r.hop || ', ' || count(h.persona_id) || ' of them in the hub', NULL,
-        to_json({hop: r.hop, count: count(*), in_hub: count(h.persona_id)})
+        a.kind, a.batch, a.id, 7, r.hop, 'led to', if(count(*) = 1, min(r.persona_id), NULL),
+        count(*) || if(count(*) = 1, ' persona', ' personas') || ' of hop ' || r.hop || ', '
+        || CASE count(h.persona_id)
+            WHEN 0 THEN 'not in the hub' WHEN count(*) THEN 'in the hub' ELSE count(h.persona_id) || ' in the hub'
+        END, NULL,
+        to_json({hop: r.hop, personas: count(*), in_hub: count(h.persona_id)})
     FROM asked AS a
     JOIN related AS r ON r.owner = a.id AND r.batch = a.batch
     LEFT JOIN in_hub AS h ON h.persona_id = r.persona_id
-    GROUP BY a.kind, a.batch, a.id, r.what, r.hop
+    GROUP BY a.kind, a.batch, a.id, r.hop
     UNION ALL
     SELECT
-        a.kind, a.batch, a.id, 8, 0, 'has items', NULL, count(*) || ' in ' || i.dataset, NULL,
-        to_json({dataset: i.dataset, count: count(*)})
+        a.kind, a.batch, a.id, 8, 0, 'led to', if(count(*) = 1, min(i.item_id), NULL),
+        count(*) || if(count(*) = 1, ' item', ' items') || ' in ' || i.dataset, NULL,
+        to_json({dataset: i.dataset, items: count(*)})
     FROM asked AS a
     JOIN items AS i ON i.batch = a.batch AND a.kind IN ('persona', 'document')
     GROUP BY a.kind, a.batch, a.id, i.dataset
