@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | plan | run | maintain | sql | standin | doctor | ui | version`."""
+"""The command line: `personahub ingest | plan | run | maintain | sql | why | standin | doctor | ui | version`."""
 
 import json
 import os
@@ -225,6 +225,25 @@ def sql(
     from personahub_assets.queries import answer
 
     answer(Environment(), query, form.value, output)
+
+
+@app.command()
+def why(
+    asked: Annotated[
+        str, typer.Argument(help="A document, persona, item, generation or quarantined row; or batch/id", metavar="ID")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for scripts")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Long texts as they are")] = False,
+) -> None:
+    """Say where a row came from, which call made it, and whether it is in the hub, or where it went instead.
+
+    The same in SQL: SELECT * FROM why('ID'). Its parts: lineage('ID') and fate('ID').
+
+    Exit code: 0 found, 1 unknown; then ids that are like it are named.
+    """
+    from personahub_assets.why import explain
+
+    explain(Environment(), asked, err, as_json=as_json, full=full)
 
 
 @app.command()

@@ -186,6 +186,11 @@ class WarehouseSection(Section):
     """The DuckDB file."""
 
     native_rows: int = Field(1_000_000, ge=0, description="Tables up to this size are copied in; larger ones are views")
+    sorted_ids: int = Field(
+        20_000_000,
+        ge=0,
+        description="Up to so many ids are sorted, so that why and lineage find one at once; more are searched for",
+    )
 
 
 class HubConfig(Section):
