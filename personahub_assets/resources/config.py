@@ -154,6 +154,9 @@ class WarehouseSection(Section):
     """The DuckDB file."""
 
     native_rows: int = Field(1_000_000, ge=0, description="Tables up to this size are copied in; larger ones are views")
+    memory_mb: int = Field(
+        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries write aside in the home"
+    )
 
 
 class HubConfig(Section):
