@@ -5,13 +5,12 @@
 
 Candidates stand in lines of up to three hops below two roots per document (imported roots in every fourth batch); 8 %
 are lexical and 4 % semantic drops, each for a keeper that came earlier, some keepers far more often than others. Every
-call has its row, with rejected, reused and superseded ones. Texts are the persona sentences of the dedup benchmark, alone
-or several together; they mean nothing, but have the lengths and the vocabulary of real ones.
+call has its row, with rejected, reused and superseded ones. Texts are the persona sentences of the dedup benchmark,
+alone or several together; they mean nothing, but have the lengths and the vocabulary of real ones.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +36,9 @@ _START = datetime(2026, 1, 5, 8)
 _RELATIONS = ("read", "write", "like", "dislike")
 _KIN = ("colleague", "patient", "younger sister", "rival", "teacher", "client", "neighbour", "apprentice", "landlord")
 _BAD = {"refused": 0.5, "invalid": 0.3, "truncated": 0.2}
+# The personas of a group as the answer that they came in.
+_EACH = pl.struct("persona", "relation").struct.json_encode().str.join(",")
+_ANSWER = pl.concat_str(pl.lit('{"personas":['), _EACH, pl.lit("]}")).alias("response")
 # Sentences of a field; other text fields are a few words.
 _SENTENCES = {"problem": 2, "instruction": 1, "article": 9, "background": 2, "interaction": 1, "description": 1}
 
@@ -211,15 +213,17 @@ class _Batch:
         )
         self._documents(rows.filter(text))
         self._put("text_personas", rows.filter(~related))
-        self._put("related_personas", children := rows.filter(related))
-        self._calls("related_personas", children.select(input_id="parent_id", generation_id="generation_id"), _answer(children))
+        children = rows.filter(related)
+        self._put("related_personas", children)
+        answers = children.group_by("generation_id", maintain_order=True).agg(pl.first("parent_id"), _ANSWER)
+        calls = answers.select("generation_id", input_id="parent_id")
+        self._calls("related_personas", calls, answers["response"])
 
     def _documents(self, roots: pl.DataFrame) -> None:
-        answered = roots.group_by("document_id", maintain_order=True).agg(
-            pl.first("generation_id"), _answer_expression().alias("response")
-        )
+        answered = roots.group_by("document_id", maintain_order=True).agg(pl.first("generation_id"), _ANSWER)
         bad = max(1, round(REJECTED * answered.height)) if answered.height else 0
-        ids = pl.concat([answered["document_id"], pl.Series([f"d{self.number}-bad-{n}" for n in range(bad)], dtype=pl.String)])
+        without = pl.Series([f"d{self.number}-bad-{n}" for n in range(bad)], dtype=pl.String)
+        ids = pl.concat([answered["document_id"], without])
         self._put(
             "documents",
             pl.DataFrame({"document_id": ids}).with_columns(
@@ -240,7 +244,8 @@ class _Batch:
             "bytes": 700 * len(ids),
         }
         self._put("batches", pl.DataFrame([spec]))
-        self._calls("text_personas", answered.select(input_id="document_id", generation_id="generation_id"), answered["response"])
+        calls = answered.select("generation_id", input_id="document_id")
+        self._calls("text_personas", calls, answered["response"])
 
     def _decisions(self) -> None:
         reached = self.rows.with_columns(admission=pl.lit(self.number + 1, pl.Int64))
@@ -328,7 +333,8 @@ class _Batch:
         )
         calls = pl.concat([accepted, lost, past], how="diagonal_relaxed")
         self._put("generations", self._measured(asset, calls), asset)
-        self._put("quarantine", lost.select("input_id", "reason", "detail", raw="response").with_columns(asset=pl.lit(asset)), asset)
+        lost = lost.select("input_id", "reason", "detail", raw="response", asset=pl.lit(asset))
+        self._put("quarantine", lost, asset)
 
     def _measured(self, asset: str, calls: pl.DataFrame) -> pl.DataFrame:
         """What each call cost."""
@@ -368,18 +374,9 @@ class _Batch:
 
     def _put(self, table: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Write a table of the batch; columns that are not given are null."""
-        absent = [pl.lit(None, dtype).alias(name) for name, dtype in table_schema(table).items() if name not in rows.columns]
+        schema = table_schema(table)
+        absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
         self.store.write(table, self.key, rows.with_columns(absent).with_columns(batch=pl.lit(self.key)), asset)
-
-
-def _answer_expression() -> pl.Expr:
-    """The personas of a group as the answer that they came in."""
-    return pl.concat_str(pl.lit('{"personas":['), pl.struct("persona", "relation").struct.json_encode().str.join(","), pl.lit("]}"))
-
-
-def _answer(rows: pl.DataFrame) -> pl.Series:
-    each = pl.struct("persona", "relation").struct.json_encode()
-    return rows.select(pl.concat_str(pl.lit('{"personas":['), each, pl.lit("]}"))).to_series()
 
 
 def _readable(field: str, dtype: pl.DataType) -> pl.Expr:

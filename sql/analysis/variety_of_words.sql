@@ -1,9 +1,12 @@
 -- How varied is the vocabulary of each dataset (distinct-1, distinct-2)?
 -- Over the first 1,000 items by id, which is a hash: the figures fall with the length of what is looked at.
-WITH sampled AS (
-    SELECT dataset, item_id, text
+WITH chosen AS (
+    SELECT dataset, item_id
     FROM dataset_items
     QUALIFY row_number() OVER (PARTITION BY dataset ORDER BY item_id) <= 1000
+),
+sampled AS (
+    SELECT dataset, item_id, text FROM dataset_items JOIN chosen USING (dataset, item_id)
 ),
 cut AS (
     SELECT dataset, item_id, regexp_extract_all(lower(text), '[\p{L}\p{M}\p{N}]+') AS words FROM sampled
