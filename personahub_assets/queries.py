@@ -37,7 +37,7 @@ ORDER BY 1
 _SCHEMA = """
 SELECT
     r.name AS "table", r.kind, r.rows, r.about,
-    c.column_name AS "column", c.data_type AS "type", c.is_nullable AS nullable, c.comment AS meaning
+    c.column_name AS "column", c.data_type AS "type", c.comment AS meaning
 FROM (
     SELECT table_name AS name, 'table' AS kind, estimated_size AS rows, comment AS about FROM duckdb_tables()
     UNION ALL
@@ -171,7 +171,7 @@ def _write_schema(result: duckdb.DuckDBPyRelation, output: Path | None) -> None:
         for (name, kind, rows, about), columns in groupby(result.fetchall(), key=lambda row: row[:4]):
             size = "" if rows is None else f", {rows:,} rows"
             console.print(f"[bold]{name}[/] ({kind}{size}): {_plain(about or '')}", soft_wrap=True, highlight=False)
-            lines = [(column, data_type, meaning) for *_, column, data_type, _, meaning in columns]
+            lines = [(column, data_type, meaning) for *_, column, data_type, meaning in columns]
             console.print(_table(head, lines, [False] * len(head), _widest(output)))
 
 

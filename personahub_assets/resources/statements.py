@@ -6,6 +6,7 @@ refused before it runs. Allow-lists, not block-lists: what a later DuckDB adds i
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 
 import duckdb
@@ -94,7 +95,7 @@ _HARMLESS = frozenset(
     }
 )
 # fmt: on
-_TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
+TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
 _ANALYZE = frozenset({b"ANALYZE", b"ANALYSE"})
 _WORD = re.compile(rb"\w+|\W")
 _NAME = re.compile(rb'"((?:[^"]|"")*)"|([\w$\x80-\xff]+)')
@@ -111,24 +112,34 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Sta
         QueryError: naming the statement or function that could do more.
         duckdb.Error: if the text is not SQL.
     """
-    statements = duckdb.extract_statements(text)
+    # By the reader itself: IMPORT DATABASE and some pragmas read files while they are parsed.
+    statements = connection.extract_statements(text)
     for statement in statements:
-        _check_kind(statement)
-    known = {name for (name,) in connection.execute(_TABLE_FUNCTIONS).fetchall()}
+        _check_kind(connection, statement)
     for name in _called(text):
-        if name in known - _HARMLESS:
+        if name in _refused():
             raise QueryError(f"{name}() is not for the warehouse, which is only read")
     return statements
 
 
-def _check_kind(statement: duckdb.Statement) -> None:
+@cache
+def _refused() -> frozenset[str]:
+    """Table functions of this DuckDB that nobody has found harmless."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'"
+        ).fetchall()
+    return frozenset(name for (name,) in rows) - _HARMLESS
+
+
+def _check_kind(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     if statement.type not in _ALLOWED:
         raise QueryError(
             f"{statement.type.name} is not for the warehouse, which is only read; write with --output FILE"
         )
     if statement.type == _KIND.EXPLAIN:
-        for inner in duckdb.extract_statements(_explained(statement.query)):
-            _check_kind(inner)
+        for inner in connection.extract_statements(_explained(statement.query)):
+            _check_kind(connection, inner)
 
 
 def _explained(query: str) -> str:
