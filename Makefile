@@ -3,7 +3,7 @@
 # make test      the test suite          make lint       lint, format, types, the law of imports
 # make test-vllm the tests against a real vLLM on the CPU
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes and vLLM's own limit against other tools, into docs/benchmarks.md
+# make bench     clients, dedup, crashes, the warehouse and vLLM's own limit, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -56,6 +56,7 @@ bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
 	$(BIN)/python benchmarks/dedup/run.py
 	$(BIN)/python benchmarks/endurance/run.py
+	$(BIN)/python benchmarks/warehouse/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 

@@ -213,18 +213,28 @@ def maintain() -> None:
 @app.command()
 def sql(
     query: Annotated[
-        str | None, typer.Argument(help="A query, or a file with queries; '-' reads standard input")
+        str | None,
+        typer.Argument(help="A query, or a file with queries; '-' reads standard input; with --schema, a table"),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Columns of all tables and views, or of one, with types and comments")
+    ] = False,
+    max_time: Annotated[str | None, typer.Option(help="Stop after a time such as 90s or 5m")] = None,
 ) -> None:
     """Query the warehouse, read-only; without a query, list its tables.
 
-    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql
+    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql. A line
+    `.read FILE` within a query stands for the text of that file.
     """
-    from personahub_assets.queries import answer
+    from personahub_assets.generation.budget import seconds_of
+    from personahub_assets.queries import answer, describe
 
-    answer(Environment(), query, form.value, output)
+    if schema:
+        describe(Environment(), query, form.value, output)
+    else:
+        answer(Environment(), query, form.value, output, seconds=seconds_of(max_time) if max_time else None)
 
 
 @app.command()

@@ -543,7 +543,11 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
         ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),
         ("SELECT * FROM glob('/*')", "Permission Error"),
         ("SET enable_external_access = true", "locked"),
-        ("INSTALL httpfs", "Permission Error"),
+        ("INSTALL httpfs", "only read"),
+        ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
+        (".read {home}/hub.toml", "only files that end with .sql"),
+        (".read none.sql", "there is no such file"),
+        ("IMPORT DATABASE '/etc'", "Permission Error"),
         ("SELECT getenv('HOME')", "getenv"),
     ],
 )
@@ -552,6 +556,71 @@ def test_sql_refuses(here: Cli, demo: Demo, query: str, message: str) -> None:
     said = here("sql", query.format(home=demo.home), "--format", "csv", at=demo.home)
     assert message in said.refusal()
     assert sorted(demo.home.rglob("*")) == files
+
+
+def test_sql_describes_a_table(here: Cli, demo: Demo) -> None:
+    said = here("sql", "--schema", "personas", at=demo.home)
+    assert said.out.startswith("personas (table, 4 rows): The hub: candidates that survived both dedup stages\n")
+    assert "│ hop           │ TINYINT │ Relations followed from the root persona, 0 for roots" in said.out
+    assert " generations " not in said.out
+
+
+def test_sql_describes_everything_for_programs(here: Cli, demo: Demo) -> None:
+    rows = [json.loads(line) for line in here("sql", "--schema", "--format", "json", at=demo.home).out.splitlines()]
+    found = {(row["table"], row["column"]): row for row in rows}
+    assert found["generations", "latency_s"]["meaning"] == "Seconds from the first send to the last answer"
+    assert found["persona_lineage", "step"] | {"meaning": None} == {
+        "table": "persona_lineage",
+        "kind": "view",
+        "rows": None,
+        "about": "Any candidate with its parents up to its root: step 0 is the persona itself",
+        "column": "step",
+        "type": "INTEGER",
+        "meaning": None,
+    }
+    listed = here("sql", "--format", "csv", at=demo.home).out.splitlines()[1:]
+    assert {row["table"] for row in rows} == {line.split(",")[0] for line in listed}
+
+
+def test_sql_names_the_table_that_was_meant(here: Cli, demo: Demo) -> None:
+    assert "'persona' (did you mean 'personas'? valid: " in here("sql", "--schema", "persona", at=demo.home).refusal()
+
+
+def test_sql_reads_files_within_a_query(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "both.sql").write_text("SELECT 1 AS a;\n.read other.sql\n")
+    (tmp_path / "parts" / "other.sql").write_text("SELECT '.read x.sql' AS b;")
+    monkeypatch.chdir(tmp_path)
+    query = ".read parts/both.sql\n.read 'sql/analysis/batch_overview.sql';\nSELECT 3 AS c"
+    out = here("sql", query, "--format", "csv", at=demo.home).out.splitlines()
+    assert [out[0], out[2], out[3], out[-1]] == ["a", "b", ".read x.sql", "3"]
+    assert any(line.startswith("my-pages,") for line in out)
+    (tmp_path / "parts" / "other.sql").write_text(".read both.sql")
+    assert "reads itself: both.sql → other.sql → both.sql" in here("sql", query, at=demo.home).refusal()
+
+
+def test_sql_gives_the_result_of_a_pivot(here: Cli, demo: Demo) -> None:
+    said = here("sql", "PIVOT personas ON origin USING count(*) GROUP BY hop", "--format", "csv", at=demo.home)
+    assert said.out.splitlines()[0].startswith("hop,imported,")
+
+
+def test_sql_stops_after_a_time(here: Cli, demo: Demo) -> None:
+    endless = "SELECT count(*) FROM range(10_000_000_000_000) AS t(a) WHERE a % 7 = 3"
+    said = here("sql", endless, "--max-time", ".2s", at=demo.home)
+    assert "stopped after 0.2 s (--max-time)" in said.refusal()
+    assert "is not a time" in here("sql", "SELECT 1", "--max-time", "soon", at=demo.home).refusal()
+
+
+def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:
+    """As under a scheduler: standard input is a pipe that nobody writes to, nor closes."""
+    command = [sys.executable, "-m", "personahub_assets.cli", "sql", "--format", "csv"]
+    with subprocess.Popen(
+        command, env=environment(demo.home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "table,rows,about" in process.stdout.readline()
+        process.stdout.read()
+        assert process.wait(60) == 0
 
 
 def test_sql_reads_what_the_store_holds(here: Cli, demo: Demo) -> None:

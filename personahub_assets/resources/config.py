@@ -191,6 +191,9 @@ class WarehouseSection(Section):
         ge=0,
         description="Up to so many ids are sorted, so that why and lineage find one at once; more are searched for",
     )
+    memory_mb: int = Field(
+        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries write aside in the home"
+    )
 
 
 class HubConfig(Section):

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,7 @@ _WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogExceptio
 # The cache keeps pieces of a file that has been replaced since: 265 of 4,271 queries failed beside a writer in a tight
 # loop with it, 1 of 4,858 without.
 _NO_CACHE = "SET enable_external_file_cache = false"
+_BUILD = "build it with: personahub run --select warehouse"
 
 T = TypeVar("T")
 
@@ -85,12 +87,18 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the warehouse that can reach the store's tables and nothing else.
 
+    DuckDB lets who may read a folder also write it: SQL that people give goes through `statements.checked` first.
+
     Raises:
-        StoreError: if there is no warehouse yet.
+        StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
     if not path(store).exists():
-        raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
-    connection = _attached(store)
+        raise StoreError(f"{path(store)} does not exist yet; {_BUILD}")
+    try:
+        connection = _attached(store)
+    except duckdb.IOException as error:
+        raise StoreError(f"{error}. A DuckDB shell wants -readonly; else {_BUILD}") from error
+    _bound(connection, store)
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
     folder = f"{store.root / 'tables'}/"
     connection.execute(_NO_CACHE)
@@ -98,6 +106,21 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def _bound(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Limit the memory of a connection, and what it writes when that is not enough."""
+    memory = store.config.warehouse.memory_mb
+    # By its process's id: what a killed one leaves there is removed by `maintain`.
+    aside = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    room = min(10 * memory, shutil.disk_usage(store.root).free // 2_000_000)
+    connection.execute("SET memory_limit = $memory", {"memory": f"{memory}MB"})
+    connection.execute("SET temp_directory = $aside", {"aside": str(aside)})
+    connection.execute("SET max_temp_directory_size = $room", {"room": f"{room}MB"})
+    # Neither the variables of this program nor what could be fetched are tables; secrets would be kept in ~/.duckdb.
+    for name in ("python_enable_replacements", "autoload_known_extensions", "autoinstall_known_extensions"):
+        connection.execute(f"SET {name} = false")
+    connection.execute("SET allow_persistent_secrets = false")
 
 
 def _attached(store: Store) -> duckdb.DuckDBPyConnection:
@@ -136,9 +159,16 @@ def is_fresh(store: Store) -> bool:
 
 
 def _moved(store: Store) -> bool:
-    """Whether the views, which hold absolute paths, were made when the home was elsewhere."""
-    with _attached(store) as connection:
-        views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    """Whether the views, which hold absolute paths, were made when the home was elsewhere.
+
+    True as well if the file cannot be opened: it is damaged, or a shell without -readonly holds it. A new one is
+    another file, so neither stops a run.
+    """
+    try:
+        with _attached(store) as connection:
+            views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    except duckdb.IOException:
+        return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
     here = _quoted(f"{escape(str(store.root))}/tables/")[1:-1]
     return any(here not in sql for (sql,) in views)
