@@ -14,6 +14,7 @@ from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources import files, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store
+from personahub_assets.teaching import teach
 
 _SHOWN = 200
 _UNFIT = {"INTERVAL", "BLOB"}
@@ -42,6 +43,7 @@ def answer(environment: Environment, query: str | None, form: str, output: Path 
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
     with warehouse.reader(Store(home=str(environment.home))) as connection:
+        teach(connection, environment)
         try:
             written = 0
             for statement in duckdb.extract_statements(_text(query)):
@@ -51,7 +53,7 @@ def answer(environment: Environment, query: str | None, form: str, output: Path 
                     continue
                 if written and (output or form == "parquet"):
                     raise ConfigError("one file takes one result, and the query gives several: run them one by one")
-                _write(result, form, output)
+                write(result, form, output)
                 written += 1
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
@@ -82,7 +84,8 @@ def _text(query: str | None) -> str:
     return path.read_text("utf-8")
 
 
-def _write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+def write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+    """Write a result to a file or to standard output, as a table, csv, json or parquet."""
     if form == "table":
         _write_table(result, output)
         return

@@ -10,8 +10,8 @@ from personahub_assets.defs.spending import report
 from personahub_assets.domain.datasets import chosen, items
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.requests import Request, Task
-from personahub_assets.resources import files, progress
-from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources import files, progress, selections
+from personahub_assets.resources.config import DatasetTask, HubConfig
 from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store
 
@@ -21,6 +21,12 @@ def dataset_task(name: str, config: HubConfig, model: str) -> Task:
     settings = config.dataset(name)
     prompt = files.prompt(name).with_settings(settings.parameters, settings.sampling())
     return Task(name, prompt, DATASETS[name], model)
+
+
+def version(settings: DatasetTask) -> list[int | float | str]:
+    """What of a dataset's settings can change its rows, beside the prompt; a selection by what it names."""
+    selected = [selections.fingerprint(settings.personas_from)] if settings.personas_from else []
+    return [settings.samples, settings.share, *selected]
 
 
 def dataset_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
@@ -40,7 +46,7 @@ def _dataset_asset(name: str, config: HubConfig, model: str) -> dg.AssetsDefinit
         owners=OWNERS,
         pool=LLM_POOL,
         description=DATASETS[name].__doc__,
-        code_version=dataset_task(name, config, model).code_version(settings.samples, settings.share),
+        code_version=dataset_task(name, config, model).code_version(*version(settings)),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def dataset(context: dg.AssetExecutionContext, store: Store, llm: LLM) -> dg.MaterializeResult:
@@ -55,10 +61,11 @@ def _dataset_asset(name: str, config: HubConfig, model: str) -> dg.AssetsDefinit
 
 def _items(name: str, store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.dataset(name)
+    among = selections.chosen(store, settings.personas_from, batch)
 
     def personas() -> Iterator[pl.DataFrame]:
         for rows in store.slices("personas", batch, ["persona_id", "persona"]):
-            yield chosen(rows, name, settings.share)
+            yield chosen(rows, name, settings.share, among)
 
     total = sum(rows.height for rows in personas()) * settings.samples
     task = dataset_task(name, store.config, llm.model_name if total else "none")
@@ -75,4 +82,4 @@ def _items(name: str, store: Store, llm: LLM, batch: str, context: dg.AssetExecu
             found = [(request.input_id, request.sample, generation, answer) for request, generation, answer in accepted]
             answers.write(name, items(name, batch, found))
         answers.publish(name)
-    return report(answers)
+    return report(answers, **({"personas_from": settings.personas_from} if settings.personas_from else {}))
