@@ -36,6 +36,7 @@ _GONE = 0.2  # share of the index that is of no use any more; beyond, it is made
 _EFFORT = 256  # rows that a search of the index looks at
 _SPARE = 16  # rows that are looked at beyond those asked for
 _KEPT = 131_072  # rows after which a growing index is written, so that a killed process loses little
+_PIECE = 8_192  # rows that are added together
 _FORMAT = "f32 1"
 
 Flags = npt.NDArray[np.bool_]
@@ -200,6 +201,7 @@ def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
             _tidy(store, model)
             if _outlived(index, rows):
                 shutil.rmtree(_folder(store, model), ignore_errors=True)
+                index = _Index.opened(store, model)
             if index.lacks(rows).height > SCANNED:
                 _grow(store, model, rows, watch)
     return _Index.opened(store, model)
@@ -226,8 +228,8 @@ def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.D
         there = store.read("persona_embeddings", part["batch"][0], columns=["persona_id", "model"])
         part = part.join(there.filter(pl.col("model") == model), on="persona_id", how="semi", maintain_order="left")
         vectors = matrix(store, model, part)
-        for begin in range(0, part.height, 8_192):
-            yield part[begin : begin + 8_192], vectors[begin : begin + 8_192]
+        for begin in range(0, part.height, _PIECE):
+            yield part[begin : begin + _PIECE], vectors[begin : begin + _PIECE]
 
 
 def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> None:
