@@ -59,7 +59,6 @@ bench: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 
-# Kernels that call one in another file are not made again when that changes: their compiled code goes, too.
 clean:
-	find personahub_assets -name '*.nb[ic]' -delete
+	rm -rf personahub_assets/domain/__pycache__/kernels-*
 	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

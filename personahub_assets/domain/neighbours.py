@@ -114,4 +114,5 @@ class Neighbours:
 
 
 def _parts(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """As `cosines.spans`, without the second that loading its kernels takes."""
     return ((begin, min(begin + size, count)) for begin in range(0, count, size))

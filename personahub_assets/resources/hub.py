@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.domain import lexical, semantic, signatures
+from personahub_assets.domain.cosines import Kept, Vectors
 from personahub_assets.domain.keepers import NOTHING, Decided, Walk, in_order, places
 from personahub_assets.domain.neighbours import Neighbours
 from personahub_assets.domain.text import digest
@@ -312,18 +313,16 @@ class SemanticHub(Hub):
         """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
         return SemanticSearch(self, rows, self.others(batch))
 
-    def vectors(self, batch: str) -> semantic.Kept:
+    def vectors(self, batch: str) -> Kept:
         """What a batch keeps, searchable."""
 
         def make(kept: pl.DataFrame) -> arrays.Arrays:
-            return {
-                "vectors": matrix(self.store, self.model, kept.with_columns(batch=pl.lit(batch))),
-                "places": kept["place"].to_numpy(),
-            }
+            vectors = matrix(self.store, self.model, kept.with_columns(batch=pl.lit(batch)))
+            return {"vectors": vectors, "places": kept["place"].to_numpy()}
 
-        return semantic.Kept(**self.searchable(digest(self.model), batch, make))
+        return Kept(**self.searchable(digest(self.model), batch, make))
 
-    def index(self, others: Sequence[str], kept: Sequence[semantic.Kept], dimensions: int) -> Neighbours:
+    def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
         stamps = [self.stamp(other) for other in others]
         index = Neighbours(dimensions)
@@ -352,7 +351,7 @@ class SemanticSearch:
         if not len(walk.index):
             return NOTHING
         whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
-        standing = semantic.Kept(self._vectors[walk.standing], walk.standing_places)
+        standing = Kept(self._vectors[walk.standing], walk.standing_places)
         decided = semantic.decide(
             self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
@@ -367,9 +366,9 @@ class SemanticSearch:
         return decided
 
     @cached_property
-    def _vectors(self) -> semantic.Vectors:
+    def _vectors(self) -> Vectors:
         return matrix(self._hub.store, self._hub.model, self._rows)
 
     @cached_property
-    def _kept(self) -> list[semantic.Kept]:
+    def _kept(self) -> list[Kept]:
         return [self._hub.vectors(other) for other in self._others]
