@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | plan | run | maintain | sql | why | standin | doctor | ui | version`."""
+"""The command line: `personahub VERB`, a function for each verb."""
 
 import json
 import os
@@ -151,6 +151,10 @@ def run(
         ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask quarantined rows again, and nothing else")] = False,
+    personas_from: Annotated[
+        Path | None,
+        typer.Option(help="Write the datasets, in this run, only for the personas that this file names (persona_id)"),
+    ] = None,
     max_calls: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many calls")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many tokens")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Stop cleanly after so much money ([prices])")] = None,
@@ -184,6 +188,7 @@ def run(
             budget=budget,
             retry=(reason or []) if retry else None,
             approve=None if yes or not _is_attended() else consent(Environment(), err, budget),
+            personas_from=personas_from,
         )
     except KeyboardInterrupt:
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
@@ -254,6 +259,36 @@ def why(
     from personahub_assets.why import explain
 
     explain(Environment(), asked, err, as_json=as_json, full=full)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What the personas should be near to")] = None,
+    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="How many")] = 10,
+    diverse: Annotated[
+        bool, typer.Option("--diverse", help="Personas that cover the hub instead of near ones")
+    ] = False,
+    where: Annotated[str | None, typer.Option(help="Only personas under this SQL condition, such as hop = 0")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file: .parquet, .jsonl, .csv, or .txt with the ids alone")
+    ] = None,
+) -> None:
+    """Find the personas nearest in meaning to a text, or, with --diverse, a few that stand for all.
+
+    With a text, --diverse chooses among the nearest ones, 20 for each. What --output writes is what
+    `personahub run --select tools --personas-from FILE` takes. In SQL: FROM search_personas('a nurse', k := 10).
+    """
+    from personahub_assets.searches import choose, search
+
+    if text is None and not diverse:
+        raise ConfigError("nothing to search for: give a text, or --diverse for personas that cover the hub")
+    if form is Format.parquet:
+        raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
+    if diverse:
+        choose(Environment(), text, count, err, where=where, form=form.value, output=output)
+    else:
+        search(Environment(), text or "", count, err, where=where, form=form.value, output=output)
 
 
 @app.command()

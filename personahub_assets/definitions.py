@@ -10,25 +10,29 @@ from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.warehouse import warehouse
-from personahub_assets.resources.config import Environment, HubConfig
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store
 
 
-def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
+def build(
+    environment: Environment, llm: LLM | None = None, personas_from: dict[str, str] | None = None
+) -> dg.Definitions:
     """Assemble the graph for one home and one set of endpoints.
 
     Args:
         environment: the home and the endpoints.
         llm: the language model with other settings than the environment's.
+        personas_from: selections of this run, by dataset, instead of hub.toml's.
 
     Raises:
         ConfigError: if hub.toml is wrong.
         PromptError: if a prompt file is.
     """
     home = environment.home.expanduser().resolve()
-    config = HubConfig.load(home / "hub.toml")
+    store = Store(home=str(home), personas_from=personas_from or {})
+    config = store.config
     model = environment.model_name
     refresh = dg.define_asset_job(
         REFRESH,
@@ -52,7 +56,7 @@ def build(environment: Environment, llm: LLM | None = None) -> dg.Definitions:
         schedules=[nightly],
         sensors=[inbox_sensor(refresh)],
         resources={
-            "store": Store(home=str(home)),
+            "store": store,
             "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
             "embedder": embedder,
         },

@@ -20,6 +20,7 @@ from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.statements import QueryError, checked
 from personahub_assets.resources.store import Store
+from personahub_assets.teaching import teach
 
 _SHOWN = 200
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
@@ -76,7 +77,7 @@ def answer(
                 continue
             if written and (output or form == "parquet"):
                 raise ConfigError("one file takes one result, and the query gives several: run them one by one")
-            _write(result, form, output)
+            write(result, form, output)
             written += 1
 
 
@@ -96,7 +97,7 @@ def describe(environment: Environment, name: str | None, form: str, output: Path
         if form == "table":
             _write_schema(result, output)
         else:
-            _write(result, form, output)
+            write(result, form, output)
 
 
 def _check_target(form: str, output: Path | None) -> None:
@@ -108,6 +109,7 @@ def _check_target(form: str, output: Path | None) -> None:
 def _reader(environment: Environment, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A reader of the warehouse that is stopped after a time, its errors told as the user's."""
     with warehouse.reader(Store(home=str(environment.home))) as connection:
+        teach(connection, environment)
         clock = Timer(seconds or 0, connection.interrupt)
         try:
             if seconds:
@@ -121,7 +123,8 @@ def _reader(environment: Environment, seconds: float | None = None) -> Iterator[
             clock.cancel()
 
 
-def _write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+def write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+    """Write a result to a file or to standard output, as a table, csv, json or parquet."""
     if form == "table":
         _write_table(result, output)
         return

@@ -21,7 +21,7 @@ from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.requests import Reason
-from personahub_assets.resources import progress, warehouse
+from personahub_assets.resources import progress, selections, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.llm import LLM, spending
@@ -51,7 +51,8 @@ def run_batches(
     *,
     budget: Budget | None = None,
     retry: list[str] | None = None,
-    approve: Callable[[list[tuple[str, set[str]]], list[str]], None] | None = None,
+    approve: Callable[[list[tuple[str, set[str]]], list[str], dict[str, str]], None] | None = None,
+    personas_from: Path | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -60,22 +61,31 @@ def run_batches(
         select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
         budget: bounds of all runs together.
         retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
-        approve: told batches with their assets, and the reasons, before anything is done; raises what is to stop it.
+        approve: told batches with their assets, the reasons, and the selections of this run, before anything is done;
+            raises what is to stop it.
+        personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
 
     Raises:
-        BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
+            personas is of no use.
     """
     home = environment.home.expanduser().resolve()
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
-    definitions = build(environment, LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons))
+    llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons)
+    definitions = build(environment, llm)
     keys = known_batches(store, batches)
     assets = selected(definitions, select)
+    datasets = [name for name in DATASETS if dg.AssetKey(name) in assets]
+    if personas_from:
+        store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
+        definitions = build(environment, llm, store.personas_from)
+    _say_selections(store, datasets, console)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets - {_WAREHOUSE}) for key in keys]
     if reasons and not work:
         console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
     if approve:
-        approve(_named(work), reasons)
+        approve(_named(work), reasons, store.personas_from)
     result = Result()
     with open_instance(home) as instance, spending(budget or Budget()):
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
@@ -107,6 +117,44 @@ def _reasons(wanted: list[str]) -> list[str]:
     if unknown:
         raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
     return wanted or valid
+
+
+def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
+    """The same selection for all datasets of a run.
+
+    Raises:
+        ConfigError: if there are none, or the file is of no use.
+    """
+    if not datasets:
+        raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(DATASETS)}")
+    path = file.expanduser().resolve()
+    selections.read(path)
+    return dict.fromkeys(datasets, str(path))
+
+
+def _say_selections(store: Store, datasets: list[str], console: Console) -> None:
+    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs."""
+    config = store.config
+    files = {name: file for name in datasets if (file := config.dataset(name).personas_from)}
+    for file in dict.fromkeys(files.values()):
+        names = [name for name, other in files.items() if other == file]
+        ids = selections.read(Path(file))
+        total, known = selections.found(store, ids)
+        rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
+        console.print(
+            f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if store.personas_from:
+        console.print(
+            "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
+            "personas_from under [datasets.NAME] in hub.toml.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _quarantined(

@@ -54,6 +54,7 @@ def plan(
     *,
     retry: Iterable[str] = (),
     watch: Watch = lambda _batch, _asset, _done: None,
+    personas_from: dict[str, str] | None = None,
 ) -> Plan:
     """Find out what a run would ask, and what it would do without asking.
 
@@ -62,11 +63,12 @@ def plan(
         work: batches with the assets that a run would materialise, in its order.
         retry: quarantined rows of these reasons are asked, and nothing else.
         watch: hears how far it is.
+        personas_from: selections of the run, by dataset, instead of hub.toml's.
 
     Raises:
         StoreError: if a table or a journal of the home is damaged.
     """
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home), personas_from=personas_from or {})
     model, model_from, notes = _model(environment, store)
     made = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
     planner = _Planner(environment, store, model, frozenset(retry), watch)
@@ -119,7 +121,7 @@ class _Planner:
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
         self.lookup = Lookup(store, retry, watch)
-        self.draft = Draft(home=str(store.root))
+        self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
         self.embedding_model = Embedder.of(environment, self.config).name
         self.history = History(store)
 
@@ -325,14 +327,15 @@ class _Planner:
         work = Work(self.batch, name)
         self.lookup.look(work, task, item_requests(self.draft, task, self.batch))
         settings = self.config.dataset(name)
-        work.follow = self.ahead.expected * settings.samples * settings.share
+        if not settings.personas_from:  # a selection names none that are not written yet
+            work.follow = self.ahead.expected * settings.samples * settings.share
         if self.ahead.likely is not None and self.ahead.likely.height:
             work.follow += self._likely_items(task, self.ahead.likely)
         return work
 
     def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
         """Requests to be expected about candidates that may become personas; some may be answered already."""
-        beside = Draft(home=self.store.home)
+        beside = Draft(home=self.store.home, personas_from=self.store.personas_from)
         beside.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
         seen = self.lookup.glance(task, self.batch, item_requests(beside, task, self.batch))

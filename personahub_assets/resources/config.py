@@ -4,6 +4,7 @@ Every key has a default, so an empty or missing `hub.toml` is legal; an unknown 
 """
 
 import tomllib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,6 +88,9 @@ class DatasetTask(Task):
 
     samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
+    personas_from: str | None = Field(
+        None, description="File that names the personas to write for, relative to the home; without it, all"
+    )
 
 
 class Generation(Section):
@@ -215,6 +219,13 @@ class HubConfig(Section):
         """The settings of a dataset, defaults where none are given."""
         return self.datasets.get(name, DatasetTask())
 
+    def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
+        """The same with other selections, by dataset."""
+        changed = {
+            name: self.dataset(name).model_copy(update={"personas_from": file}) for name, file in personas_from.items()
+        }
+        return self.model_copy(update={"datasets": {**self.datasets, **changed}})
+
     @classmethod
     def load(cls, path: Path) -> "HubConfig":
         """Read hub.toml, or the defaults where there is none.
@@ -234,7 +245,8 @@ class HubConfig(Section):
         unknown = sorted(set(config.datasets) - set(DATASETS))
         if unknown:
             raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
-        return config
+        selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
+        return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
 
 class Environment(BaseSettings):

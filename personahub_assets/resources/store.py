@@ -20,6 +20,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from personahub_assets.domain.errors import LockHeld, StoreError, choices
 from personahub_assets.domain.records import DATASETS
@@ -71,6 +72,9 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Tables of one home, by batch."""
 
     home: str
+    personas_from: dict[str, str] = Field(
+        default={}, description="By dataset, a file that names the personas to write for, instead of hub.toml's"
+    )
 
     @cached_property
     def root(self) -> Path:
@@ -79,8 +83,8 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def config(self) -> HubConfig:
-        """`hub.toml` as it is now."""
-        return HubConfig.load(self.root / "hub.toml")
+        """`hub.toml` as it is now, with this run's selections."""
+        return HubConfig.load(self.root / "hub.toml").selecting(self.personas_from)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
         """Where a partition's file is.
