@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | run | maintain | sql | standin | doctor | ui | version`."""
+"""The command line: `personahub ingest | run | release | maintain | sql | standin | doctor | ui | version`."""
 
 import json
 import os
@@ -30,6 +30,12 @@ _FAULTS = (
     "hang, slow, reset, malformed, truncate, bad_json, bad_schema, control, surrogate, empty, whitespace, and, always "
     "for the same prompts, refusal, content_filter, 400, too_long, endless. Settings: seed, hang_s, slow_s, "
     "latency_ms, max_model_len"
+)
+
+
+_WHERE = (
+    "SQL condition on the rows, such as 'hop <= 1', for all configs, or for one: 'tools: length(text) > 100' "
+    "(may be repeated; all must hold)"
 )
 
 
@@ -118,6 +124,40 @@ def run(
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
+
+
+@app.command()
+def release(
+    name: Annotated[str | None, typer.Argument(help="Name of the folder below releases/; none lists them")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (may be repeated)")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help=_WHERE)] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Also write JSONL with the paper's field names")] = False,
+    license_id: Annotated[str | None, typer.Option("--license", help="For the card, such as apache-2.0")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash everything again; without NAME, of all releases")
+    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the releases")] = False,
+) -> None:
+    """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or look after such folders.
+
+    Files that are released as they stand are shared with the store, so they cost no space. A release never changes.
+
+    Exit code of --verify: 0 all is as it was released, 1 something is not.
+    """
+    from personahub_assets import shipping
+
+    making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
+    given = [option for option, value in making.items() if value]
+    if (verify or show or not name) and given:
+        raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
+    if verify:
+        raise typer.Exit(1 if shipping.verify(Environment(), name, err) else 0)
+    if show or not name:
+        shipping.show(Environment(), name)
+    else:
+        shipping.make(Environment(), name, select or [], where or [], err, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()

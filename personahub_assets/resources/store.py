@@ -124,7 +124,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Rows of one partition, without reading them."""
         path = self.path(table, batch, asset)
         try:
-            return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.exists() else 0
+            return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _damaged(path, table, error) from error
 
@@ -225,11 +225,11 @@ class PartitionWriter:
         whole = self._chunks[0]
         if len(self._chunks) > 1:
             whole = self._aside / "whole.parquet"
-            pl.scan_parquet(self._chunks).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+            pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         self.discard()
         self._read_back()
 
@@ -258,7 +258,7 @@ class PartitionWriter:
             )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)

@@ -72,11 +72,16 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
     connection.execute(_NO_CACHE)
     views = _views()
     wanted = _named(queries, views)
-    for table in table_sql():
-        if table in wanted:
-            _add_table(connection, store, table, native=False)
+    for table in tables_in(queries):
+        _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
     return connection
+
+
+def tables_in(queries: str) -> list[str]:
+    """The tables that some queries read, by themselves or through views."""
+    wanted = _named(queries, _views())
+    return [table for table in table_sql() if table in wanted]
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
@@ -88,13 +93,18 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     if not path(store).exists():
         raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
     connection = _attached(store)
+    connection.execute(_NO_CACHE)
+    lock_down(connection, store)
+    return connection
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Let a connection reach the store's tables and nothing else, for good."""
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
     folder = f"{store.root / 'tables'}/"
-    connection.execute(_NO_CACHE)
     connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def _attached(store: Store) -> duckdb.DuckDBPyConnection:
