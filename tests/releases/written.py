@@ -5,7 +5,6 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.domain.records import DATASETS
 from personahub_assets.resources.store import Store, table_schema
 
 MODEL = "tiny"
@@ -104,6 +103,3 @@ def put(store: Store, table: str, batch: str, rows: list[dict[str, Any]], asset:
     """Write a partition; columns that are not given are null."""
     schema = table_schema(table)
     store.write(table, batch, pl.DataFrame([{**row, "batch": batch} for row in rows], schema), asset)
-
-
-assert {"math_problems", "tools"} <= DATASETS.keys()
