@@ -29,7 +29,7 @@ def test_a_release_is_made_from_the_launchpad_and_says_what_it_is(graph: dg.Defi
     said = {name: value.value for name, value in event.metadata.items()}
     made = release(Store(home=str(said["path"]).removesuffix("/releases/v1")), "v1")
     assert said["dagster/row_count"] == 4
-    assert [record.data for record in said["rows"]] == [  # type: ignore[union-attr]
+    assert [record.data for record in event.metadata["rows"].records] == [  # type: ignore[union-attr]
         {"config": "personas", "rows": 2},
         {"config": "tools", "rows": 2},
     ]
