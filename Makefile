@@ -40,6 +40,7 @@ ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 test: install
+	sh scripts/datasets-env.sh
 	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
 
 lint: install
@@ -62,4 +63,5 @@ bench: install
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-datasets .venv-vllm .venv-bench $(DEMO_HOME)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

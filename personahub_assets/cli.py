@@ -37,6 +37,12 @@ _FAULTS = (
 )
 
 
+_WHERE = (
+    "SQL condition on the rows, such as 'hop <= 1', for all configs, or for one: 'tools: length(text) > 100' "
+    "(may be repeated; all must hold)"
+)
+
+
 class Format(StrEnum):
     """How `sql` writes a result."""
 
@@ -199,6 +205,40 @@ def run(
 def _is_attended() -> bool:
     """Whether there is somebody to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@app.command()
+def release(
+    name: Annotated[str | None, typer.Argument(help="Name of the folder below releases/; none lists them")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (may be repeated)")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help=_WHERE)] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Also write JSONL with the paper's field names")] = False,
+    license_id: Annotated[str | None, typer.Option("--license", help="For the card, such as apache-2.0")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash everything again; without NAME, of all releases")
+    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the releases")] = False,
+) -> None:
+    """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or look after such folders.
+
+    Files that are released as they stand are shared with the store, so they cost no space. A release never changes.
+
+    Exit code of --verify: 0 all is as it was released, 1 something is not.
+    """
+    from personahub_assets import shipping
+
+    making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
+    given = [option for option, value in making.items() if value]
+    if (verify or show or not name) and given:
+        raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
+    if verify:
+        raise typer.Exit(1 if shipping.verify(Environment(), name, err) else 0)
+    if show or not name:
+        shipping.show(Environment(), name)
+    else:
+        shipping.make(Environment(), name, select or [], where or [], err, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
+from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
@@ -36,10 +37,13 @@ def build(
     model = environment.model_name
     refresh = dg.define_asset_job(
         REFRESH,
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() - dg.AssetSelection.assets("release"),
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
     rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
+    releasing = dg.define_asset_job(
+        RELEASE, selection=["release"], description="Makes one release, whose name is given in the launchpad."
+    )
     embedder = Embedder.of(environment, config)
     assets = [
         documents_asset(config),
@@ -47,12 +51,13 @@ def build(
         *dedup_assets(config, embedder.name),
         *dataset_assets(config, model),
         warehouse,
+        release,
     ]
     groups = {spec.key.to_user_string(): spec.group_name or "" for asset in assets for spec in asset.specs}
     return dg.Definitions(
         assets=assets,
         asset_checks=sql_checks(groups),
-        jobs=[refresh, rebuild, maintenance],
+        jobs=[refresh, rebuild, releasing, maintenance],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh)],
         resources={

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import dagster as dg
 import duckdb
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
+from personahub_assets.defs.releases import RELEASE
 from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, Unfinished, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
@@ -30,7 +31,7 @@ from personahub_assets.resources.store import Store
 ASKING = ("text_personas", "related_personas", *DATASETS)
 """Assets that ask the language model, in the order of the graph."""
 
-_WAREHOUSE = dg.AssetKey("warehouse")
+_WAREHOUSE, _RELEASE = dg.AssetKey("warehouse"), dg.AssetKey("release")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -109,6 +110,24 @@ def chosen(environment: Environment, batches: list[str], select: list[str]) -> l
 
 def _named(work: list[tuple[str, set[dg.AssetKey]]]) -> list[tuple[str, set[str]]]:
     return [(batch, {key.to_user_string() for key in assets}) for batch, assets in work]
+
+
+def run_release(environment: Environment, config: dict[str, Any], console: Console) -> None:
+    """Make a release, as a run that the UI shows.
+
+    Args:
+        config: as `defs.releases.ReleaseConfig` has it.
+
+    Raises:
+        BatchError: if there is no batch at all.
+        ConfigError: if the name is taken, or something else that was asked for is wrong.
+        StoreError: if nothing can be released.
+    """
+    home = environment.home.expanduser().resolve()
+    known_batches(Store(home=str(home)), [])
+    definitions = build(environment)
+    with open_instance(home) as instance, _Bars(console) as bars, progress.listening(bars.hear):
+        _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
 
 
 def _reasons(wanted: list[str]) -> list[str]:
@@ -196,12 +215,16 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
         ConfigError: if one is unknown.
     """
     graph = definitions.resolve_asset_graph()
-    every = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    if any(item.strip("+") == "release" for item in select):
+        raise ConfigError("a release is made on purpose, under a name of its own: personahub release NAME")
+    # A refresh never makes a release, though it follows from what is refreshed.
+    keys = set(graph.get_all_asset_keys()) - {_RELEASE}
+    every = {key.to_user_string() for key in keys}
     unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
         raise ConfigError("; ".join(f"unknown asset {choices(name, sorted(every))}" for name in unknown))
     chosen = [_selection(item).resolve(graph) for item in select]
-    return set().union(*chosen) if chosen else set(graph.get_all_asset_keys())
+    return set().union(*chosen) & keys if chosen else keys
 
 
 def _selection(item: str) -> dg.AssetSelection:
@@ -253,8 +276,12 @@ def _execute(
     job: str,
     assets: set[dg.AssetKey],
     batch: str | None,
+    config: dict[str, Any] | None = None,
 ) -> None:
     """Execute one run in this process; what its assets raise comes out as it is.
+
+    Args:
+        config: of the assets, by their names.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
@@ -264,7 +291,7 @@ def _execute(
             instance=instance,
             partition_key=batch,
             asset_selection=sorted(assets, key=str),
-            run_config=_QUIET,
+            run_config={**_QUIET, "ops": {name: {"config": given} for name, given in (config or {}).items()}},
             tags=run_tags(),
         )
     except dg.DagsterExecutionInterruptedError as error:

@@ -248,7 +248,7 @@ class PartitionWriter:
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         self.discard()
         self._read_back()
 
@@ -277,7 +277,7 @@ class PartitionWriter:
             )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)

@@ -76,12 +76,17 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
     connection.execute(_NO_CACHE)
     views, macros = _views(), files.sql_files("macros")
     wanted = _named(queries, views | macros)
-    for table in table_sql():
-        if table in wanted:
-            _add_table(connection, store, table, native=False)
+    for table in tables_in(queries):
+        _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
     _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
     return connection
+
+
+def tables_in(queries: str) -> list[str]:
+    """The tables that some queries read, by themselves or through views and macros."""
+    wanted = _named(queries, _views() | files.sql_files("macros"))
+    return [table for table in table_sql() if table in wanted]
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
@@ -99,13 +104,18 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
     except duckdb.IOException as error:
         raise StoreError(f"{error}. A DuckDB shell wants -readonly; else {_BUILD}") from error
     _bound(connection, store)
+    connection.execute(_NO_CACHE)
+    lock_down(connection, store)
+    return connection
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Let a connection reach the store's tables and nothing else, for good."""
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
     folder = f"{store.root / 'tables'}/"
-    connection.execute(_NO_CACHE)
     connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection
 
 
 def _bound(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
