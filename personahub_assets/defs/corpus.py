@@ -5,7 +5,7 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.domain.sources import Document, Fault, Imported
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.store import Store, table_schema
@@ -44,7 +44,7 @@ def documents(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
             },
         )
 
-    return over_batches(context, body)
+    return over_batches(context, exclusively(store, "documents", body))
 
 
 def _quarantine(batch: str, source: str, faults: list[Fault]) -> pl.DataFrame:

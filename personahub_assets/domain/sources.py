@@ -13,7 +13,7 @@ URL_COLUMNS = ("url", "link", "source_url")
 
 RAW_LIMIT = 4_000
 
-SourceReason = Literal["malformed", "bad_encoding", "empty", "no_text", "too_long", "duplicate_id"]
+SourceReason = Literal["malformed", "bad_encoding", "empty", "no_text", "too_long", "duplicate_id", "taken_down"]
 """Why a row of a source file is not used.
 
 malformed: not a JSON object, or not as many CSV fields as the header has, or the value is not text
@@ -22,6 +22,7 @@ empty: a blank line, or a text of nothing but spaces
 no_text: none of the columns that hold a text or a persona
 too_long: longer than sources.max_document_chars
 duplicate_id: the batch has a document with this id already
+taken_down: it was taken down; nothing of it is stored (docs/takedown.md)
 """
 
 
@@ -77,6 +78,16 @@ class Columns:
 Row = Document | Imported | Fault
 
 
+@dataclass(frozen=True)
+class Traits:
+    """By what a row is known: a persona by its text, a document by id, address and text."""
+
+    document_id: str | None = None
+    url: str | None = None
+    text: str | None = None
+    persona: str | None = None
+
+
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> list[Row]:
     """Say of each row what it is, in order; of documents with one id the first stays."""
     seen: dict[str, str] = {}
@@ -114,8 +125,20 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
     return Document(identity, url, _text(names.get("source")), clean, replaced)
 
 
+def traits(raw: RawRow, columns: Columns) -> Traits:
+    """By what a row is known, usable or not."""
+    names = {str(name).strip().casefold(): value for name, value in (raw.columns or {}).items() if name is not None}
+    persona = _first(names, (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS)
+    if isinstance(persona, str):
+        return Traits(persona=sanitise(persona.strip())[0])
+    value = _first(names, (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS)
+    text = sanitise(value.strip())[0] if isinstance(value, str) else None
+    url = _text(_first(names, URL_COLUMNS))
+    return Traits(_text(_first(names, ID_COLUMNS)) or url or (text and "d" + digest(text)), url, text)
+
+
 def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
-    shown = raw.raw or str(dict(raw.columns or {}))
+    shown = raw.raw or (str(dict(raw.columns)) if raw.columns else "")
     return Fault(raw.place, reason, f"{raw.place}: {detail}", sanitise(shorten(shown, RAW_LIMIT))[0])
 
 

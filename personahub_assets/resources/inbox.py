@@ -1,5 +1,6 @@
 """Registration: a source file becomes one or several batches."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ import polars as pl
 from personahub_assets.domain.errors import BatchError
 from personahub_assets.domain.sources import Columns, Row, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key
+from personahub_assets.domain.tombstones import without
 from personahub_assets.resources import sources
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 
 def register(
@@ -80,7 +83,8 @@ def source_rows(store: Store, batch: str) -> list[Row]:
         )
     columns = Columns(spec["text_column"], spec["persona_column"], store.config.sources.max_document_chars)
     part = sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
-    return sort_rows(sources.read_rows(path, spec["format"], part), columns)
+    rows = without(sources.read_rows(path, spec["format"], part), columns, taken_down(store, batch))
+    return sort_rows(rows, columns)
 
 
 def registered(store: Store, batch: str) -> dict[str, Any]:
@@ -96,6 +100,14 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
             f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
         )
     return rows.row(0, named=True)
+
+
+def register_again(store: Store, path: Path) -> None:
+    """Take up that rows of a file were blanked: its slices hold as many rows as before."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for row in store.read_all("batches").filter(pl.col("path") == str(path)).iter_rows(named=True):
+        _put(store, row["batch"], {**row, "sha256": sha256, "bytes": path.stat().st_size})
 
 
 def waiting(store: Store) -> Iterator[Path]:
@@ -130,5 +142,5 @@ def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
         return
     now = datetime.now(UTC).replace(tzinfo=None)
     store.write(
-        "batches", batch, pl.DataFrame([{"batch": batch, **spec, "registered_at": now}], table_schema("batches"))
+        "batches", batch, pl.DataFrame([{"batch": batch, "registered_at": now, **spec}], table_schema("batches"))
     )

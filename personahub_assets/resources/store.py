@@ -124,7 +124,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Rows of one partition, without reading them."""
         path = self.path(table, batch, asset)
         try:
-            return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.exists() else 0
+            return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _damaged(path, table, error) from error
 
@@ -225,7 +225,7 @@ class PartitionWriter:
         whole = self._chunks[0]
         if len(self._chunks) > 1:
             whole = self._aside / "whole.parquet"
-            pl.scan_parquet(self._chunks).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+            pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(self.path)
