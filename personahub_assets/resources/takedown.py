@@ -87,15 +87,19 @@ def takedown(
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
         return _planned(store, target, reason).receipt
-    with store.lock("takedown", wait=False):
-        _check_no_run(store)
+    with store.lock("takedown", wait=False), _instance(store) as instance:
+        _check_no_run(instance)
         _mend(store, target)
         if not agree(_planned(store, target, reason).receipt):
             return Receipt(target, reason)
         with _admissions(store):
-            _check_no_run(store)
+            _check_no_run(instance)
             plan = _planned(store, target, reason)  # anew: it may have taken a while to agree
-            return _carry_out(store, plan)
+            _carry_out(store, plan)
+        _check_no_run(instance)
+        plan.receipt.finished_at = now()
+        put_receipt(store, plan.receipt)
+        return plan.receipt
 
 
 @contextmanager
@@ -107,30 +111,33 @@ def _admissions(store: Store) -> Iterator[None]:
         yield
 
 
-def _check_no_run(store: Store) -> None:
+@contextmanager
+def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
+    """The Dagster instance of the home; None where nothing was ever run."""
+    if (store.root / "dagster").exists():
+        with open_instance(store.root) as instance:
+            yield instance
+    else:
+        yield None
+
+
+def _check_no_run(instance: dg.DagsterInstance | None) -> None:
     """Refuse to work beside a run: it may hold in memory what goes, and report it afterwards.
 
     Raises:
         LockHeld: naming the runs.
     """
-    going = _runs(store)
+    runs = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS)) if instance else []
+    going = [
+        f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} is going on "
+        f"(process {run.tags.get(PID_TAG, 'of the Dagster UI')})"
+        for run in runs
+    ]
     if going:
         raise LockHeld(
             f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (nothing "
             "that is answered is lost), then run the same takedown again"
         )
-
-
-def _runs(store: Store) -> list[str]:
-    if not (store.root / "dagster").exists():
-        return []
-    with open_instance(store.root) as instance:
-        runs = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))
-    return [
-        f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} is going on "
-        f"(process {run.tags.get(PID_TAG, 'of the Dagster UI')})"
-        for run in runs
-    ]
 
 
 # --- plan ---
@@ -217,7 +224,7 @@ def _documents_gone(known: Extent) -> pl.Expr:
 # --- carry out ---
 
 
-def _carry_out(store: Store, plan: _Plan) -> Receipt:
+def _carry_out(store: Store, plan: _Plan) -> None:
     receipt = plan.receipt
     put_stones(store, receipt.target, plan.stones - set(stones(store)))
     put_receipt(store, receipt)
@@ -228,10 +235,6 @@ def _carry_out(store: Store, plan: _Plan) -> Receipt:
         with _locked(store, batch):
             sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.traces, receipt)
     _clear(store)
-    _check_no_run(store)
-    receipt.finished_at = now()
-    put_receipt(store, receipt)
-    return receipt
 
 
 def _forget_history(store: Store, plan: _Plan) -> int:
