@@ -32,7 +32,7 @@ from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
 from personahub_assets.standin.server import StandinServer
 
-COMMANDS = ["ingest", "run", "maintain", "sql", "standin", "doctor", "ui", "version"]
+COMMANDS = ["ingest", "run", "maintain", "takedown", "sql", "standin", "doctor", "ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
