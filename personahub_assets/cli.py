@@ -256,6 +256,30 @@ def maintain() -> None:
 
 
 @app.command()
+def takedown(
+    document: Annotated[list[str] | None, typer.Option(help="Id of a document (may be repeated)")] = None,
+    url_prefix: Annotated[
+        list[str] | None, typer.Option(help="Documents whose address begins so, such as https://example.org/")
+    ] = None,
+    persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (may be repeated)")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only in this batch")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is stored, so let it not repeat what goes")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON")] = False,
+) -> None:
+    """Remove documents or personas with all that came from them, and keep them from coming back.
+
+    Whatever the home holds of them goes: rows, answers, journals, lines of source files inside the home, samples in the
+    UI, caches. Releases and source files elsewhere are listed, not changed. Run it again if it was interrupted.
+    """
+    from personahub_assets.forgetting import forget
+
+    targets = {"document": document, "url_prefix": url_prefix, "persona": persona}
+    forget(Environment(), targets, batch, reason, err, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command()
 def sql(
     query: Annotated[
         str | None,

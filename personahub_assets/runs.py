@@ -131,7 +131,7 @@ def run_release(environment: Environment, config: dict[str, Any], console: Conso
 
 
 def _reasons(wanted: list[str]) -> list[str]:
-    valid = list(get_args(Reason))
+    valid = [reason for reason in get_args(Reason) if reason != "taken_down"]  # what is gone is not asked for
     unknown = [reason for reason in wanted if reason not in valid]
     if unknown:
         raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))

@@ -32,12 +32,14 @@ from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
 from personahub_assets.standin.server import StandinServer
 
-COMMANDS = "ingest plan run release maintain sql why search standin doctor ui version".split()
+COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
+COMMANDS += ["ui", "version"]
     "ingest",
     "plan",
     "run",
     "release",
     "maintain",
+    "takedown",
     "sql",
     "why",
     "search",

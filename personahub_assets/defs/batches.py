@@ -90,6 +90,16 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
     return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
 
 
+def exclusively(store: Store, asset: str, body: Callable[[str], Report]) -> Callable[[str], Report]:
+    """Let a body work on a batch only while nobody else does, such as a takedown."""
+
+    def alone(batch: str) -> Report:
+        with store.lock(f"{asset}-{batch}", wait=True):
+            return body(batch)
+
+    return alone
+
+
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
     asset = context.asset_key.to_user_string()
     progress.tell(progress.Step(key, asset, 0, None))

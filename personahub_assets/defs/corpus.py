@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.domain.sources import Document, Fault, Imported, Row, Skipped
 from personahub_assets.domain.text import digest
 from personahub_assets.resources.config import HubConfig
@@ -46,7 +46,7 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
                     corpus.add(rows)
                 return corpus.publish()
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "documents", body))
 
     return documents
 

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.defs.explained import explained
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
@@ -76,7 +76,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             journal.drop()
             return Report.of(rows, {"texts_embedded": made, "model": embedder.name})
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "persona_embeddings", body))
 
     @dg.asset(
         **shared,
@@ -112,7 +112,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             store.write("personas", batch, rows)
             return Report.of(rows, {"candidates": candidates.height, "kept_share": _share(rows, candidates)})
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "personas", body))
 
     return [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
 

@@ -93,6 +93,12 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     return rows
 
 
+def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list[str]:
+    """Ids of the personas `(relation, text)` of one answer about a document or persona, in order."""
+    seen: Counter[str] = Counter()
+    return [_identity(batch, parent, relation, text, seen) for relation, text in told]
+
+
 def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
     """Choose the candidates that a hop expands: those whose words are new to the batch.
 

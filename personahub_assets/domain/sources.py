@@ -25,6 +25,7 @@ SourceReason = Literal[
     "too_short",
     "other_language",
     "duplicate_id",
+    "taken_down",
 ]
 """Why a row of a source file is not used.
 
@@ -37,6 +38,7 @@ too_long: longer than sources.max_document_chars, or a record of a web archive o
 too_short: a document shorter than sources.min_document_chars
 other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already
+taken_down: it was taken down; nothing of it is stored (docs/takedown.md)
 """
 
 
@@ -103,6 +105,16 @@ class Columns:
 
 
 Row = Document | Imported | Fault | Skipped
+
+
+@dataclass(frozen=True)
+class Traits:
+    """By what a row is known: a persona by its text, a document by id, address and text."""
+
+    document_id: str | None = None
+    url: str | None = None
+    text: str | None = None
+    persona: str | None = None
 
 
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
@@ -190,8 +202,20 @@ def _missing(raw: RawRow, columns: Columns) -> str:
     return f"{wanted} among {shorten(str(list(raw.columns or {})))}"
 
 
+def traits(raw: RawRow, columns: Columns) -> Traits:
+    """By what a row is known, usable or not."""
+    names = {str(name).strip().casefold(): value for name, value in (raw.columns or {}).items() if name is not None}
+    persona = _first(names, (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS)
+    if isinstance(persona, str):
+        return Traits(persona=sanitise(persona.strip())[0])
+    value = _first(names, (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS)
+    text = sanitise(value.strip())[0] if isinstance(value, str) else None
+    url = _text(_first(names, URL_COLUMNS))
+    return Traits(_text(_first(names, ID_COLUMNS)) or url or (text and "d" + digest(text)), url, text)
+
+
 def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
-    shown = raw.raw or str(dict(raw.columns or {}))
+    shown = raw.raw or (str(dict(raw.columns)) if raw.columns else "")
     return Fault(raw.place, reason, f"{raw.place}: {detail}", sanitise(shorten(shown, RAW_LIMIT))[0])
 
 

@@ -1,5 +1,6 @@
 """Registration: a source file becomes one or several batches."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ import polars as pl
 from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key
+from personahub_assets.domain.tombstones import without
 from personahub_assets.resources import sources
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 
 def register(
@@ -80,7 +83,7 @@ def source_rows(store: Store, batch: str) -> Iterator[Row]:
         limits.min_document_chars,
         tuple(limits.languages),
     )
-    return _rows(spec, columns)
+    return _rows(store, spec, columns)
 
 
 def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
@@ -91,7 +94,7 @@ def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
     """
     spec = registered(store, batch)
     columns = Columns(spec["text_column"], spec["persona_column"], store.config.sources.max_document_chars)
-    rows = iter(()) if spec["format"] in sources.PERSONA_FREE else _rows(spec, columns)
+    rows = iter(()) if spec["format"] in sources.PERSONA_FREE else _rows(store, spec, columns)
     return (row for row in rows if isinstance(row, Imported))
 
 
@@ -125,6 +128,14 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     return rows.row(0, named=True)
 
 
+def register_again(store: Store, path: Path) -> None:
+    """Take up that rows of a file were blanked: its slices hold as many rows as before."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for row in store.read_all("batches").filter(pl.col("path") == str(path)).iter_rows(named=True):
+        _put(store, row["batch"], {**row, "sha256": sha256, "bytes": path.stat().st_size})
+
+
 def waiting(store: Store) -> Iterator[Path]:
     """Source files in the inbox that no batch has, or whose size has changed; hidden and partial files are not seen."""
     known = store.read_all("batches", ["path", "bytes"])
@@ -135,7 +146,7 @@ def waiting(store: Store) -> Iterator[Path]:
             yield path
 
 
-def _rows(spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
+def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
     """Every row of a source file that enters the hub passes here."""
     path = Path(spec["path"])
     if path.is_file() and path.stat().st_size != spec["bytes"]:
@@ -143,7 +154,8 @@ def _rows(spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
             f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {spec['batch']!r} was "
             f"registered; take the change up with: personahub ingest {spec['source']}"
         )
-    return sort_rows(sources.read_rows(path, spec["format"], _slice(spec)), columns)
+    rows = sources.read_rows(path, spec["format"], _slice(spec))
+    return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
 
 
 def _slice(spec: dict[str, Any]) -> sources.Slice:
@@ -183,5 +195,5 @@ def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
         return
     now = datetime.now(UTC).replace(tzinfo=None)
     store.write(
-        "batches", batch, pl.DataFrame([{"batch": batch, **spec, "registered_at": now}], table_schema("batches"))
+        "batches", batch, pl.DataFrame([{"batch": batch, "registered_at": now, **spec}], table_schema("batches"))
     )

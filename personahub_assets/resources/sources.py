@@ -146,7 +146,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes, decompressed."""
     if path.suffix.lower() == ".gz":
         with gzip.open(path, "rb") as file:
@@ -201,7 +201,7 @@ def _check_encoding(path: Path, start: bytes) -> None:
 def _survey_jsonl(path: Path, rows_per_slice: int) -> list[Slice]:
     slices: list[Slice] = []
     start, rows, at, first = 0, 0, 0, 0
-    with _opened(path) as file:
+    with opened(path) as file:
         for line in file:
             if at == 0:
                 _check_encoding(path, line)
@@ -214,7 +214,7 @@ def _survey_jsonl(path: Path, rows_per_slice: int) -> list[Slice]:
 
 
 def _read_jsonl(path: Path, part: Slice) -> Iterator[RawRow]:
-    with _opened(path) as file:
+    with opened(path) as file:
         if file_is_plain(path):
             file.seek(part.first_byte)
             lines = itertools.islice(file, part.rows)
@@ -251,14 +251,14 @@ def _json_row(place: str, line: bytes) -> RawRow:
 @contextmanager
 def _records(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """The header and the records; bytes that are not UTF-8 come as lone surrogates, to be found per record."""
-    with _opened(path) as file:
+    with opened(path) as file:
         decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         records = csv.reader(decoded)
         yield next(records, []), records
 
 
 def _survey_csv(path: Path, rows_per_slice: int) -> list[Slice]:
-    with _opened(path) as file:
+    with opened(path) as file:
         _check_encoding(path, file.read(4))
     with _records(path) as (_, records):
         total = sum(1 for _ in records)

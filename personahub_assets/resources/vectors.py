@@ -163,6 +163,33 @@ class VectorJournal:
                 path.unlink(missing_ok=True)
 
 
+def prune(folder: Path, hashes: pl.Series) -> int:
+    """Let the journals of a batch, of all models, forget vectors of texts that are not among some.
+
+    Args:
+        folder: the batch's.
+        hashes: of the texts whose vectors stay.
+
+    Returns:
+        How many vectors went.
+    """
+    gone = 0
+    for path in [*folder.glob(f"*/*{_SUFFIX}"), *folder.glob("*/*.aside")]:
+        content = path.read_bytes()
+        # Of a file that was cut off nobody would ever read a row.
+        rows = pl.read_ipc(content).cast(SCHEMA) if _name(content) == path.stem else pl.DataFrame(schema=SCHEMA)
+        left = rows.filter(pl.col("text_hash").is_in(hashes.implode()))
+        if left.height == rows.height and left.height:
+            continue
+        journal = VectorJournal(folder, "")
+        journal.folder = path.parent
+        if left.height:
+            journal.add(left["text_hash"].to_list(), np.array(left["embedding"].to_list(), np.float32))
+        path.unlink()
+        gone += rows.height - left.height
+    return gone
+
+
 def _name(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
