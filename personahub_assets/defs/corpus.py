@@ -5,6 +5,7 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
+from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
 from personahub_assets.domain.sources import Document, Fault, Imported
 from personahub_assets.resources.inbox import source_rows
@@ -41,6 +42,8 @@ def documents(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
                 "imported_personas": sum(isinstance(row, Imported) for row in rows),
                 "quarantined": len(faults),
                 "characters_replaced": sum(row.replaced for row in rows if not isinstance(row, Fault)),
+                **pictured.lengths(store, "documents", batch, "text"),
+                **pictured.reasons(store, "documents", batch),
             },
         )
 
