@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.domain.sources import Document, Fault, Imported, Row, Skipped
 from personahub_assets.domain.text import digest
@@ -44,7 +45,10 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
                 corpus = _Corpus(store, batch, stack)
                 for rows in in_pieces(source_rows(store, batch), _READ):
                     corpus.add(rows)
-                return corpus.publish()
+                report = corpus.publish()
+            report.metadata |= pictured.lengths(store, "documents", batch, "text")
+            report.metadata |= pictured.reasons(store, "documents", batch)
+            return report
 
         return over_batches(context, exclusively(store, "documents", body))
 

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
 from personahub_assets.defs.spending import report
 from personahub_assets.domain import personas as rules
@@ -139,4 +140,4 @@ def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecu
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
             rows_per_hop[str(hop)] = last.height
         answers.publish("related_personas")
-    return report(answers, rows_per_hop=rows_per_hop)
+    return report(answers, rows_per_hop=rows_per_hop, **pictured.hops(rows_per_hop))

@@ -119,6 +119,14 @@ def shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def plain(text: str, limit: int = 240) -> str:
+    """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
+    beginning = text[: 4 * limit]
+    seen = "".join(char if char.isprintable() else " " for char in beginning)
+    shown = " ".join(seen.split())
+    return shorten(shown + "…" if len(text) > len(beginning) else shown, limit)
+
+
 _SENTENCE_END = regex.compile(r"[.!?。！？।؟…][\"'”’)\]]*\s|\n")
 
 
