@@ -1,4 +1,4 @@
--- Which batches repeat which: how many of a batch's candidates were dropped for a keeper of which batch?
+-- Which batches repeat which: how many candidates were dropped for a keeper of which batch?
 WITH sizes AS (
     SELECT batch, count(*) AS candidates FROM candidate_personas GROUP BY batch
 )
