@@ -34,20 +34,6 @@ from personahub_assets.standin.server import StandinServer
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
 COMMANDS += ["ui", "version"]
-    "ingest",
-    "plan",
-    "run",
-    "release",
-    "maintain",
-    "takedown",
-    "sql",
-    "why",
-    "search",
-    "standin",
-    "doctor",
-    "ui",
-    "version",
-]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
