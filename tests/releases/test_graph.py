@@ -9,7 +9,7 @@ from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.releases import release
 from personahub_assets.resources.store import Store
-from personahub_assets.runs import _selected
+from personahub_assets.runs import selected
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_refresh_makes_no_release(graph: dg.Definitions) -> None:
     refreshed = graph.resolve_job_def("refresh_batch").asset_layer.executable_asset_keys
     every = graph.resolve_asset_graph().get_all_asset_keys()
     assert every - refreshed == {dg.AssetKey("release")}
-    assert _selected(graph, []) == refreshed
-    assert dg.AssetKey("release") not in _selected(graph, ["personas+", "+tools"])
+    assert selected(graph, []) == refreshed
+    assert dg.AssetKey("release") not in selected(graph, ["personas+", "+tools"])
     with pytest.raises(ConfigError, match="made on purpose, under a name of its own: personahub release NAME"):
-        _selected(graph, ["release"])
+        selected(graph, ["release"])

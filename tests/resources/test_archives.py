@@ -220,7 +220,9 @@ def test_junk_in_a_plain_archive_is_skipped_with_a_word(tmp_path: Path) -> None:
     assert numbers(rows_of(put(tmp_path, b"junk\r\n" * 9 + plain(RECORDS), ".warc")))[1:] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("data", [b"hello\n" * 50, gzip.compress(b"hello\n" * 50), b"\x00" * 500])
+@pytest.mark.parametrize(
+    "data", [b"hello\n" * 50, gzip.compress(b"hello\n" * 50), b"\x00" * 500], ids=["text", "gzip", "nothing"]
+)
 @pytest.mark.parametrize("suffix", [".warc", ".warc.gz", ".warc.zst"])
 def test_what_is_no_archive_is_refused_by_name(tmp_path: Path, data: bytes, suffix: str) -> None:
     with pytest.raises(SourceError, match="no record of a web archive"):
