@@ -356,15 +356,15 @@ def _report(store: Store, environment: Environment, result: Result, seconds: flo
     for batch, problem in result.failed.items():
         console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    command = _command(store.root)
+    call = command(store.root)
     console.print(
-        f"Next: [bold]{command} sql sql/analysis/yield_per_hop.sql[/], or [bold]{command} ui[/]",
+        f"Next: [bold]{call} sql sql/analysis/yield_per_hop.sql[/], or [bold]{call} ui[/]",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _command(root: Path) -> str:
+def command(root: Path) -> str:
     """How to call the command line for this home from here, as it can be pasted."""
     home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
     called = Path(sys.argv[0])

@@ -33,12 +33,12 @@ def make(
     # Before Dagster is loaded: what is wrong is said at once.
     Order.of(name, select, where, jsonl=jsonl, license=license_id)
     freezer.check_free(store, name)
-    from personahub_assets.runs import run_release
+    from personahub_assets.runs import command, run_release
 
     config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
     started = time.perf_counter()
     run_release(environment, config | ({"license": license_id} if license_id else {}), console)
-    _say(releases.release(store, name), time.perf_counter() - started, console)
+    _say(releases.release(store, name), time.perf_counter() - started, command(store.root), console)
 
 
 def show(environment: Environment, name: str | None) -> None:
@@ -49,7 +49,10 @@ def show(environment: Environment, name: str | None) -> None:
     if not found:
         console.print(f"{releases.folder(store)} has no releases yet", highlight=False, soft_wrap=True)
         return
-    table = Table("release", "made", "rows", "of", "bytes shared", "bytes of its own")
+    table = Table()
+    for heading in ("release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"):
+        is_number = "rows" in heading or "bytes" in heading
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     for each in found:
         table.add_row(each.name, *_line(each))
     console.print(table)
@@ -72,22 +75,20 @@ def verify(environment: Environment, name: str | None, console: Console) -> bool
 def _line(each: Release) -> list[str]:
     try:
         shared, own = each.bytes()
-        made, rows = str(each.manifest["created_at"]), sum(each.rows.values())
-        return [made, f"{rows:,}", ", ".join(each.rows), f"{shared:,}", f"{own:,}"]
+        made, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
+        return [made, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
     except (StoreError, KeyError):
         return ["damaged: see --verify"]
 
 
-def _say(made: Release, seconds: float, console: Console) -> None:
+def _say(made: Release, seconds: float, call: str, console: Console) -> None:
     shared, own = made.bytes()
     lines = [f"{count:>9,} {config}" for config, count in made.rows.items()]
     every = {name: about["left_out"] for name, about in made.manifest["configs"].items()} | made.manifest["empty"]
-    lines += [f"left out: {name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
+    lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
     if empty := [name for name, counts in made.manifest["empty"].items() if not any(counts.values())]:
         lines.append(f"without rows, so not part of it: {', '.join(empty)}")
     lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {made.path}")
-    lines.append(
-        f"Next: personahub release {made.name} --verify, and {made.path / releases.CARD} before you publish it"
-    )
+    lines.append(f"Next: {call} release {made.name} --verify; read {made.path / releases.CARD} before you publish it")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

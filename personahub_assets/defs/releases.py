@@ -1,6 +1,7 @@
 """Releases: frozen folders, made on purpose and never by a refresh."""
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from personahub_assets.defs.batches import OWNERS
 from personahub_assets.domain.cards import body
+from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.releases import Order
 from personahub_assets.resources import progress
@@ -22,7 +24,9 @@ RELEASE = "make_release"
 class ReleaseConfig(dg.Config):
     """What to release; the same as the options of `personahub release`."""
 
-    name: str = Field(description="Name of the folder below releases/, such as v1.0; it must be new")
+    name: str | None = Field(
+        default=None, description="Name of the folder below releases/, such as v1.0; it must be new"
+    )
     select: list[str] = Field(default=[], description="Only these configs: personas, or datasets. None means all")
     where: list[str] = Field(
         default=[],
@@ -38,20 +42,36 @@ class ReleaseConfig(dg.Config):
     kinds={"parquet", "huggingface"},
     owners=OWNERS,
     code_version="1",
+    output_required=False,
 )
-def release(config: ReleaseConfig, store: Store) -> dg.MaterializeResult:
+def release(
+    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store
+) -> Iterator[dg.MaterializeResult[Any]]:
     """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
 
     Files that are released as they stand are shared with the store, not copied. A release never changes.
     """
+    if config.name is None:
+        _unnamed(context)
+        return
     started = time.perf_counter()
     order = Order.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
     made = freeze(store, order, partial(_tell, config.name))
     progress.tell(progress.Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)
-    return dg.MaterializeResult(
-        metadata={**described(made), "seconds": seconds}, data_version=dg.DataVersion(made.sums)
-    )
+    yield dg.MaterializeResult(metadata={**described(made), "seconds": seconds}, data_version=dg.DataVersion(made.sums))
+
+
+def _unnamed(context: dg.AssetExecutionContext) -> None:
+    """Pass by where the graph is materialised as a whole.
+
+    Raises:
+        ConfigError: where it is the release that was asked for.
+    """
+    said = "a release is made on purpose, under a name of its own: give it in the launchpad, ops.release.config.name"
+    if len(context.run.asset_selection or ()) <= 1:
+        raise ConfigError(said)
+    context.log.warning(f"no release is made: {said}")
 
 
 def described(made: Release) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_a_release_is_made_and_seen_in_the_instance(store: Store, say: Callable[
     assert made.rows == {"personas": 9, "tools": 3}
     assert made.manifest["where"] == {"tools": ["batch = 'a'"]}
     assert "        3 tools\n" in err
-    assert "left out: tools: 2 rows that do not meet the condition are left out\n" in err
+    assert "tools: 2 rows that do not meet the condition are left out\n" in err
     assert "bytes shared with the store" in err
     with open_instance(store.root) as instance:
         (run,) = instance.get_runs()

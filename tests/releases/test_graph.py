@@ -41,8 +41,21 @@ def test_a_release_is_made_from_the_launchpad_and_says_what_it_is(graph: dg.Defi
 
 
 def test_a_release_needs_a_name(graph: dg.Definitions) -> None:
-    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(dg.DagsterInvalidConfigError, match="name"):
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        pytest.raises(ConfigError, match="under a name of its own: give it"),
+    ):
         graph.resolve_job_def("make_release").execute_in_process(instance=instance)
+
+
+def test_materialising_the_whole_graph_makes_none(graph: dg.Definitions) -> None:
+    both = [dg.AssetKey("release"), dg.AssetKey("warehouse")]
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = graph.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=both
+        )
+    made = [event.materialization.asset_key for event in ended.get_asset_materialization_events()]
+    assert made == [dg.AssetKey("warehouse")]
 
 
 def test_a_refresh_makes_no_release(graph: dg.Definitions) -> None:
