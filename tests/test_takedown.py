@@ -32,7 +32,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.domain.traces import Traces
 from personahub_assets.generation.journal import Entry, Journal
 from personahub_assets.generation.requests import Outcome
-from personahub_assets.resources import history, warehouse
+from personahub_assets.resources import history, seeds, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance, run_tags
@@ -373,6 +373,23 @@ def test_what_an_earlier_prompt_gave_goes_too(home: Home) -> None:
 
     left = home.sql("SELECT asset, input_id FROM generations WHERE response LIKE '%earlier prompt%' ORDER BY 1")
     assert left == [("math_problems", items[1][1]), ("text_personas", "b")]
+
+
+def test_recorded_answers_go_too(home: Home) -> None:
+    shutil.rmtree(home.root / "dagster")
+    seeds.plant(home.store, str(shutil.copytree(home.root / "tables" / "generations", home.root.parent / "recorded")))
+    gone = home.texts("document_id = 'a'")
+    assert "seeds" in {Path(place).parts[0] for place in remnants(home.root, gone)}
+    receipt = takedown(home.store, A)
+    assert receipt.rows[Line("removed", "seeds", None)] >= 13  # one answer gives both roots; six hops and an item each
+    assert remnants(home.root, gone) == set()
+    left = [
+        row
+        for asset in seeds.ANSWERS
+        for path in seeds.files(home.store, asset)
+        for row in pl.read_parquet(path).rows()
+    ]
+    assert len(left) == home.sql("SELECT count(*) FROM generations WHERE status = 'accepted'")[0][0]
 
 
 def test_releases_are_listed_and_not_changed(home: Home) -> None:

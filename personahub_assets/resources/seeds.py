@@ -4,8 +4,9 @@ Layout below the home: `seeds/<asset>/<hash of where they are from>.parquet`, in
 no rows of this home: only what is asked here and answered there enters its tables.
 """
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +83,13 @@ def plant(store: Store, address: str) -> Planted:
         SourceError: if it cannot be read, or has no usable answer.
         LLMError: if stand-in answers would meet a model's.
     """
-    inbox = store.root / "inbox"
-    place = sources.fetch(address, inbox) if sources.is_remote(address) else Path(address).expanduser().resolve()
+    is_remote = sources.is_remote(address)
+    place = sources.fetch(address, store.root / "inbox") if is_remote else Path(address).expanduser().resolve()
     name = f"{digest(str(place))}.parquet"
     planted = Planted()
     with ExitStack() as stack:
+        if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
+            stack.callback(shutil.rmtree, place.parent, ignore_errors=True)
         pots: dict[str, PartitionWriter] = {}
         for rows in in_pieces(_usable(place, planted), _READ):
             for asset in {row.asset for row in rows}:
@@ -112,6 +115,29 @@ def models(store: Store) -> list[str]:
     """The models whose recorded answers a home has."""
     every = (path for asset in ANSWERS for path in files(store, asset))
     return sorted({model for path in every for model in read_file(path, "generations", ["model"])["model"].unique()})
+
+
+def prune(store: Store, is_gone: Callable[[str], bool], *, dry_run: bool = False) -> int:
+    """Let go of recorded answers, each file written anew without them; how many there are.
+
+    Args:
+        is_gone: told what an answer says.
+        dry_run: only count them.
+    """
+    count = 0
+    for path in (path for asset in ANSWERS for path in files(store, asset)):
+        rows = read_file(path, "generations")
+        gone = pl.Series([is_gone(response or "") for response in rows["response"]], dtype=pl.Boolean)
+        count += int(gone.sum())
+        if dry_run or not gone.any():
+            continue
+        if gone.all():
+            path.unlink()
+            continue
+        writer = PartitionWriter(path, "generations", store.root / "aside")
+        writer.add(rows.filter(~gone))
+        writer.publish()
+    return count
 
 
 def _folder(store: Store, asset: str) -> Path:

@@ -8,7 +8,7 @@ In this order, each step safe to be repeated:
 2. What goes is read once: its texts must be known as long as something may show them.
 3. The Dagster instance loses what it tells of them.
 4. Source files inside the home are blanked.
-5. Tables and journals are written anew without them, what was made last first.
+5. Tables, journals and recorded answers are written anew without them, what was made last first.
 6. The cache goes, leftovers of killed runs go, the warehouse is built anew.
 
 A takedown that was killed is finished by the same request. Docs: docs/takedown.md.
@@ -30,7 +30,7 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.domain.tombstones import Tombstone, Tombstones
 from personahub_assets.domain.traces import Traces
-from personahub_assets.resources import blanking, history, sweep, warehouse
+from personahub_assets.resources import blanking, history, seeds, sweep, warehouse
 from personahub_assets.resources.extent import Extent, extent
 from personahub_assets.resources.inbox import register_again
 from personahub_assets.resources.instance import PID_TAG, is_alive, open_instance
@@ -156,6 +156,7 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     _look_into_sources(store, plan)
     _count_displaced(store, plan)
     _count_released(store, plan)
+    receipt.rows[Line("removed", "seeds", None)] += seeds.prune(store, plan.traces.found_in, dry_run=True)
     if before:
         receipt.begun_at = before.begun_at
         receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
@@ -234,6 +235,7 @@ def _carry_out(store: Store, plan: _Plan) -> None:
     for batch in plan.extents:
         with _locked(store, batch):
             sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.traces, receipt)
+    seeds.prune(store, plan.traces.found_in)
     _clear(store)
 
 
