@@ -42,12 +42,10 @@ _ANSWER = pl.concat_str(pl.lit('{"personas":['), _EACH, pl.lit("]}")).alias("res
 # Sentences of a field; other text fields are a few words.
 _SENTENCES = {"problem": 2, "instruction": 1, "article": 9, "background": 2, "interaction": 1, "description": 1}
 
-Ints = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Size:
-    """What is asked for."""
+    """What is asked for; a dataset has at most one item per persona."""
 
     personas: int = 1_000_000
     items: int = 1_000_000
@@ -65,18 +63,30 @@ def fill(store: Store, size: Size) -> None:
     """Write every table of the home, batch by batch.
 
     Raises:
-        ValueError: if the home has batches already.
+        ValueError: if the home has batches already, or the size makes no sense.
     """
     if store.files("batches"):
         raise ValueError(f"{store.root} has batches already; choose an empty folder")
+    if size.items > len(DATASETS) * size.personas or size.personas < 100 * size.batches:
+        raise ValueError(f"{size}: at most {len(DATASETS)} items per persona, at least 100 personas per batch")
     store.root.mkdir(parents=True, exist_ok=True)
     (store.root / "hub.toml").write_text("", "utf-8")
     pool = pl.Series(sentences(_POOL, seed=size.seed + 1))
     every = _candidates(size)
     vectors = _vectors(every, size.seed) if size.embeddings else None
+    before = 0
     for number, ((batch,), rows) in enumerate(every.group_by("batch", maintain_order=True)):
         rng = np.random.default_rng((size.seed, number))
-        _Batch(store, str(batch), number, rows, rng, pool).write(size, vectors)
+        kept = rows["stage"].null_count()
+        counts = [_share(size, place, before + kept) - _share(size, place, before) for place in range(len(DATASETS))]
+        before += kept
+        _Batch(store, str(batch), number, rows, rng, pool).write(counts, vectors)
+
+
+def _share(size: Size, place: int, personas: int) -> int:
+    """Items of a dataset that belong to the first so many personas; over all datasets they come to what was asked."""
+    of_dataset = size.items // len(DATASETS) + (place < size.items % len(DATASETS))
+    return of_dataset * personas // size.personas
 
 
 def _candidates(size: Size) -> pl.DataFrame:
@@ -97,7 +107,7 @@ def _candidates(size: Size) -> pl.DataFrame:
         parent_id=ids.gather(rows.select(pl.col("parent") + offset).to_series()),
         root_id=ids.gather(rows.select(pl.col("root") + offset).to_series()),
     )
-    return _with_keepers(rows, rng)
+    return _with_keepers(rows, count - size.personas, rng)
 
 
 def _apart(texts: pl.Series) -> pl.Series:
@@ -125,13 +135,13 @@ def _lines(number: int, count: int) -> pl.DataFrame:
     )
 
 
-def _with_keepers(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+def _with_keepers(rows: pl.DataFrame, drops: int, rng: np.random.Generator) -> pl.DataFrame:
     """Drop some rows for earlier ones that stay; every fifth goes to one of a few hundred that absorb much."""
     count = rows.height
-    draw = rng.random(count)
-    draw[: min(100, count // 2)] = 1  # the first ones stay, so that everybody has an earlier one that does
-    stays = np.flatnonzero(draw >= LEXICAL + SEMANTIC)
-    dropped = np.flatnonzero(draw < LEXICAL + SEMANTIC)
+    # The first ones stay, so that everybody has an earlier one that does.
+    dropped = np.sort(rng.choice(np.arange(min(100, count // 2), count), drops, replace=False))
+    stays = np.setdiff1d(np.arange(count), dropped)
+    lexical = pl.Series(rng.random(count) < LEXICAL / (LEXICAL + SEMANTIC))
     before = np.searchsorted(stays, dropped)
     reach = np.where(rng.random(len(dropped)) < 0.2, np.minimum(before, 300), before)
     keepers = np.full(count, -1)
@@ -141,10 +151,9 @@ def _with_keepers(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     theirs = pl.col("theirs")
     return (
         rows.with_columns(
-            stage=pl.when(pl.Series(draw) < LEXICAL)
-            .then(pl.lit("lexical"))
-            .when(keeper.is_not_null())
-            .then(pl.lit("semantic")),
+            stage=pl.when(keeper.is_not_null()).then(
+                pl.when(lexical).then(pl.lit("lexical")).otherwise(pl.lit("semantic"))
+            ),
             keeper=keeper,
             keeper_id=ids.gather(keeper),
             similarity=pl.Series(1 - 0.1 * rng.random(count) ** 2),
@@ -184,18 +193,17 @@ class _Batch:
         self, store: Store, key: str, number: int, rows: pl.DataFrame, rng: np.random.Generator, pool: pl.Series
     ):
         self.store, self.key, self.number, self.rows, self.rng, self.pool = store, key, number, rows, rng, pool
-        self.quarantined: dict[str, int] = {}
 
-    def write(self, size: Size, vectors: NDArray[np.float32] | None) -> None:
-        """Write all of them."""
+    def write(self, counts: list[int], vectors: NDArray[np.float32] | None) -> None:
+        """Write all of them: so many items of each dataset, and vectors if there are any."""
         self._candidates()
         self._decisions()
         if vectors is not None:
             self._embeddings(vectors)
         kept = self.rows.filter(pl.col("stage").is_null())
         self._put("personas", kept)
-        for name in DATASETS:
-            self._items(name, kept, round(size.items / len(DATASETS) * kept.height / size.personas))
+        for name, count in zip(DATASETS, counts, strict=True):
+            self._items(name, kept, count)
 
     def _candidates(self) -> None:
         rng, rows = self.rng, self.rows
@@ -275,7 +283,7 @@ class _Batch:
     def _items(self, name: str, kept: pl.DataFrame, count: int) -> None:
         """One item for each of some personas."""
         rng = self.rng
-        chosen = np.sort(rng.choice(kept.height, min(count, kept.height), replace=False))
+        chosen = np.sort(rng.choice(kept.height, count, replace=False))
         keys = kept.select("persona_id")[chosen].with_columns(
             item_id=_ids(rng, "i", len(chosen)), generation_id=_ids(rng, "g", len(chosen)), sample=pl.lit(0, pl.Int32)
         )
