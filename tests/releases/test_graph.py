@@ -7,7 +7,6 @@ from written import write_home
 from personahub_assets.definitions import build
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources.config import Environment
-from personahub_assets.resources.releases import release
 from personahub_assets.resources.store import Store
 from personahub_assets.runs import selected
 
@@ -17,27 +16,6 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
     store = Store(home=str(tmp_path_factory.mktemp("graph") / "hub"))
     write_home(store, {"a": 3})
     return build(Environment(home=store.root, llm_url=None, embed_url=None))
-
-
-def test_a_release_is_made_from_the_launchpad_and_says_what_it_is(graph: dg.Definitions) -> None:
-    asked = {"name": "v1", "select": ["personas", "tools"], "where": ["hop = 0"], "license": "apache-2.0"}
-    with dg.DagsterInstance.ephemeral() as instance:
-        ended = graph.resolve_job_def("make_release").execute_in_process(
-            instance=instance, run_config={"ops": {"release": {"config": asked}}}
-        )
-        (event,) = ended.asset_materializations_for_node("release")
-    said = {name: value.value for name, value in event.metadata.items()}
-    made = release(Store(home=str(said["path"]).removesuffix("/releases/v1")), "v1")
-    assert said["dagster/row_count"] == 4
-    assert [record.data for record in event.metadata["rows"].records] == [  # type: ignore[union-attr]
-        {"config": "personas", "rows": 2},
-        {"config": "tools", "rows": 2},
-    ]
-    assert (said["bytes_linked"], said["bytes_written"]) == made.bytes()
-    assert said["verify_with"] == "`personahub release v1 --verify`"
-    assert str(said["card"]).startswith("# v1\n")
-    assert event.tags is not None
-    assert event.tags["dagster/data_version"] == said["sha256_of_sums"] == made.sums
 
 
 def test_a_release_needs_a_name(graph: dg.Definitions) -> None:
