@@ -228,7 +228,7 @@ class PartitionWriter:
         self._held += piece.height
         self.rows += piece.height
         self._checksum += _checksum(piece)
-        self._bytes += piece.estimated_size()
+        self._bytes += int(piece.estimated_size())
         if self._held >= SLICE_ROWS or self._bytes >= _HELD_BYTES:
             self._spill()
 

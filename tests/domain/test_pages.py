@@ -24,7 +24,7 @@ def test_the_main_text_is_what_a_page_is_about() -> None:
 def test_a_page_that_would_take_minutes_is_refused() -> None:
     for tag in ("div", "SPAN", "table"):
         with pytest.raises(TooDeep, match="more than 500 deep"):
-            main_text(f"<{tag}>" * 100_000)
+            main_text(f"<{tag}>" * 5_000)
     # What does not nest may be there as often as it likes.
     assert depth("<p>x<br><img src=y>" * 3_000) == 0
     assert depth("<b>x</b>" * 3_000) == 1
