@@ -13,7 +13,8 @@ ENOUGH = 100
 
 _UNKNOWN = "unknown"
 _JUDGED = 20_000  # characters that are looked at for the language
-_ODD_SHARE = 0.01  # of characters that could not be decoded
+_ODD_SHARE = 0.01
+_ODD = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 # The time that extraction takes grows with the square of the depth: 0.3 s at 2,000 elements, minutes at 100,000.
 _DEEPEST = 500
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
@@ -78,13 +79,14 @@ def decoded(data: bytes, charset: str | None = None, *, html: bool = False) -> T
         html: look for what the page says of itself, too.
 
     Raises:
-        Undecodable: if more than one character in a hundred cannot be decoded.
+        Undecodable: if more than one character in a hundred cannot be decoded, or is a control character: any bytes are
+            text in some encoding.
     """
     claimed = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
     guess = detect_encoding(data, from_html_meta=html)
     for encoding in (claimed, guess, "utf-8"):
         text = _strictly(data, encoding)
-        if text is not None:
+        if text is not None and _odd(text) <= len(text) * _ODD_SHARE:
             return Text(text, 0)
     return _leniently(data, claimed or guess or "utf-8")
 
@@ -113,7 +115,11 @@ def _leniently(data: bytes, encoding: str) -> Text:
         text = data.decode(encoding, "replace")
     except LookupError:
         text = data.decode("utf-8", "replace")
-    replaced = text.count("\ufffd")
-    if replaced > len(text) * _ODD_SHARE:
-        raise Undecodable(f"{replaced} of {len(text)} characters are not {encoding}")
-    return Text(text, replaced)
+    odd = _odd(text)
+    if odd > len(text) * _ODD_SHARE:
+        raise Undecodable(f"{odd:,} of {len(text):,} characters are not {encoding}, or control characters")
+    return Text(text, text.count("\ufffd"))
+
+
+def _odd(text: str) -> int:
+    return len(_ODD.findall(text))

@@ -30,7 +30,7 @@ SourceReason = Literal[
 """Why a row of a source file is not used.
 
 malformed: not a JSON object, or not as many CSV fields as the header has, or the value is not text
-bad_encoding: not UTF-8; of a web page: more than 1 % of its characters are not in the encoding it claims or looks like
+bad_encoding: not UTF-8; in a web archive: more than 1 % of the characters fit no encoding that it claims or looks like
 damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named

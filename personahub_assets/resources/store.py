@@ -38,6 +38,8 @@ SLICE_ROWS = 8_192
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What Polars raises over a damaged Parquet file; it panics over some."""
 
+_HELD_BYTES = 32 << 20
+
 T = TypeVar("T")
 
 
@@ -205,7 +207,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 class PartitionWriter:
     """One partition written in pieces outside the glob, put in its place by a rename.
 
-    Pieces are kept in memory up to SLICE_ROWS rows, then on disk.
+    Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
     """
 
     def __init__(self, path: Path, table: str, aside: Path):
@@ -213,7 +215,7 @@ class PartitionWriter:
         self.rows = 0
         self._aside = aside / f"{os.getpid()}-{uuid.uuid4().hex}"
         self._pieces: list[pl.DataFrame] = []
-        self._held, self._chunks = 0, list[Path]()
+        self._held, self._bytes, self._chunks = 0, 0, list[Path]()
         self._checksum = 0
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -230,7 +232,8 @@ class PartitionWriter:
         self._held += piece.height
         self.rows += piece.height
         self._checksum += _checksum(piece)
-        if self._held >= SLICE_ROWS:
+        self._bytes += int(piece.estimated_size())
+        if self._held >= SLICE_ROWS or self._bytes >= _HELD_BYTES:
             self._spill()
 
     def publish(self) -> None:
@@ -264,7 +267,7 @@ class PartitionWriter:
         frame = pl.concat(self._pieces) if self._pieces else pl.DataFrame(schema=self.schema)
         frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
         self._chunks.append(chunk)
-        self._pieces, self._held = [], 0
+        self._pieces, self._held, self._bytes = [], 0, 0
 
     def _read_back(self) -> None:
         rows, checksum = 0, 0
