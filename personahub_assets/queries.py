@@ -14,7 +14,7 @@ from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources import files, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store
-from personahub_assets.teaching import teach
+from personahub_assets.teaching import teach, words_of
 
 _SHOWN = 200
 _UNFIT = {"INTERVAL", "BLOB"}
@@ -56,7 +56,7 @@ def answer(environment: Environment, query: str | None, form: str, output: Path 
                 write(result, form, output)
                 written += 1
         except duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            raise QueryError(words_of(error)) from error
 
 
 def _check_reads(statement: duckdb.Statement) -> None:
