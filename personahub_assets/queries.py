@@ -20,7 +20,7 @@ from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.statements import QueryError, checked
 from personahub_assets.resources.store import Store
-from personahub_assets.teaching import teach
+from personahub_assets.teaching import teach, words_of
 
 _SHOWN = 200
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
@@ -118,7 +118,7 @@ def _reader(environment: Environment, seconds: float | None = None) -> Iterator[
         except duckdb.InterruptException as error:
             raise QueryError(f"stopped after {seconds:g} s (--max-time)" if seconds else str(error)) from error
         except duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            raise QueryError(words_of(error)) from error
         finally:
             clock.cancel()
 

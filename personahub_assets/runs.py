@@ -158,7 +158,7 @@ def _say_selections(store: Store, datasets: list[str], console: Console) -> None
     for file in dict.fromkeys(files.values()):
         names = [name for name, other in files.items() if other == file]
         ids = selections.read(Path(file))
-        total, known = selections.found(store, ids)
+        known, total = selections.count(store, Path(file), ids)
         rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
         console.print(
             f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.",

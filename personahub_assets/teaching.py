@@ -3,6 +3,7 @@
 FROM search_personas('who repairs bridges', k := 10)        columns of personas, and similarity
 """
 
+import re
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,8 @@ FROM (SELECT unnest(nearest_to_text(query, k), recursive := true)) AS hits
 JOIN personas ON personas.persona_id = hits.persona_id
 ORDER BY hits.similarity DESC, hits.persona_id
 """
+# What DuckDB puts around the words of a function of ours.
+_RAISED = re.compile(r"executing the UDF: (?:[\w.]+: )?(.*?)(?:\n\nAt:|\Z)", re.DOTALL)
 _HITS = "STRUCT(persona_id VARCHAR, similarity DOUBLE)[]"
 
 
@@ -34,3 +37,9 @@ def teach(connection: duckdb.DuckDBPyConnection, environment: Environment) -> No
 
     connection.create_function("nearest_to_text", nearest_to_text, ["VARCHAR", "INTEGER"], _HITS)
     connection.execute(_MACRO)
+
+
+def words_of(error: duckdb.Error) -> str:
+    """What an error says; if a function of ours raised it, that one's words alone."""
+    raised = _RAISED.search(str(error))
+    return raised[1] if raised else str(error)

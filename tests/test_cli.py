@@ -26,10 +26,13 @@ import pytest
 import typer
 
 from personahub_assets import cli
+from personahub_assets.domain.errors import StoreError
 from personahub_assets.resources import warehouse
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
+from personahub_assets.searches import Searcher
 from personahub_assets.standin.server import StandinServer
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
@@ -637,6 +640,78 @@ def test_sql_puts_one_result_into_a_file_that_can_be_written(here: Cli, demo: De
     assert str(nowhere) in here("sql", "SELECT 1", *arguments, str(nowhere), at=demo.home).refusal()
     said = here("sql", "SELECT 1; SELECT 2", *arguments, str(tmp_path / "out"), at=demo.home)
     assert "one file takes one result" in said.refusal()
+
+
+# --- search ---
+
+
+def test_search_finds_by_meaning(here: Cli, demo: Demo) -> None:
+    said = here("search", "somebody who mends antique timepieces", "-k", "2", "--format", "json", at=demo.home)
+    first, second = map(json.loads, said.out.splitlines())
+    assert first["persona"] == ROWS[2]["persona"]
+    assert first["similarity"] > second["similarity"]
+    assert (said.code, said.err) == (0, "")
+    found = here("search", "mends timepieces", "--where", "origin = 'text' -- and nobody else", at=demo.home)
+    assert found.code == 0
+    assert "old clocks" not in found.out
+    assert " similarity " in found.out
+
+
+def test_search_as_a_table_function_of_sql(here: Cli, demo: Demo) -> None:
+    hits = "search_personas('antique timepieces', k := 3) AS s JOIN batches AS b USING (batch)"
+    query = f"SELECT s.similarity, b.source FROM {hits} ORDER BY 1 DESC"
+    rows = [json.loads(line) for line in here("sql", query, "--format", "json", at=demo.home).out.splitlines()]
+    direct = here("search", "antique timepieces", "-k", "3", "--format", "json", at=demo.home).out
+    assert [row["similarity"] for row in rows] == [json.loads(line)["similarity"] for line in direct.splitlines()]
+    refusal = here("sql", "FROM search_personas(' ')", at=demo.home).refusal()
+    assert "error: nothing to search for" in refusal
+    assert ".py" not in refusal
+
+
+@pytest.mark.parametrize("text", [[], ["jazz"]])
+def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_path: Path, text: list[str]) -> None:
+    target = tmp_path / "my picks.parquet"
+    said = here("search", *text, "--diverse", "-k", "3", "--output", str(target), at=demo.home)
+    assert (said.code, said.out) == (0, "")
+    picks = pl.read_parquet(target)
+    assert picks.columns == ["pick", "stands_for", "persona", "persona_id", "batch", "hop"]
+    assert picks["pick"].to_list() == [1, 2, 3]
+    assert picks["stands_for"].sum() == len(ROWS)
+    assert picks["persona_id"].n_unique() == 3
+    assert "3 of 4 personas. Similarity of a persona to the nearest of them:" in said.err
+    assert "of as many at random:" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a text, or --diverse"),
+        ([" "], "nothing to search for"),
+        (["x", "--format", "parquet"], "--output picks.parquet"),
+        (["x", "--output", "picks.docx"], "unknown format '.docx'"),
+        (["x", "--where", "hop = "], "--where 'hop = ': "),
+        (["x", "--where", "height > 2"], 'Referenced column "height" not found'),
+        (["x", "--where", "hop = 99"], "no persona of the hub is so"),
+        (["x", "--where", "true); SELECT (1"], "give one condition"),
+        (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
+    ],
+)
+def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
+    assert message in here("search", *arguments, at=demo.home).refusal()
+
+
+def test_search_needs_personas(here: Cli, home: Path, tmp_path: Path) -> None:
+    assert "has no personas yet: personahub run" in here("search", "x").refusal()
+    assert "has no personas yet: personahub run" in here("search", "--diverse").refusal()
+    assert not (home / "cache").exists()
+
+
+def test_search_says_that_the_hub_was_embedded_with_another_model(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Environment(home=demo.home, embed_url="http://127.0.0.1:9/v1", embed_model="another")
+    with pytest.raises(StoreError, match="none of the 4 personas has a vector of another"):
+        Searcher(other).find("x", 3)
 
 
 # --- doctor ---

@@ -97,19 +97,25 @@ def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
     path = Path(name)
     ids = _read_once(path, path.stat().st_mtime_ns if path.is_file() else 0)
     own = store.read("personas", batch, columns=["persona_id"])["persona_id"]
-    total, known = (1, 1) if own.is_in(ids.implode()).any() else found(store, ids)
-    if total and not known:
+    if not own.is_in(ids.implode()).any():
+        count(store, path, ids)
+    return ids
+
+
+def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
+    """How many of the ids are in the hub, and how many personas that has.
+
+    Raises:
+        ConfigError: none of them is, though the hub has some.
+    """
+    hub = store.read_all("personas", ["persona_id"])["persona_id"]
+    known = int(ids.is_in(hub.implode()).sum())
+    if len(hub) and not known:
         raise ConfigError(
             f"{path} names {len(ids):,} personas, and none of them is in the hub (the first is {ids[0]!r}): is it of "
             "another home? Ids are in the table personas"
         )
-    return ids
-
-
-def found(store: Store, ids: pl.Series) -> tuple[int, int]:
-    """How many personas the hub has, and how many of them the ids name."""
-    hub = store.read_all("personas", ["persona_id"])["persona_id"]
-    return len(hub), int(ids.is_in(hub.implode()).sum())
+    return known, len(hub)
 
 
 @lru_cache(maxsize=16)
