@@ -37,6 +37,7 @@ from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.receipts import Line, Target, earlier, unfinished
+from personahub_assets.resources.seeds import plant
 from personahub_assets.resources.store import PartitionWriter, Store
 from personahub_assets.resources.takedown import takedown
 from personahub_assets.resources.vectors import VectorJournal
@@ -256,7 +257,8 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     texts = [GONE, OTHER, *home.texts("document_id = 'a'")]
     script = (
         "import os, signal, sys, itertools\n"
-        "from personahub_assets.resources.store import PartitionWriter, Store\n"
+        "from personahub_assets.resources.seeds import plant
+from personahub_assets.resources.store import PartitionWriter, Store\n"
         "from personahub_assets.resources.receipts import Target\n"
         "from personahub_assets.resources.takedown import takedown\n"
         "publish, count = PartitionWriter.publish, itertools.count()\n"
@@ -373,6 +375,21 @@ def test_what_an_earlier_prompt_gave_goes_too(home: Home) -> None:
 
     left = home.sql("SELECT asset, input_id FROM generations WHERE response LIKE '%earlier prompt%' ORDER BY 1")
     assert left == [("math_problems", items[1][1]), ("text_personas", "b")]
+
+
+def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
+    shutil.rmtree(home.root / "dagster")
+    recorded = home.root.parent / "recorded.parquet"
+    home.store.read_all("generations").filter(pl.col("status") == "accepted").write_parquet(recorded)
+    plant(home.store, str(recorded))
+    texts = home.texts("document_id = 'a'")
+    folder = home.root / "seeds"
+    assert remnants(folder, texts)
+    before = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
+    receipt = takedown(home.store, A)
+    after = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
+    assert remnants(home.root, texts) == set()
+    assert after.height == before.height - receipt.rows[Line("removed", "seeds", None)] > 0
 
 
 def test_releases_are_listed_and_not_changed(home: Home) -> None:
