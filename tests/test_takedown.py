@@ -257,8 +257,7 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     texts = [GONE, OTHER, *home.texts("document_id = 'a'")]
     script = (
         "import os, signal, sys, itertools\n"
-        "from personahub_assets.resources.seeds import plant
-from personahub_assets.resources.store import PartitionWriter, Store\n"
+        "from personahub_assets.resources.store import PartitionWriter, Store\n"
         "from personahub_assets.resources.receipts import Target\n"
         "from personahub_assets.resources.takedown import takedown\n"
         "publish, count = PartitionWriter.publish, itertools.count()\n"
