@@ -1,4 +1,4 @@
-"""`personahub why`: what it says of rows that are here, dropped at a stage, quarantined, superseded, reused or unknown."""
+"""`personahub why`: of rows that are here, dropped at a stage, quarantined, superseded, reused or unknown."""
 
 import io
 import json
@@ -12,7 +12,9 @@ from rich.console import Console
 
 from personahub_assets import cli
 from personahub_assets.resources import warehouse
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.why import explain
 
 Thing = dict[str, Any]
 
@@ -67,9 +69,24 @@ def test_a_kept_persona_with_all_around_it(built: Store, why: Any) -> None:
     assert itself["facts"]["relation"] == child["relation"]
     call = built.read_all("generations").filter(generation_id=child["generation_id"]).row(0, named=True)
     assert made["id"] == call["generation_id"]
-    for name in ("prompt", "prompt_fingerprint", "model", "status", "attempts", "prompt_tokens", "wasted_tokens", "cost"):
+    for name in (
+        "prompt",
+        "prompt_fingerprint",
+        "model",
+        "status",
+        "attempts",
+        "prompt_tokens",
+        "wasted_tokens",
+        "cost",
+    ):
         assert made["facts"][name] == call[name]
-    for part in (f"prompt related_personas {call['prompt_fingerprint']}", "model standin", "accepted", "tokens", "cost"):
+    for part in (
+        f"prompt related_personas {call['prompt_fingerprint']}",
+        "model standin",
+        "accepted",
+        "tokens",
+        "cost",
+    ):
         assert part in made["detail"]
     (parent,) = lines(thing, "from persona")
     assert parent["id"] == child["parent_id"]
@@ -123,7 +140,9 @@ def test_a_document_of_two_batches_is_told_of_twice(built: Store, why: Any) -> N
         text = built.read("documents", thing["batch"]).filter(document_id="d1")["text"][0]
         assert lines(thing, "document")[0]["text"] == text
         made = built.read("text_personas", thing["batch"]).filter(document_id="d1").height
-        hops = {line["facts"]["hop"]: line["facts"]["personas"] for line in lines(thing, "led to") if "hop" in line["facts"]}
+        hops = {
+            line["facts"]["hop"]: line["facts"]["personas"] for line in lines(thing, "led to") if "hop" in line["facts"]
+        }
         assert hops.get(0, 0) == made
         assert len(lines(thing, "call")) == 1
     assert why(built, "second/d1", "--json").things == [second]
@@ -139,7 +158,9 @@ def test_a_dropped_persona_names_its_keeper(built: Store, why: Any, stage: str) 
     (drop,), (end,) = lines(thing, "dropped for"), lines(thing, "in the hub")
     assert (drop["id"], end["id"]) == (row["keeper_id"], row["keeper_id"])
     assert drop["facts"]["similarity"] == row["similarity"]
-    assert drop["detail"] == f"{stage} duplicate, similarity {round(row['similarity'], 4):g}".replace("similarity 1", "similarity 1.0")
+    assert drop["detail"] == f"{stage} duplicate, similarity {round(row['similarity'], 4):g}".replace(
+        "similarity 1", "similarity 1.0"
+    )
     assert drop["text"] == persona(built, persona_id=row["keeper_id"])["persona"]
     (keeper,) = why(built, row["keeper_id"], "--json").things
     kept_out = {line["facts"]["stage"]: line["facts"]["count"] for line in lines(keeper, "kept out")}
@@ -331,9 +352,9 @@ def test_sql_says_the_same(built: Store, why: Any) -> None:
 
 
 def test_every_id_of_a_home_has_an_answer(built: Store) -> None:
-    """Of each kind and asset, and of each status."""
+    """Of each kind and each status."""
     with warehouse.reader(built) as connection:
-        some = connection.execute("SELECT kind, any_value(id) FROM ids GROUP BY kind, batch, asset, status").fetchall()
+        some = connection.execute("SELECT kind, any_value(id) FROM ids GROUP BY kind, status").fetchall()
         for kind, identity in some:
             found = connection.execute("SELECT DISTINCT kind FROM why($1)", [identity]).fetchall()
             assert found == [(kind,)], identity
@@ -346,14 +367,9 @@ def test_a_home_that_is_not_there(tmp_path: Path, why: Any) -> None:
 
 
 def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from personahub_assets import why as room
-
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "60")
-    from personahub_assets.resources.config import Environment
-
-    room.explain(Environment(home=built.root), persona(built, hop=1)["persona_id"], Console(), as_json=False, full=False)
-    plain = [line for line in screen.getvalue().splitlines()]
-    assert len(plain) > 8
+    explain(Environment(home=built.root), persona(built, hop=1)["persona_id"], Console(), as_json=False, full=False)
+    assert max(len(line) for line in screen.getvalue().splitlines()) <= 60
