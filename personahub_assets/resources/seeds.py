@@ -49,6 +49,8 @@ class Recorded(BaseModel):
     finish_reason: str | None = None
     answer_tokens: int = Field(0, ge=0)
     max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass
