@@ -40,7 +40,8 @@ ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 test: install
-	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto
+	sh scripts/datasets-env.sh
+	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
@@ -60,7 +61,7 @@ bench: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 
-# Kernels that call one in another file are not made again when that changes: their compiled code goes, too.
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-datasets .venv-vllm .venv-bench $(DEMO_HOME)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

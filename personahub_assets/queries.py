@@ -20,6 +20,7 @@ from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.statements import QueryError, checked
 from personahub_assets.resources.store import Store
+from personahub_assets.teaching import teach, words_of
 
 _SHOWN = 200
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
@@ -82,7 +83,7 @@ def answer(
                 continue
             if written and (output or form == "parquet"):
                 raise ConfigError("one file takes one result, and the query gives several: run them one by one")
-            _write(result, form, output)
+            write(result, form, output)
             written += 1
 
 
@@ -102,7 +103,7 @@ def describe(environment: Environment, name: str | None, form: str, output: Path
         if form == "table":
             _write_schema(result, output)
         else:
-            _write(result, form, output)
+            write(result, form, output)
 
 
 def _check_target(form: str, output: Path | None) -> None:
@@ -114,6 +115,7 @@ def _check_target(form: str, output: Path | None) -> None:
 def _reader(environment: Environment, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A reader of the warehouse that is stopped after a time, its errors told as the user's."""
     with warehouse.reader(Store(home=str(environment.home))) as connection:
+        teach(connection, environment)
         clock = Timer(seconds or 0, connection.interrupt)
         try:
             if seconds:
@@ -122,12 +124,13 @@ def _reader(environment: Environment, seconds: float | None = None) -> Iterator[
         except duckdb.InterruptException as error:
             raise QueryError(f"stopped after {seconds:g} s (--max-time)" if seconds else str(error)) from error
         except duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            raise QueryError(words_of(error)) from error
         finally:
             clock.cancel()
 
 
-def _write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+def write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+    """Write a result to a file or to standard output, as a table, csv, json or parquet."""
     if form == "table":
         _write_table(result, output)
         return

@@ -26,7 +26,7 @@ from personahub_assets.generation import requests
 from personahub_assets.resources import files
 from personahub_assets.resources.config import DatasetTask, HubConfig
 from personahub_assets.resources.store import Store, table_sql
-from personahub_assets.resources.warehouse import live
+from personahub_assets.resources.warehouse import comments, live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "tables.md")
@@ -96,6 +96,11 @@ def views() -> str:
     return "\n\n".join(_relation(name) for name in view_names())
 
 
+def macros() -> str:
+    """Every table macro: its comment, its columns with the meanings that its SQL gives."""
+    return "\n\n".join(_macro(name, sql) for name, sql in files.sql_files("macros").items())
+
+
 def questions() -> str:
     """The queries of sql/analysis with the question that each answers."""
     rows = [
@@ -111,7 +116,8 @@ def view_names() -> list[str]:
 
 
 _BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (settings, prompts, generation_reasons, source_reasons, tables, views, questions)
+    block.__name__: block
+    for block in (settings, prompts, generation_reasons, source_reasons, tables, views, macros, questions)
 }
 
 
@@ -133,6 +139,8 @@ def _type_name(annotation: object) -> str:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin is dict:
         return "table"
+    if origin is list:
+        return "list of texts"
     if type(None) in arguments:
         return _type_name(next(a for a in arguments if a is not type(None)))
     assert isinstance(annotation, type)
@@ -172,6 +180,14 @@ def _relation(name: str) -> str:
     if any(comment for *_, comment in columns):
         return f"### `{name}`\n\n{about}.\n\n{_table(('column', 'type', 'meaning'), rows)}"
     return f"### `{name}`\n\n{about}.\n\n{_table(('column', 'type'), [row[:2] for row in rows])}"
+
+
+def _macro(name: str, sql: str) -> str:
+    about, meanings = comments(sql)
+    with _empty_warehouse(name) as connection:
+        found = connection.execute(f"DESCRIBE SELECT * FROM {name}('')").fetchall()
+    rows = [(f"`{column}`", f"`{kind}`", meanings[column]) for column, kind, *_ in found]
+    return f"### `{name}(id)`\n\n{about}.\n\n{_table(('column', 'type', 'meaning'), rows)}"
 
 
 def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:

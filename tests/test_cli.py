@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,24 @@ import pytest
 import typer
 
 from personahub_assets import cli
+from personahub_assets.domain.errors import StoreError
 from personahub_assets.resources import warehouse
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
+from personahub_assets.searches import Searcher
 from personahub_assets.standin.server import StandinServer
 
-COMMANDS = ["ingest", "run", "maintain", "sql", "standin", "doctor", "ui", "version"]
+COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
+COMMANDS += ["ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
     {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
     {"persona": "A [bold]jazz[/bold] drummer \u001b[31mwho builds :drum: cymbals from scrap metal"},
 ]
+SOURCE = "My Pages.jsonl"
 SETTINGS = "[text_personas]\nper_document = 1\n[related_personas]\nhops = 0\n"
 
 
@@ -131,15 +136,19 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("cli")
+def demo(once: Callable[[str, Callable[[Path], None]], Path]) -> Demo:
+    folder = once("cli", _make_demo)
+    said = [Said(**each) for each in json.loads((folder / "said.json").read_text())]
+    return Demo(folder / "hub", folder / SOURCE, *said)
+
+
+def _make_demo(folder: Path) -> None:
     home = folder / "hub"
     home.mkdir()
     (home / "hub.toml").write_text(SETTINGS)
-    source = write(folder / "My Pages.jsonl", ROWS)
-    ingested = process(home, "ingest", str(source))
-    ran = process(home, "run", "--select", "+personas", url="standin:")
-    return Demo(home, source, ingested, ran)
+    source = write(folder / SOURCE, ROWS)
+    said = [process(home, "ingest", str(source)), process(home, "run", "--select", "+personas", url="standin:")]
+    (folder / "said.json").write_text(json.dumps([asdict(each) for each in said]))
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -369,6 +378,56 @@ def test_rows_of_the_standin_and_of_a_model_are_never_mixed(
     assert Store(home=str(other)).read_all("text_personas").equals(Store(home=str(demo.home)).read_all("text_personas"))
 
 
+# --- plan ---
+
+
+def test_plan_says_what_a_run_would_ask_and_asks_nothing(here: Cli, demo: Demo, standin: StandinServer) -> None:
+    before = standin.stats()["calls"]
+    said = here("plan", "--select", "tools", at=demo.home, url=standin.url)
+    assert said.code == 0
+    assert re.search(r"tools +│ +4 │ never run │ +4 │", said.out)
+    assert "A run makes 4 calls" in said.out
+    assert "set prompt and completion in [prices]" in said.out
+    plain = json.loads(here("plan", "--select", "tools", "--json", at=demo.home, url=standin.url).out)
+    assert (plain["total"]["to_ask"], plain["total"]["exact"]) == (4, True)
+    assert "A run makes no call." in here("plan", "--select", "+personas", at=demo.home, url=standin.url).out
+    assert standin.stats()["calls"] == before
+
+
+def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
+    assert "personahub ingest FILE" in here("plan").refusal()
+    assert "did you mean 'my-pages'" in here("plan", "--batch", "my-page", at=demo.home).refusal()
+    assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
+
+
+def test_a_run_above_the_threshold_begins_when_a_person_says_so(
+    here: Cli, demo: Demo, tmp_path: Path, standin: StandinServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = shutil.copytree(demo.home, tmp_path / "hub")
+    monkeypatch.setattr(cli, "_is_attended", lambda: True)
+    before = standin.stats()["calls"]
+
+    def run(settings: str, *arguments: str, stdin: str = "n\n") -> Said:
+        (home / "hub.toml").write_text(SETTINGS + settings)
+        return here("run", "--select", "tools", *arguments, stdin=stdin, at=home, url=standin.url)
+
+    prices = "[prices]\nprompt = 1000\ncompletion = 1000\n[run]\n"
+    for settings in ("[run]\nconfirm_calls = 3\n", prices + "confirm_cost = 0.1\n"):
+        said = run(settings)
+        assert said.code == 1
+        assert "This run would make 4 calls" in said.err
+        assert "not begun; nothing was asked" in said.err
+    assert standin.stats()["calls"] == before
+    said = run(prices, "--max-calls", "1", "--max-cost", "0.01")  # what it may spend is below the threshold
+    assert said.code == 3
+    assert "This run would make" not in said.err
+    said = run("[run]\nconfirm_calls = 2\n", stdin="y\n")
+    assert said.code == 0, said
+    assert "This run would make 3 calls" in said.err
+    assert standin.stats()["calls"] - before == 4
+    assert Store(home=str(home)).read_all("tools").height == 4
+
+
 # --- sql ---
 
 
@@ -581,6 +640,78 @@ def test_sql_puts_one_result_into_a_file_that_can_be_written(here: Cli, demo: De
     assert str(nowhere) in here("sql", "SELECT 1", *arguments, str(nowhere), at=demo.home).refusal()
     said = here("sql", "SELECT 1; SELECT 2", *arguments, str(tmp_path / "out"), at=demo.home)
     assert "one file takes one result" in said.refusal()
+
+
+# --- search ---
+
+
+def test_search_finds_by_meaning(here: Cli, demo: Demo) -> None:
+    said = here("search", "somebody who mends antique timepieces", "-k", "2", "--format", "json", at=demo.home)
+    first, second = map(json.loads, said.out.splitlines())
+    assert first["persona"] == ROWS[2]["persona"]
+    assert first["similarity"] > second["similarity"]
+    assert (said.code, said.err) == (0, "")
+    found = here("search", "mends timepieces", "--where", "origin = 'text' -- and nobody else", at=demo.home)
+    assert found.code == 0
+    assert "old clocks" not in found.out
+    assert " similarity " in found.out
+
+
+def test_search_as_a_table_function_of_sql(here: Cli, demo: Demo) -> None:
+    hits = "search_personas('antique timepieces', k := 3) AS s JOIN batches AS b USING (batch)"
+    query = f"SELECT s.similarity, b.source FROM {hits} ORDER BY 1 DESC"
+    rows = [json.loads(line) for line in here("sql", query, "--format", "json", at=demo.home).out.splitlines()]
+    direct = here("search", "antique timepieces", "-k", "3", "--format", "json", at=demo.home).out
+    assert [row["similarity"] for row in rows] == [json.loads(line)["similarity"] for line in direct.splitlines()]
+    refusal = here("sql", "FROM search_personas(' ')", at=demo.home).refusal()
+    assert "error: nothing to search for" in refusal
+    assert ".py" not in refusal
+
+
+@pytest.mark.parametrize("text", [[], ["jazz"]])
+def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_path: Path, text: list[str]) -> None:
+    target = tmp_path / "my picks.parquet"
+    said = here("search", *text, "--diverse", "-k", "3", "--output", str(target), at=demo.home)
+    assert (said.code, said.out) == (0, "")
+    picks = pl.read_parquet(target)
+    assert picks.columns == ["pick", "stands_for", "persona", "persona_id", "batch", "hop"]
+    assert picks["pick"].to_list() == [1, 2, 3]
+    assert picks["stands_for"].sum() == len(ROWS)
+    assert picks["persona_id"].n_unique() == 3
+    assert "3 of 4 personas. Similarity of a persona to the nearest of them:" in said.err
+    assert "of as many at random:" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a text, or --diverse"),
+        ([" "], "nothing to search for"),
+        (["x", "--format", "parquet"], "--output picks.parquet"),
+        (["x", "--output", "picks.docx"], "unknown format '.docx'"),
+        (["x", "--where", "hop = "], "--where 'hop = ': "),
+        (["x", "--where", "height > 2"], 'Referenced column "height" not found'),
+        (["x", "--where", "hop = 99"], "no persona of the hub is so"),
+        (["x", "--where", "true); SELECT (1"], "give one condition"),
+        (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
+    ],
+)
+def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
+    assert message in here("search", *arguments, at=demo.home).refusal()
+
+
+def test_search_needs_personas(here: Cli, home: Path, tmp_path: Path) -> None:
+    assert "has no personas yet: personahub run" in here("search", "x").refusal()
+    assert "has no personas yet: personahub run" in here("search", "--diverse").refusal()
+    assert not (home / "cache").exists()
+
+
+def test_search_says_that_the_hub_was_embedded_with_another_model(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Environment(home=demo.home, embed_url="http://127.0.0.1:9/v1", embed_model="another")
+    with pytest.raises(StoreError, match="none of the 4 personas has a vector of another"):
+        Searcher(other).find("x", 3)
 
 
 # --- doctor ---

@@ -1,6 +1,6 @@
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,13 +9,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub import TOPICS, Hub
 
+from personahub_assets.resources import files
 from personahub_assets.standin.server import StandinServer
 
-
-@pytest.fixture(scope="session")
-def standin() -> Iterator[StandinServer]:
-    with StandinServer() as server:
-        yield server
+Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture
@@ -25,17 +22,31 @@ def hub(tmp_path: Path, standin: StandinServer) -> Hub:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, standin: StandinServer) -> Path:
+def finished(once: Once, standin: StandinServer) -> Path:
     """A home with two finished batches, two documents each; 'two' was admitted before 'one'."""
-    hub = Hub(tmp_path_factory.mktemp("finished") / "hub", standin)
-    hub.pages("one", TOPICS[:2])
-    hub.pages("two", TOPICS[2:4])
-    assert hub.run("two") == {}
-    assert hub.run("one") == {}
-    return hub.home
+
+    def make(folder: Path) -> None:
+        hub = Hub(folder / "hub", standin)
+        hub.pages("one", TOPICS[:2])
+        hub.pages("two", TOPICS[2:4])
+        assert hub.run("two") == {}
+        assert hub.run("one") == {}
+
+    return once("finished", make) / "hub"
 
 
 @pytest.fixture
 def ran(tmp_path: Path, finished: Path, standin: StandinServer) -> Hub:
     """A copy of the finished home, to do with as one likes."""
     return Hub(shutil.copytree(finished, tmp_path / "hub"), standin)
+
+
+@pytest.fixture
+def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's files whose prompts a test may edit."""
+    copy = tmp_path / "files"
+    for name in ("sql", "prompts"):
+        shutil.copytree(files.root() / name, copy / name)
+    shutil.copy(files.root() / "dagster.yaml", copy / "dagster.yaml")
+    monkeypatch.setattr(files, "root", lambda: copy)
+    return copy / "prompts"

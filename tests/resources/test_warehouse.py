@@ -15,13 +15,15 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.queries import QueryError, answer
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
+from personahub_assets.resources.files import sql_files
 from personahub_assets.resources.store import Store, table_schema, table_sql
 
-VIEWS = {"candidate_personas", "cost_per_kept_row", "dataset_items", "duplicates", "persona_fate", "persona_lineage"}
+VIEWS = {"dataset_items", *sql_files("views")}
+MART = {"places", "sorted_ids"}
 
 
 def write(store: Store, batch: str, count: int) -> None:
-    rows = [(batch, f"d{n}", None, None, "It's a page") for n in range(count)]
+    rows = [(batch, f"d{n}", None, None, "It's a page", None) for n in range(count)]
     store.write("documents", batch, pl.DataFrame(rows, table_schema("documents"), orient="row"))
 
 
@@ -48,7 +50,7 @@ def test_an_empty_home_gives_all_tables_and_views_with_comments(store: Store) ->
             "SELECT table_name, column_name FROM duckdb_columns() "
             "JOIN duckdb_tables() USING (table_name) WHERE duckdb_columns.comment IS NULL"
         ).fetchall()
-    assert tables.keys() == set(table_sql())
+    assert tables.keys() == set(table_sql()) | MART
     assert views.keys() == VIEWS
     assert all(tables.values())
     assert all(views.values())
