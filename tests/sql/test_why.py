@@ -286,7 +286,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("identity", HOSTILE)
 def test_ids_may_be_anything(store: Store, why: Any, identity: str) -> None:
-    rows = [("odd", identity, None, None, "Its text with [red]markup[/red]")]
+    rows = [("odd", identity, None, None, "Its text with [red]markup[/red]", None)]
     store.write("documents", "odd", pl.DataFrame(rows, table_schema("documents"), orient="row"))
     (thing,) = why(store, identity, "--json").things
     assert (thing["id"], thing["kind"]) == (identity, "document")
@@ -318,7 +318,7 @@ def test_it_reads_well(built: Store, why: Any) -> None:
 
 
 def test_long_texts_are_cut_unless_asked_for(store: Store, why: Any) -> None:
-    rows = [("odd", "long", None, None, "word " * 400 + "\nend")]
+    rows = [("odd", "long", None, None, "word " * 400 + "\nend", None)]
     store.write("documents", "odd", pl.DataFrame(rows, table_schema("documents"), orient="row"))
     short, full = why(store, "long").out, why(store, "long", "--full").out
     assert len(short) < 500
