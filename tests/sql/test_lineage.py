@@ -1,4 +1,4 @@
-"""The macros `lineage` and `fate`, and the views beside them, against a second walk, over built and random homes."""
+"""The macros `lineage` and `fate` and the views beside them, against a second walk over built and random homes."""
 
 from collections.abc import Iterator
 from typing import Any
