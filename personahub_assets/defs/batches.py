@@ -1,6 +1,7 @@
 """Batches: the partitions, how a body runs over those of its step, and the sensor that finds new source files."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import polars as pl
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from personahub_assets.domain.errors import BatchesFailed, BudgetSpent, PersonaHubError
-from personahub_assets.domain.text import digest, shorten
+from personahub_assets.domain.text import digest, plain
 from personahub_assets.resources import progress
 from personahub_assets.resources.inbox import register, waiting
 from personahub_assets.resources.store import Store, content_version
@@ -22,7 +23,8 @@ REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
 
 _SAMPLE_ROWS = 5
-_SAMPLE_CHARS = 240
+_UNTOLD = frozenset({"batch", "embedding", "generation_id", "parent_id", "root_id"})  # vectors, and ids of elsewhere
+_IDS = ("item_id", "persona_id", "document_id")
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
 
 
@@ -41,22 +43,29 @@ class Report:
         return cls(rows.head(_SAMPLE_ROWS), rows.height, content_version(rows), metadata or {})
 
     def as_metadata(self) -> dict[str, Any]:
-        """Row count, a readable sample, and whatever the body adds."""
-        return {"dagster/row_count": self.rows, "sample": sample(self.head), **self.metadata}
+        """Row count, how to ask about the first row, what the body adds, and last, since it is tall, a sample."""
+        return {"dagster/row_count": self.rows, **asked_next(self.head), **self.metadata, "sample": sample(self.head)}
 
 
 def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
-    """Show the first rows as a table: plain text, long values cut, vectors and ids of calls left out."""
-    shown = rows.head(_SAMPLE_ROWS).drop([c for c in ("batch", "embedding", "generation_id") if c in rows.columns])
-    if shown.is_empty():
+    """Show the first rows as a table: plain text, long values cut; what tells nothing here is left out."""
+    some = rows.head(_SAMPLE_ROWS)
+    shown = some.drop([column.name for column in some if column.name in _UNTOLD or column.is_null().all()])
+    if some.is_empty():
         return dg.MetadataValue.text("no rows")
     records = [
-        dg.TableRecord(
-            {name: shorten(str(value), _SAMPLE_CHARS) if value is not None else "" for name, value in row.items()}
-        )
+        dg.TableRecord({name: plain(str(value)) if value is not None else "" for name, value in row.items()})
         for row in shown.iter_rows(named=True)
     ]
     return dg.MetadataValue.table(records=records)
+
+
+def asked_next(rows: pl.DataFrame) -> dict[str, Any]:
+    """The command that says where the first row came from, to be pasted into a shell."""
+    name = next((name for name in _IDS if name in rows.columns), None)
+    if name is None or rows.is_empty():
+        return {}
+    return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(rows[name][0])}")}
 
 
 def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:
@@ -88,6 +97,16 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
         raise BatchesFailed("; ".join(f"batch {key}: {error}" for key, error in failures.items()))
     # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
     return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
+
+
+def exclusively(store: Store, asset: str, body: Callable[[str], Report]) -> Callable[[str], Report]:
+    """Let a body work on a batch only while nobody else does, such as a takedown."""
+
+    def alone(batch: str) -> Report:
+        with store.lock(f"{asset}-{batch}", wait=True):
+            return body(batch)
+
+    return alone
 
 
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:

@@ -16,7 +16,7 @@ import duckdb
 
 from personahub_assets.domain.errors import ConfigError, choices
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.text import shorten
+from personahub_assets.domain.text import plain
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.store import Store
@@ -61,9 +61,7 @@ class Check:
         count = len(rows) if len(rows) < _SHOWN else len(rows) + len(found.fetchall())
         metadata: dict[str, dg.MetadataValue] = {"offending_rows": dg.MetadataValue.int(count)}
         if rows:
-            records = [
-                dg.TableRecord({n: shorten(str(v), 200) for n, v in zip(names, row, strict=True)}) for row in rows
-            ]
+            records = [dg.TableRecord({n: plain(str(v)) for n, v in zip(names, row, strict=True)}) for row in rows]
             metadata["first_rows"] = dg.MetadataValue.table(records=records)
         return dg.AssetCheckResult(
             passed=not rows, asset_key=self.asset, check_name=self.name, severity=self.severity, metadata=metadata

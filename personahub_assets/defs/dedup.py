@@ -11,7 +11,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
+from personahub_assets.defs import pictured
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.defs.explained import explained
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
@@ -74,9 +75,11 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             )
             store.write("persona_embeddings", batch, rows)
             journal.drop()
-            return Report.of(rows, {"texts_embedded": made, "model": embedder.name})
+            return Report.of(
+                rows, {"texts_embedded": made, "model": embedder.name, **pictured.neighbours(rows["embedding"])}
+            )
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "persona_embeddings", body))
 
     @dg.asset(
         **shared,
@@ -110,9 +113,11 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             candidates = store.candidates(batch)
             rows = candidates.join(kept(store, "semantic", batch), on="persona_id", how="semi", maintain_order="left")
             store.write("personas", batch, rows)
-            return Report.of(rows, {"candidates": candidates.height, "kept_share": _share(rows, candidates)})
+            said = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
+            pictures = pictured.kept(candidates, rows) | pictured.lengths(store, "personas", batch, "persona")
+            return Report.of(rows, said | pictures)
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "personas", body))
 
     return [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.domain.plots import as_markdown, bar_chart
-from personahub_assets.domain.text import shorten
+from personahub_assets.defs.pictured import picture
+from personahub_assets.domain.plots import bar_chart
+from personahub_assets.domain.text import plain
 
 if TYPE_CHECKING:
     from personahub_assets.resources.hub import Hub
 
 _KEEPERS, _PAIRS = 10, 5
-_CHARS = 240
 _MEASURES = {"lexical": "Jaccard of the word sets", "semantic": "cosine of the embeddings"}
 
 
@@ -40,7 +40,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
     settings = hub.store.config.lexical if hub.stage == "lexical" else hub.store.config.semantic
     chart = similarity_chart(dropped["similarity"], settings.threshold, _MEASURES[hub.stage])
     return {
-        "similarities": dg.MetadataValue.md(as_markdown(chart, "similarities of the drops with their keepers")),
+        "similarities": picture(chart, "similarities of the drops with their keepers"),
         "largest_keepers": dg.MetadataValue.table(
             [
                 dg.TableRecord(
@@ -121,6 +121,4 @@ def _every(hub: "Hub", made: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]
 
 
 def _cell(texts: dict[str, str], persona_id: str) -> str:
-    """A persona's text for a table: without control characters, on one line, cut."""
-    printable = "".join(char if char.isprintable() else " " for char in texts.get(persona_id, ""))
-    return shorten(" ".join(printable.split()), _CHARS)
+    return plain(texts.get(persona_id, ""))

@@ -1,5 +1,6 @@
 """Personas: documents to candidates, candidates to related candidates."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -7,18 +8,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
 from personahub_assets.defs.spending import report
 from personahub_assets.domain import personas as rules
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
-from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import cut
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import files, progress
 from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.inbox import source_rows
+from personahub_assets.resources.inbox import imported_personas
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.resources.store import SLICE_ROWS, Store, in_pieces
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -103,16 +104,18 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
 
 def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.text_personas
-    ready = [row.persona for row in source_rows(store, batch) if isinstance(row, Imported)]
+    seen = Counter[str]()
     total = store.height("documents", batch)
-    task = text_personas_task(store.config, llm.model_name if total else "none")
+    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
-        answers.write("text_personas", rules.imported(batch, ready))
+        for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
+            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
+            answers.write("text_personas", rules.imported(batch, texts, told, seen))
         for accepted in answers.of(partial(text_requests, store, task, batch), total):
             found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
             answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
         answers.publish("text_personas")
-    return report(answers, imported=len(ready))
+    return report(answers, imported=seen.total())
 
 
 def expanded_before(store: Store, batch: str) -> set[str]:
@@ -123,7 +126,7 @@ def expanded_before(store: Store, batch: str) -> set[str]:
 def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.related_personas
     last = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_name if last.height and settings.hops else "none")
+    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
     expanded = expanded_before(store, batch)
     rows_per_hop, seen = {}, set[int]()
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
@@ -137,4 +140,4 @@ def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecu
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
             rows_per_hop[str(hop)] = last.height
         answers.publish("related_personas")
-    return report(answers, rows_per_hop=rows_per_hop)
+    return report(answers, rows_per_hop=rows_per_hop, **pictured.hops(rows_per_hop))

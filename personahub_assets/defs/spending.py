@@ -2,18 +2,27 @@
 
 from typing import Any
 
-import dagster as dg
-
+from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import Report
-from personahub_assets.domain.plots import as_markdown, line_charts
+from personahub_assets.domain.plots import line_charts
+from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.requests import Tally
 from personahub_assets.generation.window import Window
 from personahub_assets.resources.answers import Answers
 
 
 def report(answers: Answers, **metadata: Any) -> Report:
-    """Report on a partition that was asked for and published."""
-    said = {**metadata, **accounting(answers.tally), **ramp(answers.window)}
+    """Report on a partition that was asked for and published: numbers first, then pictures."""
+    store, asset, batch = answers.store, answers.task.asset, answers.batch
+    column = "text" if asset in DATASETS else "persona"
+    said = {
+        **metadata,
+        **accounting(answers.tally),
+        **pictured.tokens(store, asset, batch),
+        **pictured.lengths(store, asset, batch, column),
+        **pictured.reasons(store, asset, batch),
+        **ramp(answers.window),
+    }
     return Report(answers.head, answers.rows, answers.version.value, said)
 
 
@@ -57,5 +66,5 @@ def ramp(window: Window) -> dict[str, Any]:
         "answers per second": {"rate": [(span.at, span.rate) for span in window.spans]},
         "seconds per answer": {"latency": [(span.at, span.latency) for span in window.spans]},
     }
-    chart = as_markdown(line_charts(panels, title="The window follows the server", x_label="seconds"), "window ramp")
-    return {"window": window.width, "window_ramp": dg.MetadataValue.md(chart)}
+    chart = line_charts(panels, title="The window follows the server", x_label="seconds")
+    return {"window": window.width, "window_ramp": pictured.picture(chart, "window ramp")}

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from personahub_assets.defs.batches import OWNERS
+from personahub_assets.defs.pictured import tables
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.warehouse import build, path
@@ -30,6 +31,7 @@ def warehouse(store: Store) -> dg.MaterializeResult:
             "rebuilt": built.rebuilt,
             "bytes": path(store).stat().st_size,
             "seconds": built.seconds,
+            **tables(store, built.rows),
             "open_with": dg.MetadataValue.md("`personahub sql`"),
         },
     )

@@ -1,4 +1,4 @@
-"""Plots as self-contained SVG: lines and bars, for metadata and documents, without a plotting library."""
+"""Plots as self-contained SVG: lines, bars and histograms, for metadata and documents, without a plotting library."""
 
 import math
 import re
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 
+import numpy as np
+import numpy.typing as npt
+
 Points = Sequence[tuple[float, float]]
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _HEAD = 720, 64, 20, 34, 46, 32
 _MOST_POINTS = 400
+_MOST_BINS, _MOST_ROWS = 24, 30
+_TAIL = 0.995  # of a histogram: what lies beyond shares the last bar, or one outlier would squeeze all others into one
 _HUGE = 1e300  # differences and margins of what is drawn stay finite
 _CHAR = 7.2  # width of a letter at 12 px, on the safe side
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -37,6 +42,8 @@ class _Axis:
             margin = max(abs(low) * 0.1, 1e-9) if low else 1.0
             low, high = low - (0 if from_zero else margin), high + margin
         step = _round_step((high - low) / (5 if from_zero else 8))
+        if from_zero and all(value == round(value) for value in known):
+            step = max(step, 1.0)  # nobody counts in fifths
         if from_zero:  # the axis ends at a round number
             low, high = math.floor(low / step) * step, math.ceil(high / step) * step
         return cls(low, high, step, start, end)
@@ -123,10 +130,65 @@ def bar_chart(
     return _svg(parts, title, x_label, bottom)
 
 
+def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, y_label: str) -> str:
+    """Draw how many values there are in each of about 24 steps of a round width, side by side for each series.
+
+    A bar is named by the value that it begins at; the last one has all the rest. Values that are not finite are left
+    out.
+    """
+    known = {name: _finite(series) for name, series in values.items()}
+    every = np.concatenate([*known.values(), np.empty(0)])
+    if not every.size:
+        return bar_chart([], {}, title=title, x_label=x_label, y_label=y_label)
+    edges, decimals = _edges(every)
+    labels = [f"{edge:,.{decimals}f}" for edge in edges]
+    labels[-1] += "+" if every.max() >= 2 * edges[-1] - edges[-2] else ""
+    counts = {name: np.histogram(series, [*edges, np.inf])[0].tolist() for name, series in known.items()}
+    return bar_chart(labels, counts, title=title, x_label=f"{x_label}, from … on", y_label=y_label)
+
+
+def ranking(values: Mapping[str, float], *, title: str, x_label: str) -> str:
+    """Draw one lying bar per name, with its value beside it; of more than 30 the first are shown."""
+    if len(values) > _MOST_ROWS:
+        title += f" (first {_MOST_ROWS} of {len(values):,})"
+    rows = [(_clean(name, 28), value if math.isfinite(value) else 0.0) for name, value in values.items()][:_MOST_ROWS]
+    left, room, top = 16 + 28 * _CHAR, 110, _TOP + 10
+    longest, bottom = max((value for _, value in rows), default=0.0) or 1.0, top + 24 * max(len(rows), 2)
+    parts = []
+    for place, (name, value) in enumerate(rows):
+        y, wide = top + 24 * place, max(0.0, value / longest) * (_WIDTH - left - room)
+        parts.append(_text(name, left - 8, y + 15, anchor="end"))
+        parts.append(f'<rect x="{left:.1f}" y="{y + 2:.1f}" width="{wide:.1f}" height="18" fill="{_COLOURS[0]}"/>')
+        parts.append(_text(_amount(value), left + wide + 6, y + 15))
+    if not rows:
+        parts.append(_text("no data", _WIDTH / 2, (top + bottom) / 2, anchor="middle"))
+    return _svg(parts, title, x_label, bottom - 12)
+
+
 def as_markdown(svg: str, alt: str) -> str:
     """Put an SVG into one line of Markdown, as an image that needs no file."""
     words = re.sub(r"[\[\]\\\s]+", " ", alt).strip()
     return f"![{words}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
+
+
+def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    found = np.asarray(values, np.float64)
+    return np.clip(found[np.isfinite(found)], -_HUGE, _HUGE)
+
+
+def _edges(values: npt.NDArray[np.float64]) -> tuple[list[float], int]:
+    """Where bars begin, two at least, and the decimals to write that with."""
+    low, high = float(values.min()), float(np.quantile(values, _TAIL))
+    step = _round_step(max((high - low) / _MOST_BINS, abs(high) * 1e-9, 1e-9))
+    if np.array_equal(values, np.rint(values)):
+        step = max(step, 1.0)
+    first, last = math.floor(low / step + 1e-9), math.floor(high / step + 1e-9)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [number * step for number in range(first, max(last, first + 1) + 1)], decimals
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:,.3g}"
 
 
 def _thinned(points: Points) -> list[tuple[float, float]]:

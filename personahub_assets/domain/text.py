@@ -13,6 +13,7 @@ import regex
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
 
 # Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -106,7 +107,9 @@ def batch_key(name: str) -> str:
     >>> batch_key("Crawl 2024-10.part.jsonl.gz")
     'crawl-2024-10-part'
     """
-    stem = re.sub(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(
+        r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE
+    )
     slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
     return check_batch_key(slug[:56].rstrip("-_") or "batch")
 
@@ -114,6 +117,14 @@ def batch_key(name: str) -> str:
 def shorten(text: str, limit: int = 200) -> str:
     """Cut text to at most `limit` characters, with an ellipsis where something was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(text: str, limit: int = 240) -> str:
+    """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
+    beginning = text[: 4 * limit]
+    seen = "".join(char if char.isprintable() else " " for char in beginning)
+    shown = " ".join(seen.split())
+    return shorten(shown + "…" if len(text) > len(beginning) else shown, limit)
 
 
 _SENTENCE_END = regex.compile(r"[.!?。！？।؟…][\"'”’)\]]*\s|\n")

@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personahub_assets.domain.errors import BudgetSpent, LLMError
-from personahub_assets.generation.ask import Asker
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Tally
 from personahub_assets.generation.window import Window
 
+if TYPE_CHECKING:
+    from personahub_assets.generation.ask import Asker
+
 Watch = Callable[[Tally], None]
-OpenAsker = Callable[[], AbstractAsyncContextManager[Asker]]
+OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]
 
 _DRAIN_S = 3.0
 _WATCH_S = 0.1
@@ -120,12 +122,12 @@ class _Crew:
         loop = asyncio.get_running_loop()
         self._timers.append(loop.call_later(max(0.0, seconds), call, *arguments))
 
-    def _hire(self, asker: Asker) -> None:
+    def _hire(self, asker: "Asker") -> None:
         for _ in range(self.window.width - self._running):
             self._running += 1
             self.group.create_task(self._work(asker))
 
-    async def _work(self, asker: Asker) -> None:
+    async def _work(self, asker: "Asker") -> None:
         try:
             while self._running <= self.window.width and self.stopped is None:
                 request = next(self.requests, None)
@@ -137,7 +139,7 @@ class _Crew:
         finally:
             self._running -= 1
 
-    async def _asked(self, asker: Asker, request: Request) -> Outcome | None:
+    async def _asked(self, asker: "Asker", request: Request) -> Outcome | None:
         """Ask one request; None if there was no call left for it, or the server does not work."""
         try:
             return await asker.ask(request)
@@ -151,7 +153,7 @@ class _Crew:
             self._stop(error)
         return None
 
-    async def _settle(self, asker: Asker, request: Request, outcome: Outcome) -> None:
+    async def _settle(self, asker: "Asker", request: Request, outcome: Outcome) -> None:
         await self.journal.record(asker.task, request, outcome.after(request.earlier))
         self.settled(request)
         self.tally.add(outcome)
@@ -168,7 +170,7 @@ class _Crew:
             self.tally.rows_per_second = self.window.spans[-1].rate if self.window.spans else 0.0
             self.watch(self.tally)
 
-    async def _proven(self, asker: Asker, first_alone: bool) -> bool:
+    async def _proven(self, asker: "Asker", first_alone: bool) -> bool:
         """Send the first requests alone, until one shows that the server takes their schema.
 
         A schema that a backend cannot compile may stop its engine for everybody (vllm#17248, vllm#45346). The first

@@ -21,6 +21,7 @@ Reason = Literal[
     "empty",
     "timeout",
     "unreachable",
+    "taken_down",
 ]
 """Why a request ended without an accepted answer.
 
@@ -34,6 +35,7 @@ bad_request: the server says the request is wrong
 empty: an answer without text, after all re-asks
 timeout: no answer in time, at every try
 unreachable: connection faults, 429, 5xx or a reply that is no chat completion, at every try
+taken_down: all personas of the answer were taken down (docs/takedown.md); it is not asked again
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})

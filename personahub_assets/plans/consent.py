@@ -19,18 +19,20 @@ Batches = list[tuple[str, set[str]]]
 """Batches with the assets that a run would materialise, in its order."""
 
 
-def consent(environment: Environment, console: Console, budget: Budget) -> Callable[[Batches, list[str]], None]:
+def consent(
+    environment: Environment, console: Console, budget: Budget
+) -> Callable[[Batches, list[str], dict[str, str]], None]:
     """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
 
     The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
     """
     config = HubConfig.load(environment.home.expanduser() / "hub.toml")
 
-    def ask(work: Batches, retry: list[str]) -> None:
+    def ask(work: Batches, retry: list[str], personas_from: dict[str, str]) -> None:
         if not _has_bound(config):
             return
         with watching(console) as watch:
-            made = plan(environment, work, retry=retry, watch=watch)
+            made = plan(environment, work, retry=retry, watch=watch, personas_from=personas_from)
         if not _is_much(made, config, budget):
             return
         show(made, console)

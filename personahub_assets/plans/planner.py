@@ -4,6 +4,7 @@ What exists is looked up exactly as a run looks it up: the same requests, the sa
 is estimated from what this home has seen so far.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -34,9 +35,10 @@ from personahub_assets.resources.config import Environment
 from personahub_assets.resources.draft import Draft
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.inbox import source_rows
-from personahub_assets.resources.llm import LLM, STANDIN_MODEL
+from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.vectors import VectorJournal
+from personahub_assets.resources.writers import kind_of
 
 if TYPE_CHECKING:
     from personahub_assets.resources.hub import Hub, LexicalHub, SemanticHub
@@ -52,6 +54,7 @@ def plan(
     *,
     retry: Iterable[str] = (),
     watch: Watch = lambda _batch, _asset, _done: None,
+    personas_from: dict[str, str] | None = None,
 ) -> Plan:
     """Find out what a run would ask, and what it would do without asking.
 
@@ -60,11 +63,12 @@ def plan(
         work: batches with the assets that a run would materialise, in its order.
         retry: quarantined rows of these reasons are asked, and nothing else.
         watch: hears how far it is.
+        personas_from: selections of the run, by dataset, instead of hub.toml's.
 
     Raises:
         StoreError: if a table or a journal of the home is damaged.
     """
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home), personas_from=personas_from or {})
     model, model_from, notes = _model(environment, store)
     made = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
     planner = _Planner(environment, store, model, frozenset(retry), watch)
@@ -81,7 +85,8 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
     if environment.llm_model:
         return environment.llm_model, "environment", _mixing(store, environment.llm_model)
     try:
-        return llm.model_name, "server", _mixing(store, llm.model_name)
+        name = llm.model_for(store)
+        return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
     except LLMError as error:
         why = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
     names = store.read_all("generations", ["model", "status"]).filter(pl.col("status") != "superseded")["model"]
@@ -95,7 +100,7 @@ def _mixing(store: Store, model: str) -> list[str]:
     """Say that a run would be refused, since it would mix rows of the stand-in with a model's."""
     marker = store.root / "writer"
     written = marker.read_text().strip() if marker.exists() else None
-    if written is None or (written == "standin") == (model == STANDIN_MODEL):
+    if written is None or written == kind_of([model]):
         return []
     return [f"This home holds rows of {'the stand-in' if written == 'standin' else 'a model'}: a run will be refused."]
 
@@ -116,7 +121,7 @@ class _Planner:
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
         self.lookup = Lookup(store, retry, watch)
-        self.draft = Draft(home=str(store.root))
+        self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
         self.embedding_model = Embedder.of(environment, self.config).name
         self.history = History(store)
         self._semantic_hubs: dict[str, SemanticHub] = {}
@@ -169,10 +174,10 @@ class _Planner:
 
     @cached_property
     def _rows(self) -> list[Row]:
-        return source_rows(self.draft, self.batch)
+        return list(source_rows(self.draft, self.batch))
 
     def _documents(self) -> None:
-        rows = document_rows(self.batch, self._rows).drop("replaced")
+        rows = document_rows(self.batch, self._rows)
         before = self.store.read("documents", self.batch)
         if not rows.equals(before):
             self.aside.documents_new = rows.join(before, on=["document_id", "text"], how="anti").height
@@ -184,12 +189,13 @@ class _Planner:
     def _text_personas(self) -> Work:
         asked, task = self.config.text_personas.per_document, self._task("text_personas")
         work = Work(self.batch, task.asset)
-        ready = [row.persona for row in self._rows if isinstance(row, Imported)]
+        ready = [row for row in self._rows if isinstance(row, Imported)]
+        imported = rules.imported(
+            self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
+        )
         seen = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
         found = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in seen.answers]
-        self._draft_candidates(
-            task.asset, [*rules.imported(self.batch, ready), *rules.from_text(self.batch, found, asked)]
-        )
+        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, found, asked)])
         self.ahead.unseen[0] = seen.unanswered * self.history.rows_per_answer(task.asset, asked)
         return work
 
@@ -325,14 +331,15 @@ class _Planner:
         work = Work(self.batch, name)
         self.lookup.look(work, task, item_requests(self.draft, task, self.batch))
         settings = self.config.dataset(name)
-        work.follow = self.ahead.expected * settings.samples * settings.share
+        if not settings.personas_from:  # a selection names none that are not written yet
+            work.follow = self.ahead.expected * settings.samples * settings.share
         if self.ahead.likely is not None and self.ahead.likely.height:
             work.follow += self._likely_items(task, self.ahead.likely)
         return work
 
     def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
         """Requests to be expected about candidates that may become personas; some may be answered already."""
-        beside = Draft(home=self.store.home)
+        beside = Draft(home=self.store.home, personas_from=self.store.personas_from)
         beside.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
         seen = self.lookup.glance(task, self.batch, item_requests(beside, task, self.batch))

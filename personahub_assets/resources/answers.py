@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.domain.text import digest
+from personahub_assets.domain.tombstones import Tombstones, answer_without
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
@@ -24,11 +26,13 @@ from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, R
 from personahub_assets.generation.window import Window
 from personahub_assets.resources.known import Known, journal_path
 from personahub_assets.resources.reuse import hash_of
-from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
+from personahub_assets.resources.store import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 _LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
 _WRITTEN = 2_048
 _HEAD = 5
+NOTHING_LEFT = "every persona of this answer was taken down"
 
 Accepted = tuple[Request, str, Any]
 """`(request, generation id, answer)`."""
@@ -64,6 +68,7 @@ class Answers:
         self._known = Known(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0
+        self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = False
@@ -189,22 +194,36 @@ class Answers:
         return asked
 
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
-        """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
-        found = self._known.elsewhere(missing)
+        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+
+        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        """
+        found = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
         return set(found)
+
+    def _is_valid(self, outcome: Outcome) -> bool:
+        try:
+            self.task.answer.model_validate_json(outcome.response)
+        except ValidationError:
+            return False
+        return True
 
     # --- the second pass: write ---
 
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
         found = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
-            return [found[request.key] for request in chunk]
+            return [self._left_of(request.input_id, found[request.key]) for request in chunk]
         except KeyError as error:
             raise StoreError(
                 f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
             ) from error
+
+    def _left_of(self, input_id: str, outcome: Outcome) -> Outcome:
+        """An outcome without personas that were taken down: a model may give them once more."""
+        return what_is_left(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
 
     def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
         parse = self.task.answer.model_validate_json
@@ -257,6 +276,19 @@ class Answers:
         if table not in self._writers:
             self._writers[table] = self.store.writer(table, self.batch, asset)
         return self._writers[table]
+
+
+def what_is_left(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
+    """Give an answer about a document or persona without the personas that were taken down.
+
+    Where none is left it is rejected as `taken_down`, which stands: it is not asked again.
+    """
+    if outcome.status != "accepted":
+        return outcome
+    response = answer_without(outcome.response, parent, taken)
+    if response:
+        return outcome if response == outcome.response else replace(outcome, response=response)
+    return replace(outcome, status="rejected", response="", reason="taken_down", detail=NOTHING_LEFT)
 
 
 def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:

@@ -6,8 +6,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import yaml
 from dagster._core.instance.ref import InstanceRef
 from filelock import FileLock
 
@@ -44,12 +46,26 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     """
     folder = prepare(home)
     with FileLock(folder / ".starting.lock"):
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_IN_PROCESS))
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder)))
         # The databases are made at the first look, not when the instance is opened.
         instance.get_runs(limit=1)
         instance.event_log_storage.get_concurrency_keys()
     _free_dead_runs(instance)
     return instance
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Those of dagster.yaml and of runs in this process: the storages of `instance_storage.py`, and no captured output.
+
+    Dagster looks for the file with a glob, so in a home with brackets in its path it finds none.
+    """
+    module = "personahub_assets.resources.instance_storage"
+    return {
+        **yaml.safe_load((files.root() / "dagster.yaml").read_text("utf-8")),
+        **_IN_PROCESS,
+        "run_storage": {"module": module, "class": "Runs", "config": {"base_dir": f"{folder}/history/"}},
+        "event_log_storage": {"module": module, "class": "EventLog", "config": {"base_dir": f"{folder}/history/runs/"}},
+    }
 
 
 @contextmanager
@@ -59,7 +75,7 @@ def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
     if not (folder / "dagster.yaml").exists() or not (folder / "history").exists():
         yield None
         return
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_IN_PROCESS)) as instance:
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance:
         yield instance
 
 

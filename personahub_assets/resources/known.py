@@ -1,7 +1,7 @@
 """What is known: the outcomes that the home has for the requests of one asset and batch.
 
-An outcome is in the journal, in the batch's own `generations`, or, if it was accepted, with another batch. Nothing is
-written here: a run looks up what it need not ask, and a plan what a run would not ask.
+An outcome is in the journal, in the batch's own `generations`, or, if it was accepted, with another batch or in a seed.
+Nothing is written here: a run looks up what it need not ask, and a plan what a run would not ask.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from personahub_assets.generation.journal import find
 from personahub_assets.generation.requests import Outcome, Rule
+from personahub_assets.resources import seeds
 from personahub_assets.resources.reuse import Shelf
 from personahub_assets.resources.store import Store
 
@@ -74,8 +75,9 @@ class Known:
 
 
 def asset_files(store: Store, asset: str) -> list[Path]:
-    """The files of `generations` of all batches for one asset."""
-    return [path for path in store.files("generations") if path.parent.parent.name == f"asset={asset}"]
+    """The files of `generations` of all batches for one asset, and those that another home has recorded."""
+    own = [path for path in store.files("generations") if path.parent.parent.name == f"asset={asset}"]
+    return own + seeds.files(store, asset)
 
 
 def journal_path(store: Store, asset: str, batch: str) -> Path:

@@ -1,6 +1,6 @@
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,7 @@ from hub import TOPICS, Hub
 from personahub_assets.resources import files
 from personahub_assets.standin.server import StandinServer
 
-
-@pytest.fixture(scope="session")
-def standin() -> Iterator[StandinServer]:
-    with StandinServer() as server:
-        yield server
+Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture
@@ -26,14 +22,17 @@ def hub(tmp_path: Path, standin: StandinServer) -> Hub:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, standin: StandinServer) -> Path:
+def finished(once: Once, standin: StandinServer) -> Path:
     """A home with two finished batches, two documents each; 'two' was admitted before 'one'."""
-    hub = Hub(tmp_path_factory.mktemp("finished") / "hub", standin)
-    hub.pages("one", TOPICS[:2])
-    hub.pages("two", TOPICS[2:4])
-    assert hub.run("two") == {}
-    assert hub.run("one") == {}
-    return hub.home
+
+    def make(folder: Path) -> None:
+        hub = Hub(folder / "hub", standin)
+        hub.pages("one", TOPICS[:2])
+        hub.pages("two", TOPICS[2:4])
+        assert hub.run("two") == {}
+        assert hub.run("one") == {}
+
+    return once("finished", make) / "hub"
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_a_dataset_is_one_prompt_one_class_and_one_line(tmp_path: Path) -> None:
     tree = tmp_path / "project"
     tree.mkdir()
     for name in ("personahub_assets", "sql", "prompts"):
-        shutil.copytree(root() / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root() / name, tree / name)  # with what numba has compiled, which takes half a minute
     shutil.copy(root() / "dagster.yaml", tree)
     records = tree / "personahub_assets" / "domain" / "records.py"
     line = "DATASETS: dict[str, type[DatasetItem]] = {\n"

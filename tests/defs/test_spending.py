@@ -1,6 +1,7 @@
 """Budgets, --retry, superseded answers: real runs of the graph against the stand-in, calls counted by the stand-in."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from personahub_assets.runs import ASKING, Result, run_batches
 from personahub_assets.standin.server import StandinServer
 from tests.defs.hub import SETTINGS, TOPICS, Hub
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+REFUSALS = "refusal=0.5,seed=3"
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
 
 
@@ -29,9 +33,33 @@ def hub(home: Path, standin: StandinServer) -> Hub:
 
 
 @pytest.fixture
+def asked(once: Once, home: Path, standin: StandinServer) -> Hub:
+    """A copy of a home with personas of three documents, and tools for each."""
+
+    def make(folder: Path) -> None:
+        hub = Hub(folder / "hub", standin)
+        hub.pages("a", TOPICS[:3])
+        assert go(hub, "+personas", "tools") == Result()
+
+    return Hub(shutil.copytree(once("asked", make) / "hub", home), standin)
+
+
+@pytest.fixture
 def refusing() -> Iterator[StandinServer]:
-    with StandinServer(faults="refusal=0.5,seed=3") as server:
+    with StandinServer(faults=REFUSALS) as server:
         yield server
+
+
+@pytest.fixture
+def refused(once: Once, home: Path, refusing: StandinServer) -> Hub:
+    """A copy of a home in which half of the requests up to personas and for tools were refused."""
+
+    def make(folder: Path) -> None:
+        hub = Hub(folder / "hub", refusing)
+        hub.pages("a", TOPICS)
+        go(hub, "+personas", "tools")
+
+    return Hub(shutil.copytree(once("refused", make) / "hub", home), refusing)
 
 
 def go(hub: Hub, *select: str, budget: Budget | None = None, retry: list[str] | None = None) -> Result:
@@ -49,7 +77,7 @@ def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:
     assert hub.rows("text_personas").height == 6
     spent = 10
     for _ in range(20):
-        result = go(hub, budget=Budget(max_calls=25))
+        result = go(hub, budget=Budget(max_calls=36))
         spent = hub.calls() - before
         if not result.stopped:
             break
@@ -58,22 +86,20 @@ def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:
     assert spent == hub.rows("generations").height == 3 + 6 + 12 * 6
 
 
-def test_nothing_half_is_published(hub: Hub) -> None:
-    go(hub, "+personas")
-    assert go(hub, "tools", budget=Budget(max_calls=5)).stopped
-    assert not hub.store.path("tools", "a").exists()
-    assert hub.store.read("generations", "a", "tools").is_empty()
-    assert go(hub, "tools", budget=Budget(max_calls=7)) == Result()
-    assert hub.rows("tools").height == 12
+def test_nothing_half_is_published(asked: Hub) -> None:
+    assert go(asked, "instructions", budget=Budget(max_calls=5)).stopped
+    assert not asked.store.path("instructions", "a").exists()
+    assert asked.store.read("generations", "a", "instructions").is_empty()
+    assert go(asked, "instructions", budget=Budget(max_calls=7)) == Result()
+    assert asked.rows("instructions").height == 12
 
 
-def test_other_budgets_stop_too(hub: Hub) -> None:
-    go(hub, "+personas")
-    assert "tokens is spent" in (go(hub, "tools", budget=Budget(max_tokens=1)).stopped or "")
-    assert "time of" in (go(hub, "instructions", budget=Budget(max_seconds=1e-9)).stopped or "")
-    (hub.home / "hub.toml").write_text(SETTINGS + PRICES)
-    assert "is spent" in (go(hub, "game_npcs", budget=Budget(max_cost=1e-9)).stopped or "")
-    assert not hub.store.path("game_npcs", "a").exists()
+def test_other_budgets_stop_too(asked: Hub) -> None:
+    assert "tokens is spent" in (go(asked, "math_problems", budget=Budget(max_tokens=1)).stopped or "")
+    assert "time of" in (go(asked, "instructions", budget=Budget(max_seconds=1e-9)).stopped or "")
+    (asked.home / "hub.toml").write_text(SETTINGS + PRICES)
+    assert "is spent" in (go(asked, "game_npcs", budget=Budget(max_cost=1e-9)).stopped or "")
+    assert not asked.store.path("game_npcs", "a").exists()
 
 
 def test_a_budget_of_money_without_prices_is_an_error_with_the_remedy(hub: Hub) -> None:
@@ -91,26 +117,20 @@ def test_cost_is_paid_once_and_told(hub: Hub) -> None:
     assert rows["cost"].min() > 0  # type: ignore[operator]
 
 
-def test_retry_asks_quarantined_rows_and_nothing_else(
-    home: Path, refusing: StandinServer, standin: StandinServer
-) -> None:
-    hub = Hub(home, refusing)
-    hub.pages("a", TOPICS)
-    go(hub, "+personas", "tools")
-    refused = {name: hub.store.read("quarantine", "a", name).height for name in ASKING}
-    assert sum(refused.values()) > 3
-    assert set(hub.rows("quarantine")["reason"]) == {"refused"}
-    before = refusing.stats()["calls"]
-    assert go(hub) != Result(stopped="x")  # an ordinary run asks new datasets, never what was refused
-    asked = refusing.stats()["calls"] - before
-    assert asked == hub.personas_kept() * 5
+def test_retry_asks_quarantined_rows_and_nothing_else(refused: Hub, standin: StandinServer) -> None:
+    counts = {name: refused.store.read("quarantine", "a", name).height for name in ASKING}
+    assert sum(counts.values()) > 3
+    assert set(refused.rows("quarantine")["reason"]) == {"refused"}
+    before = refused.calls()
+    assert go(refused) != Result(stopped="x")  # an ordinary run asks new datasets, never what was refused
+    assert refused.calls() - before == refused.personas_kept() * 5
     # Another server behind the same name, which refuses nothing.
-    relieved = Hub(home, standin)
+    relieved = Hub(refused.home, standin)
     before = relieved.calls()
     assert go(relieved, "tools", retry=["truncated"]) == Result()
     assert relieved.calls() == before
     assert go(relieved, "tools", retry=["refused"]) == Result()
-    assert relieved.calls() - before == refused["tools"]
+    assert relieved.calls() - before == counts["tools"]
     assert relieved.store.read("quarantine", "a", "tools").is_empty()
     assert relieved.rows("tools").height == relieved.personas_kept()
     before = relieved.calls()
@@ -118,13 +138,10 @@ def test_retry_asks_quarantined_rows_and_nothing_else(
     assert relieved.calls() == before
 
 
-def test_retry_leaves_what_is_new_to_the_next_run(home: Path, refusing: StandinServer, standin: StandinServer) -> None:
-    hub = Hub(home, refusing)
-    hub.pages("a", TOPICS)
-    go(hub, "+personas", "tools")
-    refused = hub.store.read("quarantine", "a", "tools").height
-    (home / "hub.toml").write_text(SETTINGS + "[datasets.tools]\nsamples = 2\n")
-    relieved = Hub(home, standin)
+def test_retry_leaves_what_is_new_to_the_next_run(refused: Hub, standin: StandinServer) -> None:
+    count = refused.store.read("quarantine", "a", "tools").height
+    (refused.home / "hub.toml").write_text(SETTINGS + "[datasets.tools]\nsamples = 2\n")
+    relieved = Hub(refused.home, standin)
     before = relieved.calls()
     result = go(relieved, "tools", retry=[])
     assert (
@@ -132,9 +149,9 @@ def test_retry_leaves_what_is_new_to_the_next_run(home: Path, refusing: StandinS
         in result.unfinished["a: tools"]
     )
     assert not result.failed
-    assert relieved.calls() - before == refused
+    assert relieved.calls() - before == count
     assert go(relieved, "tools") == Result()
-    assert relieved.calls() - before == refused + relieved.personas_kept()
+    assert relieved.calls() - before == count + relieved.personas_kept()
 
 
 def test_an_unknown_reason_is_refused_with_the_valid_ones(hub: Hub) -> None:
@@ -142,8 +159,8 @@ def test_an_unknown_reason_is_refused_with_the_valid_ones(hub: Hub) -> None:
         go(hub, retry=["refusd"])
 
 
-def test_superseded_answers_are_reused_until_maintenance_drops_them(hub: Hub) -> None:
-    go(hub, "+personas", "tools")
+def test_superseded_answers_are_reused_until_maintenance_drops_them(asked: Hub) -> None:
+    hub = asked
     before = hub.calls()
     for temperature, calls in ((0.5, 12), (0.9, 12), (0.5, 12)):
         (hub.home / "hub.toml").write_text(SETTINGS + f"[datasets.tools]\ntemperature = {temperature}\n")
@@ -170,15 +187,13 @@ def age(store: Store, asset: str, days: int) -> None:
     store.write("generations", "a", rows.with_columns(old), asset)
 
 
-def test_a_partition_that_is_worked_on_is_left_alone(hub: Hub) -> None:
-    go(hub, "+personas", "tools")
-    with hub.store.lock("tools-a", wait=False):
-        assert maintain(hub.store).busy == 1
+def test_a_partition_that_is_worked_on_is_left_alone(asked: Hub) -> None:
+    with asked.store.lock("tools-a", wait=False):
+        assert maintain(asked.store).busy == 1
 
 
-def test_the_ramp_and_the_accounts_are_in_the_metadata(hub: Hub) -> None:
-    go(hub, "+personas", "tools")
-    with hub.instance() as instance:
+def test_the_ramp_and_the_accounts_are_in_the_metadata(asked: Hub) -> None:
+    with asked.instance() as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("tools"))
         assert event
         assert event.asset_materialization

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,11 @@ FIRST = [
     {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
     {"persona": "A retired bridge engineer, who restores OLD clocks in a mountain village."},  # lexical
     {"persona": "A paediatric nurse who teaches new parents how to care for premature babies"},
-    {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},
+    {
+        "persona": "A jazz drummer who builds his own cymbals from scrap metal",
+        "labels": '["Music", "Craft"]',
+        "age": 44,
+    },
 ]
 SECOND = [
     {"id": "d1", "text": "Glaciers move a hand's breadth a day, enough to carry a hut to the sea in a lifetime."},
@@ -46,15 +51,18 @@ SECOND = [
     {"id": "d3", "text": "Most libraries of the town closed at noon on Saturdays until the students complained."},
     {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},  # lexical, across batches
     {"persona": "A pediatric nurse who teaches new parents how to take care of premature babies"},  # semantic, across
-    {"persona": "A beekeeper on a city roof who sells honey to the restaurants below"},
+    {"persona": "A beekeeper on a city roof who sells honey to the restaurants below", "labels": ["Bees", "Craft"]},
     {"persona": "A city rooftop beekeeper who sells her honey to the restaurants below"},  # semantic, within
 ]
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def built(once: Callable[[str, Callable[[Path], None]], Path]) -> Store:
     """The store of the home after a full run; tests that change it take `copied`."""
-    folder = tmp_path_factory.mktemp("sql")
+    return Store(home=str(once("sql", _make) / "hub"))
+
+
+def _make(folder: Path) -> None:
     home = folder / "hub"
     home.mkdir()
     (home / "hub.toml").write_text(SETTINGS)
@@ -68,7 +76,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
         environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
         failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert failed == {}
-    return store
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""Where runs in this process are recorded: Dagster's own SQLite files, through connections that stay open.
+
+Dagster opens a database for every event and closes it again, compiles the statement anew, and waits for the disk twice:
+of a refresh of a few documents that is half of the time. The files are the same, so the UI reads them as ever.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as db
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from sqlalchemy.engine import Connection, Engine
+
+_MOST = 8  # databases that are open at a time: every run has one
+
+
+class Databases:
+    """SQLite databases by address; those that were not used for longest are closed."""
+
+    def __init__(self) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+
+    def at(self, address: str) -> Engine:
+        """The database at an address such as sqlite:///runs.db."""
+        if address not in self._engines:
+            engine = db.create_engine(address, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
+            db.event.listen(engine, "connect", _write_without_waiting)
+            self._engines[address] = engine
+        self._engines.move_to_end(address)
+        while len(self._engines) > _MOST:
+            self._engines.popitem(last=False)[1].dispose()
+        return self._engines[address]
+
+    def close(self) -> None:
+        """Close them all; what is asked for later is opened anew."""
+        while self._engines:
+            self._engines.popitem()[1].dispose()
+
+
+def _write_without_waiting(connection: Any, _record: object) -> None:
+    # With a write-ahead log a killed process loses nothing, and a power cut the last events, never the database.
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+class EventLog(SqliteEventLogStorage):
+    """Events of runs: a database per run, and an index of what concerns assets."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None):
+        self._databases = Databases()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "EventLog":
+        """What Dagster calls to make one."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = self._databases.at(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table, which Dagster asks before every use of some."""
+        with self._databases.at(self.conn_string_for_shard(INDEX_SHARD_NAME)).connect() as connection:
+            return bool(db.inspect(connection).has_table(table_name))
+
+    def dispose(self) -> None:
+        """Close what is open."""
+        super().dispose()
+        self._databases.close()
+
+
+class Runs(SqliteRunStorage):
+    """Runs and their tags: one database."""
+
+    def __init__(self, conn_string: str, inst_data: Any = None):
+        self._databases = Databases()
+        super().__init__(conn_string, inst_data)
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "Runs":
+        """What Dagster calls to make one."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A transaction."""
+        with self._databases.at(self._conn_string).begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close what is open."""
+        super().dispose()
+        self._databases.close()
