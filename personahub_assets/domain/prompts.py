@@ -20,6 +20,7 @@ times the prompt throughput of the other order). Templates are Jinja; a name tha
 """
 
 import re
+from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,9 +35,17 @@ from personahub_assets.domain.text import digest
 _PARTS = re.compile(r"\A---\n(.*?)\n---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 # Web text must not be able to close the section that marks it as data.
 _DATA_TAG = re.compile(r"<(?=\s*/?\s*data\b)", re.IGNORECASE)
-_JINJA = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False)
 
 Message = dict[Literal["role", "content"], str]
+
+
+class _Environment(jinja2.sandbox.SandboxedEnvironment):
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        # A plain dict: Jinja copies its chain of maps for every row, a third of the time of rendering one.
+        return {**self.globals, **(d or {})}
+
+
+_JINJA = _Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False)
 
 
 class Sampling(BaseModel):

@@ -124,6 +124,7 @@ class _Planner:
         self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
         self.embedding_model = Embedder.of(environment, self.config).name
         self.history = History(store)
+        self._semantic_hubs: dict[str, SemanticHub] = {}
 
     def walk(self, made: Plan, batch: str, assets: set[str]) -> None:
         """Go over the assets of a batch in the order of the graph; a problem ends the batch, as it ends its run."""
@@ -239,6 +240,7 @@ class _Planner:
                 batch=pl.lit(self.batch), model=pl.lit(model), text_hash=pl.lit(""), embedding=pl.lit(None)
             )
             self.draft.write("persona_embeddings", self.batch, rows)
+            self._semantic_hubs.clear()  # which batches can be compared may be another now
 
     def _without_vector(self, texts: pl.DataFrame) -> int:
         """How many different texts no batch has a vector of."""
@@ -264,7 +266,9 @@ class _Planner:
     def _semantic_hub(self, model: str) -> "SemanticHub":
         from personahub_assets.resources.hub import SemanticHub
 
-        return SemanticHub(self.draft, model)
+        if model not in self._semantic_hubs:
+            self._semantic_hubs[model] = SemanticHub(self.draft, model)
+        return self._semantic_hubs[model]
 
     def _decide(self, hub: "Hub", rows: pl.DataFrame) -> None:
         """Find out which rows `(persona_id, hop)` a stage would decide about; what it decided of the others stands."""
