@@ -1,8 +1,8 @@
-"""How fast web archives become documents, and that memory does not grow with the file.
+"""How fast web archives become documents, and in how much memory.
 
     .venv/bin/python benchmarks/archives/run.py            about four minutes; writes into docs/web-archives.md
 
-Generated .warc.gz of 20, 200 and 400 MB: of each three records one is a page, with the markup of a news site
+A generated .warc.gz of 20 MB and one of 200 MB: of each three records one is a page, with the markup of a news site
 around 300 to 900 words. Each is registered and materialised as `documents` in a process of its own, one batch. Seconds
 are those of the processor, so that what else the machine does is not counted.
 """
@@ -106,10 +106,10 @@ def child(path: Path, home: Path) -> None:
 
 
 def main() -> None:
-    """Measure all sizes and write the table."""
+    """Measure both sizes and write the table."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for megabytes in (20, 200, 400):
+        for megabytes in (20, 200):
             path = Path(folder) / f"crawl{megabytes}.warc.gz"
             pages = archive(path, megabytes)
             command = [sys.executable, __file__, "--child", str(path), str(Path(folder) / f"hub{megabytes}")]
