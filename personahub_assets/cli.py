@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape as markup
 
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources.config import Environment
@@ -76,7 +77,8 @@ def ingest(
         keys = register(store, file, name=name, text_column=text_column, persona_column=persona_column)
         for key in keys:
             spec = store.read("batches", key).row(0, named=True)
-            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {spec['source']}", highlight=False, soft_wrap=True)
+            source = markup(spec["source"])  # a file may be named [like this]
+            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
     err.print("Next: [bold]personahub run[/]")
 
 
