@@ -3,7 +3,7 @@
 # make test      the test suite          make lint       lint, format, types, the law of imports
 # make test-vllm the tests against a real vLLM on the CPU
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes and vLLM's own limit against other tools, into docs/benchmarks.md
+# make bench     clients, dedup, crashes, the warehouse and vLLM's own limit, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -44,6 +44,7 @@ ui: install
 
 # One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
 test: install
+	sh scripts/datasets-env.sh
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
 
 lint: install
@@ -60,10 +61,11 @@ bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
 	$(BIN)/python benchmarks/dedup/run.py
 	$(BIN)/python benchmarks/endurance/run.py
+	$(BIN)/python benchmarks/warehouse/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 
-# Kernels that call one in another file are not made again when that changes: their compiled code goes, too.
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-vllm .venv-bench $(DEMO_HOME) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-datasets .venv-vllm .venv-bench $(DEMO_HOME)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""The command line: `personahub ingest | run | maintain | sql | standin | doctor | ui | version`."""
+"""The command line: `personahub VERB`, a function for each verb."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from enum import StrEnum
 from glob import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape as markup
 
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources.config import Environment
+
+if TYPE_CHECKING:
+    from personahub_assets.resources.store import Store
 
 app = typer.Typer(
     help="Turn web text into a warehouse of unique personas, and personas into synthetic data.\n\n"
@@ -32,6 +35,12 @@ _FAULTS = (
     "hang, slow, reset, malformed, truncate, bad_json, bad_schema, control, surrogate, empty, whitespace, and, always "
     "for the same prompts, refusal, content_filter, 400, too_long, endless. Settings: seed, hang_s, slow_s, "
     "latency_ms, max_model_len"
+)
+
+
+_WHERE = (
+    "SQL condition on the rows, such as 'hop <= 1', for all configs, or for one: 'tools: length(text) > 100' "
+    "(may be repeated; all must hold)"
 )
 
 
@@ -60,26 +69,83 @@ def ingest(
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
     persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
+    generations: Annotated[
+        bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
+    ] = False,
 ) -> None:
-    """Register source files as batches: JSONL, CSV (also .gz, .zst) or Parquet.
+    """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
-    already. A file of more than sources.rows_per_batch rows becomes several batches. Ingesting a file again takes up
-    what changed in it; rows that were there keep their ids.
+    already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
+    batches. Ingesting a file again takes up what changed in it; rows that were there keep their ids.
+
+    With --generations: files of the table generations, or homes. What is asked here and was answered there is not asked
+    again, and needs no endpoint.
     """
-    from personahub_assets.resources.inbox import register
     from personahub_assets.resources.store import Store
 
-    if name and len(files) > 1:
-        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
     store = Store(home=str(Environment().home))
+    if generations:
+        if name or text_column or persona_column:
+            raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
+        _plant(store, files)
+    else:
+        if name and len(files) > 1:
+            raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+        _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
+    err.print("Next: [bold]personahub run[/]")
+
+
+def _register(store: "Store", files: list[str], **options: str | None) -> None:
+    from personahub_assets.resources.inbox import read_as, register
+
     for file in files:
-        keys = register(store, file, name=name, text_column=text_column, persona_column=persona_column)
+        keys = register(store, file, **options)
         for key in keys:
             spec = store.read("batches", key).row(0, named=True)
             source = markup(spec["source"])  # a file may be named [like this]
             err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
-    err.print("Next: [bold]personahub run[/]")
+        if said := read_as(store, keys[0]):
+            err.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plant(store: "Store", files: list[str]) -> None:
+    from personahub_assets.resources.seeds import plant
+
+    for file in files:
+        err.print(f"{file}: {plant(store, file)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plan(
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this asset (may be repeated); '+personas', 'tools+' as with run")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, as docs/plan.md describes it")] = False,
+) -> None:
+    """Say what `personahub run` would ask and why, how many calls and tokens, at what speed and price.
+
+    It asks nothing and changes nothing. Requests about rows that exist are looked up one by one: so many are asked.
+    What a run would write first is estimated from what this home has seen, and marked with ≈.
+
+    Exit code: 0, or 1 if a run would fail at a batch.
+    """
+    from personahub_assets.plans.consent import watching
+    from personahub_assets.plans.planner import plan as make
+    from personahub_assets.plans.shown import show
+    from personahub_assets.runs import chosen
+
+    environment = Environment()
+    work = chosen(environment, batch or [], select or [])
+    with watching(err) as watch:
+        made = make(environment, work, watch=watch)
+    if as_json:
+        typer.echo(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
+    else:
+        # A pipe or a file has no width: nothing is folded there.
+        show(made, Console(emoji=False, width=None if sys.stdout.isatty() else 200))
+    raise typer.Exit(1 if made.problems else 0)
 
 
 @app.command()
@@ -93,19 +159,27 @@ def run(
         ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Ask quarantined rows again, and nothing else")] = False,
+    personas_from: Annotated[
+        Path | None,
+        typer.Option(help="Write the datasets, in this run, only for the personas that this file names (persona_id)"),
+    ] = None,
     max_calls: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many calls")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many tokens")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Stop cleanly after so much money ([prices])")] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking, whatever it costs")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
 
     What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
     recorded in the Dagster instance of the home: see them with `personahub ui`.
 
+    On a terminal it asks before it begins if it would cost more than [run] of hub.toml allows: see `personahub plan`.
+
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
     from personahub_assets.generation.budget import Budget, seconds_of
+    from personahub_assets.plans.consent import consent
     from personahub_assets.runs import run_batches
 
     if reason and not retry:
@@ -115,12 +189,58 @@ def run(
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     try:
         result = run_batches(
-            Environment(), batch or [], select or [], err, budget=budget, retry=(reason or []) if retry else None
+            Environment(),
+            batch or [],
+            select or [],
+            err,
+            budget=budget,
+            retry=(reason or []) if retry else None,
+            approve=None if yes or not _is_attended() else consent(Environment(), err, budget),
+            personas_from=personas_from,
         )
     except KeyboardInterrupt:
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
+
+
+def _is_attended() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@app.command()
+def release(
+    name: Annotated[str | None, typer.Argument(help="Name of the folder below releases/; none lists them")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (may be repeated)")
+    ] = None,
+    where: Annotated[list[str] | None, typer.Option(help=_WHERE)] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Also write JSONL with the paper's field names")] = False,
+    license_id: Annotated[str | None, typer.Option("--license", help="For the card, such as apache-2.0")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash everything again; without NAME, of all releases")
+    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="List the releases")] = False,
+) -> None:
+    """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or look after such folders.
+
+    Files that are released as they stand are shared with the store, so they cost no space. A release never changes.
+
+    Exit code of --verify: 0 all is as it was released, 1 something is not.
+    """
+    from personahub_assets import shipping
+
+    making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
+    given = [option for option, value in making.items() if value]
+    if (verify or show or not name) and given:
+        raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
+    if verify:
+        raise typer.Exit(1 if shipping.verify(Environment(), name, err) else 0)
+    if show or not name:
+        shipping.show(Environment(), name)
+    else:
+        shipping.make(Environment(), name, select or [], where or [], err, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()
@@ -138,20 +258,103 @@ def maintain() -> None:
 
 
 @app.command()
+def takedown(
+    document: Annotated[list[str] | None, typer.Option(help="Id of a document (may be repeated)")] = None,
+    url_prefix: Annotated[
+        list[str] | None, typer.Option(help="Documents whose address begins so, such as https://example.org/")
+    ] = None,
+    persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (may be repeated)")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only in this batch")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is stored, so let it not repeat what goes")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON")] = False,
+) -> None:
+    """Remove documents or personas with all that came from them, and keep them from coming back.
+
+    Whatever the home holds of them goes: rows, answers, journals, lines of source files inside the home, samples in the
+    UI, caches. Releases and source files elsewhere are listed, not changed. Run it again if it was interrupted.
+    """
+    from personahub_assets.forgetting import forget
+
+    targets = {"document": document, "url_prefix": url_prefix, "persona": persona}
+    forget(Environment(), targets, batch, reason, err, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command()
 def sql(
     query: Annotated[
-        str | None, typer.Argument(help="A query, or a file with queries; '-' reads standard input")
+        str | None,
+        typer.Argument(help="A query, or a file with queries; '-' reads standard input; with --schema, a table"),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Columns of all tables and views, or of one, with types and comments")
+    ] = False,
+    max_time: Annotated[str | None, typer.Option(help="Stop after a time such as 90s or 5m")] = None,
 ) -> None:
     """Query the warehouse, read-only; without a query, list its tables.
 
-    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql
+    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql. A line
+    `.read FILE` within a query stands for the text of that file.
     """
-    from personahub_assets.queries import answer
+    from personahub_assets.generation.budget import seconds_of
+    from personahub_assets.queries import answer, describe
 
-    answer(Environment(), query, form.value, output)
+    if schema:
+        describe(Environment(), query, form.value, output)
+    else:
+        answer(Environment(), query, form.value, output, seconds=seconds_of(max_time) if max_time else None)
+
+
+@app.command()
+def why(
+    asked: Annotated[
+        str, typer.Argument(help="A document, persona, item, generation or quarantined row; or batch/id", metavar="ID")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for scripts")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Long texts as they are")] = False,
+) -> None:
+    """Say where a row came from, which call made it, and whether it is in the hub, or where it went instead.
+
+    The same in SQL: SELECT * FROM why('ID'). Its parts: lineage('ID') and fate('ID').
+
+    Exit code: 0 found, 1 unknown; then ids that are like it are named.
+    """
+    from personahub_assets.why import explain
+
+    explain(Environment(), asked, err, as_json=as_json, full=full)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What the personas should be near to")] = None,
+    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="How many")] = 10,
+    diverse: Annotated[
+        bool, typer.Option("--diverse", help="Personas that cover the hub instead of near ones")
+    ] = False,
+    where: Annotated[str | None, typer.Option(help="Only personas under this SQL condition, such as hop = 0")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to this file: .parquet, .jsonl, .csv, or .txt with the ids alone")
+    ] = None,
+) -> None:
+    """Find the personas nearest in meaning to a text, or, with --diverse, a few that stand for all.
+
+    With a text, --diverse chooses among the nearest ones, 20 for each. What --output writes is what
+    `personahub run --select tools --personas-from FILE` takes. In SQL: FROM search_personas('a nurse', k := 10).
+    """
+    from personahub_assets.searches import choose, search
+
+    if text is None and not diverse:
+        raise ConfigError("nothing to search for: give a text, or --diverse for personas that cover the hub")
+    if form is Format.parquet:
+        raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
+    if diverse:
+        choose(Environment(), text, count, err, where=where, form=form.value, output=output)
+    else:
+        search(Environment(), text or "", count, err, where=where, form=form.value, output=output)
 
 
 @app.command()

@@ -2,7 +2,11 @@
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import duckdb
@@ -10,79 +14,123 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from personahub_assets.domain.errors import ConfigError, PersonaHubError
-from personahub_assets.resources import files, warehouse
+from personahub_assets.domain.errors import ConfigError, choices
+from personahub_assets.query_text import query_text
+from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
+from personahub_assets.resources.statements import QueryError, checked
 from personahub_assets.resources.store import Store
+from personahub_assets.teaching import teach, words_of
 
 _SHOWN = 200
+_NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
 _UNFIT = {"INTERVAL", "BLOB"}
 _WIDEST = 120  # characters of a column where there is no terminal
 
-_TABLES = """
-SELECT table_name AS "table", estimated_size AS rows, comment AS about FROM duckdb_tables()
-UNION ALL
-SELECT view_name, NULL, comment FROM duckdb_views() WHERE NOT internal
-ORDER BY 1
+_KNOWN = """
+    SELECT table_name AS name, 'table' AS kind, estimated_size AS rows, comment AS about FROM duckdb_tables()
+    UNION ALL
+    SELECT view_name, 'view', NULL, comment FROM duckdb_views() WHERE NOT internal
+    UNION ALL
+    SELECT function_name, 'macro', NULL, any_value(comment)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+    GROUP BY function_name
+"""
+_PARTS = """
+    SELECT table_name AS of, column_name AS part, data_type AS kind, comment AS meaning, column_index AS place
+    FROM duckdb_columns()
+    WHERE NOT internal
+    UNION ALL
+    SELECT function_name, unnest(parameters), 'parameter', NULL, generate_subscripts(parameters, 1)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+"""
+_TABLES = f'SELECT name AS "table", rows, about FROM ({_KNOWN}) ORDER BY name'
+_SCHEMA = f"""
+SELECT k.name AS "table", k.kind, k.rows, k.about, p.part AS "column", p.kind AS "type", p.meaning
+FROM ({_KNOWN}) AS k
+LEFT JOIN ({_PARTS}) AS p ON p.of = k.name
+WHERE $name IS NULL OR k.name = $name
+ORDER BY k.name, p.place
 """
 
 
-class QueryError(PersonaHubError):
-    """DuckDB refused the query."""
-
-
-def answer(environment: Environment, query: str | None, form: str, output: Path | None) -> None:
+def answer(
+    environment: Environment, query: str | None, form: str, output: Path | None, *, seconds: float | None = None
+) -> None:
     """Run queries and write the result of each that gives rows.
+
+    Args:
+        environment: says where the home is.
+        query: SQL, a file of it, '-' for standard input; None lists the tables.
+        form: table, csv, json or parquet.
+        output: a file instead of standard output.
+        seconds: after which it is stopped.
 
     Raises:
         StoreError: if there is no warehouse yet.
-        QueryError: if DuckDB refuses the query, or it would write.
+        QueryError: if DuckDB refuses the query, it could do more than read, or it takes longer than it may.
         ConfigError: if Parquet is asked for without a file, or several results are to go into one.
     """
+    _check_target(form, output)
+    text = query_text(query) or _TABLES
+    with _reader(environment, seconds) as connection:
+        written = 0
+        for statement in checked(connection, text):
+            result = connection.sql(statement)
+            if result is None:
+                continue
+            if written and (output or form == "parquet"):
+                raise ConfigError("one file takes one result, and the query gives several: run them one by one")
+            write(result, form, output)
+            written += 1
+
+
+def describe(environment: Environment, name: str | None, form: str, output: Path | None) -> None:
+    """Write the columns of all tables and views, or of one, with types and comments.
+
+    Raises:
+        StoreError: if there is no warehouse yet.
+        ConfigError: if there is no such table or view.
+    """
+    _check_target(form, output)
+    with _reader(environment) as connection:
+        result = connection.sql(_SCHEMA, params={"name": name})
+        if not len(result):
+            valid = [known for (known, *_) in connection.execute(_TABLES).fetchall()]
+            raise ConfigError(f"no table or view {choices(name or '', valid)}")
+        if form == "table":
+            _write_schema(result, output)
+        else:
+            write(result, form, output)
+
+
+def _check_target(form: str, output: Path | None) -> None:
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
+
+
+@contextmanager
+def _reader(environment: Environment, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A reader of the warehouse that is stopped after a time, its errors told as the user's."""
     with warehouse.reader(Store(home=str(environment.home))) as connection:
+        teach(connection, environment)
+        clock = Timer(seconds or 0, connection.interrupt)
         try:
-            written = 0
-            for statement in duckdb.extract_statements(_text(query)):
-                _check_reads(statement)
-                result = connection.sql(statement.query)
-                if result is None:
-                    continue
-                if written and (output or form == "parquet"):
-                    raise ConfigError("one file takes one result, and the query gives several: run them one by one")
-                _write(result, form, output)
-                written += 1
+            if seconds:
+                clock.start()
+            yield connection
+        except duckdb.InterruptException as error:
+            raise QueryError(f"stopped after {seconds:g} s (--max-time)" if seconds else str(error)) from error
         except duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            raise QueryError(words_of(error)) from error
+        finally:
+            clock.cancel()
 
 
-def _check_reads(statement: duckdb.Statement) -> None:
-    """Refuse statements that write files: DuckDB has no read-only access to folders, and the tables are files."""
-    kind = duckdb.StatementType
-    hides = statement.type == kind.EXPLAIN and "copy" in statement.query.lower()
-    if hides or statement.type in (kind.COPY, kind.EXPORT, kind.ATTACH, kind.PREPARE):
-        raise QueryError(
-            f"{statement.type.name} is not for the warehouse, which is only read; write with --output FILE"
-        )
-
-
-def _text(query: str | None) -> str:
-    if query == "-" or (query is None and not sys.stdin.isatty() and (piped := sys.stdin.read()).strip()):
-        return sys.stdin.read() if query == "-" else piped
-    if query is None:
-        return _TABLES
-    is_file = query.endswith(".sql") or ("\n" not in query and len(query) < 200 and Path(query).is_file())
-    if not is_file:
-        return query
-    # sql/analysis is found from any folder.
-    path = next((path for path in (Path(query), files.root() / query) if path.is_file()), None)
-    if path is None:
-        raise ConfigError(f"{query}: there is no such file")
-    return path.read_text("utf-8")
-
-
-def _write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+def write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
+    """Write a result to a file or to standard output, as a table, csv, json or parquet."""
     if form == "table":
         _write_table(result, output)
         return
@@ -118,34 +166,49 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _write_table(result: duckdb.DuckDBPyRelation, output: Path | None) -> None:
-    table = Table()
-    widest = None if output is None and sys.stdout.isatty() else _WIDEST
-    for name, kind in zip(result.columns, result.types, strict=True):
-        number = str(kind) in {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
-        table.add_column(name, justify="right" if number else "left", overflow="fold", max_width=widest)
+    numbers = [str(kind) in _NUMBERS for kind in result.types]
     rows = result.fetchmany(_SHOWN + 1)
-    for row in rows[:_SHOWN]:
-        # Text of a page must not be read as markup.
-        table.add_row(*("" if value is None else _plain(str(value)) for value in row))
-    with output.open("w", encoding="utf-8") if output else _Standard() as file:
-        # A pipe or a file has no width: nothing is folded there but long texts.
-        console = Console(file=file, emoji=False, width=widest and widest * (len(result.columns) + 1))
-        console.print(table)
+    with _console(output, len(result.columns)) as console:
+        console.print(_table(result.columns, rows[:_SHOWN], numbers, _widest(output)))
         if len(rows) > _SHOWN:
             console.print(f"The first {_SHOWN} rows; all of them with --format csv, json or parquet, or LIMIT.")
+
+
+def _write_schema(result: duckdb.DuckDBPyRelation, output: Path | None) -> None:
+    head = ["column", "type", "meaning"]
+    with _console(output, len(head)) as console:
+        for (name, kind, rows, about), columns in groupby(result.fetchall(), key=lambda row: row[:4]):
+            size = "" if rows is None else f", {rows:,} rows"
+            console.print(f"[bold]{name}[/] ({kind}{size}): {_plain(about or '')}", soft_wrap=True, highlight=False)
+            lines = [(column, data_type, meaning) for *_, column, data_type, meaning in columns]
+            console.print(_table(head, lines, [False] * len(head), _widest(output)))
+
+
+def _table(head: list[str], rows: list[Any], numbers: list[bool], widest: int | None) -> Table:
+    table = Table()
+    for name, number in zip(head, numbers, strict=True):
+        table.add_column(name, justify="right" if number else "left", overflow="fold", max_width=widest)
+    for row in rows:
+        # Text of a page must not be read as markup.
+        table.add_row(*("" if value is None else _plain(str(value)) for value in row))
+    return table
+
+
+def _widest(output: Path | None) -> int | None:
+    """Characters of a column; None where the terminal decides."""
+    return None if output is None and sys.stdout.isatty() else _WIDEST
+
+
+@contextmanager
+def _console(output: Path | None, columns: int) -> Iterator[Console]:
+    with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+        # A pipe or a file has no width: nothing is folded there but long texts.
+        widest = _widest(output)
+        yield Console(file=file, emoji=False, width=widest and widest * (columns + 1))
+        file.flush()
 
 
 def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape("".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text))
-
-
-class _Standard:
-    """Standard output, left open."""
-
-    def __enter__(self) -> Any:
-        return sys.stdout
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()

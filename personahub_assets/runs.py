@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import dagster as dg
 import duckdb
@@ -17,11 +17,12 @@ from rich.table import Table
 
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
+from personahub_assets.defs.releases import RELEASE
 from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, Unfinished, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.requests import Reason
-from personahub_assets.resources import progress, warehouse
+from personahub_assets.resources import progress, selections, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.llm import LLM, spending
@@ -30,7 +31,7 @@ from personahub_assets.resources.store import Store
 ASKING = ("text_personas", "related_personas", *DATASETS)
 """Assets that ask the language model, in the order of the graph."""
 
-_WAREHOUSE = dg.AssetKey("warehouse")
+_WAREHOUSE, _RELEASE = dg.AssetKey("warehouse"), dg.AssetKey("release")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -51,6 +52,8 @@ def run_batches(
     *,
     budget: Budget | None = None,
     retry: list[str] | None = None,
+    approve: Callable[[list[tuple[str, set[str]]], list[str], dict[str, str]], None] | None = None,
+    personas_from: Path | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -59,19 +62,31 @@ def run_batches(
         select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
         budget: bounds of all runs together.
         retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
+        approve: told batches with their assets, the reasons, and the selections of this run, before anything is done;
+            raises what is to stop it.
+        personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
 
     Raises:
-        BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
+            personas is of no use.
     """
     home = environment.home.expanduser().resolve()
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
-    definitions = build(environment, LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons))
-    keys = _known_batches(store, batches)
-    assets = _selected(definitions, select)
+    llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons)
+    definitions = build(environment, llm)
+    keys = known_batches(store, batches)
+    assets = selected(definitions, select)
+    datasets = [name for name in DATASETS if dg.AssetKey(name) in assets]
+    if personas_from:
+        store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
+        definitions = build(environment, llm, store.personas_from)
+    _say_selections(store, datasets, console)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets - {_WAREHOUSE}) for key in keys]
     if reasons and not work:
         console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
+    if approve:
+        approve(_named(work), reasons, store.personas_from)
     result = Result()
     with open_instance(home) as instance, spending(budget or Budget()):
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
@@ -82,12 +97,83 @@ def run_batches(
     return result
 
 
+def chosen(environment: Environment, batches: list[str], select: list[str]) -> list[tuple[str, set[str]]]:
+    """Batches with the assets that a run would materialise, in its order.
+
+    Raises:
+        BatchError, ConfigError: if a batch or an asset is unknown, or there is no batch at all.
+    """
+    keys = known_batches(Store(home=str(environment.home)), batches)
+    assets = selected(build(environment), select)
+    return _named([(key, assets) for key in keys])
+
+
+def _named(work: list[tuple[str, set[dg.AssetKey]]]) -> list[tuple[str, set[str]]]:
+    return [(batch, {key.to_user_string() for key in assets}) for batch, assets in work]
+
+
+def run_release(environment: Environment, config: dict[str, Any], console: Console) -> None:
+    """Make a release, as a run that the UI shows.
+
+    Args:
+        config: as `defs.releases.ReleaseConfig` has it.
+
+    Raises:
+        BatchError: if there is no batch at all.
+        ConfigError: if the name is taken, or something else that was asked for is wrong.
+        StoreError: if nothing can be released.
+    """
+    home = environment.home.expanduser().resolve()
+    known_batches(Store(home=str(home)), [])
+    definitions = build(environment)
+    with open_instance(home) as instance, _Bars(console) as bars, progress.listening(bars.hear):
+        _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
+
+
 def _reasons(wanted: list[str]) -> list[str]:
-    valid = list(get_args(Reason))
+    valid = [reason for reason in get_args(Reason) if reason != "taken_down"]  # what is gone is not asked for
     unknown = [reason for reason in wanted if reason not in valid]
     if unknown:
         raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
     return wanted or valid
+
+
+def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
+    """The same selection for all datasets of a run.
+
+    Raises:
+        ConfigError: if there are none, or the file is of no use.
+    """
+    if not datasets:
+        raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(DATASETS)}")
+    path = file.expanduser().resolve()
+    selections.read(path)
+    return dict.fromkeys(datasets, str(path))
+
+
+def _say_selections(store: Store, datasets: list[str], console: Console) -> None:
+    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs."""
+    config = store.config
+    files = {name: file for name in datasets if (file := config.dataset(name).personas_from)}
+    for file in dict.fromkeys(files.values()):
+        names = [name for name, other in files.items() if other == file]
+        ids = selections.read(Path(file))
+        known, total = selections.count(store, Path(file), ids)
+        rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
+        console.print(
+            f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if store.personas_from:
+        console.print(
+            "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
+            "personas_from under [datasets.NAME] in hub.toml.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _quarantined(
@@ -107,7 +193,12 @@ def _partitions(instance: dg.DagsterInstance) -> set[str]:
     return set(instance.get_dynamic_partitions(str(BATCHES.name)))
 
 
-def _known_batches(store: Store, wanted: list[str]) -> list[str]:
+def known_batches(store: Store, wanted: list[str]) -> list[str]:
+    """The batches that are wanted, or all.
+
+    Raises:
+        BatchError: if one is unknown, or there is none at all.
+    """
     known = store.batches()
     if not known:
         raise BatchError(f"{store.root} has no batches yet; register a source file first: personahub ingest FILE")
@@ -117,14 +208,23 @@ def _known_batches(store: Store, wanted: list[str]) -> list[str]:
     return wanted or known
 
 
-def _selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+    """The assets that are wanted, with what they are made of and what follows where that is asked for; or all.
+
+    Raises:
+        ConfigError: if one is unknown.
+    """
     graph = definitions.resolve_asset_graph()
-    every = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    if any(item.strip("+") == "release" for item in select):
+        raise ConfigError("a release is made on purpose, under a name of its own: personahub release NAME")
+    # A refresh never makes a release, though it follows from what is refreshed.
+    keys = set(graph.get_all_asset_keys()) - {_RELEASE}
+    every = {key.to_user_string() for key in keys}
     unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
         raise ConfigError("; ".join(f"unknown asset {choices(name, sorted(every))}" for name in unknown))
     chosen = [_selection(item).resolve(graph) for item in select]
-    return set().union(*chosen) if chosen else set(graph.get_all_asset_keys())
+    return set().union(*chosen) & keys if chosen else keys
 
 
 def _selection(item: str) -> dg.AssetSelection:
@@ -176,8 +276,12 @@ def _execute(
     job: str,
     assets: set[dg.AssetKey],
     batch: str | None,
+    config: dict[str, Any] | None = None,
 ) -> None:
     """Execute one run in this process; what its assets raise comes out as it is.
+
+    Args:
+        config: of the assets, by their names.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
@@ -187,7 +291,7 @@ def _execute(
             instance=instance,
             partition_key=batch,
             asset_selection=sorted(assets, key=str),
-            run_config=_QUIET,
+            run_config={**_QUIET, "ops": {name: {"config": given} for name, given in (config or {}).items()}},
             tags=run_tags(),
         )
     except dg.DagsterExecutionInterruptedError as error:
@@ -252,15 +356,15 @@ def _report(store: Store, environment: Environment, result: Result, seconds: flo
     for batch, problem in result.failed.items():
         console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    command = _command(store.root)
+    call = command(store.root)
     console.print(
-        f"Next: [bold]{command} sql sql/analysis/yield_per_hop.sql[/], or [bold]{command} ui[/]",
+        f"Next: [bold]{call} sql sql/analysis/yield_per_hop.sql[/], or [bold]{call} ui[/]",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _command(root: Path) -> str:
+def command(root: Path) -> str:
     """How to call the command line for this home from here, as it can be pasted."""
     home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
     called = Path(sys.argv[0])

@@ -7,6 +7,7 @@ by hand. tests/test_docs.py asserts that the committed pages are up to date.
 """
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -26,7 +27,7 @@ from personahub_assets.generation import requests
 from personahub_assets.resources import files
 from personahub_assets.resources.config import DatasetTask, HubConfig
 from personahub_assets.resources.store import Store, table_sql
-from personahub_assets.resources.warehouse import live
+from personahub_assets.resources.warehouse import comments, live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "tables.md")
@@ -96,6 +97,11 @@ def views() -> str:
     return "\n\n".join(_relation(name) for name in view_names())
 
 
+def macros() -> str:
+    """Every table macro: its comment, its columns with the meanings that its SQL gives."""
+    return "\n\n".join(_macro(name, sql) for name, sql in files.sql_files("macros").items())
+
+
 def questions() -> str:
     """The queries of sql/analysis with the question that each answers."""
     rows = [
@@ -111,7 +117,8 @@ def view_names() -> list[str]:
 
 
 _BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (settings, prompts, generation_reasons, source_reasons, tables, views, questions)
+    block.__name__: block
+    for block in (settings, prompts, generation_reasons, source_reasons, tables, views, macros, questions)
 }
 
 
@@ -133,6 +140,8 @@ def _type_name(annotation: object) -> str:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin is dict:
         return "table"
+    if origin is list:
+        return "list of texts"
     if type(None) in arguments:
         return _type_name(next(a for a in arguments if a is not type(None)))
     assert isinstance(annotation, type)
@@ -174,26 +183,35 @@ def _relation(name: str) -> str:
     return f"### `{name}`\n\n{about}.\n\n{_table(('column', 'type'), [row[:2] for row in rows])}"
 
 
+def _macro(name: str, sql: str) -> str:
+    about, meanings = comments(sql)
+    found = _empty_warehouse().execute(f"DESCRIBE SELECT * FROM {name}('')").fetchall()
+    rows = [(f"`{column}`", f"`{kind}`", meanings[column]) for column, kind, *_ in found]
+    return f"### `{name}(id)`\n\n{about}.\n\n{_table(('column', 'type', 'meaning'), rows)}"
+
+
 def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
     """Comment of a table or view, and `(column, type, comment)` of its columns, as the warehouse has them."""
-    with _empty_warehouse(name) as connection:
-        found = connection.execute(
-            "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
-            "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
-            {"name": name},
-        ).fetchone()
-        columns = connection.execute(
-            "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = $name "
-            "ORDER BY column_index",
-            {"name": name},
-        ).fetchall()
+    connection = _empty_warehouse()
+    found = connection.execute(
+        "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
+        "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
+        {"name": name},
+    ).fetchone()
+    columns = connection.execute(
+        "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = $name "
+        "ORDER BY column_index",
+        {"name": name},
+    ).fetchall()
     assert found is not None
     return str(found[0]).rstrip("."), columns
 
 
-def _empty_warehouse(name: str) -> duckdb.DuckDBPyConnection:
+@functools.cache
+def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
-    return live(Store(home=str(DOCS / "no-such-home")), name)
+    macros = (f"{name}()" for name in files.sql_files("macros"))
+    return live(Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

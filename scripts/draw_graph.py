@@ -2,8 +2,9 @@
 
     python scripts/draw_graph.py      rewrites both
 
-Groups are columns in the order of their dependencies, assets stand in them from top to bottom. Both files are the same
-on every machine; tests/test_graph_picture.py asserts that they are up to date.
+Groups are columns in the order of their dependencies, assets stand in them from top to bottom; groups that nothing
+depends on share the last column. Both files are the same on every machine; tests/test_graph_picture.py asserts that
+they are up to date.
 """
 
 import tempfile
@@ -27,6 +28,7 @@ _BOX = (168, 44)
 _GAP_X, _GAP_Y = 66, 16  # between the columns' frames, between boxes
 _FRAME = 14  # space between a group's frame and its boxes
 _TITLE = 26
+_SPLIT = _TITLE + _FRAME + 10  # from the boxes of a group to those of the group below it
 _LANE = 20  # height of one line that runs below the frames
 _MARGIN = 8
 _LEGEND = 34
@@ -103,23 +105,30 @@ def picture(found: list[Asset]) -> str:
 
 
 class Layout:
-    """Where everything stands: one column per group, boxes centred in it."""
+    """Where everything stands: boxes centred in their column."""
 
     def __init__(self, found: list[Asset]):
         self._assets = {asset.name: asset for asset in found}
         self._groups: dict[str, list[str]] = {}
         for asset in found:
             self._groups.setdefault(asset.group, []).append(asset.name)
-        self._column = {name: at for at, names in enumerate(self._groups.values()) for name in names}
+        inner = {
+            self._assets[dep].group for asset in found for dep in asset.deps if self._assets[dep].group != asset.group
+        }
+        ends = [group for group in self._groups if group not in inner]
+        self._columns = [[group] for group in self._groups if group in inner] + [ends]
+        self._column = {
+            name: at for at, groups in enumerate(self._columns) for group in groups for name in self._groups[group]
+        }
         self._edges = [(dep, asset.name) for asset in found for dep in asset.deps]
         self._lanes = [edge for edge in self._edges if self._column[edge[1]] - self._column[edge[0]] > 1]
-        self._tallest = max(_stack(len(names)) for names in self._groups.values())
+        self._tallest = max(self._height(groups) for groups in self._columns)
         self._place = dict(self._places())
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
-        columns = len(self._groups)
+        columns = len(self._columns)
         width = 2 * _MARGIN + columns * (_BOX[0] + 2 * _FRAME) + (columns - 1) * _GAP_X
         return width, self._floor + _LANE * len(self._lanes) + _LEGEND + _MARGIN
 
@@ -131,24 +140,25 @@ class Layout:
     def _left(self, column: int) -> int:
         return _MARGIN + column * (_BOX[0] + 2 * _FRAME + _GAP_X)
 
+    def _height(self, groups: list[str]) -> int:
+        """From the first box of a column to its last."""
+        return sum(_stack(len(self._groups[group])) for group in groups) + _SPLIT * (len(groups) - 1)
+
     def _places(self) -> Iterable[tuple[str, tuple[int, int]]]:
-        for column, names in enumerate(self._groups.values()):
-            top = _MARGIN + _TITLE + (self._tallest - _stack(len(names))) // 2
-            for row, name in enumerate(names):
-                yield name, (self._left(column) + _FRAME, top + row * (_BOX[1] + _GAP_Y))
+        for column, groups in enumerate(self._columns):
+            top = _MARGIN + _TITLE + (self._tallest - self._height(groups)) // 2
+            for group in groups:
+                for name in self._groups[group]:
+                    yield name, (self._left(column) + _FRAME, top)
+                    top += _BOX[1] + _GAP_Y
+                top += _SPLIT - _GAP_Y
 
     def frames(self) -> Iterable[str]:
         """The groups."""
-        for column, group in enumerate(self._groups):
-            x, width = self._left(column), _BOX[0] + 2 * _FRAME
-            yield (
-                f"<rect x='{x}' y='{_MARGIN}' width='{width}' height='{self._floor - _MARGIN}' rx='10' fill='{_GREY}' "
-                f"fill-opacity='0.08' stroke='{_GREY}' stroke-opacity='0.5'/>"
-            )
-            yield (
-                f"<text x='{x + width // 2}' y='{_MARGIN + 18}' text-anchor='middle' font-size='13' font-weight='600' "
-                f"fill='{_GREY}'>{escape(group)}</text>"
-            )
+        for column, groups in enumerate(self._columns):
+            tops = [self._place[self._groups[group][0]][1] - _TITLE for group in groups[1:]]
+            for group, y, end in zip(groups, [_MARGIN, *tops], [*(top - 10 for top in tops), self._floor], strict=True):
+                yield from _frame(self._left(column), y, end - y, group)
 
     def boxes(self) -> Iterable[str]:
         """The assets."""
@@ -262,6 +272,18 @@ def _look(asset: Asset) -> str:
     if not asset.partitioned:
         return "whole"
     return "asks" if asset.pool == "llm" else "computes"
+
+
+def _frame(x: int, y: int, height: int, group: str) -> Iterable[str]:
+    width = _BOX[0] + 2 * _FRAME
+    yield (
+        f"<rect x='{x}' y='{y}' width='{width}' height='{height}' rx='10' fill='{_GREY}' "
+        f"fill-opacity='0.08' stroke='{_GREY}' stroke-opacity='0.5'/>"
+    )
+    yield (
+        f"<text x='{x + width // 2}' y='{y + 18}' text-anchor='middle' font-size='13' font-weight='600' "
+        f"fill='{_GREY}'>{escape(group)}</text>"
+    )
 
 
 def _box(x: int, y: int, width: int, height: int, radius: int, look: str) -> str:

@@ -26,13 +26,17 @@ import pytest
 import typer
 
 from personahub_assets import cli
+from personahub_assets.domain.errors import StoreError
 from personahub_assets.resources import warehouse
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance
 from personahub_assets.resources.store import Store
+from personahub_assets.searches import Searcher
 from personahub_assets.standin.server import StandinServer
 
-COMMANDS = ["ingest", "run", "maintain", "sql", "standin", "doctor", "ui", "version"]
+COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
+COMMANDS += ["ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
@@ -306,7 +310,7 @@ def test_run_of_one_asset_makes_nothing_else(here: Cli, home: Path, tmp_path: Pa
         register(store, str(write(tmp_path / f"{name}.jsonl", ROWS)))
     assert here("run", "--select", "documents", "--batch", "two").code == 0
     made = {path.name for path in (home / "tables").iterdir()}
-    assert made == {"batches", "documents", "quarantine"}
+    assert made == {"batches", "documents", "quarantine", "skipped"}
     assert [path.parent.name for path in store.files("documents")] == ["batch=two"]
 
 
@@ -373,6 +377,56 @@ def test_rows_of_the_standin_and_of_a_model_are_never_mixed(
     assert said.code == 1
     assert f"{other} holds rows written by the stand-in (not a language model)" in said.err
     assert Store(home=str(other)).read_all("text_personas").equals(Store(home=str(demo.home)).read_all("text_personas"))
+
+
+# --- plan ---
+
+
+def test_plan_says_what_a_run_would_ask_and_asks_nothing(here: Cli, demo: Demo, standin: StandinServer) -> None:
+    before = standin.stats()["calls"]
+    said = here("plan", "--select", "tools", at=demo.home, url=standin.url)
+    assert said.code == 0
+    assert re.search(r"tools +│ +4 │ never run │ +4 │", said.out)
+    assert "A run makes 4 calls" in said.out
+    assert "set prompt and completion in [prices]" in said.out
+    plain = json.loads(here("plan", "--select", "tools", "--json", at=demo.home, url=standin.url).out)
+    assert (plain["total"]["to_ask"], plain["total"]["exact"]) == (4, True)
+    assert "A run makes no call." in here("plan", "--select", "+personas", at=demo.home, url=standin.url).out
+    assert standin.stats()["calls"] == before
+
+
+def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
+    assert "personahub ingest FILE" in here("plan").refusal()
+    assert "did you mean 'my-pages'" in here("plan", "--batch", "my-page", at=demo.home).refusal()
+    assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
+
+
+def test_a_run_above_the_threshold_begins_when_a_person_says_so(
+    here: Cli, demo: Demo, tmp_path: Path, standin: StandinServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = shutil.copytree(demo.home, tmp_path / "hub")
+    monkeypatch.setattr(cli, "_is_attended", lambda: True)
+    before = standin.stats()["calls"]
+
+    def run(settings: str, *arguments: str, stdin: str = "n\n") -> Said:
+        (home / "hub.toml").write_text(SETTINGS + settings)
+        return here("run", "--select", "tools", *arguments, stdin=stdin, at=home, url=standin.url)
+
+    prices = "[prices]\nprompt = 1000\ncompletion = 1000\n[run]\n"
+    for settings in ("[run]\nconfirm_calls = 3\n", prices + "confirm_cost = 0.1\n"):
+        said = run(settings)
+        assert said.code == 1
+        assert "This run would make 4 calls" in said.err
+        assert "not begun; nothing was asked" in said.err
+    assert standin.stats()["calls"] == before
+    said = run(prices, "--max-calls", "1", "--max-cost", "0.01")  # what it may spend is below the threshold
+    assert said.code == 3
+    assert "This run would make" not in said.err
+    said = run("[run]\nconfirm_calls = 2\n", stdin="y\n")
+    assert said.code == 0, said
+    assert "This run would make 3 calls" in said.err
+    assert standin.stats()["calls"] - before == 4
+    assert Store(home=str(home)).read_all("tools").height == 4
 
 
 # --- sql ---
@@ -494,7 +548,11 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
         ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),
         ("SELECT * FROM glob('/*')", "Permission Error"),
         ("SET enable_external_access = true", "locked"),
-        ("INSTALL httpfs", "Permission Error"),
+        ("INSTALL httpfs", "only read"),
+        ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
+        (".read {home}/hub.toml", "only files that end with .sql"),
+        (".read none.sql", "there is no such file"),
+        ("IMPORT DATABASE '/etc'", "Permission Error"),
         ("SELECT getenv('HOME')", "getenv"),
     ],
 )
@@ -503,6 +561,71 @@ def test_sql_refuses(here: Cli, demo: Demo, query: str, message: str) -> None:
     said = here("sql", query.format(home=demo.home), "--format", "csv", at=demo.home)
     assert message in said.refusal()
     assert sorted(demo.home.rglob("*")) == files
+
+
+def test_sql_describes_a_table(here: Cli, demo: Demo) -> None:
+    said = here("sql", "--schema", "personas", at=demo.home)
+    assert said.out.startswith("personas (table, 4 rows): The hub: candidates that survived both dedup stages\n")
+    assert "│ hop           │ TINYINT │ Relations followed from the root persona, 0 for roots" in said.out
+    assert " generations " not in said.out
+
+
+def test_sql_describes_everything_for_programs(here: Cli, demo: Demo) -> None:
+    rows = [json.loads(line) for line in here("sql", "--schema", "--format", "json", at=demo.home).out.splitlines()]
+    found = {(row["table"], row["column"]): row for row in rows}
+    assert found["generations", "latency_s"]["meaning"] == "Seconds from the first send to the last answer"
+    assert found["persona_lineage", "step"] | {"meaning": None} == {
+        "table": "persona_lineage",
+        "kind": "view",
+        "rows": None,
+        "about": "Any candidate with its parents up to its root: step 0 is the persona itself",
+        "column": "step",
+        "type": "INTEGER",
+        "meaning": None,
+    }
+    listed = here("sql", "--format", "csv", at=demo.home).out.splitlines()[1:]
+    assert {row["table"] for row in rows} == {line.split(",")[0] for line in listed}
+
+
+def test_sql_names_the_table_that_was_meant(here: Cli, demo: Demo) -> None:
+    assert "'persona' (did you mean 'personas'? valid: " in here("sql", "--schema", "persona", at=demo.home).refusal()
+
+
+def test_sql_reads_files_within_a_query(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "both.sql").write_text("SELECT 1 AS a;\n.read other.sql\n")
+    (tmp_path / "parts" / "other.sql").write_text("SELECT '.read x.sql' AS b;")
+    monkeypatch.chdir(tmp_path)
+    query = ".read parts/both.sql\n.read 'sql/analysis/batch_overview.sql';\nSELECT 3 AS c"
+    out = here("sql", query, "--format", "csv", at=demo.home).out.splitlines()
+    assert [out[0], out[2], out[3], out[-1]] == ["a", "b", ".read x.sql", "3"]
+    assert any(line.startswith("my-pages,") for line in out)
+    (tmp_path / "parts" / "other.sql").write_text(".read both.sql")
+    assert "reads itself: both.sql → other.sql → both.sql" in here("sql", query, at=demo.home).refusal()
+
+
+def test_sql_gives_the_result_of_a_pivot(here: Cli, demo: Demo) -> None:
+    said = here("sql", "PIVOT personas ON origin USING count(*) GROUP BY hop", "--format", "csv", at=demo.home)
+    assert said.out.splitlines()[0].startswith("hop,imported,")
+
+
+def test_sql_stops_after_a_time(here: Cli, demo: Demo) -> None:
+    endless = "SELECT count(*) FROM range(10_000_000_000_000) AS t(a) WHERE a % 7 = 3"
+    said = here("sql", endless, "--max-time", ".2s", at=demo.home)
+    assert "stopped after 0.2 s (--max-time)" in said.refusal()
+    assert "is not a time" in here("sql", "SELECT 1", "--max-time", "soon", at=demo.home).refusal()
+
+
+def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:
+    """As under a scheduler: standard input is a pipe that nobody writes to, nor closes."""
+    command = [sys.executable, "-m", "personahub_assets.cli", "sql", "--format", "csv"]
+    with subprocess.Popen(
+        command, env=environment(demo.home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "table,rows,about" in process.stdout.readline()
+        process.stdout.read()
+        assert process.wait(60) == 0
 
 
 def test_sql_reads_what_the_store_holds(here: Cli, demo: Demo) -> None:
@@ -518,6 +641,78 @@ def test_sql_puts_one_result_into_a_file_that_can_be_written(here: Cli, demo: De
     assert str(nowhere) in here("sql", "SELECT 1", *arguments, str(nowhere), at=demo.home).refusal()
     said = here("sql", "SELECT 1; SELECT 2", *arguments, str(tmp_path / "out"), at=demo.home)
     assert "one file takes one result" in said.refusal()
+
+
+# --- search ---
+
+
+def test_search_finds_by_meaning(here: Cli, demo: Demo) -> None:
+    said = here("search", "somebody who mends antique timepieces", "-k", "2", "--format", "json", at=demo.home)
+    first, second = map(json.loads, said.out.splitlines())
+    assert first["persona"] == ROWS[2]["persona"]
+    assert first["similarity"] > second["similarity"]
+    assert (said.code, said.err) == (0, "")
+    found = here("search", "mends timepieces", "--where", "origin = 'text' -- and nobody else", at=demo.home)
+    assert found.code == 0
+    assert "old clocks" not in found.out
+    assert " similarity " in found.out
+
+
+def test_search_as_a_table_function_of_sql(here: Cli, demo: Demo) -> None:
+    hits = "search_personas('antique timepieces', k := 3) AS s JOIN batches AS b USING (batch)"
+    query = f"SELECT s.similarity, b.source FROM {hits} ORDER BY 1 DESC"
+    rows = [json.loads(line) for line in here("sql", query, "--format", "json", at=demo.home).out.splitlines()]
+    direct = here("search", "antique timepieces", "-k", "3", "--format", "json", at=demo.home).out
+    assert [row["similarity"] for row in rows] == [json.loads(line)["similarity"] for line in direct.splitlines()]
+    refusal = here("sql", "FROM search_personas(' ')", at=demo.home).refusal()
+    assert "error: nothing to search for" in refusal
+    assert ".py" not in refusal
+
+
+@pytest.mark.parametrize("text", [[], ["jazz"]])
+def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_path: Path, text: list[str]) -> None:
+    target = tmp_path / "my picks.parquet"
+    said = here("search", *text, "--diverse", "-k", "3", "--output", str(target), at=demo.home)
+    assert (said.code, said.out) == (0, "")
+    picks = pl.read_parquet(target)
+    assert picks.columns == ["pick", "stands_for", "persona", "persona_id", "batch", "hop"]
+    assert picks["pick"].to_list() == [1, 2, 3]
+    assert picks["stands_for"].sum() == len(ROWS)
+    assert picks["persona_id"].n_unique() == 3
+    assert "3 of 4 personas. Similarity of a persona to the nearest of them:" in said.err
+    assert "of as many at random:" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a text, or --diverse"),
+        ([" "], "nothing to search for"),
+        (["x", "--format", "parquet"], "--output picks.parquet"),
+        (["x", "--output", "picks.docx"], "unknown format '.docx'"),
+        (["x", "--where", "hop = "], "--where 'hop = ': "),
+        (["x", "--where", "height > 2"], 'Referenced column "height" not found'),
+        (["x", "--where", "hop = 99"], "no persona of the hub is so"),
+        (["x", "--where", "true); SELECT (1"], "give one condition"),
+        (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
+    ],
+)
+def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
+    assert message in here("search", *arguments, at=demo.home).refusal()
+
+
+def test_search_needs_personas(here: Cli, home: Path, tmp_path: Path) -> None:
+    assert "has no personas yet: personahub run" in here("search", "x").refusal()
+    assert "has no personas yet: personahub run" in here("search", "--diverse").refusal()
+    assert not (home / "cache").exists()
+
+
+def test_search_says_that_the_hub_was_embedded_with_another_model(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Environment(home=demo.home, embed_url="http://127.0.0.1:9/v1", embed_model="another")
+    with pytest.raises(StoreError, match="none of the 4 personas has a vector of another"):
+        Searcher(other).find("x", 3)
 
 
 # --- doctor ---

@@ -120,7 +120,9 @@ def _joined(found: Any) -> Any:
 
 def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     """Add rows to a hub whose kept vectors are in a file, in pieces of 100,000."""
-    from personahub_assets.domain.semantic import Kept, Neighbours, decide
+    from personahub_assets.domain.cosines import Kept
+    from personahub_assets.domain.neighbours import Neighbours
+    from personahub_assets.domain.semantic import decide
 
     stored = np.load(path, mmap_mode="r")
     pieces = [(begin, min(begin + 100_000, len(stored))) for begin in range(0, len(stored), 100_000)]
@@ -177,7 +179,8 @@ def one(name: str, file: Path, out: Path, rows: int) -> None:
 
 def _warm(vectors: Vectors) -> None:
     """Load the compiled kernels from disk, or compile them."""
-    from personahub_assets.domain.semantic import Kept, decide
+    from personahub_assets.domain.cosines import Kept
+    from personahub_assets.domain.semantic import decide
 
     kept = [Kept(vectors[:10], np.arange(10))]
     for most in (10**12, 0):

@@ -1,55 +1,113 @@
 """Corpus: source files to documents."""
 
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from personahub_assets.defs import pictured
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
-from personahub_assets.domain.sources import Document, Fault, Imported
-from personahub_assets.resources.inbox import source_rows
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
+from personahub_assets.domain.sources import Document, Fault, Imported, Row, Skipped
+from personahub_assets.domain.text import digest
+from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources.inbox import registered, source_rows
+from personahub_assets.resources.store import ContentVersion, Store, in_pieces, table_schema
+
+_READ = 1_024  # rows at a time: a row may be a million characters
+_HEAD = 5
+_KINDS = 20
 
 
-@dg.asset(
-    partitions_def=BATCHES,
-    group_name="corpus",
-    kinds={"parquet"},
-    owners=OWNERS,
-    code_version="1",
-    backfill_policy=dg.BackfillPolicy.single_run(),
-)
-def documents(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
-    """Texts to infer personas from, one row per usable row of the batch's source file.
+def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
+    """The asset that reads source files, versioned by what it lets in."""
 
-    Rows that cannot be used go to quarantine with file, line and reason; rows that already are personas go straight to
-    text_personas.
-    """
+    @dg.asset(
+        partitions_def=BATCHES,
+        group_name="corpus",
+        kinds={"parquet"},
+        owners=OWNERS,
+        code_version=digest("2", config.sources.gates),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def documents(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+        """Texts to infer personas from, one row per usable row of the batch's source file.
 
-    def body(batch: str) -> Report:
-        rows = source_rows(store, batch)
-        texts = [{"batch": batch, **asdict(row)} for row in rows if isinstance(row, Document)]
-        faults = [row for row in rows if isinstance(row, Fault)]
-        frame = pl.DataFrame(texts, {**table_schema("documents"), "replaced": pl.Int64})
-        store.write("documents", batch, frame)
-        store.write(
-            "quarantine", batch, _quarantine(batch, store.read("batches", batch)["source"][0], faults), "documents"
-        )
-        return Report.of(
-            frame.drop("replaced"),
-            {
-                "imported_personas": sum(isinstance(row, Imported) for row in rows),
-                "quarantined": len(faults),
-                "characters_replaced": sum(row.replaced for row in rows if not isinstance(row, Fault)),
-                **pictured.lengths(store, "documents", batch, "text"),
-                **pictured.reasons(store, "documents", batch),
-            },
-        )
+        Rows that cannot be used go to quarantine with file, line and reason; rows that already are personas go straight
+        to text_personas; records of web archives that are no pages are counted in skipped.
+        """
 
-    return over_batches(context, body)
+        def body(batch: str) -> Report:
+            with ExitStack() as stack:
+                corpus = _Corpus(store, batch, stack)
+                for rows in in_pieces(source_rows(store, batch), _READ):
+                    corpus.add(rows)
+                report = corpus.publish()
+            report.metadata |= pictured.lengths(store, "documents", batch, "text")
+            report.metadata |= pictured.reasons(store, "documents", batch)
+            return report
+
+        return over_batches(context, exclusively(store, "documents", body))
+
+    return documents
 
 
-def _quarantine(batch: str, source: str, faults: list[Fault]) -> pl.DataFrame:
+def document_rows(batch: str, rows: Iterable[Row]) -> pl.DataFrame:
+    """Rows of `documents`."""
+    schema = table_schema("documents")
+    texts = [{"batch": batch, **asdict(row)} for row in rows if isinstance(row, Document)]
+    return pl.DataFrame([[text[name] for name in schema] for text in texts], schema, orient="row")
+
+
+class _Corpus:
+    """The partition of a batch, written in pieces; memory does not grow with the source file."""
+
+    def __init__(self, store: Store, batch: str, stack: ExitStack):
+        self._batch, self._source = batch, registered(store, batch)["source"]
+        self._documents = store.writer("documents", batch)
+        self._quarantine = store.writer("quarantine", batch, "documents")
+        self._skipped = store.writer("skipped", batch)
+        for writer in (self._documents, self._quarantine, self._skipped):
+            stack.callback(writer.discard)
+        self._head, self._version = pl.DataFrame(schema=table_schema("documents")), ContentVersion()
+        self._kinds, self._counts = Counter[str](), Counter[str]()
+
+    def add(self, rows: list[Row]) -> None:
+        """Append rows of the source file."""
+        faults = []
+        for row in rows:
+            if isinstance(row, Fault):
+                faults.append(row)
+            elif isinstance(row, Skipped):
+                self._kinds[row.kind] += 1
+            if isinstance(row, Document | Imported):
+                self._counts["characters_replaced"] += row.replaced
+            self._counts["imported_personas"] += isinstance(row, Imported)
+        frame = document_rows(self._batch, rows)
+        self._documents.add(frame)
+        self._version.add(frame)
+        self._head = pl.concat([self._head, frame.head(_HEAD)]).head(_HEAD)
+        self._quarantine.add(_quarantined(self._batch, self._source, faults))
+
+    def publish(self) -> Report:
+        """Put documents, quarantine and the counts of what was skipped in place."""
+        counted = [(self._batch, kind, rows) for kind, rows in sorted(self._kinds.items())]
+        self._skipped.add(pl.DataFrame(counted, table_schema("skipped"), orient="row"))
+        for writer in (self._documents, self._quarantine, self._skipped):
+            writer.publish()
+        told: dict[str, Any] = {
+            "imported_personas": self._counts["imported_personas"],
+            "quarantined": self._quarantine.rows,
+            "characters_replaced": self._counts["characters_replaced"],
+        }
+        if self._kinds:
+            told["skipped"] = dict(self._kinds.most_common(_KINDS))
+        return Report(self._head, self._documents.rows, self._version.value, told)
+
+
+def _quarantined(batch: str, source: str, faults: list[Fault]) -> pl.DataFrame:
     rows = [(batch, "documents", fault.place, fault.reason, f"{source}, {fault.detail}", fault.raw) for fault in faults]
     return pl.DataFrame(rows, table_schema("quarantine"), orient="row")

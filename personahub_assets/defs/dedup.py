@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.defs import pictured
-from personahub_assets.defs.batches import BATCHES, OWNERS, Report, over_batches
+from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.defs.explained import explained
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
@@ -65,7 +65,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         """Unit vectors of the lexical survivors, those of before included; no text is embedded twice."""
 
         def body(batch: str) -> Report:
-            texts = _to_embed(store, batch, embedder.name)
+            texts = with_hashes(to_embed(store, batch, embedder.name))
             journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
             vectors, made = _vectors(store, embedder, journal, batch, texts)
             rows = (
@@ -79,7 +79,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
                 rows, {"texts_embedded": made, "model": embedder.name, **pictured.neighbours(rows["embedding"])}
             )
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "persona_embeddings", body))
 
     @dg.asset(
         **shared,
@@ -110,20 +110,20 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         """The hub: the batch's candidates that survived both stages."""
 
         def body(batch: str) -> Report:
-            kept = _kept(store, "semantic", batch)
             candidates = store.candidates(batch)
-            rows = candidates.join(kept, on="persona_id", how="semi", maintain_order="left")
+            rows = candidates.join(kept(store, "semantic", batch), on="persona_id", how="semi", maintain_order="left")
             store.write("personas", batch, rows)
             said = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
             pictures = pictured.kept(candidates, rows) | pictured.lengths(store, "personas", batch, "persona")
             return Report.of(rows, said | pictures)
 
-        return over_batches(context, body)
+        return over_batches(context, exclusively(store, "personas", body))
 
     return [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
 
 
-def _kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
+def kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
+    """`(persona_id)` of what a batch keeps at a stage."""
     decisions = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
     return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
 
@@ -156,15 +156,20 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
     return report
 
 
-def _to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
-    """`(persona_id, persona, text_hash)` of the lexical survivors, and of candidates that have a vector already.
+def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
+    """`(persona_id, persona)` of the lexical survivors, and of candidates that have a vector already.
 
     Those may survive again, under a higher threshold: their vectors are paid.
     """
     candidates = store.candidates(batch, ["persona_id", "persona"])
     embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
-    wanted = pl.concat([_kept(store, "lexical", batch), embedded.filter(pl.col("model") == model).select("persona_id")])
-    return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left").with_columns(
+    wanted = pl.concat([kept(store, "lexical", batch), embedded.filter(pl.col("model") == model).select("persona_id")])
+    return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left")
+
+
+def with_hashes(texts: pl.DataFrame) -> pl.DataFrame:
+    """Add `text_hash`, by which vectors are found again."""
+    return texts.with_columns(
         text_hash=pl.col("persona").map_elements(lambda text: digest(text), return_dtype=pl.String)
     )
 

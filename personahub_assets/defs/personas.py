@@ -1,6 +1,8 @@
 """Personas: documents to candidates, candidates to related candidates."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -11,14 +13,13 @@ from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, ov
 from personahub_assets.defs.spending import report
 from personahub_assets.domain import personas as rules
 from personahub_assets.domain.records import RelatedPersonas, TextPersonas
-from personahub_assets.domain.sources import Imported
 from personahub_assets.domain.text import cut
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import files, progress
 from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.inbox import source_rows
+from personahub_assets.resources.inbox import imported_personas
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.resources.store import SLICE_ROWS, Store, in_pieces
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -39,6 +40,21 @@ def related_personas_task(config: HubConfig, model: str) -> Task:
     settings = config.related_personas
     prompt = files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
     return Task("related_personas", prompt, RelatedPersonas, model)
+
+
+def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
+    """What text-to-persona asks for a batch: one request per document."""
+    settings = store.config.text_personas
+    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
+    for documents in store.slices("documents", batch, ["document_id", "text"]):
+        for document_id, text in documents.iter_rows():
+            yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
+
+
+def related_requests(task: Task, parents: Mapping[str, Any], fan_out: int) -> Iterator[Request]:
+    """What persona-to-persona asks at a hop: one request per persona that is expanded, by its id."""
+    for persona_id, row in parents.items():
+        yield task.request(persona_id, {"persona": row["persona"]}, count=fan_out)
 
 
 def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
@@ -88,39 +104,35 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
 
 def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.text_personas
-    ready = [row.persona for row in source_rows(store, batch) if isinstance(row, Imported)]
+    seen = Counter[str]()
     total = store.height("documents", batch)
-    task = text_personas_task(store.config, llm.model_name if total else "none")
-    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
-
-    def requests() -> Iterator[Request]:
-        for documents in store.slices("documents", batch, ["document_id", "text"]):
-            for document_id, text in documents.iter_rows():
-                yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
-
+    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
-        answers.write("text_personas", rules.imported(batch, ready))
-        for accepted in answers.of(requests, total):
+        for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
+            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
+            answers.write("text_personas", rules.imported(batch, texts, told, seen))
+        for accepted in answers.of(partial(text_requests, store, task, batch), total):
             found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
             answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
         answers.publish("text_personas")
-    return report(answers, imported=len(ready))
+    return report(answers, imported=seen.total())
+
+
+def expanded_before(store: Store, batch: str) -> set[str]:
+    """Ids of the candidates that have children in the published partition."""
+    return set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
 
 
 def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
     settings = store.config.related_personas
     last = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_name if last.height and settings.hops else "none")
-    expanded = set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
+    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
+    expanded = expanded_before(store, batch)
     rows_per_hop, seen = {}, set[int]()
     with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
         for hop in range(1, settings.hops + 1):
             parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
-
-            def requests(parents: Mapping[str, Any] = parents) -> Iterator[Request]:
-                for persona_id, row in parents.items():
-                    yield task.request(persona_id, {"persona": row["persona"]}, count=settings.fan_out)
-
+            requests = partial(related_requests, task, parents, settings.fan_out)
             hops = []
             for accepted in answers.of(requests, len(parents)):
                 found = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]

@@ -48,6 +48,8 @@ def accounting(tally: Tally) -> dict[str, Any]:
     if tally.cost:
         spent["cost"] = round(tally.cost, 6)
     if tally.paid:
+        spent["rows_asked"] = tally.paid
+        spent["seconds_asking"] = round(seconds, 6)
         spent["attempts_per_row"] = round(tally.calls / tally.paid, 4)
         spent["seconds_in_queue_per_row"] = round(tally.queue_s / tally.paid, 4)
         spent["seconds_in_flight_per_row"] = round(tally.flight_s / tally.paid, 4)

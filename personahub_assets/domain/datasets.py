@@ -11,8 +11,14 @@ from personahub_assets.domain.text import digest
 _SCALE = 1 << 32
 
 
-def chosen(personas: pl.DataFrame, dataset: str, share: float) -> pl.DataFrame:
-    """Choose a share of the personas by a hash: the same ones at every refresh, others for each dataset."""
+def chosen(personas: pl.DataFrame, dataset: str, share: float, among: pl.Series | None = None) -> pl.DataFrame:
+    """Choose a share of the personas by a hash: the same ones at every refresh, others for each dataset.
+
+    Args:
+        among: ids; no others are chosen.
+    """
+    if among is not None:
+        personas = personas.filter(personas["persona_id"].is_in(among.implode()))
     if share >= 1:
         return personas
     places = [int(digest(dataset, persona_id, size=8), 16) for persona_id in personas["persona_id"]]

@@ -6,6 +6,7 @@ PersonaHubError
 ├── PromptError          a prompt file cannot be used
 ├── BatchError           a batch key is malformed, unknown or taken
 ├── StoreError           a table file is missing or damaged
+├── UnknownId            nothing in the home has an id
 ├── LockHeld             another process works on the same thing
 ├── LLMError             no usable language model endpoint
 │   └── EndpointDown     too many consecutive transport faults; the journal is intact
@@ -37,6 +38,10 @@ class BatchError(PersonaHubError):
 
 class StoreError(PersonaHubError):
     """A table file is missing, damaged or has the wrong columns."""
+
+
+class UnknownId(PersonaHubError):
+    """No document, persona, item, call or quarantined row of the home has this id."""
 
 
 class LockHeld(PersonaHubError):

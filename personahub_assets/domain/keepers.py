@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
+
+from personahub_assets.domain.kernels import kernel
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -165,7 +166,7 @@ def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> p
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def prefers(similarity: float, place: int, best: float, keeper: int) -> bool:
     """Whether a kept row is a better keeper than the one found so far: more similar, or as similar and earlier."""
     return bool(keeper == NONE or similarity > best or (similarity == best and place < keeper))

@@ -23,8 +23,10 @@ import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.domain.keepers import NONE, Decided, prefers
+from personahub_assets.domain.kernels import kernel
+from personahub_assets.domain.packed import Codes, Packed, pack, pack_row, room, size_of, unpack, word_at
 from personahub_assets.domain.signatures import EPSILON, Plan
-from personahub_assets.domain.wordsets import Ints, Keys, Sets, kernel
+from personahub_assets.domain.wordsets import Ints, Keys, Sets
 
 _PIECE = 16_384  # rows that a thread prepares at a time
 _BLOCK = 32  # rows whose places in the table are read ahead
@@ -38,7 +40,7 @@ class Segment(NamedTuple):
 
     places: Ints  # (m,) ascending
     starts: Ints  # (m + 1,)
-    keys: Keys
+    codes: Codes
     signatures: Keys  # (e,) ascending
     owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
 
@@ -48,38 +50,39 @@ def segment(sets: Sets, places: Ints, chosen: Plan) -> Segment:
     first, found = chosen.signatures(sets)
     owners = np.repeat(np.arange(len(places), dtype=np.uint32), np.diff(first))
     order = np.argsort(found, kind="stable")
-    return Segment(places, *sets, found[order], owners[order])
+    return Segment(places, *pack(sets), found[order], owners[order])
 
 
 class _Table:
     """Kept rows of this walk: their sets, and a hash table with chains from signature to row."""
 
-    def __init__(self) -> None:
-        self.rows = self.entries = self.words = 0
+    def __init__(self, chosen: Plan) -> None:
+        self._plan = chosen
+        self.rows = self.entries = self.end = 0
         self.places = np.empty(0, np.int64)
         self.starts = np.zeros(1, np.int64)
-        self.keys = np.empty(0, np.uint64)
+        self.codes = np.empty(0, np.uint16)
         self.stamps = np.empty(0, np.int64)  # the last row that a kept row was compared with
         self.slots = np.zeros(1 << 10, np.uint32)  # entry + 1 that a chain begins with, 0: none
-        self.chains = np.empty((0, 3), np.uint64)  # by entry: signature; row << 32 | next entry + 1; sketch
+        self.chains = np.empty((0, 4), np.uint32)  # by entry: upper half of the signature, sketch, row, next entry + 1
 
     @property
     def bytes(self) -> int:
         """What is in use."""
-        return 8 * self.words + 24 * self.rows + 24 * self.entries + self.slots.nbytes
+        return 2 * self.end + 24 * self.rows + 16 * self.entries + self.slots.nbytes
 
     def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
         """Make room for so many pieces like this one, as far as they fit into the memory; unused room costs nothing."""
-        rows, words, entries = len(piece.keeper), len(piece.sets.keys), len(piece.signatures)
-        ahead = max(1, min(ahead, memory // (8 * words + 24 * rows + 32 * entries)))
-        rows, words, entries = rows * ahead, words * ahead, entries * ahead
+        rows, codes, entries = len(piece.keeper), room(piece.sets), len(piece.signatures)
+        ahead = max(1, min(ahead, memory // (2 * codes + 24 * rows + 24 * entries)))
+        rows, codes, entries = rows * ahead, codes * ahead, entries * ahead
         for name in ("places", "stamps", "starts"):
             self._grow(name, self.rows + rows + 1)
-        self._grow("keys", self.words + words)
+        self._grow("codes", self.end + codes)
         self._grow("chains", self.entries + entries)
         if self.entries + entries > len(self.slots) // 2:
             self.slots = np.zeros(1 << int(2 * (self.entries + entries)).bit_length(), np.uint32)
-            _rechain(self.chains, self.entries, self.slots)
+            _rechain(self.chains, self._plan.signatures(self._sets())[1], self.slots)
 
     def _grow(self, name: str, size: int) -> None:
         old = getattr(self, name)
@@ -88,12 +91,12 @@ class _Table:
             new[: len(old)] = old
             setattr(self, name, new)
 
+    def _sets(self) -> Sets:
+        return unpack(Packed(self.starts[: self.rows + 1], self.codes[: self.end]))
+
     def freeze(self) -> Segment:
         """Give the kept rows as a segment."""
-        found, owners = self.chains[: self.entries, 0], self.chains[: self.entries, 1] >> np.uint64(32)
-        order = np.argsort(found, kind="stable")
-        kept = Sets(self.starts[: self.rows + 1], self.keys[: self.words])
-        return Segment(self.places[: self.rows], *kept, found[order], owners[order].astype(np.uint32))
+        return segment(self._sets(), self.places[: self.rows], self._plan)
 
 
 # --- The walk ------------------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def decide(
         spill: puts a segment elsewhere, on disk for example, and gives it back.
         threads: how many prepare rows.
     """
-    segments, table = list(kept), _Table()
+    segments, table = list(kept), _Table(chosen)
     keeper, similarity = np.full(len(texts), NONE), np.full(len(texts), np.nan)
     stays = np.zeros(len(texts), np.bool_)
 
@@ -148,13 +151,13 @@ def decide(
     for piece in _ahead(prepare, range(0, len(texts), _PIECE), threads):
         if table.bytes > memory:
             segments.append(spill(table.freeze()))
-            table = _Table()
+            table = _Table(chosen)
         _search(segments[piece.searched :], piece, places, chosen.threshold)
         some = slice(piece.begin, piece.begin + _PIECE)
         table.reserve(piece, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
-        table.rows, table.words, table.entries, _ = _walk(
+        table.rows, table.end, table.entries, _ = _walk(
             *piece.sets, piece.first, piece.signatures, places[some], may_stay[some], chosen.threshold,
-            table.rows, table.words, table.entries, table.places, table.starts, table.keys, table.stamps,
+            table.rows, table.end, table.entries, table.places, table.starts, table.codes, table.stamps,
             table.slots, table.chains,
             piece.keeper, piece.similarity, stays[some], piece.begin,
         )  # fmt: skip
@@ -178,7 +181,7 @@ def _search(segments: Sequence[Segment], piece: _Piece, places: Ints, threshold:
         stamps = np.full(len(each.places), -1, np.int64)
         _look_up(
             *piece.sets, piece.first, piece.signatures, places[piece.begin :], threshold,
-            each.places, each.starts, each.keys, each.signatures, each.owners, stamps, piece.keeper, piece.similarity,
+            each.places, each.starts, each.codes, each.signatures, each.owners, stamps, piece.keeper, piece.similarity,
         )  # fmt: skip
 
 
@@ -190,25 +193,26 @@ def _lacking(size, other, threshold):
 
 @kernel
 def _sketch(keys, begin, end):
-    """64 bits of a set: each word turns one. Two sets differ in at least as many words as their sketches do in bits."""
-    bits = np.uint64(0)
+    """32 bits of a set: each word turns one. Two sets differ in at least as many words as their sketches do in bits."""
+    bits = np.uint32(0)
     for at in range(begin, end):
-        bits ^= np.uint64(1) << (keys[at] & np.uint64(63))
+        bits ^= np.uint32(1) << np.uint32(keys[at] & np.uint64(31))
     return bits
 
 
 @kernel
-def _jaccard(keys, a, a_end, others, b, b_end, threshold):
-    """Jaccard of two ascending lists; -1 as soon as the threshold cannot be reached."""
-    both = (a_end - a) + (b_end - b)
-    lacking = _lacking(a_end - a, b_end - b, threshold)
+def _jaccard(keys, a, a_end, codes, b, b_end, threshold):
+    """Jaccard of a set and a packed one; -1 as soon as the threshold cannot be reached."""
+    size, at = size_of(codes, b, b_end), 0
+    both = (a_end - a) + size
+    lacking = _lacking(a_end - a, size, threshold)
     shared = 0
-    while a < a_end and b < b_end:
-        x, y = keys[a], others[b]
+    while a < a_end and at < size:
+        x, y = keys[a], word_at(codes, b, at)
         if x == y:
             shared += 1
             a += 1
-            b += 1
+            at += 1
         else:
             lacking -= 1
             if lacking < 0:
@@ -216,14 +220,14 @@ def _jaccard(keys, a, a_end, others, b, b_end, threshold):
             if x < y:
                 a += 1
             else:
-                b += 1
+                at += 1
     return shared / (both - shared)
 
 
 @kernel
 def _look_up(
     starts, keys, first, signatures, places, threshold,
-    kept_places, kept_starts, kept_keys, kept_signatures, owners, stamps, keeper, similarity,
+    kept_places, kept_starts, kept_codes, kept_signatures, owners, stamps, keeper, similarity,
 ):  # fmt: skip
     """Find keepers among the rows of a segment."""
     count = len(kept_signatures)
@@ -243,7 +247,7 @@ def _look_up(
                 if stamps[other] == row or kept_places[other] >= places[row]:
                     continue
                 stamps[other] = row
-                found = _jaccard(keys, begin, end, kept_keys, kept_starts[other], kept_starts[other + 1], threshold)
+                found = _jaccard(keys, begin, end, kept_codes, kept_starts[other], kept_starts[other + 1], threshold)
                 if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
                     keeper[row], similarity[row] = kept_places[other], found
 
@@ -251,12 +255,11 @@ def _look_up(
 @kernel
 def _walk(
     starts, keys, first, signatures, places, may_stay, threshold,
-    rows, words, entries, kept_places, kept_starts, kept_keys, stamps, slots, chains,
+    rows, code_end, entries, kept_places, kept_starts, kept_codes, stamps, slots, chains,
     keeper, similarity, stays, piece_begin,
 ):  # fmt: skip
     """Decide about the rows of a piece, in order, and add those that stay to the table."""
     mask = np.uint64(len(slots) - 1)
-    ones = np.uint64(0xFFFFFFFF)
     touched = np.uint64(0)
     for row in range(len(starts) - 1):
         if row % _BLOCK == 0:
@@ -264,39 +267,35 @@ def _walk(
         begin, end = starts[row], starts[row + 1]
         sketch = _sketch(keys, begin, end)
         # Two sets may differ most where the partner has n / t words, rounded down, and all n are among them.
-        lacking = np.uint64(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
+        lacking = np.uint32(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
         for s in range(first[row], first[row + 1]):
+            upper = np.uint32(signatures[s] >> np.uint64(32))
             entry = np.int64(slots[signatures[s] & mask]) - 1
             while entry >= 0:
-                link = chains[entry, 1]
-                if chains[entry, 0] == signatures[s] and _ones(chains[entry, 2] ^ sketch) <= lacking:
-                    other = np.int64(link >> np.uint64(32))
+                if chains[entry, 0] == upper and _ones(chains[entry, 1] ^ sketch) <= lacking:
+                    other = np.int64(chains[entry, 2])
                     if stamps[other] != piece_begin + row:
                         stamps[other] = piece_begin + row
                         found = _jaccard(
-                            keys, begin, end, kept_keys, kept_starts[other], kept_starts[other + 1], threshold
+                            keys, begin, end, kept_codes, kept_starts[other], kept_starts[other + 1], threshold
                         )
                         if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
                             keeper[row], similarity[row] = kept_places[other], found
-                entry = np.int64(link & ones) - 1
+                entry = np.int64(chains[entry, 3]) - 1
             if similarity[row] == 1.0:
                 break
         stays[row] = keeper[row] == NONE and may_stay[row]
         if stays[row]:
-            for at in range(begin, end):
-                kept_keys[words] = keys[at]
-                words += 1
             kept_places[rows], stamps[rows] = places[row], -1
             for s in range(first[row], first[row + 1]):
                 slot = signatures[s] & mask
-                chains[entries, 0] = signatures[s]
-                chains[entries, 1] = np.uint64(rows) << np.uint64(32) | np.uint64(slots[slot])
-                chains[entries, 2] = sketch
+                chains[entries, 0], chains[entries, 1] = signatures[s] >> np.uint64(32), sketch
+                chains[entries, 2], chains[entries, 3] = rows, slots[slot]
                 entries += 1
                 slots[slot] = entries
             rows += 1
-            kept_starts[rows] = words
-    return rows, words, entries, touched
+            code_end = kept_starts[rows] = pack_row(keys, begin, end, kept_codes, code_end)
+    return rows, code_end, entries, touched
 
 
 @kernel
@@ -308,25 +307,25 @@ def _touch(signatures, begin, end, slots, chains):
         touched += np.uint64(slots[signatures[s] & mask])
     for s in range(begin, end):
         entry = slots[signatures[s] & mask]
-        touched += chains[max(entry, 1) - 1, 0]
+        touched += np.uint64(chains[max(entry, 1) - 1, 0])
     return touched
 
 
 @kernel
 def _ones(bits):
-    """How many bits are set."""
-    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    """How many of 32 bits are set."""
+    bits = np.uint64(bits)
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x55555555)
+    bits = (bits & np.uint64(0x33333333)) + ((bits >> np.uint64(2)) & np.uint64(0x33333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F)
+    return (bits * np.uint64(0x01010101) & np.uint64(0xFFFFFFFF)) >> np.uint64(24)
 
 
 @kernel
-def _rechain(chains, entries, slots):
+def _rechain(chains, signatures, slots):
     """Chain all entries anew, in the same order."""
     mask = np.uint64(len(slots) - 1)
-    high = np.uint64(0xFFFFFFFF00000000)
-    for entry in range(entries):
-        slot = chains[entry, 0] & mask
-        chains[entry, 1] = (chains[entry, 1] & high) | np.uint64(slots[slot])
+    for entry in range(len(signatures)):
+        slot = signatures[entry] & mask
+        chains[entry, 3] = slots[slot]
         slots[slot] = entry + 1

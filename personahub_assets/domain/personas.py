@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 import polars as pl
@@ -12,13 +13,25 @@ from personahub_assets.domain.text import digest, words
 Rows = list[dict[str, Any]]
 
 
-def imported(batch: str, personas: Iterable[str]) -> Rows:
-    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost."""
-    seen: Counter[str] = Counter()
+def imported(
+    batch: str,
+    personas: Iterable[str],
+    attributes: Iterable[str | None] = repeat(None),
+    seen: Counter[str] | None = None,
+) -> Rows:
+    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost.
+
+    Args:
+        batch: the batch key.
+        personas: in the order of the file; may come in pieces.
+        attributes: what the file says of each beyond its text; ids do not depend on it.
+        seen: how often each was met in earlier pieces; grows.
+    """
+    seen = Counter() if seen is None else seen
     rows = []
-    for persona in personas:
+    for persona, told in zip(personas, attributes, strict=False):
         identity = _identity(batch, "", "imported", persona, seen)
-        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity))
+        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity, attributes=told))
     return rows
 
 
@@ -80,6 +93,12 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     return rows
 
 
+def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list[str]:
+    """Ids of the personas `(relation, text)` of one answer about a document or persona, in order."""
+    seen: Counter[str] = Counter()
+    return [_identity(batch, parent, relation, text, seen) for relation, text in told]
+
+
 def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
     """Choose the candidates that a hop expands: those whose words are new to the batch.
 
@@ -107,5 +126,5 @@ def _identity(batch: str, parent: str, relation: str, text: str, seen: Counter[s
 
 
 def _row(batch: str, persona_id: str, persona: str, **known: Any) -> dict[str, Any]:
-    blank = {"document_id": None, "relation": None, "granularity": None, "hop": 0, "parent_id": None}
-    return {"batch": batch, "persona_id": persona_id, "persona": persona, **blank, "generation_id": None, **known}
+    blank = dict.fromkeys(("document_id", "relation", "granularity", "parent_id", "generation_id", "attributes"))
+    return {"batch": batch, "persona_id": persona_id, "persona": persona, "hop": 0, **blank, **known}

@@ -23,14 +23,16 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from personahub_assets.domain.kernels import kernel
 from personahub_assets.domain.text import WORDS, digest
-from personahub_assets.domain.wordsets import UNORDERED, Ints, Keys, Order, Sets, kernel, mix, order_of, word_sets
+from personahub_assets.domain.wordsets import UNORDERED, Ints, Keys, Order, Sets, mix, order_of, word_sets
 
 Method = Literal["exact", "minhash"]
 
 EPSILON = 1e-9
 """Taken off before rounding up, so that 0.9 * 10 is 9 words, not 10."""
 
+_FORM = "packed"  # how what is made by a plan lies on disk
 _SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
 _SIGNATURES = 256  # per row and width at most; longer texts get a smaller width
 _WIDEST = 6
@@ -54,7 +56,7 @@ class Plan:
     def name(self) -> str:
         """Hash of everything that the signatures depend on."""
         ranked = digest(self.order.hashes.tobytes().hex(), self.order.ranks.tobytes().hex())
-        return digest(WORDS, str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
+        return digest(WORDS, _FORM, str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
 
     @cached_property
     def band(self) -> int:

@@ -1,9 +1,11 @@
-"""What one row of a source file is: a document, a ready persona, or a fault with its reason."""
+"""What one row of a source file is: a document, a ready persona, a fault with its reason, or nothing to read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from personahub_assets.domain.attributes import attributes
+from personahub_assets.domain.pages import ENOUGH, language
 from personahub_assets.domain.text import digest, sanitise, shorten
 
 TEXT_COLUMNS = ("text", "content", "body", "document", "raw_content")
@@ -13,15 +15,30 @@ URL_COLUMNS = ("url", "link", "source_url")
 
 RAW_LIMIT = 4_000
 
-SourceReason = Literal["malformed", "bad_encoding", "empty", "no_text", "too_long", "duplicate_id"]
+SourceReason = Literal[
+    "malformed",
+    "bad_encoding",
+    "damaged",
+    "empty",
+    "no_text",
+    "too_long",
+    "too_short",
+    "other_language",
+    "duplicate_id",
+    "taken_down",
+]
 """Why a row of a source file is not used.
 
 malformed: not a JSON object, or not as many CSV fields as the header has, or the value is not text
-bad_encoding: not UTF-8
-empty: a blank line, or a text of nothing but spaces
-no_text: none of the columns that hold a text or a persona
-too_long: longer than sources.max_document_chars
+bad_encoding: not UTF-8; in a web archive: more than 1 % of the characters fit no encoding that it claims or looks like
+damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed
+empty: a blank line, a text of nothing but spaces, or a web page without main text
+no_text: none of the columns that hold a text or a persona, or null in the one that was named
+too_long: longer than sources.max_document_chars, or a record of a web archive of more than 16 MiB
+too_short: a document shorter than sources.min_document_chars
+other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already
+taken_down: it was taken down; nothing of it is stored (docs/takedown.md)
 """
 
 
@@ -34,6 +51,8 @@ class RawRow:
     reason: SourceReason | None = None
     detail: str = ""
     raw: str = ""
+    skipped: str = ""  # what it is, if nobody wants to read it, such as a request or an image in a web archive
+    replaced: int = 0  # characters that could not be decoded
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,8 @@ class Document:
     url: str | None
     source: str | None
     text: str
-    replaced: int  # characters that could not be stored
+    replaced: int  # characters that could not be decoded or stored
+    attributes: str | None = None  # the other columns, as a JSON object
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,7 @@ class Imported:
 
     persona: str
     replaced: int
+    attributes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,62 +87,166 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A row that nobody wants to read: counted, and no fault."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Columns:
-    """Where to look for text and persona; None: under the usual names."""
+    """Where to look for text and persona (None: under the usual names), and which documents to let in."""
 
     text: str | None = None
     persona: str | None = None
     max_chars: int = 1_000_000
+    min_chars: int = 0
+    languages: tuple[str, ...] = ()  # none: all
 
 
-Row = Document | Imported | Fault
+Row = Document | Imported | Fault | Skipped
 
 
-def sort_rows(rows: Iterable[RawRow], columns: Columns) -> list[Row]:
+@dataclass(frozen=True)
+class Traits:
+    """By what a row is known: a persona by its text, a document by id, address and text."""
+
+    document_id: str | None = None
+    url: str | None = None
+    text: str | None = None
+    persona: str | None = None
+
+
+def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
     """Say of each row what it is, in order; of documents with one id the first stays."""
     seen: dict[str, str] = {}
-    sorted_rows: list[Row] = []
     for raw in rows:
         row = _sort(raw, columns)
         if isinstance(row, Document):
             first = seen.setdefault(row.document_id, raw.place)
             if first != raw.place:
                 row = _fault(raw, "duplicate_id", f"id {shorten(row.document_id)!r} is taken by {first}")
-        sorted_rows.append(row)
-    return sorted_rows
+        yield row
+
+
+def persona_columns(names: Iterable[str], columns: Columns) -> tuple[str | None, list[str]]:
+    """Say which of a file's columns is read as the persona, and which others look like personas.
+
+    >>> persona_columns(["uuid", "persona", "arts_persona"], Columns())
+    ('persona', ['arts_persona'])
+    """
+    found = {_folded(name): name for name in names}
+    read = next((found[name] for name in _wanted(columns)[0] if name in found), None)
+    return read, [name for folded, name in found.items() if folded.endswith("persona") and name != read]
 
 
 def _sort(raw: RawRow, columns: Columns) -> Row:
+    if raw.skipped:
+        return Skipped(raw.skipped)
     if raw.reason is not None or raw.columns is None:
         return _fault(raw, raw.reason or "malformed", raw.detail)
-    names = {str(name).strip().casefold(): value for name, value in raw.columns.items() if name is not None}
-    persona = _first(names, (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS)
-    text = _first(names, (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS)
-    value = text if persona is None else persona
-    if value is None:
-        return _fault(raw, "no_text", f"no column with a text or a persona among {shorten(str(list(raw.columns)))}")
+    names = {_folded(name): value for name, value in raw.columns.items() if name is not None}
+    persona, text = (_first(names, wanted) for wanted in _wanted(columns))
+    name = text if persona is None else persona
+    if name is None:
+        return _fault(raw, "no_text", _missing(raw, columns))
+    value = names[name]
     if not isinstance(value, str):
         return _fault(raw, "malformed", f"want text, got {type(value).__name__}")
     clean, replaced = sanitise(value.strip())
-    if not clean:
-        return _fault(raw, "empty", "the text is empty")
-    if len(clean) > columns.max_chars:
-        return _fault(raw, "too_long", f"{len(clean)} characters; sources.max_document_chars is {columns.max_chars}")
+    replaced += raw.replaced
+    problem = _unwanted(clean, columns, is_document=persona is None)
+    if problem is not None:
+        return _fault(raw, *problem)
+    try:
+        if persona is not None:
+            return Imported(clean, replaced, _others(raw, persona))
+        return _document(raw, names, name, clean, replaced)
+    except RecursionError:
+        return _fault(raw, "malformed", "its columns are nested too deeply")
+
+
+def _document(raw: RawRow, names: Mapping[str, Any], text: str, clean: str, replaced: int) -> Document:
+    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
+    address = _text(names[url]) if url else None
+    identity = (_text(names[given]) if given else None) or address or "d" + digest(clean)
+    others = _others(raw, text, url, given, "source")
+    return Document(identity, address, _text(names.get("source")), clean, replaced, others)
+
+
+def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[SourceReason, str] | None:
+    """Why a text is not let in; the lower bound and the language are asked of documents only."""
+    if not text:
+        return "empty", "the text is empty"
+    if len(text) > columns.max_chars:
+        return "too_long", f"{len(text)} characters; sources.max_document_chars is {columns.max_chars}"
+    if not is_document:
+        return None
+    if len(text) < columns.min_chars:
+        return "too_short", f"{len(text)} characters; sources.min_document_chars is {columns.min_chars}"
+    return _foreign(text, columns.languages)
+
+
+def _foreign(text: str, languages: tuple[str, ...]) -> tuple[SourceReason, str] | None:
+    if not languages or len(text) < ENOUGH:
+        return None
+    found = language(text)
+    if found in languages:
+        return None
+    return "other_language", f"language {found or 'unclear'}; sources.languages are {', '.join(languages)}"
+
+
+def _missing(raw: RawRow, columns: Columns) -> str:
+    named = [repr(name) for name in (columns.persona, columns.text) if name]
+    wanted = f"nothing in column {' or '.join(named)}" if named else "no column with a text or a persona"
+    return f"{wanted} among {shorten(str(list(raw.columns or {})))}"
+
+
+def traits(raw: RawRow, columns: Columns) -> Traits:
+    """By what a row is known, usable or not."""
+    names = {_folded(name): value for name, value in (raw.columns or {}).items() if name is not None}
+    persona, text = (_said(names, wanted) for wanted in _wanted(columns))
     if persona is not None:
-        return Imported(clean, replaced)
-    url = _text(_first(names, URL_COLUMNS))
-    identity = _text(_first(names, ID_COLUMNS)) or url or "d" + digest(clean)
-    return Document(identity, url, _text(names.get("source")), clean, replaced)
+        return Traits(persona=persona)
+    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
+    try:
+        address, identity = (_text(names[name]) if name else None for name in (url, given))
+    except RecursionError:  # nested too deeply to be an id
+        return Traits(text=text)
+    return Traits(identity or address or (text and "d" + digest(text)), address, text)
+
+
+def _said(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
+    """The text in the first of some columns, as it is stored."""
+    name = _first(names, wanted)
+    value = names[name] if name is not None else None
+    return sanitise(value.strip())[0] if isinstance(value, str) else None
 
 
 def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
-    shown = raw.raw or str(dict(raw.columns or {}))
+    shown = raw.raw or (str(dict(raw.columns)) if raw.columns else "")
     return Fault(raw.place, reason, f"{raw.place}: {detail}", sanitise(shorten(shown, RAW_LIMIT))[0])
 
 
-def _first(names: Mapping[str, Any], wanted: tuple[str | None, ...]) -> Any:
-    found = (names.get(name.strip().casefold()) for name in wanted if name)
-    return next((value for value in found if value is not None), None)
+def _wanted(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names under which a persona and a text are looked for, folded."""
+    persona = (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS
+    text = (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS
+    return tuple(map(_folded, persona)), tuple(map(_folded, text))
+
+
+def _folded(name: Any) -> str:
+    return str(name).strip().casefold()
+
+
+def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
+    """The first of some names whose column is not null."""
+    return next((name for name in wanted if names.get(name) is not None), None)
+
+
+def _others(raw: RawRow, *used: str | None) -> str | None:
+    """The columns that are not used otherwise."""
+    return attributes({name: value for name, value in (raw.columns or {}).items() if _folded(name) not in used})
 
 
 def _text(value: Any) -> str | None:

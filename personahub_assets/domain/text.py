@@ -13,6 +13,7 @@ import regex
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
 
 # Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -106,7 +107,9 @@ def batch_key(name: str) -> str:
     >>> batch_key("Crawl 2024-10.part.jsonl.gz")
     'crawl-2024-10-part'
     """
-    stem = re.sub(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(
+        r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE
+    )
     slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
     return check_batch_key(slug[:56].rstrip("-_") or "batch")
 

@@ -4,29 +4,25 @@ The words are those of `domain.text.words`; here they are cut and hashed by comp
 hashes, of 63 bits, of different words are not told apart.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import threading
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
 
+from personahub_assets.domain.kernels import kernel
 from personahub_assets.domain.text import OUTSIDE, UNSPACED, kinds, normalised
 
 Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
-_FREQUENT = 32_768  # words with a rank of their own; all others count as equally rare
+_RANKED = 32_768  # words with a rank of their own, of 16 bits at most; all others count as equally rare
+FREQUENT = np.uint64(1 << 63)
+"""Marks a word with a rank; the others are hashes of 63 bits."""
 
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called; the result is kept on disk for later processes.
-
-    Numba makes it again when the file of the function has changed, not when one that it calls has, in another file:
-    `make clean` removes it.
-    """
-    return njit(cache=True, nogil=True)(function)
+_FEW = 64  # words that are sorted by counting
+_NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 class Sets(NamedTuple):
@@ -43,6 +39,19 @@ class Order(NamedTuple):
     ranks: npt.NDArray[np.uint32]
 
 
+class _Room(threading.local):
+    """Where a thread writes before it is known how much that is; new memory costs as much as what is written to it."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, np.uint64)
+
+    def keys(self, size: int) -> Keys:
+        if size > len(self._keys):
+            self._keys = np.empty(size * 5 // 4, np.uint64)  # pages that are not needed are never touched
+        return self._keys
+
+
+_room = _Room()
 UNORDERED = Order(np.zeros(2, np.uint64), np.zeros(2, np.uint32))
 
 
@@ -67,7 +76,7 @@ def _key(word, hashes, ranks):
     at = word & np.uint64(len(hashes) - 1)
     while hashes[at]:
         if hashes[at] == word:
-            return np.uint64(1 << 63) | np.uint64(ranks[at])
+            return FREQUENT | np.uint64(ranks[at])
         at = (at + np.uint64(1)) & np.uint64(len(hashes) - 1)
     return word
 
@@ -114,9 +123,37 @@ def _hash_words(data, begin, end, kind_of, points, out):
 
 
 @kernel
+def _sort(words, count, scratch):
+    """Sort words and drop repeats; how many are left.
+
+    The place of each is the number of those below it: for a few, counting without a branch beats moving them about.
+    """
+    if count > _FEW:
+        words[:count].sort()
+        scratch[:count] = words[:count]
+        for i in range(1, count):
+            if words[i] == words[i - 1]:
+                scratch[i] = _NO_KEY
+    else:
+        for i in range(count):
+            scratch[i] = _NO_KEY
+        for i in range(count):
+            key, below = words[i], 0
+            for j in range(count):
+                below += words[j] < key
+            scratch[below] = key
+    kept = 0
+    for i in range(count):
+        words[kept] = scratch[i]
+        kept += scratch[i] != _NO_KEY
+    return kept
+
+
+@kernel
 def _hash_sets(data, offsets, kind_of, ngram, hashes, ranks, starts, keys):
     """Write the set of each text behind that of the one before."""
-    points = np.empty(np.max(offsets[1:] - offsets[:-1]) + 1, np.int64)
+    longest = np.max(offsets[1:] - offsets[:-1]) + 1
+    points, scratch = np.empty(longest, np.int64), np.empty(longest, np.uint64)
     total = 0
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
@@ -138,22 +175,7 @@ def _hash_sets(data, offsets, kind_of, ngram, hashes, ranks, starts, keys):
             count = 1
         for i in range(count):
             words[i] = _key(words[i] >> np.uint64(1), hashes, ranks)
-        if count > 64:
-            words[:count].sort()
-        else:
-            for i in range(1, count):
-                key = words[i]
-                j = i
-                while j and words[j - 1] > key:
-                    words[j] = words[j - 1]
-                    j -= 1
-                words[j] = key
-        kept = 1
-        for i in range(1, count):
-            if words[i] != words[i - 1]:
-                words[kept] = words[i]
-                kept += 1
-        total += kept
+        total += _sort(words, count, scratch)
         starts[row + 1] = total
 
 
@@ -182,7 +204,7 @@ def word_sets(texts: pl.Series, ngram: int = 1, order: Order = UNORDERED) -> Set
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(texts.str.len_bytes().to_numpy(), out=offsets[1:])
     starts = np.zeros(len(texts) + 1, np.int64)
-    keys = np.empty(len(data) + len(texts) + 1, np.uint64)  # pages that are not needed are never touched
+    keys = _room.keys(len(data) + len(texts) + 1)
     if len(texts):
         _hash_sets(data, offsets, kinds(128) if plain.all() else kinds(), ngram, *order, starts, keys)
     return Sets(starts, keys[: starts[-1]].copy())
@@ -192,7 +214,7 @@ def order_of(sample: Sets) -> Order:
     """Rank the words that occur more than once in a sample, whose own order is none."""
     words, counts = np.unique(sample.keys, return_counts=True)
     often = np.flatnonzero(counts > 1)
-    often = often[np.argsort(counts[often], kind="stable")][-_FREQUENT:]
+    often = often[np.argsort(counts[often], kind="stable")][-_RANKED:]
     slots = 1 << max(1, 2 * len(often)).bit_length()  # as small as it may be: it is looked into for every word
     table = Order(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     _rank(words[often], *table)

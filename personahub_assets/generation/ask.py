@@ -111,7 +111,7 @@ class _Conversation:
 
     def __init__(self, asker: Asker, request: Request):
         self.asker, self.request = asker, request
-        self.result = Outcome(request.key, "rejected", "", max_tokens=asker.task.prompt.max_tokens)
+        self.result = Outcome(request.key, "rejected", "", **asker.task.prompt.sampling.model_dump())
         self.max_tokens = asker.task.prompt.max_tokens
         self.meter = Meter()
         self.last_cost = 0

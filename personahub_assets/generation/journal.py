@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +95,8 @@ class Journal:
         Raises:
             StoreError: if the file is damaged or locked.
         """
-        names = "input_id, sample, prompt, prompt_fingerprint, schema_fingerprint, outcome"
         try:
-            for row in self._connection.execute(f"SELECT {names} FROM answers ORDER BY rowid"):
-                yield Entry(row[0], row[1], row[2], row[3], row[4], Outcome.from_json(row[5]))
+            yield from _entries(self._connection)
         except _UNREADABLE as error:
             raise _problem(self.path, error) from error
 
@@ -182,12 +180,84 @@ def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for path in paths:
         try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-                outcomes = _found(connection, [key for key in keys if key not in found])
-        except _UNREADABLE:
+            outcomes = peek(path, [key for key in keys if key not in found])
+        except StoreError:
             continue
         found.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
     return found
+
+
+def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
+    """Look for outcomes with some of the keys in a journal without changing anything; none where there is no journal.
+
+    Raises:
+        StoreError: if the file is damaged or locked.
+    """
+    if not path.exists():
+        return {}
+    # Without a log beside it nobody has it open. Said to be immutable, SQLite makes no files to look at it.
+    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro{still}", uri=True)) as connection:
+            return _found(connection, list(keys))
+    except _UNREADABLE as error:
+        if "no such table" in str(error):  # killed before its first commit
+            return {}
+        raise _problem(path, error) from error
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """All that is in a journal that nobody writes.
+
+    Raises:
+        StoreError: if the file is damaged or locked.
+    """
+    try:
+        with closing(_connect(path)) as connection:
+            connection.execute(_TABLE)
+            yield from _entries(connection)
+    except _UNREADABLE as error:
+        raise _problem(path, error) from error
+
+
+def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
+    """Let a journal that nobody writes forget outcomes for good: what was in its pages is overwritten.
+
+    Args:
+        path: of the journal; it goes if nothing is left in it.
+        change: gives the outcome as it is to be, None for one that goes.
+
+    Returns:
+        How many outcomes went or changed.
+
+    Raises:
+        StoreError: if the file is damaged or locked.
+    """
+    changes = [(old.outcome.key, new) for old in entries(path) if (new := change(old)) != old.outcome]
+    try:
+        with closing(_connect(path)) as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            with connection:
+                for key, new in changes:
+                    if new is None:
+                        connection.execute("DELETE FROM answers WHERE key = ?", [key])
+                    else:
+                        connection.execute("UPDATE answers SET outcome = ? WHERE key = ?", [new.to_json(), key])
+            # Also where nothing went: what an earlier version of a row held may be left in free pages.
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (left,) = connection.execute("SELECT count(*) FROM answers").fetchone()
+    except _UNREADABLE as error:
+        raise _problem(path, error) from error
+    if not left:
+        Journal(path).drop()
+    return len(changes)
+
+
+def _entries(connection: sqlite3.Connection) -> Iterator[Entry]:
+    names = "input_id, sample, prompt, prompt_fingerprint, schema_fingerprint, outcome"
+    for row in connection.execute(f"SELECT {names} FROM answers ORDER BY rowid"):
+        yield Entry(row[0], row[1], row[2], row[3], row[4], Outcome.from_json(row[5]))
 
 
 def _found(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:

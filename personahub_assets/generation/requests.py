@@ -21,6 +21,7 @@ Reason = Literal[
     "empty",
     "timeout",
     "unreachable",
+    "taken_down",
 ]
 """Why a request ended without an accepted answer.
 
@@ -34,6 +35,7 @@ bad_request: the server says the request is wrong
 empty: an answer without text, after all re-asks
 timeout: no answer in time, at every try
 unreachable: connection faults, 429, 5xx or a reply that is no chat completion, at every try
+taken_down: all personas of the answer were taken down (docs/takedown.md); it is not asked again
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
@@ -107,6 +109,8 @@ class Outcome:
     wasted_tokens: int = 0
     cost: float = 0.0
     max_tokens: int | None = None  # the prompt's limit, not the doubled one
+    temperature: float | None = None
+    top_p: float | None = None
     latency_s: float = 0.0
     queue_s: float = 0.0
     flight_s: float = 0.0
@@ -153,6 +157,8 @@ class Outcome:
             finish_reason=self.finish_reason,
             answer_tokens=self.answer_tokens,
             max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
             reused=True,
         )
 
@@ -196,7 +202,7 @@ class Prices:
     cached: float = 0.0
     completion: float = 0.0
 
-    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+    def cost(self, prompt_tokens: float, cached_tokens: float, completion_tokens: float) -> float:
         """What some tokens cost; cached ones are among the prompt's."""
         fresh = prompt_tokens - cached_tokens
         return (fresh * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion) / 1e6

@@ -10,25 +10,29 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 
 from personahub_assets.domain.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.domain.text import digest
+from personahub_assets.domain.tombstones import Tombstones, answer_without
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
-from personahub_assets.generation.journal import Entry, Journal, entry, find
+from personahub_assets.generation.journal import Entry, Journal, entry
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
 from personahub_assets.generation.window import Window
-from personahub_assets.resources.reuse import Shelf, hash_of
-from personahub_assets.resources.store import ContentVersion, PartitionWriter, Store, table_schema
+from personahub_assets.resources.known import Known, journal_path
+from personahub_assets.resources.reuse import hash_of
+from personahub_assets.resources.store import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 _LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
 _WRITTEN = 2_048
 _HEAD = 5
+NOTHING_LEFT = "every persona of this answer was taken down"
 
 Accepted = tuple[Request, str, Any]
 """`(request, generation id, answer)`."""
@@ -61,10 +65,10 @@ class Answers:
         self._opened, self._budget = opened, budget
         self._keep = timedelta(days=generation.keep_superseded_days)
         self._journal = Journal(journal_path(store, task.asset, batch))
-        self._own = Shelf(_files(store, task.asset, batch, own=True), rule)
-        self._others: Shelf | None = None
+        self._known = Known(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0
+        self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = False
@@ -170,7 +174,11 @@ class Answers:
             yield from self._to_ask(chunk)
 
     def _to_ask(self, chunk: list[Request]) -> list[Request]:
-        stands, fails = self._known(chunk)
+        keys = list({request.key for request in chunk})
+        stands, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
+        if missing:
+            stands |= dict.fromkeys(self._taken_over(chunk, missing))
         asked = []
         for request in chunk:
             key = request.key
@@ -185,51 +193,37 @@ class Answers:
                 asked.append(replace(request, earlier=fails[key]) if key in fails else request)
         return asked
 
-    def _known(self, chunk: list[Request]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
-        """Keys with an outcome that stands, each with its reason, and outcomes that do not stand."""
-        keys = list({request.key for request in chunk})
-        stands: dict[str, str | None] = {}
-        fails: dict[str, Outcome] = {}
-        for key, outcome in self._journal.find(keys).items():
-            # What a retry has asked is in the journal until it is published.
-            if self.rule.retry or self.rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
-                stands[key] = outcome.reason
-            else:
-                fails[key] = outcome
-        marks = self._own.marks([key for key in keys if key not in stands and key not in fails])
-        stands |= {key: mark.reason for key, mark in marks.items() if mark.stands}
-        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
-        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
-        if missing:
-            stands |= dict.fromkeys(self._taken_over(chunk, missing))
-        return stands, fails
-
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
-        """Copy accepted answers to the same requests from other batches into the journal; their files may change."""
-        asset, batch = self.task.asset, self.batch
-        if self._others is None:
-            self._others = Shelf(_files(self.store, asset, batch, own=False), self.rule, accepted_only=True)
-        found = self._others.outcomes(sorted(missing))
-        own = journal_path(self.store, asset, batch)
-        for key, outcome in find([p for p in sorted(own.parent.glob("*.sqlite")) if p != own], missing).items():
-            if self.rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
-                found.setdefault(key, outcome)
+        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+
+        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        """
+        found = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
         return set(found)
 
+    def _is_valid(self, outcome: Outcome) -> bool:
+        try:
+            self.task.answer.model_validate_json(outcome.response)
+        except ValidationError:
+            return False
+        return True
+
     # --- the second pass: write ---
 
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
-        keys = list(dict.fromkeys(request.key for request in chunk))
-        found = self._journal.find(keys)
-        found |= self._own.outcomes([key for key in keys if key not in found])
+        found = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
-            return [found[request.key] for request in chunk]
+            return [self._left_of(request.input_id, found[request.key]) for request in chunk]
         except KeyError as error:
             raise StoreError(
                 f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
             ) from error
+
+    def _left_of(self, input_id: str, outcome: Outcome) -> Outcome:
+        """An outcome without personas that were taken down: a model may give them once more."""
+        return what_is_left(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
 
     def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
         parse = self.task.answer.model_validate_json
@@ -284,6 +278,19 @@ class Answers:
         return self._writers[table]
 
 
+def what_is_left(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
+    """Give an answer about a document or persona without the personas that were taken down.
+
+    Where none is left it is rejected as `taken_down`, which stands: it is not asked again.
+    """
+    if outcome.status != "accepted":
+        return outcome
+    response = answer_without(outcome.response, parent, taken)
+    if response:
+        return outcome if response == outcome.response else replace(outcome, response=response)
+    return replace(outcome, status="rejected", response="", reason="taken_down", detail=NOTHING_LEFT)
+
+
 def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:
     """Mark rows of `generations` as superseded since now, unless they were before.
 
@@ -294,19 +301,6 @@ def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFra
         status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
     )
     return marked.filter(pl.col("superseded_at") >= now - keep)
-
-
-def journal_path(store: Store, asset: str, batch: str) -> Path:
-    """Where the journal of an asset and batch is."""
-    return store.root / "journal" / asset / f"{batch}.sqlite"
-
-
-def _files(store: Store, asset: str, batch: str, *, own: bool) -> list[Path]:
-    """The batch's own file of `generations`, or those of all other batches."""
-    mine = store.path("generations", batch, asset)
-    if own:
-        return [mine] if mine.exists() else []
-    return [path for path in store.files("generations") if path.parent.parent == mine.parent.parent and path != mine]
 
 
 def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:

@@ -4,14 +4,16 @@ Every key has a default, so an empty or missing `hub.toml` is legal; an unknown 
 """
 
 import tomllib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.pages import LANGUAGES
 from personahub_assets.domain.records import DATASETS, MAX_PERSONAS_PER_CALL
 from personahub_assets.domain.text import WORDS
 from personahub_assets.generation.requests import Prices
@@ -25,11 +27,29 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"unknown language; there are {', '.join(sorted(LANGUAGES))}")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
+
+
 class Sources(Section):
     """How source files are cut and read."""
 
     rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
     max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+    min_document_chars: int = Field(0, ge=0, description="Shorter documents are quarantined as too_short")
+    languages: list[Language] = Field(
+        [], description="Documents in others are quarantined as other_language; two-letter codes, none: all languages"
+    )
+
+    @property
+    def gates(self) -> str:
+        """What decides which documents are let in, as one text."""
+        return f"{self.max_document_chars}, {self.min_document_chars}, {sorted(self.languages)}"
 
 
 class Task(Section):
@@ -68,6 +88,9 @@ class DatasetTask(Task):
 
     samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
+    personas_from: str | None = Field(
+        None, description="File that names the personas to write for, relative to the home; without it, all"
+    )
 
 
 class Generation(Section):
@@ -100,6 +123,15 @@ class PricesSection(Section):
     def as_prices(self) -> Prices:
         """Without the currency."""
         return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
+
+
+class RunSection(Section):
+    """When `personahub run` asks before it begins, on a terminal; the option --yes answers for scripts."""
+
+    confirm_cost: float = Field(
+        10.0, ge=0, description="Ask if a run would cost more than this; needs [prices]. `inf` never asks"
+    )
+    confirm_calls: int | None = Field(None, ge=0, description="Ask if a run would make more calls than this")
 
 
 class Stage(Section):
@@ -149,11 +181,23 @@ class Semantic(Stage):
         10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
     )
 
+    def rule(self, model: str) -> str:
+        """What is compared, and from which similarity on."""
+        return f"{model}, cosine {self.threshold}"
+
 
 class WarehouseSection(Section):
     """The DuckDB file."""
 
     native_rows: int = Field(1_000_000, ge=0, description="Tables up to this size are copied in; larger ones are views")
+    sorted_ids: int = Field(
+        20_000_000,
+        ge=0,
+        description="Up to so many ids are sorted, so that why and lineage find one at once; more are searched for",
+    )
+    memory_mb: int = Field(
+        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries write aside in the home"
+    )
 
 
 class HubConfig(Section):
@@ -164,6 +208,7 @@ class HubConfig(Section):
     related_personas: RelatedPersonasTask = RelatedPersonasTask()
     generation: Generation = Generation()
     prices: PricesSection = PricesSection()
+    run: RunSection = RunSection()
     lexical: Lexical = Lexical()
     embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()
@@ -173,6 +218,13 @@ class HubConfig(Section):
     def dataset(self, name: str) -> DatasetTask:
         """The settings of a dataset, defaults where none are given."""
         return self.datasets.get(name, DatasetTask())
+
+    def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
+        """The same with other selections, by dataset."""
+        changed = {
+            name: self.dataset(name).model_copy(update={"personas_from": file}) for name, file in personas_from.items()
+        }
+        return self.model_copy(update={"datasets": {**self.datasets, **changed}})
 
     @classmethod
     def load(cls, path: Path) -> "HubConfig":
@@ -193,7 +245,8 @@ class HubConfig(Section):
         unknown = sorted(set(config.datasets) - set(DATASETS))
         if unknown:
             raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
-        return config
+        selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
+        return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
 
 class Environment(BaseSettings):

@@ -22,12 +22,14 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.domain import lexical, semantic, signatures
-from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.cosines import Kept, Vectors
 from personahub_assets.domain.keepers import NOTHING, Decided, Walk, in_order, places
+from personahub_assets.domain.neighbours import Neighbours
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.wordsets import Order
 from personahub_assets.resources import arrays
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.vectors import matrix
 
 _DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
 _SHARED = ("plan", "index")  # in the cache, beside what belongs to a batch
@@ -68,19 +70,20 @@ class Hub:
 
     @cached_property
     def decisions(self) -> dict[str, pl.DataFrame]:
-        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order.
+        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order."""
+        return {batch: self.standing(batch) for batch in self.batches}
+
+    def standing(self, batch: str) -> pl.DataFrame:
+        """Read the decisions about a batch that stand.
 
         Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
         no notice of them, so they must not stand if those rows come back.
         """
-        found = {}
-        for batch in self.batches:
-            stored = self.store.read(self.table, batch)
-            rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
-            if rows.height < stored.height:
-                self.store.write(self.table, batch, rows)
-            found[batch] = rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
-        return found
+        stored = self.store.read(self.table, batch)
+        rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
+        if rows.height < stored.height:
+            self.store.write(self.table, batch, rows)
+        return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
 
     def reach(self, batch: str) -> pl.DataFrame:
         """`(persona_id, ...)` of the personas of a batch that reach this stage."""
@@ -276,7 +279,7 @@ class SemanticHub(Hub):
     def __init__(self, store: Store, model: str):
         self.settings = store.config.semantic
         self.model = model
-        super().__init__(store, "semantic", f"{model}, cosine {self.settings.threshold}")
+        super().__init__(store, "semantic", self.settings.rule(model))
         every = self.batches
         self.batches = [batch for batch in every if self._is_comparable(batch)]
         self.apart = sorted(set(every) - set(self.batches))
@@ -311,41 +314,19 @@ class SemanticHub(Hub):
         """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
         return SemanticSearch(self, rows, self.others(batch))
 
-    def vectors(self, batch: str) -> semantic.Kept:
+    def vectors(self, batch: str) -> Kept:
         """What a batch keeps, searchable."""
 
         def make(kept: pl.DataFrame) -> arrays.Arrays:
-            return {"vectors": self.matrix(kept.with_columns(batch=pl.lit(batch))), "places": kept["place"].to_numpy()}
+            vectors = matrix(self.store, self.model, kept.with_columns(batch=pl.lit(batch)))
+            return {"vectors": vectors, "places": kept["place"].to_numpy()}
 
-        return semantic.Kept(**self.searchable(digest(self.model), batch, make))
+        return Kept(**self.searchable(digest(self.model), batch, make))
 
-    def matrix(self, rows: pl.DataFrame) -> semantic.Vectors:
-        """Vectors of rows `(batch, persona_id)`, shape (n, d).
-
-        Raises:
-            StoreError: vectors are missing, or of several dimensions.
-        """
-        parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
-        found: semantic.Vectors | None = None
-        for (batch,), part in parts.items():
-            table = self.store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
-            usable = table.filter(pl.col("model") == self.model).join(part, on="persona_id")
-            sizes = usable["embedding"].list.len().unique().to_list()
-            wide = sizes[0] if found is None and len(sizes) == 1 else None if found is None else found.shape[1]
-            if usable.height < part.height or sizes != [wide]:
-                raise StoreError(
-                    f"batch {batch}: {usable.height} of {part.height} personas have vectors of {self.model}, of {sizes}"
-                    f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
-                )
-            if found is None:
-                found = np.empty((rows.height, sizes[0]), np.float32)
-            found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
-        return np.empty((0, 1), np.float32) if found is None else found
-
-    def index(self, others: Sequence[str], kept: Sequence[semantic.Kept], dimensions: int) -> semantic.Neighbours:
+    def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
         stamps = [self.stamp(other) for other in others]
-        index = semantic.Neighbours(dimensions)
+        index = Neighbours(dimensions)
         stored = arrays.opened(self.cache / "index", self.model)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
             index.restore(stored["index"].tobytes())
@@ -371,7 +352,7 @@ class SemanticSearch:
         if not len(walk.index):
             return NOTHING
         whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
-        standing = semantic.Kept(self._vectors[walk.standing], walk.standing_places)
+        standing = Kept(self._vectors[walk.standing], walk.standing_places)
         decided = semantic.decide(
             self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
@@ -386,9 +367,9 @@ class SemanticSearch:
         return decided
 
     @cached_property
-    def _vectors(self) -> semantic.Vectors:
-        return self._hub.matrix(self._rows)
+    def _vectors(self) -> Vectors:
+        return matrix(self._hub.store, self._hub.model, self._rows)
 
     @cached_property
-    def _kept(self) -> list[semantic.Kept]:
+    def _kept(self) -> list[Kept]:
         return [self._hub.vectors(other) for other in self._others]

@@ -1,5 +1,6 @@
 """Registration: a source file becomes one or several batches."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.domain.errors import BatchError
-from personahub_assets.domain.sources import Columns, Row, sort_rows
+from personahub_assets.domain.errors import BatchError, SourceError, choices
+from personahub_assets.domain.sources import Columns, Imported, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key
+from personahub_assets.domain.tombstones import without
 from personahub_assets.resources import sources
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 
 def register(
@@ -34,7 +37,7 @@ def register(
         The batch keys, in the order of the file's slices. The first is the plain key, so a file that grows keeps it.
 
     Raises:
-        SourceError: if the file cannot be read.
+        SourceError: if the file cannot be read, or has no column of the name that was given.
         BatchError: if a key is malformed or belongs to another file.
     """
     inbox = store.root / "inbox"
@@ -43,6 +46,7 @@ def register(
     source = address if sources.is_remote(address) else str(path)
     key = check_batch_key(name) if name else batch_key(path.name)
     survey = sources.survey(path, store.config.sources.rows_per_batch)
+    _check_columns(path, survey, text_column, persona_column)
     shared = {
         "source": source,
         "path": str(path),
@@ -64,23 +68,49 @@ def register(
     return keys
 
 
-def source_rows(store: Store, batch: str) -> list[Row]:
-    """Read a batch's slice of its source file and say of each row what it is.
+def source_rows(store: Store, batch: str) -> Iterator[Row]:
+    """Stream a batch's slice of its source file and say of each row what it is.
 
     Raises:
         BatchError: if the batch is unknown, or its file has changed since it was registered.
         SourceError: if the file is gone or damaged.
     """
+    spec, limits = registered(store, batch), store.config.sources
+    columns = Columns(
+        spec["text_column"],
+        spec["persona_column"],
+        limits.max_document_chars,
+        limits.min_document_chars,
+        tuple(limits.languages),
+    )
+    return _rows(store, spec, columns)
+
+
+def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
+    """Stream the ready personas of a batch's slice of its source file; documents are not judged a second time.
+
+    Raises:
+        BatchError, SourceError: as `source_rows`.
+    """
     spec = registered(store, batch)
-    path = Path(spec["path"])
-    if path.is_file() and path.stat().st_size != spec["bytes"]:
-        raise BatchError(
-            f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {batch!r} was registered; "
-            f"take the change up with: personahub ingest {spec['source']}"
-        )
     columns = Columns(spec["text_column"], spec["persona_column"], store.config.sources.max_document_chars)
-    part = sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
-    return sort_rows(sources.read_rows(path, spec["format"], part), columns)
+    rows = iter(()) if spec["format"] in sources.PERSONA_FREE else _rows(store, spec, columns)
+    return (row for row in rows if isinstance(row, Imported))
+
+
+def read_as(store: Store, batch: str) -> str:
+    """Say what is read as personas in a batch's file, where that may be a surprise; else nothing.
+
+    Raises:
+        SourceError: if the file is gone or damaged.
+    """
+    spec = registered(store, batch)
+    names = sources.columns(Path(spec["path"]), spec["format"], _slice(spec))
+    read, others = persona_columns(names, Columns(spec["text_column"], spec["persona_column"]))
+    if not others or spec["text_column"]:
+        return ""
+    said = f"personas are read from column {read!r}" if read else "no column is read as personas"
+    return f"{said}; {', '.join(others)} can be chosen with --persona-column"
 
 
 def registered(store: Store, batch: str) -> dict[str, Any]:
@@ -98,6 +128,14 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     return rows.row(0, named=True)
 
 
+def register_again(store: Store, path: Path) -> None:
+    """Take up that rows of a file were blanked: its slices hold as many rows as before."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for row in store.read_all("batches").filter(pl.col("path") == str(path)).iter_rows(named=True):
+        _put(store, row["batch"], {**row, "sha256": sha256, "bytes": path.stat().st_size})
+
+
 def waiting(store: Store) -> Iterator[Path]:
     """Source files in the inbox that no batch has, or whose size has changed; hidden and partial files are not seen."""
     known = store.read_all("batches", ["path", "bytes"])
@@ -106,6 +144,33 @@ def waiting(store: Store) -> Iterator[Path]:
         usable = path.is_file() and not path.name.startswith(".") and sources.file_format(path.name)
         if usable and sizes.get(str(path.resolve())) != path.stat().st_size:
             yield path
+
+
+def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
+    """Every row of a source file that enters the hub passes here."""
+    path = Path(spec["path"])
+    if path.is_file() and path.stat().st_size != spec["bytes"]:
+        raise BatchError(
+            f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {spec['batch']!r} was "
+            f"registered; take the change up with: personahub ingest {spec['source']}"
+        )
+    rows = sources.read_rows(path, spec["format"], _slice(spec))
+    return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
+
+
+def _slice(spec: dict[str, Any]) -> sources.Slice:
+    return sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
+
+
+def _check_columns(path: Path, survey: sources.Survey, *wanted: str | None) -> None:
+    """Refuse a named column that the first rows do not have, rather than quarantine every row."""
+    if not any(wanted) or not survey.slices[0].rows:
+        return
+    found = sources.columns(path, survey.format, survey.slices[0])
+    folded = {name.strip().casefold() for name in found}
+    unknown = [name for name in wanted if name and name.strip().casefold() not in folded]
+    if unknown and found:
+        raise SourceError(f"{path}: no column {choices(unknown[0], found)} in its first {sources.LOOKED_AT:,} rows")
 
 
 def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Slice]:
@@ -130,5 +195,5 @@ def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
         return
     now = datetime.now(UTC).replace(tzinfo=None)
     store.write(
-        "batches", batch, pl.DataFrame([{"batch": batch, **spec, "registered_at": now}], table_schema("batches"))
+        "batches", batch, pl.DataFrame([{"batch": batch, "registered_at": now, **spec}], table_schema("batches"))
     )

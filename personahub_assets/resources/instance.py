@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,17 @@ def _settings(folder: Path) -> dict[str, Any]:
         "run_storage": {"module": module, "class": "Runs", "config": {"base_dir": f"{folder}/history/"}},
         "event_log_storage": {"module": module, "class": "EventLog", "config": {"base_dir": f"{folder}/history/runs/"}},
     }
+
+
+@contextmanager
+def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
+    """Open the instance to look at it: none is made where there is none, and no run is closed."""
+    folder = home / "dagster"
+    if not (folder / "dagster.yaml").exists() or not (folder / "history").exists():
+        yield None
+        return
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance:
+        yield instance
 
 
 def run_tags() -> dict[str, str]:

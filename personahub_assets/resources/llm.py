@@ -18,14 +18,15 @@ from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.requests import Rule, Task
 from personahub_assets.generation.transport import Transport
 from personahub_assets.generation.window import Window
+from personahub_assets.resources import seeds
 from personahub_assets.resources.answers import Answers
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.store import Store
+from personahub_assets.resources.writers import STANDIN_MODEL, check_kind, kind_of
 
 if TYPE_CHECKING:
     from personahub_assets.generation.ask import Asker
 
-STANDIN_MODEL = "standin"
 REMEDIES = (
     "PERSONAHUB_LLM_URL is not set, so there is no language model to ask. Either\n"
     "  1. set it to an OpenAI-compatible server, such as vLLM: PERSONAHUB_LLM_URL=http://127.0.0.1:8000/v1\n"
@@ -96,6 +97,19 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return offered[0]
 
+    def model_for(self, store: Store) -> str:
+        """The model to ask for in a home: as `model_name`, else, without an endpoint, the one that its seeds are of.
+
+        Raises:
+            LLMError: if neither an endpoint nor a variable nor the seeds name one model.
+        """
+        if self.model or self.url:
+            return self.model_name
+        recorded = seeds.models(store)
+        if len(recorded) > 1:
+            raise LLMError(f"the recorded answers are of {recorded}: set PERSONAHUB_LLM_MODEL to one of them")
+        return recorded[0] if recorded else self.model_name
+
     def offered(self) -> list[str]:
         """Names of the models that the server offers.
 
@@ -157,7 +171,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         models = self.models()
         _check_offered(task.model, models)
-        _check_kind(store, self.url or "", "standin" if STANDIN_MODEL in models else "model")
+        check_kind(store, self.url or "", kind_of(models))
         settings, prices = store.config.generation, store.config.prices.as_prices()
         limits = Limits(settings.reasks, settings.over_long == "cut", models[task.model])
 
@@ -190,20 +204,6 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
 def _check_offered(model: str, models: dict[str, int | None]) -> None:
     if model not in models:
         raise LLMError(f"the server offers {sorted(models)}, not {model!r}: set PERSONAHUB_LLM_MODEL to one of them")
-
-
-def _check_kind(store: Store, url: str, kind: str) -> None:
-    """Keep rows of the stand-in and of a model in different homes."""
-    marker = store.root / "writer"
-    with store.lock("writer", wait=True):
-        found = marker.read_text().strip() if marker.exists() else kind
-        if found != kind:
-            names = {"standin": "the stand-in (not a language model)", "model": "a language model"}
-            raise LLMError(
-                f"{store.root} holds rows written by {names[found]}, and {url} is {names[kind]}: "
-                "the two are never mixed. Set PERSONAHUB_HOME to another folder"
-            )
-        marker.write_text(kind)
 
 
 def _api_key() -> str:

@@ -48,7 +48,7 @@ class Shelf:
         parts = [part for n, path in enumerate(self._files) if (part := _part(n, path, rule, accepted_only)).height]
         index = pl.concat(parts).sort("hash", "file", "place") if parts else pl.DataFrame(schema=_INDEX)
         self._hashes: Index = index["hash"].to_numpy()
-        self._file, self._places = index["file"], index["place"]
+        self._file, self._places = index["file"].to_numpy(), index["place"].to_numpy()
         self._reasons, self._stands = index["reason"], index["stands"]
 
     def marks(self, keys: Sequence[str]) -> dict[str, Mark]:
@@ -58,8 +58,9 @@ class Shelf:
     def outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes of the keys that are here."""
         found = {}
-        for key, at in self._find(keys):
-            row = self._group(self._file[at], self._places[at] // SLICE_ROWS).get(key)
+        # In the order in which they lie, so that keys in any order do not make it read a row group twice.
+        for key, at in sorted(self._find(keys), key=lambda hit: (self._file[hit[1]], self._places[hit[1]])):
+            row = self._group(int(self._file[at]), int(self._places[at]) // SLICE_ROWS).get(key)
             if row is not None:
                 found[key] = outcome_of(row)
         return found

@@ -22,12 +22,19 @@ import zstandard
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
 from personahub_assets.domain.text import digest
+from personahub_assets.resources import archives
+from personahub_assets.resources.store import UNREADABLE
 
-_FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet"}
+_FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "warc": "warc", "wet": "warc"}
 _COMPRESSIONS = {"gz", "zst"}
-VALID = ".jsonl, .ndjson or .csv (each also with .gz or .zst) and .parquet"
+VALID = ".jsonl, .ndjson, .csv, .warc or .wet (each also with .gz or .zst) and .parquet"
+PERSONA_FREE = frozenset({"warc"})
+"""Formats whose rows are never ready personas."""
+LOOKED_AT = 1_000
+"""Rows that are looked at for the names of columns."""
 _CHUNK = 1 << 20
 _PIECE = 1 << 16  # compressed bytes at a time
+_PARQUET_ROWS = 8_192  # at a time
 
 csv.field_size_limit(sys.maxsize)
 
@@ -37,7 +44,7 @@ class Slice:
     """A run of rows of a source file."""
 
     first_row: int
-    first_byte: int  # only meaningful in an uncompressed JSONL file
+    first_byte: int  # in an uncompressed JSONL file and in a web archive; 0 where rows must be counted from the start
     rows: int
 
 
@@ -52,7 +59,7 @@ class Survey:
 
 
 def file_format(name: str) -> str | None:
-    """Give 'jsonl', 'csv' or 'parquet' for a file name, None for any other file."""
+    """Give 'jsonl', 'csv', 'parquet' or 'warc' for a file name, None for any other file."""
     suffixes = name.lower().split(".")[1:]
     if suffixes and suffixes[-1] in _COMPRESSIONS:
         suffixes.pop()
@@ -119,17 +126,27 @@ def read_rows(path: Path, kind: str, part: Slice) -> Iterator[RawRow]:
         yield from _READERS[kind](path, part)
 
 
+def columns(path: Path, kind: str, part: Slice) -> list[str]:
+    """Names of the columns in the first rows of a slice, in order.
+
+    Raises:
+        SourceError: if the file is missing or damaged.
+    """
+    rows = itertools.islice(read_rows(path, kind, part), LOOKED_AT)
+    return list(dict.fromkeys(str(name) for row in rows for name in row.columns or () if name is not None))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file raises into one clear error."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError, pl.exceptions.PolarsError, csv.Error) as error:
+    except (EOFError, zlib.error, zstandard.ZstdError, csv.Error, *UNREADABLE) as error:
         raise SourceError(f"{path}: damaged or not what its name says: {error}") from error
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes, decompressed."""
     if path.suffix.lower() == ".gz":
         with gzip.open(path, "rb") as file:
@@ -184,7 +201,7 @@ def _check_encoding(path: Path, start: bytes) -> None:
 def _survey_jsonl(path: Path, rows_per_slice: int) -> list[Slice]:
     slices: list[Slice] = []
     start, rows, at, first = 0, 0, 0, 0
-    with _opened(path) as file:
+    with opened(path) as file:
         for line in file:
             if at == 0:
                 _check_encoding(path, line)
@@ -197,7 +214,7 @@ def _survey_jsonl(path: Path, rows_per_slice: int) -> list[Slice]:
 
 
 def _read_jsonl(path: Path, part: Slice) -> Iterator[RawRow]:
-    with _opened(path) as file:
+    with opened(path) as file:
         if file_is_plain(path):
             file.seek(part.first_byte)
             lines = itertools.islice(file, part.rows)
@@ -234,14 +251,14 @@ def _json_row(place: str, line: bytes) -> RawRow:
 @contextmanager
 def _records(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """The header and the records; bytes that are not UTF-8 come as lone surrogates, to be found per record."""
-    with _opened(path) as file:
+    with opened(path) as file:
         decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         records = csv.reader(decoded)
         yield next(records, []), records
 
 
 def _survey_csv(path: Path, rows_per_slice: int) -> list[Slice]:
-    with _opened(path) as file:
+    with opened(path) as file:
         _check_encoding(path, file.read(4))
     with _records(path) as (_, records):
         total = sum(1 for _ in records)
@@ -277,18 +294,48 @@ def _survey_parquet(path: Path, rows_per_slice: int) -> list[Slice]:
 
 
 def _read_parquet(path: Path, part: Slice) -> Iterator[RawRow]:
-    frame = pl.scan_parquet(path, glob=False).slice(part.first_row, part.rows).collect()
-    for number, columns in enumerate(frame.iter_rows(named=True), part.first_row + 1):
-        yield RawRow(f"row {number}", columns=columns)
+    end = part.first_row + part.rows
+    for start in range(part.first_row, end, _PARQUET_ROWS):
+        frame = pl.scan_parquet(path, glob=False).slice(start, min(_PARQUET_ROWS, end - start)).collect()
+        for number, columns in enumerate(frame.iter_rows(named=True), start + 1):
+            yield RawRow(f"row {number}", columns=columns)
+
+
+# --- web archives ----------------------------------------------------------------------------------------------------
+
+
+def _survey_archive(path: Path, rows_per_slice: int) -> list[Slice]:
+    if archives.needs_dictionary(path):
+        raise SourceError(f"{path}: zstd with a dictionary; decompress it first: zstd -d")
+    slices: list[Slice] = []
+    first, start, rows, kinds = 0, 0, 0, set[str]()
+    for record in archives.records(path):
+        if rows == rows_per_slice:
+            slices.append(Slice(first, start, rows))
+            first, start, rows = first + rows, record.at or 0, 0
+        rows += 1
+        kinds.add(record.kind)
+    if kinds == {""}:
+        raise SourceError(f"{path}: damaged or not what its name says: it has no record of a web archive")
+    return [*slices, Slice(first, start, rows)] if rows else slices
+
+
+def _read_archive(path: Path, part: Slice) -> Iterator[RawRow]:
+    before = 0 if part.first_byte else part.first_row
+    wanted = itertools.islice(archives.records(path, part.first_byte), before, before + part.rows)
+    for number, record in enumerate(wanted, part.first_row + 1):
+        yield archives.row(number, record)
 
 
 _SURVEYS: dict[str, Callable[[Path, int], list[Slice]]] = {
     "jsonl": _survey_jsonl,
     "csv": _survey_csv,
     "parquet": _survey_parquet,
+    "warc": _survey_archive,
 }
 _READERS: dict[str, Callable[[Path, Slice], Iterator[RawRow]]] = {
     "jsonl": _read_jsonl,
     "csv": _read_csv,
     "parquet": _read_parquet,
+    "warc": _read_archive,
 }

@@ -8,16 +8,19 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from personahub_assets.domain.errors import LockHeld, StoreError, choices
 from personahub_assets.domain.records import DATASETS
@@ -30,6 +33,21 @@ BY_ASSET = ("generations", "quarantine", "dedup_runs")
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
+
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises over a damaged Parquet file; it panics over some."""
+
+_HELD_BYTES = 32 << 20
+
+T = TypeVar("T")
+
+
+def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows."""
+    stream = iter(rows)
+    while piece := list(islice(stream, size)):
+        yield piece
 
 
 @cache
@@ -56,6 +74,9 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Tables of one home, by batch."""
 
     home: str
+    personas_from: dict[str, str] = Field(
+        default={}, description="By dataset, a file that names the personas to write for, instead of hub.toml's"
+    )
 
     @cached_property
     def root(self) -> Path:
@@ -64,8 +85,8 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def config(self) -> HubConfig:
-        """`hub.toml` as it is now."""
-        return HubConfig.load(self.root / "hub.toml")
+        """`hub.toml` as it is now, with this run's selections."""
+        return HubConfig.load(self.root / "hub.toml").selecting(self.personas_from)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
         """Where a partition's file is.
@@ -124,8 +145,8 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Rows of one partition, without reading them."""
         path = self.path(table, batch, asset)
         try:
-            return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.exists() else 0
-        except (pl.exceptions.PolarsError, OSError) as error:
+            return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
+        except UNREADABLE as error:
             raise _damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
@@ -186,7 +207,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 class PartitionWriter:
     """One partition written in pieces outside the glob, put in its place by a rename.
 
-    Pieces are kept in memory up to SLICE_ROWS rows, then on disk.
+    Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
     """
 
     def __init__(self, path: Path, table: str, aside: Path):
@@ -194,7 +215,7 @@ class PartitionWriter:
         self.rows = 0
         self._aside = aside / f"{os.getpid()}-{uuid.uuid4().hex}"
         self._pieces: list[pl.DataFrame] = []
-        self._held, self._chunks = 0, list[Path]()
+        self._held, self._bytes, self._chunks = 0, 0, list[Path]()
         self._checksum = 0
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -211,7 +232,8 @@ class PartitionWriter:
         self._held += piece.height
         self.rows += piece.height
         self._checksum += _checksum(piece)
-        if self._held >= SLICE_ROWS:
+        self._bytes += int(piece.estimated_size())
+        if self._held >= SLICE_ROWS or self._bytes >= _HELD_BYTES:
             self._spill()
 
     def publish(self) -> None:
@@ -225,11 +247,11 @@ class PartitionWriter:
         whole = self._chunks[0]
         if len(self._chunks) > 1:
             whole = self._aside / "whole.parquet"
-            pl.scan_parquet(self._chunks).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+            pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
         with whole.open("rb") as file:
             os.fsync(file.fileno())
         whole.replace(self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         self.discard()
         self._read_back()
 
@@ -245,7 +267,7 @@ class PartitionWriter:
         frame = pl.concat(self._pieces) if self._pieces else pl.DataFrame(schema=self.schema)
         frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
         self._chunks.append(chunk)
-        self._pieces, self._held = [], 0
+        self._pieces, self._held, self._bytes = [], 0, 0
 
     def _read_back(self) -> None:
         rows, checksum = 0, 0
@@ -258,7 +280,7 @@ class PartitionWriter:
             )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
@@ -312,7 +334,7 @@ def read_file(
         # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
         with path.open("rb") as file:
             return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, table, error) from error
 
 
@@ -322,7 +344,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, table, error) from error
 
 

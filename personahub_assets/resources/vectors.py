@@ -1,4 +1,6 @@
-"""The journal of vectors: what was embedded is on disk before it counts, so that no text is embedded twice.
+"""Vectors of personas: those of the tables as one array, and the journal of those that are being made.
+
+The journal: what was embedded is on disk before it counts, so that no text is embedded twice.
 
     journal = VectorJournal(home / "journal/persona_embeddings" / batch, embedder.name)
     known = journal.known(hashes)                          what a run that was killed has left
@@ -27,9 +29,12 @@ import polars as pl
 
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.text import digest
+from personahub_assets.resources.store import Store
 
 SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
 """Columns of what `known` and `vector_frame` return."""
+
+Vectors = npt.NDArray[np.float32]
 
 _SUFFIX = ".arrow"
 _LOG = logging.getLogger(__name__)
@@ -49,6 +54,38 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
     return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
 
 
+def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
+    """Read the vectors of personas, in their order.
+
+    Args:
+        store: holds them.
+        model: made them.
+        rows: `(batch, persona_id)`.
+
+    Returns:
+        float32 (number of rows, dimensions); of no rows (0, 1).
+
+    Raises:
+        StoreError: vectors are missing, or of several dimensions.
+    """
+    parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
+    found: Vectors | None = None
+    for (batch,), part in parts.items():
+        table = store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
+        usable = table.filter(pl.col("model") == model).join(part, on="persona_id")
+        sizes = usable["embedding"].list.len().unique().to_list()
+        wide = sizes[0] if found is None and len(sizes) == 1 else None if found is None else found.shape[1]
+        if usable.height < part.height or sizes != [wide]:
+            raise StoreError(
+                f"batch {batch}: {usable.height} of {part.height} personas have vectors of {model}, of {sizes}"
+                f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
+            )
+        if found is None:
+            found = np.empty((rows.height, sizes[0]), np.float32)
+        found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
+    return np.empty((0, 1), np.float32) if found is None else found
+
+
 class VectorJournal:
     """Vectors of one batch and one model that are not yet published.
 
@@ -59,19 +96,20 @@ class VectorJournal:
         self.folder = folder / digest(model)
         self._model = model
 
-    def known(self, hashes: pl.Series) -> pl.DataFrame:
+    def known(self, hashes: pl.Series, *, tidy: bool = True) -> pl.DataFrame:
         """Vectors of those of the texts that are in the journal, one row per text, in no particular order.
 
         Damaged files are deleted and logged; their texts are not known any more.
 
         Args:
             hashes: hashes of texts, as strings.
+            tidy: false leaves damaged files where they are.
 
         Raises:
             StoreError: a file cannot be read although it is there.
         """
         wanted = hashes.rename("text_hash").to_frame()
-        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks()]
+        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
         return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).unique("text_hash", keep="any")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
@@ -110,7 +148,7 @@ class VectorJournal:
             aside.unlink(missing_ok=True)
         _sync(self.folder)
 
-    def _chunks(self) -> Iterator[pl.DataFrame]:
+    def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
                 content = path.read_bytes()
@@ -120,9 +158,36 @@ class VectorJournal:
                 raise StoreError(f"{path} cannot be read: {error}. Delete it to embed its texts again") from error
             if _name(content) == path.stem:
                 yield pl.read_ipc(content).cast(SCHEMA)
-            else:
+            elif tidy:
                 _LOG.warning("%s is damaged and goes; its texts are embedded again by %s", path, self._model)
                 path.unlink(missing_ok=True)
+
+
+def prune(folder: Path, hashes: pl.Series) -> int:
+    """Let the journals of a batch, of all models, forget vectors of texts that are not among some.
+
+    Args:
+        folder: the batch's.
+        hashes: of the texts whose vectors stay.
+
+    Returns:
+        How many vectors went.
+    """
+    gone = 0
+    for path in [*folder.glob(f"*/*{_SUFFIX}"), *folder.glob("*/*.aside")]:
+        content = path.read_bytes()
+        # Of a file that was cut off nobody would ever read a row.
+        rows = pl.read_ipc(content).cast(SCHEMA) if _name(content) == path.stem else pl.DataFrame(schema=SCHEMA)
+        left = rows.filter(pl.col("text_hash").is_in(hashes.implode()))
+        if left.height == rows.height and left.height:
+            continue
+        journal = VectorJournal(folder, "")
+        journal.folder = path.parent
+        if left.height:
+            journal.add(left["text_hash"].to_list(), np.array(left["embedding"].to_list(), np.float32))
+        path.unlink()
+        gone += rows.height - left.height
+    return gone
 
 
 def _name(content: bytes) -> str:

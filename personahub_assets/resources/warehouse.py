@@ -1,7 +1,9 @@
 """The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
 
+import itertools
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -23,12 +25,14 @@ ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "le
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
+_ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 _TRIES = 20
 # Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
 _WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
 # The cache keeps pieces of a file that has been replaced since: 265 of 4,271 queries failed beside a writer in a tight
 # loop with it, 1 of 4,858 without.
 _NO_CACHE = "SET enable_external_file_cache = false"
+_BUILD = "build it with: personahub run --select warehouse"
 
 T = TypeVar("T")
 
@@ -67,34 +71,66 @@ def path(store: Store) -> Path:
 
 
 def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection in which the tables and views that some queries name read the store as it is now."""
+    """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now."""
     connection = duckdb.connect()
     connection.execute(_NO_CACHE)
-    views = _views()
-    wanted = _named(queries, views)
-    for table in table_sql():
-        if table in wanted:
-            _add_table(connection, store, table, native=False)
+    views, macros = _views(), files.sql_files("macros")
+    wanted = _named(queries, views, macros)
+    for table in tables_in(queries):
+        _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
+    _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
     return connection
+
+
+def tables_in(queries: str) -> list[str]:
+    """The tables that some queries read, by themselves or through views and macros."""
+    wanted = _named(queries, _views(), files.sql_files("macros"))
+    return [table for table in table_sql() if table in wanted]
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the warehouse that can reach the store's tables and nothing else.
 
+    DuckDB lets who may read a folder also write it: SQL that people give goes through `statements.checked` first.
+
     Raises:
-        StoreError: if there is no warehouse yet.
+        StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
     if not path(store).exists():
-        raise StoreError(f"{path(store)} does not exist yet; build it with: personahub run --select warehouse")
-    connection = _attached(store)
+        raise StoreError(f"{path(store)} does not exist yet; {_BUILD}")
+    try:
+        connection = _attached(store)
+    except duckdb.IOException as error:
+        raise StoreError(f"{error}. A DuckDB shell wants -readonly; else {_BUILD}") from error
+    _bound(connection, store)
+    connection.execute(_NO_CACHE)
+    lock_down(connection, store)
+    return connection
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Let a connection reach the store's tables and nothing else, for good."""
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
     folder = f"{store.root / 'tables'}/"
-    connection.execute(_NO_CACHE)
     connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection
+
+
+def _bound(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Limit the memory of a connection, and what it writes when that is not enough."""
+    memory = store.config.warehouse.memory_mb
+    # By its process's id: what a killed one leaves there is removed by `maintain`.
+    aside = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    room = min(10 * memory, shutil.disk_usage(store.root).free // 2_000_000)
+    connection.execute("SET memory_limit = $memory", {"memory": f"{memory}MB"})
+    connection.execute("SET temp_directory = $aside", {"aside": str(aside)})
+    connection.execute("SET max_temp_directory_size = $room", {"room": f"{room}MB"})
+    # Neither the variables of this program nor what could be fetched are tables; secrets would be kept in ~/.duckdb.
+    for name in ("python_enable_replacements", "autoload_known_extensions", "autoinstall_known_extensions"):
+        connection.execute(f"SET {name} = false")
+    connection.execute("SET allow_persistent_secrets = false")
 
 
 def _attached(store: Store) -> duckdb.DuckDBPyConnection:
@@ -133,9 +169,16 @@ def is_fresh(store: Store) -> bool:
 
 
 def _moved(store: Store) -> bool:
-    """Whether the views, which hold absolute paths, were made when the home was elsewhere."""
-    with _attached(store) as connection:
-        views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    """Whether the views, which hold absolute paths, were made when the home was elsewhere.
+
+    True as well if the file cannot be opened: it is damaged, or a shell without -readonly holds it. A new one is
+    another file, so neither stops a run.
+    """
+    try:
+        with _attached(store) as connection:
+            views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    except duckdb.IOException:
+        return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
     here = _quoted(f"{escape(str(store.root))}/tables/")[1:-1]
     return any(here not in sql for (sql,) in views)
@@ -146,13 +189,15 @@ def _publish(store: Store) -> None:
     aside.parent.mkdir(parents=True, exist_ok=True)
     # The file's time must not be later than the newest table file that it has read.
     started = time.time_ns()
-    limit = store.config.warehouse.native_rows
+    settings = store.config.warehouse
     try:
         with duckdb.connect(str(aside)) as connection:
             connection.execute(_NO_CACHE)
             for table in table_sql():
-                _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=limit)
+                _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
             _add_views(connection, _views())
+            _sort_ids(connection, settings.sorted_ids)
+            _add_macros(connection, files.sql_files("macros"))
         os.utime(aside, ns=(started, started))
         aside.replace(path(store))
     finally:
@@ -192,14 +237,16 @@ def _views() -> dict[str, str]:
     return {"dataset_items": _dataset_items()} | files.sql_files("views")
 
 
-def _named(queries: str, views: dict[str, str]) -> set[str]:
-    """Tables and views whose name occurs in the queries, or in a view that does."""
+def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[str]:
+    """Tables, views and macros whose name occurs in the queries, or in a view or macro that does."""
     found: set[str] = set()
     texts = [queries]
     while texts:
-        names = set(_IDENTIFIER.findall(texts.pop())) - found
+        text = texts.pop()
+        # A macro is called; a column may have its name.
+        names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - found
         found |= names
-        texts += [views[name] for name in names if name in views]
+        texts += [(views | macros)[name] for name in names if name in views or name in macros]
     return found
 
 
@@ -220,9 +267,36 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
         if len(faults) == len(pending):
             raise StoreError("; ".join(f"sql/views/{name}.sql: {error}" for name, error in faults.items()))
         for name in pending.keys() - faults.keys():
-            comment = pending[name].lstrip().splitlines()[0].removeprefix("--").strip()
-            connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(comment)}")
+            _comment_view(connection, name, pending[name])
         pending = {name: pending[name] for name in faults}
+
+
+def comments(sql: str) -> tuple[str, dict[str, str]]:
+    """What a view or macro says of itself, in its first line, and of its columns, in lines like `-- id: What it is`."""
+    about, *more = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
+    columns = {found[1]: found[2] for line in more if (found := _ABOUT_COLUMN.fullmatch(line))}
+    return about.removeprefix("--").strip(), columns
+
+
+def _comment_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+    about, columns = comments(select)
+    connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(about)}")
+    for column, text in columns.items():
+        connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(text)}')
+
+
+def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
+    """Put tables in order under the view `ids`, so that one id is found without reading the others."""
+    if _total(connection, "ids") <= limit:
+        connection.execute(files.sql_files("marts")["ids"])
+        _comment_view(connection, "ids", files.sql_files("views")["ids"])
+
+
+def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -> None:
+    """Create table macros, and say what each gives."""
+    for name, statement in macros.items():
+        connection.execute(statement)
+        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(comments(statement)[0])}")
 
 
 def _dataset_items() -> str:
@@ -239,7 +313,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 
 
 def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    return [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+    found = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
+    return [name for (name,) in found if name in table_sql()]
 
 
 def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:

@@ -3,7 +3,8 @@ CREATE TABLE documents (
     document_id VARCHAR NOT NULL,
     url VARCHAR,
     source VARCHAR,
-    text VARCHAR NOT NULL
+    text VARCHAR NOT NULL,
+    attributes VARCHAR
 );
 COMMENT ON TABLE documents IS 'Texts to infer personas from';
 COMMENT ON COLUMN documents.batch IS 'Batch key';
@@ -11,3 +12,4 @@ COMMENT ON COLUMN documents.document_id IS 'Id given by the source, else its URL
 COMMENT ON COLUMN documents.url IS 'Address of the text, if known';
 COMMENT ON COLUMN documents.source IS 'What the source file says about where the text is from';
 COMMENT ON COLUMN documents.text IS 'The text, sanitised: lone surrogates and NUL became U+FFFD';
+COMMENT ON COLUMN documents.attributes IS 'The other columns of the source file as a JSON object; of web archives date and language';

@@ -26,6 +26,8 @@ CREATE TABLE generations (
     queue_s DOUBLE NOT NULL,
     flight_s DOUBLE NOT NULL,
     max_tokens INTEGER,
+    temperature DOUBLE,
+    top_p DOUBLE,
     superseded_at TIMESTAMP,
     response VARCHAR
 );
@@ -57,5 +59,7 @@ COMMENT ON COLUMN generations.cost IS 'Money paid for this row by the prices in 
 COMMENT ON COLUMN generations.queue_s IS 'Seconds it waited for a place in the window, and between tries';
 COMMENT ON COLUMN generations.flight_s IS 'Seconds on the wire, all tries';
 COMMENT ON COLUMN generations.max_tokens IS 'Token limit of the answer in the prompt; the one larger try had twice as many';
+COMMENT ON COLUMN generations.temperature IS 'Sampling temperature that was asked for, null in rows of older versions';
+COMMENT ON COLUMN generations.top_p IS 'Nucleus sampling that was asked for, null in rows of older versions';
 COMMENT ON COLUMN generations.superseded_at IS 'When it stopped being asked (UTC), null unless superseded';
 COMMENT ON COLUMN generations.response IS 'The accepted answer as JSON, or the last bad answer, cut to 4,000 characters';

@@ -9,7 +9,8 @@ CREATE TABLE related_personas (
     hop TINYINT NOT NULL,
     parent_id VARCHAR,
     root_id VARCHAR NOT NULL,
-    generation_id VARCHAR
+    generation_id VARCHAR,
+    attributes VARCHAR
 );
 COMMENT ON TABLE related_personas IS 'Candidates that stand in a relation to another candidate, by hop';
 COMMENT ON COLUMN related_personas.batch IS 'Batch key';
@@ -23,3 +24,4 @@ COMMENT ON COLUMN related_personas.hop IS 'Relations followed from the root pers
 COMMENT ON COLUMN related_personas.parent_id IS 'Persona that it is related to, null for roots';
 COMMENT ON COLUMN related_personas.root_id IS 'First persona of its line, itself for roots';
 COMMENT ON COLUMN related_personas.generation_id IS 'Call that produced it, in generations; null for imported';
+COMMENT ON COLUMN related_personas.attributes IS 'Always null: what a source file says is kept with the personas that it brought';

@@ -9,7 +9,8 @@ CREATE TABLE text_personas (
     hop TINYINT NOT NULL,
     parent_id VARCHAR,
     root_id VARCHAR NOT NULL,
-    generation_id VARCHAR
+    generation_id VARCHAR,
+    attributes VARCHAR
 );
 COMMENT ON TABLE text_personas IS 'Candidates inferred from documents, or imported as they are';
 COMMENT ON COLUMN text_personas.batch IS 'Batch key';
@@ -23,3 +24,4 @@ COMMENT ON COLUMN text_personas.hop IS 'Relations followed from the root persona
 COMMENT ON COLUMN text_personas.parent_id IS 'Persona that it is related to, null for roots';
 COMMENT ON COLUMN text_personas.root_id IS 'First persona of its line, itself for roots';
 COMMENT ON COLUMN text_personas.generation_id IS 'Call that produced it, in generations; null for imported';
+COMMENT ON COLUMN text_personas.attributes IS 'Of imported ones: the other columns of the source file as a JSON object, its ids included';

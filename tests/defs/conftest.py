@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub import TOPICS, Hub
 
+from personahub_assets.resources import files
 from personahub_assets.standin.server import StandinServer
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -38,3 +39,14 @@ def finished(once: Once, standin: StandinServer) -> Path:
 def ran(tmp_path: Path, finished: Path, standin: StandinServer) -> Hub:
     """A copy of the finished home, to do with as one likes."""
     return Hub(shutil.copytree(finished, tmp_path / "hub"), standin)
+
+
+@pytest.fixture
+def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's files whose prompts a test may edit."""
+    copy = tmp_path / "files"
+    for name in ("sql", "prompts"):
+        shutil.copytree(files.root() / name, copy / name)
+    shutil.copy(files.root() / "dagster.yaml", copy / "dagster.yaml")
+    monkeypatch.setattr(files, "root", lambda: copy)
+    return copy / "prompts"

@@ -33,7 +33,7 @@ def test_the_definitions_load() -> None:
 
 
 def test_every_asset_of_the_design_is_there(graph: AssetGraph) -> None:
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*PARTITIONED, "warehouse"}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*PARTITIONED, "warehouse", "release"}
 
 
 def test_every_asset_says_what_it_is(graph: AssetGraph) -> None:

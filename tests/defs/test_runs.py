@@ -17,17 +17,6 @@ from personahub_assets.resources import files
 from personahub_assets.resources.instance import open_instance, run_tags
 
 
-@pytest.fixture
-def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project's files whose prompts a test may edit."""
-    copy = tmp_path / "files"
-    for name in ("sql", "prompts"):
-        shutil.copytree(files.root() / name, copy / name)
-    shutil.copy(files.root() / "dagster.yaml", copy / "dagster.yaml")
-    monkeypatch.setattr(files, "root", lambda: copy)
-    return copy / "prompts"
-
-
 def edit(prompts: Path, name: str) -> None:
     path = prompts / f"{name}.md"
     path.write_text(path.read_text().replace("\n---\n<data", "\nBe brief.\n---\n<data"))

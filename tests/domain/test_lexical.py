@@ -287,7 +287,7 @@ def test_pieces_threads_and_spilling_change_nothing(threshold: float) -> None:
 
     def spill(segment: Segment) -> Segment:
         spilled.append(segment)
-        return segment._replace(keys=segment.keys.copy(), signatures=segment.signatures.copy())
+        return segment._replace(codes=segment.codes.copy(), signatures=segment.signatures.copy())
 
     for threads in (1, 3):
         spilled.clear()

@@ -14,18 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.domain import semantic
+from personahub_assets.domain.cosines import Flags, Ints, Kept, Vectors, cosine
 from personahub_assets.domain.keepers import NONE
-from personahub_assets.domain.semantic import (
-    Decided,
-    Flags,
-    Ints,
-    Kept,
-    Neighbours,
-    Vectors,
-    cosine,
-    decide,
-    differences,
-)
+from personahub_assets.domain.neighbours import Neighbours
+from personahub_assets.domain.semantic import Decided, decide, differences
+from personahub_assets.domain.shadows import projection
 
 THRESHOLDS = [0.5, 0.7, 0.9, 1.0]
 DIMENSIONS = [1, 2, 3, 8, 63, 64, 65, 200]
@@ -234,20 +227,20 @@ def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, thresho
     """The directions and the step may come from quite other vectors."""
     kinds = spread(seed, 40, dimensions)
     fitted, x, y = (kinds[data.draw(st.sampled_from(sorted(kinds)))] for _ in range(3))
-    projection = semantic._projection(fitted, threshold)
-    one, other = projection.shadows(x), projection.shadows(y)
+    cast = projection(fitted, threshold)
+    one, other = cast.shadows(x), cast.shadows(y)
     products = one.codes.astype(np.int64) @ other.codes.astype(np.int64).T
     losses = one.losses[:, None] + other.losses
     doubles = [rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (x, y)]
     cosines = doubles[0] @ doubles[1].T
-    assert (products * projection.square + losses >= cosines).all()
+    assert (products * cast.square + losses >= cosines).all()
 
 
 def test_the_bound_is_close() -> None:
     vectors = clustered(5, 300, 384, noise=0.3)
-    projection = semantic._projection(vectors, 0.9)
-    codes, losses = projection.shadows(vectors)
-    products = codes.astype(np.int64) @ codes.astype(np.int64).T * projection.square
+    cast = projection(vectors, 0.9)
+    codes, losses = cast.shadows(vectors)
+    products = codes.astype(np.int64) @ codes.astype(np.int64).T * cast.square
     assert np.mean(products + losses[:, None] + losses - vectors @ vectors.T) < 0.15
 
 
@@ -256,7 +249,8 @@ def test_without_the_instruction_the_result_is_the_same(tmp_path: Path) -> None:
     case = drawn(6, 400, 300, 100)
     np.savez(tmp_path / "case.npz", *case[:3], case[3][0].vectors, case[3][0].places)
     code = (
-        "import sys, numpy as np; from personahub_assets.domain.semantic import Kept, decide\n"
+        "import sys, numpy as np; from personahub_assets.domain.cosines import Kept\n"
+        "from personahub_assets.domain.semantic import decide\n"
         "a = list(np.load(sys.argv[1]).values()); r = decide(*a[:3], [Kept(*a[3:])], 0.9)\n"
         "np.savez(sys.argv[2], r.keeper, r.similarity)"
     )

@@ -22,14 +22,24 @@ def test_a_text_column_gives_a_document(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["persona", "input persona", "Input Persona", "input_persona"])
 def test_a_persona_column_gives_a_persona_even_beside_a_text(name: str) -> None:
-    assert sort_one({name: "A diver.", "text": "A math problem"}) == Imported("A diver.", 0)
+    found = Imported("A diver.", 0, '{"text": "A math problem"}')
+    assert sort_one({name: "A diver.", "text": "A math problem"}) == found
     assert sort_one({name: None, "text": "Tides"}) == sort_one({"text": "Tides"})
 
 
 def test_named_columns_come_before_the_usual_names() -> None:
     columns = {"persona": "A diver.", "text": "Tides", "Answer": "Ebb", "who": "A pilot."}
-    assert sort_one(columns, text="answer") == sort_one({"text": "Ebb"})
-    assert sort_one(columns, persona="WHO") == Imported("A pilot.", 0)
+    document, persona = sort_one(columns, text="answer"), sort_one(columns, persona="WHO")
+    assert isinstance(document, Document)
+    assert isinstance(persona, Imported)
+    assert (document.text, document.attributes) == (
+        "Ebb",
+        '{"persona": "A diver.", "text": "Tides", "who": "A pilot."}',
+    )
+    assert (persona.persona, persona.attributes) == (
+        "A pilot.",
+        '{"persona": "A diver.", "text": "Tides", "Answer": "Ebb"}',
+    )
     assert isinstance(sort_one({"text": "Tides"}, persona="who"), Fault)
     assert isinstance(sort_one({"persona": "A diver."}, text="answer"), Fault)
 
@@ -81,13 +91,13 @@ def test_what_could_not_be_read_keeps_its_reason() -> None:
 
 def test_of_documents_with_one_id_the_first_stays_and_personas_have_none() -> None:
     texts = [("1", "a"), ("2", "b"), ("1", "c"), ("2", "d")]
-    rows = sort_rows([RawRow(f"line {n}", {"id": i, "text": t}) for n, (i, t) in enumerate(texts, 1)], Columns())
+    rows = list(sort_rows([RawRow(f"line {n}", {"id": i, "text": t}) for n, (i, t) in enumerate(texts, 1)], Columns()))
     assert [type(row) for row in rows] == [Document, Document, Fault, Fault]
     assert isinstance(rows[2], Fault)
     assert rows[2].reason == "duplicate_id"
     assert rows[2].detail == "line 3: id '1' is taken by line 1"
     twins = sort_rows([RawRow(f"line {n}", {"id": 1, "persona": "A diver."}) for n in (1, 2)], Columns())
-    assert twins == [Imported("A diver.", 0)] * 2
+    assert list(twins) == [Imported("A diver.", 0, '{"id": 1}')] * 2
 
 
 def test_what_cannot_be_stored_is_replaced_and_counted() -> None:
@@ -105,7 +115,7 @@ NAMES = st.sampled_from(["text", "persona", "id", "url", "source", "Text", "othe
 
 @given(st.lists(st.dictionaries(NAMES, ANYTHING, max_size=4), max_size=6), st.sampled_from([None, "other"]))
 def test_every_row_becomes_one_thing_that_can_be_stored(rows: list[dict[str, Any]], column: str | None) -> None:
-    found = sort_rows([RawRow(f"line {n}", row) for n, row in enumerate(rows)], Columns(text=column))
+    found = list(sort_rows([RawRow(f"line {n}", row) for n, row in enumerate(rows)], Columns(text=column)))
     assert len(found) == len(rows)
     for row in found:
         for value in vars(row).values():

@@ -18,7 +18,7 @@ from scripted import TASK
 
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.generation import journal as room
-from personahub_assets.generation.journal import Entry, Journal, entry, find
+from personahub_assets.generation.journal import Entry, Journal, entry, find, peek
 from personahub_assets.generation.requests import Outcome, Request
 
 
@@ -363,3 +363,23 @@ def test_a_journal_in_use_can_be_searched(path: Path) -> None:
     with Journal(path) as journal:
         record(journal, outcome("k"))
         assert find([path], {"k"}).keys() == {"k"}
+
+
+def test_a_look_into_a_journal_leaves_no_file(path: Path) -> None:
+    assert peek(path, ["k"]) == {}
+    rejected = Outcome("bad", "rejected", "", reason="refused")
+    with Journal(path) as journal:
+        record(journal, outcome("k"), rejected)
+        assert peek(path, ["k", "bad", "unknown"]).keys() == {"k", "bad"}
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    assert peek(path, ["bad"])["bad"].reason == "refused"
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    path.write_text("no database " * 100)
+    with pytest.raises(StoreError, match="damaged journal"):
+        peek(path, ["k"])
+
+
+def test_a_journal_of_a_run_that_died_at_once_knows_nothing(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert peek(path, ["k"]) == {}

@@ -23,7 +23,8 @@ from personahub_assets.generation.requests import Request, Task
 from personahub_assets.resources import answers as room
 from personahub_assets.resources import files, reuse
 from personahub_assets.resources import store as shop
-from personahub_assets.resources.answers import Answers, journal_path
+from personahub_assets.resources.answers import Answers
+from personahub_assets.resources.known import journal_path
 from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import PartitionWriter, Store
 from personahub_assets.standin.server import StandinServer

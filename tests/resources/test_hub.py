@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from personahub_assets.domain.cosines import cosine
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.keepers import admit
-from personahub_assets.domain.semantic import cosine
 from personahub_assets.domain.text import words
 from personahub_assets.resources.hub import Hub, LexicalHub, SemanticHub
 from personahub_assets.resources.store import Store, table_schema
@@ -372,9 +373,10 @@ def flip(file: Path, chance: random.Random) -> None:
 
 
 def restamp(manifest: Path) -> None:
-    """As if the arrays were made from something else."""
-    said = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(said | {"stamp": "another"}))
+    """As if the arrays were made from something else; what was damaged before stays so."""
+    with suppress(ValueError):
+        said = json.loads(manifest.read_bytes())
+        manifest.write_text(json.dumps(said | {"stamp": "another"}))
 
 
 def damage(cache: Path, chance: random.Random) -> None:
@@ -399,7 +401,7 @@ def damage(cache: Path, chance: random.Random) -> None:
         folders = sorted({each.parent for each in files if each.name == "manifest.json"})
         for folder in folders:
             (folder / "foreign.npy").write_bytes(b"nothing of ours")
-        shutil.copy(file, cache / "foreign")
+        (cache / "foreign").write_bytes(file.read_bytes())
         for folder in folders[:1]:
             shutil.rmtree(folder)
             folder.write_text("a file where a folder was")

@@ -80,7 +80,7 @@ def test_registering_an_unchanged_file_again_changes_nothing(store: Store, tmp_p
 
 def test_an_empty_file_is_a_batch_without_rows(store: Store, tmp_path: Path) -> None:
     assert register(store, str(pages(tmp_path / "a.jsonl", 0))) == ["a"]
-    assert source_rows(store, "a") == []
+    assert list(source_rows(store, "a")) == []
 
 
 def test_the_key_of_another_file_is_not_taken(store: Store, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_named_columns_are_remembered(store: Store, tmp_path: Path) -> None:
     path.write_text("text,who,remark\nPage,A diver.,Wet\n")
     register(store, str(path), name="personas", persona_column="who")
     register(store, str(path), name="remarks", text_column="Remark")
-    assert source_rows(store, "personas") == [Imported("A diver.", 0)]
+    assert list(source_rows(store, "personas")) == [Imported("A diver.", 0, '{"text": "Page", "remark": "Wet"}')]
     assert texts(store, "remarks") == ["Wet"]
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_is_gone_is_named(store: Store, tmp_path: Path) -> None:
     register(store, str(path))
     path.unlink()
     with pytest.raises(SourceError, match=f"{path}: the source file is gone"):
-        source_rows(store, "a")
+        list(source_rows(store, "a"))
 
 
 def test_a_damaged_file_is_not_registered(store: Store, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from personahub_assets.resources.store import BY_ASSET, Store, content_version, 
 
 
 def documents(batch: str, count: int, text: str = "A page") -> pl.DataFrame:
-    rows = [(batch, f"d{n}", None, None, text) for n in range(count)]
+    rows = [(batch, f"d{n}", None, None, text, None) for n in range(count)]
     return pl.DataFrame(rows, table_schema("documents"), orient="row")
 
 

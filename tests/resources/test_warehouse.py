@@ -15,13 +15,15 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.queries import QueryError, answer
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
+from personahub_assets.resources.files import sql_files
 from personahub_assets.resources.store import Store, table_schema, table_sql
 
-VIEWS = {"candidate_personas", "cost_per_kept_row", "dataset_items", "duplicates", "persona_fate", "persona_lineage"}
+VIEWS = {"dataset_items", *sql_files("views")}
+MART = {"places", "sorted_ids"}
 
 
 def write(store: Store, batch: str, count: int) -> None:
-    rows = [(batch, f"d{n}", None, None, "It's a page") for n in range(count)]
+    rows = [(batch, f"d{n}", None, None, "It's a page", None) for n in range(count)]
     store.write("documents", batch, pl.DataFrame(rows, table_schema("documents"), orient="row"))
 
 
@@ -48,7 +50,7 @@ def test_an_empty_home_gives_all_tables_and_views_with_comments(store: Store) ->
             "SELECT table_name, column_name FROM duckdb_columns() "
             "JOIN duckdb_tables() USING (table_name) WHERE duckdb_columns.comment IS NULL"
         ).fetchall()
-    assert tables.keys() == set(table_sql())
+    assert tables.keys() == set(table_sql()) | MART
     assert views.keys() == VIEWS
     assert all(tables.values())
     assert all(views.values())
@@ -260,6 +262,11 @@ def test_a_reader_reaches_the_tables_and_nothing_else(shared: Store, query: str)
         "COPY (SELECT 1 AS batch) TO '{folder}/../../../warehouse.duckdb' (FORMAT csv)",
         "ATTACH '{folder}/new.duckdb'",
         "EXPORT DATABASE '{folder}/out'",
+        "EXPLAIN (ANALYZE) COPY (SELECT 1 AS batch) TO '{file}' (FORMAT parquet)",
+        "FROM enable_logging('QueryLog', storage = 'file', storage_path = '{folder}/log'); SELECT 1",
+        "CALL enable_profiling(save_location = '{file}', format = 'json'); SELECT 1",
+        "FROM query('FROM enable_logging(storage = ''file'', storage_path = ''{folder}/log'')'); SELECT 1",
+        "CREATE PERSISTENT SECRET s (TYPE http, BEARER_TOKEN 't')",
     ],
 )
 def test_a_query_cannot_write_into_the_tables(shared: Store, query: str) -> None:
@@ -268,3 +275,35 @@ def test_a_query_cannot_write_into_the_tables(shared: Store, query: str) -> None
     with pytest.raises(QueryError):
         answer(Environment(home=shared.root), query.format(file=file, folder=file.parent), "csv", None)
     assert {path: path.stat().st_mtime_ns for path in shared.root.rglob("*")} == before
+
+
+def test_a_reader_takes_no_more_memory_than_it_may_and_spills_into_the_home(
+    shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (shared.root / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
+    with warehouse.reader(shared) as connection:
+        wide = "SELECT a, repeat(a::VARCHAR, 60) AS b FROM range(700_000) AS t(a)"
+        assert connection.execute(f"SELECT max(b) FROM (FROM ({wide}) ORDER BY b DESC OFFSET 1)").fetchone()
+        spilled = list((shared.root / "aside").glob("*-*"))
+        assert len(spilled) == 1
+        with pytest.raises(duckdb.Error):
+            connection.execute("SET memory_limit = '100GB'")
+    assert not spilled[0].exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_the_program_are_no_tables(shared: Store) -> None:
+    frame = pl.DataFrame({"a": [1]})
+    with warehouse.reader(shared) as connection, pytest.raises(duckdb.CatalogException):
+        connection.execute("FROM frame")
+    assert frame.height == 1
+
+
+def test_a_damaged_file_is_told_and_built_anew(store: Store) -> None:
+    warehouse.build(store)
+    warehouse.path(store).write_bytes(b"not a database" * 1_000)
+    with pytest.raises(StoreError, match="build it with: personahub run --select warehouse"):
+        warehouse.reader(store)
+    assert warehouse.build(store).rebuilt
+    assert documents(store) == 0

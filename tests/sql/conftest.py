@@ -39,7 +39,11 @@ FIRST = [
     {"persona": "A retired bridge engineer who restores old clocks in a mountain village"},
     {"persona": "A retired bridge engineer, who restores OLD clocks in a mountain village."},  # lexical
     {"persona": "A paediatric nurse who teaches new parents how to care for premature babies"},
-    {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},
+    {
+        "persona": "A jazz drummer who builds his own cymbals from scrap metal",
+        "labels": '["Music", "Craft"]',
+        "age": 44,
+    },
 ]
 SECOND = [
     {"id": "d1", "text": "Glaciers move a hand's breadth a day, enough to carry a hut to the sea in a lifetime."},
@@ -47,7 +51,7 @@ SECOND = [
     {"id": "d3", "text": "Most libraries of the town closed at noon on Saturdays until the students complained."},
     {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},  # lexical, across batches
     {"persona": "A pediatric nurse who teaches new parents how to take care of premature babies"},  # semantic, across
-    {"persona": "A beekeeper on a city roof who sells honey to the restaurants below"},
+    {"persona": "A beekeeper on a city roof who sells honey to the restaurants below", "labels": ["Bees", "Craft"]},
     {"persona": "A city rooftop beekeeper who sells her honey to the restaurants below"},  # semantic, within
 ]
 

@@ -219,6 +219,13 @@ def test_datasets_per_persona(built: Store) -> None:
     assert len(set(sizes)) > 1
 
 
+def test_attributes_of_personas(built: Store) -> None:
+    assert answer(built, "attributes_of_personas") == [("age", 1, 1, "44", 1), ("labels", 1, 2, "Music", 1)]
+    with warehouse.reader(built) as connection:
+        query = "SELECT persona FROM personas WHERE list_contains(attributes ->> '$.labels[*]', 'Music')"
+        assert [persona[:14] for (persona,) in connection.execute(query).fetchall()] == ["A jazz drummer"]
+
+
 def test_tokens_per_kept_row(built: Store) -> None:
     origins = count(built.read_all("personas"), "origin")
     kept = count(items(built), "dataset") | {

@@ -1,12 +1,14 @@
--- Every row of every source file is a document, an imported persona or a quarantine row
+-- Every row of every source file is a document, an imported persona, a quarantine row, or was skipped and counted
 WITH used AS (
-    SELECT batch FROM documents
+    SELECT batch, 1 AS rows FROM documents
     UNION ALL
-    SELECT batch FROM text_personas WHERE origin = 'imported'
+    SELECT batch, 1 FROM text_personas WHERE origin = 'imported'
     UNION ALL
-    SELECT batch FROM quarantine WHERE asset = 'documents'
+    SELECT batch, 1 FROM quarantine WHERE asset = 'documents'
+    UNION ALL
+    SELECT batch, rows FROM skipped
 ),
-counted AS (SELECT batch, count(*) AS accounted FROM used GROUP BY batch)
+counted AS (SELECT batch, sum(rows) AS accounted FROM used GROUP BY batch)
 SELECT b.batch, b.rows, coalesce(c.accounted, 0) AS accounted
 FROM batches AS b
 LEFT JOIN counted AS c USING (batch)

@@ -1,0 +1,95 @@
+"""Releases: frozen folders, made on purpose and never by a refresh."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from personahub_assets.defs.batches import OWNERS
+from personahub_assets.domain.cards import body
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.records import DATASETS
+from personahub_assets.domain.releases import Order
+from personahub_assets.resources import progress
+from personahub_assets.resources.freezer import freeze
+from personahub_assets.resources.releases import Release
+from personahub_assets.resources.store import Store
+
+RELEASE = "make_release"
+
+
+class ReleaseConfig(dg.Config):
+    """What to release; the same as the options of `personahub release`."""
+
+    name: str | None = Field(
+        default=None, description="Name of the folder below releases/, such as v1.0; it must be new"
+    )
+    select: list[str] = Field(default=[], description="Only these configs: personas, or datasets. None means all")
+    where: list[str] = Field(
+        default=[],
+        description="SQL conditions on the rows, such as hop <= 1; 'tools: length(text) > 100' for one config alone",
+    )
+    jsonl: bool = Field(default=False, description="Also write JSONL with the field names of the paper's data")
+    license: str | None = Field(default=None, description="Licence of the data, such as apache-2.0, for the card")
+
+
+@dg.asset(
+    deps=["personas", *DATASETS],
+    group_name="releases",
+    kinds={"parquet", "huggingface"},
+    owners=OWNERS,
+    code_version="1",
+    output_required=False,
+)
+def release(
+    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
+
+    Files that are released as they stand are shared with the store, not copied. A release never changes.
+    """
+    if config.name is None:
+        _unnamed(context)
+        return
+    started = time.perf_counter()
+    order = Order.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
+    made = freeze(store, order, partial(_tell, config.name))
+    progress.tell(progress.Step(config.name, "release", len(order.configs), len(order.configs), "done"))
+    seconds = round(time.perf_counter() - started, 3)
+    yield dg.MaterializeResult(metadata={**described(made), "seconds": seconds}, data_version=dg.DataVersion(made.sums))
+
+
+def _unnamed(context: dg.AssetExecutionContext) -> None:
+    """Pass by where the graph is materialised as a whole.
+
+    Raises:
+        ConfigError: where it is the release that was asked for.
+    """
+    said = "a release is made on purpose, under a name of its own: give it in the launchpad, ops.release.config.name"
+    if len(context.run.asset_selection or ()) <= 1:
+        raise ConfigError(said)
+    context.log.warning(f"no release is made: {said}")
+
+
+def described(made: Release) -> dict[str, Any]:
+    """Metadata about a release: rows, bytes, where it is, how to check it, and its card."""
+    linked, written = made.bytes()
+    rows = [dg.TableRecord({"config": name, "rows": count}) for name, count in made.rows.items()]
+    return {
+        "dagster/row_count": sum(made.rows.values()),
+        "rows": dg.MetadataValue.table(records=rows),
+        "bytes_linked": linked,
+        "bytes_written": written,
+        "path": dg.MetadataValue.path(str(made.path)),
+        "verify_with": dg.MetadataValue.md(f"`personahub release {made.name} --verify`"),
+        "load_with": dg.MetadataValue.text(f'datasets.load_dataset({str(made.path)!r}, "{next(iter(made.rows))}")'),
+        "sha256_of_sums": made.sums,
+        "card": dg.MetadataValue.md(body(made.manifest)),
+    }
+
+
+def _tell(name: str, done: int, total: int) -> None:
+    progress.tell(progress.Step(name, "release", done, total))

@@ -1,0 +1,166 @@
+"""Choosing personas that cover the space of embeddings, instead of some at random.
+
+The rule is the farthest-point one (Gonzalez 1985; k-center greedy of Sener and Savarese 2018): begin with the row
+nearest to the middle, then take, again and again, the row that is farthest from all taken so far. Where d is the
+greatest distance of any row to the nearest of k taken ones, no choice of k rows whatever has a d below half of that.
+Distances are those of unit vectors, |x - y|, with |x - y|² = 2 - 2 cos(x, y), which obeys the triangle inequality as
+the law wants it.
+
+That rule likes the odd ones at the rim. So in the end each chosen row gives way to the row in the middle of those that
+it stands for, if from there, too, none of them is farther than the farthest of all was: the law still holds, and the
+mean is better.
+
+Done word by word, each row taken is compared with all, one after the other: the time is that of reading the memory k
+times. Here a pool of the farthest rows is compared with itself; within it the rule is followed as long as its farthest
+row is farther than every row outside was (distances only shrink, so it still is the farthest of all). The rows that
+were taken are then compared with all at once, as one product of matrices. What is taken is the same; ties, and cosines
+that differ by less than float32 holds, aside.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+_POOL = 4096  # rows that are compared with each other at a time
+_BLOCK = 8192  # rows that are compared with the taken ones at a time
+_MIDDLES = 8  # rows of a group that are tried as its middle
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Rows that stand for others.
+
+    Args:
+        rows: (k,) their numbers, in the order in which they were taken.
+        nearest: (n,) for every row which of these is nearest: a place in `rows`.
+        cosine: (n,) its cosine with that one.
+    """
+
+    rows: Ints
+    nearest: Ints
+    cosine: Vectors
+
+    @property
+    def mean(self) -> float:
+        """Mean cosine of a row with the nearest of those that stand for it."""
+        return float(self.cosine.mean(dtype=np.float64)) if len(self.cosine) else 1.0
+
+    @property
+    def least(self) -> float:
+        """Cosine of the row that is farthest from all that stand for others."""
+        return float(self.cosine.min(initial=1.0))
+
+    @property
+    def sizes(self) -> Ints:
+        """(k,) how many rows are nearest to each, itself included."""
+        return np.bincount(self.nearest, minlength=len(self.rows))
+
+
+def spread(vectors: Vectors, count: int, *, pool: int = _POOL) -> Cover:
+    """Choose rows that cover the space.
+
+    Args:
+        vectors: (n, d) rows of length 1. Of rows that are equally far the first is taken, so bring them into an order
+            that does not depend on chance.
+        count: how many; all where there are not more.
+        pool: rows compared with each other at a time; changes the time only.
+    """
+    if not len(vectors) or count < 1:
+        return _nothing(len(vectors))
+    found = _Growing(vectors)
+    found.take(np.array([_middle(vectors)]))
+    while len(found.rows) < min(count, len(vectors)):
+        found.take(_farthest(found, min(count, len(vectors)) - len(found.rows), pool))
+    return cover(vectors, _middles(vectors, found.cover))
+
+
+def cover(vectors: Vectors, rows: Ints) -> Cover:
+    """Say how well some rows stand for all."""
+    if not len(vectors) or not len(rows):
+        return _nothing(len(vectors))
+    found = _Growing(vectors)
+    found.take(rows)
+    return found.cover
+
+
+def drawn(total: int, count: int, seed: int = 0) -> Ints:
+    """Draw rows at random, without repeats, for a comparison."""
+    return np.random.default_rng(seed).choice(total, min(count, total), replace=False).astype(np.int64)
+
+
+def _nothing(total: int) -> Cover:
+    return Cover(np.empty(0, np.int64), np.zeros(total, np.int64), np.full(total, -1, np.float32))
+
+
+def _middle(vectors: Vectors) -> int:
+    """The row nearest to the mean."""
+    return int(np.argmax(vectors @ vectors.mean(axis=0, dtype=np.float64).astype(np.float32)))
+
+
+class _Growing:
+    """Rows taken so far, and for every row the nearest of them."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+        self.rows: list[int] = []
+        self.cosine = np.full(len(vectors), -np.inf, np.float32)
+        self.nearest = np.zeros(len(vectors), np.int64)
+
+    @property
+    def cover(self) -> Cover:
+        return Cover(np.array(self.rows, np.int64), self.nearest, np.clip(self.cosine, -1, 1))
+
+    def take(self, rows: Ints) -> None:
+        """Take rows and compare all with them."""
+        taken = self.vectors[rows].T
+        for begin in range(0, len(self.vectors), _BLOCK):
+            some = slice(begin, begin + _BLOCK)
+            products = self.vectors[some] @ taken
+            best = products.argmax(axis=1)
+            found = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
+            nearer = found > self.cosine[some]
+            self.cosine[some][nearer] = found[nearer]
+            self.nearest[some][nearer] = best[nearer] + len(self.rows)
+        self.nearest[rows] = len(self.rows) + np.arange(len(rows))
+        self.cosine[rows] = np.inf  # of itself, and never the farthest again
+        self.rows += rows.tolist()
+
+
+def _farthest(found: _Growing, count: int, pool: int) -> Ints:
+    """The rows that the rule takes next: one at least, and as many as the pool is sure of."""
+    pool = min(pool, len(found.vectors))
+    order = np.argpartition(found.cosine, pool - 1)[:pool]
+    order = order[np.lexsort((order, found.cosine[order]))]  # the farthest first, of equals the first
+    outside = found.cosine[order[-1]] if pool < len(found.vectors) else np.inf
+    cosine, among = found.cosine[order], found.vectors[order]
+    taken: list[int] = []
+    while len(taken) < min(count, pool):
+        next_ = int(cosine.argmin())
+        if cosine[next_] == np.inf or (taken and cosine[next_] >= outside):
+            break
+        taken.append(next_)
+        np.maximum(cosine, among @ among[next_], out=cosine)
+        cosine[next_] = np.inf
+    return order[taken]
+
+
+def _middles(vectors: Vectors, found: Cover) -> Ints:
+    """For each chosen row the one in the middle of those that it stands for, if that leaves none of them farther."""
+    order = np.argsort(found.nearest, kind="stable")
+    groups = np.split(order, np.cumsum(found.sizes)[:-1])
+    return np.array(
+        [_middle_of(vectors, group, row, found.least) for group, row in zip(groups, found.rows, strict=True)]
+    )
+
+
+def _middle_of(vectors: Vectors, group: Ints, row: int, least: float) -> int:
+    members = vectors[group]
+    alike = members @ members.sum(axis=0)
+    best = np.argsort(-alike, kind="stable")[:_MIDDLES]
+    fits = best[(members @ members[best].T).min(axis=0) >= least]
+    better = len(fits) and alike[fits[0]] > alike[group == row][0]
+    return int(group[fits[0]]) if better else int(row)

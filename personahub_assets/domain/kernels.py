@@ -1,0 +1,39 @@
+"""Kernels: functions that numba compiles when they are first called, kept on disk for later processes.
+
+Numba looks at the file of a function to see whether what it has kept still holds, not at the files of what that calls:
+after an update a kernel would go on with an old form of another. So all are dropped when a file with kernels changes.
+(Where this folder cannot be written numba keeps them in the user's cache; there an update changes every file.)
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+SOURCES = ("cosines", "keepers", "kernels", "lexical", "packed", "products", "semantic", "signatures", "wordsets")
+"""Modules beside this one with kernels."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called.
+
+    Division by zero gives infinity or NaN, as in NumPy.
+    """
+    _drop_those_of_other_sources()
+    return njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+@cache
+def _drop_those_of_other_sources(here: Path = Path(__file__).parent) -> None:
+    mark = here / "__pycache__" / "kernels.sha256"
+    sources = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
+    with suppress(OSError):
+        if not mark.exists() or mark.read_text() != sources:
+            for kept in mark.parent.glob("*.nb[ic]"):
+                kept.unlink(missing_ok=True)
+            mark.parent.mkdir(exist_ok=True)
+            mark.write_text(sources)

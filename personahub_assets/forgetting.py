@@ -1,0 +1,106 @@
+"""Takedown from the command line: what is asked for, whether it shall be done, and the receipt."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.receipts import Effect, Receipt, Target, unfinished
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.takedown import takedown
+
+_SAYS: dict[Effect, str] = {
+    "removed": "rows that go",
+    "changed": "rows that lose what they say",
+    "displaced": "dropped for what goes: they come back when their batch is run",
+    "released": "rows in releases, which are not changed: withdraw them yourself",
+    "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
+}
+
+
+def forget(
+    environment: Environment,
+    targets: Mapping[str, Sequence[str] | None],
+    batch: str | None,
+    reason: str | None,
+    console: Console,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Take something down and say what was done.
+
+    Raises:
+        ConfigError: if not exactly one kind of target is given, or nobody can be asked.
+    """
+    store = Store(home=str(environment.home))
+    target = _target(store, targets, batch)
+
+    def agree(receipt: Receipt) -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise ConfigError("what is taken down cannot be brought back: say --yes, or --dry-run to see what would go")
+        _show(receipt, console, done=False)
+        return typer.confirm("Take this down?", err=True)
+
+    receipt = takedown(store, target, reason=reason, dry_run=dry_run, agree=agree)
+    if as_json:
+        typer.echo(json.dumps(receipt.as_json(), indent=2))
+    elif dry_run or receipt.finished_at:
+        _show(receipt, console, done=not dry_run)
+    else:
+        console.print("nothing was changed")
+
+
+def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
+    given = {kind: tuple(values) for kind, values in targets.items() if values}
+    if len(given) != 1:
+        names = " or ".join(map(_option, targets))
+        begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
+        raise ConfigError(f"give one of {names}, got {' and '.join(map(_option, given)) or 'none'}{begun}")
+    ((kind, values),) = given.items()
+    return Target(kind, values, batch)  # type: ignore[arg-type]
+
+
+def _option(kind: str) -> str:
+    return f"--{kind.replace('_', '-')}"
+
+
+def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
+    for effect in get_args(Effect):
+        if receipt.total(effect):
+            console.print(_table(receipt, effect))
+    for copy in receipt.copies:
+        console.print(
+            f"the same text stands as {copy}: take it down, too, if it shall go", markup=False, soft_wrap=True
+        )
+    key = receipt.target.takedown_id
+    if done:
+        console.print(f"taken down. Receipt: takedown_id {key} in the table takedowns", highlight=False, soft_wrap=True)
+        for batch in sorted({line.batch for line, _ in receipt.of("displaced") if line.batch}):
+            console.print(f"Next: personahub run --batch {batch}", highlight=False, markup=False, soft_wrap=True)
+    elif not receipt.total("removed"):
+        console.print("there is nothing left of it", highlight=False)
+
+
+def _table(receipt: Receipt, effect: Effect) -> Table:
+    table = Table(title=_SAYS[effect], title_justify="left")
+    table.add_column("place", overflow="fold")
+    table.add_column("batches")
+    table.add_column("rows", justify="right")
+    places: dict[str, Counter[str]] = {}
+    for line, count in receipt.of(effect):
+        places.setdefault(line.place, Counter())[line.batch or ""] += count
+    for place, batches in places.items():
+        names = ", ".join(sorted(filter(None, batches))[:5]) + (" …" if len(batches) > 5 else "")
+        table.add_row(place, names, f"{batches.total():,}")
+    return table

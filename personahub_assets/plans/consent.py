@@ -1,0 +1,70 @@
+"""Consent: a run that costs much is planned first, and begins when a person says so."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from personahub_assets.generation.budget import Budget
+from personahub_assets.plans.lookup import Watch
+from personahub_assets.plans.planner import plan
+from personahub_assets.plans.shown import show, summary
+from personahub_assets.plans.work import Plan
+from personahub_assets.resources.config import Environment, HubConfig
+
+Batches = list[tuple[str, set[str]]]
+"""Batches with the assets that a run would materialise, in its order."""
+
+
+def consent(
+    environment: Environment, console: Console, budget: Budget
+) -> Callable[[Batches, list[str], dict[str, str]], None]:
+    """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
+
+    The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
+    """
+    config = HubConfig.load(environment.home.expanduser() / "hub.toml")
+
+    def ask(work: Batches, retry: list[str], personas_from: dict[str, str]) -> None:
+        if not _has_bound(config):
+            return
+        with watching(console) as watch:
+            made = plan(environment, work, retry=retry, watch=watch, personas_from=personas_from)
+        if not _is_much(made, config, budget):
+            return
+        show(made, console)
+        if not typer.confirm(f"This run would make {summary(made)}. Begin?", err=True):
+            console.print("not begun; nothing was asked")
+            raise typer.Exit(1)
+
+    return ask
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watch]:
+    """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
+    columns = (SpinnerColumn(), TextColumn("planning {task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+
+        def watch(batch: str, asset: str, done: int) -> None:
+            progress.update(task, description=f"{batch} {asset}: {done:,} requests looked up")
+
+        yield watch
+
+
+def _has_bound(config: HubConfig) -> bool:
+    """Whether there is anything to compare a plan with; else none is made."""
+    priced = config.prices.prompt or config.prices.completion
+    return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
+
+
+def _is_much(made: Plan, config: HubConfig, budget: Budget) -> bool:
+    """Whether a run goes beyond what it may do unasked, however far its budget lets it go."""
+    total, bound = made.total, config.run
+    calls = min(total.calls, math.inf if budget.max_calls is None else budget.max_calls)
+    cost = min(total.cost or 0.0, math.inf if budget.max_cost is None else budget.max_cost)
+    return cost > bound.confirm_cost or (bound.confirm_calls is not None and calls > bound.confirm_calls)

@@ -1,0 +1,144 @@
+"""Work: what a run would ask, by asset and batch, and what it would do without asking."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+FOLLOWS = "not written yet"
+"""Why requests are only expected: what they would be about does not exist yet."""
+
+
+@dataclass
+class Work:
+    """Requests of one asset for one batch.
+
+    `ask` is exact: so many requests about inputs that exist have no outcome that stands. `follow` is an estimate: so
+    many more are expected about inputs that the same run would write. What they cost together is an estimate too.
+    """
+
+    batch: str
+    asset: str
+    requests: int = 0  # about inputs that exist, equal ones counted once
+    ask: int = 0
+    follow: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)  # of `ask`
+    reused: Counter[str] = field(default_factory=Counter)  # answers that are used without a call for the first time
+    quarantined: Counter[str] = field(default_factory=Counter)  # rejections that stand, by reason
+    calls: float = 0.0
+    prompt_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    completion_tokens: float = 0.0
+    seconds: float | None = 0.0  # None: no speed was measured
+    cost: float | None = None  # None: no prices are set
+    basis: str = "history"  # or 'settings', where this home has no answers to go by
+
+    @property
+    def expected(self) -> float:
+        """Requests to be asked, exact and estimated ones."""
+        return self.ask + self.follow
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the run makes exactly these calls, unless the model answers worse than before."""
+        return not self.follow and self.calls == self.ask
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that docs/plan.md describes."""
+        return {
+            "batch": self.batch,
+            "asset": self.asset,
+            "requests": self.requests,
+            "to_ask": self.ask,
+            "to_follow": round(self.follow),
+            "reasons": dict(self.reasons.most_common()),
+            "reused": dict(self.reused.most_common()),
+            "quarantined": dict(self.quarantined.most_common()),
+            "basis": self.basis,
+            **_spent(self),
+        }
+
+
+@dataclass
+class Aside:
+    """What a run would do for one batch without a call; only what there is to do is not zero."""
+
+    batch: str
+    documents_new: int = 0  # or changed
+    documents_gone: int = 0
+    decided_again: tuple[str, ...] = ()  # stages whose rule changed
+    to_decide: int = 0  # candidates that exist and are not decided about at a stage
+    coming_back: int = 0  # those of them that had been dropped for a persona that is gone
+    to_embed: int = 0
+    personas_in: int = 0  # decided already, and not in the table yet
+    personas_out: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return self == Aside(self.batch)
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that docs/plan.md describes."""
+        return {**vars(self), "decided_again": list(self.decided_again)}
+
+
+@dataclass
+class Plan:
+    """What a run would do."""
+
+    home: str
+    model: str
+    model_from: str  # 'environment', 'server', 'generations' or 'nothing'
+    currency: str
+    work: list[Work] = field(default_factory=list)
+    asides: list[Aside] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)  # batches that a run would fail at
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> Work:
+        """All work together."""
+        return added(self.work, "", "")
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that docs/plan.md describes."""
+        total = self.total
+        return {
+            "home": self.home,
+            "model": self.model,
+            "model_from": self.model_from,
+            "currency": self.currency,
+            "total": {"to_ask": total.ask, "to_follow": round(total.follow), "exact": total.is_exact, **_spent(total)},
+            "work": [work.as_json() for work in self.work],
+            "without_calls": [aside.as_json() for aside in self.asides],
+            "problems": self.problems,
+            "notes": self.notes,
+        }
+
+
+def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
+    """Add up works; time or money that one of them does not know is not known of the whole."""
+    whole, known = Work(batch, asset), list(parts)
+    for part in known:
+        for name in ("requests", "ask", "follow", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):
+            setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        for name in ("reasons", "reused", "quarantined"):
+            getattr(whole, name).update(getattr(part, name))
+    paid = [part for part in known if part.expected]
+    seconds, costs = [part.seconds for part in paid], [part.cost for part in known]
+    whole.seconds = None if None in seconds else sum(s for s in seconds if s is not None)
+    whole.cost = None if None in costs else sum(c for c in costs if c is not None)
+    whole.basis = "settings" if any(part.basis == "settings" for part in paid) else "history"
+    return whole
+
+
+def _spent(work: Work) -> dict[str, Any]:
+    return {
+        "calls": round(work.calls),
+        "prompt_tokens": round(work.prompt_tokens),
+        "cached_tokens": round(work.cached_tokens),
+        "completion_tokens": round(work.completion_tokens),
+        "seconds": None if work.seconds is None else round(work.seconds, 1),
+        "cost": None if work.cost is None else round(work.cost, 6),
+    }

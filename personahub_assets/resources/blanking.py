@@ -1,0 +1,231 @@
+"""Blanking: rows of source files inside the home lose what they say and keep their place.
+
+A row is not cut out: those behind it would move into another slice, so into another batch, and everything made of them
+would be asked for again. A blanked line of JSONL is as long as before, so that offsets and size stay. The file is
+written anew and renamed into its place.
+"""
+
+import csv
+import gzip
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import polars as pl
+import zstandard
+
+from personahub_assets.domain.errors import SourceError
+from personahub_assets.domain.sources import Columns, RawRow
+from personahub_assets.resources import archives, sources
+from personahub_assets.resources.store import Store
+
+REMEDY = "remove this file and run the same takedown again"
+_PIECE = 1 << 20
+_BLOCK = 1 << 17  # bytes of a zstd block at most
+
+
+class Piece(NamedTuple):
+    """Rows of a source file that a batch reads; there is no batch where a file of the inbox is not registered."""
+
+    batch: str | None
+    path: Path
+    format: str
+    part: sources.Slice
+    columns: Columns
+    bytes: int | None
+
+
+class Hit(NamedTuple):
+    """A row of a source file."""
+
+    number: int  # from 0, in the file
+    place: str
+
+
+def pieces(store: Store) -> list[Piece]:
+    """What batches read, and what lies in the inbox and is not registered."""
+    found = []
+    limit = store.config.sources.max_document_chars
+    for row in store.read_all("batches").iter_rows(named=True):
+        part = sources.Slice(row["first_row"], row["first_byte"], row["rows"])
+        columns = Columns(row["text_column"], row["persona_column"], limit)
+        found.append(Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["bytes"]))
+    known = {piece.path for piece in found}
+    for path in sorted((store.root / "inbox").rglob("*")):
+        kind = sources.file_format(path.name)
+        if path.is_file() and kind and path.resolve() not in known and not path.name.startswith("."):
+            for part in sources.survey(path, 1 << 62).slices:
+                found.append(Piece(None, path.resolve(), kind, part, Columns(max_chars=limit), None))
+    return found
+
+
+def is_inside(store: Store, piece: Piece) -> bool:
+    """Whether a source file is the home's own: a download, or one that was put into it."""
+    return piece.path.is_relative_to(store.root)
+
+
+def is_readable(piece: Piece) -> bool:
+    """Whether a source file is there, as it was when it was registered."""
+    return piece.path.is_file() and piece.bytes in (None, piece.path.stat().st_size)
+
+
+def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:
+    """The rows of a piece that were taken down.
+
+    Raises:
+        SourceError: if the file is damaged.
+    """
+    rows = sources.read_rows(piece.path, piece.format, piece.part)
+    for number, row in enumerate(rows, piece.part.first_row):
+        if is_taken(row, piece.columns):
+            yield Hit(number, row.place)
+
+
+def blank(path: Path, kind: str, numbers: Collection[int]) -> None:
+    """Blank some rows of a file, counted from 0.
+
+    Raises:
+        SourceError: if its format cannot be written.
+    """
+    if kind not in _WRITERS:
+        raise SourceError(
+            f"{path} holds rows that are taken down, and rows of {kind} files cannot be blanked: ingest one of "
+            f"{' or '.join(_WRITERS)} under the same --name, then {REMEDY}"
+        )
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        _WRITERS[kind](path, aside, numbers)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _blank_jsonl(path: Path, aside: Path, numbers: Collection[int]) -> None:
+    with sources.opened(path) as file, _writing(path, aside) as sink:
+        for number, line in enumerate(file):
+            sink.write(_spaces(line) if number in numbers else line)
+
+
+def _spaces(line: bytes) -> bytes:
+    end = line[len(line.rstrip(b"\r\n")) :]
+    return b" " * (len(line) - len(end)) + end
+
+
+def _blank_csv(path: Path, aside: Path, numbers: Collection[int]) -> None:
+    """Records are written as they stood, quotes and line ends included."""
+    with sources.opened(path) as file, _writing(path, aside) as sink:
+        # As `sources` reads it; a byte that is no UTF-8 comes out as it went in.
+        decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        taken: list[str] = []
+
+        def lines() -> Iterator[str]:
+            for line in decoded:
+                taken.append(line)
+                yield line
+
+        for number, fields in enumerate(csv.reader(lines()), -1):  # -1: the header
+            record = _empty_record(len(fields), taken[-1]) if number in numbers else "".join(taken)
+            sink.write(record.encode("utf-8", "surrogateescape"))
+            taken.clear()
+
+
+def _empty_record(fields: int, last_line: str) -> str:
+    return ("," * (fields - 1) or '""') + last_line[len(last_line.rstrip("\r\n")) :]
+
+
+def _blank_parquet(path: Path, aside: Path, numbers: Collection[int]) -> None:
+    rows = pl.scan_parquet(path, glob=False)
+    names = rows.collect_schema().names()
+    number = pl.int_range(pl.len(), dtype=pl.Int64)
+    gone = number.is_in(pl.Series(sorted(numbers), dtype=pl.Int64).implode())
+    rows.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name in names).sink_parquet(aside)
+
+
+def _blank_archive(path: Path, aside: Path, numbers: Collection[int]) -> None:
+    """A record becomes one that nobody reads, as many bytes long, so that the others stay where they are."""
+    starts = [record.at for record in archives.records(path)]
+    ends = [*starts[1:], path.stat().st_size]
+    with path.open("rb") as file, aside.open("wb") as sink:
+        for number in sorted(numbers):
+            start, end = starts[number], ends[number]
+            if start is None or end is None:
+                raise SourceError(
+                    f"{path}: record {number + 1} is compressed together with others, so it cannot be blanked: ingest "
+                    f"an archive with a member per record under the same --name, then {REMEDY}"
+                )
+            _copy(file, sink, start)
+            sink.write(_EMPTY.get(path.suffix.lower(), _empty_plain)(end - start))
+            file.seek(end)
+        _copy(file, sink, path.stat().st_size)
+
+
+def _copy(file: IO[bytes], sink: IO[bytes], end: int) -> None:
+    while piece := file.read(min(_PIECE, end - file.tell())):
+        sink.write(piece)
+
+
+_HEAD = b"WARC/1.0\r\nWARC-Type: metadata\r\nContent-Length: %010d\r\n\r\n"
+_TAIL = b"\r\n\r\n"
+
+
+def _empty_plain(size: int) -> bytes:
+    """A record of so many bytes that says nothing."""
+    content = size - len(_HEAD % 0) - len(_TAIL)
+    if content < 0:
+        raise SourceError(f"a record of {size} bytes is too short to be blanked")
+    return _HEAD % content + b" " * content + _TAIL
+
+
+def _empty_gzip(size: int) -> bytes:
+    """The same as a gzip member: what it is too short by stands in the comment of its header."""
+    record = _empty_plain(len(_HEAD % 0) + len(_TAIL))
+    packed = zlib.compress(record, wbits=-15) + struct.pack("<II", zlib.crc32(record), len(record))
+    head = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"
+    comment = size - len(head) - 1 - len(packed)
+    if comment < 0:
+        raise SourceError(f"a compressed record of {size} bytes is too short to be blanked")
+    return head + b" " * comment + b"\0" + packed
+
+
+def _empty_zstd(size: int) -> bytes:
+    """The same as a zstd frame of blocks that are not compressed."""
+    head = b"\x28\xb5\x2f\xfd\x00\x38"  # a window of 128 KiB
+    blocks = -(-(size - len(head)) // (_BLOCK + 3))
+    record = _empty_plain(size - len(head) - 3 * blocks)
+    pieces = [record[at : at + _BLOCK] for at in range(0, len(record), _BLOCK)]
+    last = len(pieces) - 1
+    return head + b"".join(
+        struct.pack("<I", len(piece) << 3 | (number == last))[:3] + piece for number, piece in enumerate(pieces)
+    )
+
+
+_EMPTY: dict[str, Callable[[int], bytes]] = {".gz": _empty_gzip, ".zst": _empty_zstd}
+
+
+@contextmanager
+def _writing(path: Path, aside: Path) -> Iterator[IO[bytes]]:
+    """Write a file compressed as another one is."""
+    with aside.open("wb") as raw:
+        if path.suffix.lower() == ".gz":
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb") as file:
+                yield cast(IO[bytes], file)
+        elif path.suffix.lower() == ".zst":
+            with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as sink:
+                yield cast(IO[bytes], sink)
+        else:
+            yield raw
+
+
+_WRITERS: dict[str, Callable[[Path, Path, Collection[int]], None]] = {
+    "jsonl": _blank_jsonl,
+    "csv": _blank_csv,
+    "parquet": _blank_parquet,
+    "warc": _blank_archive,
+}

@@ -1,0 +1,210 @@
+"""Targets: what a takedown asks for, found in the home, and the tombstones that keep it out.
+
+A stone hits nothing that stays. The id of a document counts in the batches in which it was taken down: ids of different
+files have nothing to do with each other. Its address and its text count everywhere, unless another document has the
+same and stays; then only where none has.
+"""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import polars as pl
+
+from personahub_assets.domain.errors import BatchError, ConfigError, choices
+from personahub_assets.domain.sources import traits
+from personahub_assets.domain.text import shorten
+from personahub_assets.domain.tombstones import Tombstone, check_prefix, normal_url, scopes
+from personahub_assets.resources import blanking, sources
+from personahub_assets.resources.receipts import Target
+from personahub_assets.resources.store import CANDIDATES, Store
+
+_NEAR, _COMPARED = 3, 20_000
+
+
+class Document(NamedTuple):
+    """A document of a batch; address and text are None where only its id is left."""
+
+    batch: str
+    document_id: str
+    url: str | None
+    text: str | None
+
+
+class Persona(NamedTuple):
+    """A candidate; `parent` is the document or persona that it was made from, '' if it was imported."""
+
+    batch: str
+    persona_id: str
+    parent: str
+    text: str
+
+
+@dataclass
+class Found:
+    """What is taken down, its stones, and what has the same text and stays."""
+
+    batches: set[str]
+    stones: set[Tombstone] = field(default_factory=set)
+    copies: list[str] = field(default_factory=list)
+
+
+def find(store: Store, target: Target, *, again: bool) -> Found:
+    """Find what a target names.
+
+    Args:
+        again: it was taken down before, so that nothing may be left of it.
+
+    Raises:
+        ConfigError: if something is unknown, naming all of it and what is near.
+        BatchError: if the batch is.
+    """
+    if target.batch is not None and target.batch not in store.batches():
+        raise BatchError(f"unknown batch {choices(target.batch, store.batches())}")
+    if target.kind == "persona":
+        return _personas(store, target, again=again)
+    if target.kind == "url_prefix":
+        prefixes = tuple(normal_url(check_prefix(prefix)) for prefix in target.values)
+        documents = [row for row in _documents(store) if row.url and normal_url(row.url).startswith(prefixes)]
+        found = _stones_of_documents(store, target, documents)
+        found.stones |= {Tombstone.url_prefix(target.batch, prefix) for prefix in prefixes}
+        return found
+    documents = [row for row in _documents(store) if row.document_id in target.values]
+    missing = set(target.values) - {row.document_id for row in documents if _is_wanted(target, row.batch)}
+    documents += _not_yet_run(store, missing) if missing else []
+    _check_known(store, target, {row.document_id for row in documents if _is_wanted(target, row.batch)}, again=again)
+    return _stones_of_documents(store, target, documents)
+
+
+def _is_wanted(target: Target, batch: str) -> bool:
+    return target.batch in (None, batch)
+
+
+def _documents(store: Store) -> Iterator[Document]:
+    """Every document that any table knows of, those of which only rows made from it are left included."""
+    for batch in store.batches():
+        known = set()
+        for rows in store.slices("documents", batch, ["batch", "document_id", "url", "text"]):
+            known |= set(rows["document_id"])
+            yield from map(Document._make, rows.iter_rows())
+        left = set[str]().union(*(_column(store, batch, *track) for track in _TRACKS))
+        yield from (Document(batch, document_id, None, None) for document_id in sorted(left - known))
+
+
+_TRACKS: tuple[tuple[str, str, str | None], ...] = (
+    *((table, "document_id", None) for table in CANDIDATES),
+    ("generations", "input_id", "text_personas"),
+    ("quarantine", "input_id", "text_personas"),
+)
+
+
+def _column(store: Store, batch: str, table: str, column: str, asset: str | None) -> set[str]:
+    return set(store.read(table, batch, asset, columns=[column])[column].drop_nulls())
+
+
+def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[Document]:
+    """Documents of batches that were registered and not materialised since."""
+    for piece in blanking.pieces(store):
+        if piece.batch is None or not blanking.is_readable(piece):
+            continue
+        for row in sources.read_rows(piece.path, piece.format, piece.part):
+            found = traits(row, piece.columns) if row.columns is not None else None
+            if found and found.persona is None and found.document_id in wanted:
+                yield Document(piece.batch, str(found.document_id), found.url, found.text)
+
+
+def _stones_of_documents(store: Store, target: Target, documents: list[Document]) -> Found:
+    taken = [row for row in documents if _is_wanted(target, row.batch)]
+    found = Found({row.batch for row in taken}, {Tombstone.document(row.batch, row.document_id) for row in taken})
+    identities = {(row.batch, row.document_id) for row in taken}
+    texts, urls = {row.text for row in taken}, {normal_url(row.url) for row in taken if row.url}
+    others = (row for row in _documents(store) if (row.batch, row.document_id) not in identities)
+    staying = [row for row in others if row.text in texts or (row.url and normal_url(row.url) in urls)]
+    for row in staying:
+        if row.text is not None and row.text in texts:
+            found.copies.append(f"document {shorten(row.document_id)!r} of batch {row.batch}")
+    everywhere = target.batch is None
+    found.stones |= _scoped(Tombstone.text, [(r.text, r.batch) for r in taken], staying, lambda r: r.text, everywhere)
+    urls_taken = [(r.url, r.batch) for r in taken]
+    found.stones |= _scoped(Tombstone.url, urls_taken, staying, lambda r: r.url and normal_url(r.url), everywhere)
+    return found
+
+
+def _scoped(
+    make: Callable[[str | None, str], Tombstone],
+    values: Iterable[tuple[str | None, str]],
+    staying: Iterable[Document],
+    value_of: Callable[[Document], str | None],
+    everywhere: bool,
+) -> set[Tombstone]:
+    """Stones of texts or addresses `(value, batch)`, where nothing that stays has the same."""
+    standing: dict[str | None, set[str]] = defaultdict(set)
+    for row in staying:
+        standing[value_of(row)].add(row.batch)
+    taken: dict[str, set[str]] = defaultdict(set)
+    for value, batch in values:
+        if value:
+            taken[normal_url(value) if make == Tombstone.url else value].add(batch)
+    return {
+        make(scope, value)
+        for value, batches in taken.items()
+        for scope in scopes(batches, standing[value], everywhere=everywhere)
+    }
+
+
+def _personas(store: Store, target: Target, *, again: bool) -> Found:
+    wanted = pl.Series(target.values, dtype=pl.String).implode()
+    taken, staying = list[Persona](), list[Persona]()
+    for batch in store.batches():
+        rows = store.candidates(batch, ["persona_id", "parent_id", "document_id", "persona"])
+        if _is_wanted(target, batch):
+            taken += _as_personas(batch, rows.filter(pl.col("persona_id").is_in(wanted)))
+    _check_known(store, target, {row.persona_id for row in taken}, again=again)
+    # Twins, equal in text and parent, go together: their ids count them, and the one would take the other's place.
+    twins = {(row.batch, row.parent, row.text) for row in taken}
+    texts = pl.Series([row.text for row in taken], dtype=pl.String).implode()
+    for batch in store.batches():
+        rows = store.candidates(batch, ["persona_id", "parent_id", "document_id", "persona"])
+        same = _as_personas(batch, rows.filter(pl.col("persona").is_in(texts)))
+        staying += [row for row in same if (row.batch, row.parent, row.text) not in twins]
+    found = Found({row.batch for row in taken})
+    found.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
+    standing = defaultdict(set)
+    for row in staying:
+        standing[row.parent, row.text].add(row.batch)
+    batches = defaultdict(set)
+    for row in taken:
+        batches[row.parent, row.text].add(row.batch)
+    for (parent, text), scope_of in batches.items():
+        for scope in scopes(scope_of, standing[parent, text], everywhere=target.batch is None):
+            found.stones.add(Tombstone.persona(scope, parent, text))
+    return found
+
+
+def _as_personas(batch: str, rows: pl.DataFrame) -> list[Persona]:
+    return [
+        Persona(batch, row["persona_id"], row["parent_id"] or row["document_id"] or "", row["persona"])
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _check_known(store: Store, target: Target, known: set[str], *, again: bool) -> None:
+    unknown = [value for value in target.values if value not in known]
+    if unknown and not again:
+        where = f" in batch {target.batch}" if target.batch else ""
+        every = sorted(_ids(store, target.kind))
+        raise ConfigError("; ".join(f"no {target.kind} {value!r}{where}{_near(value, every)}" for value in unknown))
+
+
+def _ids(store: Store, kind: str) -> set[str]:
+    if kind == "document":
+        return {row.document_id for row in _documents(store)}
+    return {row for batch in store.batches() for row in store.candidates(batch, ["persona_id"])["persona_id"]}
+
+
+def _near(value: str, every: list[str]) -> str:
+    some = every if len(every) <= _COMPARED else [name for name in every if name[:4] == value[:4]][:_COMPARED]
+    near = difflib.get_close_matches(value, some, n=_NEAR)
+    return f" (did you mean {', '.join(map(repr, near))}?)" if near else f" ({len(every):,} others; see personahub sql)"

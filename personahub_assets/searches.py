@@ -1,0 +1,220 @@
+"""Searching the hub by meaning, and choosing personas that cover it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from personahub_assets.domain.diversity import Cover, cover, drawn, spread
+from personahub_assets.domain.errors import ConfigError, StoreError
+from personahub_assets.queries import write
+from personahub_assets.resources import selections, warehouse
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.embedder import Embedder
+from personahub_assets.resources.nearest import Nearest, Watch, hub
+from personahub_assets.resources.store import Store
+from personahub_assets.resources.vectors import Vectors, matrix
+
+_AROUND = 20  # personas near a text, for each one that is chosen of them
+_PEOPLE = "SELECT persona, persona_id, batch, hop FROM personas WHERE persona_id IN (SELECT unnest($ids))"
+
+
+class Searcher:
+    """Finds personas for texts; what it needs is loaded when it is first asked.
+
+    Args:
+        environment: names the home and the embedding model.
+        console: shows the progress of an index that is made, and what was not searched.
+    """
+
+    def __init__(self, environment: Environment, console: Console | None = None):
+        self.store = Store(home=str(environment.home))
+        self.embedder = Embedder.of(environment, self.store.config)
+        self._console = console or Console(stderr=True)
+
+    def find(self, text: str, count: int, among: pl.Series | None = None) -> pl.DataFrame:
+        """Give the personas nearest to a text, as `(persona_id, similarity)`, the nearest first.
+
+        Raises:
+            ConfigError: the text is empty.
+            StoreError: the hub has no personas, or none with vectors of this model.
+        """
+        if not text.strip():
+            raise ConfigError("nothing to search for: give a text, such as 'a nurse on night shifts'")
+        nearest = self._nearest
+        return nearest.find(self.embedder.embed([text])[0], count, among)
+
+    @cached_property
+    def _nearest(self) -> Nearest:
+        with _bar(self._console) as watch:
+            nearest = Nearest(self.store, self.embedder.name, watch)
+        _check(self.store, self.embedder.name, len(nearest), nearest.left_out, self._console)
+        return nearest
+
+
+def search(
+    environment: Environment,
+    text: str,
+    count: int,
+    console: Console,
+    *,
+    where: str | None = None,
+    form: str = "table",
+    output: Path | None = None,
+) -> None:
+    """Show the personas nearest to a text, or write them to a file.
+
+    Args:
+        where: an SQL condition on the columns of `personas`.
+        form: of standard output; a file's format is said by its name.
+
+    Raises:
+        ConfigError: the text is empty, the condition is wrong, or the file's format is unknown.
+        StoreError: there is nothing to search.
+    """
+    if output:
+        selections.check_name(output)
+    searcher = Searcher(environment, console)
+    found = searcher.find(text, count, _among(searcher.store, where))
+    _show(searcher.store, found, form, output)
+
+
+def choose(
+    environment: Environment,
+    text: str | None,
+    count: int,
+    console: Console,
+    *,
+    where: str | None = None,
+    form: str = "table",
+    output: Path | None = None,
+) -> None:
+    """Choose personas that cover the hub, or its part around a text or under a condition, and say how well they do.
+
+    Args, Raises: as for `search`.
+    """
+    if output:
+        selections.check_name(output)
+    searcher = Searcher(environment, console)
+    store, model = searcher.store, searcher.embedder.name
+    among = _among(store, where)
+    if text is not None:
+        among = searcher.find(text, _AROUND * count, among)["persona_id"]
+    rows, left_out = hub(store, model)
+    _check(store, model, rows.height, left_out, console)
+    # Ids are hashes: in their order, no chance decides between equals.
+    rows = (rows if among is None else rows.filter(pl.col("persona_id").is_in(among.implode()))).sort("persona_id")
+    vectors = matrix(store, model, rows)
+    chosen = spread(vectors, count)
+    _show(store, _picks(rows, chosen), form, output)
+    _compare(vectors, chosen, count, console)
+
+
+def _picks(rows: pl.DataFrame, chosen: Cover) -> pl.DataFrame:
+    ids = rows["persona_id"].gather(chosen.rows)
+    return pl.DataFrame({"pick": np.arange(1, len(ids) + 1), "persona_id": ids, "stands_for": chosen.sizes})
+
+
+def _compare(vectors: Vectors, chosen: Cover, count: int, console: Console) -> None:
+    """Say how near all are to the chosen ones, and how near they are to as many at random."""
+    chance = cover(vectors, drawn(len(vectors), count))
+    console.print(
+        f"{len(chosen.rows):,} of {len(vectors):,} personas. Similarity of a persona to the nearest of them: "
+        f"{chosen.mean:.3f} on average, {chosen.least:.3f} at least; "
+        f"of as many at random: {chance.mean:.3f} and {chance.least:.3f}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _among(store: Store, where: str | None) -> pl.Series | None:
+    """Ids of the personas under a condition.
+
+    Raises:
+        ConfigError: the condition is wrong, or nobody is under it.
+    """
+    if where is None:
+        return None
+    warehouse.build(store)
+    query = f"SELECT persona_id FROM personas WHERE (\n{where}\n)"
+    try:
+        if len(duckdb.extract_statements(query)) != 1:
+            raise ConfigError(f"--where {where!r}: give one condition, such as \"hop = 0 AND origin = 'text'\"")
+        with warehouse.reader(store) as connection:
+            found = warehouse.steadily(lambda: connection.execute(query).fetchall())
+    except duckdb.Error as error:
+        raise ConfigError(f"--where {where!r}: {error}") from error
+    if not found:
+        raise ConfigError(f"--where {where!r}: no persona of the hub is so")
+    return pl.Series("persona_id", [persona_id for (persona_id,) in found])
+
+
+def _check(store: Store, model: str, there: int, left_out: int, console: Console) -> None:
+    if not there and not left_out:
+        raise StoreError(f"{store.root} has no personas yet: personahub run")
+    if not there:
+        raise StoreError(
+            f"none of the {left_out:,} personas has a vector of {model}. Set PERSONAHUB_EMBED_MODEL (and "
+            "PERSONAHUB_EMBED_URL) to the model that the hub was embedded with, or embed it with this one: "
+            "personahub run --select persona_embeddings+"
+        )
+    if left_out:
+        console.print(
+            f"{left_out:,} personas have no vector of {model} and are not looked at; to embed them: "
+            "personahub run --select persona_embeddings+",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None) -> None:
+    """Put the personas beside what was found of them, in its order."""
+    ids = found["persona_id"].to_list()
+    with warehouse.live(store, "personas") as connection:
+        people = warehouse.steadily(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
+    rows = found.join(people, on="persona_id", maintain_order="left")
+    rows = rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)
+    if output:
+        selections.write(output, rows)
+        return
+    if form == "table" and "similarity" in rows.columns:
+        rows = rows.with_columns(pl.col("similarity").round(4))
+    stream = _Stream(rows)  # noqa: F841 - DuckDB finds it by its name
+    write(duckdb.connect().sql("FROM stream"), form, None)
+
+
+class _Stream:
+    """Rows as DuckDB takes them without pyarrow."""
+
+    def __init__(self, rows: pl.DataFrame):
+        self._rows = rows
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._rows.__arrow_c_stream__(requested_schema)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Watch]:
+    """A progress bar that appears when there is something to tell."""
+    columns = TextColumn("search index"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
+    bars: list[Progress] = []
+
+    def watch(done: int, total: int) -> None:
+        if not bars:
+            bars.append(Progress(*columns, console=console, refresh_per_second=4))
+            bars[0].start()
+            bars[0].add_task("", total=total)
+        bars[0].update(bars[0].task_ids[0], completed=done, total=total)
+
+    try:
+        yield watch
+    finally:
+        for bar in bars:
+            bar.stop()

@@ -1,0 +1,94 @@
+"""Releases from the command line: make one, list them, look whether they are whole."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.releases import Order, left_out_text
+from personahub_assets.resources import freezer, releases
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.releases import Release
+from personahub_assets.resources.store import Store
+
+
+def make(
+    environment: Environment,
+    name: str,
+    select: list[str],
+    where: list[str],
+    console: Console,
+    *,
+    jsonl: bool,
+    license_id: str | None,
+) -> None:
+    """Make a release and say what is in it.
+
+    Raises:
+        ConfigError, StoreError, BatchError: as `runs.run_release` does.
+    """
+    store = Store(home=str(environment.home))
+    # Before Dagster is loaded: what is wrong is said at once.
+    Order.of(name, select, where, jsonl=jsonl, license=license_id)
+    freezer.check_free(store, name)
+    from personahub_assets.runs import command, run_release
+
+    config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
+    started = time.perf_counter()
+    run_release(environment, config | ({"license": license_id} if license_id else {}), console)
+    _say(releases.release(store, name), time.perf_counter() - started, command(store.root), console)
+
+
+def show(environment: Environment, name: str | None) -> None:
+    """List the releases, or one of them."""
+    store = Store(home=str(environment.home))
+    found = [releases.release(store, name)] if name else releases.releases(store)
+    console = Console()
+    if not found:
+        console.print(f"{releases.folder(store)} has no releases yet", highlight=False, soft_wrap=True)
+        return
+    table = Table()
+    for heading in ("release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"):
+        is_number = "rows" in heading or "bytes" in heading
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for each in found:
+        table.add_row(each.name, *_line(each))
+    console.print(table)
+
+
+def verify(environment: Environment, name: str | None, console: Console) -> bool:
+    """Hash releases again and name what is wrong; gives whether anything is."""
+    store = Store(home=str(environment.home))
+    faulty = False
+    for each in [releases.release(store, name)] if name else releases.releases(store):
+        faults = releases.verify(each)
+        faulty = faulty or bool(faults)
+        for fault in faults:
+            console.print(f"{each.name}: {fault}", style="red", markup=False, highlight=False, soft_wrap=True)
+        if not faults:
+            console.print(f"{each.name}: whole, {len(each.files())} files", highlight=False, soft_wrap=True)
+    return faulty
+
+
+def _line(each: Release) -> list[str]:
+    try:
+        shared, own = each.bytes()
+        made, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
+        return [made, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
+    except (StoreError, KeyError):
+        return ["damaged: see --verify"]
+
+
+def _say(made: Release, seconds: float, call: str, console: Console) -> None:
+    shared, own = made.bytes()
+    lines = [f"{count:>9,} {config}" for config, count in made.rows.items()]
+    every = {name: about["left_out"] for name, about in made.manifest["configs"].items()} | made.manifest["empty"]
+    lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
+    if empty := [name for name, counts in made.manifest["empty"].items() if not any(counts.values())]:
+        lines.append(f"without rows, so not part of it: {', '.join(empty)}")
+    lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {made.path}")
+    lines.append(f"Next: {call} release {made.name} --verify; read {made.path / releases.CARD} before you publish it")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

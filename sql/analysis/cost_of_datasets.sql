@@ -1,0 +1,14 @@
+-- What did each dataset cost in tokens and money, and what does an item of it cost?
+-- The cost of its personas is not in it: that is in the rows text_personas and related_personas of cost_per_kept_row.
+SELECT
+    c.asset AS dataset,
+    sum(c.kept_rows) AS items,
+    sum(c.calls) AS calls,
+    sum(c.prompt_tokens + c.completion_tokens) AS tokens,
+    round(sum(c.prompt_tokens + c.completion_tokens) / nullif(sum(c.kept_rows), 0), 1) AS tokens_per_item,
+    round(sum(c.cost), 4) AS cost,
+    round(1000 * sum(c.cost) / nullif(sum(c.kept_rows), 0), 4) AS cost_per_thousand_items
+FROM cost_per_kept_row AS c
+WHERE c.asset NOT IN ('text_personas', 'related_personas')
+GROUP BY c.asset
+ORDER BY tokens DESC, dataset;

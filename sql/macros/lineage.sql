@@ -1,0 +1,84 @@
+-- Where a persona, an item or what a call gave comes from: it at step 0, then parent by parent, at last the document
+-- of_id: Item or persona whose line it is; what a call gave has a line each
+-- step: 0 for it, 1 for the persona it was made from, and so on
+-- kind: item, persona or document
+-- id: Id of this step
+-- text: The item, the persona or the document
+-- origin: Of a persona: text, relation or imported
+-- relation: Of a persona: what it is to the next step
+-- hop: Of a persona: relations followed from the root
+-- batch: Batch of the line
+-- asset: Asset that made it
+-- document_id: Document at the end of the line, null for imported lines
+-- url: Address of that document, if known
+-- source: What the source file says about where the document is from
+-- generation_id: Call that made it, in generations
+-- prompt: Name of the prompt file of that call
+-- prompt_fingerprint: Hash of the prompt with its parameters and sampling
+-- model: Model that answered
+CREATE MACRO lineage(asked_id) AS TABLE
+WITH RECURSIVE asked AS MATERIALIZED (
+    SELECT kind, batch, asset FROM ids WHERE id = asked_id AND kind <> 'document'
+),
+items AS MATERIALIZED (
+    SELECT * FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
+    UNION ALL
+    SELECT * FROM dataset_items WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
+),
+roots AS MATERIALIZED (
+    SELECT batch, root_id
+    FROM candidate_personas
+    WHERE persona_id IN (SELECT persona_id FROM items UNION ALL SELECT asked_id FROM asked WHERE kind = 'persona')
+    UNION
+    SELECT batch, root_id
+    FROM candidate_personas
+    WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
+),
+-- Who is on a line has its root: one look at the personas finds them all, however many steps there are.
+family AS MATERIALIZED (
+    SELECT * FROM candidate_personas WHERE (batch, root_id) IN (SELECT batch, root_id FROM roots)
+),
+line AS (
+    SELECT i.item_id AS first_id, 1 AS step, f.* FROM items AS i JOIN family AS f USING (batch, persona_id)
+    UNION ALL
+    SELECT f.persona_id, 0, f.* FROM family AS f WHERE f.persona_id = asked_id OR f.generation_id = asked_id
+    UNION ALL
+    SELECT line.first_id, line.step + 1, f.*
+    FROM line
+    -- Hops fall, so that a walk ends whatever the rows say.
+    JOIN family AS f ON f.batch = line.batch AND f.persona_id = line.parent_id AND f.hop < line.hop
+),
+steps AS MATERIALIZED (
+    SELECT
+        item_id AS first_id, 0 AS step, 'item' AS kind, item_id AS id, text, dataset AS asset, NULL::VARCHAR AS origin,
+        NULL::VARCHAR AS relation, NULL::TINYINT AS hop, batch, NULL::VARCHAR AS document_id, generation_id
+    FROM items
+    UNION ALL
+    SELECT
+        first_id, step, 'persona', persona_id, persona, if(hop = 0, 'text_personas', 'related_personas'), origin,
+        relation, hop, batch, document_id, generation_id
+    FROM line
+),
+documents_of AS MATERIALIZED (
+    SELECT * FROM documents WHERE (batch, document_id) IN (SELECT batch, document_id FROM steps LIMIT 5000)
+),
+ends AS (
+    SELECT
+        first_id, step + 1 AS step, 'document' AS kind, line.document_id AS id, d.text, 'documents' AS asset,
+        NULL::VARCHAR AS origin, NULL::VARCHAR AS relation, NULL::TINYINT AS hop, line.batch, line.document_id, NULL::VARCHAR AS generation_id
+    FROM line
+    LEFT JOIN documents_of AS d USING (batch, document_id)
+    WHERE line.parent_id IS NULL AND line.document_id IS NOT NULL
+),
+calls AS MATERIALIZED (
+    SELECT id AS generation_id, prompt, prompt_fingerprint, model
+    FROM ids
+    WHERE kind = 'generation' AND id IN (SELECT generation_id FROM steps LIMIT 5000)
+)
+SELECT
+    s.first_id AS of_id, s.step, s.kind, s.id, s.text, s.origin, s.relation, s.hop, s.batch, s.asset,
+    s.document_id, d.url, d.source, s.generation_id, g.prompt, g.prompt_fingerprint, g.model
+FROM (SELECT * FROM steps UNION ALL SELECT * FROM ends) AS s
+LEFT JOIN documents_of AS d USING (batch, document_id)
+LEFT JOIN calls AS g USING (generation_id)
+ORDER BY s.first_id, s.step;

@@ -1,0 +1,311 @@
+-- Why a document, persona, item, call or quarantined row is here, or where it went: a line per fact, with ids to ask next
+-- kind: What has the id: document, persona, item, generation, source row (quarantined) or input (of a call, gone since)
+-- batch: Batch of it; a document's id may be in several, each with its own lines. Ask for one as why('batch/id')
+-- of_id: The id
+-- step: Place of the line
+-- what: What the line says: the kind, made by, call, asked about, gave, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- id: What the line is about, to be asked next
+-- detail: In words
+-- text: The persona, the document, the item, the answer, or the raw text that was quarantined
+-- facts: The same as JSON, by name
+CREATE MACRO why(asked_id) AS TABLE
+WITH wanted AS (
+    -- An id; or batch/id, where several batches have it.
+    SELECT asked_id AS id, NULL AS batch
+    UNION ALL
+    SELECT substr(asked_id, instr(asked_id, '/') + 1), substr(asked_id, 1, instr(asked_id, '/') - 1) WHERE instr(asked_id, '/') > 1
+),
+refused AS MATERIALIZED (
+    SELECT * FROM quarantine WHERE input_id IN (SELECT id FROM wanted)
+),
+listed AS MATERIALIZED (
+    SELECT kind, batch, asset, id FROM ids WHERE id IN (asked_id, substr(asked_id, instr(asked_id, '/') + 1))
+),
+known AS (
+    FROM listed
+    UNION ALL
+    -- In the hub still, though its batch lost it at a refresh.
+    SELECT 'persona', batch, 'personas', persona_id
+    FROM personas
+    WHERE persona_id IN (SELECT split_part(asked_id, '/', -1) WHERE NOT EXISTS (FROM listed))
+    UNION
+    SELECT 'source row', batch, asset, input_id FROM refused WHERE asset = 'documents'
+    UNION
+    -- What was asked about and is gone since.
+    SELECT 'input', batch, min(asset), input_id
+    FROM refused
+    WHERE asset <> 'documents' AND (batch, input_id) NOT IN (SELECT batch, id FROM listed)
+    GROUP BY batch, input_id
+),
+asked AS MATERIALIZED (
+    SELECT k.* FROM known AS k SEMI JOIN wanted AS w ON w.id = k.id AND coalesce(w.batch, k.batch) = k.batch
+),
+
+-- The rows themselves.
+texts AS MATERIALIZED (
+    SELECT *
+    FROM documents
+    -- A limit that is never reached tells the planner that they are few, here and below.
+    WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document' LIMIT 5000)
+),
+line AS MATERIALIZED (
+    SELECT * FROM lineage(split_part(asked_id, '/', -1)) WHERE batch IN (SELECT batch FROM asked)
+),
+-- What a call gave has one line above it.
+above AS (
+    SELECT * FROM line WHERE step > 0 AND asked_id = (SELECT min(l.of_id) FROM line AS l)
+),
+fates AS MATERIALIZED (
+    SELECT * FROM fate(split_part(asked_id, '/', -1)) WHERE EXISTS (FROM asked WHERE kind <> 'document')
+),
+calls AS MATERIALIZED (
+    SELECT * FROM generations WHERE (batch, asset, generation_id) IN (
+        SELECT batch, asset, id FROM asked WHERE kind = 'generation'
+        UNION ALL
+        SELECT batch, asset, generation_id FROM line WHERE step = 0
+        LIMIT 5000
+    )
+    UNION
+    SELECT * FROM generations WHERE (batch, asset, input_id) IN (
+        SELECT batch, 'text_personas', id FROM asked WHERE kind = 'document'
+        UNION ALL
+        SELECT r.batch, r.asset, r.input_id FROM refused AS r SEMI JOIN asked AS a ON a.kind = 'input' AND a.batch = r.batch
+        LIMIT 5000
+    )
+),
+told AS (
+    SELECT
+        *,
+        concat_ws(', ',
+            'prompt ' || prompt || ' ' || prompt_fingerprint,
+            'model ' || model,
+            status || coalesce(' as ' || reason, ''),
+            'superseded at ' || strftime(superseded_at, '%Y-%m-%d %H:%M') || ' UTC',
+            CASE
+                WHEN reused THEN 'reused: paid for elsewhere in the home'
+                ELSE concat_ws(', ',
+                    attempts || if(attempts = 1, ' answer', ' answers'),
+                    prompt_tokens || ' + ' || completion_tokens || ' tokens',
+                    if(wasted_tokens > 0, wasted_tokens || ' of them wasted', NULL),
+                    if(cost > 0, 'cost ' || round(cost, 6), NULL)
+                )
+            END
+        ) AS said,
+        to_json({
+            prompt: prompt, prompt_fingerprint: prompt_fingerprint, schema_fingerprint: schema_fingerprint,
+            model: model, status: status, reason: reason, reused: reused, attempts: attempts, repaired: repaired,
+            finish_reason: finish_reason, prompt_tokens: prompt_tokens, cached_tokens: cached_tokens,
+            completion_tokens: completion_tokens, wasted_tokens: wasted_tokens, latency_s: latency_s, cost: cost,
+            superseded_at: superseded_at, asset: asset, input_id: input_id, sample: sample
+        }) AS facts
+    FROM calls
+),
+inputs AS MATERIALIZED (
+    SELECT persona_id AS id, batch, persona AS text, 'persona' AS kind
+    FROM candidate_personas
+    WHERE persona_id IN (SELECT c.input_id FROM calls AS c WHERE c.generation_id IN (SELECT id FROM asked) LIMIT 5000)
+    UNION ALL
+    SELECT document_id, batch, text, 'document'
+    FROM documents
+    WHERE (batch, document_id) IN (
+        SELECT c.batch, c.input_id FROM calls AS c WHERE c.generation_id IN (SELECT id FROM asked) LIMIT 5000
+    )
+),
+
+-- Whom it is about: the persona itself, a document's personas.
+family AS MATERIALIZED (
+    SELECT *
+    FROM candidate_personas
+    WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document' LIMIT 5000)
+),
+children AS MATERIALIZED (
+    SELECT * FROM candidate_personas WHERE parent_id IN (SELECT id FROM asked WHERE kind = 'persona' LIMIT 5000)
+),
+related AS MATERIALIZED (
+    SELECT document_id AS owner, * FROM family
+    UNION ALL
+    SELECT parent_id, * FROM children
+),
+in_hub AS MATERIALIZED (
+    SELECT persona_id FROM personas WHERE persona_id IN (SELECT persona_id FROM related)
+),
+items AS MATERIALIZED (
+    SELECT * FROM dataset_items WHERE persona_id IN (
+        SELECT id FROM asked WHERE kind = 'persona' UNION ALL SELECT persona_id FROM family
+    )
+),
+absorbed AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY stage ORDER BY similarity, persona_id) AS place
+    FROM duplicates
+    WHERE keeper_id IN (SELECT id FROM asked WHERE kind = 'persona' LIMIT 5000)
+),
+absorbed_texts AS MATERIALIZED (
+    SELECT persona_id, persona
+    FROM candidate_personas
+    WHERE persona_id IN (SELECT persona_id FROM absorbed WHERE place <= 3 LIMIT 5000)
+),
+
+facts AS (
+    -- 1: what it is
+    SELECT
+        a.kind, a.batch, a.id AS of_what, 1 AS section, 0 AS place, a.kind AS what, a.id,
+        concat_ws(', ', l.asset, l.relation, 'hop ' || l.hop, if(l.origin = 'imported', 'imported', NULL)) AS detail, l.text,
+        to_json({asset: l.asset, origin: l.origin, relation: l.relation, hop: l.hop}) AS facts
+    FROM asked AS a
+    JOIN line AS l ON l.of_id = a.id AND l.step = 0 AND a.kind = l.kind
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 1, 0, 'persona', a.id, 'in the hub, but no candidate of its batch any more', p.persona, NULL
+    FROM asked AS a
+    JOIN fates AS p ON p.persona_id = a.id
+    WHERE a.asset = 'personas'
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 1, 0, 'document', a.id, concat_ws(', ', d.url, d.source), d.text,
+        to_json({url: d.url, source: d.source})
+    FROM asked AS a
+    JOIN texts AS d ON d.batch = a.batch AND d.document_id = a.id
+    WHERE a.kind = 'document'
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 1, 0, 'generation', a.id, g.said, g.response, g.facts
+    FROM asked AS a
+    JOIN told AS g ON g.generation_id = a.id AND g.batch = a.batch
+    WHERE a.kind = 'generation'
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 1, 0, a.kind, a.id, if(a.kind = 'input', 'no document or persona of its batch any more', NULL), NULL, NULL
+    FROM asked AS a
+    WHERE a.kind IN ('source row', 'input')
+
+    -- 2: which call it is from, or which were made for it
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 2, 0, 'made by', g.generation_id, g.said, NULL, g.facts
+    FROM asked AS a
+    JOIN line AS l ON l.of_id = a.id AND l.step = 0 AND l.kind = a.kind
+    JOIN told AS g ON g.generation_id = l.generation_id AND g.batch = a.batch
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 2, 0, 'call', g.generation_id, g.said, g.detail, g.facts
+    FROM asked AS a
+    JOIN told AS g ON g.input_id = a.id AND g.batch = a.batch
+    WHERE a.kind IN ('document', 'input')
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 2, 0, 'asked about', g.input_id, coalesce(i.kind, 'gone since'), i.text, NULL
+    FROM asked AS a
+    JOIN told AS g ON g.generation_id = a.id AND g.batch = a.batch
+    LEFT JOIN inputs AS i ON i.id = g.input_id AND i.batch = g.batch
+    WHERE a.kind = 'generation'
+    UNION ALL
+    SELECT a.kind, a.batch, a.id, 3, 0, 'gave ' || l.kind, l.id, f.fate, l.text, NULL
+    FROM asked AS a
+    JOIN line AS l ON l.step = 0
+    LEFT JOIN fates AS f ON f.persona_id = l.id AND f.link = 0
+    WHERE a.kind = 'generation'
+
+    -- 4: where it came from
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 4, l.step, 'from ' || l.kind, l.id,
+        concat_ws(', ',
+            l.relation, 'hop ' || l.hop, if(l.origin = 'imported', 'imported', NULL),
+            'prompt ' || l.prompt || ' ' || l.prompt_fingerprint, 'model ' || l.model, 'call ' || l.generation_id,
+            if(l.kind = 'document', coalesce(l.url, l.source), NULL)
+        ),
+        l.text,
+        to_json({
+            relation: l.relation, hop: l.hop, origin: l.origin, generation_id: l.generation_id, prompt: l.prompt,
+            prompt_fingerprint: l.prompt_fingerprint, model: l.model, url: l.url, source: l.source
+        })
+    FROM asked AS a
+    JOIN above AS l ON a.kind IN ('persona', 'item', 'generation')
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 4, 100, 'from file', b.source,
+        concat_ws(', ', b.rows || ' rows from row ' || b.first_row, 'SHA-256 ' || b.sha256), NULL,
+        to_json({source: b.source, sha256: b.sha256, rows: b.rows, first_row: b.first_row})
+    FROM asked AS a
+    JOIN batches AS b USING (batch)
+
+    -- 5: what became of it, and of whoever it was dropped for
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 5, f.link,
+        CASE
+            WHEN f.fate = 'kept' THEN 'in the hub'
+            WHEN f.stage IS NOT NULL THEN 'dropped for'
+            ELSE f.fate
+        END,
+        if(f.fate <> 'kept' AND f.stage IS NOT NULL, f.keeper_id, f.persona_id),
+        CASE
+            WHEN f.fate = 'kept' AND f.stage IS NOT NULL
+                THEN 'but dropped since (' || f.stage || ' stage, for ' || f.keeper_id || '): run the batch again'
+            WHEN f.fate = 'kept' AND f.stale THEN 'but its batch has lost it: run the batch again'
+            WHEN f.fate = 'kept' THEN 'batch ' || f.batch
+            WHEN f.fate = 'undecided' THEN 'dedup of batch ' || f.batch || ' has not run since it came: run the batch'
+            WHEN f.fate = 'gone' THEN 'no batch has it any more; what was dropped for it comes back when its batch is run'
+            ELSE f.stage || ' duplicate, similarity ' || round(f.similarity, 4)
+        END,
+        if(f.fate <> 'kept' AND f.stage IS NOT NULL, k.persona, NULL),
+        to_json({
+            persona_id: f.persona_id, fate: f.fate, stage: f.stage, keeper_id: f.keeper_id,
+            similarity: f.similarity, batch: f.batch, stale: f.stale
+        })
+    FROM asked AS a
+    JOIN fates AS f ON a.kind IN ('persona', 'item')
+    LEFT JOIN fates AS k ON k.persona_id = f.keeper_id AND k.of_persona_id = f.of_persona_id AND k.link = f.link + 1
+
+    -- 6: what it kept out
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 6, 0, 'kept out', NULL,
+        count(*) || ' at the ' || d.stage || ' stage, similarity ' || round(min(d.similarity), 4) || ' to '
+        || round(max(d.similarity), 4), NULL,
+        to_json({stage: d.stage, count: count(*), least: min(d.similarity), most: max(d.similarity)})
+    FROM asked AS a
+    JOIN absorbed AS d ON d.keeper_id = a.id
+    GROUP BY a.kind, a.batch, a.id, d.stage
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 6, d.place, 'such as', d.persona_id,
+        d.stage || ' duplicate, similarity ' || round(d.similarity, 4), t.persona,
+        to_json({stage: d.stage, similarity: d.similarity})
+    FROM asked AS a
+    JOIN absorbed AS d ON d.keeper_id = a.id AND d.place <= 3
+    LEFT JOIN absorbed_texts AS t ON t.persona_id = d.persona_id
+
+    -- 7: what was made of it
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 7, r.hop, 'led to', if(count(*) = 1, min(r.persona_id), NULL),
+        count(*) || if(count(*) = 1, ' persona', ' personas') || ' of hop ' || r.hop || ', '
+        || CASE count(h.persona_id)
+            WHEN 0 THEN 'not in the hub' WHEN count(*) THEN 'in the hub' ELSE count(h.persona_id) || ' in the hub'
+        END, NULL,
+        to_json({hop: r.hop, personas: count(*), in_hub: count(h.persona_id)})
+    FROM asked AS a
+    JOIN related AS r ON r.owner = a.id AND r.batch = a.batch
+    LEFT JOIN in_hub AS h ON h.persona_id = r.persona_id
+    GROUP BY a.kind, a.batch, a.id, r.hop
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 8, 0, 'led to', if(count(*) = 1, min(i.item_id), NULL),
+        count(*) || if(count(*) = 1, ' item', ' items') || ' in ' || i.dataset, NULL,
+        to_json({dataset: i.dataset, items: count(*)})
+    FROM asked AS a
+    JOIN items AS i ON i.batch = a.batch AND a.kind IN ('persona', 'document')
+    GROUP BY a.kind, a.batch, a.id, i.dataset
+
+    -- 9: what could not be made of it
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 9, 0, 'quarantined', r.asset, r.reason || ': ' || r.detail, r.raw,
+        to_json({asset: r.asset, reason: r.reason, detail: r.detail})
+    FROM asked AS a
+    JOIN refused AS r ON r.batch = a.batch AND r.input_id = a.id AND (r.asset = 'documents') = (a.kind = 'source row')
+)
+SELECT
+    kind, batch, of_what AS of_id,
+    row_number() OVER (
+        PARTITION BY kind, batch, of_what ORDER BY section, place, what, detail, id
+    ) AS step,
+    what, id, detail, text, facts
+FROM facts
+ORDER BY kind, batch, of_id, step;

@@ -1,0 +1,42 @@
+-- Items of all datasets with their persona, its document and the call that wrote them
+-- batch: Batch of the line
+-- dataset: Dataset of the item
+-- item_id: The item, in dataset_items
+-- sample: Number of the answer asked for this persona, from 0
+-- text: The item as one readable text
+-- persona_id: Persona it was written for
+-- persona: Text of that persona; null if its batch has lost it since
+-- origin: Of the persona: text, relation or imported
+-- relation: Of the persona: what it is to its parent or document
+-- hop: Of the persona: relations followed from the root
+-- root_id: First persona of its line
+-- document_id: Document at the root of the line, null for imported lines
+-- url: Address of that document, if known
+-- source: What the source file says about where the document is from
+-- generation_id: Call that wrote the item, in generations
+-- prompt: Name of the prompt file of that call
+-- prompt_fingerprint: Hash of the prompt with its parameters and sampling
+-- model: Model that answered
+SELECT
+    i.batch,
+    i.dataset,
+    i.item_id,
+    i.sample,
+    i.text,
+    i.persona_id,
+    c.persona,
+    c.origin,
+    c.relation,
+    c.hop,
+    c.root_id,
+    c.document_id,
+    d.url,
+    d.source,
+    i.generation_id,
+    g.prompt,
+    g.prompt_fingerprint,
+    g.model
+FROM dataset_items AS i
+LEFT JOIN candidate_personas AS c ON c.persona_id = i.persona_id
+LEFT JOIN documents AS d ON d.batch = c.batch AND d.document_id = c.document_id
+LEFT JOIN ids AS g ON g.id = i.generation_id AND g.kind = 'generation'

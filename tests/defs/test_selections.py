@@ -1,0 +1,97 @@
+"""Datasets for some personas only: who is asked for, what it costs to change one's mind, and what is said."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hub import Hub
+from rich.console import Console
+
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.runs import run_batches
+
+
+def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:
+    """What `personahub run` does and says."""
+    said = io.StringIO()
+    result = run_batches(hub.environment, [], list(select), Console(file=said, width=200), personas_from=personas_from)
+    assert result.failed == {}
+    return said.getvalue()
+
+
+def written_for(hub: Hub, dataset: str) -> set[str]:
+    return set(hub.rows(dataset)["persona_id"])
+
+
+def picks(hub: Hub, *ids: str, name: str = "picks.txt") -> Path:
+    path = hub.home / name
+    path.write_text("".join(f"{each}\n" for each in ids))
+    return path
+
+
+def test_a_run_for_some_and_back_to_all_makes_no_call(ran: Hub) -> None:
+    everybody = written_for(ran, "tools")
+    assert len(everybody) > 4
+    some = sorted(everybody)[:2]
+    calls = ran.calls()
+
+    said = run(ran, "tools", "game_npcs", personas_from=picks(ran, *some, "p-of-nobody"))
+    assert written_for(ran, "tools") == written_for(ran, "game_npcs") == set(some)
+    assert f"game_npcs, tools: only for the 2 of {len(everybody)} personas" in said
+    assert "1 that it names are not in the hub" in said
+    assert "In this run only" in said
+    left = ran.rows("generations").filter(asset="tools", status="superseded")
+    assert len(left) == len(everybody) - 2
+    assert {asset for asset, _ in ran.stale() if asset != "warehouse"} == {"tools", "game_npcs"}
+
+    said = run(ran, "tools", "game_npcs")
+    assert "only for" not in said
+    assert written_for(ran, "tools") == written_for(ran, "game_npcs") == everybody
+    assert ran.calls() == calls
+
+
+def test_a_setting_stays_and_its_content_is_part_of_the_version(ran: Hub) -> None:
+    everybody = sorted(written_for(ran, "tools"))
+    picks(ran, *everybody[:3])
+    settings = (ran.home / "hub.toml").read_text()
+    (ran.home / "hub.toml").write_text(f'{settings}\n[datasets.tools]\npersonas_from = "picks.txt"\n')
+    assert ran.stale() == {("tools", "one"), ("tools", "two")}
+    calls = ran.calls()
+    said = run(ran, "tools")
+    assert "tools: only for the 3 of" in said
+    assert "In this run only" not in said
+    assert written_for(ran, "tools") == set(everybody[:3])
+    assert ran.stale() == set()
+
+    picks(ran, *everybody[:4])
+    assert ran.stale() == {("tools", "one"), ("tools", "two")}
+    run(ran, "tools")
+    assert written_for(ran, "tools") == set(everybody[:4])
+    assert ran.calls() == calls
+
+    # The flag counts for one run, instead of the setting.
+    run(ran, "tools", personas_from=picks(ran, everybody[-1], name="one.txt"))
+    assert written_for(ran, "tools") == {everybody[-1]}
+
+
+def test_only_those_named_are_paid(ran: Hub) -> None:
+    """A prompt that is edited is asked for the selection alone."""
+    everybody = sorted(written_for(ran, "game_npcs"))
+    calls = ran.calls()
+    settings = (ran.home / "hub.toml").read_text()
+    (ran.home / "hub.toml").write_text(f'{settings}\n[datasets.game_npcs.parameters]\nworld = "A moon."\n')
+    run(ran, "game_npcs", personas_from=picks(ran, *everybody[:3]))
+    assert ran.calls() - calls == 3
+
+
+def test_what_is_of_no_use_is_refused_before_anything_runs(ran: Hub) -> None:
+    before = ran.files()
+    with pytest.raises(ConfigError, match="is for datasets, and none is selected"):
+        run(ran, "personas", personas_from=picks(ran, "p1"))
+    with pytest.raises(ConfigError, match=r"nowhere\.csv: there is no such file"):
+        run(ran, "tools", personas_from=ran.home / "nowhere.csv")
+    with pytest.raises(
+        ConfigError, match=r"names 1 personas, and none of them is in the hub \(the first is 'p-of-nobody'\)"
+    ):
+        run(ran, "tools", personas_from=picks(ran, "p-of-nobody"))
+    assert ran.files() == before

@@ -1,0 +1,120 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.sources import Columns, Document, Fault, Imported, RawRow, sort_rows
+from personahub_assets.domain.tombstones import (
+    Tombstone,
+    Tombstones,
+    answer_without,
+    check_prefix,
+    normal_url,
+    scopes,
+    without,
+)
+
+PAGE = {"id": "17", "url": "https://Example.org/ann#top", "text": "What Ann wrote."}
+
+
+def taken(*stones: Tombstone, batch: str | None = "crawl") -> Tombstones:
+    return Tombstones(stones, batch)
+
+
+@pytest.mark.parametrize(
+    ("stone", "hits"),
+    [
+        (Tombstone.document("crawl", "17"), True),
+        (Tombstone.document("other", "17"), False),
+        (Tombstone.document(None, "1"), False),
+        (Tombstone.url(None, "https://example.org/ann"), True),
+        (Tombstone.url(None, "https://example.org/Ann"), False),
+        (Tombstone.url_prefix(None, "HTTPS://example.org/a"), True),
+        (Tombstone.url_prefix(None, "https://example.org/b"), False),
+        (Tombstone.text(None, "What Ann wrote."), True),
+        (Tombstone.persona(None, "", "What Ann wrote."), False),
+    ],
+)
+def test_what_a_stone_of_a_document_hits(stone: Tombstone, hits: bool) -> None:
+    (row,) = sort_rows(without([RawRow("line 1", PAGE)], Columns(), taken(stone)), Columns())
+    assert isinstance(row, Fault if hits else Document)
+    if isinstance(row, Fault):
+        assert (row.place, row.reason, row.raw) == ("line 1", "taken_down", "")
+        assert "Ann" not in row.detail
+
+
+def test_rows_that_would_be_quarantined_say_nothing_either() -> None:
+    rows = [
+        RawRow("line 1", {"id": "17", "text": "Of the same id."}),
+        RawRow("line 2", {"id": "18", "text": " "}),
+        RawRow("line 3", reason="malformed", raw="half a line"),
+        RawRow("line 4", {"id": 17, "body": "An id that is a number."}),
+    ]
+    stones = taken(Tombstone.document("crawl", "17"), Tombstone.text(None, "half a line"))
+    reasons = [
+        row.reason if isinstance(row, Fault) else None for row in sort_rows(without(rows, Columns(), stones), Columns())
+    ]
+    assert reasons == ["taken_down", "empty", "taken_down", "taken_down"]
+
+
+def test_a_document_without_an_id_is_known_by_what_stands_in_for_it() -> None:
+    for columns, identity in (
+        ({"url": "https://a.example/", "text": "T"}, "https://a.example/"),
+        ({"text": " T "}, "d"),
+    ):
+        (row,) = sort_rows([RawRow("row 1", columns)], Columns())
+        assert isinstance(row, Document)
+        assert row.document_id.startswith(identity)
+        stones = taken(Tombstone.document("crawl", row.document_id))
+        (row,) = sort_rows(without([RawRow("row 1", columns)], Columns(), stones), Columns())
+        assert isinstance(row, Fault)
+
+
+def test_an_imported_line_is_known_by_its_text() -> None:
+    rows = [RawRow("line 1", {"persona": " A baker. "}), RawRow("line 2", {"persona": "A tailor."})]
+    found = sort_rows(without(rows, Columns(), taken(Tombstone.persona(None, "", "A baker."))), Columns())
+    assert [type(row) for row in found] == [Fault, Imported]
+
+
+def test_a_row_nested_too_deeply_is_known_by_its_text() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    stones = taken(Tombstone.text(None, "T"))
+    rows = [RawRow("line 1", {"id": deep, "text": "T"}), RawRow("record 2", skipped="image/png")]
+    assert [row.reason for row in without(rows, Columns(), stones)] == ["taken_down", None]
+
+
+def test_rows_pass_untouched_where_there_is_no_stone() -> None:
+    rows = [RawRow("line 1", PAGE)]
+    assert without(rows, Columns(), taken(Tombstone.document("other", "17"))) is rows
+
+
+def test_what_is_left_of_an_answer() -> None:
+    answer = json.dumps({"personas": [{"persona": "A baker."}, {"persona": "A tailor."}]})
+    assert answer_without(answer, "17", taken()) == answer
+    assert answer_without(answer, "18", taken(Tombstone.persona(None, "17", "A baker."))) == answer
+    one = taken(Tombstone.persona("crawl", "17", "A baker."))
+    assert json.loads(answer_without(answer, "17", one)) == {"personas": [{"persona": "A tailor."}]}
+    both = taken(Tombstone.persona(None, "17", "A baker."), Tombstone.persona(None, "17", "A tailor."))
+    assert answer_without(answer, "17", both) == ""
+
+
+@pytest.mark.parametrize(("standing", "everywhere"), [(set(), True), ({"a"}, True), ({"c"}, True), (set(), False)])
+def test_a_stone_counts_everywhere_unless_something_stays(standing: set[str], everywhere: bool) -> None:
+    found = list(scopes({"a", "b"}, standing, everywhere=everywhere))
+    assert found == ([None] if everywhere and not standing else sorted({"a", "b"} - standing))
+
+
+@pytest.mark.parametrize("prefix", ["", "http", "https://", "example.org/ann", "/ann", "https:///ann"])
+def test_a_prefix_names_a_host(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="want scheme and host"):
+        check_prefix(prefix)
+
+
+@given(st.text())
+def test_any_text_has_a_normal_url(text: str) -> None:
+    assert normal_url(normal_url(text)) == normal_url(text)

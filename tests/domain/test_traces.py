@@ -1,0 +1,63 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from personahub_assets.domain.text import shorten
+from personahub_assets.domain.traces import Traces
+
+WORDS = st.lists(
+    st.sampled_from(["lamp", "café", "tide", "ruhig", "Müller", "saw", "17", "north", "of", "isle", "who"]), max_size=30
+)
+SENTENCE = 'The lighthouse keeper of the northern isle wrote down every ship, and "the" name of each captain.'
+
+
+def traces(*texts: str) -> Traces:
+    found = Traces()
+    for text in texts:
+        found.add(text)
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SENTENCE,
+        SENTENCE.upper(),
+        shorten(SENTENCE, 60),
+        "documents[crawl]: cannot store " + SENTENCE,
+        "  ".join(SENTENCE.split(" ")),
+        json.dumps(SENTENCE),
+        SENTENCE[20:90],
+    ],
+)
+def test_a_text_is_found_however_it_is_shown(form: str) -> None:
+    assert traces(SENTENCE).found_in(form)
+
+
+def test_other_texts_are_not_found() -> None:
+    other = "The lighthouse keeper of the southern isle wrote nothing down, and no captain had a name."
+    assert not traces(SENTENCE).found_in(other)
+    assert not Traces()
+    assert not Traces().found_in(SENTENCE)
+    assert not traces("", " ... ").found_in("")
+
+
+def test_a_short_text_is_found_alone_and_one_of_few_words_within() -> None:
+    found = traces("a baker", "a retired tram driver")
+    assert found.found_in("A BAKER")
+    assert not found.found_in("asked a baker about it today")
+    assert found.found_in("dropped: a retired tram driver of Lyon")
+
+
+@given(WORDS, WORDS, WORDS)
+def test_what_contains_a_text_is_found(before: list[str], text: list[str], after: list[str]) -> None:
+    if len(text) >= 4:
+        assert traces(" ".join(text)).found_in(" ".join([*before, *text, *after]))
+
+
+def test_beyond_its_bound_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("personahub_assets.domain.traces._MOST", 3)
+    assert traces(SENTENCE).found_in("some other words that nobody said")
+    assert not traces(SENTENCE).found_in("two words")

@@ -1,0 +1,127 @@
+"""`personahub release`: what it makes, shows, finds and refuses."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from personahub_assets import cli
+from personahub_assets.domain.releases import Order
+from personahub_assets.resources.freezer import freeze
+from personahub_assets.resources.instance import open_instance
+from personahub_assets.resources.releases import Release, release
+from personahub_assets.resources.store import Store
+
+Said = tuple[int, str, str]
+
+
+@pytest.fixture
+def say(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command in this process; gives exit code, standard output and standard error."""
+    for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", "")  # which a run changes
+
+    def run(*arguments: str, home: Path = store.root) -> Said:
+        monkeypatch.setenv("PERSONAHUB_HOME", str(home))
+        monkeypatch.setattr(sys, "argv", ["personahub", "release", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_release_is_made_and_seen_in_the_instance(store: Store, say: Callable[..., Said]) -> None:
+    code, out, err = say("v1", "--select", "tools", "--where", "tools: batch = 'a'", "--select", "personas", "--jsonl")
+    assert (code, out) == (0, "")
+    made = release(store, "v1")
+    assert made.rows == {"personas": 9, "tools": 3}
+    assert made.manifest["where"] == {"tools": ["batch = 'a'"]}
+    assert "        3 tools\n" in err
+    assert "tools: 2 rows that do not meet the condition are left out\n" in err
+    assert "bytes shared with the store" in err
+    with open_instance(store.root) as instance:
+        (run,) = instance.get_runs()
+        event = instance.get_latest_materialization_event(dg.AssetKey("release"))
+    assert (run.job_name, run.is_success) == ("make_release", True)
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert_described(made, event.asset_materialization)
+    code, _, err = say("v1")
+    assert code == 1
+    assert "error: release 'v1' exists already and never changes" in err
+
+
+def assert_described(made: Release, event: dg.AssetMaterialization) -> None:
+    """What the UI shows of a release."""
+    said = {name: value.value for name, value in event.metadata.items()}
+    assert said["dagster/row_count"] == 12
+    assert [record.data for record in event.metadata["rows"].records] == [  # type: ignore[union-attr]
+        {"config": "personas", "rows": 9},
+        {"config": "tools", "rows": 3},
+    ]
+    assert (said["bytes_linked"], said["bytes_written"]) == made.bytes()
+    assert said["path"] == str(made.path)
+    assert said["verify_with"] == "`personahub release v1 --verify`"
+    assert str(said["card"]).startswith("# v1\n")
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == said["sha256_of_sums"] == made.sums
+
+
+def test_releases_are_listed_and_verified(store: Store, say: Callable[..., Said]) -> None:
+    assert say()[1].endswith("has no releases yet\n")
+    freeze(store, Order.of("v1", ["tools"]))
+    freeze(store, Order.of("v2", ["personas"]))
+    (store.root / "releases" / "v0").mkdir()
+    for arguments in ((), ("--list",)):
+        code, out, _ = say(*arguments)
+        assert code == 0
+        assert [line.split()[1] for line in out.splitlines() if " v" in line] == ["v0", "v1", "v2"]
+        assert "damaged" in out
+    assert say("v1", "--verify") == (0, "", "v1: whole, 5 files\n")
+    damaged = store.root / "releases" / "v1" / "data" / "tools" / "train-00000-of-00002.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[100] ^= 1
+    damaged.unlink()
+    damaged.write_bytes(content)
+    (store.root / "releases" / "v2" / "new.txt").touch()
+    code, out, err = say("--verify")
+    assert (code, out) == (1, "")
+    assert "v1: data/tools/train-00000-of-00002.parquet: changed: SHA-256 is " in err
+    assert "v2: new.txt: not part of the release\n" in err
+    assert "v0: SHA256SUMS: missing or damaged" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["../v1"], "release name '../v1' is not allowed"),
+        (["v1", "--select", "tool"], "unknown config 'tool' (did you mean 'tools'?"),
+        (["v1", "--license", "(c) me"], "licence '(c) me' is not an identifier"),
+        (["v1", "--verify", "--jsonl"], "--jsonl: for making a release (personahub release NAME)"),
+        (["--where", "hop = 0"], "--where: for making a release"),
+        (["v9", "--verify"], "no release 'v9' (there is none yet); make it with: personahub release v9"),
+    ],
+)
+def test_what_is_refused_is_said_in_one_message(
+    store: Store, say: Callable[..., Said], arguments: list[str], said: str
+) -> None:
+    code, out, err = say(*arguments)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert err.count("error:") == 1
+    assert "Traceback" not in err
+    assert not (store.root / "releases").exists() or list((store.root / "releases").iterdir()) == []
+
+
+def test_a_home_without_batches_says_what_to_do_first(tmp_path: Path, say: Callable[..., Said]) -> None:
+    code, _, err = say("v1", home=tmp_path / "none")
+    assert code == 1
+    assert "has no batches yet; register a source file first: personahub ingest FILE" in err

@@ -1,0 +1,50 @@
+"""The real `datasets` library loads a release. It has an environment of its own, since it brings pyarrow."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from personahub_assets.domain.releases import Order
+from personahub_assets.resources.files import root
+from personahub_assets.resources.freezer import freeze
+from personahub_assets.resources.store import Store
+
+PYTHON = root() / ".venv-datasets" / "bin" / "python"
+LOAD = """
+import json, sys
+import datasets
+path = sys.argv[1]
+configs = datasets.get_dataset_config_names(path)
+found = {name: datasets.load_dataset(path, name) for name in configs} | {"": datasets.load_dataset(path)}
+print(json.dumps({name: {split: rows.to_list() for split, rows in splits.items()} for name, splits in found.items()}))
+"""
+
+
+def test_the_datasets_library_loads_every_config(tmp_path: Path, written: Path) -> None:
+    if not PYTHON.exists():
+        pytest.fail(f"no {PYTHON}: `make test`, or sh scripts/datasets-env.sh, creates it", pytrace=False)
+    store = Store(home=str(tmp_path / "a hub's home"))  # no brackets: the library would take them for a pattern
+    store.root.mkdir()
+    (store.root / "tables").symlink_to(written / "tables")
+    made = freeze(store, Order.of("v1.0", where=["math_problems: batch = 'b'"], jsonl=True))
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        [PYTHON, "-c", LOAD, str(made.path)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", **offline},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found.pop("") == found["personas"]
+    assert {name: list(splits) for name, splits in found.items()} == {
+        name: ["train"] for name in ("personas", "math_problems", "tools")
+    }
+    assert found["personas"]["train"] == store.read_all("personas").to_dicts()
+    assert found["math_problems"]["train"] == store.read("math_problems", "b").to_dicts()
+    assert found["tools"]["train"] == store.read_all("tools").to_dicts()
+    assert found["tools"]["train"][2]["input_arguments"][2] == {"name": "a2", "type": "number", "description": "Höhe"}

@@ -1,0 +1,139 @@
+"""What every ready question answers over the small home, as text to be read in review.
+
+After a change that is meant:  UPDATE_SNAPSHOTS=1 .venv/bin/python -m pytest tests/sql/test_snapshots.py
+"""
+
+import difflib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from personahub_assets.queries import answer, describe
+from personahub_assets.resources import files, warehouse
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.files import sql_files
+from personahub_assets.resources.store import Store
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+QUERIES = sql_files("analysis")
+SHELL = Path(sys.executable).with_name("duckdb")
+
+
+@pytest.fixture(scope="module")
+def still(built: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The home as if no clock had run and its files lay nowhere: times follow from tokens, paths are names."""
+    store = Store(home=str(tmp_path_factory.mktemp("still")))
+    shutil.copytree(built.root / "tables", store.root / "tables")
+    shutil.copy(built.root / "hub.toml", store.root)
+    for path in store.files("generations"):
+        asset, batch = (part.name.partition("=")[2] for part in (path.parent.parent, path.parent))
+        calls = store.read("generations", batch, asset).with_columns(
+            latency_s=pl.col("completion_tokens") / 100, flight_s=pl.col("completion_tokens") / 125, queue_s=0.25
+        )
+        store.write("generations", batch, calls, asset)
+    for batch in store.batches():
+        named = store.read("batches", batch).with_columns(source=pl.col("source").str.split("/").list.last())
+        store.write("batches", batch, named)
+        bad = store.read("quarantine", batch, "documents")
+        store.write("quarantine", batch, bad.with_columns(pl.col("detail").str.replace(r"^.*/", "")), "documents")
+    warehouse.build(store)
+    return store
+
+
+def shown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns under their names, as far apart as they are wide."""
+    cells = [list(head), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value).replace("\n", "⏎").rstrip()
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_question_has_the_answer_of_its_snapshot(still: Store, name: str) -> None:
+    with warehouse.reader(still) as connection:
+        result = connection.execute(QUERIES[name])
+        found = shown([column[0] for column in result.description or ()], result.fetchall())
+    text = f"{QUERIES[name].splitlines()[0]}\n\n{found}"
+    path = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(text, "utf-8")
+    expected = path.read_text("utf-8") if path.exists() else ""
+    changes = difflib.unified_diff(expected.splitlines(), text.splitlines(), "snapshot", "now", lineterm="")
+    assert text == expected, f"{path.name}; if that is meant, run again with UPDATE_SNAPSHOTS=1\n" + "\n".join(changes)
+
+
+def test_every_snapshot_has_its_question() -> None:
+    assert sorted(path.stem for path in SNAPSHOTS.glob("*")) == sorted(QUERIES)
+
+
+def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path) -> None:
+    """All questions by `.read` in one shell, against `personahub sql`."""
+    folder = files.root() / "sql" / "analysis"
+    script = [f".once {tmp_path / name}.jsonl\n.read {folder / name}.sql" for name in QUERIES]
+    command = [SHELL, "-readonly", "-jsonlines", "-bail", warehouse.path(still)]
+    done = subprocess.run(command, input="\n".join(script), text=True, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in QUERIES:
+        ours = tmp_path / f"{name}.ours"
+        answer(Environment(home=still.root), f"sql/analysis/{name}.sql", "json", ours)
+        assert rows(tmp_path / f"{name}.jsonl") == rows(ours), name
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
+    warehouse.build(copied)
+    with subprocess.Popen([SHELL, warehouse.path(copied)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdin.write(b"SELECT 'open';\n")
+        shell.stdin.flush()
+        while b"open" not in shell.stdout.readline():
+            pass
+        with pytest.raises(Exception, match="wants -readonly; else build it with: personahub run --select warehouse"):
+            warehouse.reader(copied)
+        assert warehouse.build(copied).rebuilt
+        with warehouse.reader(copied) as connection:
+            assert connection.execute("SELECT count(*) > 0 FROM personas").fetchone() == (True,)
+        shell.stdin.close()
+    assert shell.returncode == 0
+
+
+def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: Path) -> None:
+    """Whoever puts another file in the place of the warehouse gives no reach to those who read it."""
+    (tmp_path / "other.csv").write_text("a\n1\n")
+    with duckdb.connect(str(warehouse.path(copied))) as connection:
+        connection.execute(f"CREATE VIEW elsewhere AS FROM read_csv('{tmp_path}/other.csv')")
+    with warehouse.reader(copied) as connection, pytest.raises(duckdb.PermissionException):
+        connection.execute("FROM elsewhere")
+
+
+def test_macros_are_described_like_tables(copied: Store) -> None:
+    warehouse.build(copied)
+    with duckdb.connect(str(warehouse.path(copied))) as connection:
+        connection.execute(
+            "CREATE MACRO of_batch(key, least) AS TABLE FROM personas WHERE batch = key AND hop >= least"
+        )
+        connection.execute("COMMENT ON MACRO TABLE of_batch IS 'Personas of a batch'")
+    target = copied.root / "schema.json"
+    describe(Environment(home=copied.root), "of_batch", "json", target)
+    assert [(row["kind"], row["about"], row["column"], row["type"]) for row in rows(target)] == [
+        ("macro", "Personas of a batch", "key", "parameter"),
+        ("macro", "Personas of a batch", "least", "parameter"),
+    ]
