@@ -143,7 +143,9 @@ def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, 
     edges, decimals = _edges(every)
     labels = [f"{edge:,.{decimals}f}" for edge in edges]
     labels[-1] += "+" if every.max() >= 2 * edges[-1] - edges[-2] else ""
-    counts = {name: np.histogram(series, [*edges, np.inf])[0].tolist() for name, series in known.items()}
+    # What a rounding error puts before the first edge is in the first bar.
+    bounds = [-np.inf, *edges[1:], np.inf]
+    counts = {name: np.histogram(series, bounds)[0].tolist() for name, series in known.items()}
     return bar_chart(labels, counts, title=title, x_label=f"{x_label}, from … on", y_label=y_label)
 
 
