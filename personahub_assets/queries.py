@@ -27,26 +27,32 @@ _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
 _UNFIT = {"INTERVAL", "BLOB"}
 _WIDEST = 120  # characters of a column where there is no terminal
 
-_TABLES = """
-SELECT table_name AS "table", estimated_size AS rows, comment AS about FROM duckdb_tables()
-UNION ALL
-SELECT view_name, NULL, comment FROM duckdb_views() WHERE NOT internal
-ORDER BY 1
-"""
-
-
-_SCHEMA = """
-SELECT
-    r.name AS "table", r.kind, r.rows, r.about,
-    c.column_name AS "column", c.data_type AS "type", c.comment AS meaning
-FROM (
+_KNOWN = """
     SELECT table_name AS name, 'table' AS kind, estimated_size AS rows, comment AS about FROM duckdb_tables()
     UNION ALL
     SELECT view_name, 'view', NULL, comment FROM duckdb_views() WHERE NOT internal
-) AS r
-JOIN duckdb_columns() AS c ON c.table_name = r.name AND NOT c.internal
-WHERE $name IS NULL OR r.name = $name
-ORDER BY r.name, c.column_index
+    UNION ALL
+    SELECT function_name, 'macro', NULL, any_value(comment)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+    GROUP BY function_name
+"""
+_PARTS = """
+    SELECT table_name AS of, column_name AS part, data_type AS kind, comment AS meaning, column_index AS place
+    FROM duckdb_columns()
+    WHERE NOT internal
+    UNION ALL
+    SELECT function_name, unnest(parameters), 'parameter', NULL, generate_subscripts(parameters, 1)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+"""
+_TABLES = f'SELECT name AS "table", rows, about FROM ({_KNOWN}) ORDER BY name'
+_SCHEMA = f"""
+SELECT k.name AS "table", k.kind, k.rows, k.about, p.part AS "column", p.kind AS "type", p.meaning
+FROM ({_KNOWN}) AS k
+LEFT JOIN ({_PARTS}) AS p ON p.of = k.name
+WHERE $name IS NULL OR k.name = $name
+ORDER BY k.name, p.place
 """
 
 

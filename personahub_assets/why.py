@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from personahub_assets.domain.errors import UnknownId
-from personahub_assets.domain.text import shorten
+from personahub_assets.domain.text import sanitise, shorten
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store
@@ -23,7 +23,7 @@ Line = dict[str, Any]
 
 _CHARS = 300
 _SHOWN = 20
-_MACROS = "why near"
+_WHY, _NEAR = "SELECT * FROM why($id)", "SELECT id, kind, batch FROM near($id)"
 
 
 def explain(environment: Environment, asked: str, err: Console, *, as_json: bool, full: bool) -> None:
@@ -40,7 +40,7 @@ def explain(environment: Environment, asked: str, err: Console, *, as_json: bool
         UnknownId: if nothing has it, with ids that are like it.
     """
     store = Store(home=str(environment.home))
-    lines = warehouse.steadily(partial(_lines, store, asked.strip(), err))
+    lines = warehouse.steadily(partial(_lines, store, sanitise(asked.strip())[0], err))
     if as_json:
         json.dump(_things(lines), sys.stdout, ensure_ascii=False, indent=2)
         sys.stdout.write("\n")
@@ -50,7 +50,7 @@ def explain(environment: Environment, asked: str, err: Console, *, as_json: bool
 
 def _lines(store: Store, asked: str, err: Console) -> list[Line]:
     with _opened(store, err) as connection:
-        result = connection.execute("SELECT * FROM why($id)", {"id": asked})
+        result = connection.execute(_WHY, {"id": asked})
         names = [column[0] for column in result.description or ()]
         lines = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
         if not lines:
@@ -72,12 +72,12 @@ def _opened(store: Store, err: Console) -> Iterator[duckdb.DuckDBPyConnection]:
         highlight=False,
         soft_wrap=True,
     )
-    with warehouse.live(store, _MACROS) as connection:
+    with warehouse.live(store, _WHY + _NEAR) as connection:
         yield connection
 
 
 def _unknown(connection: duckdb.DuckDBPyConnection, store: Store, asked: str) -> str:
-    near = connection.execute("SELECT id, kind, batch FROM near($id)", {"id": asked.rpartition("/")[2]}).fetchall()
+    near = connection.execute(_NEAR, {"id": asked.rpartition("/")[2]}).fetchall()
     found = "; ".join(f"{shorten(id_)} ({kind} of {batch})" if kind != "batch" else id_ for id_, kind, batch in near)
     hint = f"Ids like it: {found}." if near else "No id is like it."
     return (

@@ -7,6 +7,7 @@ by hand. tests/test_docs.py asserts that the committed pages are up to date.
 """
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -184,32 +185,33 @@ def _relation(name: str) -> str:
 
 def _macro(name: str, sql: str) -> str:
     about, meanings = comments(sql)
-    with _empty_warehouse(name) as connection:
-        found = connection.execute(f"DESCRIBE SELECT * FROM {name}('')").fetchall()
+    found = _empty_warehouse().execute(f"DESCRIBE SELECT * FROM {name}('')").fetchall()
     rows = [(f"`{column}`", f"`{kind}`", meanings[column]) for column, kind, *_ in found]
     return f"### `{name}(id)`\n\n{about}.\n\n{_table(('column', 'type', 'meaning'), rows)}"
 
 
 def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
     """Comment of a table or view, and `(column, type, comment)` of its columns, as the warehouse has them."""
-    with _empty_warehouse(name) as connection:
-        found = connection.execute(
-            "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
-            "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
-            {"name": name},
-        ).fetchone()
-        columns = connection.execute(
-            "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = $name "
-            "ORDER BY column_index",
-            {"name": name},
-        ).fetchall()
+    connection = _empty_warehouse()
+    found = connection.execute(
+        "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
+        "UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
+        {"name": name},
+    ).fetchone()
+    columns = connection.execute(
+        "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = $name "
+        "ORDER BY column_index",
+        {"name": name},
+    ).fetchall()
     assert found is not None
     return str(found[0]).rstrip("."), columns
 
 
-def _empty_warehouse(name: str) -> duckdb.DuckDBPyConnection:
+@functools.cache
+def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
-    return live(Store(home=str(DOCS / "no-such-home")), name)
+    macros = (f"{name}()" for name in files.sql_files("macros"))
+    return live(Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

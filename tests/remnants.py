@@ -33,7 +33,7 @@ def _contents(path: Path) -> Iterator[bytes]:
     if path.suffix == ".gz":
         yield gzip.decompress(raw)
     elif path.suffix == ".zst":
-        yield zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+        yield zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True).read()
     elif path.suffix in (".parquet", ".arrow"):
         yield from _said(pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else pl.read_ipc(raw))
     elif path.suffix == ".duckdb":

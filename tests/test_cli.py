@@ -309,7 +309,7 @@ def test_run_of_one_asset_makes_nothing_else(here: Cli, home: Path, tmp_path: Pa
         register(store, str(write(tmp_path / f"{name}.jsonl", ROWS)))
     assert here("run", "--select", "documents", "--batch", "two").code == 0
     made = {path.name for path in (home / "tables").iterdir()}
-    assert made == {"batches", "documents", "quarantine"}
+    assert made == {"batches", "documents", "quarantine", "skipped"}
     assert [path.parent.name for path in store.files("documents")] == ["batch=two"]
 
 

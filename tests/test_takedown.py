@@ -32,11 +32,12 @@ from personahub_assets.domain.text import digest
 from personahub_assets.domain.traces import Traces
 from personahub_assets.generation.journal import Entry, Journal
 from personahub_assets.generation.requests import Outcome
-from personahub_assets.resources import history, seeds, warehouse
+from personahub_assets.resources import history, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.receipts import Line, Target, earlier, unfinished
+from personahub_assets.resources.seeds import plant
 from personahub_assets.resources.store import PartitionWriter, Store
 from personahub_assets.resources.takedown import takedown
 from personahub_assets.resources.vectors import VectorJournal
@@ -375,21 +376,19 @@ def test_what_an_earlier_prompt_gave_goes_too(home: Home) -> None:
     assert left == [("math_problems", items[1][1]), ("text_personas", "b")]
 
 
-def test_recorded_answers_go_too(home: Home) -> None:
+def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
     shutil.rmtree(home.root / "dagster")
-    seeds.plant(home.store, str(shutil.copytree(home.root / "tables" / "generations", home.root.parent / "recorded")))
-    gone = home.texts("document_id = 'a'")
-    assert "seeds" in {Path(place).parts[0] for place in remnants(home.root, gone)}
+    recorded = home.root.parent / "recorded.parquet"
+    home.store.read_all("generations").filter(pl.col("status") == "accepted").write_parquet(recorded)
+    plant(home.store, str(recorded))
+    texts = home.texts("document_id = 'a'")
+    folder = home.root / "seeds"
+    assert remnants(folder, texts)
+    before = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
     receipt = takedown(home.store, A)
-    assert receipt.rows[Line("removed", "seeds", None)] >= 13  # one answer gives both roots; six hops and an item each
-    assert remnants(home.root, gone) == set()
-    left = [
-        row
-        for asset in seeds.ANSWERS
-        for path in seeds.files(home.store, asset)
-        for row in pl.read_parquet(path).rows()
-    ]
-    assert len(left) == home.sql("SELECT count(*) FROM generations WHERE status = 'accepted'")[0][0]
+    after = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
+    assert remnants(home.root, texts) == set()
+    assert after.height == before.height - receipt.rows[Line("removed", "seeds", None)] > 0
 
 
 def test_releases_are_listed_and_not_changed(home: Home) -> None:

@@ -1,6 +1,7 @@
 """Batches: the partitions, how a body runs over those of its step, and the sensor that finds new source files."""
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ LLM_POOL = "llm"
 
 _SAMPLE_ROWS = 5
 _UNTOLD = frozenset({"batch", "embedding", "generation_id", "parent_id", "root_id"})  # vectors, and ids of elsewhere
+_IDS = ("item_id", "persona_id", "document_id")
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
 
 
@@ -41,8 +43,8 @@ class Report:
         return cls(rows.head(_SAMPLE_ROWS), rows.height, content_version(rows), metadata or {})
 
     def as_metadata(self) -> dict[str, Any]:
-        """Row count, what the body adds, and last, since it is tall, a readable sample."""
-        return {"dagster/row_count": self.rows, **self.metadata, "sample": sample(self.head)}
+        """Row count, how to ask about the first row, what the body adds, and last, since it is tall, a sample."""
+        return {"dagster/row_count": self.rows, **asked_next(self.head), **self.metadata, "sample": sample(self.head)}
 
 
 def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
@@ -56,6 +58,14 @@ def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
         for row in shown.iter_rows(named=True)
     ]
     return dg.MetadataValue.table(records=records)
+
+
+def asked_next(rows: pl.DataFrame) -> dict[str, Any]:
+    """The command that says where the first row came from, to be pasted into a shell."""
+    name = next((name for name in _IDS if name in rows.columns), None)
+    if name is None or rows.is_empty():
+        return {}
+    return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(rows[name][0])}")}
 
 
 def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:

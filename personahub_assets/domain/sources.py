@@ -204,14 +204,23 @@ def _missing(raw: RawRow, columns: Columns) -> str:
 
 def traits(raw: RawRow, columns: Columns) -> Traits:
     """By what a row is known, usable or not."""
-    names = {str(name).strip().casefold(): value for name, value in (raw.columns or {}).items() if name is not None}
-    persona = _first(names, (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS)
-    if isinstance(persona, str):
-        return Traits(persona=sanitise(persona.strip())[0])
-    value = _first(names, (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS)
-    text = sanitise(value.strip())[0] if isinstance(value, str) else None
-    url = _text(_first(names, URL_COLUMNS))
-    return Traits(_text(_first(names, ID_COLUMNS)) or url or (text and "d" + digest(text)), url, text)
+    names = {_folded(name): value for name, value in (raw.columns or {}).items() if name is not None}
+    persona, text = (_said(names, wanted) for wanted in _wanted(columns))
+    if persona is not None:
+        return Traits(persona=persona)
+    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
+    try:
+        address, identity = (_text(names[name]) if name else None for name in (url, given))
+    except RecursionError:  # nested too deeply to be an id
+        return Traits(text=text)
+    return Traits(identity or address or (text and "d" + digest(text)), address, text)
+
+
+def _said(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
+    """The text in the first of some columns, as it is stored."""
+    name = _first(names, wanted)
+    value = names[name] if name is not None else None
+    return sanitise(value.strip())[0] if isinstance(value, str) else None
 
 
 def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:

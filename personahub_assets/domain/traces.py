@@ -28,6 +28,8 @@ class Traces:
         """Remember a text."""
         found = words(text)
         width = min(len(found), _WIDTH)
+        if not width:
+            return
         if width < _FEWEST:
             self._short.add(normalised(text).strip())
         elif self._count <= _MOST:

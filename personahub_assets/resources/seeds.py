@@ -6,7 +6,7 @@ no rows of this home: only what is asked here and answered there enters its tabl
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ class Recorded(BaseModel):
     finish_reason: str | None = None
     answer_tokens: int = Field(0, ge=0)
     max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass
@@ -115,29 +117,6 @@ def models(store: Store) -> list[str]:
     """The models whose recorded answers a home has."""
     every = (path for asset in ANSWERS for path in files(store, asset))
     return sorted({model for path in every for model in read_file(path, "generations", ["model"])["model"].unique()})
-
-
-def prune(store: Store, is_gone: Callable[[str], bool], *, dry_run: bool = False) -> int:
-    """Let go of recorded answers, each file written anew without them; how many there are.
-
-    Args:
-        is_gone: told what an answer says.
-        dry_run: only count them.
-    """
-    count = 0
-    for path in (path for asset in ANSWERS for path in files(store, asset)):
-        rows = read_file(path, "generations")
-        gone = pl.Series([is_gone(response or "") for response in rows["response"]], dtype=pl.Boolean)
-        count += int(gone.sum())
-        if dry_run or not gone.any():
-            continue
-        if gone.all():
-            path.unlink()
-            continue
-        writer = PartitionWriter(path, "generations", store.root / "aside")
-        writer.add(rows.filter(~gone))
-        writer.publish()
-    return count
 
 
 def _folder(store: Store, asset: str) -> Path:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from personahub_assets.resources import vectors
 from personahub_assets.resources.answers import NOTHING_LEFT, what_is_left
 from personahub_assets.resources.extent import Extent, Part, journals, parts
 from personahub_assets.resources.receipts import Line, Receipt
-from personahub_assets.resources.store import CANDIDATES, Store, table_schema, table_sql
+from personahub_assets.resources.store import (
+    CANDIDATES,
+    PartitionWriter,
+    Store,
+    read_file,
+    table_schema,
+    table_sql,
+)
 
 _TEXTS = ("text", "persona", "response", "raw", "url", "attributes")
 _ROOTS = ("related_personas", "text_personas", "documents")
@@ -26,19 +33,23 @@ _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
 
 
-def survey(store: Store, extent: Extent, traces: Traces, receipt: Receipt) -> set[str]:
-    """Count what a sweep will remove, and remember its texts.
+@dataclass
+class Gone:
+    """What goes: ids of personas, keys of requests, traces of texts."""
 
-    Returns:
-        Ids of the personas that go.
-    """
-    gone: set[str] = set()
+    personas: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    traces: Traces = field(default_factory=Traces)
+
+
+def survey(store: Store, extent: Extent, gone: Gone, receipt: Receipt) -> None:
+    """Count what a sweep will remove, and remember it."""
     for part in parts(store, extent.batch):
         for rows in _going(store, extent, part):
             receipt.rows[Line("removed", part.table, extent.batch)] += rows.height
-            gone |= set(rows["persona_id"]) if "persona_id" in rows.columns else set()
-            _remember(rows, traces)
-    return gone
+            gone.personas |= set(rows["persona_id"]) if "persona_id" in rows.columns else set()
+            gone.keys |= set(rows["request_key"]) if "request_key" in rows.columns else set()
+            _remember(rows, gone.traces)
 
 
 def _going(store: Store, extent: Extent, part: Part) -> Iterator[pl.DataFrame]:
@@ -181,6 +192,24 @@ def _replace(store: Store, path: Path, rows: pl.DataFrame) -> None:
     aside.parent.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(aside)
     aside.replace(path)
+
+
+def seeds(store: Store, gone: Gone) -> int:
+    """Remove recorded answers of other homes about what goes; give how many went."""
+    changed = 0
+    for path in (store.root / "seeds").glob("*/*.parquet"):
+        rows = read_file(path, "generations")
+        told = rows.select("request_key", "response").iter_rows()
+        left = rows.filter([not (key in gone.keys or gone.traces.found_in(answer or "")) for key, answer in told])
+        if left.height < rows.height:
+            changed += rows.height - left.height
+            if left.height:
+                writer = PartitionWriter(path, "generations", store.root / "aside")
+                writer.add(left)
+                writer.publish()
+            else:
+                path.unlink()
+    return changed
 
 
 def source_faults(store: Store, batch: str, places: set[str], traces: Traces, *, known: bool) -> int:

@@ -29,8 +29,7 @@ from personahub_assets.domain.errors import BatchError, LockHeld
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.domain.tombstones import Tombstone, Tombstones
-from personahub_assets.domain.traces import Traces
-from personahub_assets.resources import blanking, history, seeds, sweep, warehouse
+from personahub_assets.resources import blanking, history, sweep, warehouse
 from personahub_assets.resources.extent import Extent, extent
 from personahub_assets.resources.inbox import register_again
 from personahub_assets.resources.instance import PID_TAG, is_alive, open_instance
@@ -53,8 +52,7 @@ class _Plan:
     receipt: Receipt
     extents: dict[str, Extent] = field(default_factory=dict)
     hits: dict[blanking.Piece, list[blanking.Hit]] = field(default_factory=dict)
-    traces: Traces = field(default_factory=Traces)
-    personas: set[str] = field(default_factory=set)
+    gone: sweep.Gone = field(default_factory=sweep.Gone)
 
     def taken(self, batch: str | None) -> Tombstones:
         return Tombstones(self.stones, batch)
@@ -152,11 +150,10 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     batches = found.batches | (before.batches if before else set())
     for batch in sorted(batches):
         plan.extents[batch] = extent(store, batch, plan.taken(batch))
-        plan.personas |= sweep.survey(store, plan.extents[batch], plan.traces, receipt)
+        sweep.survey(store, plan.extents[batch], plan.gone, receipt)
     _look_into_sources(store, plan)
     _count_displaced(store, plan)
     _count_released(store, plan)
-    receipt.rows[Line("removed", "seeds", None)] += seeds.prune(store, plan.traces.found_in, dry_run=True)
     if before:
         receipt.begun_at = before.begun_at
         receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
@@ -177,21 +174,26 @@ def _look_into_sources(store: Store, plan: _Plan) -> None:
 
 
 def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
-    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone."""
+    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone.
+
+    A file that no batch reads, such as a download of recorded answers, is searched for what it says.
+    """
     taken = plan.taken(batch)
 
     def is_taken(row: RawRow, columns: Columns) -> bool:
-        if row.columns is None and plan.traces and plan.traces.found_in(row.raw):
+        if row.columns is None and plan.gone.traces and plan.gone.traces.found_in(row.raw):
             plan.stones.add(Tombstone.text(batch, row.raw))
             return True
-        return taken.has_row(row, columns)
+        said = (row.columns or {}).values() if batch is None else ()
+        shown = any(isinstance(value, str) and plan.gone.traces.found_in(value) for value in said)
+        return shown or taken.has_row(row, columns)
 
     return is_taken
 
 
 def _count_displaced(store: Store, plan: _Plan) -> None:
     """Candidates that stay and were dropped for one that goes: they come back when their batch is run."""
-    gone = list(plan.personas)
+    gone = list(plan.gone.personas)
     for stage in _STAGES:
         for batch in store.batches():
             rows = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
@@ -210,7 +212,7 @@ def _rows_released(path: Path, plan: _Plan) -> int:
     rows = pl.scan_parquet(path, glob=False)
     columns = rows.collect_schema().names()
     if "persona_id" in columns:
-        of_it = pl.col("persona_id").is_in(list(plan.personas))
+        of_it = pl.col("persona_id").is_in(list(plan.gone.personas))
     elif {"batch", "document_id"} <= set(columns):
         of_it = pl.any_horizontal(pl.lit(value=False), *map(_documents_gone, plan.extents.values()))
     else:
@@ -234,14 +236,14 @@ def _carry_out(store: Store, plan: _Plan) -> None:
     _blank_sources(store, plan)
     for batch in plan.extents:
         with _locked(store, batch):
-            sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.traces, receipt)
-    seeds.prune(store, plan.traces.found_in)
+            sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.traces, receipt)
+    receipt.rows[Line("removed", "seeds", None)] += sweep.seeds(store, plan.gone)
     _clear(store)
 
 
 def _forget_history(store: Store, plan: _Plan) -> int:
     folder = store.root / "dagster"
-    return history.forget(folder, set(plan.extents), plan.traces) if folder.exists() else 0
+    return history.forget(folder, set(plan.extents), plan.gone.traces) if folder.exists() else 0
 
 
 def _forget_faults(store: Store, plan: _Plan) -> None:
@@ -253,7 +255,7 @@ def _forget_faults(store: Store, plan: _Plan) -> None:
     known = {piece.batch: blanking.is_readable(piece) for piece in blanking.pieces(store)}
     for batch, some in places.items():
         with store.lock(f"documents-{batch}", wait=False):
-            changed = sweep.source_faults(store, batch, some, plan.traces, known=known.get(batch, False))
+            changed = sweep.source_faults(store, batch, some, plan.gone.traces, known=known.get(batch, False))
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
 

@@ -75,7 +75,7 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute(_NO_CACHE)
     views, macros = _views(), files.sql_files("macros")
-    wanted = _named(queries, views | macros)
+    wanted = _named(queries, views, macros)
     for table in tables_in(queries):
         _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
@@ -85,7 +85,7 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
 
 def tables_in(queries: str) -> list[str]:
     """The tables that some queries read, by themselves or through views and macros."""
-    wanted = _named(queries, _views() | files.sql_files("macros"))
+    wanted = _named(queries, _views(), files.sql_files("macros"))
     return [table for table in table_sql() if table in wanted]
 
 
@@ -237,14 +237,16 @@ def _views() -> dict[str, str]:
     return {"dataset_items": _dataset_items()} | files.sql_files("views")
 
 
-def _named(queries: str, views: dict[str, str]) -> set[str]:
-    """Tables and views whose name occurs in the queries, or in a view that does."""
+def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[str]:
+    """Tables, views and macros whose name occurs in the queries, or in a view or macro that does."""
     found: set[str] = set()
     texts = [queries]
     while texts:
-        names = set(_IDENTIFIER.findall(texts.pop())) - found
+        text = texts.pop()
+        # A macro is called; a column may have its name.
+        names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - found
         found |= names
-        texts += [views[name] for name in names if name in views]
+        texts += [(views | macros)[name] for name in names if name in views or name in macros]
     return found
 
 
@@ -270,9 +272,9 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
 
 
 def comments(sql: str) -> tuple[str, dict[str, str]]:
-    """What a view or macro says of itself in its first line, and of its columns in lines such as `-- id: What it is`."""
+    """What a view or macro says of itself, in its first line, and of its columns, in lines like `-- id: What it is`."""
     about, *more = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
-    columns = dict(found.groups() for line in more if (found := _ABOUT_COLUMN.fullmatch(line)))
+    columns = {found[1]: found[2] for line in more if (found := _ABOUT_COLUMN.fullmatch(line))}
     return about.removeprefix("--").strip(), columns
 
 

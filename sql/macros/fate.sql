@@ -17,7 +17,7 @@ firsts AS MATERIALIZED (
     SELECT persona_id FROM candidate_personas WHERE persona_id = asked_id
     UNION
     -- The hub may hold what its batch lost at a refresh.
-    SELECT persona_id FROM personas WHERE persona_id = asked_id
+    SELECT persona_id FROM personas WHERE persona_id IN (SELECT asked_id WHERE NOT EXISTS (FROM asked))
     UNION
     SELECT persona_id FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
     UNION

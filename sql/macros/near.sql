@@ -11,10 +11,15 @@ WITH pool AS (
     SELECT id, kind, batch
     FROM ids
     WHERE id >= left(asked_id, length(asked_id) // 2) AND id < left(asked_id, length(asked_id) // 2) || chr(1114111)
+    AND length(asked_id) > 3
     UNION
-    SELECT id, kind, batch FROM ids WHERE suffix(id, right(asked_id, (length(asked_id) + 1) // 2))
+    SELECT id, kind, batch
+    FROM ids
+    WHERE suffix(id, right(asked_id, (length(asked_id) + 1) // 2)) AND length(asked_id) > 3
     UNION
     SELECT batch, 'batch', batch FROM batches
+    -- Distances are reckoned behind a limit: the planner would reckon those of all ids.
+    LIMIT 100000
 )
 SELECT id, kind, batch, levenshtein(id, asked_id) AS distance
 FROM pool

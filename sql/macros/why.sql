@@ -27,7 +27,7 @@ known AS (
     -- In the hub still, though its batch lost it at a refresh.
     SELECT 'persona', batch, 'personas', persona_id
     FROM personas
-    WHERE persona_id = split_part(asked_id, '/', -1) AND persona_id NOT IN (SELECT id FROM listed)
+    WHERE persona_id IN (SELECT split_part(asked_id, '/', -1) WHERE NOT EXISTS (FROM listed))
     UNION
     SELECT 'source row', batch, asset, input_id FROM refused WHERE asset = 'documents'
     UNION
@@ -43,7 +43,10 @@ asked AS MATERIALIZED (
 
 -- The rows themselves.
 texts AS MATERIALIZED (
-    SELECT * FROM documents WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document')
+    SELECT *
+    FROM documents
+    -- A limit that is never reached tells the planner that they are few, here and below.
+    WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document' LIMIT 5000)
 ),
 line AS MATERIALIZED (
     SELECT * FROM lineage(split_part(asked_id, '/', -1)) WHERE batch IN (SELECT batch FROM asked)
@@ -56,14 +59,19 @@ fates AS MATERIALIZED (
     SELECT * FROM fate(split_part(asked_id, '/', -1)) WHERE EXISTS (FROM asked WHERE kind <> 'document')
 ),
 calls AS MATERIALIZED (
-    SELECT * FROM generations WHERE generation_id IN (
-        SELECT id FROM asked WHERE kind = 'generation'
+    SELECT * FROM generations WHERE (batch, asset, generation_id) IN (
+        SELECT batch, asset, id FROM asked WHERE kind = 'generation'
         UNION ALL
-        SELECT generation_id FROM line WHERE step = 0
+        SELECT batch, asset, generation_id FROM line WHERE step = 0
         LIMIT 5000
     )
     UNION
-    SELECT * FROM generations WHERE input_id IN (SELECT id FROM asked WHERE kind IN ('document', 'input') LIMIT 5000)
+    SELECT * FROM generations WHERE (batch, asset, input_id) IN (
+        SELECT batch, 'text_personas', id FROM asked WHERE kind = 'document'
+        UNION ALL
+        SELECT r.batch, r.asset, r.input_id FROM refused AS r SEMI JOIN asked AS a ON a.kind = 'input' AND a.batch = r.batch
+        LIMIT 5000
+    )
 ),
 told AS (
     SELECT
@@ -106,13 +114,12 @@ inputs AS MATERIALIZED (
 
 -- Whom it is about: the persona itself, a document's personas.
 family AS MATERIALIZED (
-    SELECT c.*
-    FROM candidate_personas AS c
-    WHERE c.document_id IN (SELECT id FROM asked WHERE kind = 'document')
-    AND c.batch IN (SELECT batch FROM asked WHERE kind = 'document')
+    SELECT *
+    FROM candidate_personas
+    WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document' LIMIT 5000)
 ),
 children AS MATERIALIZED (
-    SELECT * FROM candidate_personas WHERE parent_id IN (SELECT id FROM asked WHERE kind = 'persona')
+    SELECT * FROM candidate_personas WHERE parent_id IN (SELECT id FROM asked WHERE kind = 'persona' LIMIT 5000)
 ),
 related AS MATERIALIZED (
     SELECT document_id AS owner, * FROM family
@@ -130,7 +137,7 @@ items AS MATERIALIZED (
 absorbed AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY stage ORDER BY similarity, persona_id) AS place
     FROM duplicates
-    WHERE keeper_id IN (SELECT id FROM asked WHERE kind = 'persona')
+    WHERE keeper_id IN (SELECT id FROM asked WHERE kind = 'persona' LIMIT 5000)
 ),
 absorbed_texts AS MATERIALIZED (
     SELECT persona_id, persona

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,13 +69,23 @@ def test_a_document_without_an_id_is_known_by_what_stands_in_for_it() -> None:
         assert isinstance(row, Document)
         assert row.document_id.startswith(identity)
         stones = taken(Tombstone.document("crawl", row.document_id))
-        assert isinstance(sort_rows(without([RawRow("row 1", columns)], Columns(), stones), Columns())[0], Fault)
+        (row,) = sort_rows(without([RawRow("row 1", columns)], Columns(), stones), Columns())
+        assert isinstance(row, Fault)
 
 
 def test_an_imported_line_is_known_by_its_text() -> None:
     rows = [RawRow("line 1", {"persona": " A baker. "}), RawRow("line 2", {"persona": "A tailor."})]
     found = sort_rows(without(rows, Columns(), taken(Tombstone.persona(None, "", "A baker."))), Columns())
     assert [type(row) for row in found] == [Fault, Imported]
+
+
+def test_a_row_nested_too_deeply_is_known_by_its_text() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    stones = taken(Tombstone.text(None, "T"))
+    rows = [RawRow("line 1", {"id": deep, "text": "T"}), RawRow("record 2", skipped="image/png")]
+    assert [row.reason for row in without(rows, Columns(), stones)] == ["taken_down", None]
 
 
 def test_rows_pass_untouched_where_there_is_no_stone() -> None:

@@ -41,6 +41,7 @@ def test_other_texts_are_not_found() -> None:
     assert not traces(SENTENCE).found_in(other)
     assert not Traces()
     assert not Traces().found_in(SENTENCE)
+    assert not traces("", " ... ").found_in("")
 
 
 def test_a_short_text_is_found_alone_and_one_of_few_words_within() -> None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -16,14 +17,16 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import warcs
 from remnants import remnants
 
+from personahub_assets.defs.corpus import document_rows
 from personahub_assets.domain.errors import SourceError
-from personahub_assets.domain.sources import Document, Imported
+from personahub_assets.domain.sources import Document, Imported, Skipped
 from personahub_assets.resources import blanking, takedown
 from personahub_assets.resources.inbox import register, source_rows, waiting
 from personahub_assets.resources.receipts import Target
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.store import Store
 
 ROWS = [
     (f"{n}", f"https://{'gone' if n % 3 == 1 else 'stays'}.example/{n}", f'Text {n}, with a "quote",\nof two lines.')
@@ -54,9 +57,7 @@ def filled(store: Store, name: str, content: bytes) -> list[str]:
     (store.root / "hub.toml").write_text("[sources]\nrows_per_batch = 4\n")
     batches = register(store, str(path))
     for batch in batches:
-        read = [row for row in source_rows(store, batch) if isinstance(row, Document)]
-        rows = [(batch, row.document_id, row.url, row.source, row.text) for row in read]
-        store.write("documents", batch, pl.DataFrame(rows, table_schema("documents"), orient="row"))
+        store.write("documents", batch, document_rows(batch, source_rows(store, batch)))
     return batches
 
 
@@ -85,6 +86,34 @@ def test_a_site_goes_from_a_file_of_the_home(store: Store, tmp_path: Path, name:
     assert [row for batch in batches for row in source_rows(store, batch)] == rows
 
 
+@pytest.mark.parametrize(("suffix", "chars"), [("", 60), (".gz", 60), (".zst", 60), (".zst", 100_000)])
+def test_a_page_goes_from_an_archive_of_the_home(store: Store, suffix: str, chars: int) -> None:
+    filling = "".join(map(chr, random.Random(1).choices(range(0x4E00, 0x6E00), k=chars)))
+    sites = ["stays", "gone", "stays", "stays", "gone"]
+    pages = [
+        warcs.conversion(f"https://{site}.example/{n}", f"Page {n} of the site. {filling}")
+        for n, site in enumerate(sites)
+    ]
+    content = b"".join({"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix](page) for page in pages)
+    batches = filled(store, f"p.wet{suffix}", content)
+    path = store.root / "inbox" / f"p.wet{suffix}"
+    before = store.read_all("batches").drop("sha256")
+
+    takedown.takedown(store, SITE)
+
+    rows = [row for batch in batches for row in source_rows(store, batch)]
+    assert [row.url[-1] if isinstance(row, Document) and row.url else row for row in rows] == [
+        "0",
+        Skipped("metadata"),
+        "2",
+        "3",
+        Skipped("metadata"),
+    ]
+    assert store.read_all("batches").drop("sha256").equals(before)
+    assert remnants(store.root, ["gone.example", "Page 1 of", "Page 4 of"]) == set()
+    assert path.stat().st_size == len(content)
+
+
 def test_a_file_that_waits_in_the_inbox_is_blanked_too(store: Store) -> None:
     filled(store, "p.jsonl", jsonl())
     other = store.root / "inbox" / "later.jsonl"
@@ -96,8 +125,8 @@ def test_a_file_that_waits_in_the_inbox_is_blanked_too(store: Store) -> None:
 
 
 def test_a_format_that_cannot_be_written_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="rows of warc files cannot be blanked: move it out of the home"):
-        blanking.blank(tmp_path / "x.warc", "warc", {0})
+    with pytest.raises(SourceError, match="rows of odd files cannot be blanked: ingest one of jsonl or csv"):
+        blanking.blank(tmp_path / "x.odd", "odd", {0})
 
 
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=8)

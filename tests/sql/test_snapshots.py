@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.queries import answer
+from personahub_assets.queries import answer, describe
 from personahub_assets.resources import files, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.files import sql_files
@@ -122,3 +122,18 @@ def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: P
         connection.execute(f"CREATE VIEW elsewhere AS FROM read_csv('{tmp_path}/other.csv')")
     with warehouse.reader(copied) as connection, pytest.raises(duckdb.PermissionException):
         connection.execute("FROM elsewhere")
+
+
+def test_macros_are_described_like_tables(copied: Store) -> None:
+    warehouse.build(copied)
+    with duckdb.connect(str(warehouse.path(copied))) as connection:
+        connection.execute(
+            "CREATE MACRO of_batch(key, least) AS TABLE FROM personas WHERE batch = key AND hop >= least"
+        )
+        connection.execute("COMMENT ON MACRO TABLE of_batch IS 'Personas of a batch'")
+    target = copied.root / "schema.json"
+    describe(Environment(home=copied.root), "of_batch", "json", target)
+    assert [(row["kind"], row["about"], row["column"], row["type"]) for row in rows(target)] == [
+        ("macro", "Personas of a batch", "key", "parameter"),
+        ("macro", "Personas of a batch", "least", "parameter"),
+    ]
