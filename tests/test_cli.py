@@ -695,6 +695,7 @@ def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_p
         (["x", "--where", "hop = 99"], "no persona of the hub is so"),
         (["x", "--where", "true); SELECT (1"], "give one condition"),
         (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
+        (["x", "--where", "persona IN (SELECT * FROM query('SELECT 1'))"], "query() is not for the warehouse"),
     ],
 )
 def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
