@@ -578,7 +578,8 @@ def test_sql_describes_everything_for_programs(here: Cli, demo: Demo) -> None:
         "table": "persona_lineage",
         "kind": "view",
         "rows": None,
-        "about": "Any candidate with its parents up to its root: step 0 is the persona itself",
+        "about": "Any candidate with its parents up to its root and the document: step 0 is the persona itself. "
+        "For one id ask lineage(id)",
         "column": "step",
         "type": "INTEGER",
         "meaning": None,
