@@ -215,7 +215,7 @@ def test_ingest_says_what_it_registered_and_what_comes_next(demo: Demo) -> None:
 
 
 def test_ingest_takes_a_name_and_several_files(here: Cli, home: Path, tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one [/b].jsonl", ROWS), write(tmp_path / "two.jsonl", ROWS[:1])
+    one, two = write(tmp_path / "one [b].jsonl", ROWS), write(tmp_path / "two.jsonl", ROWS[:1])
     assert here("ingest", str(one), "--name", "uno").code == 0
     said = here("ingest", str(one), str(two))
     assert said.code == 0
