@@ -8,6 +8,7 @@ The home is made by generate.py. Results go into docs/benchmarks.md.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 def _command(store: Store, *arguments: str) -> float:
     """Milliseconds of a command as people run it, start of the process included; the first run is not counted."""
     command = [str(_COMMAND), *arguments]
-    environment = {"PERSONAHUB_HOME": str(store.root), "PATH": "/usr/bin:/bin"}
+    environment = os.environ | {"PERSONAHUB_HOME": str(store.root), "PATH": "/usr/bin:/bin"}
     run = lambda: subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: E731
     run()
     return _median(run)[0]
