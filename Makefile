@@ -12,6 +12,9 @@ DEMO_HOME ?= demo-hub
 PORT ?= 3000
 EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl examples/messy.jsonl
 
+# Who may not keep what Python has compiled waits for it at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo demo-vllm ui test test-vllm bench lint clean
 .DEFAULT_GOAL := demo
 
@@ -39,9 +42,10 @@ demo-vllm: install
 ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
+# One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
 test: install
 	sh scripts/datasets-env.sh
-	$(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

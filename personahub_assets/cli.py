@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape as markup
 
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources.config import Environment
@@ -102,7 +103,8 @@ def _register(store: "Store", files: list[str], **options: str | None) -> None:
         keys = register(store, file, **options)
         for key in keys:
             spec = store.read("batches", key).row(0, named=True)
-            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {spec['source']}", highlight=False, soft_wrap=True)
+            source = markup(spec["source"])  # a file may be named [like this]
+            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
         if said := read_as(store, keys[0]):
             err.print(said, markup=False, highlight=False, soft_wrap=True)
 

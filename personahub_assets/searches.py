@@ -18,6 +18,7 @@ from personahub_assets.resources import selections, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.nearest import Nearest, Watch, hub
+from personahub_assets.resources.statements import checked
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.vectors import Vectors, matrix
 
@@ -138,15 +139,16 @@ def _among(store: Store, where: str | None) -> pl.Series | None:
 
     Raises:
         ConfigError: the condition is wrong, or nobody is under it.
+        QueryError: the condition could do more than read.
     """
     if where is None:
         return None
     warehouse.build(store)
     query = f"SELECT persona_id FROM personas WHERE (\n{where}\n)"
     try:
-        if len(duckdb.extract_statements(query)) != 1:
-            raise ConfigError(f"--where {where!r}: give one condition, such as \"hop = 0 AND origin = 'text'\"")
         with warehouse.reader(store) as connection:
+            if len(checked(connection, query)) != 1:
+                raise ConfigError(f"--where {where!r}: give one condition, such as \"hop = 0 AND origin = 'text'\"")
             found = warehouse.steadily(lambda: connection.execute(query).fetchall())
     except duckdb.Error as error:
         raise ConfigError(f"--where {where!r}: {error}") from error

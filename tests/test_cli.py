@@ -215,11 +215,12 @@ def test_ingest_says_what_it_registered_and_what_comes_next(demo: Demo) -> None:
 
 
 def test_ingest_takes_a_name_and_several_files(here: Cli, home: Path, tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one.jsonl", ROWS), write(tmp_path / "two.jsonl", ROWS[:1])
+    one, two = write(tmp_path / "one [b].jsonl", ROWS), write(tmp_path / "two.jsonl", ROWS[:1])
     assert here("ingest", str(one), "--name", "uno").code == 0
     said = here("ingest", str(one), str(two))
     assert said.code == 0
-    assert sorted(Store(home=str(home)).batches()) == ["one", "two", "uno"]
+    assert f"of {one}" in said.err
+    assert sorted(Store(home=str(home)).batches()) == ["one-b", "two", "uno"]
 
 
 def test_ingest_takes_columns(here: Cli, home: Path, tmp_path: Path) -> None:
@@ -577,7 +578,8 @@ def test_sql_describes_everything_for_programs(here: Cli, demo: Demo) -> None:
         "table": "persona_lineage",
         "kind": "view",
         "rows": None,
-        "about": "Any candidate with its parents up to its root: step 0 is the persona itself",
+        "about": "Any candidate with its parents up to its root and the document: step 0 is the persona itself. "
+        "For one id ask lineage(id)",
         "column": "step",
         "type": "INTEGER",
         "meaning": None,
@@ -694,6 +696,7 @@ def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_p
         (["x", "--where", "hop = 99"], "no persona of the hub is so"),
         (["x", "--where", "true); SELECT (1"], "give one condition"),
         (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
+        (["x", "--where", "persona IN (SELECT * FROM query('SELECT 1'))"], "query() is not for the warehouse"),
     ],
 )
 def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""How fast web archives become documents, and that memory does not grow with the file.
+"""How fast web archives become documents, and in how much memory.
 
     .venv/bin/python benchmarks/archives/run.py            about four minutes; writes into docs/web-archives.md
 

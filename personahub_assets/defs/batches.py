@@ -23,6 +23,7 @@ REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
 
 _SAMPLE_ROWS = 5
+_ID_CHARS = 120
 _UNTOLD = frozenset({"batch", "embedding", "generation_id", "parent_id", "root_id"})  # vectors, and ids of elsewhere
 _IDS = ("item_id", "persona_id", "document_id")
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
@@ -61,11 +62,11 @@ def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
 
 
 def asked_next(rows: pl.DataFrame) -> dict[str, Any]:
-    """The command that says where the first row came from, to be pasted into a shell."""
+    """The command that says where a row came from, to be pasted into a shell."""
     name = next((name for name in _IDS if name in rows.columns), None)
-    if name is None or rows.is_empty():
-        return {}
-    return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(rows[name][0])}")}
+    # Ids of documents are the source's: one with escapes or line breaks is nothing to paste.
+    ids = [key for key in rows[name] if key.isprintable() and len(key) <= _ID_CHARS] if name else []
+    return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(ids[0])}")} if ids else {}
 
 
 def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:

@@ -143,7 +143,9 @@ def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, 
     edges, decimals = _edges(every)
     labels = [f"{edge:,.{decimals}f}" for edge in edges]
     labels[-1] += "+" if every.max() >= 2 * edges[-1] - edges[-2] else ""
-    counts = {name: np.histogram(series, [*edges, np.inf])[0].tolist() for name, series in known.items()}
+    # What a rounding error puts before the first edge is in the first bar.
+    bounds = [-np.inf, *edges[1:], np.inf]
+    counts = {name: np.histogram(series, bounds)[0].tolist() for name, series in known.items()}
     return bar_chart(labels, counts, title=title, x_label=f"{x_label}, from … on", y_label=y_label)
 
 
@@ -153,7 +155,7 @@ def ranking(values: Mapping[str, float], *, title: str, x_label: str) -> str:
         title += f" (first {_MOST_ROWS} of {len(values):,})"
     rows = [(_clean(name, 28), value if math.isfinite(value) else 0.0) for name, value in values.items()][:_MOST_ROWS]
     left, room, top = 16 + 28 * _CHAR, 110, _TOP + 10
-    longest, bottom = max((value for _, value in rows), default=0.0) or 1.0, top + 24 * max(len(rows), 2)
+    longest, bottom = max((value for _, value in rows if value > 0), default=1.0), top + 24 * max(len(rows), 2)
     parts = []
     for place, (name, value) in enumerate(rows):
         y, wide = top + 24 * place, max(0.0, value / longest) * (_WIDTH - left - room)

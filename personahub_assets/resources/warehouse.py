@@ -198,6 +198,7 @@ def _publish(store: Store) -> None:
             _add_views(connection, _views())
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, files.sql_files("macros"))
+            connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
         os.utime(aside, ns=(started, started))
         aside.replace(path(store))
     finally:

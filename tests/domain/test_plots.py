@@ -1,6 +1,7 @@
 """Plots are well-formed, stay inside their frame whatever is drawn, and say when there is nothing to draw."""
 
 import base64
+import math
 import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.domain.plots import as_markdown, bar_chart, line_chart, line_charts
+from personahub_assets.domain.plots import as_markdown, bar_chart, histogram, line_chart, line_charts, ranking
 
 SVG = "{http://www.w3.org/2000/svg}"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -139,3 +140,49 @@ def test_markdown_holds_the_whole_image_in_one_line() -> None:
     found = re.fullmatch(r"!\[the ramp of a run\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", line)
     assert found
     assert base64.b64decode(found[1]).decode() == svg
+
+
+# --- histograms and rankings ---
+
+
+@given(
+    st.lists(st.one_of(FINITE, st.sampled_from([float("nan"), float("inf")])), max_size=200),
+    st.lists(st.integers(0, 5_000).map(float), max_size=200),
+)
+def test_every_finite_value_is_in_one_bar_of_a_histogram(one: list[float], two: list[float]) -> None:
+    svg = histogram({"one": one, "<two>": two}, title="t", x_label="x", y_label="y")
+    finite = sum(math.isfinite(value) for value in one), len(two)
+    drawn = list(bars(svg))
+    assert len(drawn) <= 2 * 130
+    assert sum(map(bool, finite)) <= sum(box["height"] > 0 for box in drawn)
+    assert ("no data" in texts(svg)) == (not any(finite))
+    assert all(box["x"] + box["width"] <= size(svg)[0] - 20 for box in drawn)
+
+
+def test_a_histogram_has_round_steps_and_one_bar_for_the_tail() -> None:
+    values = [float(n % 240) for n in range(4_800)] + [1e6]
+    svg = histogram({"": values}, title="t", x_label="characters", y_label="rows")
+    found = list(bars(svg))
+    unit = min(box["height"] for box in found)
+    assert [round(10 * box["height"] / unit) / 10 for box in found[:-1]] == [1.0] * (len(found) - 1)
+    assert len(found) == 24
+    assert "230+" in texts(svg) or "220" in texts(svg)
+    assert "characters, from … on" in texts(svg)
+
+
+def test_counts_have_whole_numbers_at_the_axis() -> None:
+    svg = histogram({"": [3.0, 9.0]}, title="t", x_label="x", y_label="rows")
+    assert [text for text in texts(svg) if re.fullmatch(r"0\.\d", text)] == []
+
+
+@given(st.dictionaries(st.text(max_size=40), FINITE, max_size=50))
+def test_a_ranking_stays_inside_its_frame_and_names_each(values: dict[str, float]) -> None:
+    svg = ranking(values, title="t", x_label="rows")
+    width, height = size(svg)
+    drawn = list(bars(svg))
+    assert len(drawn) == min(len(values), 30)
+    for box in drawn:
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= height
+    assert ("no data" in texts(svg)) == (not values)
+    assert any("first 30 of" in text for text in texts(svg)) == (len(values) > 30)

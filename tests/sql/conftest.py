@@ -52,7 +52,10 @@ SECOND = [
     {"persona": "A jazz drummer who builds his own cymbals from scrap metal"},  # lexical, across batches
     {"persona": "A pediatric nurse who teaches new parents how to take care of premature babies"},  # semantic, across
     {"persona": "A beekeeper on a city roof who sells honey to the restaurants below", "labels": ["Bees", "Craft"]},
-    {"persona": "A city rooftop beekeeper who sells her honey to the restaurants below"},  # semantic, within
+    {  # semantic, within; which of the two stays is up to their ids, so they say the same
+        "persona": "A city rooftop beekeeper who sells her honey to the restaurants below",
+        "labels": ["Bees", "Craft"],
+    },
 ]
 
 

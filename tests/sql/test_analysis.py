@@ -220,7 +220,7 @@ def test_datasets_per_persona(built: Store) -> None:
 
 
 def test_attributes_of_personas(built: Store) -> None:
-    assert answer(built, "attributes_of_personas") == [("age", 1, 1, "44", 1), ("labels", 1, 2, "Music", 1)]
+    assert answer(built, "attributes_of_personas") == [("labels", 2, 3, "Craft", 2), ("age", 1, 1, "44", 1)]
     with warehouse.reader(built) as connection:
         query = "SELECT persona FROM personas WHERE list_contains(attributes ->> '$.labels[*]', 'Music')"
         assert [persona[:14] for (persona,) in connection.execute(query).fetchall()] == ["A jazz drummer"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -371,5 +372,12 @@ def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "60")
-    explain(Environment(home=built.root), persona(built, hop=1)["persona_id"], Console(), as_json=False, full=False)
-    assert max(len(line) for line in screen.getvalue().splitlines()) <= 60
+    explain(
+        Environment(home=built.root),
+        persona(built, hop=1)["persona_id"],
+        Console(quiet=True),
+        as_json=False,
+        full=False,
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
+    assert 50 < max(len(line) for line in plain.splitlines()) <= 60
