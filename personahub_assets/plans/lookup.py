@@ -16,7 +16,7 @@ from personahub_assets.resources.known import Known, asset_files, journal_path
 from personahub_assets.resources.reuse import Shelf
 from personahub_assets.resources.store import Store
 
-ELSEWHERE = "another batch"
+ELSEWHERE = "other batches or recordings"
 EARLIER = "a batch earlier in the run"
 SUPERSEDED = "superseded answers"
 STOPPED = "a run that was stopped"

@@ -26,7 +26,7 @@ from personahub_assets.defs.personas import (
 from personahub_assets.domain import personas as rules
 from personahub_assets.domain.errors import LLMError, PersonaHubError
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.sources import Imported, Row
+from personahub_assets.domain.sources import Imported
 from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.plans.history import History
 from personahub_assets.plans.lookup import Lookup, Watch
@@ -36,7 +36,7 @@ from personahub_assets.resources.draft import Draft
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.store import Store, in_pieces, table_schema
 from personahub_assets.resources.vectors import VectorJournal
 from personahub_assets.resources.writers import kind_of
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 _ID = ["persona_id"]
+_READ = 1_024  # rows at a time: a row may be a million characters
 _NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
 
 
@@ -129,7 +130,7 @@ class _Planner:
     def walk(self, made: Plan, batch: str, assets: set[str]) -> None:
         """Go over the assets of a batch in the order of the graph; a problem ends the batch, as it ends its run."""
         self.batch, self.assets, self.ahead, self.aside = batch, assets, _Ahead(), Aside(batch)
-        self.__dict__.pop("_rows", None)
+        self.__dict__.pop("_source", None)
         steps: dict[str, Callable[[], Work | None]] = {
             "documents": self._documents,
             "text_personas": self._text_personas,
@@ -173,11 +174,16 @@ class _Planner:
     # --- the corpus ---
 
     @cached_property
-    def _rows(self) -> list[Row]:
-        return list(source_rows(self.draft, self.batch))
+    def _source(self) -> tuple[pl.DataFrame, list[Imported]]:
+        """Documents and ready personas of the source file, read once."""
+        texts, ready = [pl.DataFrame(schema=table_schema("documents"))], list[Imported]()
+        for rows in in_pieces(source_rows(self.draft, self.batch), _READ):
+            texts.append(document_rows(self.batch, rows))
+            ready += [row for row in rows if isinstance(row, Imported)]
+        return pl.concat(texts), ready
 
     def _documents(self) -> None:
-        rows = document_rows(self.batch, self._rows)
+        rows, _ = self._source
         before = self.store.read("documents", self.batch)
         if not rows.equals(before):
             self.aside.documents_new = rows.join(before, on=["document_id", "text"], how="anti").height
@@ -189,7 +195,7 @@ class _Planner:
     def _text_personas(self) -> Work:
         asked, task = self.config.text_personas.per_document, self._task("text_personas")
         work = Work(self.batch, task.asset)
-        ready = [row for row in self._rows if isinstance(row, Imported)]
+        _, ready = self._source
         imported = rules.imported(
             self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
         )

@@ -89,7 +89,7 @@ class Plan:
 
     home: str
     model: str
-    model_from: str  # 'environment', 'server', 'generations' or 'nothing'
+    model_from: str  # as docs/plan.md lists them
     currency: str
     work: list[Work] = field(default_factory=list)
     asides: list[Aside] = field(default_factory=list)
