@@ -26,9 +26,10 @@ from personahub_assets.resources import progress, selections, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.llm import LLM, spending
+from personahub_assets.resources.seeds import ANSWERS
 from personahub_assets.resources.store import Store
 
-ASKING = ("text_personas", "related_personas", *DATASETS)
+ASKING = tuple(ANSWERS)
 """Assets that ask the language model, in the order of the graph."""
 
 _WAREHOUSE, _RELEASE = dg.AssetKey("warehouse"), dg.AssetKey("release")

@@ -1,6 +1,8 @@
 """What the tests of several rooms share: an empty home, its store, one stand-in for the whole run."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from personahub_assets import cli
 from personahub_assets.resources.store import Store
 from personahub_assets.standin.server import StandinServer
 
@@ -24,6 +27,30 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(home: Path) -> Store:
     return Store(home=str(home))
+
+
+Called = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
+    """Run a command in this process, from `main` on; gives exit code, standard output and standard error."""
+
+    def run(*arguments: str, home: Path, **environment: str) -> tuple[int, str, str]:
+        for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("DAGSTER_HOME", "")  # which `run` changes
+        for name, value in {"PERSONAHUB_HOME": str(home), **environment}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["personahub", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        return (code, *capsys.readouterr())
+
+    return run
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]

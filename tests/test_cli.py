@@ -103,24 +103,12 @@ def process(home: Path, *arguments: str, url: str | None = None) -> Said:
 
 
 @pytest.fixture
-def here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def here(home: Path, monkeypatch: pytest.MonkeyPatch, called: Callable[..., tuple[int, str, str]]) -> Cli:
     """Run a command in this process: the same code from `main` on, without the seconds that a start takes."""
 
     def run(*arguments: str, stdin: str = "", at: Path = home, url: str | None = None) -> Said:
-        for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("DAGSTER_HOME", "")  # which `run` changes
-        monkeypatch.setenv("PERSONAHUB_HOME", str(at))
-        if url:
-            monkeypatch.setenv("PERSONAHUB_LLM_URL", url)
-        monkeypatch.setattr(sys, "argv", ["personahub", *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        return Said(code, *capsys.readouterr())
+        return Said(*called(*arguments, home=at, **({"PERSONAHUB_LLM_URL": url} if url else {})))
 
     return run
 

@@ -39,8 +39,8 @@ def dataset_sql(table: str, item: type[DatasetItem]) -> str:
     columns = {**_BEFORE, **fields, **_AFTER}
     body = ",\n".join(f'    "{name}" {kind}' for name, (kind, _) in columns.items())
     summary = (item.__doc__ or table).strip().splitlines()[0]
-    comments = [f"COMMENT ON TABLE {table} IS {_quoted(summary)};"]
-    comments += [f'COMMENT ON COLUMN {table}."{name}" IS {_quoted(text)};' for name, (_, text) in columns.items()]
+    comments = [f"COMMENT ON TABLE {table} IS {quoted(summary)};"]
+    comments += [f'COMMENT ON COLUMN {table}."{name}" IS {quoted(text)};' for name, (_, text) in columns.items()]
     return f"CREATE TABLE {table} (\n{body}\n);\n" + "\n".join(comments) + "\n"
 
 
@@ -71,5 +71,6 @@ def _optional(annotation: Any) -> bool:
     return type(None) in typing.get_args(annotation)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Write a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -102,9 +102,8 @@ class History:
     @cached_property
     def _fates(self) -> tuple[Counter[int | None], Counter[int | None]]:
         """Candidates, and personas kept, by hop and (None) in all."""
-        decided = [path.parent.name.removeprefix("batch=") for path in self._store.files("personas")]
         counts: list[Counter[int | None]] = [Counter(), Counter()]
-        for batch in decided:
+        for batch in self._store.partitions("personas"):
             for count, tables in zip(counts, (CANDIDATES, ("personas",)), strict=True):
                 for table in tables:
                     hops = self._store.read(table, batch, columns=["hop"])["hop"]

@@ -251,8 +251,7 @@ class _Planner:
     def _without_vector(self, texts: pl.DataFrame) -> int:
         """How many different texts no batch has a vector of."""
         hashes = texts.select("text_hash").unique()
-        for path in self.store.files("persona_embeddings") if hashes.height else ():
-            batch = path.parent.name.removeprefix("batch=")
+        for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
             rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash"])
             hashes = hashes.join(rows.filter(pl.col("model") == self.embedding_model), on="text_hash", how="anti")
         journal = VectorJournal(self.store.root / "journal" / "persona_embeddings" / self.batch, self.embedding_model)

@@ -1,6 +1,5 @@
 """Arrays on disk that can be made again: written aside, checked by hash before they are used, mapped into memory."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from personahub_assets.resources.hashes import sha256
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -43,7 +44,7 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> No
     try:
         for name, array in arrays.items():
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
-        hashes = {name: _hash(aside / f"{name}.npy") for name in arrays}
+        hashes = {name: sha256(aside / f"{name}.npy") for name in arrays}
         (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
         shutil.rmtree(folder, ignore_errors=True)
         if folder.is_file():
@@ -60,7 +61,7 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
         if manifest["stamp"] != stamp:
             return None
         files = {name: folder / f"{name}.npy" for name in manifest["sha256"]}
-        if any(_hash(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
+        if any(sha256(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
             return None
         return {name: _mapped(file) for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -72,8 +73,3 @@ def _mapped(file: Path) -> npt.NDArray[Any]:
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except ValueError:  # an empty array cannot be mapped
         return np.asarray(np.load(file, allow_pickle=False))
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

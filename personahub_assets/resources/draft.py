@@ -40,20 +40,19 @@ class Draft(Store):
         frame = self._frames.get((table, batch, asset))
         return super().height(table, batch, asset) if frame is None else frame.height
 
-    def files(self, table: str) -> list[Path]:
+    def files(self, table: str, *, asset: str | None = None) -> list[Path]:
         """Where the partitions of a table are, or would be."""
-        drafted = {self.path(*partition[:2], partition[2]) for partition in self._frames if partition[0] == table}
-        return sorted(drafted.union(super().files(table)))
+        wanted = [each for each in self._frames if each[0] == table and asset in (None, each[2])]
+        return sorted({self.path(*each) for each in wanted}.union(super().files(table, asset=asset)))
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches."""
         schema = table_schema(table)
         names = columns or list(schema)
         parts = [pl.DataFrame(schema={name: schema[name] for name in names})]
-        for path in self.files(table):
+        for path in self.files(table, asset=asset):
             of_asset = path.parent.parent.name.removeprefix("asset=") if table in BY_ASSET else None
-            if asset in (None, of_asset):
-                parts.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
+            parts.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
         return pl.concat(parts)
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:

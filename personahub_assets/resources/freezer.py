@@ -261,18 +261,14 @@ def _key(config: str) -> str:
 
 def _ids(snap: Store) -> Ids:
     """Ids of the personas that are in the snapshot."""
-    keys = _batches(snap, PERSONAS)
+    keys = snap.partitions(PERSONAS)
     return {batch: snap.read(PERSONAS, batch, columns=["persona_id"])["persona_id"] for batch in keys}
-
-
-def _batches(snap: Store, config: str) -> list[str]:
-    return [path.parent.name.removeprefix("batch=") for path in snap.files(config)]
 
 
 def _narrow(snap: Store, config: str, hub: Ids, released: Ids, wanted: Ids | None) -> LeftOut:
     """Leave rows of a config out of the snapshot, and say how many for which reason."""
     left_out, key = LeftOut(), _key(config)
-    for batch in _batches(snap, config):
+    for batch in snap.partitions(config):
         rows = snap.read(config, batch, columns=list(dict.fromkeys(["persona_id", key])))
         meets = rows[key].is_not_null() if wanted is None else _among(rows[key], wanted, batch)
         in_hub, with_persona = (_among(rows["persona_id"], ids, batch) for ids in (hub, released))
@@ -350,7 +346,7 @@ def _write_config(snap: Store, order: Order, config: str, making: Path) -> None:
         target = making / "jsonl" / f"{config}.jsonl"
         target.parent.mkdir(exist_ok=True)
         with target.open("wb") as file:
-            for batch in _batches(snap, config):
+            for batch in snap.partitions(config):
                 for rows in _paper_rows(snap, config, batch):
                     rows.write_ndjson(file)
 

@@ -55,7 +55,7 @@ class Hub:
     def __init__(self, store: Store, stage: str, rule: str):
         self.store, self.stage, self.rule = store, stage, rule
         self.table, self.asset = f"{stage}_decisions", f"{stage}_duplicates"
-        self.batches = [path.parent.name.partition("=")[2] for path in store.files(self.table)]
+        self.batches = store.partitions(self.table)
 
     @cached_property
     def outdated(self) -> bool:

@@ -1,6 +1,5 @@
 """Registration: a source file becomes one or several batches."""
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from personahub_assets.domain.sources import Columns, Imported, Row, persona_col
 from personahub_assets.domain.text import batch_key, check_batch_key
 from personahub_assets.domain.tombstones import without
 from personahub_assets.resources import sources
+from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.tombstones import taken_down
 
@@ -130,10 +130,9 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
 
 def register_again(store: Store, path: Path) -> None:
     """Take up that rows of a file were blanked: its slices hold as many rows as before."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    now = {"sha256": sha256(path), "bytes": path.stat().st_size}
     for row in store.read_all("batches").filter(pl.col("path") == str(path)).iter_rows(named=True):
-        _put(store, row["batch"], {**row, "sha256": sha256, "bytes": path.stat().st_size})
+        _put(store, row["batch"], {**row, **now})
 
 
 def waiting(store: Store) -> Iterator[Path]:

@@ -76,8 +76,7 @@ class Known:
 
 def asset_files(store: Store, asset: str) -> list[Path]:
     """The files of `generations` of all batches for one asset, and those that another home has recorded."""
-    own = [path for path in store.files("generations") if path.parent.parent.name == f"asset={asset}"]
-    return own + seeds.files(store, asset)
+    return store.files("generations", asset=asset) + seeds.files(store, asset)
 
 
 def journal_path(store: Store, asset: str, batch: str) -> Path:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.resources.hashes import sha256
 
 Precision = Literal["float32", "int8"]
 
@@ -129,8 +130,7 @@ def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None
 
 
 def _check(file: Path, expected: str) -> None:
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(file)
     if found != expected:
         raise ConfigError(
             f"{file} has SHA-256 {found}, expected {expected}; "

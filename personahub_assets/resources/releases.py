@@ -9,7 +9,6 @@
 A name that begins with a dot is a release in the making, and none yet.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import polars as pl
 
 from personahub_assets.domain.errors import ConfigError, StoreError, choices
 from personahub_assets.domain.releases import PERSONAS, check_name
+from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import Store
 
 CARD, MANIFEST, SUMS = "README.md", "manifest.json", "SHA256SUMS"
@@ -156,12 +156,6 @@ def hashed(paths: Iterable[Path]) -> dict[Path, str]:
     todo = list(paths)
     with ThreadPoolExecutor() as pool:
         return dict(zip(todo, pool.map(sha256, todo), strict=True))
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def holding(

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import gzip
-import hashlib
 import io
 import itertools
 import json
@@ -23,6 +22,7 @@ from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import archives
+from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import UNREADABLE
 
 _FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "warc": "warc", "wet": "warc"}
@@ -109,9 +109,8 @@ def survey(path: Path, rows_per_slice: int) -> Survey:
         raise SourceError(f"{path}: unknown format {path.suffix!r}; want {VALID}")
     with _reading(path):
         slices = _SURVEYS[kind](path, rows_per_slice)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Survey(kind, sha256, path.stat().st_size, slices or [Slice(0, 0, 0)])
+        hashed = sha256(path)
+    return Survey(kind, hashed, path.stat().st_size, slices or [Slice(0, 0, 0)])
 
 
 def read_rows(path: Path, kind: str, part: Slice) -> Iterator[RawRow]:

@@ -108,10 +108,14 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
         return f"{glob.escape(str(self.root))}/tables/{table}/{middle}/part.parquet"
 
-    def files(self, table: str) -> list[Path]:
-        """All files of a table, in order of their path."""
-        middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
+    def files(self, table: str, *, asset: str | None = None) -> list[Path]:
+        """All files of a table (of one asset, where several write it), in order of their path."""
+        middle = f"asset={asset or '*'}/batch=*" if table in BY_ASSET else "batch=*"
         return sorted((self.root / "tables" / table).glob(f"{middle}/part.parquet"))
+
+    def partitions(self, table: str) -> list[str]:
+        """Batches that have a partition of a table, in order."""
+        return [path.parent.name.removeprefix("batch=") for path in self.files(table)]
 
     def read(
         self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
@@ -154,8 +158,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
         schema = table_schema(table)
         names = columns or list(schema)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
-        wanted = [path for path in self.files(table) if asset is None or path.parent.parent.name == f"asset={asset}"]
-        return pl.concat([empty, *(read_file(path, table, names) for path in wanted)])
+        return pl.concat([empty, *(read_file(path, table, names) for path in self.files(table, asset=asset))])
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Publish one partition: the old file or the new one is seen, never anything between.

@@ -29,7 +29,7 @@ import polars as pl
 
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.text import digest
-from personahub_assets.resources.store import Store
+from personahub_assets.resources.store import Store, sync_folder
 
 SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
 """Columns of what `known` and `vector_frame` return."""
@@ -146,7 +146,7 @@ class VectorJournal:
             aside.replace(self.folder / f"{_name(content)}{_SUFFIX}")
         finally:
             aside.unlink(missing_ok=True)
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
@@ -192,13 +192,3 @@ def prune(folder: Path, hashes: pl.Series) -> int:
 
 def _name(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
-    with suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -17,6 +17,7 @@ import duckdb
 
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.records import DATASETS
+from personahub_assets.domain.tables import quoted
 from personahub_assets.resources import files
 from personahub_assets.resources.store import Store, table_sql
 
@@ -76,8 +77,9 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
     connection.execute(_NO_CACHE)
     views, macros = _views(), files.sql_files("macros")
     wanted = _named(queries, views, macros)
-    for table in tables_in(queries):
-        _add_table(connection, store, table, native=False)
+    for table in table_sql():
+        if table in wanted:
+            _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
     _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
     return connection
@@ -140,7 +142,7 @@ def _attached(store: Store) -> duckdb.DuckDBPyConnection:
     would see the file as the first found it, and the first one's locked configuration.
     """
     connection = duckdb.connect()
-    connection.execute(f"ATTACH {_quoted(str(path(store)))} AS warehouse (READ_ONLY)")
+    connection.execute(f"ATTACH {quoted(str(path(store)))} AS warehouse (READ_ONLY)")
     connection.execute("USE warehouse")
     return connection
 
@@ -180,7 +182,7 @@ def _moved(store: Store) -> bool:
     except duckdb.IOException:
         return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
-    here = _quoted(f"{escape(str(store.root))}/tables/")[1:-1]
+    here = quoted(f"{escape(str(store.root))}/tables/")[1:-1]
     return any(here not in sql for (sql,) in views)
 
 
@@ -214,7 +216,7 @@ def _add_table(
     connection.execute(table_sql()[table].replace(" NOT NULL", ""))
     if not store.files(table):
         return
-    source = f"read_parquet({_quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
+    source = f"read_parquet({quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
     present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     columns = ", ".join(
         f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in _columns(connection, table)
@@ -228,9 +230,9 @@ def _add_table(
     about = connection.execute("SELECT comment FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
     connection.execute(f"DROP TABLE {table}")
     connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
-    connection.execute(f"COMMENT ON VIEW {table} IS {_quoted((about or ('',))[0] or '')}")
+    connection.execute(f"COMMENT ON VIEW {table} IS {quoted((about or ('',))[0] or '')}")
     for column, comment in comments:
-        connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {_quoted(comment)}')
+        connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(comment)}')
 
 
 def _views() -> dict[str, str]:
@@ -281,9 +283,9 @@ def comments(sql: str) -> tuple[str, dict[str, str]]:
 
 def _comment_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
     about, columns = comments(select)
-    connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(about)}")
+    connection.execute(f"COMMENT ON VIEW {name} IS {quoted(about)}")
     for column, text in columns.items():
-        connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {_quoted(text)}')
+        connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(text)}')
 
 
 def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
@@ -297,7 +299,7 @@ def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -
     """Create table macros, and say what each gives."""
     for name, statement in macros.items():
         connection.execute(statement)
-        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {_quoted(comments(statement)[0])}")
+        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])}")
 
 
 def _dataset_items() -> str:
@@ -321,7 +323,3 @@ def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:
     row: Any = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
     return int(row[0])
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

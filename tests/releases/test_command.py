@@ -1,14 +1,11 @@
 """`personahub release`: what it makes, shows, finds and refuses."""
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from personahub_assets import cli
 from personahub_assets.domain.releases import Order
 from personahub_assets.resources.freezer import freeze
 from personahub_assets.resources.instance import open_instance
@@ -19,21 +16,11 @@ Said = tuple[int, str, str]
 
 
 @pytest.fixture
-def say(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run a command in this process; gives exit code, standard output and standard error."""
-    for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("DAGSTER_HOME", "")  # which a run changes
+def say(store: Store, called: Callable[..., Said]) -> Callable[..., Said]:
+    """Run `personahub release` in this process; gives exit code, standard output and standard error."""
 
     def run(*arguments: str, home: Path = store.root) -> Said:
-        monkeypatch.setenv("PERSONAHUB_HOME", str(home))
-        monkeypatch.setattr(sys, "argv", ["personahub", "release", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        return (code, *capsys.readouterr())
+        return called("release", *arguments, home=home)
 
     return run
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from personahub_assets import cli
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store, table_schema
@@ -33,16 +33,9 @@ class Said:
 
 
 @pytest.fixture
-def why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def why(called: Callable[..., tuple[int, str, str]]) -> Any:
     def run(store: Store, *arguments: str) -> Said:
-        monkeypatch.setenv("PERSONAHUB_HOME", str(store.root))
-        monkeypatch.setattr(sys, "argv", ["personahub", "why", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        return Said(code, *capsys.readouterr())
+        return Said(*called("why", *arguments, home=store.root))
 
     return run
 
