@@ -253,7 +253,10 @@ def _notes(found: Result) -> str:
         for name, line in results.items():
             said |= {f"- {_title(name)}: {note}." for note in line.get("notes", ())}
             if line.get("cold_s"):
-                said.add(f"- {_title(name)}: the very first run, compiling its kernels, took {line['cold_s']:.1f} s.")
+                said.add(
+                    f"- {_title(name)}: loaded in {line['loading_s']:.1f} s before the clock starts; "
+                    f"the very first time, compiling its kernels, in {line['cold_s']:.1f} s."
+                )
     lines += sorted(said)
     for name, results in _all_lines(found["lexical"]):
         if results.get("error"):

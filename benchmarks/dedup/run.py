@@ -29,6 +29,7 @@ from lexical import TABLES, Bench, Result
 
 _RESULTS = RESULTS / "dedup.json"
 _OTHERS = ("semantic", "embedding")
+_WHOLE = {"semantic": ["--hub", "1000000", "--limit-s", "1800"]}
 _LIMIT_S = 600.0
 
 
@@ -53,7 +54,8 @@ def other(name: str, quick: bool, lock: Path | None) -> Result:
     script = HERE / f"{name}.py"
     if not script.exists():
         return {}
-    command = [sys.executable, str(script), *(["--quick"] if quick else []), *(["--lock", str(lock)] if lock else [])]
+    options = ["--quick"] if quick else _WHOLE.get(name, [])
+    command = [sys.executable, str(script), *options, *(["--lock", str(lock)] if lock else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     for line in reversed(done.stdout.splitlines()):
         if line.startswith("{"):

@@ -326,6 +326,10 @@ def markdown(found: Result) -> str:
         ]
         parts.append(f"10,000 rows added to {found['hub']:,} kept ones:")
         parts.append(_table(["method", "seconds", "of which the index is made or loaded"], lines))
+        made, loaded = (found["additions"][f"by index, {how}"] for how in ("made", "loaded"))
+        if "seconds" in made and "seconds" in loaded:
+            share = loaded["seconds"] / made["index_seconds"]
+            parts.append(f"By an index that is there: at most {share:.2%} of a rebuild, which has to make that index.")
     return "\n\n".join(part for part in parts if part)
 
 
