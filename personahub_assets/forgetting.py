@@ -22,6 +22,7 @@ _SAYS: dict[Effect, str] = {
     "displaced": "dropped for what goes: they come back when their batch is run",
     "released": "rows in releases, which are not changed: withdraw them yourself",
     "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
+    "unread": "files of the inbox and releases that cannot be read, so that nobody knows what they hold",
 }
 
 

@@ -32,7 +32,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.domain.traces import Traces
 from personahub_assets.generation.journal import Entry, Journal
 from personahub_assets.generation.requests import Outcome
-from personahub_assets.resources import history, warehouse
+from personahub_assets.resources import history, sweep, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
 from personahub_assets.resources.instance import open_instance, run_tags
@@ -174,7 +174,8 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
 def test_the_tombstones_hold_no_text_and_no_id(home: Home) -> None:
     takedown(home.store, Target("document", ("b",)))
     stones = home.store.read_all("tombstones")
-    assert sorted(stones["kind"]) == ["document", "text", "url"]
+    assert sorted(set(stones["kind"])) == ["document", "request", "text", "url"]
+    assert stones.filter(pl.col("kind") != "request").height == 3
     assert all(len(mark) == 20 for mark in stones["mark"])
     said = str(stones.rows()) + str(home.store.read_all("takedowns").rows())
     assert not any(word in said for word in ("Bread", "stays.example"))
@@ -389,6 +390,105 @@ def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
     after = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
     assert remnants(home.root, texts) == set()
     assert after.height == before.height - receipt.rows[Line("removed", "seeds", None)] > 0
+    # The same answers again: those about page a are not taken in.
+    assert "taken down" in str(plant(home.store, str(recorded)))
+    again = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
+    assert after.height <= again.height < before.height
+    assert remnants(home.root, texts) == set()
+
+
+@pytest.mark.parametrize("most", [20_000_000, 50])
+def test_what_only_looks_like_it_stays(home: Home, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """A waiting file of the inbox, quarantined lines and recorded answers that share words with what goes."""
+    monkeypatch.setattr("personahub_assets.domain.traces._MOST", most)
+    rows = [
+        {
+            "id": "n1",
+            "url": "https://gone.example/another",
+            "text": "Ships: " + " ".join(GONE.split()[:9]) + " by hand.",
+        },
+        {"id": "n2", "url": "https://gone.example/", "text": "All rights to these pages are reserved by the isle."},
+        {"persona": "The lighthouse keeper of the northern isle who paints"},
+    ]
+    waiting = home.root / "inbox" / "waiting.jsonl"
+    waiting.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = waiting.read_bytes()
+    recorded = home.root / "inbox" / "recorded.jsonl"
+    texts = home.texts("document_id = 'a'")
+    with open_instance(home.root) as instance:
+        runs = instance.get_runs_count()
+    answers = [{"request_key": "0" * 32, "response": text} for text in (max(texts, key=len), OLD)]
+    recorded.write_text("".join(json.dumps(row) + "\n" for row in answers))
+
+    takedown(home.store, A)
+
+    assert waiting.read_bytes() == before
+    assert [line.strip() != "" for line in recorded.read_text().splitlines()] == [False, True]
+    assert remnants(home.root, texts) == set()
+    with open_instance(home.root) as instance:
+        assert instance.get_runs_count() == runs
+    assert home.sql("SELECT count(*) FROM candidate_personas WHERE document_id = 'b'") == [(14,)]
+
+
+def test_what_cannot_be_read_is_listed_and_stops_nothing(home: Home) -> None:
+    shutil.rmtree(home.root / "dagster")
+    half = home.root / "inbox" / "half.jsonl.gz"
+    half.write_bytes(gzip.compress(b"x" * 100_000)[:50])
+    folder = home.root / "releases" / "broken" / "data" / "personas"
+    folder.mkdir(parents=True)
+    (folder / "train.parquet").write_bytes(b"nothing")
+    receipt = takedown(home.store, A)
+    assert [line.place for line, _ in receipt.of("unread")] == [str(half), "releases/broken"]
+    assert receipt.finished_at is not None
+
+
+def test_a_run_that_began_and_ended_meanwhile_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite = sweep.sweep
+
+    def beside(*arguments: Any) -> None:
+        with open_instance(home.root) as instance:
+            instance.report_run_canceled(create_run_for_test(instance, tags={"dagster/partition": "pages"}))
+        rewrite(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "sweep", beside)
+        with pytest.raises(LockHeld, match=r"of batch pages .* went on meanwhile.* same takedown again"):
+            takedown(home.store, A)
+    assert unfinished(home.store) == [A.takedown_id]
+    assert takedown(home.store, A).finished_at
+    with home.store.lock("releases", wait=False), pytest.raises(LockHeld, match="releases"):
+        takedown(home.store, A)
+
+
+def test_a_page_that_left_its_source_is_found_by_its_address(home: Home) -> None:
+    """Its answers are superseded, its id was its address."""
+    shutil.rmtree(home.root / "dagster")
+    url, old = "https://left.example/page", "A persona of a page that has left its source file since."
+    rows = home.store.read("generations", "pages", "text_personas")
+    told = json.dumps({"personas": [{"persona": old, "relation": "read", "granularity": "fine"}]})
+    answer = rows.head(1).with_columns(
+        input_id=pl.lit(url), status=pl.lit("superseded"), request_key=pl.lit("f" * 32), response=pl.lit(told)
+    )
+    home.store.write("generations", "pages", pl.concat([rows, answer]), "text_personas")
+    warehouse.build(home.store)
+    assert remnants(home.root, [old])
+    receipt = takedown(home.store, Target("url_prefix", ("https://left.example/",)))
+    assert receipt.rows[Line("removed", "generations", "pages")] == 1
+    assert remnants(home.root, [old]) == set()
+
+
+def test_a_persona_of_an_earlier_prompt_can_be_named(home: Home) -> None:
+    shutil.rmtree(home.root / "dagster")
+    old = "A persona that an earlier prompt gave for this page, and that only its answer has."
+    rows = home.store.read("generations", "pages", "text_personas")
+    told = json.dumps({"personas": [{"persona": old, "relation": "read", "granularity": "fine"}]})
+    answer = rows.filter(pl.col("input_id") == "b").with_columns(
+        status=pl.lit("superseded"), request_key=pl.lit("f" * 32), response=pl.lit(told)
+    )
+    home.store.write("generations", "pages", pl.concat([rows, answer]), "text_personas")
+    takedown(home.store, Target("persona", tuple(identities("pages", "b", [("read", old)]))))
+    assert remnants(home.root, [old]) == set()
+    assert home.sql("SELECT count(*) FROM candidate_personas WHERE document_id = 'b'") == [(14,)]
 
 
 def test_releases_are_listed_and_not_changed(home: Home) -> None:
@@ -402,6 +502,18 @@ def test_releases_are_listed_and_not_changed(home: Home) -> None:
     assert list(receipt.of("released")) == [(Line("released", "releases/first", None), 14)]
     assert (folder / "train.parquet").read_bytes() == before
     assert not table.samefile(folder / "train.parquet")
+
+
+def test_what_was_released_and_has_left_the_hub_since_is_counted(home: Home) -> None:
+    shutil.rmtree(home.root / "dagster")
+    folder = home.root / "releases" / "first" / "data" / "personas"
+    folder.mkdir(parents=True)
+    rows = home.store.read("personas", "pages")
+    old = rows.filter(document_id="a").head(2).with_columns(persona_id=pl.Series(["p-old-1", "p-old-2"]))
+    strange = old.head(1).with_columns(persona_id=pl.lit("p-strange"), batch=pl.lit("another"))
+    pl.concat([rows, old, strange]).write_parquet(folder / "train.parquet")
+    receipt = takedown(home.store, A)
+    assert list(receipt.of("released")) == [(Line("released", "releases/first", None), 16)]
 
 
 def test_on_the_command_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

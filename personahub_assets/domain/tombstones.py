@@ -18,7 +18,7 @@ from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.sources import Columns, RawRow, traits
 from personahub_assets.domain.text import digest
 
-Kind = Literal["document", "url", "url_prefix", "text", "persona"]
+Kind = Literal["document", "url", "url_prefix", "text", "persona", "request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Tombstone:
         """Of a persona's text, where it comes from the same document or persona; '' is the parent of imported ones."""
         return cls("persona", batch, digest("persona", parent, text))
 
+    @classmethod
+    def request(cls, key: str) -> "Tombstone":
+        """Of a request about what was taken down, so that no recorded answer to it is taken in."""
+        return cls("request", None, digest("request", key))
+
 
 class Tombstones:
     """The stones that count in one batch; false if there are none.
@@ -79,12 +84,18 @@ class Tombstones:
             *([Tombstone.url(None, url)] if url else ()),
             *([Tombstone.text(None, text)] if text else ()),
         ]
-        under = bool(url and self.prefixes and normal_url(url).startswith(self.prefixes))
+        # Where only the id of a document is left, that may be its address.
+        address = url or document_id
+        under = bool(address and self.prefixes and normal_url(address).startswith(self.prefixes))
         return under or any((stone.kind, stone.mark) in self._marks for stone in stones)
 
     def has_persona(self, parent: str, text: str) -> bool:
         """Whether a persona of this parent was taken down."""
         return self.of_personas and ("persona", Tombstone.persona(None, parent, text).mark) in self._marks
+
+    def has_request(self, key: str) -> bool:
+        """Whether a request was about something that was taken down."""
+        return ("request", Tombstone.request(key).mark) in self._marks
 
     def has_row(self, row: RawRow, columns: Columns) -> bool:
         """Whether a row of a source file was taken down; one that cannot be read is known by all that it says."""

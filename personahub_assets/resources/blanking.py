@@ -23,6 +23,7 @@ from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.resources import archives, sources
 from personahub_assets.resources.store import Store
+from personahub_assets.resources.tombstones import taken_down
 
 REMEDY = "remove this file and run the same takedown again"
 _PIECE = 1 << 20
@@ -47,21 +48,30 @@ class Hit(NamedTuple):
     place: str
 
 
-def pieces(store: Store) -> list[Piece]:
-    """What batches read, and what lies in the inbox and is not registered."""
-    found = []
+def registered(store: Store) -> Iterator[Piece]:
+    """What batches read."""
     limit = store.config.sources.max_document_chars
     for row in store.read_all("batches").iter_rows(named=True):
         part = sources.Slice(row["first_row"], row["first_byte"], row["rows"])
         columns = Columns(row["text_column"], row["persona_column"], limit)
-        found.append(Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["bytes"]))
+        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["bytes"])
+
+
+def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
+    """What batches read and what lies in the inbox and is not registered; and files there that cannot be read."""
+    found, unread = list(registered(store)), list[Path]()
     known = {piece.path for piece in found}
     for path in sorted((store.root / "inbox").rglob("*")):
         kind = sources.file_format(path.name)
         if path.is_file() and kind and path.resolve() not in known and not path.name.startswith("."):
-            for part in sources.survey(path, 1 << 62).slices:
-                found.append(Piece(None, path.resolve(), kind, part, Columns(max_chars=limit), None))
-    return found
+            columns = Columns(max_chars=store.config.sources.max_document_chars)
+            try:
+                survey = sources.survey(path, 1 << 62)
+            except SourceError:  # a copy that is not at its end, such as half an archive
+                unread.append(path.resolve())
+                continue
+            found += [Piece(None, path.resolve(), kind, part, columns, survey.bytes) for part in survey.slices]
+    return found, unread
 
 
 def is_inside(store: Store, piece: Piece) -> bool:
@@ -84,6 +94,22 @@ def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[
     for number, row in enumerate(rows, piece.part.first_row):
         if is_taken(row, piece.columns):
             yield Hit(number, row.place)
+
+
+def blank_taken(store: Store, path: Path) -> bool:
+    """Blank the rows of a registered file that stand under tombstones; whether there were any.
+
+    Raises:
+        SourceError: if the file is damaged, or of a format that cannot be written.
+    """
+    numbers, kind = set[int](), ""
+    for piece in registered(store):
+        if piece.path == path and (taken := taken_down(store, piece.batch)):
+            numbers |= {hit.number for hit in hits(piece, taken.has_row)}
+            kind = piece.format
+    if numbers:
+        blank(path, kind, numbers)
+    return bool(numbers)
 
 
 def blank(path: Path, kind: str, numbers: Collection[int]) -> None:

@@ -113,6 +113,26 @@ def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
     return Extent(batch, documents, frozenset(_reached(candidates, documents, children)))
 
 
+class Told(NamedTuple):
+    """A persona of an answer; `parent` is the document or persona that was asked about."""
+
+    persona_id: str
+    parent: str
+    text: str
+
+
+def past(store: Store, batch: str) -> Iterator[Told]:
+    """The personas of all answers of a batch, those that are not used any more included.
+
+    Raises:
+        StoreError: if a file of it is damaged.
+    """
+    for answer in _answers(store, batch):
+        told = _told(answer.response)
+        ids = identities(batch, answer.input_id, told)
+        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, told, strict=True))
+
+
 def _answers(store: Store, batch: str) -> Iterator[_Answer]:
     """What was answered about documents and personas of a batch; by datasets only the inputs matter, and only roots."""
     for asset in CANDIDATES:

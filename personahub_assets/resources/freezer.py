@@ -25,7 +25,7 @@ from personahub_assets.domain.cards import card
 from personahub_assets.domain.errors import ConfigError, StoreError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.releases import PERSONAS, Order, configs, left_out_text, public_address
-from personahub_assets.resources import files, releases, warehouse
+from personahub_assets.resources import files, releases, statements, warehouse
 from personahub_assets.resources.releases import CARD, MANIFEST, SUMS, Release
 from personahub_assets.resources.snapshot import link_or_copy, snapshot
 from personahub_assets.resources.store import Store, sync_folder, table_schema
@@ -132,7 +132,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
     Under the lock: whatever lies there is of a process that was killed.
     """
     aside, making = store.root / "aside", releases.folder(store)
-    for left in [*aside.glob("*-release-*"), *making.glob(".*")]:
+    for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
         shutil.rmtree(left, ignore_errors=True)
     name = f"{os.getpid()}-release-{uuid.uuid4().hex}"
     both = aside / name, making / f".{name}"
@@ -222,8 +222,9 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...]) -> Ids:
         with warehouse.live(snap, f"{view} {condition}") as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
             warehouse.lock_down(connection, snap)
+            statements.checked(connection, f"SELECT 1 FROM to_release WHERE {condition}")
             found = pl.DataFrame(connection.sql(f"SELECT batch, {key} AS id FROM to_release WHERE {condition}"))
-    except duckdb.Error as error:
+    except (duckdb.Error, statements.QueryError) as error:
         columns = [*table_schema(config), *_borrowed(config)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
@@ -396,7 +397,8 @@ def _about(cut: Cut, order: Order) -> dict[str, Any]:
         },
         "empty": {config: asdict(cut.left_out[config]) for config in order.configs if not rows[config]},
         "sources": [{**row, "source": public_address(row["source"])} for row in cut.facts["sources"]],
-        **{name: cut.facts[name] for name in ("origins", "writers", "dedup", "quarantine")},
+        "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
+        **{name: cut.facts[name] for name in ("writers", "dedup", "quarantine")},
     }
 
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from personahub_assets.domain.errors import LockHeld
+from personahub_assets.domain.errors import LockHeld, StoreError
 from personahub_assets.domain.traces import Traces
 
 GONE = "(taken down)"
@@ -33,6 +33,7 @@ def forget(folder: Path, batches: Collection[str], traces: Traces) -> int:
 
     Raises:
         LockHeld: if another program holds a file of it for too long.
+        StoreError: if a file of it is damaged.
     """
     changed = 0
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
@@ -73,6 +74,10 @@ def _in_database(path: Path, batches: Collection[str], traces: Traces) -> int:
         raise LockHeld(
             f"{path} cannot be rebuilt: {error}. Close what has it open (the Dagster UI, an SQLite shell), and run the "
             "same takedown again to finish it"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{path} is damaged: {error}. Move it away (the UI forgets what it told), and run the same takedown again"
         ) from error
     return changed
 

@@ -1,6 +1,7 @@
 """Registration: a source file becomes one or several batches."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key
 from personahub_assets.domain.tombstones import without
-from personahub_assets.resources import sources
+from personahub_assets.resources import blanking, sources
 from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.tombstones import taken_down
@@ -65,6 +66,8 @@ def register(
             _put(
                 store, batch, {**shared, "rows": part.rows, "first_row": part.first_row, "first_byte": part.first_byte}
             )
+        if sources.is_remote(address):
+            _blank(store, path)
     return keys
 
 
@@ -126,6 +129,13 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
             f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
         )
     return rows.row(0, named=True)
+
+
+def _blank(store: Store, path: Path) -> None:
+    """Let a download not say again what was taken down; where it cannot be written, those rows are kept out only."""
+    with suppress(SourceError):
+        if blanking.blank_taken(store, path):
+            register_again(store, path)
 
 
 def register_again(store: Store, path: Path) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import polars as pl
 
@@ -12,7 +12,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.domain.tombstones import Tombstone
 from personahub_assets.resources.store import Store, table_schema
 
-Effect = Literal["removed", "changed", "displaced", "released", "outside"]
+Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
 TARGETS = ("document", "url_prefix", "persona")
 
 
@@ -73,7 +73,7 @@ class Receipt:
             "finished_at": self.finished_at and self.finished_at.isoformat(),
             **{
                 effect: [{"place": line.place, "batch": line.batch, "rows": count} for line, count in self.of(effect)]
-                for effect in ("removed", "changed", "displaced", "released", "outside")
+                for effect in get_args(Effect)
             },
             "copies": self.copies,
         }

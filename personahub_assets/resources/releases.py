@@ -10,7 +10,7 @@ A name that begins with a dot is a release in the making, and none yet.
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,42 +158,30 @@ def hashed(paths: Iterable[Path]) -> dict[Path, str]:
         return dict(zip(todo, pool.map(sha256, todo), strict=True))
 
 
-def holding(
-    store: Store,
-    *,
-    persona_ids: Iterable[str] = (),
-    item_ids: Iterable[str] = (),
-    document_ids: Iterable[tuple[str, str]] = (),
-) -> dict[str, int]:
-    """Which releases hold some rows, or what was made of them, and how many such rows.
+def held(
+    found: Release, persona_ids: Iterable[str], *, of: Callable[[str, str], bool] = lambda _batch, _document: False
+) -> int:
+    """How many rows of a release are some personas, or what was made of them.
 
-    Releases are looked through as they are, so what has left the store since is found too.
+    The release is looked through as it is, so what has left the store since is found too.
 
     Args:
-        store: whose releases.
+        found: the release.
         persona_ids: personas; personas related to them and items written for any of these count as well.
-        item_ids: dataset items.
-        document_ids: `(batch, document_id)`; all personas inferred from them, over all hops, count, and their items.
+        of: whether a document, by batch and id, is meant; all personas inferred from it count like those named.
 
     Raises:
-        StoreError: if a file of a release is damaged.
+        StoreError: if a file of the release is damaged.
     """
-    personas, items = set(persona_ids), set(item_ids)
-    documents = pl.DataFrame(list(document_ids), {"batch": pl.String, "document_id": pl.String}, orient="row")
-    counts = {found.name: _held(found, personas, items, documents) for found in releases(store)}
-    return {name: count for name, count in counts.items() if count}
-
-
-def _held(found: Release, personas: Collection[str], items: Collection[str], documents: pl.DataFrame) -> int:
     lines = _read(found, PERSONAS, ["batch", "persona_id", "document_id", "parent_id"])
-    of_documents = lines.join(documents, on=["batch", "document_id"], how="semi")["persona_id"]
-    held = _with_descendants(lines, {*personas, *of_documents})
-    count = int(lines["persona_id"].is_in(list(held)).sum())
+    documents = lines.select("batch", "document_id").drop_nulls().unique()
+    meant = documents.filter([of(*each) for each in documents.iter_rows()])
+    of_documents = lines.join(meant, on=["batch", "document_id"], how="semi")["persona_id"]
+    ids = pl.Series(sorted(_with_descendants(lines, {*persona_ids, *of_documents})), dtype=pl.String).implode()
+    count = int(lines["persona_id"].is_in(ids).sum())
     for place in sorted((found.path / "data").glob("*")):
         if place.name != PERSONAS:
-            rows = _read(found, place.name, ["item_id", "persona_id"])
-            hit = rows["persona_id"].is_in(list(held)) | rows["item_id"].is_in(list(items))
-            count += int(hit.sum())
+            count += int(_read(found, place.name, ["persona_id"])["persona_id"].is_in(ids).sum())
     return count
 
 

@@ -4,7 +4,9 @@ Layout below the home: `seeds/<asset>/<hash of where they are from>.parquet`, in
 no rows of this home: only what is asked here and answered there enters its tables.
 """
 
+import os
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -18,9 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, TextPersonas
 from personahub_assets.domain.text import digest, sanitise
+from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import sources, writers
 from personahub_assets.resources.reuse import hash_of
 from personahub_assets.resources.store import PartitionWriter, Store, in_pieces, read_file, table_schema
+from personahub_assets.resources.tombstones import taken_down
 
 ANSWERS: Mapping[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas, **DATASETS}
 """What each asset that asks is answered with."""
@@ -86,14 +90,18 @@ def plant(store: Store, address: str) -> Planted:
         LLMError: if stand-in answers would meet a model's.
     """
     is_remote = sources.is_remote(address)
-    place = sources.fetch(address, store.root / "inbox") if is_remote else Path(address).expanduser().resolve()
-    name = f"{digest(str(place))}.parquet"
-    planted = Planted()
+    planted, taken = Planted(), taken_down(store, None)
     with ExitStack() as stack:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
-            stack.callback(shutil.rmtree, place.parent, ignore_errors=True)
+            aside = store.root / "aside" / f"{os.getpid()}-seeds-{uuid.uuid4().hex}"
+            aside.mkdir(parents=True)
+            stack.callback(shutil.rmtree, aside, ignore_errors=True)
+            place = sources.fetch(address, aside)
+        else:
+            place = Path(address).expanduser().resolve()
+        name = f"{digest(address if is_remote else str(place))}.parquet"
         pots: dict[str, PartitionWriter] = {}
-        for rows in in_pieces(_usable(place, planted), _READ):
+        for rows in in_pieces(_usable(place, planted, taken), _READ):
             for asset in {row.asset for row in rows}:
                 if asset not in pots:
                     pots[asset] = PartitionWriter(_folder(store, asset) / name, "generations", store.root / "aside")
@@ -123,7 +131,7 @@ def _folder(store: Store, asset: str) -> Path:
     return store.root / "seeds" / asset
 
 
-def _usable(place: Path, planted: Planted) -> Iterator[Recorded]:
+def _usable(place: Path, planted: Planted, taken: Tombstones) -> Iterator[Recorded]:
     """The answers that can be reused; what else there is, is counted."""
     seen: set[int] = set()
     for path in _found(place):
@@ -132,6 +140,8 @@ def _usable(place: Path, planted: Planted) -> Iterator[Recorded]:
             row = _recorded(raw.columns or {})
             if isinstance(row, Recorded) and (mark := hash_of(row.request_key)) in seen:
                 row = "met twice"
+            elif isinstance(row, Recorded) and taken.has_request(row.request_key):
+                row = "taken down"
             if isinstance(row, str):
                 planted.left_out[row] += 1
                 continue

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 
 from personahub_assets.domain.text import digest
-from personahub_assets.domain.tombstones import Tombstones, answer_without
+from personahub_assets.domain.tombstones import Tombstones, answer_without, normal_url
 from personahub_assets.domain.traces import Traces
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
@@ -27,10 +28,13 @@ from personahub_assets.resources.store import (
     table_sql,
 )
 
-_TEXTS = ("text", "persona", "response", "raw", "url", "attributes")
+_TEXTS = ("text", "persona", "response", "raw", "attributes")
+_SAID_BY_MODEL = ("response", "raw")
 _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
+RUNS_LINE, RUNS_ANSWER = 1, 6
+"""So many runs of eight words in common make a line that cannot be read, or a recorded answer, one that goes."""
 
 
 @dataclass
@@ -61,8 +65,14 @@ def _going(store: Store, extent: Extent, part: Part) -> Iterator[pl.DataFrame]:
 
 def _remember(rows: pl.DataFrame, traces: Traces) -> None:
     for name in set(_TEXTS) & set(rows.columns):
-        for text in rows[name].drop_nulls():
+        # A refusal says of everything the same.
+        told = rows.filter(pl.col("reason").ne_missing("refused")) if name in _SAID_BY_MODEL else rows
+        for text in told[name].drop_nulls():
             traces.add(str(text))
+    if "url" in rows.columns:
+        for url in rows["url"].drop_nulls():
+            # The words of a site's first page are in the address of every other.
+            traces.add(url, alone=not urlsplit(normal_url(url)).path.strip("/"))
 
 
 def sweep(store: Store, extent: Extent, taken: Tombstones, traces: Traces, receipt: Receipt) -> None:
@@ -200,7 +210,8 @@ def seeds(store: Store, gone: Gone) -> int:
     for path in (store.root / "seeds").glob("*/*.parquet"):
         rows = read_file(path, "generations")
         told = rows.select("request_key", "response").iter_rows()
-        left = rows.filter([not (key in gone.keys or gone.traces.found_in(answer or "")) for key, answer in told])
+        stays = [not (key in gone.keys or gone.traces.much_in(answer or "", RUNS_ANSWER)) for key, answer in told]
+        left = rows.filter(stays)
         if left.height < rows.height:
             changed += rows.height - left.height
             if left.height:
@@ -225,7 +236,7 @@ def source_faults(store: Store, batch: str, places: set[str], traces: Traces, *,
 
     def blanked(rows: pl.DataFrame) -> pl.DataFrame:
         told = rows.select("input_id", "raw").iter_rows()
-        found = [not known or place in places or traces.found_in(raw or "") for place, raw in told]
+        found = [not known or place in places or traces.much_in(raw or "", RUNS_LINE) for place, raw in told]
         gone = pl.Series(found, dtype=pl.Boolean)
         # Documents and personas that go are counted here, as they will be when the file is read next.
         new = [(batch, "documents", place, *_TOLD, "") for place in sorted(places - set(rows["input_id"]))]

@@ -20,16 +20,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from personahub_assets.domain.errors import BatchError, LockHeld
+from personahub_assets.domain.errors import BatchError, LockHeld, StoreError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.domain.tombstones import Tombstone, Tombstones
-from personahub_assets.resources import blanking, history, sweep, warehouse
+from personahub_assets.resources import blanking, history, releases, sweep, warehouse
 from personahub_assets.resources.extent import Extent, extent
 from personahub_assets.resources.inbox import register_again
 from personahub_assets.resources.instance import PID_TAG, is_alive, open_instance
@@ -85,7 +86,9 @@ def takedown(
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
         return _planned(store, target, reason).receipt
-    with store.lock("takedown", wait=False), _instance(store) as instance:
+    # Whoever makes a release waits for this lock: it would be of rows that go.
+    with store.lock("takedown", wait=False), store.lock("releases", wait=False), _instance(store) as instance:
+        begun = datetime.now(UTC)
         _check_no_run(instance)
         _mend(store, target)
         if not agree(_planned(store, target, reason).receipt):
@@ -94,7 +97,7 @@ def takedown(
             _check_no_run(instance)
             plan = _planned(store, target, reason)  # anew: it may have taken a while to agree
             _carry_out(store, plan)
-        _check_no_run(instance)
+        _check_no_run(instance, since=begun)
         plan.receipt.finished_at = now()
         put_receipt(store, plan.receipt)
         return plan.receipt
@@ -119,23 +122,30 @@ def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
         yield None
 
 
-def _check_no_run(instance: dg.DagsterInstance | None) -> None:
+def _check_no_run(instance: dg.DagsterInstance | None, since: datetime | None = None) -> None:
     """Refuse to work beside a run: it may hold in memory what goes, and report it afterwards.
+
+    Args:
+        since: a run that went on after this moment and has ended counts too.
 
     Raises:
         LockHeld: naming the runs.
     """
-    runs = instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS)) if instance else []
-    going = [
-        f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} is going on "
-        f"(process {run.tags.get(PID_TAG, 'of the Dagster UI')})"
-        for run in runs
-    ]
+    if instance is None:
+        return
+    going = [f"{_named(run)} is going on" for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))]
+    if not going and since:
+        going = [f"{_named(run)} went on meanwhile" for run in instance.get_runs(dg.RunsFilter(updated_after=since))]
     if going:
         raise LockHeld(
             f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (nothing "
             "that is answered is lost), then run the same takedown again"
         )
+
+
+def _named(run: dg.DagsterRun) -> str:
+    process = run.tags.get(PID_TAG, "of the Dagster UI")
+    return f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} (process {process})"
 
 
 # --- plan ---
@@ -151,9 +161,10 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     for batch in sorted(batches):
         plan.extents[batch] = extent(store, batch, plan.taken(batch))
         sweep.survey(store, plan.extents[batch], plan.gone, receipt)
+    plan.stones |= {Tombstone.request(key) for key in plan.gone.keys}
     _look_into_sources(store, plan)
     _count_displaced(store, plan)
-    _count_released(store, plan)
+    _count_released(store, plan, found.stones)
     if before:
         receipt.begun_at = before.begun_at
         receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
@@ -162,7 +173,9 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
 
 def _look_into_sources(store: Store, plan: _Plan) -> None:
     """Rows of source files: all that lie inside the home, and those of the batches concerned elsewhere."""
-    for piece in blanking.pieces(store):
+    pieces, unread = blanking.pieces(store)
+    plan.receipt.rows.update(Line("unread", str(path), None) for path in unread)
+    for piece in pieces:
         inside = blanking.is_inside(store, piece)
         if not (inside or piece.batch in plan.extents) or not blanking.is_readable(piece):
             continue
@@ -174,21 +187,24 @@ def _look_into_sources(store: Store, plan: _Plan) -> None:
 
 
 def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
-    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone.
-
-    A file that no batch reads, such as a download of recorded answers, is searched for what it says.
-    """
+    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone."""
     taken = plan.taken(batch)
 
     def is_taken(row: RawRow, columns: Columns) -> bool:
-        if row.columns is None and plan.gone.traces and plan.gone.traces.found_in(row.raw):
+        if row.columns is None and plan.gone.traces.much_in(row.raw, sweep.RUNS_LINE):
             plan.stones.add(Tombstone.text(batch, row.raw))
             return True
-        said = (row.columns or {}).values() if batch is None else ()
-        shown = any(isinstance(value, str) and plan.gone.traces.found_in(value) for value in said)
-        return shown or taken.has_row(row, columns)
+        return taken.has_row(row, columns) or (batch is None and _is_recorded_answer(plan.gone, row))
 
     return is_taken
+
+
+def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
+    """Whether a row is a recorded answer of another home, as `ingest --generations` takes it, about what goes."""
+    key, response = ((row.columns or {}).get(name) for name in ("request_key", "response"))
+    if not isinstance(key, str) or not isinstance(response, str):
+        return False
+    return key in gone.keys or gone.traces.much_in(response, sweep.RUNS_ANSWER)
 
 
 def _count_displaced(store: Store, plan: _Plan) -> None:
@@ -201,27 +217,19 @@ def _count_displaced(store: Store, plan: _Plan) -> None:
             plan.receipt.rows[Line("displaced", f"{stage}_duplicates", batch)] += freed.height
 
 
-def _count_released(store: Store, plan: _Plan) -> None:
+def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
     """Rows of releases that came from what goes; a release never changes."""
-    for path in sorted((store.root / "releases").glob("*/data/**/*.parquet")):
-        name = path.relative_to(store.root / "releases").parts[0]
-        plan.receipt.rows[Line("released", f"releases/{name}", None)] += _rows_released(path, plan)
+    taken = {batch: Tombstones(found, batch) for batch in store.batches()}
 
+    def is_taken(batch: str, document_id: str) -> bool:
+        return batch in taken and taken[batch].has_document(document_id, None, None)
 
-def _rows_released(path: Path, plan: _Plan) -> int:
-    rows = pl.scan_parquet(path, glob=False)
-    columns = rows.collect_schema().names()
-    if "persona_id" in columns:
-        of_it = pl.col("persona_id").is_in(list(plan.gone.personas))
-    elif {"batch", "document_id"} <= set(columns):
-        of_it = pl.any_horizontal(pl.lit(value=False), *map(_documents_gone, plan.extents.values()))
-    else:
-        return 0
-    return int(rows.filter(of_it).select(pl.len()).collect().item())
-
-
-def _documents_gone(known: Extent) -> pl.Expr:
-    return (pl.col("batch") == known.batch) & ~pl.col("document_id").is_in(list(known.documents))
+    for release in releases.releases(store):
+        place = f"releases/{release.name}"
+        try:
+            plan.receipt.rows[Line("released", place, None)] += releases.held(release, plan.gone.personas, of=is_taken)
+        except StoreError:
+            plan.receipt.rows[Line("unread", place, None)] += 1
 
 
 # --- carry out ---
@@ -252,7 +260,7 @@ def _forget_faults(store: Store, plan: _Plan) -> None:
     for piece, found in plan.hits.items():
         if piece.batch is not None:
             places.setdefault(piece.batch, set()).update(hit.place for hit in found)
-    known = {piece.batch: blanking.is_readable(piece) for piece in blanking.pieces(store)}
+    known = {piece.batch: blanking.is_readable(piece) for piece in blanking.registered(store)}
     for batch, some in places.items():
         with store.lock(f"documents-{batch}", wait=False):
             changed = sweep.source_faults(store, batch, some, plan.gone.traces, known=known.get(batch, False))
@@ -264,6 +272,9 @@ def _blank_sources(store: Store, plan: _Plan) -> None:
     for piece, found in plan.hits.items():
         if blanking.is_inside(store, piece):
             numbers[piece.path, piece.format] |= {hit.number for hit in found}
+    for piece in plan.hits:
+        if not blanking.is_readable(piece):
+            raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
     for (path, kind), some in numbers.items():
         with store.lock("batches", wait=True):
             blanking.blank(path, kind, some)
@@ -276,7 +287,7 @@ def _mend(store: Store, target: Target) -> None:
     if before is None or before.finished_at is not None:
         return
     blanked = {line.place for line in before.rows if line.effect == "changed"}
-    for path in {piece.path for piece in blanking.pieces(store) if not blanking.is_readable(piece)}:
+    for path in {piece.path for piece in blanking.registered(store) if not blanking.is_readable(piece)}:
         if str(path) in blanked and path.is_file():
             with store.lock("batches", wait=True):
                 register_again(store, path)

@@ -9,6 +9,7 @@ import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -18,6 +19,7 @@ from personahub_assets.domain.sources import traits
 from personahub_assets.domain.text import shorten
 from personahub_assets.domain.tombstones import Tombstone, check_prefix, normal_url, scopes
 from personahub_assets.resources import blanking, sources
+from personahub_assets.resources.extent import past
 from personahub_assets.resources.receipts import Target
 from personahub_assets.resources.store import CANDIDATES, Store
 
@@ -67,7 +69,8 @@ def find(store: Store, target: Target, *, again: bool) -> Found:
         return _personas(store, target, again=again)
     if target.kind == "url_prefix":
         prefixes = tuple(normal_url(check_prefix(prefix)) for prefix in target.values)
-        documents = [row for row in _documents(store) if row.url and normal_url(row.url).startswith(prefixes)]
+        # Where a document's id alone is left, that may be its address.
+        documents = [row for row in _documents(store) if normal_url(row.url or row.document_id).startswith(prefixes)]
         found = _stones_of_documents(store, target, documents)
         found.stones |= {Tombstone.url_prefix(target.batch, prefix) for prefix in prefixes}
         return found
@@ -106,7 +109,7 @@ def _column(store: Store, batch: str, table: str, column: str, asset: str | None
 
 def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[Document]:
     """Documents of batches that were registered and not materialised since."""
-    for piece in blanking.pieces(store):
+    for piece in blanking.registered(store):
         if piece.batch is None or not blanking.is_readable(piece):
             continue
         for row in sources.read_rows(piece.path, piece.format, piece.part):
@@ -157,17 +160,15 @@ def _scoped(
 def _personas(store: Store, target: Target, *, again: bool) -> Found:
     wanted = pl.Series(target.values, dtype=pl.String).implode()
     taken, staying = list[Persona](), list[Persona]()
-    for batch in store.batches():
-        rows = store.candidates(batch, ["persona_id", "parent_id", "document_id", "persona"])
-        if _is_wanted(target, batch):
-            taken += _as_personas(batch, rows.filter(pl.col("persona_id").is_in(wanted)))
+    for batch in filter(partial(_is_wanted, target), store.batches()):
+        taken += _as_personas(batch, _candidates(store, batch).filter(pl.col("persona_id").is_in(wanted)))
+    taken += _past_personas(store, target, set(target.values) - {row.persona_id for row in taken})
     _check_known(store, target, {row.persona_id for row in taken}, again=again)
     # Twins, equal in text and parent, go together: their ids count them, and the one would take the other's place.
     twins = {(row.batch, row.parent, row.text) for row in taken}
     texts = pl.Series([row.text for row in taken], dtype=pl.String).implode()
     for batch in store.batches():
-        rows = store.candidates(batch, ["persona_id", "parent_id", "document_id", "persona"])
-        same = _as_personas(batch, rows.filter(pl.col("persona").is_in(texts)))
+        same = _as_personas(batch, _candidates(store, batch).filter(pl.col("persona").is_in(texts)))
         staying += [row for row in same if (row.batch, row.parent, row.text) not in twins]
     found = Found({row.batch for row in taken})
     found.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
@@ -181,6 +182,21 @@ def _personas(store: Store, target: Target, *, again: bool) -> Found:
         for scope in scopes(scope_of, standing[parent, text], everywhere=target.batch is None):
             found.stones.add(Tombstone.persona(scope, parent, text))
     return found
+
+
+def _candidates(store: Store, batch: str) -> pl.DataFrame:
+    """Candidates of a batch, and who is in the hub still though the batch has lost it."""
+    columns = ["persona_id", "parent_id", "document_id", "persona"]
+    rows = pl.concat([store.candidates(batch, columns), store.read("personas", batch, columns=columns)])
+    return rows.unique("persona_id", maintain_order=True)
+
+
+def _past_personas(store: Store, target: Target, wanted: set[str]) -> Iterator[Persona]:
+    """Those of answers that are not in use any more, such as one of an earlier prompt."""
+    for batch in filter(partial(_is_wanted, target), store.batches() if wanted else ()):
+        for persona in past(store, batch):
+            if persona.persona_id in wanted:
+                yield Persona(batch, *persona)
 
 
 def _as_personas(batch: str, rows: pl.DataFrame) -> list[Persona]:
@@ -201,7 +217,7 @@ def _check_known(store: Store, target: Target, known: set[str], *, again: bool) 
 def _ids(store: Store, kind: str) -> set[str]:
     if kind == "document":
         return {row.document_id for row in _documents(store)}
-    return {row for batch in store.batches() for row in store.candidates(batch, ["persona_id"])["persona_id"]}
+    return {row for batch in store.batches() for row in _candidates(store, batch)["persona_id"]}
 
 
 def _near(value: str, every: list[str]) -> str:

@@ -15,7 +15,7 @@ COMMENT ON COLUMN takedowns.target IS 'document, url_prefix or persona';
 COMMENT ON COLUMN takedowns.reason IS 'Why, as it was given';
 COMMENT ON COLUMN takedowns.begun_at IS 'When it began (UTC)';
 COMMENT ON COLUMN takedowns.finished_at IS 'When nothing was left (UTC); null: run it again to finish it';
-COMMENT ON COLUMN takedowns.effect IS 'removed, changed (rows of a source file, texts of the Dagster instance), displaced (dropped for what is gone: they come back when their batch is run), released (rows of a release, which is not changed) or outside (rows of a source file outside of the home, which is not changed)';
+COMMENT ON COLUMN takedowns.effect IS 'removed, changed (rows of a source file, texts of the Dagster instance), displaced (dropped for what is gone: they come back when their batch is run), released (rows of a release, which is not changed), unread (what could not be looked into) or outside (rows of a source file outside of the home, which is not changed)';
 COMMENT ON COLUMN takedowns.place IS 'Table, journal, source file, release, or other part of the home';
 COMMENT ON COLUMN takedowns.batch IS 'Batch, null where there is none';
 COMMENT ON COLUMN takedowns.rows IS 'How many';

@@ -57,7 +57,28 @@ def test_what_contains_a_text_is_found(before: list[str], text: list[str], after
         assert traces(" ".join(text)).found_in(" ".join([*before, *text, *after]))
 
 
-def test_beyond_its_bound_everything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("personahub_assets.domain.traces._MOST", 3)
-    assert traces(SENTENCE).found_in("some other words that nobody said")
-    assert not traces(SENTENCE).found_in("two words")
+@given(st.integers(0, 60), st.integers(23, 40))
+def test_beyond_its_bound_long_pieces_are_found_and_nothing_else(begin: int, length: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("personahub_assets.domain.traces._MOST", 3)
+        long = " ".join(f"word{n}" for n in range(100))
+        found = traces(SENTENCE, long)
+    assert found.found_in(" ".join(["before", *long.split()[begin : begin + length], "after"]))
+    assert found.found_in(SENTENCE)
+    assert not found.found_in("some other words that nobody said")
+    assert not found.found_in(" ".join(reversed(long.split())))
+
+
+def test_how_much_is_in_common_is_counted_in_runs_of_eight() -> None:
+    found = traces(SENTENCE, "a retired tram driver")
+    piece = " ".join(SENTENCE.split()[:9])
+    assert found.much_in(f"He said: {piece} and more", 2)
+    assert not found.much_in(f"He said: {piece} and more", 3)
+    assert not found.much_in("a retired tram driver", 1)
+
+
+def test_a_text_to_be_found_alone_is_not_found_within() -> None:
+    found = Traces()
+    found.add("https://www.example.org/", alone=True)
+    assert found.found_in("https://www.example.org/")
+    assert not found.found_in("https://www.example.org/another page of it")

@@ -273,7 +273,8 @@ def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: 
         ("persona::INTEGER = 1", "Could not convert"),
         ("EXISTS (SELECT * FROM read_text('{home}/tables/../hub.toml'))", "Permission Error"),
         ("EXISTS (FROM glob('/*'))", "Permission Error"),
-        ("EXISTS (FROM query('COPY personas TO ''/tmp/out.csv'''))", "single SELECT"),
+        ("EXISTS (FROM query('COPY personas TO ''/tmp/out.csv'''))", "query() is not for the warehouse"),
+        ("EXISTS (FROM enable_logging(storage := 'file'))", "enable_logging() is not for the warehouse"),
     ],
 )
 def test_a_wrong_or_hostile_condition_does_nothing(written: Path, condition: str, said: str) -> None:
@@ -314,6 +315,13 @@ def test_a_killed_one_leaves_nothing_to_see_and_the_next_cleans_up(store: Store)
     assert freeze(store, Order.of("v1")).rows["personas"] == 9
     assert leavings(store) == []
     assert {path: path.read_bytes() for path in store.root.glob("tables/**/*.parquet")} == tables
+
+
+def test_hidden_folders_of_others_stay(store: Store) -> None:
+    mine = store.root / "releases" / ".git"
+    mine.mkdir(parents=True)
+    assert [found.name for found in [freeze(store, Order.of("v1")), *releases(store)]] == ["v1", "v1"]
+    assert mine.is_dir()
 
 
 def test_of_two_that_make_the_same_one_wins(store: Store) -> None:

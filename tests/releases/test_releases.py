@@ -1,6 +1,7 @@
 """Which releases there are, whether they are whole, and which hold a row."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from written import persona, put
 from personahub_assets.domain.errors import ConfigError, StoreError
 from personahub_assets.domain.releases import Order
 from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.releases import Release, holding, release, releases, verify
+from personahub_assets.resources.releases import Release, held, release, releases, verify
 from personahub_assets.resources.store import Store
 
 
@@ -115,19 +116,23 @@ def test_without_its_sums_nothing_is_believed(whole: Release) -> None:
 
 def test_a_row_is_found_with_what_was_made_of_it(shared: Store) -> None:
     # pb1 is related to pb0: two personas, two problems, one tool.
-    assert holding(shared, persona_ids=["pb0"]) == {"all": 5, "second": 4, "tools": 1}
-    assert holding(shared, persona_ids=["pb1"]) == {"all": 2, "second": 2}
-    assert holding(shared, item_ids=["itb2", "imb3"]) == {"all": 2, "second": 1, "tools": 1}
-    assert holding(shared, document_ids=[("b", "d2")]) == {"all": 3, "second": 2}
-    assert holding(shared, document_ids=[("c", "d2")], persona_ids=["p"], item_ids=["i"]) == {}
-    assert holding(shared) == {}
+    of_d2 = partial(held, persona_ids=[], of=lambda *document: document == ("b", "d2"))
+    of_none = partial(held, persona_ids=["p"], of=lambda *document: document == ("c", "d2"))
+    assert everywhere(shared, partial(held, persona_ids=["pb0"])) == {"all": 5, "second": 4, "tools": 1}
+    assert everywhere(shared, partial(held, persona_ids=["pb1"])) == {"all": 2, "second": 2}
+    assert everywhere(shared, of_d2) == {"all": 3, "second": 2}
+    assert everywhere(shared, of_none) == {}
+
+
+def everywhere(store: Store, count: Callable[[Release], int]) -> dict[str, int]:
+    return {found.name: rows for found in releases(store) if (rows := count(found))}
 
 
 def test_a_row_that_has_left_the_store_is_found_in_its_release(store: Store) -> None:
     freeze(store, Order.of("v1"))
     put(store, "personas", "a", [persona("a", n) for n in range(4)])
     freeze(store, Order.of("v2"))
-    assert holding(store, persona_ids=["pa4"]) == {"v1": 3}
+    assert everywhere(store, partial(held, persona_ids=["pa4"])) == {"v1": 3}
 
 
 def test_a_damaged_release_is_named(whole: Release, shared: Store) -> None:
@@ -137,7 +142,7 @@ def test_a_damaged_release_is_named(whole: Release, shared: Store) -> None:
     with pytest.raises(
         StoreError, match=r"release 'all': personas cannot be read: .* See: personahub release all --ver"
     ):
-        holding(shared, persona_ids=["pa0"])
+        held(whole, ["pa0"])
     (whole.path / "manifest.json").unlink()
     with pytest.raises(StoreError, match=r"release 'all': manifest.json is missing or damaged"):
         _ = Release(whole.path).rows

@@ -11,7 +11,9 @@ import pytest
 
 from personahub_assets.domain.errors import BatchError, SourceError
 from personahub_assets.domain.sources import Document, Fault, Imported
+from personahub_assets.domain.tombstones import Tombstone
 from personahub_assets.resources.inbox import register, registered, source_rows, waiting
+from personahub_assets.resources.receipts import Target, put_stones
 from personahub_assets.resources.store import Store
 
 
@@ -199,6 +201,22 @@ def test_an_address_is_downloaded_into_the_inbox_and_taken_up_anew_when_it_chang
     assert spec["source"] == address
     assert Path(spec["path"]).is_relative_to(store.root / "inbox")
     assert list(waiting(store)) == []
+
+
+def test_what_was_taken_down_is_not_kept_in_a_download(store: Store, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    pages(site / "crawl.jsonl", 2)
+    put_stones(store, Target("document", ("1",)), {Tombstone.document("crawl", "1")})
+    handler = functools.partial(_Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        register(store, f"http://127.0.0.1:{server.server_port}/crawl.jsonl")
+        server.shutdown()
+        thread.join()
+    assert texts(store, "crawl") == ["Page 0"]
+    assert "Page 1" not in Path(registered(store, "crawl")["path"]).read_text()
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
