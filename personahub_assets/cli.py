@@ -118,9 +118,14 @@ def _plant(store: "Store", files: list[str]) -> None:
 
 @app.command()
 def plan(
+    reason: Annotated[list[str] | None, typer.Argument(help="With --retry: only rows quarantined for these")] = None,
     batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Only this asset (may be repeated); '+personas', 'tools+' as with run")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Of quarantined rows, and nothing else")] = False,
+    personas_from: Annotated[
+        Path | None, typer.Option(help="Of datasets only for the personas that this file names, as with run")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, as docs/plan.md describes it")] = False,
 ) -> None:
@@ -131,15 +136,16 @@ def plan(
 
     Exit code: 0, or 1 if a run would fail at a batch.
     """
-    from personahub_assets.plans.consent import watching
-    from personahub_assets.plans.planner import plan as make
+    from personahub_assets.plans.consent import planned
     from personahub_assets.plans.shown import show
-    from personahub_assets.runs import chosen
+    from personahub_assets.runs import ordered, say_selections
 
     environment = Environment()
-    work = chosen(environment, batch or [], select or [])
-    with watching(err) as watch:
-        made = make(environment, work, watch=watch)
+    order = ordered(
+        environment, batch or [], select or [], retry=_retried(reason, "plan", retry=retry), personas_from=personas_from
+    )
+    say_selections(order, err)
+    made = planned(environment, order, err)
     if as_json:
         typer.echo(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
     else:
@@ -182,10 +188,6 @@ def run(
     from personahub_assets.plans.consent import consent
     from personahub_assets.runs import run_batches
 
-    if reason and not retry:
-        raise ConfigError(
-            f"{' '.join(reason)!r}: reasons go with --retry (personahub run --retry refused), assets with --select"
-        )
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     try:
         result = run_batches(
@@ -194,7 +196,7 @@ def run(
             select or [],
             err,
             budget=budget,
-            retry=(reason or []) if retry else None,
+            retry=_retried(reason, "run", retry=retry),
             approve=None if yes or not _is_attended() else consent(Environment(), err, budget),
             personas_from=personas_from,
         )
@@ -202,6 +204,16 @@ def run(
         err.print("stopped; every answer so far is kept, and the same command goes on from here")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
+
+
+def _retried(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
+    """Reasons of quarantined rows, none for all; None if they are not asked again."""
+    if reason and not retry:
+        raise ConfigError(
+            f"{' '.join(reason)!r}: reasons go with --retry (personahub {command} --retry refused), assets with "
+            "--select"
+        )
+    return (reason or []) if retry else None
 
 
 def _is_attended() -> bool:

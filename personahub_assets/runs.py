@@ -45,27 +45,31 @@ class Result:
     stopped: str | None = None
 
 
-def run_batches(
+@dataclass(frozen=True)
+class Ordered:
+    """What a run shall do: batches with their assets, in its order, by which definitions of the graph."""
+
+    store: Store
+    definitions: dg.Definitions
+    work: list[tuple[str, set[dg.AssetKey]]]
+    datasets: list[str]
+    reasons: list[str]
+
+    @property
+    def named(self) -> list[tuple[str, set[str]]]:
+        """The work, with names of assets."""
+        return [(batch, {key.to_user_string() for key in assets}) for batch, assets in self.work]
+
+
+def ordered(
     environment: Environment,
     batches: list[str],
     select: list[str],
-    console: Console,
     *,
-    budget: Budget | None = None,
     retry: list[str] | None = None,
-    approve: Callable[[list[tuple[str, set[str]]], list[str], dict[str, str]], None] | None = None,
     personas_from: Path | None = None,
-) -> Result:
-    """Materialise assets for batches, one run per batch, then the warehouse.
-
-    Args:
-        batches: batch keys; none means all registered ones.
-        select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
-        budget: bounds of all runs together.
-        retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
-        approve: told batches with their assets, the reasons, and the selections of this run, before anything is done;
-            raises what is to stop it.
-        personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
+) -> Ordered:
+    """Find out what is meant by what was asked for; see `run_batches` for the arguments.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
@@ -82,35 +86,49 @@ def run_batches(
     if personas_from:
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
         definitions = build(environment, llm, store.personas_from)
-    _say_selections(store, datasets, console)
-    work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets - {_WAREHOUSE}) for key in keys]
-    if reasons and not work:
-        console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
-    if approve:
-        approve(_named(work), reasons, store.personas_from)
-    result = Result()
-    with open_instance(home) as instance, spending(budget or Budget()):
-        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
-        started = time.perf_counter()
-        _all_runs(definitions, instance, work, console, result)
-        seconds = time.perf_counter() - started
-    _report(store, environment, result, seconds, console)
-    return result
+    work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
+    return Ordered(store, definitions, work, datasets, reasons)
 
 
-def chosen(environment: Environment, batches: list[str], select: list[str]) -> list[tuple[str, set[str]]]:
-    """Batches with the assets that a run would materialise, in its order.
+def run_batches(
+    environment: Environment,
+    batches: list[str],
+    select: list[str],
+    console: Console,
+    *,
+    budget: Budget | None = None,
+    retry: list[str] | None = None,
+    approve: Callable[[Ordered], None] | None = None,
+    personas_from: Path | None = None,
+) -> Result:
+    """Materialise assets for batches, one run per batch, then the warehouse.
+
+    Args:
+        batches: batch keys; none means all registered ones.
+        select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
+        budget: bounds of all runs together.
+        retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
+        approve: told what will be done, before anything is; raises what is to stop it.
+        personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
 
     Raises:
-        BatchError, ConfigError: if a batch or an asset is unknown, or there is no batch at all.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
+            personas is of no use.
     """
-    keys = known_batches(Store(home=str(environment.home)), batches)
-    assets = selected(build(environment), select)
-    return _named([(key, assets) for key in keys])
-
-
-def _named(work: list[tuple[str, set[dg.AssetKey]]]) -> list[tuple[str, set[str]]]:
-    return [(batch, {key.to_user_string() for key in assets}) for batch, assets in work]
+    order = ordered(environment, batches, select, retry=retry, personas_from=personas_from)
+    say_selections(order, console)
+    if order.reasons and not order.work:
+        console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
+    if approve:
+        approve(order)
+    result, keys = Result(), known_batches(order.store, batches)
+    with open_instance(order.store.root) as instance, spending(budget or Budget()):
+        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
+        started = time.perf_counter()
+        _all_runs(order, instance, console, result)
+        seconds = time.perf_counter() - started
+    _report(order.store, environment, result, seconds, console)
+    return result
 
 
 def run_release(environment: Environment, config: dict[str, Any], console: Console) -> None:
@@ -152,10 +170,14 @@ def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
     return dict.fromkeys(datasets, str(path))
 
 
-def _say_selections(store: Store, datasets: list[str], console: Console) -> None:
-    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs."""
-    config = store.config
-    files = {name: file for name in datasets if (file := config.dataset(name).personas_from)}
+def say_selections(order: Ordered, console: Console) -> None:
+    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    store, config = order.store, order.store.config
+    files = {name: file for name in order.datasets if (file := config.dataset(name).personas_from)}
     for file in dict.fromkeys(files.values()):
         names = [name for name, other in files.items() if other == file]
         ids = selections.read(Path(file))
@@ -235,13 +257,9 @@ def _selection(item: str) -> dg.AssetSelection:
     return above | one.downstream() if item.endswith("+") else above
 
 
-def _all_runs(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    work: list[tuple[str, set[dg.AssetKey]]],
-    console: Console,
-    result: Result,
-) -> None:
+def _all_runs(order: Ordered, instance: dg.DagsterInstance, console: Console, result: Result) -> None:
+    definitions = order.definitions
+    work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
     with _Bars(console) as bars, progress.listening(bars.hear):
         for place, (key, assets) in enumerate(work):
             if assets:

@@ -14,25 +14,20 @@ from personahub_assets.plans.planner import plan
 from personahub_assets.plans.shown import show, summary
 from personahub_assets.plans.work import Plan
 from personahub_assets.resources.config import Environment, HubConfig
-
-Batches = list[tuple[str, set[str]]]
-"""Batches with the assets that a run would materialise, in its order."""
+from personahub_assets.runs import Ordered
 
 
-def consent(
-    environment: Environment, console: Console, budget: Budget
-) -> Callable[[Batches, list[str], dict[str, str]], None]:
+def consent(environment: Environment, console: Console, budget: Budget) -> Callable[[Ordered], None]:
     """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
 
     The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
     """
     config = HubConfig.load(environment.home.expanduser() / "hub.toml")
 
-    def ask(work: Batches, retry: list[str], personas_from: dict[str, str]) -> None:
+    def ask(order: Ordered) -> None:
         if not _has_bound(config):
             return
-        with watching(console) as watch:
-            made = plan(environment, work, retry=retry, watch=watch, personas_from=personas_from)
+        made = planned(environment, order, console)
         if not _is_much(made, config, budget):
             return
         show(made, console)
@@ -43,8 +38,19 @@ def consent(
     return ask
 
 
+def planned(environment: Environment, order: Ordered, console: Console) -> Plan:
+    """Plan what was ordered, showing how far it is.
+
+    Raises:
+        StoreError: if a table or a journal of the home is damaged.
+    """
+    with _watching(console) as watch:
+        selections = order.store.personas_from
+        return plan(environment, order.named, retry=order.reasons, watch=watch, personas_from=selections)
+
+
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
+def _watching(console: Console) -> Iterator[Watch]:
     """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
     columns = (SpinnerColumn(), TextColumn("planning {task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

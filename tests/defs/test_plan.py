@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from hub import SETTINGS, TOPICS, Hub
 
 from personahub_assets.defs import datasets, personas
 from personahub_assets.defs.corpus import document_rows
-from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError
+from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, Unfinished
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.plans import lookup, reasons
 from personahub_assets.plans.planner import plan
@@ -23,7 +24,7 @@ from personahub_assets.plans.work import Plan, Work
 from personahub_assets.resources import files
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.llm import LLM
-from personahub_assets.runs import ASKING, chosen
+from personahub_assets.runs import ASKING, ordered
 from personahub_assets.standin.server import StandinServer
 
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
@@ -222,6 +223,36 @@ def test_quarantined_rows_stand_unless_they_are_retried(ran: Hub, own_prompts: P
     assert planned(ran, "one", select=["tools"], retry=["timeout"]).total.ask == 0
 
 
+def test_a_retry_of_related_personas_leads_to_no_other_request(
+    ran: Hub, own_prompts: Path, refusing: StandinServer
+) -> None:
+    settle(ran, SETTINGS.replace("hops = 1", "hops = 2"))
+    edit(own_prompts, "related_personas")
+    go(Hub(ran.home, refusing), "one", select=["related_personas"])
+    refused = ran.store.read("quarantine", "one", "related_personas").height
+    made, before = planned(ran, "one", select=["related_personas"], retry=["refused"]), ran.calls()
+    assert (made.total.ask, made.total.follow, made.total.is_exact) == (refused, 0, True)
+    assert refused > 0
+    with suppress(Unfinished):
+        go(ran, "one", select=["related_personas"], retry=["refused"])
+    assert ran.calls() - before == refused
+
+
+def test_a_retry_is_planned_where_rows_are_quarantined(ran: Hub, own_prompts: Path, refusing: StandinServer) -> None:
+    edit(own_prompts, "tools")
+    go(Hub(ran.home, refusing), "one", select=["tools"])
+    refused = ran.store.read("quarantine", "one", "tools").height
+
+    def named(*reason: str) -> Plan:
+        order = ordered(ran.environment, [], [], retry=list(reason))
+        return plan(ran.environment, order.named, retry=order.reasons)
+
+    assert open_of(named()) == open_of(named("refused")) == {("tools", "one"): refused}
+    assert named("timeout").work == []
+    with pytest.raises(ConfigError, match=r"'refusd' .did you mean 'refused'"):
+        named("refusd")
+
+
 def test_one_more_hop_and_none(ran: Hub) -> None:
     settle(ran, SETTINGS.replace("hops = 1", "hops = 2"))
     made = planned(ran)
@@ -260,7 +291,7 @@ def test_only_what_is_selected_is_planned(ran: Hub, own_prompts: Path) -> None:
         edit(own_prompts, name)
 
     def named(batches: list[str], select: list[str]) -> Plan:
-        return plan(ran.environment, chosen(ran.environment, batches, select))
+        return plan(ran.environment, ordered(ran.environment, batches, select).named)
 
     assert open_of(named(["two"], ["tools"])) == {("tools", "two"): 8}
     assert open_of(named([], ["tools", "instructions"])) == {
@@ -278,7 +309,7 @@ def test_only_what_is_selected_is_planned(ran: Hub, own_prompts: Path) -> None:
 def test_an_empty_home_names_the_first_step_and_stays_empty(hub: Hub, tmp_path: Path) -> None:
     environment = hub.environment.model_copy(update={"home": tmp_path / "absent"})
     with pytest.raises(BatchError, match="personahub ingest FILE"):
-        chosen(environment, [], [])
+        ordered(environment, [], [])
     assert not (tmp_path / "absent").exists()
 
 

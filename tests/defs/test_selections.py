@@ -8,7 +8,8 @@ from hub import Hub
 from rich.console import Console
 
 from personahub_assets.domain.errors import ConfigError
-from personahub_assets.runs import run_batches
+from personahub_assets.plans.consent import planned
+from personahub_assets.runs import ordered, run_batches
 
 
 def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:
@@ -80,6 +81,9 @@ def test_only_those_named_are_paid(ran: Hub) -> None:
     calls = ran.calls()
     settings = (ran.home / "hub.toml").read_text()
     (ran.home / "hub.toml").write_text(f'{settings}\n[datasets.game_npcs.parameters]\nworld = "A moon."\n')
+    order = ordered(ran.environment, [], ["game_npcs"], personas_from=picks(ran, *everybody[:3]))
+    assert planned(ran.environment, order, Console(file=io.StringIO())).total.ask == 3
+    assert ran.calls() == calls
     run(ran, "game_npcs", personas_from=picks(ran, *everybody[:3]))
     assert ran.calls() - calls == 3
 
