@@ -82,8 +82,8 @@ def _unknown(connection: duckdb.DuckDBPyConnection, store: Store, asked: str) ->
     hint = f"Ids like it: {found}." if near else "No id is like it."
     return (
         f"nothing in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row. "
-        f'{hint} Words are found by SQL: personahub sql "SELECT persona_id, persona FROM candidate_personas '
-        "WHERE persona ILIKE '%words%' LIMIT 20\""
+        f'{hint} A persona is found by what it is like: personahub search "words"; by its words: personahub sql '
+        "\"SELECT persona_id, persona FROM candidate_personas WHERE persona ILIKE '%words%' LIMIT 20\""
     )
 
 

@@ -97,6 +97,8 @@ _HARMLESS = frozenset(
 # fmt: on
 TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
 _ANALYZE = frozenset({b"ANALYZE", b"ANALYSE"})
+# DuckDB's parser takes these for spaces outside of quotes, and its tokenizer for letters.
+_SPACES = re.compile("[\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
 _WORD = re.compile(rb"\w+|\W")
 _NAME = re.compile(rb'"((?:[^"]|"")*)"|([\w$\x80-\xff]+)')
 
@@ -144,6 +146,7 @@ def _check_kind(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
 
 def _explained(query: str) -> str:
     """What stands behind EXPLAIN, ANALYZE and their options: with ANALYZE it is run."""
+    query = _SPACES.sub(" ", query)
     text = query.encode()
     starts = [start for start, _ in duckdb.tokenize(query)]
     words = [word[0].upper() for start in starts if (word := _WORD.match(text, start))]
@@ -157,6 +160,7 @@ def _explained(query: str) -> str:
 
 def _called(text: str) -> Iterator[str]:
     """Names before an opening bracket, in lower case; DuckDB's own tokens leave comments and strings out."""
+    text = _SPACES.sub(" ", text)
     data = text.encode()
     starts = [start for start, _ in duckdb.tokenize(text)]
     for start, following in pairwise(starts):

@@ -3,7 +3,7 @@
 -- batch: Batch of it; a document's id may be in several, each with its own lines. Ask for one as why('batch/id')
 -- of_id: The id
 -- step: Place of the line
--- what: What the line says: the kind, made by, call, asked about, gave, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- what: What the line says: the kind, made by, call, asked about, gave persona, gave item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
 -- id: What the line is about, to be asked next
 -- detail: In words
 -- text: The persona, the document, the item, the answer, or the raw text that was quarantined
@@ -53,7 +53,7 @@ line AS MATERIALIZED (
 ),
 -- What a call gave has one line above it.
 above AS (
-    SELECT * FROM line WHERE step > 0 AND asked_id = (SELECT min(l.of_id) FROM line AS l)
+    SELECT * FROM line WHERE step > 0 AND of_id = (SELECT min(l.of_id) FROM line AS l)
 ),
 fates AS MATERIALIZED (
     SELECT * FROM fate(split_part(asked_id, '/', -1)) WHERE EXISTS (FROM asked WHERE kind <> 'document')

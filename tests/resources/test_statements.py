@@ -77,8 +77,12 @@ def test_what_could_do_more_is_refused_by_name(query: str, named: str) -> None:
         checked(connection, query)
 
 
-SPACE = st.sampled_from([" ", "\n", "\t", "/* ( ) */", "-- query('\n", "  ", ""])
-NAME = st.sampled_from(["enable_logging", "ENABLE_LOGGING", '"enable_logging"', 'main."Enable_logging"'])
+SPACE = st.sampled_from(
+    [" ", "\n", "\t", "/* ( ) */", "-- query('\n", "  ", "", "\u00a0", "\u2003", "\u200b", "\u3000", "\ufeff"]
+)
+NAME = st.sampled_from(
+    ["enable_logging", "ENABLE_LOGGING", '"enable_logging"', 'main."Enable_logging"', 'U&"enable_logging"']
+)
 
 
 @settings(max_examples=50)
@@ -87,6 +91,12 @@ def test_no_spelling_of_a_name_gets_through(before: str, space: str, name: str) 
     query = f"SELECT {_text(before)} FROM{space or ' '}{name}{space}()"
     with duckdb.connect() as connection, pytest.raises((QueryError, duckdb.Error)):
         checked(connection, query)
+
+
+def test_explain_is_looked_through_whatever_its_spaces() -> None:
+    for space in (" ", "\u00a0", "\u3000"):
+        with duckdb.connect() as connection, pytest.raises((QueryError, duckdb.Error)):
+            checked(connection, f"EXPLAIN{space}ANALYZE{space}COPY (SELECT 1) TO 'x.csv'")
 
 
 def _text(value: str) -> str:

@@ -53,6 +53,15 @@ def persona(store: Store, **wanted: object) -> dict[str, Any]:
 # --- where it came from ---
 
 
+def test_a_call_leads_back_to_its_document_and_so_does_a_persona_asked_for_by_its_batch(built: Store, why: Any) -> None:
+    child = persona(built, hop=1, origin="relation")
+    wanted = [("from persona", child["parent_id"]), ("from document", child["document_id"])]
+    for asked in (child["generation_id"], f"{child['batch']}/{child['persona_id']}", child["persona_id"]):
+        (thing,) = why(built, asked, "--json").things
+        found = [(line["what"], line["id"]) for line in lines(thing, "from persona", "from document")]
+        assert found == [each for each in wanted if each[1]]
+
+
 def test_a_kept_persona_with_all_around_it(built: Store, why: Any) -> None:
     child = persona(built, hop=1, origin="relation")
     (thing,) = why(built, child["persona_id"], "--json").things
