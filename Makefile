@@ -3,7 +3,7 @@
 # make test      the test suite          make lint       lint, format, types, the law of imports
 # make test-vllm the tests against a real vLLM on the CPU
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes, the warehouse and vLLM's own limit, into docs/benchmarks.md
+# make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,7 +39,9 @@ demo-vllm: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python scripts/demo_vllm.py "$(MODEL)"
 
+# The demo's home asks the stand-in, as the demo did, unless a server is named.
 ui: install
+	$(if $(filter $(DEMO_HOME),$(HOME_DIR)),PERSONAHUB_LLM_URL=$${PERSONAHUB_LLM_URL:-standin:}) \
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 # One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
@@ -61,7 +63,8 @@ bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
 	$(BIN)/python benchmarks/dedup/run.py
 	$(BIN)/python benchmarks/endurance/run.py
-	$(BIN)/python benchmarks/warehouse/run.py
+	$(BIN)/python benchmarks/warehouse/run.py --embeddings
+	$(BIN)/python benchmarks/search/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 

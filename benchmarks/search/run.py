@@ -1,21 +1,24 @@
 """The benchmark of search: the index of a large hub, and personas that cover it.
 
-    .venv/bin/python benchmarks/search/run.py                     100,000 personas
-    .venv/bin/python benchmarks/search/run.py --rows 1000000      takes minutes, 2 GB of memory and 4 GB of disk
+    .venv/bin/python benchmarks/search/run.py                     1,000,000 personas: 3 GB of memory, 4 GB of disk
+    .venv/bin/python benchmarks/search/run.py --rows 50000 --no-docs
     .venv/bin/python benchmarks/search/run.py --home DIR          keeps the home, and goes on with it
 
 Vectors are drawn: groups of unequal size around random centres, 384 numbers, of which a persona's neighbours share few
 directions. They are written as the tables of a home, and everything is measured through the code that the commands use.
-Recall is the share of the ten nearest, found by comparing with all, that the index finds. Prints JSON as its last line.
+Recall is the share of the ten nearest, found by comparing with all, that the index finds. Results go into
+docs/benchmarks.md.
 """
 
 import argparse
 import json
 import resource
+import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +27,7 @@ import numpy as np
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import machine
+from common import DOCS, machine, table, write
 
 from personahub_assets.domain.diversity import cover, drawn, spread
 from personahub_assets.resources.nearest import Nearest, hub
@@ -95,46 +98,84 @@ def index(store: Store, vectors: Vectors, ids: pl.Series) -> dict[str, Any]:
     ]
     folder = store.root / "cache" / "search"
     return {
-        "seconds to make": made,
-        "seconds to open": opened,
-        "bytes per persona": round(sum(file.stat().st_size for file in folder.rglob("*.npy")) / len(vectors)),
-        "ms per query": round(1000 * median(seconds for _, seconds in answers), 2),
-        "recall at 10": round(sum(hits) / _COUNT / _QUERIES, 4),
+        "made_s": made,
+        "opened_s": opened,
+        "bytes": round(sum(file.stat().st_size for file in folder.rglob("*.npy")) / len(vectors)),
+        "query_ms": round(1000 * median(seconds for _, seconds in answers), 2),
+        "slowest_ms": round(1000 * max(seconds for _, seconds in answers), 1),
+        "recall": round(sum(hits) / _COUNT / _QUERIES, 4),
     }
 
 
 def covering(vectors: Vectors, count: int) -> dict[str, Any]:
+    """Similarity of every persona to the nearest chosen one: the mean, and that of who is served worst."""
     chosen, seconds = timed(lambda: spread(vectors, count))
     chance = cover(vectors, drawn(len(vectors), count))
     return {
         "chosen": count,
         "seconds": seconds,
-        "mean, least": (round(chosen.mean, 3), round(chosen.least, 3)),
-        "at random": (round(chance.mean, 3), round(chance.least, 3)),
+        "mean": round(chosen.mean, 3),
+        "least": round(chosen.least, 3),
+        "mean_at_random": round(chance.mean, 3),
+        "least_at_random": round(chance.least, 3),
     }
+
+
+def measure(store: Store, rows: int, chosen: list[int]) -> dict[str, Any]:
+    make_home(store, rows)
+    found, _ = hub(store, MODEL)
+    found = found.sort("persona_id")
+    vectors = matrix(store, MODEL, found)
+    result: dict[str, Any] = {"rows": len(vectors), "index": index(store, vectors, found["persona_id"]), "cover": []}
+    print(json.dumps(result["index"]), flush=True)
+    for count in chosen:
+        result["cover"].append(covering(vectors, count))
+        print(json.dumps(result["cover"][-1]), flush=True)
+    return result | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
+def rendered(found: dict[str, Any], seconds: float) -> str:
+    """The tables."""
+    of, about = machine(), found["index"]
+    command = shlex.join(["python", "benchmarks/search/run.py", *sys.argv[1:]])
+    head = (
+        f"Run on {datetime.now(UTC).date()} with `{command}`, "
+        f"in {seconds / 60:.0f} min: {of['cores']} cores of {of['cpu']}, Python {of['python']}, {of['system']}."
+    )
+    facts = [
+        ["making the index", f"{about['made_s']:.0f} s"],
+        ["opening it", f"{about['opened_s']:.2f} s"],
+        ["its size, per persona", f"{about['bytes']} bytes"],
+        [f"a query for the {_COUNT} nearest, median of {_QUERIES}", f"{about['query_ms']:.1f} ms"],
+        ["the slowest of them", f"{about['slowest_ms']:.0f} ms"],
+        [f"recall of the {_COUNT} nearest", str(about["recall"])],
+        ["peak memory of all, all vectors for the truth included", f"{found['peak_mb'] / 1024:.1f} GB"],
+    ]
+    lines = [
+        [f"{line['chosen']:,}", f"{line['seconds']:.1f} s"]
+        + [str(line[key]) for key in ("mean", "mean_at_random", "least", "least_at_random")]
+        for line in found["cover"]
+    ]
+    columns = ["chosen", "time", "mean similarity to the nearest", "at random", "least", "at random"]
+    title = f"### {found['rows']:,} personas"
+    return "\n\n".join([head, title, table(["", ""], facts), "### Chosen to cover them", table(columns, lines)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--chosen", type=int, nargs="*", default=[100, 1000])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--chosen", type=int, nargs="*", default=[100, 1_000, 10_000])
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     arguments = parser.parse_args()
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(home=str(arguments.home or folder))
-        make_home(store, arguments.rows)
-        rows, _ = hub(store, MODEL)
-        rows = rows.sort("persona_id")
-        vectors = matrix(store, MODEL, rows)
-        result: dict[str, Any] = {"machine": machine(), "rows": len(vectors)}
-        result["index"] = index(store, vectors, rows["persona_id"])
-        print(json.dumps(result["index"]), flush=True)
-        result["cover"] = []
-        for count in arguments.chosen:
-            result["cover"].append(covering(vectors, count))
-            print(json.dumps(result["cover"][-1]), flush=True)
-    result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps(result))
+        found = measure(store, arguments.rows, arguments.chosen)
+    text = rendered(found, time.perf_counter() - started)
+    print(text)
+    if not arguments.no_docs:
+        write(DOCS, "search", text)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def report(store: Store, made: str | None) -> str:
     now, took = datetime.now(UTC).date().isoformat(), (time.perf_counter() - started) / 60
     found = machine()
     cores = f"{found['cores']} cores of {found['cpu']}, Python {found['python']}, {found['system']}"
-    head = f"Run on {now} with `python benchmarks/warehouse/run.py`, in {took:.0f} min: {cores}."
+    vectors = " --embeddings" if store.files("persona_embeddings") else ""
+    head = f"Run on {now} with `python benchmarks/warehouse/run.py{vectors}`, in {took:.0f} min: {cores}."
     return "\n\n".join([head, *parts])
 
 

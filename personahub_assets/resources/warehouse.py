@@ -26,7 +26,17 @@ ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "le
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
+_COMMENT = re.compile(r"(?m)^\s*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
+_ABOUT_ITEMS = """-- Items of all datasets in long form
+-- batch: Batch of the persona
+-- dataset: Dataset of the item
+-- item_id: The item
+-- persona_id: Persona it was written for
+-- sample: Number of the answer asked for this persona, from 0
+-- text: The item as one readable text
+-- generation_id: Call that wrote it, in generations
+"""
 _TRIES = 20
 # Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
 _WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
@@ -245,7 +255,7 @@ def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[s
     found: set[str] = set()
     texts = [queries]
     while texts:
-        text = texts.pop()
+        text = _COMMENT.sub("", texts.pop())
         # A macro is called; a column may have its name.
         names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - found
         found |= names
@@ -307,7 +317,7 @@ def _dataset_items() -> str:
         f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
         for name in DATASETS
     ]
-    return "-- Items of all datasets in long form\n" + "\nUNION ALL\n".join(parts)
+    return _ABOUT_ITEMS + "\nUNION ALL\n".join(parts)
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:

@@ -1,4 +1,11 @@
 -- What became of every candidate: kept, dropped at a stage for a keeper, or not decided yet
+-- batch: Batch of the candidate
+-- persona_id: The candidate
+-- origin: text, relation or imported
+-- hop: Relations followed from the root
+-- fate: kept, lexical duplicate, semantic duplicate or undecided
+-- keeper_id: Persona that it was dropped for
+-- similarity: Of the two
 SELECT
     c.batch,
     c.persona_id,

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import itertools
 import json
 import sys
 import threading
@@ -20,6 +21,7 @@ from personahub_assets.resources import files
 GOOD = {"category": "planning", "instruction": "Plan the night watches of a lighthouse in winter."}
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
 COST = PROMPT_TOKENS + COMPLETION_TOKENS
+_NUMBERS = itertools.count()
 
 
 @dataclass
@@ -93,7 +95,10 @@ class Script:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                self.answer(script.counted(body) if self.path == "/tokenize" else script.next(body))
+                if not self.path.startswith(f"{script.prefix}/"):
+                    self.answer(error(404, "This was sent to a script that is over."))
+                else:
+                    self.answer(script.counted(body) if self.path.endswith("/tokenize") else script.next(body))
 
             def answer(self, reply: Reply) -> None:
                 self.close_connection = reply.hang_up or reply.half
@@ -111,9 +116,14 @@ class Script:
                 """Say nothing."""
 
         self.server = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    @property
+    def url(self) -> str:
+        """Another one after each `told`: a request that a test gave up may be read when the next one has begun."""
+        return f"http://127.0.0.1:{self.server.server_port}{self.prefix}/v1"
 
     def told(self, *replies: Reply, otherwise: Reply | None = None) -> "Script":
+        self.prefix = f"/script-{next(_NUMBERS)}"
         self.replies, self.bodies, self.otherwise = list(replies), list[dict[str, Any]](), otherwise
         self.count: Callable[[dict[str, Any]], Reply] | None = None
         self.count_calls = 0

@@ -29,6 +29,7 @@ samples = 2
 [datasets.tools]
 share = 0.5
 """
+EXAMPLES = Path(__file__).parents[2] / "examples"
 # Some answers cost a re-ask, and some prompts are never answered.
 FAULTS = "bad_json=0.1,refusal=0.04,seed=5"
 
@@ -74,11 +75,31 @@ def _make(folder: Path) -> None:
         path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows) + ("not JSON\n" if name == "first" else ""))
         register(store, str(path))
-    with StandinServer(faults=FAULTS) as server, pytest.MonkeyPatch.context() as patch:
+    with StandinServer(faults=FAULTS) as server:
+        _run(home, server)
+
+
+def _run(home: Path, server: StandinServer) -> None:
+    with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
         failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert failed == {}
+
+
+@pytest.fixture(scope="session")
+def demo(once: Callable[[str, Callable[[Path], None]], Path]) -> Store:
+    """The store of the demo, as `make demo` makes it."""
+    return Store(home=str(once("demo", _make_demo)))
+
+
+def _make_demo(home: Path) -> None:
+    shutil.copy(EXAMPLES / "hub.toml", home)
+    store = Store(home=str(home))
+    for name in ("web_pages.jsonl", "notes.csv", "personas.jsonl", "messy.jsonl"):
+        register(store, str(EXAMPLES / name))
+    with StandinServer() as server:
+        _run(home, server)
 
 
 @pytest.fixture

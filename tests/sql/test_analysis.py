@@ -43,8 +43,8 @@ def count(rows: pl.DataFrame, *by: str) -> dict[Any, int]:
 # --- every file ---
 
 
-def test_there_are_at_least_eight() -> None:
-    assert len(QUERIES) >= 8
+def test_there_are_at_least_fifteen() -> None:
+    assert len(QUERIES) >= 15
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -1,4 +1,4 @@
-"""What every ready question answers over the small home, as text to be read in review.
+"""What every ready question answers over the small home and over the demo, as text to be read in review.
 
 After a change that is meant:  UPDATE_SNAPSHOTS=1 .venv/bin/python -m pytest tests/sql/test_snapshots.py
 """
@@ -30,8 +30,19 @@ SHELL = Path(sys.executable).with_name("duckdb")
 
 @pytest.fixture(scope="module")
 def still(built: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The small home, as `stopped` has it."""
+    return stopped(built, tmp_path_factory.mktemp("still"))
+
+
+@pytest.fixture(scope="module")
+def still_demo(demo: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The demo, as `stopped` has it."""
+    return stopped(demo, tmp_path_factory.mktemp("demo"))
+
+
+def stopped(built: Store, folder: Path) -> Store:
     """The home as if no clock had run and its files lay nowhere: times follow from tokens, paths are names."""
-    store = Store(home=str(tmp_path_factory.mktemp("still")))
+    store = Store(home=str(folder))
     shutil.copytree(built.root / "tables", store.root / "tables")
     shutil.copy(built.root / "hub.toml", store.root)
     for path in store.files("generations"):
@@ -63,11 +74,21 @@ def _cell(value: Any) -> str:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_question_has_the_answer_of_its_snapshot(still: Store, name: str) -> None:
-    with warehouse.reader(still) as connection:
+    compare(still, name, SNAPSHOTS / "small")
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_question_has_the_same_answer_over_every_demo(still_demo: Store, name: str) -> None:
+    compare(still_demo, name, SNAPSHOTS / "demo")
+
+
+def compare(store: Store, name: str, folder: Path) -> None:
+    """What a question answers, with what it answered when somebody last looked."""
+    with warehouse.reader(store) as connection:
         result = connection.execute(QUERIES[name])
         found = shown([column[0] for column in result.description or ()], result.fetchall())
     text = f"{QUERIES[name].splitlines()[0]}\n\n{found}"
-    path = SNAPSHOTS / f"{name}.txt"
+    path = folder / f"{name}.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.write_text(text, "utf-8")
     expected = path.read_text("utf-8") if path.exists() else ""
@@ -76,7 +97,8 @@ def test_a_question_has_the_answer_of_its_snapshot(still: Store, name: str) -> N
 
 
 def test_every_snapshot_has_its_question() -> None:
-    assert sorted(path.stem for path in SNAPSHOTS.glob("*")) == sorted(QUERIES)
+    for folder in ("small", "demo"):
+        assert sorted(path.stem for path in (SNAPSHOTS / folder).glob("*")) == sorted(QUERIES)
 
 
 def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path) -> None:
