@@ -63,7 +63,7 @@ bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
 	$(BIN)/python benchmarks/dedup/run.py
 	$(BIN)/python benchmarks/endurance/run.py
-	$(BIN)/python benchmarks/warehouse/run.py --embeddings
+	$(BIN)/python benchmarks/warehouse/run.py
 	$(BIN)/python benchmarks/search/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py

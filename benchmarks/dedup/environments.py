@@ -50,7 +50,6 @@ CONTENDERS = (
         "ours_minhash.py",
         most=1_000_000,
         why="minutes: its bands make ever more candidates",
-        compiled=True,
     ),
     Contender(
         "polars",

@@ -4,6 +4,7 @@
     .venv/bin/python benchmarks/dedup/run.py                         up to 5 million rows
     .venv/bin/python benchmarks/dedup/run.py --real FILE.jsonl       and real personas: `persona` or `input persona`
     .venv/bin/python benchmarks/dedup/run.py --only ours,rensa --tables sizes --no-docs
+    .venv/bin/python benchmarks/dedup/run.py --tables semantic --keep     the other tables are those of the last run
 
 Results go to benchmarks/results/dedup.json and, as tables, into docs/benchmarks.md. Every figure is of the same run.
 `semantic.py` and `embedding.py` beside this file have their own arguments; each prints a JSON object as its last line.
@@ -74,6 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="a folder that keeps the generated rows; by default a temporary one")
     parser.add_argument("--lock", type=Path, help="a file to lock during each timed run")
     parser.add_argument("--limit-s", type=float, default=_LIMIT_S, help="limit of one run of one contender")
+    parser.add_argument("--keep", action="store_true", help="leave the other tables of the last run")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     chosen = parser.parse_args()
     for option, valid in (("only", known), ("tables", [*TABLES, *_OTHERS])):
@@ -108,6 +110,14 @@ def measure(chosen: argparse.Namespace, folder: Path) -> Result:
     return found
 
 
+def _over(last: Result, found: Result) -> Result:
+    """The tables of the last run with the new ones in their places."""
+    both = {**last, **found, "seconds": last["seconds"] + found["seconds"]}
+    both["command"] = f"{last['command']}` and, on {found['date']}, `{found['command']}"
+    both |= {name: {**last[name], **found[name]} for name in ("lexical", "absent", "notes")}
+    return both | {"date": last["date"], "pythons": sorted({*last["pythons"], *found["pythons"]})}
+
+
 def _shown(given: list[str]) -> list[str]:
     """The arguments without folders of this machine."""
     return [Path(each).name if "/" in each else each for each in given]
@@ -121,6 +131,8 @@ def main() -> None:
         place = chosen.data or Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         found = measure(chosen, place.resolve())
+    if chosen.keep:
+        found = _over(json.loads(_RESULTS.read_text()), found)
     RESULTS.mkdir(parents=True, exist_ok=True)
     _RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     text = report.rendered(found)

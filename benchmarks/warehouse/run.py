@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import typer.main
 
-from personahub_assets.cli import app
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.files import sql_files
@@ -48,25 +46,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="home to measure; it is filled if it is not there")
     parser.add_argument("--personas", type=int, default=1_000_000, help="and as many items")
-    parser.add_argument("--embeddings", action="store_true", help="with vectors: search is measured, too")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(home=str(chosen.data or Path(folder) / "hub"))
-        made = _made(store, chosen.personas, embeddings=chosen.embeddings)
+        made = _made(store, chosen.personas)
         text = report(store, made)
     print(text)
     if not chosen.no_docs:
         write(DOCS, "warehouse", text)
 
 
-def _made(store: Store, personas: int, *, embeddings: bool) -> str | None:
+def _made(store: Store, personas: int) -> str | None:
     """Fill the home, in a process of its own, unless it is filled; says how long that took."""
     if store.files("batches"):
         return None
     command = [sys.executable, HERE / "generate.py", store.root, "--personas", str(personas), "--items", str(personas)]
     started = time.perf_counter()
-    subprocess.run([*command, *(["--embeddings"] if embeddings else [])], check=True)
+    subprocess.run(command, check=True)
     return f"{time.perf_counter() - started:.0f} s"
 
 
@@ -90,13 +87,11 @@ def report(store: Store, made: str | None) -> str:
         "### On disk\n\n" + _disk(store, rows),
         "### Ready questions\n\n" + _questions(store),
     ]
-    if walks := _walks(store):
-        parts.append("### One row\n\n" + walks)
+    parts.append("### One row\n\n" + _walks(store))
     now, took = datetime.now(UTC).date().isoformat(), (time.perf_counter() - started) / 60
     found = machine()
     cores = f"{found['cores']} cores of {found['cpu']}, Python {found['python']}, {found['system']}"
-    vectors = " --embeddings" if store.files("persona_embeddings") else ""
-    head = f"Run on {now} with `python benchmarks/warehouse/run.py{vectors}`, in {took:.0f} min: {cores}."
+    head = f"Run on {now} with `python benchmarks/warehouse/run.py`, in {took:.0f} min: {cores}."
     return "\n\n".join([head, *parts])
 
 
@@ -123,25 +118,18 @@ def _questions(store: Store) -> str:
 
 
 def _walks(store: Store) -> str:
-    """What is asked about one row, by the macro and the commands, as far as this version has them."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """What is asked about one row, by macros and by the command."""
     lines = []
     with warehouse.reader(store) as connection:
         ids = {kind: _one(connection, query) for kind, query in _IDS.items()}
-        macros = {name for (name,) in connection.execute("SELECT function_name FROM duckdb_functions()").fetchall()}
-        if "lineage" in macros:
-            of = ids["a persona of hop 3"]
-            took, _ = _median(lambda: connection.execute(f"FROM lineage('{of}')").fetchall())
-            lines.append(["`lineage(id)` of a persona of hop 3, in SQL", f"{took:,.0f} ms"])
-    if "why" in commands:
-        for kind, of in ids.items():
-            lines.append([f"`personahub why` of {kind}, the command", f"{_command(store, 'why', of):,.0f} ms"])
-    if "search" in commands and store.files("persona_embeddings"):
-        said = "A nurse who teaches parents of premature babies"
-        lines.append(["`personahub search`, the command", f"{_command(store, 'search', said):,.0f} ms"])
-    if lines:
-        lines.append(["for comparison: `personahub version`", f"{_command(store, 'version'):,.0f} ms"])
-    return table(["", f"median of {_TIMES}"], lines) if lines else ""
+        for name, kind in (("lineage", "a persona of hop 3"), ("why", "a persona of hop 3"), ("why", "an item")):
+            query = f"FROM {name}('{ids[kind]}')"
+            took, _ = _median(lambda: connection.execute(query).fetchall())  # noqa: B023 - called at once
+            lines.append([f"`{name}(id)` of {kind}, in SQL", f"{took:,.0f} ms"])
+    for kind, of in ids.items():
+        lines.append([f"`personahub why` of {kind}, the command", f"{_command(store, 'why', of):,.0f} ms"])
+    lines.append(["for comparison: `personahub version`", f"{_command(store, 'version'):,.0f} ms"])
+    return table(["", f"median of {_TIMES}"], lines)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> str:

@@ -12,7 +12,10 @@ Ints = npt.NDArray[np.int64]
 
 _BLOCK = 1024  # rows that are added together
 _PIECE = 16_384  # rows of an earlier walk that are added at a time
-_ALONE = 16_384  # rows that one thread adds to an index
+_ALONE = 8_192  # rows that one thread adds to an index
+_SIGNS_FROM = 256  # dimensions; fewer signs say too little
+# Of signs, at 100,000 personas: 6 other keepers in 16 s with 64, 1 in 24 s with 96, and 8-bit numbers 11 in 35 s.
+_CONNECTIVITY, _EFFORT = 32, 96
 
 
 class Rows(Protocol):
@@ -28,13 +31,28 @@ class Neighbours:
 
     Args:
         dimensions: of the vectors.
-        stored_as: "i8", a quarter of the size: what it proposes is to be verified. (Signs alone take two thirds of the
-            time, but at 100,000 personas missed 0.5 % of the keepers.) Or "f32", and the vectors can be had back.
+        stored_as: "codes": what it proposes is to be verified. A code is a bit per dimension, whether the number is
+            above the mean of the rows that were added first; an 8-bit number of each where there are few dimensions. Or
+            "f32", and the vectors can be had back.
         effort: how many rows a search looks at, at least; more find more, and take longer.
     """
 
-    def __init__(self, dimensions: int, stored_as: Literal["i8", "f32"] = "i8", effort: int | None = None) -> None:
-        self._index = Index(ndim=dimensions, metric="cos", dtype=stored_as, expansion_search=effort)
+    def __init__(
+        self, dimensions: int, stored_as: Literal["codes", "f32"] = "codes", effort: int | None = None
+    ) -> None:
+        self.kind = "f32" if stored_as == "f32" else "b1" if dimensions >= _SIGNS_FROM else "i8"
+        self._centre: Vectors = np.zeros(dimensions, np.float32)
+        if self.kind == "b1":
+            self._index = Index(
+                ndim=dimensions,
+                metric="hamming",
+                dtype="b1",
+                connectivity=_CONNECTIVITY,
+                expansion_add=_EFFORT,
+                expansion_search=effort or _EFFORT,
+            )
+        else:
+            self._index = Index(ndim=dimensions, metric="cos", dtype=self.kind, expansion_search=effort)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -50,9 +68,11 @@ class Neighbours:
         Rows that threads add at the same time do not see each other. In a small index that leaves some that no search
         ever reaches (14 of 50,000 personas got another keeper; 0 or 1 if one thread adds the first).
         """
+        if not len(self) and len(vectors):
+            self._centre = np.asarray(vectors[:_ALONE]).mean(axis=0)
         for begin, end in _parts(len(vectors), _BLOCK):
             keys = np.arange(len(self), len(self) + end - begin)
-            self._index.add(keys, vectors[begin:end], threads=1 if len(self) < _ALONE else 0)
+            self._index.add(keys, self._codes(vectors[begin:end]), threads=1 if len(self) < _ALONE else 0)
 
     def catch_up(self, kept: Sequence[Rows]) -> None:
         """Add those of the kept rows that it does not have yet.
@@ -70,11 +90,14 @@ class Neighbours:
 
     def search(self, vectors: Vectors, count: int) -> Ints:
         """Propose so many neighbours for each of the vectors: their numbers, (n, count); -1: there are fewer."""
-        found: Any = self._index.search(vectors, count)
+        found: Any = self._index.search(self._codes(vectors), count)
         if len(vectors) == 1:  # a list of matches, and no more than there are
             return np.pad(found.keys.astype(np.int64), (0, count - len(found.keys)), constant_values=-1)[None]
         there = np.arange(count) < found.counts[:, None]
         return np.where(there, found.keys.astype(np.int64), -1)
+
+    def _codes(self, vectors: Vectors) -> Any:
+        return np.packbits(vectors > self._centre, axis=1) if self.kind == "b1" else vectors
 
     def vectors(self, numbers: Ints) -> Vectors:
         """Give back the vectors of some rows, exactly if they are stored as f32."""
@@ -85,11 +108,12 @@ class Neighbours:
 
     def stored(self) -> bytes:
         """Give all of it, to be restored."""
-        return bytes(self._index.save() or b"")
+        return self._centre.tobytes() + bytes(self._index.save() or b"")
 
     def restore(self, stored: bytes) -> None:
-        """Become what one of the same dimensions was."""
-        self._index.load(stored)
+        """Become what one of the same dimensions and kind was."""
+        self._centre = np.frombuffer(stored, np.float32, self.dimensions)
+        self._index.load(stored[self._centre.nbytes :])
 
     def write(self, path: str) -> None:
         """Write all of it to a file, without a second copy in memory."""

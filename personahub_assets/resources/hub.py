@@ -327,14 +327,15 @@ class SemanticHub(Hub):
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
         stamps = [self.stamp(other) for other in others]
         index = Neighbours(dimensions)
-        stored = arrays.opened(self.cache / "index", self.model)
+        key = f"{self.model}, {index.kind}"
+        stored = arrays.opened(self.cache / "index", key)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
             index.restore(stored["index"].tobytes())
         known = len(index)
         index.catch_up(kept)
         if len(index) > known:
             made = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
-            arrays.save(self.cache / "index", self.model, made)
+            arrays.save(self.cache / "index", key, made)
         return index
 
 

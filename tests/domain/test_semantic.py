@@ -325,6 +325,23 @@ def test_an_index_is_kept_and_grows() -> None:
         stored = index.stored()
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_an_index_of_signs_proposes_the_keepers_of_the_exact_walk(shift: float) -> None:
+    """Of many dimensions an index has signs only; vectors that all point one way are told apart by them, too."""
+    vectors = clustered(12, 3_000, 384) + np.float32(shift)
+    case = everyone((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    index = Neighbours(384)
+    assert index.kind == "b1"
+    threshold = 0.9 if not shift else 0.995
+    whole = decide(*case, [], threshold)
+    found = decide(*case, [], threshold, exact_up_to=0, index=partial(_same, index))
+    assert 0 < (whole.keeper != NONE).sum() < 3_000
+    assert (found.keeper != whole.keeper).mean() <= 0.001
+    again = Neighbours(384)
+    again.restore(index.stored())
+    assert again.search(case[0][:5], 3).tolist() == index.search(case[0][:5], 3).tolist()
+
+
 def test_an_index_takes_what_it_lacks() -> None:
     vectors, places, may_stay, kept = drawn(10, 60, 500, 32)
     index = Neighbours(32)
