@@ -31,6 +31,7 @@ THRESHOLDS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _BLOCK = 2048
 _NEW = 10_000
 _NEIGHBOURS = 20
+_ANEW = "for comparison: all kept ones decided anew, exact"
 
 
 # --- Methods: vectors in, (kept rows or None, pairs or None, whatever else is told) out ------------------------------
@@ -266,6 +267,7 @@ def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
     lines = {}
     for title, by in (("exact", ""), ("by index, made", ":index"), ("by index, loaded", ":index")):
         lines[title], _ = bench.run(f"hub:{stored}{by}", new, _NEW)
+    lines[_ANEW], _ = bench.run("exact", stored, kept)
     return lines
 
 
@@ -330,6 +332,8 @@ def markdown(found: Result) -> str:
         if "seconds" in made and "seconds" in loaded:
             share = loaded["seconds"] / made["index_seconds"]
             parts.append(f"By an index that is there: at most {share:.2%} of a rebuild, which has to make that index.")
+        exact, anew = (found["additions"][name]["seconds"] for name in ("exact", _ANEW))
+        parts.append(f"Exact: {exact / anew:.2%} of deciding about all anew.")
     return "\n\n".join(part for part in parts if part)
 
 
