@@ -45,9 +45,11 @@ ui: install
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 # One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
+# One worker more than there are cores: many tests wait for a process or a server.
 test: install
 	sh scripts/datasets-env.sh
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --numprocesses auto --dist worksteal
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --dist worksteal \
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 lint: install
 	$(BIN)/ruff check .
