@@ -51,6 +51,7 @@ class Ordered:
 
     store: Store
     definitions: dg.Definitions
+    batches: list[str]
     work: list[tuple[str, set[dg.AssetKey]]]
     datasets: list[str]
     reasons: list[str]
@@ -87,7 +88,7 @@ def ordered(
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
         definitions = build(environment, llm, store.personas_from)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
-    return Ordered(store, definitions, work, datasets, reasons)
+    return Ordered(store, definitions, keys, work, datasets, reasons)
 
 
 def run_batches(
@@ -121,9 +122,9 @@ def run_batches(
         console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
     if approve:
         approve(order)
-    result, keys = Result(), known_batches(order.store, batches)
+    result = Result()
     with open_instance(order.store.root) as instance, spending(budget or Budget()):
-        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in keys if k not in _partitions(instance)])
+        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
         _all_runs(order, instance, console, result)
         seconds = time.perf_counter() - started

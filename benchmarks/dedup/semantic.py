@@ -332,8 +332,9 @@ def markdown(found: Result) -> str:
         if "seconds" in made and "seconds" in loaded:
             share = loaded["seconds"] / made["index_seconds"]
             parts.append(f"By an index that is there: at most {share:.2%} of a rebuild, which has to make that index.")
-        exact, anew = (found["additions"][name]["seconds"] for name in ("exact", _ANEW))
-        parts.append(f"Exact: {exact / anew:.2%} of deciding about all anew.")
+        exact, anew = (found["additions"][name] for name in ("exact", _ANEW))
+        if "seconds" in exact and "seconds" in anew:
+            parts.append(f"Exact: {exact['seconds'] / anew['seconds']:.2%} of deciding about all anew.")
     return "\n\n".join(part for part in parts if part)
 
 

@@ -90,7 +90,8 @@ class Lookup:
             key = request.key
             if key in found.answers:
                 seen.answers.append((request, found.answers[key]))
-            seen.unanswered += key not in found.stands or found.reused.get(key) == EARLIER
+            # Nothing follows from a retry: it asks what was asked before.
+            seen.unanswered += not self._retry and (key not in found.stands or found.reused.get(key) == EARLIER)
             if key in seen.keys:
                 continue
             seen.keys.add(key)

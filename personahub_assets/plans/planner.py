@@ -121,7 +121,7 @@ class _Planner:
 
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
-        self.retry, self.lookup = retry, Lookup(store, retry, watch)
+        self.lookup = Lookup(store, retry, watch)
         self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
         self.embedding_model = Embedder.of(environment, self.config).name
         self.history = History(store)
@@ -202,7 +202,7 @@ class _Planner:
         seen = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
         found = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in seen.answers]
         self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, found, asked)])
-        self.ahead.unseen[0] = self._to_come(seen.unanswered) * self.history.rows_per_answer(task.asset, asked)
+        self.ahead.unseen[0] = seen.unanswered * self.history.rows_per_answer(task.asset, asked)
         return work
 
     def _related_personas(self) -> Work:
@@ -217,15 +217,11 @@ class _Planner:
             rows = rules.from_relations(self.batch, found, settings.fan_out)
             follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
             work.follow += follow
-            self.ahead.unseen[hop] = (self._to_come(seen.unanswered) + follow) * per_answer
+            self.ahead.unseen[hop] = (seen.unanswered + follow) * per_answer
             last = pl.DataFrame(rows, table_schema("related_personas"))
             every += rows
         self._draft_candidates(task.asset, every)
         return work
-
-    def _to_come(self, unanswered: int) -> int:
-        """Answers that lead to further requests of the run; a retry asks what was asked before, and nothing else."""
-        return 0 if self.retry else unanswered
 
     def _draft_candidates(self, table: str, rows: list[dict[str, Any]]) -> None:
         frame = pl.DataFrame(rows, table_schema(table))

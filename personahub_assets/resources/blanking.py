@@ -21,9 +21,10 @@ import zstandard
 
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import Columns, RawRow
+from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import archives, sources
 from personahub_assets.resources.store import Store
-from personahub_assets.resources.tombstones import taken_down
+from personahub_assets.resources.tombstones import stones
 
 REMEDY = "remove this file and run the same takedown again"
 _PIECE = 1 << 20
@@ -102,9 +103,9 @@ def blank_taken(store: Store, path: Path) -> bool:
     Raises:
         SourceError: if the file is damaged, or of a format that cannot be written.
     """
-    numbers, kind = set[int](), ""
-    for piece in registered(store):
-        if piece.path == path and (taken := taken_down(store, piece.batch)):
+    numbers, kind, every = set[int](), "", stones(store)
+    for piece in registered(store) if every else ():
+        if piece.path == path and (taken := Tombstones(every, piece.batch)):
             numbers |= {hit.number for hit in hits(piece, taken.has_row)}
             kind = piece.format
     if numbers:

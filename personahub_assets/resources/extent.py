@@ -8,7 +8,7 @@ from what was taken down, or from something that is nowhere any more, which may 
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,10 +127,7 @@ def past(store: Store, batch: str) -> Iterator[Told]:
     Raises:
         StoreError: if a file of it is damaged.
     """
-    for answer in _answers(store, batch):
-        told = _told(answer.response)
-        ids = identities(batch, answer.input_id, told)
-        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, told, strict=True))
+    return _told(batch, _answers(store, batch))
 
 
 def _answers(store: Store, batch: str) -> Iterator[_Answer]:
@@ -168,17 +165,18 @@ def _children(
     for persona_id, persona, document_id, parent_id in columns.iter_rows():
         parent = parent_id or document_id or ""
         children[parent].append(_Child(persona_id, taken.has_persona(parent, persona)))
-    for answer in answers:
-        told = _told(answer.response)
-        ids = identities(batch, answer.input_id, told)
-        hits = [taken.has_persona(answer.input_id, persona) for _, persona in told]
-        children[answer.input_id] += map(_Child, ids, hits)
+    for persona_id, parent, text in _told(batch, answers):
+        children[parent].append(_Child(persona_id, taken.has_persona(parent, text)))
     return children
 
 
-def _told(response: str | None) -> list[tuple[str, str]]:
-    """`(relation, persona)` of an accepted answer."""
-    return [(item["relation"], item["persona"]) for item in json.loads(response)["personas"]] if response else []
+def _told(batch: str, answers: Iterable[_Answer]) -> Iterator[Told]:
+    """The personas of accepted answers."""
+    for answer in answers:
+        items = json.loads(answer.response)["personas"] if answer.response else []
+        told = [(item["relation"], item["persona"]) for item in items]
+        ids = identities(batch, answer.input_id, told)
+        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, told, strict=True))
 
 
 def _reached(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> set[str]:

@@ -146,9 +146,7 @@ def _check_kind(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
 
 def _explained(query: str) -> str:
     """What stands behind EXPLAIN, ANALYZE and their options: with ANALYZE it is run."""
-    query = _SPACES.sub(" ", query)
-    text = query.encode()
-    starts = [start for start, _ in duckdb.tokenize(query)]
+    text, starts = _tokens(query)
     words = [word[0].upper() for start in starts if (word := _WORD.match(text, start))]
     at = 1
     if words[at] in _ANALYZE:
@@ -158,11 +156,15 @@ def _explained(query: str) -> str:
     return text[starts[at] :].decode()
 
 
+def _tokens(text: str) -> tuple[bytes, list[int]]:
+    """A text with plain spaces, and where its tokens begin."""
+    text = _SPACES.sub(" ", text)
+    return text.encode(), [start for start, _ in duckdb.tokenize(text)]
+
+
 def _called(text: str) -> Iterator[str]:
     """Names before an opening bracket, in lower case; DuckDB's own tokens leave comments and strings out."""
-    text = _SPACES.sub(" ", text)
-    data = text.encode()
-    starts = [start for start, _ in duckdb.tokenize(text)]
+    data, starts = _tokens(text)
     for start, following in pairwise(starts):
         name = _NAME.match(data, start)
         if name and data[following : following + 1] == b"(":

@@ -33,7 +33,7 @@ _SAID_BY_MODEL = ("response", "raw")
 _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
-RUNS_LINE, RUNS_ANSWER = 1, 6
+RUNS_LINE, _RUNS_ANSWER = 1, 6
 """So many runs of eight words in common make a line that cannot be read, or a recorded answer, one that goes."""
 
 
@@ -44,6 +44,10 @@ class Gone:
     personas: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     traces: Traces = field(default_factory=Traces)
+
+    def has_answer(self, key: str, response: str) -> bool:
+        """Whether a recorded answer of another home is about what goes."""
+        return key in self.keys or self.traces.much_in(response, _RUNS_ANSWER)
 
 
 def survey(store: Store, extent: Extent, gone: Gone, receipt: Receipt) -> None:
@@ -210,7 +214,7 @@ def seeds(store: Store, gone: Gone) -> int:
     for path in (store.root / "seeds").glob("*/*.parquet"):
         rows = read_file(path, "generations")
         told = rows.select("request_key", "response").iter_rows()
-        stays = [not (key in gone.keys or gone.traces.much_in(answer or "", RUNS_ANSWER)) for key, answer in told]
+        stays = [not gone.has_answer(key, answer or "") for key, answer in told]
         left = rows.filter(stays)
         if left.height < rows.height:
             changed += rows.height - left.height

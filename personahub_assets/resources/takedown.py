@@ -202,9 +202,7 @@ def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], boo
 def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
     """Whether a row is a recorded answer of another home, as `ingest --generations` takes it, about what goes."""
     key, response = ((row.columns or {}).get(name) for name in ("request_key", "response"))
-    if not isinstance(key, str) or not isinstance(response, str):
-        return False
-    return key in gone.keys or gone.traces.much_in(response, sweep.RUNS_ANSWER)
+    return isinstance(key, str) and isinstance(response, str) and gone.has_answer(key, response)
 
 
 def _count_displaced(store: Store, plan: _Plan) -> None:
