@@ -7,9 +7,11 @@ encoding lacks stands as an escape, too, and a stream that is closed ends no run
 
 import io
 import json
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, cast
@@ -24,7 +26,22 @@ from rich.text import Text
 
 from personahub_assets.domain.text import printable
 
-__all__ = ["ERR", "OUT", "Label", "confirm", "fail", "printable", "progress", "say", "say_json", "say_text", "table"]
+__all__ = [
+    "ERR",
+    "OUT",
+    "Label",
+    "close_output",
+    "confirm",
+    "fail",
+    "on_one_line",
+    "printable",
+    "progress",
+    "say",
+    "say_json",
+    "say_text",
+    "table",
+    "take_warnings",
+]
 
 READER_GONE = 128 + 13
 """Exit code where nobody reads standard output any more; as a shell gives it for SIGPIPE."""
@@ -92,18 +109,24 @@ class _Stream(io.TextIOBase):
 
 def _lose_output(error: OSError | ValueError) -> NoReturn:
     """End where standard output takes nothing any more: quietly if its reader went, else saying why."""
-    if not isinstance(error, BrokenPipeError):
-        ERR.print(Text.assemble(("error:", "bold red"), f" standard output cannot be written: {printable(error)}"))
-    _end_quietly()
-    raise SystemExit(READER_GONE if isinstance(error, BrokenPipeError) else 1)
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(close_output())
+    fail(f"standard output cannot be written: {error}")
+    close_output()
+    raise SystemExit(1)
 
 
-def _end_quietly() -> None:
-    """Let the interpreter's last flush of standard output go nowhere, so that it says nothing about it."""
+def close_output() -> int:
+    """Let what is left of standard output go nowhere, so that the interpreter says nothing about it at its end.
+
+    Returns:
+        The exit code where nobody reads standard output any more.
+    """
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+    return READER_GONE
 
 
 def _console(name: str) -> Console:
@@ -148,7 +171,36 @@ def _piece(piece: Piece) -> tuple[str, str]:
 
 def fail(message: object) -> None:
     """Print an error: one line, whatever the message holds."""
-    say(("error:", "bold red"), " ", _BREAKS.sub(" ", str(message).strip()))
+    say(("error:", "bold red"), " ", on_one_line(message))
+
+
+def on_one_line(message: object) -> str:
+    """Join the lines of a message."""
+    return _BREAKS.sub(" ", str(message).strip())
+
+
+@contextmanager
+def take_warnings() -> Iterator[None]:
+    """Print what libraries warn of and log as everything else is printed."""
+    last, logging.lastResort = logging.lastResort, _Log(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            logging.lastResort = last
+
+
+class _Log(logging.Handler):
+    """Where records go that no handler takes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record's message on one line, without a traceback."""
+        say(f"{record.name}: {on_one_line(record.getMessage())}", style="dim")
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
+    say(f"{category.__name__}: {on_one_line(message)}", style="dim")
 
 
 def say_json(value: Any, *, to: Console = OUT) -> None:
