@@ -19,7 +19,7 @@ from personahub_assets.console import progress as progress_bars
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.releases import RELEASE
-from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, Unfinished, choices
+from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, Unfinished, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.requests import Reason

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from personahub_assets.domain.errors import AccessError, StoreError
+
 _SPACE = {errno.ENOSPC, errno.EDQUOT}
 _HANDLES = {errno.EMFILE, errno.ENFILE}
 _RIGHTS = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -66,11 +68,19 @@ def _errno(error: BaseException) -> int | None:
     if isinstance(error, sqlite3.Error):
         return _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     text = str(error)
+    if type(error).__name__ == "OutOfMemoryException":  # DuckDB's
+        return errno.ENOMEM
     if match := _NUMBER.search(text):
         return int(match[1])
     if (match := _WORDED.search(text)) and not isinstance(error, OSError):
         return _WORDS[match[1]]
     return next((code for kind, code in _TYPES if isinstance(error, kind)), None)
+
+
+def checked(error: BaseException, path: Path, damage: str) -> StoreError:
+    """The error to raise about a file: the way to it failed, or, where the way was free, what is wrong with it."""
+    reason = obstacle(error, path)
+    return AccessError(reason) if reason else StoreError(damage)
 
 
 def obstacle(error: BaseException, path: Path | str | None = None) -> str | None:
@@ -83,14 +93,15 @@ def obstacle(error: BaseException, path: Path | str | None = None) -> str | None
     code = errno_of(error)
     if code is None:
         return None
-    where = path or _path_of(error)
+    where = path or path_of(error)
     if code == errno.ENOENT and any(isinstance(each, sqlite3.Error) for each in _causes(error)):
         code = _why_closed(Path(where)) if where else code
     subject = f"{where}: " if where else ""
     return f"{subject}{os.strerror(code)}. {_remedy(code, Path(where) if where else None)}"
 
 
-def _path_of(error: BaseException) -> str | None:
+def path_of(error: BaseException) -> str | None:
+    """The file that an error names."""
     for each in _causes(error):
         named = getattr(each, "filename2", None) or getattr(each, "filename", None)
         if named is not None and not isinstance(named, int):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from personahub_assets.domain.errors import PersonaHubError, StoreError
 from personahub_assets.domain.text import shorten
-from personahub_assets.generation.access import obstacle
+from personahub_assets.generation.access import checked, obstacle, path_of
 
 _PACKAGE = Path(__file__).parents[1]
 _CHARS = 500
@@ -26,7 +26,7 @@ def explain(error: BaseException, home: Path) -> str:
         return str(error)
     if _is_of_history(error):
         return str(history_problem(home / "dagster", error))
-    if reason := obstacle(error):
+    if reason := obstacle(error, path_of(error) or home):
         return reason
     return _message(error) if isinstance(error, OSError) else _unexpected(error, home / "dagster")
 
@@ -38,12 +38,12 @@ def _is_of_history(error: BaseException) -> bool:
 
 def history_problem(folder: Path, error: BaseException) -> StoreError:
     """What is wrong with Dagster's databases of a home, and what it would cost to do without them."""
-    if reason := obstacle(error, folder / "history"):
-        return StoreError(reason)
-    return StoreError(
+    return checked(
+        error,
+        folder / "history",
         f"{folder / 'history'}: the databases of Dagster's history cannot be read: {_message(error)}. Move the folder "
         "away, then run again: the UI then shows no earlier runs and its sensor is off; batches, rows and answers are "
-        "not in it"
+        "not in it",
     )
 
 
