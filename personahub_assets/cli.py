@@ -1,6 +1,5 @@
 """The command line: `personahub VERB`, a function for each verb."""
 
-import json
 import os
 import sys
 from enum import StrEnum
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape as markup
+from typer.exceptions import TyperException
 
-from personahub_assets.domain.errors import ConfigError, PersonaHubError
+from personahub_assets.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.resources import interrupts
 from personahub_assets.resources.config import Environment
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Markup would take what stands in brackets out of the help.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-err = Console(stderr=True)
 
 
 _FAULTS = (
@@ -54,13 +55,56 @@ class Format(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; a problem of the user's is one message and exit code 1."""
+    """Run the command line and end with its exit code."""
+    sys.exit(call())
+
+
+def call() -> int:
+    """Run the command that the arguments name; whatever goes wrong is one line and an exit code, never a traceback."""
     try:
-        app(standalone_mode=True)
-    except (PersonaHubError, OSError) as error:
-        err.print("[bold red]error:[/]", end=" ")
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        with interrupts.noted(), take_warnings():
+            code = _code()
+            if interrupts.is_interrupted():
+                code = interrupts.CODE
+    except KeyboardInterrupt:  # once more, while the first one was seen to
+        code = interrupts.CODE
+    if code == interrupts.CODE:
+        say("stopped; what is done is kept, and the same command goes on from here")
+    return code
+
+
+def _code() -> int:
+    try:
+        code = app(standalone_mode=False)
+        OUT.file.flush()
+        return code or 0
+    except (KeyboardInterrupt, typer.Abort):
+        return interrupts.CODE
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except TyperException as error:
+        return _refuse(error)
+    except BrokenPipeError:
+        return close_output()
+    except BaseException as error:  # noqa: BLE001 - libraries raise what is no Exception, too
+        if interrupts.is_interrupted():  # what a library made of Ctrl-C
+            return interrupts.CODE
+        from personahub_assets.resources.faults import explain
+
+        fail(explain(error, Path(os.environ.get("PERSONAHUB_HOME", "hub"))))
+        return 1
+
+
+def _refuse(error: TyperException) -> int:
+    """Say what is wrong with the arguments."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        say_text(error.format_message())
+    else:
+        if context is not None:
+            say_text(context.get_usage())
+        fail(error.format_message() + (f" See {context.command_path} --help" if context is not None else ""))
+    return error.exit_code
 
 
 @app.command()
@@ -93,7 +137,7 @@ def ingest(
         if name and len(files) > 1:
             raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
         _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
-    err.print("Next: [bold]personahub run[/]")
+    say("Next: ", ("personahub run", "bold"))
 
 
 def _register(store: "Store", files: list[str], **options: str | None) -> None:
@@ -103,17 +147,16 @@ def _register(store: "Store", files: list[str], **options: str | None) -> None:
         keys = register(store, file, **options)
         for key in keys:
             spec = store.read("batches", key).row(0, named=True)
-            source = markup(spec["source"])  # a file may be named [like this]
-            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
+            say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
         if said := read_as(store, keys[0]):
-            err.print(said, markup=False, highlight=False, soft_wrap=True)
+            say(said)
 
 
 def _plant(store: "Store", files: list[str]) -> None:
     from personahub_assets.resources.seeds import plant
 
     for file in files:
-        err.print(f"{file}: {plant(store, file)}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{file}: {plant(store, file)}")
 
 
 @app.command()
@@ -144,13 +187,12 @@ def plan(
     order = ordered(
         environment, batch or [], select or [], retry=_retried(reason, "plan", retry=retry), personas_from=personas_from
     )
-    say_selections(order, err)
-    made = planned(environment, order, err)
+    say_selections(order, ERR)
+    made = planned(environment, order, ERR)
     if as_json:
-        typer.echo(json.dumps(made.as_json(), indent=2, ensure_ascii=False))
+        say_json(made.as_json())
     else:
-        # A pipe or a file has no width: nothing is folded there.
-        show(made, Console(emoji=False, width=None if sys.stdout.isatty() else 200))
+        show(made, OUT)
     raise typer.Exit(1 if made.problems else 0)
 
 
@@ -189,20 +231,16 @@ def run(
     from personahub_assets.runs import run_batches
 
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
-    try:
-        result = run_batches(
-            Environment(),
-            batch or [],
-            select or [],
-            err,
-            budget=budget,
-            retry=_retried(reason, "run", retry=retry),
-            approve=None if yes or not _is_attended() else consent(Environment(), err, budget),
-            personas_from=personas_from,
-        )
-    except KeyboardInterrupt:
-        err.print("stopped; every answer so far is kept, and the same command goes on from here")
-        raise typer.Exit(130) from None
+    result = run_batches(
+        Environment(),
+        batch or [],
+        select or [],
+        ERR,
+        budget=budget,
+        retry=_retried(reason, "run", retry=retry),
+        approve=None if yes or not _is_attended() else consent(Environment(), ERR, budget),
+        personas_from=personas_from,
+    )
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
 
 
@@ -248,11 +286,11 @@ def release(
     if (verify or show or not name) and given:
         raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
     if verify:
-        raise typer.Exit(1 if shipping.verify(Environment(), name, err) else 0)
+        raise typer.Exit(1 if shipping.verify(Environment(), name, ERR) else 0)
     if show or not name:
         shipping.show(Environment(), name)
     else:
-        shipping.make(Environment(), name, select or [], where or [], err, jsonl=jsonl, license_id=license_id)
+        shipping.make(Environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()
@@ -266,7 +304,7 @@ def maintain() -> None:
     from personahub_assets.resources.maintenance import maintain as work
     from personahub_assets.resources.store import Store
 
-    err.print(str(work(Store(home=str(Environment().home)))), highlight=False, soft_wrap=True)
+    say(str(work(Store(home=str(Environment().home)))))
 
 
 @app.command()
@@ -290,7 +328,7 @@ def takedown(
     from personahub_assets.forgetting import forget
 
     targets = {"document": document, "url_prefix": url_prefix, "persona": persona}
-    forget(Environment(), targets, batch, reason, err, dry_run=dry_run, yes=yes, as_json=as_json)
+    forget(Environment(), targets, batch, reason, ERR, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -336,7 +374,7 @@ def why(
     """
     from personahub_assets.why import explain
 
-    explain(Environment(), asked, err, as_json=as_json, full=full)
+    explain(Environment(), asked, ERR, as_json=as_json, full=full)
 
 
 @app.command()
@@ -364,9 +402,9 @@ def search(
     if form is Format.parquet:
         raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
     if diverse:
-        choose(Environment(), text, count, err, where=where, form=form.value, output=output)
+        choose(Environment(), text, count, ERR, where=where, form=form.value, output=output)
     else:
-        search(Environment(), text or "", count, err, where=where, form=form.value, output=output)
+        search(Environment(), text or "", count, ERR, where=where, form=form.value, output=output)
 
 
 @app.command()
@@ -388,7 +426,7 @@ def standin(
 
 
 def _say_address(port: int) -> None:
-    err.print(f"PERSONAHUB_LLM_URL=http://127.0.0.1:{port}/v1  (Ctrl-C stops it)", highlight=False, soft_wrap=True)
+    say(f"PERSONAHUB_LLM_URL=http://127.0.0.1:{port}/v1  (Ctrl-C stops it)")
 
 
 @app.command()
@@ -398,7 +436,7 @@ def doctor(
     """Check versions, disk, settings, prompts, the endpoint, its model, every schema, and the embedder."""
     from personahub_assets.doctor import examine
 
-    raise typer.Exit(0 if examine(Environment(), err, canary=canary) else 1)
+    raise typer.Exit(0 if examine(Environment(), ERR, canary=canary) else 1)
 
 
 @app.command()
@@ -412,7 +450,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
         raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home).dispose()
-    err.print(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
+    say(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)")
     workspace = str(files.root() / "workspace.yaml")
     arguments = ["dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # noqa: S606 - replaces this process
@@ -422,7 +460,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
 def show_version() -> None:
     """Print the versions of this package and of what it stands on."""
     names = ["personahub-assets", "dagster", "duckdb", "polars", "usearch", "instructor", "openai", "fastembed"]
-    typer.echo(json.dumps({name: version(name) for name in names}, indent=2))
+    say_json({name: version(name) for name in names})
 
 
 if __name__ == "__main__":

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import aiohttp
 from rich.console import Console
 
+from personahub_assets.console import Piece, on_one_line, say
 from personahub_assets.defs.datasets import dataset_task
 from personahub_assets.defs.personas import related_personas_task, text_personas_task
-from personahub_assets.domain.errors import LLMError, PersonaHubError
+from personahub_assets.domain.errors import LLMError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.ask import Asker, Limits
 from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.resources.config import Environment, HubConfig
 from personahub_assets.resources.embedder import Embedder
+from personahub_assets.resources.faults import explain
 from personahub_assets.resources.llm import LLM
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
@@ -28,12 +29,12 @@ def examine(environment: Environment, console: Console, *, canary: bool) -> bool
     """Make every check and print what was found; true if all are well."""
     well = True
     for name, check in _checks(environment, canary=canary):
+        mark: Piece = ("ok", "green")
         try:
-            found, mark = check(), "[green]ok[/]"
-        except (PersonaHubError, OSError, aiohttp.ClientError) as error:
-            found, mark, well = str(error), "[bold red]no[/]", False
-        console.print(f"{mark}  [bold]{name}[/]", end="  ", highlight=False)
-        console.print(found, markup=False, highlight=False, soft_wrap=True)
+            found = check()
+        except Exception as error:  # noqa: BLE001 - what is wrong with one thing must not hide the others
+            found, mark, well = explain(error, environment.home), ("no", "bold red"), False
+        say(mark, "  ", (name, "bold"), "  ", on_one_line(found), to=console)
     return well
 
 

@@ -1,15 +1,13 @@
 """Takedown from the command line: what is asked for, whether it shall be done, and the receipt."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-import typer
 from rich.console import Console
-from rich.table import Table
 
+from personahub_assets.console import confirm, say, say_json, table
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.receipts import Effect, Receipt, Target, unfinished
@@ -51,15 +49,15 @@ def forget(
         if not sys.stdin.isatty():
             raise ConfigError("what is taken down cannot be brought back: say --yes, or --dry-run to see what would go")
         _show(receipt, console, done=False)
-        return typer.confirm("Take this down?", err=True)
+        return confirm("Take this down?")
 
     receipt = takedown(store, target, reason=reason, dry_run=dry_run, agree=agree)
     if as_json:
-        typer.echo(json.dumps(receipt.as_json(), indent=2))
+        say_json(receipt.as_json())
     elif dry_run or receipt.finished_at:
         _show(receipt, console, done=not dry_run)
     else:
-        console.print("nothing was changed")
+        say("nothing was changed", to=console)
 
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
@@ -79,29 +77,25 @@ def _option(kind: str) -> str:
 def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
     for effect in get_args(Effect):
         if receipt.total(effect):
-            console.print(_table(receipt, effect))
+            _show_effect(receipt, effect, console)
     for copy in receipt.copies:
-        console.print(
-            f"the same text stands as {copy}: take it down, too, if it shall go", markup=False, soft_wrap=True
-        )
+        say(f"the same text stands as {copy}: take it down, too, if it shall go", to=console)
     key = receipt.target.takedown_id
     if done:
-        console.print(f"taken down. Receipt: takedown_id {key} in the table takedowns", highlight=False, soft_wrap=True)
+        say(f"taken down. Receipt: takedown_id {key} in the table takedowns", to=console)
         for batch in sorted({line.batch for line, _ in receipt.of("displaced") if line.batch}):
-            console.print(f"Next: personahub run --batch {batch}", highlight=False, markup=False, soft_wrap=True)
+            say(f"Next: personahub run --batch {batch}", to=console)
     elif not receipt.total("removed"):
-        console.print("there is nothing left of it", highlight=False)
+        say("there is nothing left of it", to=console)
 
 
-def _table(receipt: Receipt, effect: Effect) -> Table:
-    table = Table(title=_SAYS[effect], title_justify="left")
-    table.add_column("place", overflow="fold")
-    table.add_column("batches")
-    table.add_column("rows", justify="right")
+def _show_effect(receipt: Receipt, effect: Effect, console: Console) -> None:
     places: dict[str, Counter[str]] = {}
     for line, count in receipt.of(effect):
         places.setdefault(line.place, Counter())[line.batch or ""] += count
-    for place, batches in places.items():
-        names = ", ".join(sorted(filter(None, batches))[:5]) + (" …" if len(batches) > 5 else "")
-        table.add_row(place, names, f"{batches.total():,}")
-    return table
+    rows = [(place, _some(batches), f"{batches.total():,}") for place, batches in places.items()]
+    table(["place", "batches", "rows"], rows, right=["rows"], title=_SAYS[effect], to=console)
+
+
+def _some(batches: Counter[str]) -> str:
+    return ", ".join(sorted(filter(None, batches))[:5]) + (" …" if len(batches) > 5 else "")

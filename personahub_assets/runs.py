@@ -12,18 +12,20 @@ from typing import Any, get_args
 import dagster as dg
 import duckdb
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TimeElapsedColumn
 
+from personahub_assets.console import Label, on_one_line, say, table
+from personahub_assets.console import progress as progress_bars
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.releases import RELEASE
-from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, PersonaHubError, Unfinished, choices
+from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, Unfinished, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.requests import Reason
-from personahub_assets.resources import progress, selections, warehouse
+from personahub_assets.resources import interrupts, progress, selections, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
+from personahub_assets.resources.faults import explain
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.llm import LLM, spending
 from personahub_assets.resources.seeds import ANSWERS
@@ -119,7 +121,7 @@ def run_batches(
     order = ordered(environment, batches, select, retry=retry, personas_from=personas_from)
     say_selections(order, console)
     if order.reasons and not order.work:
-        console.print(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", highlight=False)
+        say(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", to=console)
     if approve:
         approve(order)
     result = Result()
@@ -184,19 +186,12 @@ def say_selections(order: Ordered, console: Console) -> None:
         ids = selections.read(Path(file))
         known, total = selections.count(store, Path(file), ids)
         rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
-        console.print(
-            f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.", to=console)
     if store.personas_from:
-        console.print(
+        say(
             "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
             "personas_from under [datasets.NAME] in hub.toml.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            to=console,
         )
 
 
@@ -259,35 +254,40 @@ def _selection(item: str) -> dg.AssetSelection:
 
 
 def _all_runs(order: Ordered, instance: dg.DagsterInstance, console: Console, result: Result) -> None:
-    definitions = order.definitions
+    definitions, home = order.definitions, order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
     with _Bars(console) as bars, progress.listening(bars.hear):
         for place, (key, assets) in enumerate(work):
             if assets:
                 name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
-                _attempt(result, name, console, partial(_execute, definitions, instance, REFRESH, assets, key))
+                _attempt(result, name, home, partial(_execute, definitions, instance, REFRESH, assets, key))
             if result.stopped:
                 later = list(dict.fromkeys(name for name, _ in work[place + 1 :]))
                 result.stopped += f" Not begun: {', '.join(later)}." if later else ""
                 break
         # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
-        rebuild = partial(_execute, definitions, instance, REBUILD, {_WAREHOUSE}, None)
-        _attempt(result, "warehouse", console, rebuild)
+        _attempt(result, "warehouse", home, partial(_execute, definitions, instance, REBUILD, {_WAREHOUSE}, None))
 
 
-def _attempt(result: Result, name: str, console: Console, work: Callable[[], None]) -> None:
-    """Note what fails and go on with the rest; a fault of the program is shown with its traceback."""
+def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> None:
+    """Note what fails, in one line, and go on with the rest.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, also where something else was made of it.
+    """
+    interrupts.check()
     try:
         work()
     except BudgetSpent as spent:
         result.stopped = f"{spent}."
     except Unfinished as rest:
         result.unfinished[name] = f"{rest}."
-    except PersonaHubError as error:
-        result.failed[name] = str(error)
-    except Exception as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
-        console.print_exception()
-        result.failed[name] = f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - one batch's fault, of whatever type, must not stop the others
+        interrupts.check()
+        result.failed[name] = explain(error, home)
+    interrupts.check()
 
 
 def _execute(
@@ -316,22 +316,25 @@ def _execute(
         )
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
+    except Exception as error:
+        # Dagster's error, whose cause is this one: who follows causes and contexts would go round for ever.
+        error.__context__ = None
+        raise
 
 
 class _Bars:
     """One progress bar per asset and batch, finished ones staying in view."""
 
     def __init__(self, console: Console):
-        self._progress = Progress(
+        self._progress = progress_bars(
             SpinnerColumn(),
-            TextColumn("{task.fields[batch]}", style="cyan"),
-            TextColumn("{task.description}"),
+            Label("{task.fields[batch]}", style="cyan"),
+            Label("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
-            console=console,
-            refresh_per_second=4,
+            Label("{task.fields[note]}", style="dim"),
+            to=console,
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
@@ -357,31 +360,38 @@ class _Bars:
 
 def _report(store: Store, environment: Environment, result: Result, seconds: float, console: Console) -> None:
     """Say what there is now, what failed, and where to look next."""
-    if warehouse.path(store).exists():
-        with warehouse.reader(store) as connection:
-            console.print(_counts(connection))
-            console.print(_tokens(connection, store.config.prices.currency), highlight=False)
-    console.print(f"{seconds:.1f} s. Home: {store.root}", highlight=False, soft_wrap=True)
+    _say_counts(store, result, console)
+    say(f"{seconds:.1f} s. Home: {store.root}", to=console)
     if environment.llm_url == STANDIN_URL:
-        console.print(
+        say(
             "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
             "they show how the hub works and are no training data.",
             style="yellow",
+            to=console,
         )
     for name, rest in result.unfinished.items():
-        console.print(f"left: {name}: {rest}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(f"left: {name}: {rest}", style="yellow", to=console)
     if result.stopped:
-        console.print("stopped:", style="bold yellow", end=" ", highlight=False)
-        console.print(result.stopped, markup=False, highlight=False, soft_wrap=True)
+        say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
     for batch, problem in result.failed.items():
-        console.print(f"failed: {batch}:", style="bold red", end=" ", highlight=False)
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+        say((f"failed: {batch}:", "bold red"), " ", on_one_line(problem), to=console)
     call = command(store.root)
-    console.print(
-        f"Next: [bold]{call} sql sql/analysis/yield_per_hop.sql[/], or [bold]{call} ui[/]",
-        highlight=False,
-        soft_wrap=True,
-    )
+    say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
+
+
+def _say_counts(store: Store, result: Result, console: Console) -> None:
+    """Count what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
+    if not warehouse.path(store).exists():
+        return
+    try:
+        with warehouse.reader(store) as connection:
+            counts, tokens = _counts(connection), _tokens(connection, store.config.prices.currency)
+    except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
+        interrupts.check()
+        result.failed.setdefault("report", explain(error, store.root))
+        return
+    table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
+    say(tokens, to=console)
 
 
 def command(root: Path) -> str:
@@ -396,14 +406,13 @@ def _from_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> Table:
-    table = Table(title="Rows in the warehouse", title_justify="left")
-    table.add_column("table")
-    table.add_column("rows", justify="right")
-    for name in _in_order():
-        total = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
-        table.add_row(name, f"{total[0]:,}")
-    return table
+def _counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return [(name, f"{_count(connection, name):,}") for name in _in_order()]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    (total,) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+    return int(total)
 
 
 def _in_order() -> Iterable[str]:

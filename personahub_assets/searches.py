@@ -9,8 +9,9 @@ import duckdb
 import numpy as np
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from personahub_assets.console import ERR, Label, progress, say
 from personahub_assets.domain.diversity import Cover, cover, drawn, spread
 from personahub_assets.domain.errors import ConfigError, StoreError
 from personahub_assets.queries import write
@@ -37,7 +38,7 @@ class Searcher:
     def __init__(self, environment: Environment, console: Console | None = None):
         self.store = Store(home=str(environment.home))
         self.embedder = Embedder.of(environment, self.store.config)
-        self._console = console or Console(stderr=True)
+        self._console = console or ERR
 
     def find(self, text: str, count: int, among: pl.Series | None = None) -> pl.DataFrame:
         """Give the personas nearest to a text, as `(persona_id, similarity)`, the nearest first.
@@ -125,12 +126,11 @@ def _picks(rows: pl.DataFrame, chosen: Cover) -> pl.DataFrame:
 def _compare(vectors: Vectors, chosen: Cover, count: int, console: Console) -> None:
     """Say how near all are to the chosen ones, and how near they are to as many at random."""
     chance = cover(vectors, drawn(len(vectors), count))
-    console.print(
+    say(
         f"{len(chosen.rows):,} of {len(vectors):,} personas. Similarity of a persona to the nearest of them: "
         f"{chosen.mean:.3f} on average, {chosen.least:.3f} at least; "
         f"of as many at random: {chance.mean:.3f} and {chance.least:.3f}.",
-        highlight=False,
-        soft_wrap=True,
+        to=console,
     )
 
 
@@ -167,12 +167,11 @@ def _check(store: Store, model: str, there: int, left_out: int, console: Console
             "personahub run --select persona_embeddings+"
         )
     if left_out:
-        console.print(
+        say(
             f"{left_out:,} personas have no vector of {model} and are not looked at; to embed them: "
             "personahub run --select persona_embeddings+",
             style="yellow",
-            highlight=False,
-            soft_wrap=True,
+            to=console,
         )
 
 
@@ -205,12 +204,12 @@ class _Stream:
 @contextmanager
 def _bar(console: Console) -> Iterator[Watch]:
     """A progress bar that appears when there is something to tell."""
-    columns = TextColumn("search index"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = Label("search index"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
     bars: list[Progress] = []
 
     def watch(done: int, total: int) -> None:
         if not bars:
-            bars.append(Progress(*columns, console=console, refresh_per_second=4))
+            bars.append(progress(*columns, to=console))
             bars[0].start()
             bars[0].add_task("", total=total)
         bars[0].update(bars[0].task_ids[0], completed=done, total=total)

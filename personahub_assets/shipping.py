@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from personahub_assets.console import OUT, on_one_line, say, table
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.releases import Order, left_out_text
 from personahub_assets.resources import freezer, releases
@@ -45,17 +45,12 @@ def show(environment: Environment, name: str | None) -> None:
     """List the releases, or one of them."""
     store = Store(home=str(environment.home))
     found = [releases.release(store, name)] if name else releases.releases(store)
-    console = Console()
     if not found:
-        console.print(f"{releases.folder(store)} has no releases yet", highlight=False, soft_wrap=True)
+        say(f"{releases.folder(store)} has no releases yet", to=OUT)
         return
-    table = Table()
-    for heading in ("release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"):
-        is_number = "rows" in heading or "bytes" in heading
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    for each in found:
-        table.add_row(each.name, *_line(each))
-    console.print(table)
+    headings = ["release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"]
+    numbers = ["rows", "bytes shared", "own bytes"]
+    table(headings, [(each.name, *_line(each)) for each in found], right=numbers, to=OUT)
 
 
 def verify(environment: Environment, name: str | None, console: Console) -> bool:
@@ -66,9 +61,9 @@ def verify(environment: Environment, name: str | None, console: Console) -> bool
         faults = releases.verify(each)
         faulty = faulty or bool(faults)
         for fault in faults:
-            console.print(f"{each.name}: {fault}", style="red", markup=False, highlight=False, soft_wrap=True)
+            say(f"{each.name}: {on_one_line(fault)}", style="red", to=console)
         if not faults:
-            console.print(f"{each.name}: whole, {len(each.files())} files", highlight=False, soft_wrap=True)
+            say(f"{each.name}: whole, {len(each.files())} files", to=console)
     return faulty
 
 
@@ -91,4 +86,4 @@ def _say(made: Release, seconds: float, call: str, console: Console) -> None:
     lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {made.path}")
     lines.append(f"Next: {call} release {made.name} --verify; read {made.path / releases.CARD} before you publish it")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, to=console)

@@ -1,7 +1,6 @@
 """Why a row is here, or where it went: the macro `why` asked, and its lines shown."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,9 +9,8 @@ from typing import Any
 
 import duckdb
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
+from personahub_assets.console import OUT, Piece, say, say_json, say_text
 from personahub_assets.domain.errors import UnknownId
 from personahub_assets.domain.text import sanitise, shorten
 from personahub_assets.resources import warehouse
@@ -42,8 +40,7 @@ def explain(environment: Environment, asked: str, err: Console, *, as_json: bool
     store = Store(home=str(environment.home))
     lines = warehouse.steadily(partial(_lines, store, sanitise(asked.strip())[0], err))
     if as_json:
-        json.dump(_things(lines), sys.stdout, ensure_ascii=False, indent=2)
-        sys.stdout.write("\n")
+        say_json(_things(lines))
     else:
         _show(lines, full=full)
 
@@ -65,12 +62,11 @@ def _opened(store: Store, err: Console) -> Iterator[duckdb.DuckDBPyConnection]:
         with warehouse.reader(store) as connection:
             yield connection
         return
-    err.print(
+    say(
         "The warehouse is not up to date, so the tables themselves are read, which takes longer. "
         "It is built by: personahub run --select warehouse",
         style="dim",
-        highlight=False,
-        soft_wrap=True,
+        to=err,
     )
     with warehouse.live(store, _WHY + _NEAR) as connection:
         yield connection
@@ -100,37 +96,22 @@ def _things(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def _show(lines: list[Line], *, full: bool) -> None:
-    # A pipe has no width: a line is a line there.
-    console = Console(soft_wrap=not sys.stdout.isatty(), emoji=False, highlight=False)
     things = _things(lines)
     for place, thing in enumerate(things[:_SHOWN]):
-        console.print(*([""] if place else []), _title(thing), sep="\n")
+        if place:
+            say(to=OUT)
+        say((thing["id"], "bold"), f": {thing['kind']} of batch {thing['batch']}", to=OUT)
         for line in thing["lines"]:
-            console.print(_indented(console, _said(line), 2))
+            say(*_pieces(line), indent=2, to=OUT)
             if line["text"]:
                 text = line["text"] if full else shorten(" ".join(line["text"].split()), _CHARS)
-                console.print(_indented(console, Text(_printable(text), style="italic"), 4))
+                say_text(text, style="italic", indent=4, to=OUT)
     if len(things) > _SHOWN:
-        console.print(f"\nThe first {_SHOWN} of {len(things)}; ask for one as batch/id, or for all with --json")
+        say(to=OUT)
+        say(f"The first {_SHOWN} of {len(things)}; ask for one as batch/id, or for all with --json", to=OUT)
 
 
-def _indented(console: Console, text: Text, by: int) -> Padding | Text:
-    """A text moved to the right; folded where there is a terminal."""
-    if console.soft_wrap:
-        return Text("\n").join(Text(" " * by) + line for line in text.split("\n", allow_blank=True))
-    return Padding(text, (0, 0, 0, by))
-
-
-def _title(thing: dict[str, Any]) -> Text:
-    return Text.assemble((_printable(thing["id"]), "bold"), f": {thing['kind']} of batch {thing['batch']}")
-
-
-def _said(line: Line) -> Text:
-    parts = [Text(line["what"], style="cyan")]
-    parts += [Text(_printable(line["id"]), style="bold")] if line["id"] and line["step"] > 1 else []
-    parts += [Text(_printable(line["detail"]))] if line["detail"] else []
-    return Text("  ").join(parts)
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+def _pieces(line: Line) -> list[Piece]:
+    pieces: list[Piece] = [(line["what"], "cyan")]
+    pieces += ["  ", (line["id"], "bold")] if line["id"] and line["step"] > 1 else []
+    return pieces + (["  ", line["detail"]] if line["detail"] else [])

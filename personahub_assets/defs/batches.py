@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,9 +14,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from personahub_assets.domain.errors import BatchesFailed, BudgetSpent, PersonaHubError
 from personahub_assets.domain.text import digest, plain
-from personahub_assets.resources import progress
+from personahub_assets.resources import interrupts, progress
+from personahub_assets.resources.faults import explain
 from personahub_assets.resources.inbox import register, waiting
-from personahub_assets.resources.store import Store, content_version
+from personahub_assets.resources.store import UNREADABLE, Store, content_version
 
 BATCHES = dg.DynamicPartitionsDefinition(name="batch")
 OWNERS = ["team:personahub"]
@@ -83,19 +85,21 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
         report = _timed(context, body, keys[0])
         return dg.MaterializeResult(metadata=report.as_metadata(), data_version=_version(report))
     versions, failures = [], {}
+    home = Path(context.instance.root_directory).parent
     for key in keys:
         try:
             report = _timed(context, body, key)
         except BudgetSpent:
             raise  # nothing is left for the other batches either
-        except (PersonaHubError, OSError) as error:
-            context.log.error(f"batch {key}: {error}")
-            failures[key] = error
+        except (*UNREADABLE, Exception) as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
+            interrupts.check()
+            failures[key] = explain(error, home)
+            context.log.error(f"batch {key}: {failures[key]}")
             continue
         versions.append(_version(report).value)
         _log_published(context, key, report)
     if failures:
-        raise BatchesFailed("; ".join(f"batch {key}: {error}" for key, error in failures.items()))
+        raise BatchesFailed("; ".join(f"batch {key}: {reason}" for key, reason in failures.items()))
     # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
     return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
 
@@ -112,6 +116,7 @@ def exclusively(store: Store, asset: str, body: Callable[[str], Report]) -> Call
 
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
     asset = context.asset_key.to_user_string()
+    interrupts.check()
     progress.tell(progress.Step(key, asset, 0, None))
     started, cpu = time.perf_counter(), time.process_time()
     report = body(key)

@@ -6,6 +6,7 @@ PersonaHubError
 ├── PromptError          a prompt file cannot be used
 ├── BatchError           a batch key is malformed, unknown or taken
 ├── StoreError           a table file is missing or damaged
+│   └── AccessError      the way to a file failed, so nothing is said about what is in it
 ├── UnknownId            nothing in the home has an id
 ├── LockHeld             another process works on the same thing
 ├── LLMError             no usable language model endpoint
@@ -38,6 +39,10 @@ class BatchError(PersonaHubError):
 
 class StoreError(PersonaHubError):
     """A table file is missing, damaged or has the wrong columns."""
+
+
+class AccessError(StoreError):
+    """A file could not be opened, read or written; what is in it may be whole."""
 
 
 class UnknownId(PersonaHubError):

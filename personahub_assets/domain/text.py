@@ -119,6 +119,34 @@ def shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+# Controls, format characters (what turns a line around, or is not seen at all), line separators, lone surrogates. The
+# joiners and the signs that stand before a number are format characters, too, but belong to words and emoji.
+_KEPT = r"[\u200c\u200d\p{Prepended_Concatenation_Mark}]"
+_UNPRINTABLE = regex.compile(rf"[[\p{{Cc}}\p{{Cf}}\p{{Cs}}\p{{Zl}}\p{{Zp}}]--{_KEPT}]", regex.V1)
+_UNPRINTABLE_IN_LINES = regex.compile(rf"(?!\n){_UNPRINTABLE.pattern}", regex.V1)
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """Give text as a terminal may show it: what would command it, or would not be seen, stands as an escape.
+
+    Args:
+        lines: keep the ends of lines; otherwise it is one line.
+
+    >>> printable("a\x1b[2Jb\\u202e\\n")
+    'a\\\\x1b[2Jb\\\\u202e\\\\n'
+    """
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    if lines:
+        return _UNPRINTABLE_IN_LINES.sub(_escaped, shown.replace("\r\n", "\n"))
+    return _UNPRINTABLE.sub(_escaped, shown)
+
+
+def _escaped(match: regex.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
 def plain(text: str, limit: int = 240) -> str:
     """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
     beginning = text[: 4 * limit]

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.errors import AccessError, StoreError
+from personahub_assets.generation.access import checked
 from personahub_assets.generation.requests import Outcome, Request, Task
 
 _GROUP = 128  # times seven columns: within the bound variables of old SQLite
@@ -117,7 +118,7 @@ class Journal:
             StoreError: if the journal cannot be written.
         """
         for start in range(0, len(entries), _GROUP):
-            if failure := _commit(self._connection, entries[start : start + _GROUP]):
+            if failure := _commit(self.path, self._connection, entries[start : start + _GROUP]):
                 raise failure
 
     def drop(self) -> None:
@@ -140,9 +141,9 @@ class Journal:
         while group := self._next_group():
             try:
                 connection = connection or _connect(self.path)
-                failure = _commit(connection, [line for line, _ in group])
+                failure = _commit(self.path, connection, [line for line, _ in group])
             except Exception as error:  # noqa: BLE001 - a thread that dies here would leave all who wait for it waiting
-                failure = _unwritable(error)
+                failure = _unwritable(self.path, error)
             futures = [future for _, future in group]
             # The loop is closed if its work was given up; what it left in the queue is written all the same.
             with suppress(RuntimeError):
@@ -176,11 +177,17 @@ def entry(task: Task, request: Request, outcome: Outcome) -> Entry:
 
 
 def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
-    """Look for accepted outcomes with some of the keys in other journals; unreadable ones are passed over."""
+    """Look for accepted outcomes with some of the keys in other journals; damaged ones are passed over.
+
+    Raises:
+        AccessError: if one cannot be opened.
+    """
     found: dict[str, Outcome] = {}
     for path in paths:
         try:
             outcomes = peek(path, [key for key in keys if key not in found])
+        except AccessError:
+            raise  # its answers are there, only not to be read: to ask anew would pay for them again
         except StoreError:
             continue
         found.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
@@ -288,10 +295,15 @@ def _problem(path: Path, error: Exception) -> StoreError:
             f"{path}: another program has held this journal for {_WAIT_S:.0f} s ({error}). "
             "Close what has it open (an SQLite shell, a backup), then run again"
         )
-    return StoreError(f"{path}: damaged journal: {error}. Delete it to go on; its calls will be made again")
+    return checked(
+        error,
+        path,
+        f"{path}: damaged journal: {error}. It holds answers that were paid for and are not published yet: save what "
+        f"can be saved with sqlite3 {path} .recover, or put a copy back. Deleted, they are asked and paid again",
+    )
 
 
-def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
+def _commit(path: Path, connection: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
     values = [
         value
         for e in entries
@@ -311,12 +323,12 @@ def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> StoreError 
         with connection:
             connection.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
     except sqlite3.Error as error:
-        return _unwritable(error)
+        return _unwritable(path, error)
     return None
 
 
-def _unwritable(error: Exception) -> StoreError:
-    return StoreError(f"the journal cannot be written: {error}. Is the disk full, or the file held by a program?")
+def _unwritable(path: Path, error: Exception) -> StoreError:
+    return checked(error, path, f"{path}: the journal cannot be written: {error}. Is it held by another program?")
 
 
 def _resolve(futures: "list[asyncio.Future[None]]", failure: StoreError | None) -> None:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TimeElapsedColumn
 
+from personahub_assets.console import Label, confirm, progress, say
 from personahub_assets.generation.budget import Budget
 from personahub_assets.plans.lookup import Watch
 from personahub_assets.plans.planner import plan
@@ -31,8 +32,8 @@ def consent(environment: Environment, console: Console, budget: Budget) -> Calla
         if not _is_much(made, config, budget):
             return
         show(made, console)
-        if not typer.confirm(f"This run would make {summary(made)}. Begin?", err=True):
-            console.print("not begun; nothing was asked")
+        if not confirm(f"This run would make {summary(made)}. Begin?"):
+            say("not begun; nothing was asked", to=console)
             raise typer.Exit(1)
 
     return ask
@@ -52,12 +53,12 @@ def planned(environment: Environment, order: Ordered, console: Console) -> Plan:
 @contextmanager
 def _watching(console: Console) -> Iterator[Watch]:
     """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
-    columns = (SpinnerColumn(), TextColumn("planning {task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("")
+    columns = (SpinnerColumn(), Label("planning {task.description}"), TimeElapsedColumn())
+    with progress(*columns, to=console, transient=True) as bars:
+        task = bars.add_task("")
 
         def watch(batch: str, asset: str, done: int) -> None:
-            progress.update(task, description=f"{batch} {asset}: {done:,} requests looked up")
+            bars.update(task, description=f"{batch} {asset}: {done:,} requests looked up")
 
         yield watch
 

@@ -34,6 +34,7 @@ from personahub_assets.plans.work import Aside, Plan, Work
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.draft import Draft
 from personahub_assets.resources.embedder import Embedder
+from personahub_assets.resources.faults import explain
 from personahub_assets.resources.inbox import source_rows
 from personahub_assets.resources.llm import LLM
 from personahub_assets.resources.store import Store, in_pieces, table_schema
@@ -146,7 +147,7 @@ class _Planner:
                 if asset in assets and (work := step()) is not None:
                     made.work.append(work)
         except (PersonaHubError, OSError) as error:
-            made.problems[batch] = str(error)
+            made.problems[batch] = explain(error, self.store.root)
         self.aside.to_decide = self._undecided.height if self.ahead.undecided else 0
         if not self.aside.is_idle:
             made.asides.append(self.aside)

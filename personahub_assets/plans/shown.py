@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
 
+from personahub_assets.console import on_one_line, say, table
 from personahub_assets.plans.work import FOLLOWS, Aside, Plan, Work, added
 
 _BATCHES = 40
@@ -15,15 +15,15 @@ def show(plan: Plan, console: Console) -> None:
     assets, batches = (_open(plan.work, name) for name in ("asset", "batch"))
     if assets:
         of = f"batch {batches[0].batch}" if len(batches) == 1 else f"{len(batches)} batches"
-        console.print(_table(f"What a run would ask of {plan.model}, {of}", "asset", assets, plan.currency))
+        _show_work(f"What a run would ask of {plan.model}, {of}", "asset", assets, plan.currency, console)
     if len(batches) > 1:
-        console.print(_table("By batch", "batch", batches[:_BATCHES], plan.currency))
+        _show_work("By batch", "batch", batches[:_BATCHES], plan.currency, console)
     if len(batches) > _BATCHES:
-        _say(console, f"The first {_BATCHES} of {len(batches)} batches with something to ask; --json has all.")
+        say(f"The first {_BATCHES} of {len(batches)} batches with something to ask; --json has all.", to=console)
     for line in (*_verdict(plan), *_asides(plan), *_reuse(plan), *plan.notes):
-        _say(console, line)
+        say(line, to=console)
     for batch, problem in plan.problems.items():
-        _say(console, f"A run would fail at batch {batch}: {problem}")
+        say(f"A run would fail at batch {batch}: {on_one_line(problem)}", to=console)
 
 
 def summary(plan: Plan) -> str:
@@ -48,19 +48,22 @@ def duration(seconds: float) -> str:
     return f"≈ {seconds / 60:.0f} min" if seconds < 5400 else f"≈ {seconds / 3600:,.1f} h"
 
 
-def _table(title: str, first: str, rows: list[Work], currency: str) -> Table:
-    table = Table(title=title, title_justify="left")
+def _show_work(title: str, first: str, rows: list[Work], currency: str, console: Console) -> None:
     total = added(rows, "all", "all")
     columns = list(_figures(total, currency))
-    table.add_column(first)
-    for name in columns:
-        table.add_column(name, justify="left" if name == "why" else "right")
-    for work in [*rows, total] if len(rows) > 1 else rows:
-        if work is total:
-            table.add_section()
+
+    def line(work: Work) -> list[str]:
         figures = _figures(work, currency)
-        table.add_row(getattr(work, first), *(figures[name] for name in columns))
-    return table
+        return [getattr(work, first), *(figures[name] for name in columns)]
+
+    table(
+        [first, *columns],
+        map(line, rows),
+        right=[name for name in columns if name != "why"],
+        title=title,
+        total=line(total) if len(rows) > 1 else None,
+        to=console,
+    )
 
 
 def _figures(work: Work, currency: str) -> dict[str, str]:
@@ -165,7 +168,3 @@ def _open(work: list[Work], name: str) -> list[Work]:
         if part.expected:
             groups.setdefault(getattr(part, name), []).append(part)
     return [added(parts, **{"batch": "", "asset": "", name: key}) for key, parts in groups.items()]
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

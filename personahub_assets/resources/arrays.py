@@ -1,5 +1,6 @@
 """Arrays on disk that can be made again: written aside, checked by hash before they are used, mapped into memory."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from personahub_assets.domain.errors import AccessError
+from personahub_assets.generation.access import errno_of, obstacle
 from personahub_assets.resources.hashes import sha256
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -55,7 +58,11 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> No
 
 
 def opened(folder: Path, stamp: str) -> Arrays | None:
-    """Open the arrays of a folder; None if they are not there, damaged, or of another stamp."""
+    """Open the arrays of a folder; None if they are not there, damaged, or of another stamp.
+
+    Raises:
+        AccessError: if they are there and cannot be opened.
+    """
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         if manifest["stamp"] != stamp:
@@ -64,8 +71,11 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
         if any(sha256(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
             return None
         return {name: _mapped(file) for name, file in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if errno_of(error) in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            return None
+        # Where the way is barred, what is made anew could not be read either.
+        raise AccessError(obstacle(error, folder) or str(error)) from error
 
 
 def _mapped(file: Path) -> npt.NDArray[Any]:

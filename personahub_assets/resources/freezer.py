@@ -25,6 +25,7 @@ from personahub_assets.domain.cards import card
 from personahub_assets.domain.errors import ConfigError, StoreError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.releases import PERSONAS, Order, configs, left_out_text, public_address
+from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files, releases, statements, warehouse
 from personahub_assets.resources.releases import CARD, MANIFEST, SUMS, Release
 from personahub_assets.resources.snapshot import link_or_copy, snapshot
@@ -99,7 +100,7 @@ def freeze(store: Store, order: Order, watch: Watch | None = None) -> Release:
     check_free(store, order.name)
     with store.lock("releases", wait=True):
         check_free(store, order.name)
-        with _folders(store) as (aside, making), _disk(order.name):
+        with _folders(store) as (aside, making), _disk(order.name, making):
             cut = _settled(store, order, aside)
             _write(cut, order, making, watch or _unwatched)
             target.parent.mkdir(exist_ok=True)
@@ -146,14 +147,13 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def _disk(name: str) -> Iterator[None]:
+def _disk(name: str, folder: Path) -> Iterator[None]:
     """Say plainly what a full or failing disk means."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise StoreError(
-            f"release {name!r} could not be written: {error}. Nothing is left of it: make room, then run again"
-        ) from error
+        reason = obstacle(error, path_of(error) or folder) or str(error)
+        raise StoreError(f"release {name!r} could not be written, and nothing is left of it: {reason}") from error
 
 
 # --- which rows ---

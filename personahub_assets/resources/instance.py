@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,10 @@ import dagster as dg
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from filelock import FileLock
+from sqlalchemy.exc import SQLAlchemyError
 
 from personahub_assets.resources import files
+from personahub_assets.resources.faults import history_problem
 
 # Capturing a run's output starts three processes per run, sends the progress bars through one of them, and Ctrl-C
 # makes the others print tracebacks. Runs of the command line write to the terminal; the UI captures its own.
@@ -43,14 +46,17 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     """Open the instance for runs in this process.
 
     The first one to open an empty home creates its databases, under a lock.
+
+    Raises:
+        StoreError: if the databases cannot be opened, or are damaged.
     """
     folder = prepare(home)
-    with FileLock(folder / ".starting.lock"):
+    with _history(folder), FileLock(folder / ".starting.lock"):
         instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder)))
         # The databases are made at the first look, not when the instance is opened.
         instance.get_runs(limit=1)
         instance.event_log_storage.get_concurrency_keys()
-    _free_dead_runs(instance)
+        _free_dead_runs(instance)
     return instance
 
 
@@ -75,8 +81,20 @@ def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
     if not (folder / "dagster.yaml").exists() or not (folder / "history").exists():
         yield None
         return
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance:
+    with (
+        _history(folder),
+        dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance,
+    ):
         yield instance
+
+
+@contextmanager
+def _history(folder: Path) -> Iterator[None]:
+    """Say in one line what is wrong with Dagster's databases."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise history_problem(folder, error) from error
 
 
 def run_tags() -> dict[str, str]:

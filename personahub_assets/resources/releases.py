@@ -21,6 +21,7 @@ import polars as pl
 
 from personahub_assets.domain.errors import ConfigError, StoreError, choices
 from personahub_assets.domain.releases import PERSONAS, check_name
+from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import Store
 
@@ -49,7 +50,8 @@ class Release:
             found = json.loads((self.path / MANIFEST).read_bytes())
             return {**found, "files": dict(found["files"]), "configs": dict(found["configs"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"release {self.name!r}: {MANIFEST} is missing or damaged: {error!r}") from error
+            damage = f"release {self.name!r}: {MANIFEST} is damaged: {error!r}"
+            raise checked(error, self.path / MANIFEST, damage) from error
 
     @property
     def rows(self) -> dict[str, int]:
@@ -130,7 +132,7 @@ def _sums(path: Path) -> tuple[dict[str, str], list[str]]:
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        return {}, [f"{SUMS}: missing or damaged: {error!r}"]
+        return {}, [obstacle(error, path) or f"{SUMS}: damaged: {error!r}"]
     pairs = [line.split("  ", 1) for line in text.splitlines()]
     sums = {pair[-1]: pair[0] for pair in pairs}
     return sums, [] if sums_text(sums) == text else [f"{SUMS}: changed: not as it was written"]
@@ -200,6 +202,7 @@ def _read(found: Release, config: str, columns: list[str]) -> pl.DataFrame:
     try:
         return pl.scan_parquet(files, glob=False).select(columns).collect() if files else empty
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreError(
+        damage = (
             f"release {found.name!r}: {config} cannot be read: {error}. See: personahub release {found.name} --verify"
-        ) from error
+        )
+        raise checked(error, found.path, damage) from error

@@ -82,7 +82,9 @@ class Shelf:
             try:
                 rows = read_file(self._files[file], "generations", None, group * SLICE_ROWS, SLICE_ROWS)
             except StoreError:
-                rows = pl.DataFrame()  # replaced or removed since by its owner; what is not found is asked
+                if self._files[file].exists():
+                    raise  # its answers are there, only not to be read: to ask anew would pay for them again
+                rows = pl.DataFrame()  # removed since by its owner; what is not found is asked
             # Of equal keys the first counts: it is the one that was paid.
             self._groups[place] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}
         self._groups.move_to_end(place)

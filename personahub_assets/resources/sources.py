@@ -21,6 +21,7 @@ import zstandard
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
 from personahub_assets.domain.text import digest
+from personahub_assets.generation.access import obstacle
 from personahub_assets.resources import archives
 from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import UNREADABLE
@@ -141,7 +142,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, zstandard.ZstdError, csv.Error, *UNREADABLE) as error:
-        raise SourceError(f"{path}: damaged or not what its name says: {error}") from error
+        reason = obstacle(error, path)
+        raise SourceError(reason or f"{path}: damaged or not what its name says: {error}") from error
 
 
 @contextmanager

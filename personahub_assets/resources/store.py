@@ -22,10 +22,11 @@ import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import Field
 
-from personahub_assets.domain.errors import LockHeld, StoreError, choices
+from personahub_assets.domain.errors import AccessError, LockHeld, StoreError, choices
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.tables import dataset_sql
 from personahub_assets.domain.text import check_batch_key, digest
+from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
 
@@ -110,8 +111,10 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
         """All files of a table (of one asset, where several write it), in order of their path."""
-        middle = f"asset={asset or '*'}/batch=*" if table in BY_ASSET else "batch=*"
-        return sorted((self.root / "tables" / table).glob(f"{middle}/part.parquet"))
+        folders = [self.root / "tables" / table]
+        for prefix in [f"asset={asset or ''}", "batch="] if table in BY_ASSET else ["batch="]:
+            folders = [inner for folder in folders for inner in _folders(folder, prefix, whole=prefix[6:] != "")]
+        return sorted(file for folder in folders if (file := folder / "part.parquet").exists())
 
     def partitions(self, table: str) -> list[str]:
         """Batches that have a partition of a table, in order."""
@@ -243,18 +246,17 @@ class PartitionWriter:
         """Write the partition, put it in its place, and read it back.
 
         Raises:
+            AccessError: if it cannot be written, such as on a full disk.
             StoreError: if what stands on the disk is not what was written.
         """
         self._spill()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._chunks[0]
-        if len(self._chunks) > 1:
-            whole = self._aside / "whole.parquet"
-            pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
-        with whole.open("rb") as file:
-            os.fsync(file.fileno())
-        whole.replace(self.path)
-        sync_folder(self.path.parent)
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._whole()
+            with whole.open("rb") as file:
+                os.fsync(file.fileno())
+            whole.replace(self.path)
+            sync_folder(self.path.parent)
         self.discard()
         self._read_back()
 
@@ -265,12 +267,21 @@ class PartitionWriter:
     def _spill(self) -> None:
         if not self._held and self._chunks:
             return
-        self._aside.mkdir(parents=True, exist_ok=True)
         chunk = self._aside / f"{len(self._chunks):06d}.parquet"
         frame = pl.concat(self._pieces) if self._pieces else pl.DataFrame(schema=self.schema)
-        frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
+        with _writing(chunk):
+            self._aside.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
         self._chunks.append(chunk)
         self._pieces, self._held, self._bytes = [], 0, 0
+
+    def _whole(self) -> Path:
+        """All pieces in one file."""
+        if len(self._chunks) == 1:
+            return self._chunks[0]
+        whole = self._aside / "whole.parquet"
+        pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+        return whole
 
     def _read_back(self) -> None:
         rows, checksum = 0, 0
@@ -281,6 +292,17 @@ class PartitionWriter:
             raise StoreError(
                 f"{self.path}: read back {rows} rows of {self.rows} written, or others than those: is the disk failing?"
             )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why, whoever wrote it."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if reason := obstacle(error, path):
+            raise AccessError(reason) from error
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -351,6 +373,17 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
         raise _damaged(path, table, error) from error
 
 
+def _folders(folder: Path, prefix: str, *, whole: bool) -> list[Path]:
+    """Folders in a folder by their name; unlike a glob, it does not pass over one that it may not look into."""
+    try:
+        inner = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise AccessError(obstacle(error, folder) or str(error)) from error
+    return [each for each in inner if (each.name == prefix if whole else each.name.startswith(prefix))]
+
+
 def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.LazyFrame:
     """Columns and types as the table has them now; a file written before a column was added lacks it."""
     schema = table_schema(table)
@@ -360,6 +393,36 @@ def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.La
     return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
 
 
-def _damaged(path: Path, table: str, error: Exception) -> StoreError:
-    made_by = "the asset that its folder names" if table in BY_ASSET else table
-    return StoreError(f"{path}: damaged table file: {error}. Delete it and materialise {made_by} for its batch again")
+# What it costs to do without a file of a table, and what brings its rows back.
+_ANEW = "Delete it, then run its batch: "
+_REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
+_REMEDIES = {
+    "batches": "Delete it, then ingest its source file again under the same name",
+    "documents": f"{_ANEW}the source file is read again",
+    "skipped": f"{_ANEW}the source file is read again",
+    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next run "
+    "asks for them and pays again",
+    "quarantine": f"{_ANEW}its rows are written again",
+    "persona_embeddings": f"{_ANEW}its texts are embedded again",
+    "tombstones": "Put a copy back, or delete it and run the takedown again: what was taken down may come back until then",
+    "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
+    **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
+}
+_DECIDED = f"{_ANEW}its personas are decided about again, and come after those of other batches"
+
+
+def _damaged(path: Path, table: str, error: BaseException) -> StoreError:
+    remedy = _REMEDIES.get(table, _DECIDED)
+    return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
+
+
+def first_damaged(store: Store) -> StoreError | None:
+    """What is wrong with the first table file that cannot be read; for a reader that does not name files."""
+    for table in table_sql():
+        for path in store.files(table):
+            try:
+                for _ in _slices(path, table):
+                    pass
+            except StoreError as error:
+                return error
+    return None

@@ -29,6 +29,7 @@ import polars as pl
 
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.text import digest
+from personahub_assets.generation.access import checked
 from personahub_assets.resources.store import Store, sync_folder
 
 SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
@@ -127,7 +128,7 @@ class VectorJournal:
         try:
             self._write(buffer.getvalue())
         except OSError as error:
-            raise StoreError(f"{self.folder} cannot be written: {error}. Is the disk full, or not yours?") from error
+            raise checked(error, self.folder, f"{self.folder} cannot be written: {error}") from error
 
     def drop(self) -> None:
         """Delete what the journal has of this model; call it only after the partition was published."""
@@ -155,7 +156,9 @@ class VectorJournal:
             except FileNotFoundError:  # published and dropped by another process
                 continue
             except OSError as error:
-                raise StoreError(f"{path} cannot be read: {error}. Delete it to embed its texts again") from error
+                raise checked(
+                    error, path, f"{path} cannot be read: {error}. Deleted, its texts are embedded again"
+                ) from error
             if _name(content) == path.stem:
                 yield pl.read_ipc(content).cast(SCHEMA)
             elif tidy:

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from personahub_assets.domain.errors import StoreError
+from personahub_assets.domain.errors import AccessError, StoreError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.tables import quoted
+from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files
-from personahub_assets.resources.store import Store, table_sql
+from personahub_assets.resources.store import Store, first_damaged, table_sql
 
 # Never copied into the file: large, and only asked for now and then.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
@@ -163,11 +164,23 @@ def build(store: Store, *, force: bool = False) -> Built:
     with store.lock("warehouse", wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
-            steadily(partial(_publish, store))
+            try:
+                steadily(partial(_publish, store))
+            except (duckdb.Error, OSError) as error:
+                raise _unbuilt(store, error) from error
         with _attached(store) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
+
+
+def _unbuilt(store: Store, error: Exception) -> StoreError:
+    """Why the warehouse cannot be built: the way to a file, a damaged table file, which DuckDB does not always name, or
+    DuckDB itself.
+    """
+    if reason := obstacle(error, path_of(error) or store.root):
+        return AccessError(reason)
+    return first_damaged(store) or StoreError(f"{path(store)} cannot be built: {error}")
 
 
 def is_fresh(store: Store) -> bool:
