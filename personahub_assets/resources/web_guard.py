@@ -111,7 +111,9 @@ def _form(scope: Scope, headers: Headers) -> str:
         return ""
     kinds = {kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")}
     is_right = bool(kinds) and kinds <= _GRAPHQL_TYPES if _is_graphql(scope) else not kinds & _FORM_TYPES
-    return "" if is_right else "want the header Content-Type: application/json (curl -H 'Content-Type: application/json')"
+    return (
+        "" if is_right else "want the header Content-Type: application/json (curl -H 'Content-Type: application/json')"
+    )
 
 
 def _write_by_get(scope: Scope, _: Headers) -> str:
