@@ -440,10 +440,19 @@ def doctor(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000) -> None:
-    """Open the Dagster UI of the home, with its daemon (sensors, queued runs)."""
-    from personahub_assets.resources import files
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Also answer under this host name, such as a reverse proxy's (may be repeated)"),
+    ] = None,
+) -> None:
+    """Open the Dagster UI of the home, with its daemon (sensors, queued runs).
+
+    It answers under the names of this machine only, and no page of another site: see docs/security.md.
+    """
     from personahub_assets.resources.instance import open_instance
+    from personahub_assets.resources.web_ui import serve
 
     home = Environment().home.expanduser().resolve()
     if escape(str(home)) != str(home):
@@ -451,9 +460,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home).dispose()
     say(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)")
-    workspace = str(files.root() / "workspace.yaml")
-    arguments = ["dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # noqa: S606 - replaces this process
+    serve(port, name or [])
 
 
 @app.command(name="version")
