@@ -15,10 +15,13 @@ import aiohttp
 import tenacity
 import yarl
 
+from personahub_assets.domain.control_tokens import named_tokens
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
 
 _TOKENIZE = "/tokenize"
+_TOKENIZER_INFO = "/tokenizer_info"
+_TOKENIZER_INFO_S = 10.0
 _BACKOFF_S = 30.0
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jitter=0.25)
 _JITTER = tenacity.wait_random(0, 0.25)
@@ -161,6 +164,19 @@ class Transport:
             pass
         return None
 
+    async def control_tokens(self) -> frozenset[str]:
+        """What the server's tokenizer reads as one token; none where it does not tell (vLLM does, if it is allowed to).
+
+        See `enable-tokenizer-info-endpoint` in vllm/serve.yaml.
+        """
+        assert self._session is not None, "use the transport in an async with block"
+        timeout = aiohttp.ClientTimeout(total=_TOKENIZER_INFO_S)
+        try:
+            async with self._session.get(self._address(_TOKENIZER_INFO), timeout=timeout) as reply:
+                return named_tokens(await reply.json(content_type=None)) if reply.status == 200 else frozenset()
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError):
+            return frozenset()  # the forms that all servers' tokens have are broken anyway
+
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()
         started = time.perf_counter()
@@ -199,7 +215,7 @@ class Transport:
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
-            root = self.url.removesuffix("/v1") if path == _TOKENIZE else self.url
+            root = self.url if path not in (_TOKENIZE, _TOKENIZER_INFO) else self.url.removesuffix("/v1")
             self._addresses[path] = yarl.URL(root + path)  # parsed once
         return self._addresses[path]
 

@@ -188,7 +188,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
                 after=self.budget.returned,
                 on_overload=window.overloaded,
             ) as transport:
-                yield Asker(transport, task, limits, spend)
+                yield Asker(transport, task, limits, spend, await transport.control_tokens())
 
         return asker
 
