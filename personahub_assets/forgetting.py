@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 import typer
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.text import plain
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.receipts import Effect, Receipt, Target, unfinished
 from personahub_assets.resources.store import Store
@@ -24,6 +25,9 @@ _SAYS: dict[Effect, str] = {
     "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
     "unread": "files of the inbox and releases that cannot be read, so that nobody knows what they hold",
 }
+
+
+_HOSTS, _COPIES = 20, 50  # that are shown
 
 
 def forget(
@@ -64,8 +68,10 @@ def forget(
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
     given = {kind: tuple(values) for kind, values in targets.items() if values}
+    if batch and not given:
+        return Target("batch", (batch,))
     if len(given) != 1:
-        names = " or ".join(map(_option, targets))
+        names = " or ".join(map(_option, [*targets, "batch"]))
         begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
         raise ConfigError(f"give one of {names}, got {' and '.join(map(_option, given)) or 'none'}{begun}")
     ((kind, values),) = given.items()
@@ -80,10 +86,8 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
     for effect in get_args(Effect):
         if receipt.total(effect):
             console.print(_table(receipt, effect))
-    for copy in receipt.copies:
-        console.print(
-            f"the same text stands as {copy}: take it down, too, if it shall go", markup=False, soft_wrap=True
-        )
+    for line in (*_sites(receipt), *_copies(receipt)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     key = receipt.target.takedown_id
     if done:
         console.print(f"taken down. Receipt: takedown_id {key} in the table takedowns", highlight=False, soft_wrap=True)
@@ -91,6 +95,25 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
             console.print(f"Next: personahub run --batch {batch}", highlight=False, markup=False, soft_wrap=True)
     elif not receipt.total("removed"):
         console.print("there is nothing left of it", highlight=False)
+
+
+def _sites(receipt: Receipt) -> Iterator[str]:
+    """Hosts with their documents and some addresses; then hosts of the same site, which stay."""
+    sites = receipt.sites
+    for host, count in sites.counts.most_common(_HOSTS):
+        some = ", ".join(plain(address) for address in sites.samples[host])
+        yield f"{host}: {count:,} documents, such as {some}"
+    if len(sites.counts) > _HOSTS:
+        yield f"and {len(sites.counts) - _HOSTS:,} more hosts"
+    for host, count in sites.near.most_common(_HOSTS):
+        yield f"{host} stays with {count:,} documents: another host. If it shall go: --url-prefix https://{host}/"
+
+
+def _copies(receipt: Receipt) -> Iterator[str]:
+    for copy in receipt.copies[:_COPIES]:
+        yield f"the same text stands as {plain(copy)}: take it down, too, if it shall go"
+    if len(receipt.copies) > _COPIES:
+        yield f"the same texts stand in {len(receipt.copies) - _COPIES:,} more rows; --json lists them"
 
 
 def _table(receipt: Receipt, effect: Effect) -> Table:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.removal import discard, remove
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,12 +46,10 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> No
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
         hashes = {name: sha256(aside / f"{name}.npy") for name in arrays}
         (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.is_file():
-            folder.unlink()
+        remove(folder)
         aside.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        discard(aside)
 
 
 def opened(folder: Path, stamp: str) -> Arrays | None:

@@ -24,6 +24,8 @@ _IN_PROCESS = {
         "config": {},
     }
 }
+PARTITIONS = "batch"
+"""Name of the dynamic partitions that batches are."""
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
@@ -77,6 +79,18 @@ def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
         return
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance:
         yield instance
+
+
+def forget_partition(home: Path, batch: str) -> bool:
+    """Delete a batch from the partitions, unless something was ever materialised for it; whether it is none now."""
+    with glimpse(home) as instance:
+        if instance is None or batch not in instance.get_dynamic_partitions(PARTITIONS):
+            return True
+        storage = instance.event_log_storage
+        if any(batch in storage.get_materialized_partitions(asset) for asset in instance.all_asset_keys()):
+            return False
+        instance.delete_dynamic_partition(PARTITIONS, batch)
+        return True
 
 
 def run_tags() -> dict[str, str]:
