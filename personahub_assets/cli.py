@@ -109,13 +109,18 @@ def _refuse(error: TyperException) -> int:
 
 @app.command()
 def ingest(
-    files: Annotated[list[str], typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
     persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
     generations: Annotated[
         bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
     ] = False,
+    remove: Annotated[
+        str | None, typer.Option(help="Unregister this batch, for which nothing was made yet", metavar="KEY")
+    ] = None,
 ) -> None:
     """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
 
@@ -125,10 +130,20 @@ def ingest(
 
     With --generations: files of the table generations, or homes. What is asked here and was answered there is not asked
     again, and needs no endpoint.
+
+    With --remove KEY: a batch that was registered by mistake is none any more, all slices of its file included. One
+    with results is removed by personahub takedown --batch KEY.
     """
     from personahub_assets.resources.store import Store
 
     store = Store(home=str(Environment().home))
+    if remove is not None:
+        if files or generations or name or text_column or persona_column:
+            raise ConfigError(f"--remove {remove} goes alone, without files and other options")
+        _unregister(store, remove)
+        return
+    if not files:
+        raise ConfigError("nothing to ingest: name a file, such as personahub ingest pages.jsonl")
     if generations:
         if name or text_column or persona_column:
             raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
@@ -150,6 +165,14 @@ def _register(store: "Store", files: list[str], **options: str | None) -> None:
             say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
         if said := read_as(store, keys[0]):
             say(said)
+
+
+def _unregister(store: "Store", key: str) -> None:
+    from personahub_assets.resources.inbox import registered, unregister
+
+    source = registered(store, key)["source"]
+    keys = unregister(store, key)
+    say(f"{', '.join(keys)}: unregistered; {source} stays as it is")
 
 
 def _plant(store: "Store", files: list[str]) -> None:
@@ -299,28 +322,31 @@ def maintain() -> None:
 
     How long is said by generation.keep_superseded_days in hub.toml.
 
-    The same as the job `maintenance` in the UI.
+    The same as the job `maintenance` in the UI. Exit code: 0, or 1 if something could not be removed.
     """
     from personahub_assets.resources.maintenance import maintain as work
     from personahub_assets.resources.store import Store
 
-    say(str(work(Store(home=str(Environment().home)))))
+    dropped = work(Store(home=str(Environment().home)))
+    for line in (str(dropped), *dropped.problems):
+        say(line)
+    raise typer.Exit(1 if dropped.left else 0)
 
 
 @app.command()
 def takedown(
     document: Annotated[list[str] | None, typer.Option(help="Id of a document (may be repeated)")] = None,
     url_prefix: Annotated[
-        list[str] | None, typer.Option(help="Documents whose address begins so, such as https://example.org/")
+        list[str] | None, typer.Option(help="Documents of this site or folder, such as https://example.org/ann")
     ] = None,
     persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (may be repeated)")] = None,
-    batch: Annotated[str | None, typer.Option(help="Only in this batch")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only in this batch; alone: the whole batch")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; it is stored, so let it not repeat what goes")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON")] = False,
 ) -> None:
-    """Remove documents or personas with all that came from them, and keep them from coming back.
+    """Remove documents, personas or a batch with all that came from them, and keep them from coming back.
 
     Whatever the home holds of them goes: rows, answers, journals, lines of source files inside the home, samples in the
     UI, caches. Releases and source files elsewhere are listed, not changed. Run it again if it was interrupted.

@@ -9,11 +9,14 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import regex
+from anyascii import anyascii
 
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 _SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
+
+_KEY_CHARS = 56  # of a key made from a name; there is room for the number of a slice
 
 # Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -102,16 +105,25 @@ def check_batch_key(key: str) -> str:
 
 
 def batch_key(name: str) -> str:
-    """Make a legal batch key from a file name.
+    """Make a legal batch key from a file name, in whatever script; a name that does not fit gets a hash of it.
 
-    >>> batch_key("Crawl 2024-10.part.jsonl.gz")
-    'crawl-2024-10-part'
+    >>> batch_key("Crawl 2024-10.part.jsonl.gz"), batch_key("Οδηγός.csv")
+    ('crawl-2024-10-part', 'odigos')
     """
-    stem = re.sub(
-        r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE
-    )
-    slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
-    return check_batch_key(slug[:56].rstrip("-_") or "batch")
+    stem = _SUFFIXES.sub("", unicodedata.normalize("NFC", name))
+    slug = _slug(anyascii(stem))
+    if slug and len(slug) <= _KEY_CHARS:
+        return check_batch_key(slug)
+    return check_batch_key(f"{slug[: _KEY_CHARS - 9].rstrip('-_') or 'batch'}-{digest(stem, size=8)}")
+
+
+def former_batch_key(name: str) -> str:
+    """The key that was made from a file name before other scripts were transliterated; homes have batches of it."""
+    return check_batch_key(_slug(_SUFFIXES.sub("", name))[:_KEY_CHARS].rstrip("-_") or "batch")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")
 
 
 def shorten(text: str, limit: int = 200) -> str:

@@ -23,6 +23,8 @@ from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import archives, sources
+from personahub_assets.resources.hashes import content_hash
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.tombstones import stones
 
@@ -39,7 +41,7 @@ class Piece(NamedTuple):
     format: str
     part: sources.Slice
     columns: Columns
-    bytes: int | None
+    sha256: str
 
 
 class Hit(NamedTuple):
@@ -55,7 +57,7 @@ def registered(store: Store) -> Iterator[Piece]:
     for row in store.read_all("batches").iter_rows(named=True):
         part = sources.Slice(row["first_row"], row["first_byte"], row["rows"])
         columns = Columns(row["text_column"], row["persona_column"], limit)
-        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["bytes"])
+        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["sha256"])
 
 
 def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
@@ -71,7 +73,7 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
             except SourceError:  # a copy that is not at its end, such as half an archive
                 unread.append(path.resolve())
                 continue
-            found += [Piece(None, path.resolve(), kind, part, columns, survey.bytes) for part in survey.slices]
+            found += [Piece(None, path.resolve(), kind, part, columns, survey.sha256) for part in survey.slices]
     return found, unread
 
 
@@ -80,9 +82,9 @@ def is_inside(store: Store, piece: Piece) -> bool:
     return piece.path.is_relative_to(store.root)
 
 
-def is_readable(piece: Piece) -> bool:
+def is_readable(store: Store, piece: Piece) -> bool:
     """Whether a source file is there, as it was when it was registered."""
-    return piece.path.is_file() and piece.bytes in (None, piece.path.stat().st_size)
+    return piece.path.is_file() and content_hash(piece.path, store.hashes) == piece.sha256
 
 
 def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:
@@ -131,7 +133,7 @@ def blank(path: Path, kind: str, numbers: Collection[int]) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        discard(aside)
 
 
 def _blank_jsonl(path: Path, aside: Path, numbers: Collection[int]) -> None:

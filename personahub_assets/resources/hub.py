@@ -8,7 +8,6 @@ Importing this takes a second (compiled kernels), so asset bodies import it when
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from personahub_assets.domain.neighbours import Neighbours
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.wordsets import Order
 from personahub_assets.resources import arrays
+from personahub_assets.resources.removal import discard, remove
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.vectors import matrix
 
@@ -176,7 +176,7 @@ class Hub:
         """Remove what was made otherwise than `name`, and what killed runs left."""
         for folder in [*self.cache.glob("*"), *self.cache.glob("*/.*"), *self.cache.glob(".*")]:
             if folder.name.startswith(".") or folder.name not in (name, *_SHARED):
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
 
     @property
     def cache(self) -> Path:
@@ -222,7 +222,7 @@ class LexicalHub(Hub):
             return bare
         sample = pl.concat([texts, *(self._texts(other)["persona"] for other in others[:: max(1, len(others) // 8)])])
         plan = signatures.plan(bare, sample, rows)
-        shutil.rmtree(self.cache, ignore_errors=True)
+        remove(self.cache)
         arrays.save(self.cache / "plan", self.rule, {**plan.order._asdict(), "numbers": np.array([plan.width, rows])})
         return plan
 

@@ -1,21 +1,31 @@
 """Registration: a source file becomes one or several batches."""
 
+import logging
+import re
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from personahub_assets.domain.errors import BatchError, SourceError, choices
-from personahub_assets.domain.sources import Columns, Imported, Row, persona_columns, sort_rows
-from personahub_assets.domain.text import batch_key, check_batch_key
-from personahub_assets.domain.tombstones import without
+from personahub_assets.domain.sources import Columns, Imported, RawRow, Row, persona_columns, sort_rows
+from personahub_assets.domain.text import batch_key, check_batch_key, former_batch_key
+from personahub_assets.domain.tombstones import Tombstones, without
 from personahub_assets.resources import blanking, sources
-from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.hashes import content_hash, file_mark, printable_path, remember, sha256
+from personahub_assets.resources.instance import forget_partition
+from personahub_assets.resources.removal import remove
 from personahub_assets.resources.store import Store, table_schema
-from personahub_assets.resources.tombstones import taken_down
+from personahub_assets.resources.tombstones import stones, taken_down
+
+_LOG = logging.getLogger(__name__)
+_SLICE = re.compile(r"(.+)-\d{4}")
+_NAMED = 60  # characters of a key that a number is put behind
 
 
 def register(
@@ -43,10 +53,10 @@ def register(
     """
     inbox = store.root / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
-    path = sources.fetch(address, inbox) if sources.is_remote(address) else Path(address).expanduser().resolve()
+    path = sources.fetch(address, inbox) if sources.is_remote(address) else local_path(address)
     source = address if sources.is_remote(address) else str(path)
-    key = check_batch_key(name) if name else batch_key(path.name)
-    survey = sources.survey(path, store.config.sources.rows_per_batch)
+    key = check_batch_key(name) if name else _key_of(store, path, source)
+    survey = _surveyed(store, path)
     _check_columns(path, survey, text_column, persona_column)
     shared = {
         "source": source,
@@ -69,6 +79,127 @@ def register(
         if sources.is_remote(address):
             _blank(store, path)
     return keys
+
+
+def local_path(address: str) -> Path:
+    """The file that a path names, links followed.
+
+    Raises:
+        SourceError: if the way there ends in a circle, or it is no file that can be registered.
+    """
+    try:
+        path = Path(address).expanduser().resolve()
+        path.stat()
+    except FileNotFoundError as error:
+        raise SourceError(f"{printable_path(address)}: there is no such file") from error
+    except OSError as error:
+        raise SourceError(f"{printable_path(address)}: cannot be opened: {error.strerror}") from error
+    except (RuntimeError, ValueError) as error:  # a circle of links, an unknown ~user, a NUL
+        raise SourceError(f"{printable_path(address)}: is no path to a file: {error}") from error
+    _check_file(path)
+    return path
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no plain file, cannot be read, or has a name that tables cannot hold."""
+    shown = printable_path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{shown}: its path is not UTF-8, and tables hold nothing else: rename it") from error
+    if path.is_dir():
+        raise SourceError(f"{shown} is a folder: name the files in it, such as {path / '*.jsonl'}")
+    if not path.is_file():
+        raise SourceError(f"{shown} is a pipe, socket or device, which can be read only once: write it to a file first")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SourceError(f"{shown}: cannot be read: {error.strerror}") from error
+
+
+def _surveyed(store: Store, path: Path) -> sources.Survey:
+    """Survey a file that stays the same meanwhile."""
+    try:
+        started, mark = time.time_ns(), file_mark(path)
+        survey = sources.survey(path, store.config.sources.rows_per_batch)
+        is_same = file_mark(path) == mark
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} was removed while it was read") from error
+    if not is_same:
+        raise SourceError(f"{path} was changed while it was read: ingest it again when it is complete")
+    remember(path, store.hashes, mark, survey.sha256, started)
+    return survey
+
+
+def _key_of(store: Store, path: Path, source: str) -> str:
+    """The key that a file has already, made from its name now or in an earlier version; else one made now."""
+    key = batch_key(path.name)
+    for made in (key, former_batch_key(path.name)):
+        rows = store.read("batches", made)
+        if not rows.is_empty() and rows["source"][0] == source:
+            return made
+    return key
+
+
+def source_slices(store: Store, key: str) -> list[str]:
+    """The batches of one source file, slices all, of which this is the first.
+
+    Raises:
+        BatchError: if it is unknown, or a later slice: a file is registered and removed as a whole.
+    """
+    source = registered(store, key)["source"]
+    every = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
+    first = _SLICE.fullmatch(key)
+    if first and first[1] in every:
+        raise BatchError(f"batch {key!r} is a slice of {source}: name the whole, {first[1]!r}, with all its slices")
+    return sorted(batch for batch in every if batch == key or (_SLICE.fullmatch(batch) or " ")[1] == key)
+
+
+def unregister(store: Store, key: str) -> list[str]:
+    """Forget a batch for which nothing was made yet, with all slices of its source file.
+
+    A download goes with it; another source file stays where it is. The key can be used again.
+
+    Returns:
+        The keys that are forgotten.
+
+    Raises:
+        BatchError: if it is unknown, a slice, or something was made for it, naming what and the remedy.
+        LockHeld: if it is being worked on.
+    """
+    with ExitStack() as held:
+        held.enter_context(store.lock("batches", wait=True))
+        keys = source_slices(store, key)
+        for batch in keys:
+            held.enter_context(store.lock(f"documents-{batch}", wait=False))
+        results = sorted({name for batch in keys for name in results_of(store, batch)})
+        if results:
+            raise BatchError(
+                f"batch {key!r} has results ({', '.join(results)}), so it is not only unregistered; to remove it with "
+                f"all that came from it: personahub takedown --batch {key}"
+            )
+        spec = registered(store, key)
+        for batch in reversed(keys):  # the first is the one that leads to the others
+            remove(store.path("batches", batch).parent)
+            forget_partition(store.root, batch)
+        if sources.is_remote(spec["source"]) and Path(spec["path"]).is_relative_to(store.root / "inbox"):
+            _drop_download(store, Path(spec["path"]))
+    return keys
+
+
+def results_of(store: Store, batch: str) -> list[str]:
+    """Tables that have something of a batch, and journals with answers that are not published yet."""
+    tables, journal = store.root / "tables", store.root / "journal"
+    folders = [*tables.glob(f"*/batch={batch}"), *tables.glob(f"*/asset=*/batch={batch}")]
+    names = {folder.relative_to(tables).parts[0] for folder in folders if (folder / "part.parquet").exists()}
+    pending = [*journal.glob(f"*/{batch}.sqlite"), *journal.glob(f"persona_embeddings/{batch}")]
+    return sorted(names - {"batches"}) + [f"journal/{path.parent.name}" for path in pending]
+
+
+def _drop_download(store: Store, path: Path) -> None:
+    if not (store.read_all("batches", ["path"])["path"] == str(path)).any():
+        remove(path.parent)
 
 
 def source_rows(store: Store, batch: str) -> Iterator[Row]:
@@ -124,6 +255,7 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     """
     rows = store.read("batches", batch)
     if rows.is_empty():
+        _check_not_taken_down(store, batch)
         known = ", ".join(store.batches()[:20]) or "none yet"
         raise BatchError(
             f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
@@ -131,11 +263,21 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     return rows.row(0, named=True)
 
 
+def _check_not_taken_down(store: Store, batch: str) -> None:
+    if Tombstones(stones(store), batch).is_whole:
+        raise BatchError(
+            f"batch {batch!r} was taken down, and its key is not used again; a file of this name needs another --name, "
+            "and its rows that were taken down stay out"
+        )
+
+
 def _blank(store: Store, path: Path) -> None:
     """Let a download not say again what was taken down; where it cannot be written, those rows are kept out only."""
-    with suppress(SourceError):
+    try:
         if blanking.blank_taken(store, path):
             register_again(store, path)
+    except SourceError as error:
+        _LOG.warning("what was taken down is kept out, and stands in the download still: %s", error)
 
 
 def register_again(store: Store, path: Path) -> None:
@@ -145,26 +287,48 @@ def register_again(store: Store, path: Path) -> None:
         _put(store, row["batch"], {**row, **now})
 
 
-def waiting(store: Store) -> Iterator[Path]:
-    """Source files in the inbox that no batch has, or whose size has changed; hidden and partial files are not seen."""
-    known = store.read_all("batches", ["path", "bytes"])
-    sizes = dict(zip(known["path"], known["bytes"], strict=True))
+def waiting(store: Store) -> Iterator[tuple[Path, list[int]]]:
+    """Source files in the inbox that no batch has as they are, with their marks; hidden files are not seen."""
+    known = store.read_all("batches", ["path", "bytes", "sha256"])
+    registered = {path: (size, sha256) for path, size, sha256 in known.iter_rows()}
     for path in sorted((store.root / "inbox").glob("*")):
-        usable = path.is_file() and not path.name.startswith(".") and sources.file_format(path.name)
-        if usable and sizes.get(str(path.resolve())) != path.stat().st_size:
-            yield path
+        with suppress(FileNotFoundError):  # it has just gone
+            if not path.is_file() or path.name.startswith(".") or not sources.file_format(path.name):
+                continue
+            mark = file_mark(path)
+            size, sha256 = registered.get(str(path.resolve()), (None, ""))
+            if size != mark[0] or content_hash(path, store.hashes) != sha256:
+                yield path, mark
 
 
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
     """Every row of a source file that enters the hub passes here."""
-    path = Path(spec["path"])
-    if path.is_file() and path.stat().st_size != spec["bytes"]:
-        raise BatchError(
-            f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {spec['batch']!r} was "
-            f"registered; take the change up with: personahub ingest {spec['source']}"
-        )
-    rows = sources.read_rows(path, spec["format"], _slice(spec))
+    _check_unchanged(store, spec)
+    rows = _watched(store, spec, sources.read_rows(Path(spec["path"]), spec["format"], _slice(spec)))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
+
+
+def _watched(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """Refuse a file that was changed while it was read: its rows may be of two versions."""
+    yield from rows
+    _check_unchanged(store, spec)
+
+
+def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
+    path = Path(spec["path"])
+    if not path.is_file():
+        return  # who reads it says so
+    size = path.stat().st_size
+    if size != spec["bytes"]:
+        changed = f"has {size} bytes and had {spec['bytes']}"
+    elif content_hash(path, store.hashes) != spec["sha256"]:
+        changed = "has as many bytes and other content than it had"
+    else:
+        return
+    raise BatchError(
+        f"{path} {changed} when batch {spec['batch']!r} was registered; take the change up with: personahub ingest "
+        f"{spec['source']}"
+    )
 
 
 def _slice(spec: dict[str, Any]) -> sources.Slice:
@@ -193,8 +357,13 @@ def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Sl
 
 def _check_owner(store: Store, batch: str, source: str) -> None:
     rows = store.read("batches", batch)
-    if not rows.is_empty() and rows["source"][0] != source:
-        raise BatchError(f"batch {batch!r} belongs to {rows['source'][0]}; register {source} with another --name")
+    if rows.is_empty():
+        _check_not_taken_down(store, batch)
+    elif rows["source"][0] != source:
+        free = next(key for n in count(2) if store.read("batches", key := f"{batch[:_NAMED]}-{n}").is_empty())
+        raise BatchError(
+            f"batch {batch!r} belongs to {rows['source'][0]}; register {source} with another --name, such as {free}"
+        )
 
 
 def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from filelock import FileLock
 
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.removal import discard, remove
 
 Precision = Literal["float32", "int8"]
 
@@ -123,10 +124,10 @@ def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None
                 file.writelines(_quantised(source / WEIGHTS, tensors))
         (aside / "model.onnx").write_bytes(graph)
         aside.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)  # only ever a damaged one: see _complete
+        remove(folder)  # only ever a damaged one: see _complete
         aside.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        discard(aside)
 
 
 def _check(file: Path, expected: str) -> None:

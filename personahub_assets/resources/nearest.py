@@ -11,7 +11,6 @@ to it. It is checked by hash before it is used, mapped into memory, and can be d
 
 import io
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.neighbours import Ints, Neighbours
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import arrays
+from personahub_assets.resources.removal import discard, remove
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.vectors import Vectors, matrix
 
@@ -200,7 +200,7 @@ def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
         if _wanting(index, rows):
             _tidy(store, model)
             if _outlived(index, rows):
-                shutil.rmtree(_folder(store, model), ignore_errors=True)
+                remove(_folder(store, model))
                 index = _Index.opened(store, model)
             if index.lacks(rows).height > SCANNED:
                 _grow(store, model, rows, watch)
@@ -252,7 +252,7 @@ def _aside(store: Store) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
 
 
 def _folder(store: Store, model: str) -> Path:
@@ -264,4 +264,4 @@ def _tidy(store: Store, model: str) -> None:
     here = _folder(store, model)
     for folder in [*here.parent.glob("*"), *here.parent.glob(".*")]:
         if folder != here:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)

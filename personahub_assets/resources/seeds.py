@@ -5,7 +5,6 @@ no rows of this home: only what is asked here and answered there enters its tabl
 """
 
 import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, 
 from personahub_assets.domain.text import digest, sanitise
 from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import sources, writers
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.reuse import hash_of
 from personahub_assets.resources.store import PartitionWriter, Store, in_pieces, read_file, table_schema
 from personahub_assets.resources.tombstones import taken_down
@@ -95,7 +95,7 @@ def plant(store: Store, address: str) -> Planted:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
             aside = store.root / "aside" / f"{os.getpid()}-seeds-{uuid.uuid4().hex}"
             aside.mkdir(parents=True)
-            stack.callback(shutil.rmtree, aside, ignore_errors=True)
+            stack.callback(discard, aside)
             place = sources.fetch(address, aside)
         else:
             place = Path(address).expanduser().resolve()

@@ -6,7 +6,6 @@ A file is written outside the glob, synced, then renamed over its predecessor: a
 
 import glob
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from personahub_assets.domain.text import check_batch_key, digest
 from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources.removal import discard
 
 BY_ASSET = ("generations", "quarantine", "dedup_runs")
 CANDIDATES = ("text_personas", "related_personas")
@@ -83,6 +83,11 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     def root(self) -> Path:
         """The home as an absolute path."""
         return Path(self.home).expanduser().resolve()
+
+    @property
+    def hashes(self) -> Path:
+        """Where hashes of source files are kept, to be made again if they are gone."""
+        return self.root / "cache" / "hashes"
 
     @property
     def config(self) -> HubConfig:
@@ -262,7 +267,7 @@ class PartitionWriter:
 
     def discard(self) -> None:
         """Remove what was written aside."""
-        shutil.rmtree(self._aside, ignore_errors=True)
+        discard(self._aside)
 
     def _spill(self) -> None:
         if not self._held and self._chunks:

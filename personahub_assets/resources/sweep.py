@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from personahub_assets.domain.text import digest
-from personahub_assets.domain.tombstones import Tombstones, answer_without, normal_url
+from personahub_assets.domain.tombstones import Tombstones, answer_without
 from personahub_assets.domain.traces import Traces
+from personahub_assets.domain.urls import normal_url
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.resources import vectors

@@ -20,6 +20,7 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.tables import quoted
 from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store, first_damaged, table_sql
 
 # Never copied into the file: large, and only asked for now and then.
@@ -228,7 +229,7 @@ def _publish(store: Store) -> None:
         aside.replace(path(store))
     finally:
         # Gone already where it was published; a build that failed leaves nothing behind.
-        aside.unlink(missing_ok=True)
+        discard(aside)
 
 
 def _add_table(
