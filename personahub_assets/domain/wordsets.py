@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.domain.kernels import kernel
-from personahub_assets.domain.text import OUTSIDE, UNSPACED, kinds, normalised
+from personahub_assets.domain.text import DOT, NEUTRAL, OPENING, SIGN, SYMBOL, UNSPACED, WORD, kinds, normalised
 
 Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -82,10 +82,25 @@ def _key(word, hashes, ranks):
 
 
 @kernel
+def _write_words(points, length, bigrams, h, out, count):
+    """Write the hash of a word, or of its bigrams; how many hashes there are then."""
+    if bigrams and length > 2:
+        basis = np.uint64(0xCBF29CE484222325)
+        for i in range(length - 1):
+            out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
+            count += 1
+        return count
+    out[count] = mix(h)
+    return count + 1
+
+
+@kernel
 def _hash_words(data, begin, end, kind_of, points, out):
     """Hash the words of one UTF-8 text, in order; how many there are."""
     basis = np.uint64(0xCBF29CE484222325)
-    count, length, unspaced, h = 0, 0, False, basis
+    count, length, bigrams, h = 0, 0, False, basis
+    closed, pictured = False, False  # the word takes no more letters; it consists of symbols
+    opens, dot = True, False  # a dot that comes now may begin a word; one has just come
     at = begin
     while at < end:
         point = np.int64(data[at])
@@ -103,22 +118,38 @@ def _hash_words(data, begin, end, kind_of, points, out):
             point = (point & 31) << 6 | data[at] & 63
             at += 1
         kind = kind_of[point]
-        if kind != OUTSIDE:
+        if kind >= WORD:
+            if closed or dot:
+                if length:
+                    count = _write_words(points, length, bigrams, h, out, count)
+                    length, bigrams, h = 0, False, basis
+                if dot:
+                    points[0], length, h = 46, 1, _step(basis, 46)
+                closed = pictured = dot = False
             points[length] = point
             length += 1
-            unspaced |= kind == UNSPACED
+            bigrams |= kind == UNSPACED
             h = _step(h, point)
-            if at < end:
-                continue
-        if length:
-            if unspaced and length > 2:
-                for i in range(length - 1):
-                    out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
-                    count += 1
-            else:
-                out[count] = mix(h)
-                count += 1
-            length, unspaced, h = 0, False, basis
+            continue
+        if length and kind == SIGN and not pictured:
+            points[length] = point
+            length += 1
+            h = _step(h, point)
+            closed = True
+            continue
+        if length and not (kind == SYMBOL and pictured):
+            count = _write_words(points, length, bigrams, h, out, count)
+            length, bigrams, h = 0, False, basis
+            closed = pictured = opens = False
+        dot = kind == DOT and opens
+        opens = kind == OPENING or (kind == NEUTRAL and opens)
+        if kind == SYMBOL:
+            points[length] = point
+            length += 1
+            h = _step(h, point)
+            bigrams = closed = pictured = True
+    if length:
+        count = _write_words(points, length, bigrams, h, out, count)
     return count
 
 

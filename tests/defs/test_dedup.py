@@ -83,7 +83,7 @@ def test_duplicates_are_dropped_within_and_across_batches(small: Small) -> None:
             "kept": 2,
             "dropped_share": 0.3333,
             "method": "exact",
-            "rule": "exact, words 1, 1-grams, Jaccard 0.9",
+            "rule": "exact, words 2, 1-grams, Jaccard 0.9",
             "decided_again": 0,
             "recall_on_sample": 1.0,
         }.items()
@@ -122,7 +122,7 @@ def test_another_threshold_asks_and_embeds_nothing(small: Small) -> None:
     assert [each["lexical_duplicates"]["decided_again"] for each in said] == [2, 0]
     assert [each["persona_embeddings"]["texts_embedded"] for each in said] == [0, 0]
     assert {row["rule"] for row in small.store.read_all("dedup_runs").iter_rows(named=True)} == {
-        "exact, words 1, 1-grams, Jaccard 0.8"
+        "exact, words 2, 1-grams, Jaccard 0.8"
     }
     small.configure("")
     small.make("two", "lexical_duplicates")

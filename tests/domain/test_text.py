@@ -28,7 +28,11 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
         ("学者", ["学者"]),
         ("Καλημέρα ΟΔΟΣ", ["καλημέρα", "οδοσ"]),
         ("snake_case it's", ["snake_case", "it", "s"]),
-        ("— … ☃ 🙂", []),
+        ("— … ∑", []),
+        ("☃ 🙂\ufe0f, 20°", ["☃", "🙂", "20", "°"]),
+        ("👨\u200d🍳🍜 cooks", ["👨🍳", "🍳🍜", "cooks"]),
+        ("C++, C# and F♯; .NET, ASP.NET", ["c++", "c#", "and", "f♯", ".net", "asp", "net"]),
+        ("He said “.NET”, not '.NET'.Then", ["he", "said", ".net", "not", ".net", "then"]),
         ("", []),
     ],
 )

@@ -256,7 +256,7 @@ def test_a_changed_threshold_decides_all_again_with_the_first_batch(
         hub.decide_all()
         assert decisions(hub.store) == after
         runs = hub.store.read_all("dedup_runs")
-        assert set(runs["rule"]) == {f"exact, words 1, 1-grams, Jaccard {threshold}"}
+        assert set(runs["rule"]) == {f"exact, words 2, 1-grams, Jaccard {threshold}"}
         assert runs["kept"].sum() == len(kept(after))
         assert runs["candidates"].sum() == len(after)
 
@@ -309,7 +309,7 @@ def test_other_grams_or_another_method_are_another_rule(home: Path) -> None:
         lexical(store, "two")
         assert kept(decisions(store)) == expected
     runs = store.read_all("dedup_runs")
-    assert runs["rule"].to_list() == ["minhash of 64, words 1, 1-grams, Jaccard 0.9"] * 2
+    assert runs["rule"].to_list() == ["minhash of 64, words 2, 1-grams, Jaccard 0.9"] * 2
     assert runs["method"].to_list() == ["minhash"] * 2
     assert runs["recall"].to_list() == [None] * 2
 
