@@ -69,7 +69,7 @@ def call() -> int:
     except KeyboardInterrupt:  # once more, while the first one was seen to
         code = interrupts.CODE
     if code == interrupts.CODE:
-        say("stopped; what is done is kept, and the same command goes on from here")
+        say("stopped; every answer so far is kept, and the same command goes on from here")
     return code
 
 
