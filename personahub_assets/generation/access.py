@@ -21,7 +21,7 @@ _MEMORY = {errno.ENOMEM, errno.ENOBUFS}
 _DEVICE = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
 _OTHER = {errno.ENOENT, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ETXTBSY, errno.EINTR}
 _CODES = _SPACE | _HANDLES | _RIGHTS | _SHAPE | _MEMORY | _DEVICE | _OTHER | {errno.EADDRNOTAVAIL}
-LOCAL = _HANDLES | _MEMORY | {errno.EADDRNOTAVAIL}
+_LOCAL = _HANDLES | _MEMORY | {errno.EADDRNOTAVAIL}
 """What keeps this machine from opening a connection, whatever the server does."""
 
 _SQLITE = {
@@ -59,7 +59,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if each is not None and not any(each is other for other in seen):
             seen.append(each)
             yield each
-            waiting += [getattr(each, "orig", None), each.__cause__]
+            inner = [getattr(each, name, None) for name in ("orig", "reason")]  # SQLAlchemy's, urllib's
+            waiting += [*(one for one in inner if isinstance(one, BaseException)), each.__cause__]
 
 
 def _errno(error: BaseException) -> int | None:
@@ -75,6 +76,11 @@ def _errno(error: BaseException) -> int | None:
     if (match := _WORDED.search(text)) and not isinstance(error, OSError):
         return _WORDS[match[1]]
     return next((code for kind, code in _TYPES if isinstance(error, kind)), None)
+
+
+def local_obstacle(error: BaseException) -> str | None:
+    """Say what keeps this machine from opening a connection; None if it is the server or the way to it."""
+    return obstacle(error) if errno_of(error) in _LOCAL else None
 
 
 def checked(error: BaseException, path: Path, damage: str) -> StoreError:

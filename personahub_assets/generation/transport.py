@@ -17,7 +17,7 @@ import yarl
 
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
-from personahub_assets.generation.access import LOCAL, errno_of, obstacle
+from personahub_assets.generation.access import local_obstacle
 
 _TOKENIZE = "/tokenize"
 _BACKOFF_S = 30.0
@@ -206,8 +206,8 @@ class Transport:
         except TimeoutError as error:
             raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            if errno_of(error) in LOCAL:
-                raise Fault(obstacle(error) or "", local=True) from error
+            if reason := local_obstacle(error):
+                raise Fault(reason, local=True) from error
             raise Fault(f"{type(error).__name__}: {error}") from error
         if reply.status == 200:
             return content

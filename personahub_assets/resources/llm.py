@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from personahub_assets.domain.errors import ConfigError, LLMError
+from personahub_assets.generation.access import local_obstacle
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.requests import Rule, Task
@@ -139,6 +140,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - the user's own endpoint
                 return {str(model["id"]): model.get("max_model_len") for model in json.load(reply)["data"]}
         except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if reason := local_obstacle(error):
+                raise LLMError(f"no connection to {address} can be opened from here: {reason}") from error
             raise LLMError(
                 f"{address}: {error}. Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
             ) from error
