@@ -405,11 +405,11 @@ _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
     "documents": f"{_ANEW}the source file is read again",
     "skipped": f"{_ANEW}the source file is read again",
-    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next run "
-    "asks for them and pays again",
+    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next "
+    "run asks for them and pays again",
     "quarantine": f"{_ANEW}its rows are written again",
     "persona_embeddings": f"{_ANEW}its texts are embedded again",
-    "tombstones": "Put a copy back, or delete it and run the takedown again: what was taken down may come back until then",
+    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
     "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
     **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
 }
