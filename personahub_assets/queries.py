@@ -6,14 +6,14 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rich.console import Console
 
-from personahub_assets.console import OUT, say, table
+from personahub_assets.console import OUT, close_output, say, table
 from personahub_assets.domain.errors import ConfigError, QueryError, choices
 from personahub_assets.domain.literals import quoted
 from personahub_assets.domain.text import printable
@@ -188,13 +188,19 @@ def write_bytes(data: bytes) -> None:
 @contextmanager
 def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
     """Something that writes bytes; on a terminal, what would command it is written as escapes."""
-    with nullcontext(sys.stdout.buffer) if output is None else _file(output) as file:
-        if output is None and sys.stdout.isatty():
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    if output is not None:
+        with _file(output) as file:
+            yield file.write
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        if sys.stdout.isatty():
             yield lambda data: sys.stdout.write(printable(decoder.decode(data), lines=True))
         else:
-            yield file.write
-        file.flush()
+            yield sys.stdout.buffer.write
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader such as head has enough
+        raise SystemExit(close_output()) from None
 
 
 @contextmanager
