@@ -45,6 +45,9 @@ _WHERE = (
 )
 
 
+_SAFE = "Of CSV: write texts that a spreadsheet would run as formulas behind an apostrophe"
+
+
 class Format(StrEnum):
     """How `sql` writes a result."""
 
@@ -378,6 +381,7 @@ def sql(
         bool, typer.Option("--schema", help="Columns of all tables and views, or of one, with types and comments")
     ] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop after a time such as 90s or 5m")] = None,
+    safe: Annotated[bool, typer.Option("--safe", help=_SAFE)] = False,
 ) -> None:
     """Query the warehouse, read-only; without a query, list its tables.
 
@@ -388,9 +392,10 @@ def sql(
     from personahub_assets.queries import answer, describe
 
     if schema:
-        describe(Environment(), query, form.value, output)
+        describe(Environment(), query, form.value, output, safe=safe)
     else:
-        answer(Environment(), query, form.value, output, seconds=seconds_of(max_time) if max_time else None)
+        seconds = seconds_of(max_time) if max_time else None
+        answer(Environment(), query, form.value, output, seconds=seconds, safe=safe)
 
 
 @app.command()
@@ -424,6 +429,7 @@ def search(
     output: Annotated[
         Path | None, typer.Option(help="Write to this file: .parquet, .jsonl, .csv, or .txt with the ids alone")
     ] = None,
+    safe: Annotated[bool, typer.Option("--safe", help=_SAFE)] = False,
 ) -> None:
     """Find the personas nearest in meaning to a text, or, with --diverse, a few that stand for all.
 
@@ -437,9 +443,9 @@ def search(
     if form is Format.parquet:
         raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
     if diverse:
-        choose(Environment(), text, count, ERR, where=where, form=form.value, output=output)
+        choose(Environment(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
     else:
-        search(Environment(), text or "", count, ERR, where=where, form=form.value, output=output)
+        search(Environment(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
 
 
 @app.command()

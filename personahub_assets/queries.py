@@ -1,30 +1,29 @@
 """SQL from the command line: read-only, and results in the format asked for."""
 
+import codecs
 import io
+import os
+import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
-from threading import Timer
-from typing import Any
+from typing import Any, BinaryIO
 
-import duckdb
-import polars as pl
 from rich.console import Console
-from rich.table import Table
 
-from personahub_assets.domain.errors import ConfigError, choices
+from personahub_assets.console import OUT, close_output, say, table
+from personahub_assets.domain.errors import ConfigError, QueryError, choices
+from personahub_assets.domain.literals import quoted
+from personahub_assets.domain.text import printable
 from personahub_assets.query_text import query_text
-from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
-from personahub_assets.resources.statements import QueryError, checked
-from personahub_assets.resources.store import Store
-from personahub_assets.teaching import teach, words_of
+from personahub_assets.resources.paths import check_output
+from personahub_assets.resources.query_process import Frame, Job, Search, ask
 
-_SHOWN = 200
-_NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
-_UNFIT = {"INTERVAL", "BLOB"}
+__all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
+
 _WIDEST = 120  # characters of a column where there is no terminal
 
 _KNOWN = """
@@ -51,164 +50,181 @@ _SCHEMA = f"""
 SELECT k.name AS "table", k.kind, k.rows, k.about, p.part AS "column", p.kind AS "type", p.meaning
 FROM ({_KNOWN}) AS k
 LEFT JOIN ({_PARTS}) AS p ON p.of = k.name
-WHERE $name IS NULL OR k.name = $name
+WHERE {{condition}}
 ORDER BY k.name, p.place
 """
 
 
 def answer(
-    environment: Environment, query: str | None, form: str, output: Path | None, *, seconds: float | None = None
+    environment: Environment,
+    query: str | None,
+    form: str,
+    output: Path | None,
+    *,
+    seconds: float | None = None,
+    safe: bool = False,
 ) -> None:
-    """Run queries and write the result of each that gives rows.
+    """Run queries and write the result of each.
 
     Args:
         environment: says where the home is.
         query: SQL, a file of it, '-' for standard input; None lists the tables.
         form: table, csv, json or parquet.
-        output: a file instead of standard output.
+        output: a file instead of standard output; there is all of a result in it, or it is left as it was.
         seconds: after which it is stopped.
+        safe: of CSV, write cells that a spreadsheet would run as text.
 
     Raises:
         StoreError: if there is no warehouse yet.
-        QueryError: if DuckDB refuses the query, it could do more than read, or it takes longer than it may.
-        ConfigError: if Parquet is asked for without a file, or several results are to go into one.
+        QueryError: if DuckDB refuses the query, it could do more than read, or it takes more time or memory than it
+            may.
+        ConfigError: if Parquet is asked for without a file, several results are to go into one, or that cannot be
+            written.
     """
-    _check_target(form, output)
-    text = query_text(query) or _TABLES
-    with _reader(environment, seconds) as connection:
-        written = 0
-        for statement in checked(connection, text):
-            result = connection.sql(statement)
-            if result is None:
-                continue
-            if written and (output or form == "parquet"):
-                raise ConfigError("one file takes one result, and the query gives several: run them one by one")
-            write(result, form, output)
-            written += 1
+    job = _job(environment, query_text(query) or _TABLES, form, output, seconds=seconds, safe=safe)
+    with _writer(output, form) as write:
+        for frame in ask(job, _searching(environment)):
+            write(frame)
 
 
-def describe(environment: Environment, name: str | None, form: str, output: Path | None) -> None:
+def describe(environment: Environment, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
     """Write the columns of all tables and views, or of one, with types and comments.
 
     Raises:
         StoreError: if there is no warehouse yet.
         ConfigError: if there is no such table or view.
     """
-    _check_target(form, output)
-    with _reader(environment) as connection:
-        result = connection.sql(_SCHEMA, params={"name": name})
-        if not len(result):
-            valid = [known for (known, *_) in connection.execute(_TABLES).fetchall()]
-            raise ConfigError(f"no table or view {choices(name or '', valid)}")
-        if form == "table":
-            _write_schema(result, output)
-        else:
-            write(result, form, output)
+    if name is not None:
+        _check_table(environment, name)
+    query = _SCHEMA.format(condition="true" if name is None else f"k.name = {quoted(name)}")
+    if form != "table":
+        answer(environment, query, form, output, safe=safe)
+        return
+    job = _job(environment, query, "rows", output)
+    with _console(output) as console:
+        for frame in ask(job, _searching(environment)):
+            _write_schema(frame.head["rows"], console)
 
 
-def _check_target(form: str, output: Path | None) -> None:
+def _check_table(environment: Environment, name: str) -> None:
+    frames = ask(_job(environment, _TABLES, "rows", None), _searching(environment))
+    valid = [known for frame in frames for (known, *_) in frame.head["rows"]]
+    if name not in valid:
+        raise ConfigError(f"no table or view {choices(name, valid)}")
+
+
+def _job(environment: Environment, text: str, form: str, output: Path | None, **more: Any) -> Job:
+    home = environment.home.expanduser().resolve()
+    if more.get("safe") and form != "csv":
+        raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats hold texts as they are")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
+    if output is not None:
+        check_output(home, output)
+    return Job(home, text, form, single=output is not None or form == "parquet", **more)
+
+
+def _searching(environment: Environment) -> Search:
+    """What `search_personas` finds; nothing is loaded before it is used."""
+    searchers: list[Any] = []
+
+    def search(text: str, count: int) -> list[dict[str, Any]]:
+        from personahub_assets.searches import Searcher
+
+        if not searchers:
+            searchers.append(Searcher(environment))
+        return list(searchers[0].find(text, count).to_dicts())
+
+    return search
 
 
 @contextmanager
-def _reader(environment: Environment, seconds: float | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A reader of the warehouse that is stopped after a time, its errors told as the user's."""
-    with warehouse.reader(Store(home=str(environment.home))) as connection:
-        teach(connection, environment)
-        clock = Timer(seconds or 0, connection.interrupt)
-        try:
-            if seconds:
-                clock.start()
-            yield connection
-        except duckdb.InterruptException as error:
-            raise QueryError(f"stopped after {seconds:g} s (--max-time)" if seconds else str(error)) from error
-        except duckdb.Error as error:
-            raise QueryError(words_of(error)) from error
-        finally:
-            clock.cancel()
-
-
-def write(result: duckdb.DuckDBPyRelation, form: str, output: Path | None) -> None:
-    """Write a result to a file or to standard output, as a table, csv, json or parquet."""
+def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]:
+    """Something that writes the frames of an answer."""
     if form == "table":
-        _write_table(result, output)
-        return
-    unfit = [name for name, kind in zip(result.columns, result.types, strict=True) if str(kind) in _UNFIT]
-    if unfit:
-        raise QueryError(f"{form} has no place for the INTERVAL or BLOB columns {unfit}: cast them to VARCHAR")
-    try:
-        frame = pl.DataFrame(result)
-    except pl.exceptions.DuplicateError as error:
-        raise QueryError(f"{error}: name columns apart with AS") from error
-    data = io.BytesIO()
-    if form == "csv":
-        _flat(frame).write_csv(data)
-    elif form == "json":
-        frame.write_ndjson(data)
+        with _console(output) as console:
+            yield lambda frame: _write_table(frame.head, console)
     else:
-        frame.write_parquet(data)
-    if output:
-        output.write_bytes(data.getvalue())
-    else:
-        sys.stdout.buffer.write(data.getvalue())
+        with _bytes(output) as file:
+            yield lambda frame: file(frame.payload)
 
 
-def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lists and structs as JSON text, since CSV has no place for them."""
-    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-    as_json = {
-        name: pl.struct(pl.col(name).alias("v")).struct.json_encode().str.slice(5).str.head(-1) for name in nested
-    }
-    return frame.with_columns(
-        **{name: pl.when(pl.col(name).is_not_null()).then(text) for name, text in as_json.items()}
-    )
+def _write_table(head: dict[str, Any], console: Console) -> None:
+    show_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
+    for note in head["notes"]:
+        say(note, to=console)
 
 
-def _write_table(result: duckdb.DuckDBPyRelation, output: Path | None) -> None:
-    numbers = [str(kind) in _NUMBERS for kind in result.types]
-    rows = result.fetchmany(_SHOWN + 1)
-    with _console(output, len(result.columns)) as console:
-        console.print(_table(result.columns, rows[:_SHOWN], numbers, _widest(output)))
-        if len(rows) > _SHOWN:
-            console.print(f"The first {_SHOWN} rows; all of them with --format csv, json or parquet, or LIMIT.")
+def show_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
+    """Show a result as a table; nothing of it is markup, or commands the terminal."""
+    table(columns, rows, right=right, widest=None if console.is_terminal else _WIDEST, to=console)
 
 
-def _write_schema(result: duckdb.DuckDBPyRelation, output: Path | None) -> None:
-    head = ["column", "type", "meaning"]
-    with _console(output, len(head)) as console:
-        for (name, kind, rows, about), columns in groupby(result.fetchall(), key=lambda row: row[:4]):
-            size = "" if rows is None else f", {rows:,} rows"
-            console.print(f"[bold]{name}[/] ({kind}{size}): {_plain(about or '')}", soft_wrap=True, highlight=False)
-            lines = [(column, data_type, meaning) for *_, column, data_type, meaning in columns]
-            console.print(_table(head, lines, [False] * len(head), _widest(output)))
-
-
-def _table(head: list[str], rows: list[Any], numbers: list[bool], widest: int | None) -> Table:
-    table = Table()
-    for name, number in zip(head, numbers, strict=True):
-        table.add_column(name, justify="right" if number else "left", overflow="fold", max_width=widest)
-    for row in rows:
-        # Text of a page must not be read as markup.
-        table.add_row(*("" if value is None else _plain(str(value)) for value in row))
-    return table
-
-
-def _widest(output: Path | None) -> int | None:
-    """Characters of a column; None where the terminal decides."""
-    return None if output is None and sys.stdout.isatty() else _WIDEST
+def _write_schema(rows: list[Any], console: Console) -> None:
+    for (name, kind, count, about), columns in groupby(rows, key=lambda row: tuple(row[:4])):
+        size = "" if count is None else f", {int(count):,} rows"
+        say((name, "bold"), f" ({kind}{size}): {about or ''}", to=console)
+        show_rows(["column", "type", "meaning"], [row[4:] for row in columns], console=console)
 
 
 @contextmanager
-def _console(output: Path | None, columns: int) -> Iterator[Console]:
-    with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
-        # A pipe or a file has no width: nothing is folded there but long texts.
-        widest = _widest(output)
-        yield Console(file=file, emoji=False, width=widest and widest * (columns + 1))
-        file.flush()
+def _console(output: Path | None) -> Iterator[Console]:
+    """Where tables go: standard output, or a file as wide as they are."""
+    if output is None:
+        yield OUT
+        return
+    with _file(output) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
+        yield Console(file=text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        text.detach()
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
+def write_bytes(data: bytes) -> None:
+    """Write a whole result to standard output."""
+    with _bytes(None) as write:
+        write(data)
 
-    return escape("".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text))
+
+@contextmanager
+def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
+    """Something that writes bytes; on a terminal, what would command it is written as escapes."""
+    if output is not None:
+        with _file(output) as file:
+            yield file.write
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        if sys.stdout.isatty():
+            yield lambda data: sys.stdout.write(printable(decoder.decode(data), lines=True))
+        else:
+            yield sys.stdout.buffer.write
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader such as head has enough
+        raise SystemExit(close_output()) from None
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written aside and put in its place at the end, so that it is whole or as it was before."""
+    target = path.resolve()
+    is_special = target.exists() and not target.is_file()
+    aside = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        if not is_special:
+            _keep_mode(target, aside)
+            aside.replace(target)
+    except OSError as error:
+        if error.filename is None:  # of what is written, not of this file
+            raise
+        raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from error
+    finally:
+        if not is_special:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+def _keep_mode(target: Path, aside: Path) -> None:
+    if target.exists():
+        aside.chmod(stat.S_IMODE(target.stat().st_mode))

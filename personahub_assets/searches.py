@@ -13,13 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from personahub_assets.console import ERR, Label, progress, say
 from personahub_assets.domain.diversity import Cover, cover, drawn, spread
-from personahub_assets.domain.errors import ConfigError, StoreError
-from personahub_assets.queries import write
+from personahub_assets.domain.errors import ConfigError, QueryError, StoreError
+from personahub_assets.queries import show_rows, write_bytes
 from personahub_assets.resources import selections, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.nearest import Nearest, Watch, hub
-from personahub_assets.resources.statements import checked
+from personahub_assets.resources.paths import check_output
+from personahub_assets.resources.result_formats import write_all
+from personahub_assets.resources.statements import condition
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.vectors import Vectors, matrix
 
@@ -69,22 +71,23 @@ def search(
     where: str | None = None,
     form: str = "table",
     output: Path | None = None,
+    safe: bool = False,
 ) -> None:
     """Show the personas nearest to a text, or write them to a file.
 
     Args:
         where: an SQL condition on the columns of `personas`.
         form: of standard output; a file's format is said by its name.
+        safe: of CSV, write cells that a spreadsheet would run as text.
 
     Raises:
         ConfigError: the text is empty, the condition is wrong, or the file's format is unknown.
         StoreError: there is nothing to search.
     """
-    if output:
-        selections.check_name(output)
     searcher = Searcher(environment, console)
+    _check_target(searcher.store, form, output, safe=safe)
     found = searcher.find(text, count, _among(searcher.store, where))
-    _show(searcher.store, found, form, output)
+    _show(searcher.store, found, form, output, safe=safe)
 
 
 def choose(
@@ -96,14 +99,14 @@ def choose(
     where: str | None = None,
     form: str = "table",
     output: Path | None = None,
+    safe: bool = False,
 ) -> None:
     """Choose personas that cover the hub, or its part around a text or under a condition, and say how well they do.
 
     Args, Raises: as for `search`.
     """
-    if output:
-        selections.check_name(output)
     searcher = Searcher(environment, console)
+    _check_target(searcher.store, form, output, safe=safe)
     store, model = searcher.store, searcher.embedder.name
     among = _among(store, where)
     if text is not None:
@@ -114,7 +117,7 @@ def choose(
     rows = (rows if among is None else rows.filter(pl.col("persona_id").is_in(among.implode()))).sort("persona_id")
     vectors = matrix(store, model, rows)
     chosen = spread(vectors, count)
-    _show(store, _picks(rows, chosen), form, output)
+    _show(store, _picks(rows, chosen), form, output, safe=safe)
     _compare(vectors, chosen, count, console)
 
 
@@ -139,22 +142,24 @@ def _among(store: Store, where: str | None) -> pl.Series | None:
 
     Raises:
         ConfigError: the condition is wrong, or nobody is under it.
-        QueryError: the condition could do more than read.
     """
     if where is None:
         return None
     warehouse.build(store)
-    query = f"SELECT persona_id FROM personas WHERE (\n{where}\n)"
     try:
         with warehouse.reader(store) as connection:
-            if len(checked(connection, query)) != 1:
-                raise ConfigError(f"--where {where!r}: give one condition, such as \"hop = 0 AND origin = 'text'\"")
-            found = warehouse.steadily(lambda: connection.execute(query).fetchall())
-    except duckdb.Error as error:
+            test = condition(connection, where)
+            found = warehouse.steadily(lambda: _meeting(connection, test))
+    except (duckdb.Error, QueryError) as error:
         raise ConfigError(f"--where {where!r}: {error}") from error
     if not found:
         raise ConfigError(f"--where {where!r}: no persona of the hub is so")
     return pl.Series("persona_id", [persona_id for (persona_id,) in found])
+
+
+def _meeting(connection: duckdb.DuckDBPyConnection, test: duckdb.Expression) -> list[tuple[str]]:
+    people = connection.sql("FROM personas").set_alias("personas").filter(test)
+    return list(people.project("persona_id").fetchall())
 
 
 def _check(store: Store, model: str, there: int, left_out: int, console: Console) -> None:
@@ -175,30 +180,32 @@ def _check(store: Store, model: str, there: int, left_out: int, console: Console
         )
 
 
-def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None) -> None:
+def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None, *, safe: bool) -> None:
     """Put the personas beside what was found of them, in its order."""
     ids = found["persona_id"].to_list()
     with warehouse.live(store, "personas") as connection:
         people = warehouse.steadily(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
     rows = found.join(people, on="persona_id", maintain_order="left")
     rows = rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)
-    if output:
+    if output and safe:
+        output.write_bytes(write_all(rows, "csv", output.parent, safe=True))
+    elif output:
         selections.write(output, rows)
-        return
-    if form == "table" and "similarity" in rows.columns:
-        rows = rows.with_columns(pl.col("similarity").round(4))
-    stream = _Stream(rows)  # noqa: F841 - DuckDB finds it by its name
-    write(duckdb.connect().sql("FROM stream"), form, None)
+    elif form == "table":
+        shown = rows.with_columns(pl.col("similarity").round(4)) if "similarity" in rows.columns else rows
+        numbers = [name for name, dtype in rows.schema.items() if dtype.is_numeric()]
+        show_rows(shown.columns, shown.iter_rows(), right=numbers)
+    else:
+        write_bytes(write_all(rows, form, Path(), safe=safe))
 
 
-class _Stream:
-    """Rows as DuckDB takes them without pyarrow."""
-
-    def __init__(self, rows: pl.DataFrame):
-        self._rows = rows
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._rows.__arrow_c_stream__(requested_schema)
+def _check_target(store: Store, form: str, output: Path | None, *, safe: bool) -> None:
+    if output:
+        selections.check_name(output)
+        check_output(store.root, output)
+    written = output.suffix.lower().removeprefix(".") if output else form
+    if safe and written != "csv":
+        raise ConfigError(f"--safe is for CSV, got {written}: other formats hold texts as they are")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ PersonaHubError
 ├── StoreError           a table file is missing or damaged
 │   └── AccessError      the way to a file failed, so nothing is said about what is in it
 ├── UnknownId            nothing in the home has an id
+├── QueryError           SQL that could do more than read, is wrong, or asks for too much
 ├── LockHeld             another process works on the same thing
 ├── LLMError             no usable language model endpoint
 │   └── EndpointDown     too many consecutive transport faults; the journal is intact
@@ -47,6 +48,10 @@ class AccessError(StoreError):
 
 class UnknownId(PersonaHubError):
     """No document, persona, item, call or quarantined row of the home has this id."""
+
+
+class QueryError(PersonaHubError):
+    """SQL that could do more than read, that DuckDB refuses, or that asks for more time or memory than it may."""
 
 
 class LockHeld(PersonaHubError):

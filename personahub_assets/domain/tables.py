@@ -6,6 +6,7 @@ from typing import Any, Literal, Union
 
 from pydantic import BaseModel
 
+from personahub_assets.domain.literals import quoted
 from personahub_assets.domain.records import DatasetItem
 
 _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
@@ -69,8 +70,3 @@ def sql_type(annotation: Any) -> str:
 
 def _optional(annotation: Any) -> bool:
     return type(None) in typing.get_args(annotation)
-
-
-def quoted(text: str) -> str:
-    """Write a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -21,11 +21,11 @@ import duckdb
 import polars as pl
 
 from personahub_assets.domain.cards import card
-from personahub_assets.domain.errors import ConfigError, StoreError
+from personahub_assets.domain.errors import ConfigError, QueryError, StoreError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.releases import PERSONAS, Order, configs, left_out_text, public_address
 from personahub_assets.generation.access import obstacle, path_of
-from personahub_assets.resources import files, releases, statements, warehouse
+from personahub_assets.resources import files, readers, releases, statements, warehouse
 from personahub_assets.resources.releases import CARD, MANIFEST, SUMS, Release
 from personahub_assets.resources.removal import discard
 from personahub_assets.resources.snapshot import link_or_copy, snapshot
@@ -196,7 +196,8 @@ def _cut(store: Store, order: Order, folder: Path) -> Cut:
     """Take a snapshot, leave out of it what is not released, and count what is left."""
     tests = " ".join(test for tests in order.where.values() for test in tests)
     snap = snapshot(store, dict.fromkeys([*configs(), *_ABOUT, *warehouse.tables_in(tests)]), folder)
-    wanted = {config: _meeting(snap, config, tests) for config, tests in order.where.items()}
+    memory_mb = store.config.warehouse.memory_mb
+    wanted = {config: _meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
     hub = released = _ids(snap)
     cut = Cut(snap)
     for config in order.configs:  # the personas come first
@@ -206,7 +207,7 @@ def _cut(store: Store, order: Order, folder: Path) -> Cut:
     return cut
 
 
-def _meeting(snap: Store, config: str, tests: tuple[str, ...]) -> Ids:
+def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -> Ids:
     """Ids of the rows that meet all conditions.
 
     The conditions are the user's: each must be one expression, and they see the snapshot and nothing else.
@@ -215,16 +216,16 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...]) -> Ids:
         ConfigError: naming the config, what DuckDB says and the columns that there are.
     """
     view, key = _all_about(config), _key(config)
-    condition = " AND ".join(f"(\n{test}\n)" for test in tests)
     try:
-        for test in tests:
-            duckdb.SQLExpression(test)  # nothing behind it that the brackets below would not hold
-        with warehouse.live(snap, f"{view} {condition}") as connection:
+        with warehouse.live(snap, " ".join([view, *tests])) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
-            warehouse.lock_down(connection, snap)
-            statements.checked(connection, f"SELECT 1 FROM to_release WHERE {condition}")
-            found = pl.DataFrame(connection.sql(f"SELECT batch, {key} AS id FROM to_release WHERE {condition}"))
-    except (duckdb.Error, statements.QueryError) as error:
+            readers.bound(connection, snap.root / "spilled", memory_mb, shutil.disk_usage(snap.root).free)
+            readers.lock_down(connection, snap.root)
+            rows = connection.sql("FROM to_release").set_alias("to_release")
+            for test in tests:
+                rows = rows.filter(statements.condition(connection, test))
+            found = pl.DataFrame(rows.project(f"batch, {key} AS id"))
+    except (duckdb.Error, QueryError) as error:
         columns = [*table_schema(config), *_borrowed(config)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "

@@ -1,36 +1,22 @@
-"""SQL that people give: which of it a reader of the warehouse lets through.
+"""SQL that people give: what of it may run.
 
-DuckDB has no read-only access to a folder: who may read the table files may also write them. So what could write is
-refused before it runs. Allow-lists, not block-lists: what a later DuckDB adds is refused until somebody has looked.
+DuckDB has no read-only access to a folder: who may read the table files may also write them. So only queries run, and
+only those that call table functions which are known to read. What is checked is what DuckDB's own parser makes of the
+text (`json_serialize_sql`), never the text itself: a second parser would read some text differently. Allow-lists, not
+block-lists: what a later DuckDB adds is refused until somebody has looked.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from typing import Any
 
 import duckdb
 
-from personahub_assets.domain.errors import PersonaHubError
+from personahub_assets.domain.errors import QueryError
 
 _KIND = duckdb.StatementType
-# They change nothing but what the connection itself holds: the warehouse is attached read-only, settings are locked.
-_ALLOWED = frozenset(
-    {
-        _KIND.SELECT,
-        _KIND.EXPLAIN,
-        _KIND.CREATE,
-        _KIND.INSERT,
-        _KIND.UPDATE,
-        _KIND.DELETE,
-        _KIND.MERGE_INTO,
-        _KIND.ALTER,
-        _KIND.DROP,
-        _KIND.SET,
-        _KIND.VARIABLE_SET,
-        _KIND.TRANSACTION,
-    }
-)
 # Not among them: enable_logging and enable_profiling write files (and end the process where they may not), query and
 # json_execute_serialized_sql run text that nobody has looked at, others take addresses in memory.
 # fmt: off - one name a line would be a page
@@ -96,76 +82,182 @@ _HARMLESS = frozenset(
 )
 # fmt: on
 TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
-_ANALYZE = frozenset({b"ANALYZE", b"ANALYSE"})
-# DuckDB's parser takes these for spaces outside of quotes, and its tokenizer for letters.
-_SPACES = re.compile("[\u00a0\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]")
-_WORD = re.compile(rb"\w+|\W")
-_NAME = re.compile(rb'"((?:[^"]|"")*)"|([\w$\x80-\xff]+)')
-
-
-class QueryError(PersonaHubError):
-    """DuckDB refused the query, or it could do more than read."""
+_REMEDY = (
+    "the warehouse is read-only. Ask with SELECT, WITH, FROM, PIVOT, DESCRIBE, SUMMARIZE or SHOW; write a result to "
+)
+_REMEDY += "a file with --output FILE; name steps of a query by WITH name AS MATERIALIZED (...)"
+# What DuckDB says of a query that has columns and nothing else.
+_BARE = {"type": "SELECT_NODE", "aggregate_handling": "STANDARD_HANDLING"}
+_NOTHING: list[Any] = [None, [], {"map": []}]
+_SERIALIZE = "SELECT system.main.json_serialize_sql($1)"
+# The options are words alone, so nothing in them can be called; what stands behind them is checked as a query.
+_EXPLAIN = re.compile(
+    r"\s*EXPLAIN\b(?:\s*ANALY[ZS]E\b|\s*\(\s*\w+(?:\s+\w+)?(?:\s*,\s*\w+(?:\s+\w+)?)*\s*\))?", re.ASCII | re.IGNORECASE
+)
+_EXPLAIN_ALONE = re.compile(r"\s*EXPLAIN\b", re.ASCII | re.IGNORECASE)
 
 
 def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
-    """Give the statements of a text if all of them only read.
+    """Give the statements of a text if all of them are queries.
+
+    Args:
+        connection: a locked one: some statements read files while they are parsed.
 
     Raises:
-        QueryError: naming the statement or function that could do more.
+        QueryError: naming the statement or function that could do more than read.
         duckdb.Error: if the text is not SQL.
     """
-    # By the reader itself: IMPORT DATABASE and some pragmas read files while they are parsed.
+    _check_characters(text)
     statements = connection.extract_statements(text)
-    for statement in statements:
-        _check_kind(connection, statement)
-    for name in _called(text):
+    runnable = [_checked(connection, statement, text) for statement in statements]
+    if statements and _is_derived(statements[-1]) and statements[-1].type != _KIND.SELECT:
+        raise _refusal(statements[-1])
+    return runnable
+
+
+def condition(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Expression:
+    """Parse a condition alone: one expression, with nothing in front of it or behind it, that only reads.
+
+    Use it with `relation.filter`, so that no text is put into another.
+
+    Raises:
+        QueryError: saying what it is instead.
+    """
+    _check_characters(text)
+    # `SQLExpression` parses the first of these texts, takes its expression and drops what else it holds: so nothing
+    # else may be there. In brackets stands an expression or a query, and no query begins as the first one does.
+    trees = _trees(connection, f"SELECT {text}")
+    if len(trees) != 1 or not _is_bare(trees[0]) or not _is_query(connection, f"SELECT (\n{text}\n)"):
+        raise QueryError("give one condition and nothing else, such as \"hop = 0 AND origin = 'text'\"")
+    _check_calls(trees)
+    return duckdb.SQLExpression(text)
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(f"character {error.start + 1} is no Unicode text: give SQL in UTF-8") from error
+    if "\0" in text:
+        raise QueryError(f"character {text.index(chr(0)) + 1} is a NUL: SQL ends there; remove it")
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, text: str) -> duckdb.Statement:
+    """The statement that is run, parsed from the very text that was checked."""
+    if _is_derived(statement):
+        _check_pivot(statement, text)
+        return statement
+    if statement.type == _KIND.SELECT:
+        return _query(connection, statement.query)
+    if statement.type == _KIND.EXPLAIN:
+        return _explain(connection, statement.query)
+    raise _refusal(statement)
+
+
+def _is_derived(statement: duckdb.Statement) -> bool:
+    """Whether DuckDB made it out of a PIVOT without IN: first a type of the values, then a query. It has no text."""
+    return not statement.query
+
+
+def _check_pivot(statement: duckdb.Statement, text: str) -> None:
+    """DuckDB cannot serialise what it derives of a PIVOT, so no name may stand anywhere in the text, however quoted."""
+    if statement.type not in (_KIND.CREATE, _KIND.SELECT):
+        raise _refusal(statement)
+    words = set(re.findall(r"[a-z0-9_]+", text.lower()))
+    if named := sorted(words & _refused()):
+        raise QueryError(
+            f"{named[0]} may not stand in a query with a PIVOT whose values are not listed: list them with IN (...)"
+        )
+
+
+def _query(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
+    _check_calls(_trees(connection, query))
+    return _only(connection, query, _KIND.SELECT)
+
+
+def _explain(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
+    """EXPLAIN of a query, which with ANALYZE runs: what is explained must be a query by itself."""
+    for pattern in (_EXPLAIN_ALONE, _EXPLAIN):
+        if head := pattern.match(query):
+            explained = query[head.end() :]
+            if _is_query(connection, explained):
+                _check_calls(_trees(connection, explained))
+                return _only(connection, f"{head[0]}\n{explained}", _KIND.EXPLAIN)
+    raise QueryError(
+        f"EXPLAIN takes a query and nothing else (EXPLAIN SELECT ..., EXPLAIN ANALYZE SELECT ...): {_REMEDY}"
+    )
+
+
+def _only(connection: duckdb.DuckDBPyConnection, query: str, kind: duckdb.StatementType) -> duckdb.Statement:
+    """Parse a text again that was checked as it stands."""
+    statements = connection.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != kind:
+        raise QueryError(f"{query.strip()[:80]!r} can be read in two ways: write it more plainly")
+    return statements[0]
+
+
+def _refusal(statement: duckdb.Statement) -> QueryError:
+    return QueryError(f"{statement.type.name} is refused: {_REMEDY}")
+
+
+def _trees(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
+    """The syntax trees of queries, as DuckDB's parser has them.
+
+    Raises:
+        QueryError: if some of it is no query.
+    """
+    result = _serialized(connection, query)
+    if result["error"]:
+        message = str(result["error_message"])
+        raise QueryError(f"not a query: {_REMEDY}" if "Only SELECT" in message else message)
+    return list(result["statements"])
+
+
+def _is_query(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
+    result = _serialized(connection, text)
+    return not result["error"] and len(result["statements"]) == 1
+
+
+def _serialized(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    (text,) = connection.execute(_SERIALIZE, [query]).fetchone() or ("",)
+    return dict(json.loads(text))
+
+
+def _check_calls(tree: Any) -> None:
+    for name in _called(tree):
         if name in _refused():
-            raise QueryError(f"{name}() is not for the warehouse, which is only read")
-    return statements
+            raise QueryError(f"{name}() is refused: {_REMEDY}")
+
+
+def _called(tree: Any) -> Iterator[str]:
+    """Names of all functions in a tree, in lower case."""
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            if isinstance(name := node.get("function_name"), str):
+                yield name.lower()
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+
+
+def _is_bare(tree: dict[str, Any]) -> bool:
+    """Whether a query is SELECT with one expression, and nothing else."""
+    node = dict(tree["node"])
+    columns = node.pop("select_list", [])
+    is_empty = node.pop("from_table", {}).get("type") == "EMPTY"
+    rest = {name: value for name, value in node.items() if value not in _NOTHING}
+    return is_empty and len(columns) == 1 and not columns[0]["alias"] and rest == _BARE and not tree["named_param_map"]
 
 
 @cache
 def _refused() -> frozenset[str]:
     """Table functions of this DuckDB that nobody has found harmless."""
     with duckdb.connect() as connection:
-        rows = connection.execute(
-            "SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'"
-        ).fetchall()
-    return frozenset(name for (name,) in rows) - _HARMLESS
+        return frozenset(name for (name,) in connection.execute(TABLE_FUNCTIONS).fetchall()) - _HARMLESS
 
 
-def _check_kind(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
-    if statement.type not in _ALLOWED:
-        raise QueryError(
-            f"{statement.type.name} is not for the warehouse, which is only read; write with --output FILE"
-        )
-    if statement.type == _KIND.EXPLAIN:
-        for inner in connection.extract_statements(_explained(statement.query)):
-            _check_kind(connection, inner)
-
-
-def _explained(query: str) -> str:
-    """What stands behind EXPLAIN, ANALYZE and their options: with ANALYZE it is run."""
-    text, starts = _tokens(query)
-    words = [word[0].upper() for start in starts if (word := _WORD.match(text, start))]
-    at = 1
-    if words[at] in _ANALYZE:
-        at += 1
-    elif words[at] == b"(" and words[at + 1] in {*_ANALYZE, b"FORMAT"}:
-        at = words.index(b")") + 1
-    return text[starts[at] :].decode()
-
-
-def _tokens(text: str) -> tuple[bytes, list[int]]:
-    """A text with plain spaces, and where its tokens begin."""
-    text = _SPACES.sub(" ", text)
-    return text.encode(), [start for start, _ in duckdb.tokenize(text)]
-
-
-def _called(text: str) -> Iterator[str]:
-    """Names before an opening bracket, in lower case; DuckDB's own tokens leave comments and strings out."""
-    data, starts = _tokens(text)
-    for start, following in pairwise(starts):
-        name = _NAME.match(data, start)
-        if name and data[following : following + 1] == b"(":
-            yield (name[1].replace(b'""', b'"') if name[1] is not None else name[2]).decode().lower()
+def gives_rows(statement: duckdb.Statement) -> bool:
+    """Whether a checked statement has a result; what DuckDB derives of a PIVOT first has none."""
+    return statement.type != _KIND.CREATE

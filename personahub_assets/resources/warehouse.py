@@ -3,7 +3,6 @@
 import itertools
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from typing import Any, TypeVar
 import duckdb
 
 from personahub_assets.domain.errors import AccessError, StoreError
+from personahub_assets.domain.literals import quoted
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.tables import quoted
 from personahub_assets.generation.access import obstacle, path_of
-from personahub_assets.resources import files
+from personahub_assets.resources import files, paths, readers
 from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store, first_damaged, table_sql
 
@@ -42,11 +41,6 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 _TRIES = 20
 # Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
 _WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
-# The cache keeps pieces of a file that has been replaced since: 265 of 4,271 queries failed beside a writer in a tight
-# loop with it, 1 of 4,858 without.
-_NO_CACHE = "SET enable_external_file_cache = false"
-_BUILD = "build it with: personahub run --select warehouse"
-
 T = TypeVar("T")
 
 
@@ -80,13 +74,13 @@ def steadily(work: Callable[[], T]) -> T:
 
 def path(store: Store) -> Path:
     """Where the warehouse is."""
-    return store.root / "warehouse.duckdb"
+    return paths.warehouse_path(store.root)
 
 
 def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
     """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now."""
     connection = duckdb.connect()
-    connection.execute(_NO_CACHE)
+    connection.execute(readers.NO_CACHE)
     views, macros = _views(), files.sql_files("macros")
     wanted = _named(queries, views, macros)
     for table in table_sql():
@@ -106,57 +100,14 @@ def tables_in(queries: str) -> list[str]:
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the warehouse that can reach the store's tables and nothing else.
 
-    DuckDB lets who may read a folder also write it: SQL that people give goes through `statements.checked` first.
+    For queries of this program; those that people give run in a process of their own (`query_process`).
 
     Raises:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
-    if not path(store).exists():
-        raise StoreError(f"{path(store)} does not exist yet; {_BUILD}")
-    try:
-        connection = _attached(store)
-    except duckdb.IOException as error:
-        raise StoreError(f"{error}. A DuckDB shell wants -readonly; else {_BUILD}") from error
-    _bound(connection, store)
-    connection.execute(_NO_CACHE)
-    lock_down(connection, store)
-    return connection
-
-
-def lock_down(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Let a connection reach the store's tables and nothing else, for good."""
-    # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
-    folder = f"{store.root / 'tables'}/"
-    connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-
-
-def _bound(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Limit the memory of a connection, and what it writes when that is not enough."""
-    memory = store.config.warehouse.memory_mb
     # By its process's id: what a killed one leaves there is removed by `maintain`.
     aside = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
-    room = min(10 * memory, shutil.disk_usage(store.root).free // 2_000_000)
-    connection.execute("SET memory_limit = $memory", {"memory": f"{memory}MB"})
-    connection.execute("SET temp_directory = $aside", {"aside": str(aside)})
-    connection.execute("SET max_temp_directory_size = $room", {"room": f"{room}MB"})
-    # Neither the variables of this program nor what could be fetched are tables; secrets would be kept in ~/.duckdb.
-    for name in ("python_enable_replacements", "autoload_known_extensions", "autoinstall_known_extensions"):
-        connection.execute(f"SET {name} = false")
-    connection.execute("SET allow_persistent_secrets = false")
-
-
-def _attached(store: Store) -> duckdb.DuckDBPyConnection:
-    """The warehouse as it is now, read-only.
-
-    Attached to a database of its own: two connections to one path share one database within a process, so the second
-    would see the file as the first found it, and the first one's locked configuration.
-    """
-    connection = duckdb.connect()
-    connection.execute(f"ATTACH {quoted(str(path(store)))} AS warehouse (READ_ONLY)")
-    connection.execute("USE warehouse")
-    return connection
+    return readers.open_reader(store.root, aside, store.config.warehouse.memory_mb)
 
 
 def build(store: Store, *, force: bool = False) -> Built:
@@ -169,7 +120,7 @@ def build(store: Store, *, force: bool = False) -> Built:
                 steadily(partial(_publish, store))
             except (duckdb.Error, OSError) as error:
                 raise _unbuilt(store, error) from error
-        with _attached(store) as connection:
+        with readers.attach(path(store)) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
@@ -201,7 +152,7 @@ def _moved(store: Store) -> bool:
     another file, so neither stops a run.
     """
     try:
-        with _attached(store) as connection:
+        with readers.attach(path(store)) as connection:
             views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
     except duckdb.IOException:
         return True
@@ -218,7 +169,7 @@ def _publish(store: Store) -> None:
     settings = store.config.warehouse
     try:
         with duckdb.connect(str(aside)) as connection:
-            connection.execute(_NO_CACHE)
+            connection.execute(readers.NO_CACHE)
             for table in table_sql():
                 _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
             _add_views(connection, _views())
