@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape as markup
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.resources.config import Environment
 
@@ -113,7 +114,7 @@ def _plant(store: "Store", files: list[str]) -> None:
     from personahub_assets.resources.seeds import plant
 
     for file in files:
-        err.print(f"{file}: {plant(store, file)}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"{public(file)}: {plant(store, file)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key
@@ -30,7 +31,8 @@ def register(
 
     Args:
         store: where the batches are kept.
-        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox.
+        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox. Its secrets are not kept:
+            the source is what `public` shows, whatever signs the address.
         name: batch key instead of one made of the file's name.
         text_column, persona_column: where to look, instead of under the usual names.
 
@@ -44,7 +46,7 @@ def register(
     inbox = store.root / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
     path = sources.fetch(address, inbox) if sources.is_remote(address) else Path(address).expanduser().resolve()
-    source = address if sources.is_remote(address) else str(path)
+    source = public(address) if sources.is_remote(address) else str(path)
     key = check_batch_key(name) if name else batch_key(path.name)
     survey = sources.survey(path, store.config.sources.rows_per_batch)
     _check_columns(path, survey, text_column, persona_column)
@@ -161,7 +163,7 @@ def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]
     if path.is_file() and path.stat().st_size != spec["bytes"]:
         raise BatchError(
             f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {spec['batch']!r} was "
-            f"registered; take the change up with: personahub ingest {spec['source']}"
+            f"registered; take the change up with: personahub ingest {public(spec['source'])}"
         )
     rows = sources.read_rows(path, spec["format"], _slice(spec))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
@@ -184,7 +186,8 @@ def _check_columns(path: Path, survey: sources.Survey, *wanted: str | None) -> N
 
 def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Slice]:
     """Empty slices for batches that a shrunken file no longer fills."""
-    known = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
+    rows = store.read_all("batches", ["batch", "source"]).iter_rows()
+    known = {batch for batch, registered_as in rows if public(registered_as) == source}
     last = count
     while f"{key}-{last + 1:04d}" in known:
         last += 1
@@ -193,8 +196,9 @@ def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Sl
 
 def _check_owner(store: Store, batch: str, source: str) -> None:
     rows = store.read("batches", batch)
-    if not rows.is_empty() and rows["source"][0] != source:
-        raise BatchError(f"batch {batch!r} belongs to {rows['source'][0]}; register {source} with another --name")
+    owner = source if rows.is_empty() else public(rows["source"][0])  # older homes hold addresses as they were given
+    if owner != source:
+        raise BatchError(f"batch {batch!r} belongs to {owner}; register {source} with another --name")
 
 
 def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
