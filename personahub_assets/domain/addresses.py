@@ -41,8 +41,6 @@ _SIGNING = re.compile(
 _AZURE = frozenset(  # beside `sig`
     ("se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
-    ["se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv"]
-)  # beside `sig`
 _SHORTEST = 4  # characters of a secret that is looked for on its own: shorter ones are in every text
 _ROUNDS = 2_000
 
@@ -97,8 +95,8 @@ def base_url(address: str, variable: str) -> str:
     if parts.scheme.lower() not in ("http", "https") or not parts.host or not _HOST.fullmatch(parts.host):
         got = "not shown, as it may hold a password" if "@" in address else repr(address.partition("?")[0])
         raise ConfigError(
-            f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs of a "
-            "user name or password other than letters and digits as %XX"
+            f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
+            "of a user name or password other than letters and digits as %XX"
         )
     return str(parts._replace(path=parts.path.rstrip("/"), fragment=""))
 

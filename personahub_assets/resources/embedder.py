@@ -99,8 +99,8 @@ class Embedder(dg.ConfigurableResource[None]):
 
     # What a run may not set, as in `LLM`: the base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none:
     # local), and the model's name, which is sent to the server and stored with each vector.
-    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)
-    model: dg.ResourceDependency[str] = Field(default=LOCAL_MODEL)
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str] = Field(default=LOCAL_MODEL)  # type: ignore[arg-type]
     precision: minilm.Precision = Field(
         default="float32", description="How the local model calculates, float32 or int8; a server knows its own."
     )

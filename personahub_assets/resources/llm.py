@@ -58,8 +58,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
     starts in the UI must not lead key and prompts to a server of his, nor name a variable whose value is sent or shown.
     """
 
-    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)
-    model: dg.ResourceDependency[str | None] = None
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
     retry: list[str] = Field(default=[], description="Ask rows quarantined for these reasons again, and nothing else")
     max_calls: int | None = Field(default=None, description="Stop the run cleanly after so many calls")
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")

@@ -91,15 +91,15 @@ def fetch(address: str, folder: Path) -> Path:
         with fsspec.open(address, "rb") as source, aside.open("wb") as sink:
             while chunk := source.read(_CHUNK):
                 sink.write(chunk)
-    except Exception as error:  # every protocol's library raises types of its own
+    except Exception as error:  # noqa: BLE001 - every protocol's library raises types of its own
         aside.unlink(missing_ok=True)
         raise SourceError(
-            f"{shown}: cannot be fetched: {redact(str(error), *secrets_of(address))}. {_remedy(address, error)}"
+            f"{shown}: cannot be fetched: {redact(str(error), *secrets_of(address))}. {_remedy(error)}"
         ) from None
     return aside.replace(target)
 
 
-def _remedy(address: str, error: Exception) -> str:
+def _remedy(error: Exception) -> str:
     if getattr(error, "status", None) in (400, 401, 403) or isinstance(error, PermissionError):
         return "User name, password and signature of an address are not kept: give the whole address each time"
     return "Is there a network? s3:// and hf:// need the extra [hub]"
