@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from personahub_assets.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources import interrupts
 from personahub_assets.resources.config import Environment
@@ -182,7 +183,7 @@ def _plant(store: "Store", files: list[str]) -> None:
     from personahub_assets.resources.seeds import plant
 
     for file in files:
-        say(f"{file}: {plant(store, file)}")
+        say(f"{public(file)}: {plant(store, file)}")
 
 
 @app.command()

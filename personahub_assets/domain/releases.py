@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import ConfigError, choices
 from personahub_assets.domain.records import DATASETS
 
@@ -111,8 +111,7 @@ def public_address(source: str | None) -> str:
         return "unknown"
     if "://" not in source:
         return re.split(r"[/\\]", source)[-1]
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return public(source)
 
 
 def _targets(text: str, chosen: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

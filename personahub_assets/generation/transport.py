@@ -15,11 +15,13 @@ import aiohttp
 import tenacity
 import yarl
 
+from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
 from personahub_assets.domain.control_tokens import named_tokens
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
 from personahub_assets.generation.access import local_obstacle
 
+VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
 _TOKENIZER_INFO = "/tokenizer_info"
 _TOKENIZER_INFO_S = 10.0
@@ -76,7 +78,7 @@ class Transport:
 
     Args:
         url: base address, ending in /v1.
-        key: sent as a bearer token.
+        key: sent as a bearer token; empty for none.
         timeout_s: until a try is given up.
         tries: of one request.
         faults_in_a_row: over all requests, without any answer between, until the server counts as down. Those that were
@@ -98,11 +100,12 @@ class Transport:
         after: Callable[[], None] = lambda: None,
         on_overload: Callable[[], None] = lambda: None,
     ):
-        self.url, self._limit = url.rstrip("/"), faults_in_a_row
+        self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
+        self._base, self._secrets = base_url(url, VARIABLE), (key, *secrets_of(url))
         self._addresses: dict[str, yarl.URL] = {}
         self._stop = tenacity.stop_after_attempt(tries)
         self._before, self._after, self._on_overload = before, after, on_overload
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._headers = {**authorization(url, key, VARIABLE), "Content-Type": "application/json"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
         self._flying = self._faults = self._allowed = 0
@@ -215,7 +218,7 @@ class Transport:
     async def _sent(self, path: str, body: bytes) -> bytes:
         assert self._session is not None, "use the transport in an async with block"
         try:
-            async with self._session.post(self._address(path), data=body) as reply:
+            async with self._session.post(self._address(path), data=body, allow_redirects=False) as reply:
                 content = await reply.read()
         except aiohttp.ConnectionTimeoutError as error:
             raise Fault(f"no connection within {self._timeout.connect:g} s") from error
@@ -224,16 +227,26 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True) from error
-            raise Fault(f"{type(error).__name__}: {error}") from error
+            raise Fault(f"{type(error).__name__}: {self._shown(str(error))}") from None
         if reply.status == 200:
             return content
-        raise self._verdict(reply.status, reply.headers.get("Retry-After", ""), content.decode("utf-8", "replace"))
+        text = self._shown(content.decode("utf-8", "replace"))
+        if target := reply.headers.get("Location"):
+            raise LLMError(
+                f"{self.url} sends requests on to {self._shown(target)} ({reply.status}), where neither key nor "
+                f"prompts go unless {VARIABLE} names it"
+            )
+        raise self._verdict(reply.status, reply.headers.get("Retry-After", ""), text)
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
-            root = self.url if path not in (_TOKENIZE, _TOKENIZER_INFO) else self.url.removesuffix("/v1")
-            self._addresses[path] = yarl.URL(root + path)  # parsed once
+            instead_of = "/v1" if path in (_TOKENIZE, _TOKENIZER_INFO) else ""
+            self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
         return self._addresses[path]
+
+    def _shown(self, text: str) -> str:
+        """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
+        return redact(text, *self._secrets)
 
     def _verdict(self, status: int, retry_after: str, text: str) -> Exception:
         """What a status says: about the way, about the set-up, or about this request."""

@@ -255,10 +255,10 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Path("hub")
-    llm_url: str | None = None
+    llm_url: str | None = Field(None, repr=False)  # both may hold a password
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
-    embed_url: str | None = None
+    embed_url: str | None = Field(None, repr=False)
     embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
 

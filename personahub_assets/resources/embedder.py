@@ -27,6 +27,7 @@ import numpy.typing as npt
 import tenacity
 from pydantic import Field
 
+from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
 from personahub_assets.domain.errors import ConfigError, PersonaHubError
 from personahub_assets.domain.text import sanitise
 from personahub_assets.resources import minilm
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 
+VARIABLE = "PERSONAHUB_EMBED_URL"
 LOCAL_MODEL = "all-MiniLM-L6-v2"
 LOCAL_DIMENSIONS = 384
 TRIES = 5
@@ -95,15 +97,12 @@ class Embedder(dg.ConfigurableResource[None]):
     after 256 tokens as sentence-transformers does. With `url` any OpenAI-compatible server does the work.
     """
 
-    url: str | None = Field(
-        default=None, description="Base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1; none: local."
-    )
-    model: str = Field(default=LOCAL_MODEL, description="Model name, sent to the server and stored with each vector.")
+    # What a run may not set, as in `LLM`: the base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none:
+    # local), and the model's name, which is sent to the server and stored with each vector.
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str] = Field(default=LOCAL_MODEL)  # type: ignore[arg-type]
     precision: minilm.Precision = Field(
         default="float32", description="How the local model calculates, float32 or int8; a server knows its own."
-    )
-    api_key_env: str = Field(
-        default="PERSONAHUB_EMBED_API_KEY", description="NAME of the environment variable that holds the key, if any."
     )
     batch_size: int = Field(default=32, ge=1, description="Texts per forward pass or request.")
     max_in_flight: int = Field(default=8, ge=1, description="Requests at the same time.")
@@ -201,22 +200,28 @@ class Embedder(dg.ConfigurableResource[None]):
 
     def _endpoint(self) -> "_Endpoint":
         assert self.url
+        base, key = base_url(self.url, VARIABLE), self._key
         try:
-            base = httpx2.URL(self.url.strip())
+            url = httpx2.URL(below(base, "/embeddings"))
         except httpx2.InvalidURL as error:
-            raise ConfigError(f"PERSONAHUB_EMBED_URL is {self.url!r}: {error}") from error
-        if base.scheme not in ("http", "https") or not base.host:
-            raise ConfigError(f"PERSONAHUB_EMBED_URL is {self.url!r}; expected something like http://127.0.0.1:8001/v1")
-        key = os.environ.get(self.api_key_env, "").strip()
+            raise ConfigError(f"{VARIABLE} is {public(base)!r}: {redact(str(error), *secrets_of(base))}") from None
         return _Endpoint(
-            url=base.copy_with(path=base.path.rstrip("/") + "/embeddings"),
+            url=url,
             model=self.model,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=authorization(self.url, key, VARIABLE),
+            secrets=(key, *secrets_of(self.url)),
             in_flight=self.max_in_flight,
             timeout=self.timeout,
             retry_wait=self.retry_wait,
             max_chars=self.max_chars,
         )
+
+    @property
+    def _key(self) -> str:
+        """PERSONAHUB_EMBED_API_KEY, for the address that PERSONAHUB_EMBED_URL names; empty for any other."""
+        environment = Environment()
+        key = environment.embed_api_key
+        return key.get_secret_value().strip() if key and self.url == environment.embed_url else ""
 
 
 def _joined(held: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
@@ -377,6 +382,7 @@ class _Endpoint:
     url: httpx2.URL
     model: str
     headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     in_flight: int
     timeout: float
     retry_wait: float
@@ -440,23 +446,28 @@ class _Endpoint:
             response = client.post(self.url, json=body)
         except httpx2.TransportError as error:
             raise _TransientError(
-                f"{self._where} cannot be reached ({type(error).__name__}: {error}); "
+                f"{self._where} cannot be reached ({type(error).__name__}: {self._shown(str(error))}); "
                 "is the server running, and is PERSONAHUB_EMBED_URL right?"
-            ) from error
+            ) from None
         if response.status_code != httpx2.codes.OK:
             raise self._fault(response)
         try:
             return _vectors(response.json(), len(texts))
         except ValueError as error:
-            raise EmbedError(f"{self._where} answered something other than embeddings: {error}") from error
+            raise EmbedError(
+                f"{self._where} answered something other than embeddings: {self._shown(str(error))}"
+            ) from None
 
     @property
     def _where(self) -> str:
-        return str(self.url.copy_with(userinfo=b"", query=None))  # a key may be in there
+        return public(str(self.url))
+
+    def _shown(self, text: str) -> str:
+        return redact(text, *self.secrets)
 
     def _fault(self, response: httpx2.Response) -> EmbedError:
         status = response.status_code
-        message = f"{self._where} answered status {status} for model {self.model!r}: {response.text[:300]}"
+        message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
         if status in _TRANSIENT:
             return _TransientError(message, _retry_after(response.headers.get("retry-after")))
         if status in _REFUSED:

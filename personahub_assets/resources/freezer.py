@@ -7,6 +7,7 @@ name; table files are replaced and never written to, so it stays as it was.
 
 import json
 import os
+import shutil
 import stat
 import time
 import uuid

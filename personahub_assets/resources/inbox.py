@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, RawRow, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key, former_batch_key
@@ -40,7 +41,8 @@ def register(
 
     Args:
         store: where the batches are kept.
-        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox.
+        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox. Its secrets are not kept:
+            the source is what `public` shows, whatever signs the address.
         name: batch key instead of one made of the file's name.
         text_column, persona_column: where to look, instead of under the usual names.
 
@@ -54,7 +56,7 @@ def register(
     inbox = store.root / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
     path = sources.fetch(address, inbox) if sources.is_remote(address) else local_path(address)
-    source = address if sources.is_remote(address) else str(path)
+    source = public(address) if sources.is_remote(address) else str(path)
     key = check_batch_key(name) if name else _key_of(store, path, source)
     survey = _surveyed(store, path)
     _check_columns(path, survey, text_column, persona_column)
@@ -327,7 +329,7 @@ def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
         return
     raise BatchError(
         f"{path} {changed} when batch {spec['batch']!r} was registered; take the change up with: personahub ingest "
-        f"{spec['source']}"
+        f"{public(spec['source'])}"
     )
 
 
@@ -348,7 +350,8 @@ def _check_columns(path: Path, survey: sources.Survey, *wanted: str | None) -> N
 
 def _emptied(store: Store, key: str, source: str, count: int) -> list[sources.Slice]:
     """Empty slices for batches that a shrunken file no longer fills."""
-    known = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
+    rows = store.read_all("batches", ["batch", "source"]).iter_rows()
+    known = {batch for batch, registered_as in rows if public(registered_as) == source}
     last = count
     while f"{key}-{last + 1:04d}" in known:
         last += 1
@@ -359,11 +362,11 @@ def _check_owner(store: Store, batch: str, source: str) -> None:
     rows = store.read("batches", batch)
     if rows.is_empty():
         _check_not_taken_down(store, batch)
-    elif rows["source"][0] != source:
+        return
+    owner = public(rows["source"][0])  # older homes hold addresses as they were given
+    if owner != source:
         free = next(key for n in count(2) if store.read("batches", key := f"{batch[:_NAMED]}-{n}").is_empty())
-        raise BatchError(
-            f"batch {batch!r} belongs to {rows['source'][0]}; register {source} with another --name, such as {free}"
-        )
+        raise BatchError(f"batch {batch!r} belongs to {owner}; register {source} with another --name, such as {free}")
 
 
 def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:

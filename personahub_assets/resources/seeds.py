@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, TextPersonas
 from personahub_assets.domain.text import digest, sanitise
@@ -99,7 +100,7 @@ def plant(store: Store, address: str) -> Planted:
             place = sources.fetch(address, aside)
         else:
             place = Path(address).expanduser().resolve()
-        name = f"{digest(address if is_remote else str(place))}.parquet"
+        name = f"{digest(public(address) if is_remote else str(place))}.parquet"
         pots: dict[str, PartitionWriter] = {}
         for rows in in_pieces(_usable(place, planted, taken), _READ):
             for asset in {row.asset for row in rows}:
@@ -107,7 +108,7 @@ def plant(store: Store, address: str) -> Planted:
                     pots[asset] = PartitionWriter(_folder(store, asset) / name, "generations", store.root / "aside")
                     stack.callback(pots[asset].discard)
                 pots[asset].add(_frame([row for row in rows if row.asset == asset]))
-        _check(store, address, planted)
+        _check(store, public(address), planted)
         for asset in ANSWERS:
             if asset in pots:
                 pots[asset].publish()

@@ -18,6 +18,7 @@ import fsspec
 import polars as pl
 import zstandard
 
+from personahub_assets.domain.addresses import public, redact, secrets_of
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
 from personahub_assets.domain.text import digest
@@ -76,25 +77,33 @@ def is_remote(address: str) -> bool:
 def fetch(address: str, folder: Path) -> Path:
     """Download a remote source file into a folder, so that a refresh reads what was registered.
 
-    Each address has a subfolder of its own: many files of the web have the same name.
+    Each address has a subfolder of its own: many files of the web have the same name. It is the same one whatever signs
+    the address.
 
     Raises:
         SourceError: if it cannot be opened or read.
     """
-    name = address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
-    target = folder / digest(address, size=12) / name
+    shown = public(address)
+    name = shown.partition("://")[2].split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    target = folder / digest(shown, size=12) / name
     aside = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with fsspec.open(address, "rb") as source, aside.open("wb") as sink:
             while chunk := source.read(_CHUNK):
                 sink.write(chunk)
-    except Exception as error:  # every protocol's library raises types of its own
+    except Exception as error:  # noqa: BLE001 - every protocol's library raises types of its own
         aside.unlink(missing_ok=True)
         raise SourceError(
-            f"{address}: cannot be fetched: {error}. Is there a network? s3:// and hf:// need the extra [hub]"
-        ) from error
+            f"{shown}: cannot be fetched: {redact(str(error), *secrets_of(address))}. {_remedy(error)}"
+        ) from None
     return aside.replace(target)
+
+
+def _remedy(error: Exception) -> str:
+    if getattr(error, "status", None) in (400, 401, 403) or isinstance(error, PermissionError):
+        return "User name, password and signature of an address are not kept: give the whole address each time"
+    return "Is there a network? s3:// and hf:// need the extra [hub]"
 
 
 def survey(path: Path, rows_per_slice: int) -> Survey:

@@ -72,8 +72,8 @@ class WebGuard:
         if match and match["name"] in self._names:
             return ""
         return (
-            f"the UI is not asked under the name {', '.join(hosts) or 'of no host'!r}: open it as http://127.0.0.1:PORT "
-            "or http://localhost:PORT, or start it with: personahub ui --name NAME"
+            f"the UI does not answer as {', '.join(hosts)!r}: open it as http://127.0.0.1:PORT or "
+            "http://localhost:PORT, or start it with: personahub ui --name NAME"
         )
 
 
