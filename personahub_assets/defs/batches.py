@@ -154,7 +154,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     )
     def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
         seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
-        new = dict(waiting(store))
+        new = waiting(store)
         marks = {path.name: mark for path, mark in new.items()}
         ready = [path for path in new if seen.get(path.name) == marks[path.name]]
         context.update_cursor(json.dumps(marks))

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from personahub_assets.domain.attributes import attributes
+from personahub_assets.domain.attributes import attributes, merge_released, released_attributes
+from personahub_assets.domain.ids import former_id, id_text
 from personahub_assets.domain.pages import ENOUGH, language
 from personahub_assets.domain.text import digest, sanitise, shorten
 
@@ -115,6 +116,8 @@ class Traits:
     url: str | None = None
     text: str | None = None
     persona: str | None = None
+    former_id: str | None = None
+    """The id that an earlier version gave, where that is another."""
 
 
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
@@ -167,9 +170,8 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
 
 
 def _document(raw: RawRow, names: Mapping[str, Any], text: str, clean: str, replaced: int) -> Document:
-    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
-    address = _text(names[url]) if url else None
-    identity = (_text(names[given]) if given else None) or address or "d" + digest(clean)
+    (url, address), (given, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
+    identity = identity or address or "d" + digest(clean)
     others = _others(raw, text, url, given, "source")
     return Document(identity, address, _text(names.get("source")), clean, replaced, others)
 
@@ -208,12 +210,14 @@ def traits(raw: RawRow, columns: Columns) -> Traits:
     persona, text = (_said(names, wanted) for wanted in _wanted(columns))
     if persona is not None:
         return Traits(persona=persona)
-    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
     try:
-        address, identity = (_text(names[name]) if name else None for name in (url, given))
+        (_, address), (_, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
+        given = _first(names, ID_COLUMNS)
+        former = former_id(names[given]) if given else None
     except RecursionError:  # nested too deeply to be an id
         return Traits(text=text)
-    return Traits(identity or address or (text and "d" + digest(text)), address, text)
+    identity = identity or address or (text and "d" + digest(text))
+    return Traits(identity, address, text, former_id=None if former == identity else former)
 
 
 def _said(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
@@ -244,9 +248,16 @@ def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
     return next((name for name in wanted if names.get(name) is not None), None)
 
 
+def _identity(names: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str | None, str | None]:
+    """The first of some columns that has an id or address, and that; see `ids` for what is one."""
+    return next(((name, text) for name in wanted if (text := id_text(names.get(name))) is not None), (None, None))
+
+
 def _others(raw: RawRow, *used: str | None) -> str | None:
     """The columns that are not used otherwise."""
-    return attributes({name: value for name, value in (raw.columns or {}).items() if _folded(name) not in used})
+    left = {name: value for name, value in (raw.columns or {}).items() if _folded(name) not in used}
+    inner = released_attributes(raw.columns or {})
+    return attributes(left) if inner is None else merge_released(left, inner)
 
 
 def _text(value: Any) -> str | None:

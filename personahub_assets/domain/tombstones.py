@@ -120,6 +120,8 @@ class Tombstones:
         found = traits(row, columns)
         if found.persona is not None:
             return self.has_persona("", found.persona)
+        if found.former_id and self.has_document(found.former_id, None, None):
+            return True
         return self.has_document(found.document_id, found.url, found.text)
 
 

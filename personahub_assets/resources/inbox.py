@@ -289,18 +289,20 @@ def register_again(store: Store, path: Path) -> None:
         _put(store, row["batch"], {**row, **now})
 
 
-def waiting(store: Store) -> Iterator[tuple[Path, list[int]]]:
+def waiting(store: Store) -> dict[Path, list[int]]:
     """Source files in the inbox that no batch has as they are, with their marks; hidden files are not seen."""
     known = store.read_all("batches", ["path", "bytes", "sha256"])
-    registered = {path: (size, sha256) for path, size, sha256 in known.iter_rows()}
+    specs = {path: (size, sha256) for path, size, sha256 in known.iter_rows()}
+    new = {}
     for path in sorted((store.root / "inbox").glob("*")):
         with suppress(FileNotFoundError):  # it has just gone
             if not path.is_file() or path.name.startswith(".") or not sources.file_format(path.name):
                 continue
             mark = file_mark(path)
-            size, sha256 = registered.get(str(path.resolve()), (None, ""))
+            size, sha256 = specs.get(str(path.resolve()), (None, ""))
             if size != mark[0] or content_hash(path, store.hashes) != sha256:
-                yield path, mark
+                new[path] = mark
+    return new
 
 
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:

@@ -25,6 +25,7 @@ from personahub_assets.domain.text import digest
 from personahub_assets.generation.access import obstacle
 from personahub_assets.resources import archives
 from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.parquet_values import python_rows
 from personahub_assets.resources.store import UNREADABLE
 
 _FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "warc": "warc", "wet": "warc"}
@@ -307,7 +308,7 @@ def _read_parquet(path: Path, part: Slice) -> Iterator[RawRow]:
     end = part.first_row + part.rows
     for start in range(part.first_row, end, _PARQUET_ROWS):
         frame = pl.scan_parquet(path, glob=False).slice(start, min(_PARQUET_ROWS, end - start)).collect()
-        for number, columns in enumerate(frame.iter_rows(named=True), start + 1):
+        for number, columns in enumerate(python_rows(frame), start + 1):
             yield RawRow(f"row {number}", columns=columns)
 
 
