@@ -63,8 +63,8 @@ class Searcher:
         model = self.embedder.name
         if reading.unread > self.store.config.semantic.max_unread:
             raise ConfigError(
-                f"{plain(text, 80)!r}: {model} does not read {reading.unread:.0%} of its letters, so what it finds would "
-                f"be strangers. Search in SQL by words (personahub sql), or {REMEDY}"
+                f"{plain(text, 80)!r}: {model} does not read {reading.unread:.0%} of it and would find strangers. "
+                f"Search by words (personahub sql), or {REMEDY}"
             )
         if reading.unread_hash and not reading.unread_hash.startswith(LONG):
             self._tell(f"{model} does not know all words of the text; personas with other unknown words are left out")

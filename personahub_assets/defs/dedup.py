@@ -173,7 +173,7 @@ def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
 
 def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """Add `text_hash`, by which vectors are found again."""
-    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"]), pl.String))
+    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"].to_list()), pl.String))
 
 
 def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +182,7 @@ def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.
     known = [rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)]
     found = pl.concat([pl.DataFrame(schema=_READINGS), *known]).unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
-    read = pl.DataFrame(embedder.readings(missing["persona"]), list(_READINGS)[1:], orient="row")
+    read = pl.DataFrame(embedder.readings(missing["persona"].to_list()), list(_READINGS)[1:], orient="row")
     made = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
     return texts.join(pl.concat([found, made]), on="text_hash", how="left", maintain_order="left")
 

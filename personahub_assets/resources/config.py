@@ -271,7 +271,7 @@ class Environment(BaseSettings):
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
     embed_url: str | None = None
-    embed_model: str | None = None
+    embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
 
     @cached_property

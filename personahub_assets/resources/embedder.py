@@ -131,7 +131,8 @@ class Embedder(dg.ConfigurableResource[None]):
     def of(cls, environment: Environment, config: HubConfig) -> "Embedder":
         """The one that the settings ask for."""
         wanted = config.embeddings
-        return cls(url=environment.embed_url, model=environment.embed_model or wanted.model, precision=wanted.precision)
+        model = environment.embed_model if "embed_model" in environment.model_fields_set else wanted.model
+        return cls(url=environment.embed_url, model=model, precision=wanted.precision)
 
     @property
     def name(self) -> str:

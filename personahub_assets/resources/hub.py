@@ -302,7 +302,7 @@ class SemanticHub(Hub):
         return digest(super().stamp(batch), batch in self._old)
 
     def marks(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, mark, is_read)` of the personas of a batch that have a vector; only equal marks are compared."""
+        """`(persona_id, mark, is_read)` of the personas with a vector; only those of one mark are compared."""
         rows = self.store.read("persona_embeddings", batch, columns=["persona_id", "unread", "unread_hash"])
         if rows["unread"].null_count():
             rows = self._assumed(batch, rows)
