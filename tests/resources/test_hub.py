@@ -534,7 +534,14 @@ class Vectors:
         lexical(self.store, batch)
         self.embed(batch, rows, model)
 
-    def embed(self, batch: str, rows: Mapping[str, tuple[float, ...]], model: str = MODEL) -> None:
+    def embed(
+        self,
+        batch: str,
+        rows: Mapping[str, tuple[float, ...]],
+        model: str = MODEL,
+        readings: Mapping[str, tuple[float | None, str | None]] | None = None,
+    ) -> None:
+        read = [(readings or {}).get(name, (0.0, "")) for name in rows]
         frame = pl.DataFrame(
             {
                 "persona_id": list(rows),
@@ -542,8 +549,8 @@ class Vectors:
                 "model": model,
                 "text_hash": list(rows),
                 "embedding": [[x / float(np.linalg.norm(row)) for x in row] for row in rows.values()],
-                "unread": 0.0,
-                "unread_hash": "",
+                "unread": [unread for unread, _ in read],
+                "unread_hash": [mark for _, mark in read],
             },
             table_schema("persona_embeddings"),
         )
@@ -754,3 +761,57 @@ def test_missing_vectors_are_a_clear_error(vectors: Vectors) -> None:
     vectors.embed("one", {"a": NORTH, "b": (1.0, 2.0, 3.0)})
     with pytest.raises(StoreError, match=r"batch one: 2 of 2 personas .* embed the batch again"):
         semantic(vectors.store, "one")
+
+
+# --- What the model does not read ----------------------------------------------------------------------------------
+
+
+def test_only_what_is_read_and_has_the_same_unknown_words_is_compared(vectors: Vectors) -> None:
+    ways = {name: (1.0, turn) for name, turn in zip("abcdef", (0.0, 0.1, 0.2, 0.15, 0.05, 0.12), strict=True)}
+    readings = {
+        "a": (1.0, "all"),
+        "b": (0.2, "one"),
+        "c": (0.2, "one"),
+        "d": (0.2, "two"),
+        "e": (0.4, ""),
+        "f": (0.41, ""),
+    }
+    vectors.add("one", {name: ways[name] for name in "abc"})
+    vectors.embed("one", {name: ways[name] for name in "abc"}, readings=readings)
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b"}
+    vectors.add("two", {name: ways[name] for name in "def"})
+    vectors.embed("two", {name: ways[name] for name in "def"}, readings=readings)
+    semantic(vectors.store, "two")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b", "d": None, "e": None, "f": None}
+    (vectors.store.root / "hub.toml").write_text("[semantic]\nmax_unread = 0.5\n")
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b", "d": None, "e": None, "f": "e"}
+
+
+def test_texts_that_differ_and_have_the_very_same_vector_are_kept(vectors: Vectors) -> None:
+    """The tokenizer of a server took what tells them apart."""
+    vectors.add("one", {"a": NORTH, "b": NORTH, "c": NEARLY_NORTH})
+    vectors.add("two", {"d": NORTH, "e": NEARLY_NORTH})
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
+
+
+def test_vectors_of_older_versions_are_compared_where_the_text_is_plain(vectors: Vectors) -> None:
+    old = dict.fromkeys("abcd", (None, None))
+    write_candidates(
+        vectors.store, "one", [("a", 0, "plain"), ("b", 0, "ครูสอนภาษา"), ("c", 0, "café"), ("d", 0, "x " * 200)]
+    )
+    lexical(vectors.store, "one")
+    ways = {name: (1.0, turn) for name, turn in zip("abcd", (0.0, 0.1, 0.2, 0.3), strict=True)}
+    vectors.embed("one", ways, readings=old)
+    vectors.add("two", {"e": (1.0, 0.15)})
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    assert vectors.keepers() == {"a": None, "b": None, "c": None, "d": None, "e": "a"}
+    vectors.embed("one", ways, readings={"b": (1.0, "thai"), "d": (0.0, "long-x")})
+    assert SemanticHub(vectors.store, MODEL).outdated
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
+    assert not SemanticHub(vectors.store, MODEL).outdated
