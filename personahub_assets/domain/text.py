@@ -24,7 +24,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LETTERS = r"\w\p{M}"
 # Pictographs are words of their own; so are characters that have no meaning here, but may have one elsewhere.
 _SYMBOLS = r"[\p{So}\p{Co}\p{Cn}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F--[\w]]"
-# After a word these belong to it: C++, C#. A dot before one does if nothing closes before the dot: .NET, but not ASP.NET.
+# After a word these belong to it: C++, C#. A dot before one does where a word may begin: .NET, but not ASP.NET.
 _SIGNS = "+#♯"
 _OPENING = r"\s(\[{/|,;:=<>&“‘„«‹¿¡「『【《〈\-–—"
 _NEUTRAL = r"\"'`*"

@@ -166,8 +166,13 @@ class Lexical(Stage):
 
 
 class Embeddings(Section):
-    """Vectors of the personas; which model makes them is said by environment variables."""
+    """Vectors of the personas."""
 
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        description="Model that makes them; another than this one is fetched from the model hub once. "
+        "`PERSONAHUB_EMBED_MODEL` goes before",
+    )
     precision: Literal["float32", "int8"] = Field(
         "float32", description="Of the local model: int8 is faster and nearly the same; its vectors are another model's"
     )
@@ -181,9 +186,16 @@ class Semantic(Stage):
         10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
     )
 
+    max_unread: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="A persona is not compared if the model does not read more than this share of its letters",
+    )
+
     def rule(self, model: str) -> str:
         """What is compared, and from which similarity on."""
-        return f"{model}, cosine {self.threshold}"
+        return f"{model}, cosine {self.threshold}, unread up to {self.max_unread}"
 
 
 class WarehouseSection(Section):
