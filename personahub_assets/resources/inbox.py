@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def register(
     path = sources.fetch(address, inbox) if sources.is_remote(address) else Path(address).expanduser().resolve()
     source = address if sources.is_remote(address) else str(path)
     key = check_batch_key(name) if name else batch_key(path.name)
-    survey = sources.survey(path, store.config.sources.rows_per_batch)
+    survey = sources.survey(path, store.config.sources.rows_per_batch, _limit(store))
     _check_columns(path, survey, text_column, persona_column)
     shared = {
         "source": source,
@@ -63,9 +64,7 @@ def register(
         for batch in keys:
             _check_owner(store, batch, source)
         for batch, part in zip(keys, slices, strict=True):
-            _put(
-                store, batch, {**shared, "rows": part.rows, "first_row": part.first_row, "first_byte": part.first_byte}
-            )
+            _put(store, batch, {**shared, **asdict(part)})
         if sources.is_remote(address):
             _blank(store, path)
     return keys
@@ -163,12 +162,16 @@ def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]
             f"{path} has {path.stat().st_size} bytes and had {spec['bytes']} when batch {spec['batch']!r} was "
             f"registered; take the change up with: personahub ingest {spec['source']}"
         )
-    rows = sources.read_rows(path, spec["format"], _slice(spec))
+    rows = sources.read_rows(path, spec["format"], _slice(spec), _limit(store))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
 
 
 def _slice(spec: dict[str, Any]) -> sources.Slice:
-    return sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
+    return sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"], spec["reading"])
+
+
+def _limit(store: Store) -> int:
+    return sources.record_limit(store.config.sources.max_document_chars)
 
 
 def _check_columns(path: Path, survey: sources.Survey, *wanted: str | None) -> None:
