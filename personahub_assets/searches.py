@@ -80,7 +80,7 @@ class Searcher:
         return ids if among is None else ids.filter(ids.is_in(among.implode()))
 
     def _tell(self, message: str) -> None:
-        self._console.print(message, style="yellow", highlight=False, soft_wrap=True, markup=False)
+        say(message, style="yellow", to=self._console)
 
     @cached_property
     def _nearest(self) -> Nearest:

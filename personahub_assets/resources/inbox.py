@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -75,9 +76,7 @@ def register(
         for batch in keys:
             _check_owner(store, batch, source)
         for batch, part in zip(keys, slices, strict=True):
-            _put(
-                store, batch, {**shared, "rows": part.rows, "first_row": part.first_row, "first_byte": part.first_byte}
-            )
+            _put(store, batch, {**shared, **asdict(part)})
         if sources.is_remote(address):
             _blank(store, path)
     return keys
@@ -124,7 +123,7 @@ def _surveyed(store: Store, path: Path) -> sources.Survey:
     """Survey a file that stays the same meanwhile."""
     try:
         started, mark = time.time_ns(), file_mark(path)
-        survey = sources.survey(path, store.config.sources.rows_per_batch)
+        survey = sources.survey(path, store.config.sources.rows_per_batch, _limit(store))
         is_same = file_mark(path) == mark
     except FileNotFoundError as error:
         raise SourceError(f"{path} was removed while it was read") from error
@@ -308,7 +307,7 @@ def waiting(store: Store) -> dict[Path, list[int]]:
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
     """Every row of a source file that enters the hub passes here."""
     _check_unchanged(store, spec)
-    rows = _watched(store, spec, sources.read_rows(Path(spec["path"]), spec["format"], _slice(spec)))
+    rows = _watched(store, spec, sources.read_rows(Path(spec["path"]), spec["format"], _slice(spec), _limit(store)))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
 
 
@@ -336,7 +335,11 @@ def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
 
 
 def _slice(spec: dict[str, Any]) -> sources.Slice:
-    return sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"])
+    return sources.Slice(spec["first_row"], spec["first_byte"], spec["rows"], spec["reading"])
+
+
+def _limit(store: Store) -> int:
+    return sources.record_limit(store.config.sources.max_document_chars)
 
 
 def _check_columns(path: Path, survey: sources.Survey, *wanted: str | None) -> None:

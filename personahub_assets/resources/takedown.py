@@ -301,16 +301,16 @@ def _of_batches(store: Store, batches: Collection[str]) -> Iterator[blanking.Pie
 
 
 def _blank_sources(store: Store, plan: _Plan) -> None:
-    numbers: dict[tuple[Path, str], set[int]] = defaultdict(set)
+    numbers: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
     for piece, found in plan.hits.items():
         if blanking.is_inside(store, piece) and piece.path not in plan.dropped:
-            numbers[piece.path, piece.format] |= {hit.number for hit in found}
+            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in found}
     for piece in plan.hits:
         if not blanking.is_readable(store, piece):
             raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
-    for (path, kind), some in numbers.items():
+    for (path, kind, reading), some in numbers.items():
         with store.lock("batches", wait=True):
-            blanking.blank(path, kind, some)
+            blanking.blank(path, kind, some, reading)
             register_again(store, path)
 
 
