@@ -156,8 +156,11 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     def height(self, table: str, batch: str, asset: str | None = None) -> int:
         """Rows of one partition, without reading them."""
         path = self.path(table, batch, asset)
+        if not path.exists():
+            return 0
         try:
-            return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
+            with path.open("rb") as file:
+                return int(pl.scan_parquet(file).select(pl.len()).collect().item())
         except UNREADABLE as error:
             raise _damaged(path, table, error) from error
 
