@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Markup would take what stands in brackets out of the help.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -72,7 +72,7 @@ def call() -> int:
     except KeyboardInterrupt:  # once more, while the first one was seen to
         code = interrupts.CODE
     if code == interrupts.CODE:
-        say("stopped; what is done is kept, and the same command goes on from here")
+        say("stopped; every answer so far is kept, and the same command goes on from here")
     return code
 
 
@@ -106,7 +106,7 @@ def _refuse(error: TyperException) -> int:
     else:
         if context is not None:
             say_text(context.get_usage())
-        fail(error.format_message() + (f" See {context.command_path} --help" if context is not None else ""))
+        fail(error.format_message().rstrip(".") + (f". See: {context.command_path} --help" if context else ""))
     return error.exit_code
 
 
@@ -231,17 +231,26 @@ def run(
     """
     from personahub_assets.generation.budget import Budget, seconds_of
     from personahub_assets.plans.consent import consent
-    from personahub_assets.runs import run_batches
+    from personahub_assets.plans.endpoint import require_endpoint
+    from personahub_assets.runs import Ordered, run_batches
 
+    environment = Environment()
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
+    ask = None if yes or not _is_attended() else consent(environment, ERR, budget)
+
+    def approve(order: Ordered) -> None:
+        require_endpoint(environment, order)
+        if ask:
+            ask(order)
+
     result = run_batches(
-        Environment(),
+        environment,
         batch or [],
         select or [],
         ERR,
         budget=budget,
         retry=_retried(reason, "run", retry=retry),
-        approve=None if yes or not _is_attended() else consent(Environment(), ERR, budget),
+        approve=approve,
         personas_from=personas_from,
     )
     raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)

@@ -27,7 +27,7 @@ from personahub_assets.resources import interrupts, progress, selections, wareho
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.faults import explain
 from personahub_assets.resources.instance import open_instance, run_tags
-from personahub_assets.resources.llm import LLM, spending
+from personahub_assets.resources.llm import LLM, check_budget, spending
 from personahub_assets.resources.seeds import ANSWERS
 from personahub_assets.resources.store import Store
 
@@ -115,10 +115,12 @@ def run_batches(
         personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
 
     Raises:
-        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
-            personas is of no use.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, a file of
+            personas is of no use, or a budget cannot be kept.
     """
     order = ordered(environment, batches, select, retry=retry, personas_from=personas_from)
+    if budget:
+        check_budget(budget, order.store)
     say_selections(order, console)
     if order.reasons and not order.work:
         say(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", to=console)

@@ -20,8 +20,8 @@ _SHAPE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
 _MEMORY = {errno.ENOMEM, errno.ENOBUFS}
 _DEVICE = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN}
 _OTHER = {errno.ENOENT, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ETXTBSY, errno.EINTR}
-_CODES = _SPACE | _HANDLES | _RIGHTS | _SHAPE | _MEMORY | _DEVICE | _OTHER
-LOCAL = _HANDLES | _MEMORY | {errno.EADDRNOTAVAIL}
+_CODES = _SPACE | _HANDLES | _RIGHTS | _SHAPE | _MEMORY | _DEVICE | _OTHER | {errno.EADDRNOTAVAIL}
+_LOCAL = _HANDLES | _MEMORY | {errno.EADDRNOTAVAIL}
 """What keeps this machine from opening a connection, whatever the server does."""
 
 _SQLITE = {
@@ -47,7 +47,7 @@ _QUOTED = re.compile(r'(?:file|directory) "([^"]+)"')
 
 def errno_of(error: BaseException) -> int | None:
     """The system's number for what failed on the way to a file; None if the way was free."""
-    return next((code for each in _causes(error) if (code := _errno(each)) in _CODES | LOCAL), None)
+    return next((code for each in _causes(error) if (code := _errno(each)) in _CODES), None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -59,7 +59,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if each is not None and not any(each is other for other in seen):
             seen.append(each)
             yield each
-            waiting += [getattr(each, "orig", None), each.__cause__]
+            inner = [getattr(each, name, None) for name in ("orig", "reason")]  # SQLAlchemy's, urllib's
+            waiting += [*(one for one in inner if isinstance(one, BaseException)), each.__cause__]
 
 
 def _errno(error: BaseException) -> int | None:
@@ -75,6 +76,11 @@ def _errno(error: BaseException) -> int | None:
     if (match := _WORDED.search(text)) and not isinstance(error, OSError):
         return _WORDS[match[1]]
     return next((code for kind, code in _TYPES if isinstance(error, kind)), None)
+
+
+def local_obstacle(error: BaseException) -> str | None:
+    """Say what keeps this machine from opening a connection; None if it is the server or the way to it."""
+    return obstacle(error) if errno_of(error) in _LOCAL else None
 
 
 def checked(error: BaseException, path: Path, damage: str) -> StoreError:
@@ -128,7 +134,7 @@ def _remedy(code: int, path: Path | None) -> str:
     if code in _HANDLES:
         return (
             f"This process may open {_handles()} files at a time; raise that (ulimit -n), or run fewer commands at "
-            "once, then run again. The file itself is well as far as anybody knows: keep it"
+            "once, then run again. Nothing was read of it, so keep it"
         )
     if code in _RIGHTS:
         return (
@@ -136,6 +142,8 @@ def _remedy(code: int, path: Path | None) -> str:
         )
     if code in _SHAPE:
         return "A folder stands where a file should be, or the other way round; move it away, then run again"
+    if code == errno.EADDRNOTAVAIL:
+        return "This machine has no port or address left for it; ask fewer at a time, then run again"
     if code in _MEMORY:
         return "This machine has no memory left for it; end other programs, then run again"
     if code in _DEVICE:

@@ -17,6 +17,7 @@ import yarl
 
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
+from personahub_assets.generation.access import local_obstacle
 
 _TOKENIZE = "/tokenize"
 _BACKOFF_S = 30.0
@@ -32,9 +33,17 @@ _SETUP = frozenset({401, 403, 404})
 class Fault(Exception):
     """A trouble on the way that says nothing about the request."""
 
-    def __init__(self, text: str, *, timeout: bool = False, overload: bool = False, pause: float | None = None):
+    def __init__(
+        self,
+        text: str,
+        *,
+        timeout: bool = False,
+        overload: bool = False,
+        pause: float | None = None,
+        local: bool = False,
+    ):
         super().__init__(text)
-        self.timeout, self.overload, self.pause = timeout, overload or timeout, pause
+        self.timeout, self.overload, self.pause, self.local = timeout, overload or timeout, pause, local
 
 
 _FAULTS = tenacity.retry_if_exception_type(Fault)
@@ -124,7 +133,7 @@ class Transport:
             Fault: the last one, if no try was answered.
             Refused: if the server says that this request is wrong.
             EndpointDown: if the server failed too often in a row.
-            LLMError: if it refuses the key, the path or the model.
+            LLMError: if it refuses the key, the path or the model, or this machine can open no connection.
             BudgetSpent: from `before`.
         """
         try:
@@ -147,7 +156,12 @@ class Transport:
             return await self._once(*request)
 
         retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=_pause, sleep=pause, reraise=True)
-        return await retrying(attempt)
+        try:
+            return await retrying(attempt)
+        except Fault as fault:
+            if fault.local:
+                raise LLMError(f"no connection to {self.url} can be opened from here: {fault}") from fault
+            raise
 
     async def tokenize(self, body: bytes) -> int | None:
         """Prompt tokens as the server counts them; None if it does not (only vLLM and its kin do), or not just now."""
@@ -192,6 +206,8 @@ class Transport:
         except TimeoutError as error:
             raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
         except (aiohttp.ClientError, OSError) as error:
+            if reason := local_obstacle(error):
+                raise Fault(reason, local=True) from error
             raise Fault(f"{type(error).__name__}: {error}") from error
         if reply.status == 200:
             return content
@@ -221,6 +237,9 @@ class Transport:
         """Count a fault; those in flight when the first one came are one trouble, not many."""
         if fault.overload:
             self._on_overload()
+        if fault.local:
+            self._on_overload()  # fewer at a time may do; it says nothing about the server
+            return
         if fault.pause is not None:
             return  # a server that says when to come back is not down; the tries of the request bound this
         if not self._faults:

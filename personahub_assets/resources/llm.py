@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from personahub_assets.domain.errors import ConfigError, LLMError
+from personahub_assets.generation.access import local_obstacle
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.requests import Rule, Task
@@ -97,6 +99,14 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return offered[0]
 
+    def require_model(self) -> None:
+        """Look whether the endpoint answers, takes the key, and offers the model.
+
+        Raises:
+            LLMError: if it does not.
+        """
+        _check_offered(self.model_name, self.models())
+
     def model_for(self, store: Store) -> str:
         """The model to ask for in a home: as `model_name`, else, without an endpoint, the one that its seeds are of.
 
@@ -130,6 +140,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - the user's own endpoint
                 return {str(model["id"]): model.get("max_model_len") for model in json.load(reply)["data"]}
         except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if reason := local_obstacle(error):
+                raise LLMError(f"no connection to {address} can be opened from here: {reason}") from error
             raise LLMError(
                 f"{address}: {error}. Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
             ) from error
@@ -146,13 +158,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             ConfigError: if a budget of money is set and no prices are.
         """
-        config = store.config
-        cuts = config.generation.over_long == "cut"
-        if self.budget.max_cost is not None and not (config.prices.prompt or config.prices.completion):
-            raise ConfigError(
-                f"a budget of money needs prices: set prompt and completion in [prices] of {store.root / 'hub.toml'}, "
-                "in money per million tokens"
-            )
+        check_budget(self.budget, store)
+        cuts = store.config.generation.over_long == "cut"
         rule = Rule(task.prompt.max_tokens, frozenset(self.retry), cuts)
 
         def opened(window: Window) -> OpenAsker:
@@ -199,6 +206,24 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             LLMError: if there is no endpoint.
         """
         return Transport(self.require(), _api_key(), **options)
+
+
+def check_budget(budget: Budget, store: Store) -> None:
+    """Refuse a budget that nothing could be compared with.
+
+    Raises:
+        ConfigError: if a budget of money is set and no prices are, or it is no number.
+    """
+    prices = store.config.prices
+    if budget.max_cost is None:
+        return
+    if not (prices.prompt or prices.completion):
+        raise ConfigError(
+            f"a budget of money needs prices: set prompt and completion in [prices] of {store.root / 'hub.toml'}, "
+            "in money per million tokens"
+        )
+    if not math.isfinite(budget.max_cost):
+        raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
 
 
 def _check_offered(model: str, models: dict[str, int | None]) -> None:

@@ -417,7 +417,9 @@ def _attention(graph: Graph, x: str, shape: str, name: str) -> str:
 
 def main() -> None:
     """Print the folder, building it first where there is none."""
-    print(model_folder())
+    from personahub_assets.console import OUT, say
+
+    say(str(model_folder()), to=OUT)
 
 
 if __name__ == "__main__":

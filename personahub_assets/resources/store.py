@@ -151,8 +151,11 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
     def height(self, table: str, batch: str, asset: str | None = None) -> int:
         """Rows of one partition, without reading them."""
         path = self.path(table, batch, asset)
+        if not path.exists():
+            return 0
         try:
-            return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()) if path.exists() else 0
+            with path.open("rb") as file:
+                return int(pl.scan_parquet(file).select(pl.len()).collect().item())
         except UNREADABLE as error:
             raise _damaged(path, table, error) from error
 
@@ -400,11 +403,11 @@ _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
     "documents": f"{_ANEW}the source file is read again",
     "skipped": f"{_ANEW}the source file is read again",
-    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next run "
-    "asks for them and pays again",
+    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next "
+    "run asks for them and pays again",
     "quarantine": f"{_ANEW}its rows are written again",
     "persona_embeddings": f"{_ANEW}its texts are embedded again",
-    "tombstones": "Put a copy back, or delete it and run the takedown again: what was taken down may come back until then",
+    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
     "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
     **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
 }

@@ -156,9 +156,8 @@ class VectorJournal:
             except FileNotFoundError:  # published and dropped by another process
                 continue
             except OSError as error:
-                raise checked(
-                    error, path, f"{path} cannot be read: {error}. Deleted, its texts are embedded again"
-                ) from error
+                damage = f"{path} cannot be read: {error}. If it is deleted, its texts are embedded again"
+                raise checked(error, path, damage) from error
             if _name(content) == path.stem:
                 yield pl.read_ipc(content).cast(SCHEMA)
             elif tidy:

@@ -115,23 +115,27 @@ def build(store: Store, *, force: bool = False) -> Built:
     with store.lock("warehouse", wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
-            try:
-                steadily(partial(_publish, store))
-            except (duckdb.Error, OSError) as error:
-                raise _unbuilt(store, error) from error
+            steadily(partial(_tried, store))
         with readers.attach(path(store)) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
 
-def _unbuilt(store: Store, error: Exception) -> StoreError:
-    """Why the warehouse cannot be built: the way to a file, a damaged table file, which DuckDB does not always name, or
-    DuckDB itself.
+def _tried(store: Store) -> None:
+    """Build it, unless a table file is damaged: DuckDB does not always say which, and to try again is of no use.
+
+    Raises:
+        StoreError: naming the file that is damaged, or cannot be reached.
     """
-    if reason := obstacle(error, path_of(error) or store.root):
-        return AccessError(reason)
-    return first_damaged(store) or StoreError(f"{path(store)} cannot be built: {error}")
+    try:
+        _publish(store)
+    except (duckdb.Error, OSError) as error:
+        if reason := obstacle(error, path_of(error) or store.root):
+            raise AccessError(reason) from error
+        if problem := first_damaged(store):
+            raise problem from error
+        raise
 
 
 def is_fresh(store: Store) -> bool:
