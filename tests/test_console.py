@@ -107,10 +107,11 @@ def test_a_message_that_cannot_be_written_ends_nothing(state: str, monkeypatch: 
 def test_a_result_that_cannot_be_written_is_an_error(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", Path("/dev/full").open("w"))  # noqa: SIM115
-    with pytest.raises(SystemExit) as stop:
-        say("x", to=OUT)
-    monkeypatch.undo()
+    with Path("/dev/full").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as stop:
+            say("x", to=OUT)
+        monkeypatch.undo()
     assert stop.value.code == 1
     assert "No space left" in capfd.readouterr().err
 

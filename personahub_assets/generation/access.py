@@ -100,8 +100,8 @@ def obstacle(error: BaseException, path: Path | str | None = None) -> str | None
     if code is None:
         return None
     where = path or path_of(error)
-    if code == errno.ENOENT and any(isinstance(each, sqlite3.Error) for each in _causes(error)):
-        code = _why_closed(Path(where)) if where else code
+    if where and any(isinstance(each, sqlite3.Error) for each in _causes(error)):
+        code = _sqlite_errno(Path(where), code)
     subject = f"{where}: " if where else ""
     return f"{subject}{os.strerror(code)}. {_remedy(code, Path(where) if where else None)}"
 
@@ -117,13 +117,16 @@ def path_of(error: BaseException) -> str | None:
     return None
 
 
-def _why_closed(path: Path) -> int:
-    """What SQLite does not say: why it could not open a file."""
+def _sqlite_errno(path: Path, code: int) -> int:
+    """What SQLite does not say: why it could not open a file, or read it."""
+    if code not in (errno.ENOENT, errno.EIO):
+        return code
     try:
         with path.open("rb"):
-            return errno.EACCES  # the file is there; its folder takes no log beside it
+            # The file is there; if it could not be opened, its folder takes no log beside it.
+            return errno.EACCES if code == errno.ENOENT else code
     except OSError as error:
-        return error.errno or errno.ENOENT
+        return error.errno or code
 
 
 def _remedy(code: int, path: Path | None) -> str:

@@ -1,0 +1,235 @@
+"""Whatever goes wrong in a run: one line that names it, exit code 1, and no end that never comes."""
+
+import ctypes
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+import pytest
+
+from personahub_assets import runs
+from personahub_assets.domain.errors import BudgetSpent, StoreError
+from personahub_assets.resources import interrupts
+from personahub_assets.resources.inbox import register
+from personahub_assets.resources.instance import open_instance
+from personahub_assets.resources.store import Store
+
+Called = Callable[..., tuple[int, str, str]]
+
+
+def recurse() -> None:
+    recurse()
+
+
+def exhaust() -> None:
+    raise MemoryError
+
+
+def leave() -> None:
+    raise SystemExit(0)
+
+
+def close() -> None:
+    raise GeneratorExit
+
+
+def divide() -> None:
+    1 / 0  # noqa: B018
+
+
+def panic() -> None:
+    raise pl.exceptions.PanicException("called `Option::unwrap()` on a `None` value")
+
+
+FAULTS: dict[str, tuple[Callable[[], object], str]] = {
+    "bug": (divide, r"unexpected ZeroDivisionError.*: division by zero.*fault of the program; the traceback is in /"),
+    "recursion": (recurse, "unexpected RecursionError"),
+    "memory": (exhaust, "no memory left"),
+    "exit": (leave, "unexpected SystemExit"),
+    "generator": (close, "unexpected GeneratorExit"),
+    "panic": (panic, "unexpected PanicException"),
+    "duckdb": (
+        lambda: duckdb.sql("SELECT error('of [red]its own\x1b')").fetchall(),
+        "unexpected InvalidInputException",
+    ),
+    "polars": (lambda: pl.DataFrame({"a": ["x"]}).cast(pl.Int8), "unexpected InvalidOperationError"),
+    "full": (lambda: Path("/dev/full").write_text("x"), "No space left on device. The disk at /"),
+    "store": (lambda: (_ for _ in ()).throw(StoreError("damaged")), "^damaged$"),
+}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        with open_instance(tmp_path_factory.mktemp("home")) as opened:
+            yield opened
+
+
+def job_of(work: Callable[[], object]) -> dg.Definitions:
+    @dg.asset
+    def step() -> None:
+        work()
+
+    return dg.Definitions(assets=[step], jobs=[dg.define_asset_job("job", [step])], executor=dg.in_process_executor)
+
+
+def reachable(error: BaseException) -> list[BaseException]:
+    """What a printer of tracebacks meets that follows causes, else contexts; it never ends on a circle."""
+    met: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None:
+        assert not any(at is other for other in met), "a circle"
+        met.append(at)
+        at = at.__cause__ or at.__context__
+    return met
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_whatever_a_step_raises_is_one_line(name: str, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    work, message = FAULTS[name]
+    result = runs.Result()
+    execute = partial(runs._execute, job_of(work), instance, "job", {dg.AssetKey("step")}, None)
+    with pytest.raises(BaseException) as raised:
+        execute()
+    reachable(raised.value)
+    runs._attempt(result, "batch", tmp_path, execute)
+
+    assert re.search(message, result.failed["batch"]), result.failed
+    assert "\n" not in result.failed["batch"]
+
+
+def test_what_stops_on_purpose_is_no_failure(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    def spend() -> None:
+        raise BudgetSpent("the budget is spent")
+
+    result = runs.Result()
+    runs._attempt(
+        result, "a", tmp_path, partial(runs._execute, job_of(spend), instance, "job", {dg.AssetKey("step")}, None)
+    )
+    assert (result.failed, result.stopped) == ({}, "the budget is spent.")
+
+
+PEOPLE = "".join(
+    f'{{"persona": "A {what} who repairs old clocks in a mountain village"}}\n' for what in ("nurse", "smith")
+)
+
+
+@pytest.fixture
+def filled(store: Store, tmp_path: Path) -> Store:
+    (tmp_path / "people.jsonl").write_text(PEOPLE)
+    (store.root).mkdir()
+    (store.root / "hub.toml").write_text("[related_personas]\nhops = 0\n")
+    register(store, str(tmp_path / "people.jsonl"))
+    return store
+
+
+REMOTE = {"PERSONAHUB_LLM_URL": "http://127.0.0.1:9/v1", "PERSONAHUB_LLM_MODEL": "none"}
+
+
+def moments(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
+    """Call something at every event that Dagster records, between its own steps, and when an asset begins and ends."""
+    from personahub_assets.resources.instance_storage import EventLog
+
+    store_event = EventLog.store_event
+
+    def storing(self: EventLog, event: Any) -> None:
+        store_event(self, event)
+        act(event.dagster_event.event_type_value if event.dagster_event else "log")
+
+    monkeypatch.setattr(EventLog, "store_event", storing)
+
+
+def test_a_signal_at_any_moment_stops_the_run(filled: Store, called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where Dagster only makes a note of it, and forgets it; and the next run goes on."""
+    waiting = ["PIPELINE_SUCCESS", "STEP_OUTPUT", "PIPELINE_START"]
+    numbers = {
+        "PIPELINE_SUCCESS": [signal.SIGINT],
+        "STEP_OUTPUT": [signal.SIGTERM],
+        "PIPELINE_START": [signal.SIGTERM] * 2,
+    }
+
+    def act(event: str) -> None:
+        if waiting and event == waiting[0]:
+            waiting.pop(0)
+            for number in numbers[event]:
+                os.kill(os.getpid(), number)
+
+    moments(monkeypatch, act)
+    while waiting:
+        left = len(waiting)
+        code, _, err = called("run", "--select", "documents", home=filled.root, **REMOTE)
+        assert len(waiting) == left - 1
+        assert (code, "Traceback" in err, "stopped; every answer so far is kept" in err) == (130, False, True), err
+        assert not (filled.root / "warehouse.duckdb").exists()
+    assert called("run", "--select", "documents", home=filled.root, **REMOTE)[0] == 0
+    assert (filled.root / "warehouse.duckdb").exists()
+
+
+def test_what_a_library_swallows_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a handler raises in a callback of C code goes nowhere."""
+    callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
+    with interrupts.noted():
+        try:
+            callback()
+            os.getpid()
+        except KeyboardInterrupt:
+            pytest.fail("it came through")
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert capsys.readouterr().err == ""
+    interrupts.check()  # of the next command nothing is known
+
+
+def test_a_failed_warehouse_does_not_hide_what_failed(filled: Store, called: Called) -> None:
+    path = filled.path("text_personas", "people")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PAR1 and nothing more")
+    (filled.root / "warehouse.duckdb").write_bytes(b"x" * 4_096)
+    code, _, err = called("run", "--select", "lexical_duplicates", home=filled.root, **REMOTE)
+    assert (code, "Traceback" in err) == (1, False)
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert [line.split(": ")[1] for line in failed][:2] == ["people: lexical_duplicates", "warehouse"] or len(
+        failed
+    ) >= 2
+    assert all("text_personas/batch=people/part.parquet: damaged table file" in line for line in failed[:2]), err
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "folder"])
+def test_damaged_history_is_one_line(damage: str, filled: Store, called: Called) -> None:
+    open_instance(filled.root).dispose()
+    for path in (filled.root / "dagster" / "history").rglob("*.db"):
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir() if damage == "folder" else path.write_bytes(
+            b"x" * 9_000 if damage == "garbage" else content[:5_000]
+        )
+    for suffix in ("-wal", "-shm"):
+        for path in (filled.root / "dagster" / "history").rglob(f"*.db{suffix}"):
+            path.unlink()
+    code, _, err = called("run", "--select", "documents", home=filled.root, **REMOTE)
+    assert (code, err.count("error:"), "Traceback" in err, "sqlalche" in err) == (1, 1, False, False), err
+    assert "dagster/history" in err
+    assert "ove the folder" in err or "move it away" in err
+
+
+def test_a_dead_endpoint_is_refused_before_any_run(store: Store, called: Called, tmp_path: Path) -> None:
+    (tmp_path / "pages.jsonl").write_text('{"text": "The tide tables of the harbour were wrong by eleven minutes."}\n')
+    store.root.mkdir()
+    for name in ("a", "b"):
+        register(store, str(tmp_path / "pages.jsonl"), name=name)
+    code, out, err = called("run", home=store.root, **REMOTE)
+    assert (code, out, err.count("error:")) == (1, "", 1), err
+    assert "127.0.0.1:9" in err
+    assert not (store.root / "dagster" / "history").exists()
+    code, _, err = called("run", "--max-cost", "1", home=store.root, **REMOTE)
+    assert (code, "a budget of money needs prices" in err) == (1, True), err
+    assert not (store.root / "dagster" / "history").exists()
