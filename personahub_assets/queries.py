@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,9 @@ from personahub_assets.resources.paths import check_output
 from personahub_assets.resources.query_process import Frame, Job, Search, ask
 
 __all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
+
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+"""Of a console: what is printed is text."""
 
 _WIDEST = 120  # characters of a column where there is no terminal
 
@@ -82,8 +85,8 @@ def answer(
             written.
     """
     job = _job(environment, query_text(query) or _TABLES, form, output, seconds=seconds, safe=safe)
-    with _writer(output, form) as write:
-        for frame in ask(job, _searching(environment)):
+    with _writer(output, form) as write, closing(ask(job, _searching(environment))) as frames:
+        for frame in frames:
             write(frame)
 
 
@@ -101,8 +104,8 @@ def describe(environment: Environment, name: str | None, form: str, output: Path
         answer(environment, query, form, output, safe=safe)
         return
     job = _job(environment, query, "rows", output)
-    with _console(output) as console:
-        for frame in ask(job, _searching(environment)):
+    with _console(output) as console, closing(ask(job, _searching(environment))) as frames:
+        for frame in frames:
             _write_schema(frame.head["rows"], console)
 
 
@@ -157,7 +160,12 @@ def _write_table(head: dict[str, Any], console: Console) -> None:
 
 def show_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
     """Show a result as a table; nothing of it is markup, or commands the terminal."""
-    table(columns, rows, right=right, widest=None if console.is_terminal else _WIDEST, to=console)
+    if console.is_terminal:
+        table(columns, rows, right=right, to=console)
+    else:
+        # A pipe or a file has no width: nothing is folded there but long texts.
+        wide = Console(file=console.file, width=_WIDEST * (len(columns) + 1), **_PLAIN)
+        table(columns, rows, right=right, widest=_WIDEST, to=wide)
 
 
 def _write_schema(rows: list[Any], console: Console) -> None:
@@ -175,7 +183,7 @@ def _console(output: Path | None) -> Iterator[Console]:
         return
     with _file(output) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
-        yield Console(file=text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        yield Console(file=text, **_PLAIN)
         text.detach()
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources import files
 
-_READ = re.compile(r"^\.read[ \t]+(.+?)[ \t;]*$", re.MULTILINE)
+_READ = re.compile(r"^\.read[ \t]+(.+)$", re.MULTILINE)
+_LONGEST = 4 << 20  # characters, with all that is read; files that read others twice double with each level
+_MOST_FILES = 1_000
 # Whoever pipes a query without naming '-' begins within this time; a pipe that nobody writes to is no query.
 _PATIENCE_S = 1.0
 
@@ -18,15 +20,22 @@ def query_text(query: str | None) -> str | None:
     """Read what was asked; None if nothing was.
 
     Raises:
-        ConfigError: if a file is missing, or reads itself.
+        ConfigError: if a file is missing, is no text, or reads itself, or all of it is too long.
     """
     if query == "-":
-        return _expanded(sys.stdin.read())
+        return _Reader().expanded(_input())
     if query is None:
-        piped = sys.stdin.read() if _has_input() else ""
-        return _expanded(piped) if piped.strip() else None
+        piped = _input() if _has_input() else ""
+        return _Reader().expanded(piped) if piped.strip() else None
     is_file = query.endswith(".sql") or ("\n" not in query and len(query) < 200 and Path(query).is_file())
-    return _expanded(f".read {query}" if is_file else query, any_file=is_file)
+    return _Reader().expanded(f".read {query}" if is_file else query, any_file=is_file)
+
+
+def _input() -> str:
+    try:
+        return sys.stdin.read(_LONGEST + 1)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"standard input: {error.reason} at byte {error.start + 1}: give SQL in UTF-8") from error
 
 
 def _has_input() -> bool:
@@ -39,16 +48,41 @@ def _has_input() -> bool:
         return True  # not a file of the system's, or a pipe on Windows, which cannot be asked
 
 
-def _expanded(text: str, within: tuple[Path, ...] = (), *, any_file: bool = False) -> str:
-    """Put files in the place of lines such as `.read sql/analysis/relations.sql`, as DuckDB's shell does."""
+class _Reader:
+    """Puts files in the place of lines such as `.read sql/analysis/relations.sql`, as DuckDB's shell does."""
 
-    def read(line: re.Match[str]) -> str:
-        path = _found(line[1].strip("'\""), within[-1].parent if within else None, any_file=any_file)
-        if path in within:
-            raise ConfigError(f"{path} reads itself: {' → '.join(each.name for each in (*within, path))}")
-        return _expanded(path.read_text("utf-8"), (*within, path))
+    def __init__(self) -> None:
+        self._files, self._characters = 0, 0
 
-    return _READ.sub(read, text)
+    def expanded(self, text: str, within: tuple[Path, ...] = (), *, any_file: bool = False) -> str:
+        """Give the text with all files that it reads, and those that they read."""
+        self._count(text)
+
+        def read(line: re.Match[str]) -> str:
+            name = line[1].rstrip(" \t;").strip("'\"")
+            path = _found(name, within[-1].parent if within else None, any_file=any_file)
+            if path in within:
+                raise ConfigError(f"{path} reads itself: {' → '.join(each.name for each in (*within, path))}")
+            self._files += 1
+            return self.expanded(_content(path), (*within, path))
+
+        return _READ.sub(read, text)
+
+    def _count(self, text: str) -> None:
+        self._characters += len(text)
+        if self._characters > _LONGEST or self._files > _MOST_FILES:
+            raise ConfigError(
+                f"a query may have {_LONGEST:,} characters and read {_MOST_FILES:,} files, those that files read again "
+                "counted each time; this one has more: does a file read others several times?"
+            )
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_LONGEST + 1)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {error.reason} at byte {error.start + 1}: save it as UTF-8") from error
 
 
 def _found(name: str, beside: Path | None, *, any_file: bool) -> Path:

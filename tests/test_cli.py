@@ -465,7 +465,7 @@ def test_sql_takes_a_file(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: py
 
 
 def test_sql_runs_several_statements(here: Cli, demo: Demo) -> None:
-    said = here("sql", "SELECT 1 AS a; CREATE TEMP TABLE t AS SELECT 7 AS b; FROM t;", "--format", "csv", at=demo.home)
+    said = here("sql", "SELECT 1 AS a; WITH t AS (SELECT 7 AS b) FROM t;", "--format", "csv", at=demo.home)
     assert said.out == "a\n1\nb\n7\n"
 
 
@@ -526,21 +526,21 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
     [
         ("SELEC 1", "syntax error"),
         ("SELECT * FROM persona", "Did you mean"),
-        ("SELECT 1 AS a, 2 AS a", "name columns apart with AS"),
+        ("SELECT 1 AS a, 2 AS A", "name columns apart with AS"),
         ("SELECT INTERVAL 1 DAY AS i", "cast them to VARCHAR"),
         ("DELETE FROM personas", "read-only"),
         ("CREATE TABLE t (a INTEGER)", "read-only"),
         ("DROP VIEW duplicates", "read-only"),
         ("COPY personas TO '{home}/x.csv'", "COPY"),
         ("COPY (SELECT 1 AS a) TO '{home}/tables/personas/batch=my-pages/part.parquet' (FORMAT parquet)", "COPY"),
-        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{home}/tables/x.csv'", "only read"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{home}/tables/x.csv'", "EXPLAIN takes a query"),
         ("EXPORT DATABASE '{home}/tables/x'", "EXPORT"),
         ("ATTACH '{home}/tables/x.duckdb'", "ATTACH"),
         ("SELECT * FROM read_text('{home}/hub.toml')", "Permission Error"),
         ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),
         ("SELECT * FROM glob('/*')", "Permission Error"),
-        ("SET enable_external_access = true", "locked"),
-        ("INSTALL httpfs", "only read"),
+        ("SET enable_external_access = true", "SET is refused"),
+        ("INSTALL httpfs", "LOAD is refused"),
         ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
         (".read {home}/hub.toml", "only files that end with .sql"),
         (".read none.sql", "there is no such file"),
@@ -686,9 +686,11 @@ def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_p
         (["x", "--where", "hop = "], "--where 'hop = ': "),
         (["x", "--where", "height > 2"], 'Referenced column "height" not found'),
         (["x", "--where", "hop = 99"], "no persona of the hub is so"),
-        (["x", "--where", "true); SELECT (1"], "give one condition"),
+        (["x", "--where", "true); SELECT (1"], 'syntax error at or near ")"'),
+        (["x", "--where", "true) ORDER BY (1"], 'syntax error at or near ")"'),
+        (["x", "--where", "true ORDER BY 1"], "give one condition"),
         (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
-        (["x", "--where", "persona IN (SELECT * FROM query('SELECT 1'))"], "query() is not for the warehouse"),
+        (["x", "--where", "persona IN (SELECT * FROM query('SELECT 1'))"], "query() is refused"),
     ],
 )
 def test_search_refuses(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:

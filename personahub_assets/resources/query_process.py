@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ class Job:
     seconds: float | None = None
 
 
-def ask(job: Job, search: Search) -> Iterator[Frame]:
+def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
     """Run SQL and give its results as they come.
 
     Args:

@@ -83,9 +83,9 @@ _HARMLESS = frozenset(
 # fmt: on
 TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
 _REMEDY = (
-    "the warehouse is read-only. Ask with SELECT, WITH, FROM, PIVOT, DESCRIBE, SUMMARIZE or SHOW; write a result to "
+    "the warehouse is read-only. Valid are SELECT, WITH, FROM, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW and EXPLAIN; "
+    "--output FILE writes a result, WITH name AS MATERIALIZED (...) stands in for a temporary table"
 )
-_REMEDY += "a file with --output FILE; name steps of a query by WITH name AS MATERIALIZED (...)"
 # What DuckDB says of a query that has columns and nothing else.
 _BARE = {"type": "SELECT_NODE", "aggregate_handling": "STANDARD_HANDLING"}
 _NOTHING: list[Any] = [None, [], {"map": []}]

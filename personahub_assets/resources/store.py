@@ -162,7 +162,7 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
             with path.open("rb") as file:
                 return int(pl.scan_parquet(file).select(pl.len()).collect().item())
         except UNREADABLE as error:
-            raise _damaged(path, table, error) from error
+            raise damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches (of one asset, where several write the table)."""
@@ -368,7 +368,7 @@ def read_file(
         with path.open("rb") as file:
             return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
     except UNREADABLE as error:
-        raise _damaged(path, table, error) from error
+        raise damaged(path, table, error) from error
 
 
 def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
@@ -378,7 +378,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
             for start in range(0, height, SLICE_ROWS):
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
     except UNREADABLE as error:
-        raise _damaged(path, table, error) from error
+        raise damaged(path, table, error) from error
 
 
 def _folders(folder: Path, prefix: str, *, whole: bool) -> list[Path]:
@@ -419,7 +419,8 @@ _REMEDIES = {
 _DECIDED = f"{_ANEW}its personas are decided about again, and come after those of other batches"
 
 
-def _damaged(path: Path, table: str, error: BaseException) -> StoreError:
+def damaged(path: Path, table: str, error: BaseException) -> StoreError:
+    """What to say of a table file whose content is not what it should be."""
     remedy = _REMEDIES.get(table, _DECIDED)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 

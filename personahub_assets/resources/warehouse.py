@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import polars as pl
 
 from personahub_assets.domain.errors import AccessError, StoreError
 from personahub_assets.domain.literals import quoted
@@ -20,13 +21,14 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files, freshness, paths, readers
 from personahub_assets.resources.removal import discard
-from personahub_assets.resources.store import Store, first_damaged, table_sql
+from personahub_assets.resources.store import Store, damaged, first_damaged, table_sql
 
 # Never copied into the file: large, and only asked for now and then.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
+_NOT_NULL = re.compile(r"(?m)^\s*(\w+) .*\bNOT NULL\b")
 _COMMENT = re.compile(r"(?m)^\s*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 _ABOUT_ITEMS = """-- Items of all datasets in long form
@@ -170,6 +172,7 @@ def _publish(store: Store) -> None:
             connection.execute(readers.NO_CACHE)
             for table in table_sql():
                 _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
+                _check_keys(connection, store, table)
             _add_views(connection, _views())
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, files.sql_files("macros"))
@@ -206,6 +209,35 @@ def _add_table(
     connection.execute(f"COMMENT ON VIEW {table} IS {quoted((about or ('',))[0] or '')}")
     for column, comment in comments:
         connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(comment)}')
+
+
+def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
+    """Refuse rows without the columns that identify them, as a file has that is not of this table.
+
+    Raises:
+        StoreError: naming the file and what it lacks.
+    """
+    keys = key_columns(table)
+    is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
+    if not connection.execute(f"SELECT 1 FROM {table} WHERE {is_incomplete} LIMIT 1").fetchone():
+        return
+    for file in store.files(table):
+        rows = pl.scan_parquet(file, glob=False)
+        if missing := [name for name in keys if name not in rows.collect_schema().names()]:
+            raise damaged(file, table, ValueError(f"it lacks the columns {missing} of {table}"))
+        empty = rows.select(pl.col(keys).null_count()).collect().row(0, named=True)
+        if nulls := [name for name, count in empty.items() if count]:
+            raise damaged(file, table, ValueError(f"it has rows without {nulls}"))
+
+
+def key_columns(table: str) -> list[str]:
+    """The columns that no row of a table can be without: what it is of, and all ids that it must have.
+
+    >>> key_columns("documents")
+    ['batch', 'document_id']
+    """
+    wanted = _NOT_NULL.findall(table_sql()[table].replace('"', ""))
+    return [name for place, name in enumerate(wanted) if place < 2 or name.endswith("_id")]
 
 
 def _views() -> dict[str, str]:
