@@ -24,9 +24,9 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
 _CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
 _HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
 _HARMLESS = frozenset(
-    ("alt", "api-version", "config", "dl", "download", "format", "lang", "language", "limit")
-    + ("offset", "page", "raw", "ref", "revision", "split", "version")
+    ("alt", "api-version", "config", "dl", "download", "format", "lang", "language", "limit", "offset", "page", "raw")
 )
+_HARMLESS |= {"ref", "revision", "split", "version"}
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._-]{0,24}")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _HASHED = re.compile(r"~[0-9a-f]{8}")

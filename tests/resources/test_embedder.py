@@ -348,9 +348,12 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
 
 
 @needs_weights
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_folder_is_reused_and_a_damaged_one_is_built_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: minilm.Precision
+@pytest.mark.parametrize(
+    ("precision", "names"),
+    [("float32", (minilm.WEIGHTS, "tokenizer.json", "model.onnx")), ("int8", (minilm.INT8_WEIGHTS,))],
+)
+def test_folder_is_reused_and_one_with_a_swapped_file_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: minilm.Precision, names: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path))
     folder = minilm.model_folder(precision)
@@ -358,12 +361,13 @@ def test_folder_is_reused_and_a_damaged_one_is_built_again(
     assert minilm.model_folder(precision) == folder
     assert (folder / "left-alone").exists()
 
-    weights = folder / (minilm.WEIGHTS if precision == "float32" else minilm.INT8_WEIGHTS)
-    whole = weights.read_bytes()
-    weights.unlink()
-    weights.write_bytes(b"half of it")
-    assert minilm.model_folder(precision) == folder
-    assert weights.read_bytes() == whole
+    for file in (folder / name for name in names):
+        whole, stat = file.read_bytes(), file.stat()
+        file.unlink()  # the package's own file may be linked to it
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # as large, and as old
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert minilm.model_folder(precision) == folder
+        assert file.read_bytes() == whole
 
 
 @needs_weights
