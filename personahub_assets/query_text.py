@@ -9,7 +9,7 @@ from pathlib import Path
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources import files
 
-_READ = re.compile(r"^\.read[ \t]+(.+?)[ \t;]*$", re.MULTILINE)
+_READ = re.compile(r"^\.read[ \t]++(\S.*)$", re.MULTILINE)
 # Whoever pipes a query without naming '-' begins within this time; a pipe that nobody writes to is no query.
 _PATIENCE_S = 1.0
 
@@ -43,7 +43,7 @@ def _expanded(text: str, within: tuple[Path, ...] = (), *, any_file: bool = Fals
     """Put files in the place of lines such as `.read sql/analysis/relations.sql`, as DuckDB's shell does."""
 
     def read(line: re.Match[str]) -> str:
-        path = _found(line[1].strip("'\""), within[-1].parent if within else None, any_file=any_file)
+        path = _found(line[1].rstrip(" \t;").strip("'\""), within[-1].parent if within else None, any_file=any_file)
         if path in within:
             raise ConfigError(f"{path} reads itself: {' → '.join(each.name for each in (*within, path))}")
         return _expanded(path.read_text("utf-8"), (*within, path))

@@ -26,7 +26,7 @@ ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "le
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
-_COMMENT = re.compile(r"(?m)^\s*--.*$")
+_COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- batch: Batch of the persona
