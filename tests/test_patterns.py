@@ -26,7 +26,7 @@ QUADRATIC = 3.0
 HOPELESS_S = 0.1  # for an eighth of the text: of a worse kind
 _WORDS = re.compile(r"[A-Za-z]{2,}|\d|[^\w\s]")
 _RUNS = [" ", "\n", "\t ", "a", "A1", "_", "-", "1", ".", '"', "'", "<", "<|", "</ ", "[", "{", "(", ",", "a ", "a, ",
-         "@", "a.", "/", "\\", "|", "é", "中", "\u200b", "&", ":", "*", ";", "[a", "<a", "\r\n", "- ", "!)"]  # fmt: skip
+         "@", "a.", "/", "\\", "|", "é", "中", "\u200b", "&", ":", "*", ";", "[a", "<a", "\r\n", "- "]  # fmt: skip
 _CALLS = {"sub", "subn", "match", "search", "fullmatch", "findall", "finditer", "split"}
 
 
