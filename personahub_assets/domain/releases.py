@@ -21,7 +21,7 @@ LEFT_OUT = {
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 # `tools: length(text) > 100`, but not the cast in `hop::INTEGER = 1`.
-_FOR_ONE = re.compile(r"\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
+_FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)

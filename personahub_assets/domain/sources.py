@@ -41,7 +41,7 @@ bad_encoding: not in the file's encoding; in a web archive: more than 1 % of the
 damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named
-too_long: longer than sources.max_document_chars, or a line, record or JSON value of more than 16 MiB
+too_long: over sources.max_document_chars (a persona: max_persona_chars), or a line, record or JSON value over 16 MiB
 too_short: a document shorter than sources.min_document_chars
 other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already
@@ -109,6 +109,7 @@ class Columns:
     max_chars: int = 1_000_000
     min_chars: int = 0
     languages: tuple[str, ...] = ()  # none: all
+    max_persona_chars: int = 2_000
 
 
 Row = Document | Imported | Fault | Skipped
@@ -191,7 +192,10 @@ def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[Source
     if len(text) > columns.max_chars:
         return "too_long", f"{len(text)} characters; sources.max_document_chars is {columns.max_chars}"
     if not is_document:
-        return None
+        limit = columns.max_persona_chars
+        return (
+            ("too_long", f"{len(text)} characters; sources.max_persona_chars is {limit}") if len(text) > limit else None
+        )
     if len(text) < columns.min_chars:
         return "too_short", f"{len(text)} characters; sources.min_document_chars is {columns.min_chars}"
     return _foreign(text, columns.languages)

@@ -6,7 +6,7 @@ aiohttp and not the openai client, whose calls cost several times the CPU time (
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from personahub_assets.domain.control_tokens import named_tokens
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
 from personahub_assets.generation.access import local_obstacle
+from personahub_assets.generation.retry_after import seconds_asked
 
 VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
@@ -236,7 +237,7 @@ class Transport:
                 f"{self.url} sends requests on to {self._shown(target)} ({reply.status}), where neither key nor "
                 f"prompts go unless {VARIABLE} names it"
             )
-        raise self._verdict(reply.status, reply.headers.get("Retry-After", ""), text)
+        raise self._verdict(reply.status, _pause_asked(reply.headers), text)
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
@@ -248,11 +249,10 @@ class Transport:
         """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
         return redact(text, *self._secrets)
 
-    def _verdict(self, status: int, retry_after: str, text: str) -> Exception:
+    def _verdict(self, status: int, pause: float | None, text: str) -> Exception:
         """What a status says: about the way, about the set-up, or about this request."""
         text = shorten(text.strip() or "no text", 400)
         if status >= 500 or status in _AGAIN or status < 400:
-            pause = float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None
             return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
         self._faults = 0
         if status in _SETUP and not (self._answered and status != 401):
@@ -281,8 +281,13 @@ class Transport:
             ) from fault
 
 
+def _pause_asked(headers: Mapping[str, str]) -> float | None:
+    return seconds_asked(headers.get("Retry-After"), headers.get("Date"))
+
+
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
     fault = state.outcome.exception() if state.outcome else None
     asked = fault.pause if isinstance(fault, Fault) else None
-    return _BACKOFF(state) if asked is None else min(asked, _RETRY_AFTER_S) + _JITTER(state)
+    # A date that has passed, or 0, says no more than "again".
+    return min(asked, _RETRY_AFTER_S) + _JITTER(state) if asked else _BACKOFF(state)

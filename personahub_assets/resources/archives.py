@@ -28,7 +28,7 @@ _READ = frozenset({"response", "conversion"})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _BEGINS = re.compile(rb"(?:^|\r?\n)(WARC/1\.\d\r?\n[\w-]+:)")
 _LONGEST_MARK = 128
-_MARKUP = re.compile(rb"\s*<|<html", re.IGNORECASE)
+_MARKUP = re.compile(rb"\A\s*<|<html", re.IGNORECASE)
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 # Of zstd archives that need a dictionary, which is their first frame.
 _DICTIONARY = b"\x5d\x2a\x4d\x18"

@@ -41,6 +41,9 @@ class Sources(Section):
 
     rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
     max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+    max_persona_chars: int = Field(
+        2_000, ge=1, description="Longer personas of a source file are quarantined as too_long"
+    )
     min_document_chars: int = Field(0, ge=0, description="Shorter documents are quarantined as too_short")
     languages: list[Language] = Field(
         [], description="Documents in others are quarantined as other_language; two-letter codes, none: all languages"
@@ -49,7 +52,8 @@ class Sources(Section):
     @property
     def gates(self) -> str:
         """What decides which documents are let in, as one text."""
-        return f"{self.max_document_chars}, {self.min_document_chars}, {sorted(self.languages)}"
+        limits = f"{self.max_document_chars}, {self.max_persona_chars}, {self.min_document_chars}"
+        return f"{limits}, {sorted(self.languages)}"
 
 
 class Task(Section):

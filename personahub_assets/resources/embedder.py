@@ -11,12 +11,10 @@ Embedder().readings(["A nurse.", "ครู"])                         how much 
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from itertools import groupby
 from threading import Event, Lock
@@ -42,6 +40,7 @@ from personahub_assets.domain.reading import (
     words_by_script,
 )
 from personahub_assets.domain.text import sanitise
+from personahub_assets.generation.retry_after import seconds_asked
 from personahub_assets.resources import minilm, models
 from personahub_assets.resources.config import Environment, HubConfig
 from personahub_assets.resources.models import LocalModel
@@ -533,7 +532,7 @@ class _Endpoint:
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _TransientError) and error.pause is not None:
+        if isinstance(error, _TransientError) and error.pause:
             return min(error.pause, _LONGEST_PAUSE)
         return tenacity.wait_random_exponential(multiplier=self.retry_wait, max=_LONGEST_PAUSE)(state)
 
@@ -566,7 +565,7 @@ class _Endpoint:
         status = response.status_code
         message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
         if status in _TRANSIENT:
-            return _TransientError(message, _retry_after(response.headers.get("retry-after")))
+            return _TransientError(message, _pause_asked(response.headers))
         if status in _REFUSED:
             return _RefusedError(message)
         remedies = {
@@ -583,19 +582,8 @@ def _cut(text: str, limit: int) -> list[str]:
     return [text[first : first + size] for first in range(0, len(text), size)]
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Read the header `Retry-After`, seconds or an HTTP date, as seconds from now."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+def _pause_asked(headers: Mapping[str, str]) -> float | None:
+    return seconds_asked(headers.get("retry-after"), headers.get("date"))
 
 
 def _vectors(payload: Any, expected: int) -> Vectors:

@@ -217,6 +217,7 @@ def source_rows(store: Store, batch: str) -> Iterator[Row]:
         limits.max_document_chars,
         limits.min_document_chars,
         tuple(limits.languages),
+        limits.max_persona_chars,
     )
     return _rows(store, spec, columns)
 
@@ -227,8 +228,13 @@ def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
     Raises:
         BatchError, SourceError: as `source_rows`.
     """
-    spec = registered(store, batch)
-    columns = Columns(spec["text_column"], spec["persona_column"], store.config.sources.max_document_chars)
+    spec, limits = registered(store, batch), store.config.sources
+    columns = Columns(
+        spec["text_column"],
+        spec["persona_column"],
+        limits.max_document_chars,
+        max_persona_chars=limits.max_persona_chars,
+    )
     rows = iter(()) if spec["format"] in sources.PERSONA_FREE else _rows(store, spec, columns)
     return (row for row in rows if isinstance(row, Imported))
 

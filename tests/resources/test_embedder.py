@@ -11,8 +11,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -555,17 +553,6 @@ def test_busy_server_is_left_alone_for_as_long_as_it_asks(server: Server) -> Non
     server.script = [busy]
     np.testing.assert_allclose(server.client(retry_wait=0).embed(["a"]), unit("a"), atol=1e-6)
     assert len(server.bodies) == 2
-
-
-def test_retry_after_is_read_as_seconds_or_date() -> None:
-    assert embedder._retry_after(None) is None
-    assert embedder._retry_after("soon") is None
-    assert embedder._retry_after("2.5") == 2.5
-    assert embedder._retry_after("-1") == 0
-    assert embedder._retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-    ahead = embedder._retry_after(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True))
-    assert ahead is not None
-    assert 3000 < ahead <= 3600
 
 
 def test_passing_server_errors_are_tried_again(server: Server) -> None:
