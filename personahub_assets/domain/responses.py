@@ -70,8 +70,8 @@ class Response:
 
     @property
     def content_type(self) -> str:
-        """The field as it stands; empty if there is none."""
-        return self.fields.get("Content-Type") or ""
+        """The field as it stands, of several the last one, as browsers take it; empty if there is none."""
+        return (self.fields.get_multiple("Content-Type") or ("",))[-1]
 
     def decode(self, limit: int) -> Decoded:
         """Join and decompress the body, as its header says or as it says itself; as it is, if it is a page already.

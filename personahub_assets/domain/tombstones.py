@@ -134,10 +134,16 @@ def normal_url(url: str) -> str:
     'https://example.org/About'
     """
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(_bare(url))
     except ValueError:  # such as a bracket that is not closed
-        return url.strip()
+        return _bare(url)
     return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, parts.query, ""))
+
+
+def _bare(url: str) -> str:
+    """An address without the angle brackets that documents of earlier versions have, from archives of wget."""
+    url = url.strip()
+    return url[1:-1].strip() if url.startswith("<") and url.endswith(">") else url
 
 
 def check_prefix(prefix: str) -> str:

@@ -157,10 +157,8 @@ def _page(place: str, record: Record) -> RawRow:
             return RawRow(place, skipped=f"status {response.status}")
         content_type, decode = response.content_type, response.decode
     else:
-        content_type, decode = (
-            _header(record, "Content-Type") or "",
-            lambda limit: decode_body(record.content, [], limit),
-        )
+        content_type = _header(record, "Content-Type") or ""
+        decode = partial(decode_body, record.content, [])
     kind = _kind(content_type) or _kind(_header(record, "WARC-Identified-Payload-Type"))
     if kind not in _PAGES:
         return RawRow(place, skipped=kind or "no content type")
@@ -191,10 +189,7 @@ def _conversion(place: str, record: Record) -> RawRow:
     kind = _kind(content_type)
     if kind not in ("text/plain", ""):
         return RawRow(place, skipped=kind)
-    charset = _CHARSET.search(content_type)
-    return _too_long(place, record) or _text(
-        place, record, decode_text(record.content, charset[1] if charset else None)
-    )
+    return _too_long(place, record) or _text(place, record, decode_text(record.content, _charset(content_type)))
 
 
 def _too_long(place: str, record: Record) -> RawRow | None:

@@ -28,6 +28,10 @@ from personahub_assets.resources.store import UNREADABLE
 _FORMATS = {"jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "warc": "warc", "wet": "warc"}
 _COMPRESSIONS = {"gz", "zst"}
 VALID = ".jsonl, .ndjson, .csv, .warc or .wet (each also with .gz or .zst) and .parquet"
+_OTHERS = {
+    "arc": "ARC, the format before WARC, is not read: convert it first (pip install warcio; warcio recompress IN OUT)",
+    "wat": "WAT files hold metadata of pages, no text: ingest the .warc or .wet file of the same name",
+}
 PERSONA_FREE = frozenset({"warc"})
 """Formats whose rows are never ready personas."""
 LOOKED_AT = 1_000
@@ -106,11 +110,19 @@ def survey(path: Path, rows_per_slice: int) -> Survey:
     if not path.is_file():
         raise SourceError(f"{path}: there is no such file")
     if kind is None:
-        raise SourceError(f"{path}: unknown format {path.suffix!r}; want {VALID}")
+        raise SourceError(f"{path}: {_other_format(path)}; want {VALID}")
     with _reading(path):
         slices = _SURVEYS[kind](path, rows_per_slice)
         hashed = sha256(path)
     return Survey(kind, hashed, path.stat().st_size, slices or [Slice(0, 0, 0)])
+
+
+def _other_format(path: Path) -> str:
+    """What a file is that cannot be read."""
+    for suffix in path.name.lower().split(".")[1:]:
+        if suffix in _OTHERS:
+            return _OTHERS[suffix]
+    return f"unknown format {path.suffix!r}"
 
 
 def read_rows(path: Path, kind: str, part: Slice) -> Iterator[RawRow]:
