@@ -18,8 +18,7 @@ _NESTED = ("[", "{")
 
 
 OWN_COLUMNS = frozenset(
-    "batch persona_id document_id item_id origin relation granularity hop parent_id root_id sample "
-    "generation_id".split()
+    ["batch", "persona_id", "document_id", "item_id", "origin", "relation", "granularity", "hop", "parent_id", "root_id", "sample", "generation_id"]
 )
 """Columns of this program's tables that say where a row came from."""
 

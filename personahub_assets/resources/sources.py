@@ -70,6 +70,10 @@ VALID = "; ".join(
     for form in FORMATS.values()
 )
 """The suffixes of all formats, for messages."""
+_OTHERS = {
+    "arc": "ARC, the format before WARC, is not read: convert it first (pip install warcio; warcio recompress IN OUT)",
+    "wat": "WAT files hold metadata of pages, no text: ingest the .warc or .wet file of the same name",
+}
 PERSONA_FREE = frozenset({"warc"})
 """Formats whose rows are never ready personas."""
 LOOKED_AT = 1_000
@@ -153,11 +157,19 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
     if not path.is_file():
         raise SourceError(f"{path}: there is no such file")
     if kind is None:
-        raise SourceError(f"{path}: unknown format {path.suffix!r}; want {VALID}")
+        raise SourceError(f"{path}: {_other_format(path)}; want {VALID}")
     with _reading(path):
         layout = FORMATS[kind].survey(path, rows_per_slice, limit)
         hashed = sha256(path)
     return Survey(layout.format, hashed, path.stat().st_size, layout.slices or [Slice(0, 0, 0)], layout.detected)
+
+
+def _other_format(path: Path) -> str:
+    """What a file is that cannot be read."""
+    for suffix in path.name.lower().split(".")[1:]:
+        if suffix in _OTHERS:
+            return _OTHERS[suffix]
+    return f"unknown format {path.suffix!r}"
 
 
 def read_rows(path: Path, kind: str, part: Slice, limit: int = LARGEST) -> Iterator[RawRow]:

@@ -7,7 +7,7 @@ A file is written outside the glob, synced, then renamed over its predecessor: a
 import glob
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
@@ -48,6 +48,19 @@ def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut a stream into lists of at most `size` rows."""
     stream = iter(rows)
     while piece := list(islice(stream, size)):
+        yield piece
+
+
+def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows, each of which ends where it weighs `most`."""
+    piece, weight = list[T](), 0
+    for row in rows:
+        piece.append(row)
+        weight += weigh(row)
+        if len(piece) == size or weight >= most:
+            yield piece
+            piece, weight = [], 0
+    if piece:
         yield piece
 
 
