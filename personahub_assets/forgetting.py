@@ -69,9 +69,9 @@ def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: st
     if batch and not given:
         return Target("batch", (batch,))
     if len(given) != 1:
-        names = " or ".join(map(_option, [*targets, "batch"]))
+        names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, given)) or "none"
         begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
-        raise ConfigError(f"give one of {names}, got {' and '.join(map(_option, given)) or 'none'}{begun}")
+        raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
     ((kind, values),) = given.items()
     return Target(kind, values, batch)  # type: ignore[arg-type]
 

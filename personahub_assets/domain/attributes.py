@@ -17,9 +17,8 @@ _EXACT = 2**63  # whole numbers beyond are text: JSON readers make floats of the
 _NESTED = ("[", "{")
 
 
-OWN_COLUMNS = frozenset(
-    ["batch", "persona_id", "document_id", "item_id", "origin", "relation", "granularity", "hop", "parent_id", "root_id", "sample", "generation_id"]
-)
+OWN_COLUMNS = frozenset({"batch", "persona_id", "document_id", "item_id", "origin", "relation", "granularity", "hop"})
+OWN_COLUMNS |= {"parent_id", "root_id", "sample", "generation_id"}
 """Columns of this program's tables that say where a row came from."""
 
 

@@ -26,7 +26,7 @@ from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.tombstones import stones, taken_down
 
 _LOG = logging.getLogger(__name__)
-_SLICE = re.compile(r"(.+)-\d{4}")
+_SLICE = re.compile(r"(.+)-\d{4,}")
 _NAMED = 60  # characters of a key that a number is put behind
 
 
@@ -154,7 +154,8 @@ def source_slices(store: Store, key: str) -> list[str]:
     first = _SLICE.fullmatch(key)
     if first and first[1] in every:
         raise BatchError(f"batch {key!r} is a slice of {source}: name the whole, {first[1]!r}, with all its slices")
-    return sorted(batch for batch in every if batch == key or (_SLICE.fullmatch(batch) or " ")[1] == key)
+    slices = re.compile(rf"{re.escape(key)}(-\d{{4,}})?")
+    return sorted(filter(slices.fullmatch, every))
 
 
 def unregister(store: Store, key: str) -> list[str]:

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+
 from personahub_assets.domain.sources import Columns, Document, Fault, Imported, RawRow, sort_rows
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.tombstones import (
