@@ -178,7 +178,8 @@ class Embeddings(Section):
         "`PERSONAHUB_EMBED_MODEL` goes before",
     )
     precision: Literal["float32", "int8"] = Field(
-        "float32", description="Of the local model: int8 is faster and nearly the same; its vectors are another model's"
+        "float32",
+        description="Of all-MiniLM-L6-v2: int8 is faster and nearly the same; its vectors are another model's",
     )
 
 

@@ -607,7 +607,8 @@ def test_a_batch_that_changes_its_model_is_decided_again(vectors: Vectors) -> No
     turns = {batch: 0.05 * number for number, batch in enumerate(("one", "two", "three", "four"))}
 
     def ways(batch: str) -> list[tuple[float, float]]:
-        return [(x + turns[batch], y) for x, y in (NORTH, EAST, NEARLY_NORTH)]
+        turn = turns[batch]
+        return [(x + turn * y, y + turn * x) for x, y in (NORTH, EAST, NEARLY_NORTH)]
 
     for model, batches in (("another", ["one", "two"]), (MODEL, ["three", "four"])):
         for batch in batches:
