@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape as markup
 
-from personahub_assets.domain.errors import ConfigError, PersonaHubError
+from personahub_assets.domain.errors import BatchError, ConfigError, PersonaHubError, SourceError
 from personahub_assets.resources.config import Environment
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def main() -> None:
 
 @app.command()
 def ingest(
-    files: Annotated[list[str], typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")],
+    files: Annotated[
+        list[str], typer.Argument(help="Files, folders, patterns, or hf://, https://, s3:// addresses", metavar="FILE…")
+    ],
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
     persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
@@ -73,7 +75,7 @@ def ingest(
         bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
     ] = False,
 ) -> None:
-    """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
+    """Register source files as batches: JSONL, JSON, CSV, TSV (also .gz, .zst, .bz2, .xz), WARC, WET or Parquet.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
     already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
@@ -90,23 +92,47 @@ def ingest(
             raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
         _plant(store, files)
     else:
-        if name and len(files) > 1:
-            raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
-        _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
+        _register(store, files, name, text_column=text_column, persona_column=persona_column)
     err.print("Next: [bold]personahub run[/]")
 
 
-def _register(store: "Store", files: list[str], **options: str | None) -> None:
+def _register(store: "Store", arguments: list[str], name: str | None, **options: str | None) -> None:
+    from personahub_assets.resources.source_paths import expand, name_files
+
+    expanded, failed = expand(store, arguments), list[str]()
+    files = expanded.files
+    if name and len(files) > 1:
+        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+    for file in files:
+        try:
+            _register_file(store, file.address, name=name or file.key, **options)
+        except (SourceError, BatchError) as error:
+            if len(files) == 1:
+                raise
+            failed.append(str(error))
+    if len(files) > 1 or expanded.unknown:
+        _say(f"{len(files) - len(failed):,} files registered")
+    if expanded.unknown:
+        _say(f"{len(expanded.unknown):,} left out, of no known format: {name_files(expanded.unknown)}")
+    if failed:
+        raise SourceError("; ".join(failed))
+
+
+def _register_file(store: "Store", address: str, **options: str | None) -> None:
     from personahub_assets.resources.inbox import read_as, register
 
-    for file in files:
-        keys = register(store, file, **options)
-        for key in keys:
-            spec = store.read("batches", key).row(0, named=True)
-            source = markup(spec["source"])  # a file may be named [like this]
-            err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
-        if said := read_as(store, keys[0]):
-            err.print(said, markup=False, highlight=False, soft_wrap=True)
+    keys = register(store, address, **options)
+    for key in keys:
+        spec = store.read("batches", key).row(0, named=True)
+        source = markup(spec["source"])  # a file may be named [like this]
+        err.print(f"batch [bold]{key}[/]: {spec['rows']} rows of {source}", highlight=False, soft_wrap=True)
+    if said := read_as(store, keys[0]):
+        _say(said)
+
+
+def _say(text: str) -> None:
+    """Print to the error stream as it is."""
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _plant(store: "Store", files: list[str]) -> None:

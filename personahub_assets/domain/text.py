@@ -13,7 +13,9 @@ import regex
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
-_SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
+_SUFFIXES = re.compile(
+    r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst|bz2|xz))?$", re.IGNORECASE
+)
 
 # Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -107,9 +109,7 @@ def batch_key(name: str) -> str:
     >>> batch_key("Crawl 2024-10.part.jsonl.gz")
     'crawl-2024-10-part'
     """
-    stem = re.sub(
-        r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE
-    )
+    stem = _SUFFIXES.sub("", name)
     slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
     return check_batch_key(slug[:56].rstrip("-_") or "batch")
 

@@ -32,9 +32,15 @@ def survey_json(path: Path, rows_per_slice: int, limit: int) -> Layout:
     try:
         if form == "object":
             return _survey_object(path, stream, rows_per_slice, limit, encoding)
-        return Layout("json", _cut(_values(stream, form, limit), rows_per_slice, form, encoding, limit), _ABOUT[form])
+        return Layout("json", _cut(_values(stream, form, limit), rows_per_slice, form, encoding, limit))
     finally:
         stream.close()
+
+
+def describe_json(options: dict[str, Any]) -> str:
+    """Say how a JSON file is read."""
+    name = f" under {options['name']!r}" if options.get("name") else ""
+    return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
 
 
 def read_json(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
@@ -144,7 +150,7 @@ def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, 
             f"{path}: one object with the lists {', '.join(sorted(lists))}: write the one with the rows as JSONL, "
             f"such as with: jq -c '.{name}[]'"
         )
-    return Layout("json", lists[name], f"{_ABOUT['list']} under {name!r}")
+    return Layout("json", lists[name])
 
 
 def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layout:
@@ -154,7 +160,7 @@ def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layo
         slices = _cut(_values(stream, "objects", limit), rows_per_slice, "objects", encoding, limit)
     finally:
         stream.close()
-    return Layout("json", slices, _ABOUT["objects"] if sum(part.rows for part in slices) > 1 else "one object")
+    return Layout("json", slices)
 
 
 def _keys(values: Values) -> Iterator[str]:
@@ -174,7 +180,9 @@ def _keys(values: Values) -> Iterator[str]:
 def _rows_of(name: str, values: Values, rows_per_slice: int, encoding: str, limit: int) -> dict[str, list[Slice]]:
     """The slices of a list, under its name; nothing for a list of anything but objects."""
     values.skip_char()
-    cutter = Cutter(rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit})
+    cutter = Cutter(
+        rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit, "name": name}
+    )
     is_rows: Any = None
     for value in values:
         is_rows = isinstance(value.value, dict) if is_rows is None else is_rows

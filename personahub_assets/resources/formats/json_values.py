@@ -156,7 +156,7 @@ class Values:
         except TooLongError as error:
             return self._bad(at, indentation, str(error), is_long=True)
         except (ValueError, RecursionError) as error:
-            return self._bad(at, indentation, f"not JSON: {error}")
+            return self._bad(at, indentation, f"not JSON: {getattr(error, 'msg', error)}")
         return Value(at, self.at, value, text)
 
     def _indentation(self, at: int) -> str | None:
