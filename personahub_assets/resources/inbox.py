@@ -125,7 +125,7 @@ def _chosen_persona(names: list[str], spec: dict[str, Any]) -> str:
 
 def _chosen_column(group: list[str]) -> str:
     names = ", ".join(map(repr, group))
-    return f"columns {names}: in each row the last that is not empty is used, the others are kept as attributes"
+    return f"columns {names} have one name: in each row the last that is not empty is used, the others are attributes"
 
 
 def registered(store: Store, batch: str) -> dict[str, Any]:

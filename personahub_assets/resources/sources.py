@@ -176,7 +176,14 @@ def columns(path: Path, kind: str, part: Slice) -> list[str]:
         SourceError: if the file is missing or damaged.
     """
     rows = itertools.islice(read_rows(path, kind, part), LOOKED_AT)
-    return list(dict.fromkeys(str(name) for row in rows for name in row.columns or () if name is not None))
+    return list(
+        dict.fromkeys(
+            name if isinstance(name, str) else str(name)
+            for row in rows
+            for name in row.columns or ()
+            if name is not None
+        )
+    )
 
 
 @contextmanager

@@ -47,9 +47,11 @@ def read_json(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
     """Stream the rows of a slice; what is a row was decided when the file was registered."""
     options, limit = part.options, part.options["limit"]
     with stream_at(path, part.first_byte, options["encoding"]) as stream:
-        values = _values(stream, options["form"], limit)
-        for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), values, strict=False):
+        values = Values(stream, limit, is_array=options["form"] != "objects")
+        rows = _rows(stream, values, options["form"])
+        for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), rows, strict=False):
             yield _row(f"element {number}", value, limit)
+        values.give_back()
 
 
 def value_extents(path: Path, options: dict[str, Any], limit: int) -> Iterator[tuple[int, int]]:
@@ -74,8 +76,12 @@ def _row(place: str, value: Value, limit: int) -> RawRow:
 
 
 def _values(stream: Stream, form: str, limit: int) -> Iterator[Value]:
-    """The rows of a file from where its stream stands; text behind the end of an array is a fault."""
-    values = Values(stream, limit, is_array=form != "objects")
+    """The rows of a file from where its stream stands."""
+    return _rows(stream, Values(stream, limit, is_array=form != "objects"), form)
+
+
+def _rows(stream: Stream, values: Values, form: str) -> Iterator[Value]:
+    """Values that are rows; text behind the end of an array is a fault."""
     if stream.at == 0 and form == "array":
         values.skip_gap()
         values.skip_char()

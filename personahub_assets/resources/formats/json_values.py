@@ -187,6 +187,11 @@ class Values:
             passed, self._position = passed + keep - self._position, keep
             self._fill()
 
+    def give_back(self) -> None:
+        """Let the stream give again what was read ahead, so that it stands where reading does."""
+        rest = self._text[self._position :].encode("utf-8", "surrogateescape")
+        self._stream.unread(rest + self._decoder.getstate()[0])
+
     def _fill(self) -> bool:
         """Read on, as much again as is waiting; false at the end of the file."""
         waiting = len(self._text) - self._position
