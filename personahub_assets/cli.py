@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 
 from personahub_assets.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
 from personahub_assets.domain.addresses import public
-from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.errors import BatchError, ConfigError, SourceError
 from personahub_assets.resources import interrupts
 from personahub_assets.resources.config import Environment
 
@@ -114,7 +114,8 @@ def _refuse(error: TyperException) -> int:
 @app.command()
 def ingest(
     files: Annotated[
-        list[str] | None, typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")
+        list[str] | None,
+        typer.Argument(help="Files, folders, patterns, or hf://, https://, s3:// addresses", metavar="FILE…"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
@@ -126,7 +127,7 @@ def ingest(
         str | None, typer.Option(help="Unregister this batch, for which nothing was made yet", metavar="KEY")
     ] = None,
 ) -> None:
-    """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
+    """Register source files as batches: JSONL, JSON, CSV, TSV (also .gz, .zst, .bz2, .xz), WARC, WET or Parquet.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
     already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
@@ -153,22 +154,41 @@ def ingest(
             raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
         _plant(store, files)
     else:
-        if name and len(files) > 1:
-            raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
-        _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
+        _register(store, files, name, text_column=text_column, persona_column=persona_column)
     say("Next: ", ("personahub run", "bold"))
 
 
-def _register(store: "Store", files: list[str], **options: str | None) -> None:
+def _register(store: "Store", arguments: list[str], name: str | None, **options: str | None) -> None:
+    from personahub_assets.resources.source_paths import expand, name_files
+
+    expanded, failed = expand(store, arguments), list[str]()
+    files = expanded.files
+    if name and len(files) > 1:
+        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+    for file in files:
+        try:
+            _register_file(store, file.address, name=name or file.key, **options)
+        except (SourceError, BatchError) as error:
+            if len(files) == 1:
+                raise
+            failed.append(str(error))
+    if len(files) > 1 or expanded.unknown:
+        say(f"{len(files) - len(failed):,} files registered")
+    if expanded.unknown:
+        say(f"{len(expanded.unknown):,} left out, of no known format: {name_files(expanded.unknown)}")
+    if failed:
+        raise SourceError("; ".join(failed))
+
+
+def _register_file(store: "Store", address: str, **options: str | None) -> None:
     from personahub_assets.resources.inbox import read_as, register
 
-    for file in files:
-        keys = register(store, file, **options)
-        for key in keys:
-            spec = store.read("batches", key).row(0, named=True)
-            say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
-        if said := read_as(store, keys[0]):
-            say(said)
+    keys = register(store, address, **options)
+    for key in keys:
+        spec = store.read("batches", key).row(0, named=True)
+        say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
+    if said := read_as(store, keys[0]):
+        say(said)
 
 
 def _unregister(store: "Store", key: str) -> None:

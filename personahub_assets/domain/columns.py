@@ -18,6 +18,13 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+class Numbered(str):
+    """A name that was given because another column has its original one."""
+
+    __slots__ = ("original",)
+    original: str
+
+
 def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of pairs that loses none: the last one that says something keeps its name.
 
@@ -35,16 +42,18 @@ def _numbered(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
             chosen[name] = at
     taken, columns = set(chosen), dict[str, Any]()
     for at, (name, value) in enumerate(pairs):
-        columns[name if chosen[name] == at else _free(name, taken)] = value
+        columns[name if chosen[name] == at else _numbered_name(name, taken)] = value
     return columns
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _numbered_name(name: str, taken: set[str]) -> str:
     number = 1
     while f"{name}_{number}" in taken:
         number += 1
-    taken.add(f"{name}_{number}")
-    return f"{name}_{number}"
+    free = Numbered(f"{name}_{number}")
+    free.original = name
+    taken.add(free)
+    return free
 
 
 def by_name(columns: Mapping[Any, Any]) -> dict[str, Any]:
@@ -65,8 +74,8 @@ def name_header(fields: Iterable[str]) -> list[str]:
 
 
 def clashes(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names that differ by case, surrounding spaces or a number only because they would clash, by their folded form."""
+    """Names of columns that have one name but for case, surrounding spaces and their number, by its folded form."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(fold_name(name), []).append(name)
+        groups.setdefault(fold_name(getattr(name, "original", name)), []).append(name)
     return {folded: group for folded, group in groups.items() if len(group) > 1}

@@ -14,7 +14,9 @@ from anyascii import anyascii
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
-_SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
+_SUFFIXES = re.compile(
+    r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst|bz2|xz))?$", re.IGNORECASE
+)
 
 _KEY_CHARS = 56  # of a key made from a name; there is room for the number of a slice
 

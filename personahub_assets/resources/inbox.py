@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from personahub_assets.domain.addresses import public
+from personahub_assets.domain.columns import clashes
 from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, RawRow, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key, former_batch_key
@@ -241,18 +242,30 @@ def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
 
 
 def read_as(store: Store, batch: str) -> str:
-    """Say what is read as personas in a batch's file, where that may be a surprise; else nothing.
+    """Say how a batch's file is read, and what of it may be a surprise, a line each; else nothing.
 
     Raises:
         SourceError: if the file is gone or damaged.
     """
     spec = registered(store, batch)
-    names = sources.columns(Path(spec["path"]), spec["format"], _slice(spec))
+    part = _slice(spec)
+    names = sources.columns(Path(spec["path"]), spec["format"], part)
+    detected = sources.FORMATS[spec["format"]].describe(part.options)
+    chosen = [_chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
+    return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
+
+
+def _chosen_persona(names: list[str], spec: dict[str, Any]) -> str:
     read, others = persona_columns(names, Columns(spec["text_column"], spec["persona_column"]))
     if not others or spec["text_column"]:
         return ""
     said = f"personas are read from column {read!r}" if read else "no column is read as personas"
     return f"{said}; {', '.join(others)} can be chosen with --persona-column"
+
+
+def _chosen_column(group: list[str]) -> str:
+    names = ", ".join(map(repr, group))
+    return f"columns {names} have one name: in each row the last that is not empty is used, the others are attributes"
 
 
 def registered(store: Store, batch: str) -> dict[str, Any]:

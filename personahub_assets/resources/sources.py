@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import zstandard
@@ -15,9 +16,9 @@ from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import RawRow
 from personahub_assets.domain.text import digest
 from personahub_assets.generation.access import obstacle
-from personahub_assets.resources.formats.csv_files import read_csv, survey_csv
-from personahub_assets.resources.formats.json_files import read_json, survey_json
-from personahub_assets.resources.formats.jsonl import read_jsonl
+from personahub_assets.resources.formats.csv_files import describe_csv, read_csv, survey_csv
+from personahub_assets.resources.formats.json_files import describe_json, read_json, survey_json
+from personahub_assets.resources.formats.jsonl import describe_jsonl, read_jsonl
 from personahub_assets.resources.formats.parquet import read_parquet, survey_parquet
 from personahub_assets.resources.formats.slices import LARGEST, Layout, Slice
 from personahub_assets.resources.formats.streams import COMPRESSIONS, DAMAGED, is_plain, opened
@@ -48,18 +49,20 @@ class Format:
         compressions: that may follow.
         survey: reads a file once: path, rows per slice, bytes of a record at most.
         read: streams the rows of a slice: path, slice, bytes of a record at most.
+        describe: says how a file is read, of the options of its slices.
     """
 
     suffixes: tuple[str, ...]
     compressions: tuple[str, ...]
     survey: Callable[[Path, int, int], Layout]
     read: Callable[[Path, Slice, int], Iterator[RawRow]]
+    describe: Callable[[dict[str, Any]], str] = lambda _: ""
 
 
 FORMATS = {
-    "jsonl": Format(("jsonl", "ndjson"), COMPRESSIONS, survey_json, read_jsonl),
-    "json": Format(("json",), COMPRESSIONS, survey_json, read_json),
-    "csv": Format(("csv", "tsv"), COMPRESSIONS, survey_csv, read_csv),
+    "jsonl": Format(("jsonl", "ndjson"), COMPRESSIONS, survey_json, read_jsonl, describe_jsonl),
+    "json": Format(("json",), COMPRESSIONS, survey_json, read_json, describe_json),
+    "csv": Format(("csv", "tsv"), COMPRESSIONS, survey_csv, read_csv, describe_csv),
     "parquet": Format(("parquet",), (), survey_parquet, read_parquet),
     "warc": Format(("warc", "wet"), ("gz", "zst"), survey_archive, read_archive),
 }
@@ -84,13 +87,12 @@ _BYTES_PER_CHAR = 12  # of a character of a text in JSON at most: two escapes of
 
 @dataclass(frozen=True)
 class Survey:
-    """What registration learns from reading a source file once; `detected` says how it is read."""
+    """What registration learns from reading a source file once."""
 
     format: str
     sha256: str
     bytes: int
     slices: list[Slice]
-    detected: str = ""
 
 
 def file_format(name: str) -> str | None:
@@ -161,7 +163,7 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
     with _reading(path):
         layout = FORMATS[kind].survey(path, rows_per_slice, limit)
         hashed = sha256(path)
-    return Survey(layout.format, hashed, path.stat().st_size, layout.slices or [Slice(0, 0, 0)], layout.detected)
+    return Survey(layout.format, hashed, path.stat().st_size, layout.slices or [Slice(0, 0, 0)])
 
 
 def _other_format(path: Path) -> str:
@@ -196,7 +198,14 @@ def columns(path: Path, kind: str, part: Slice) -> list[str]:
         SourceError: if the file is missing or damaged.
     """
     rows = itertools.islice(read_rows(path, kind, part), LOOKED_AT)
-    return list(dict.fromkeys(str(name) for row in rows for name in row.columns or () if name is not None))
+    return list(
+        dict.fromkeys(
+            name if isinstance(name, str) else str(name)
+            for row in rows
+            for name in row.columns or ()
+            if name is not None
+        )
+    )
 
 
 @contextmanager

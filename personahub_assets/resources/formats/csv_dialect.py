@@ -18,7 +18,6 @@ from personahub_assets.resources.formats.streams import Stream, opened
 SAMPLE = 1 << 20
 _TRIED = 1 << 17  # bytes that every candidate is tried on
 _ALONE = 0.4  # what a file of one column counts: any text is one
-_PERFECT = 1.0
 _DELIMITERS = (",", "\t", ";", "|")
 _MARK = b"\xef\xbb\xbf"
 _SEP = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?\r?\n', re.IGNORECASE)
@@ -52,7 +51,7 @@ def _choose(candidates: Iterator[Dialect], body: bytes) -> Dialect:
         fit = _fit(candidate, body)
         if fit > best_fit:
             best, best_fit = candidate, fit
-        if fit >= _PERFECT:
+        if fit >= 1 and fit.is_integer():  # every line is in a sound record of several fields
             break
     return best
 

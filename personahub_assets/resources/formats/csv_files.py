@@ -5,6 +5,7 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from personahub_assets.domain.columns import distinct
 from personahub_assets.domain.sources import RawRow, SourceReason
@@ -19,8 +20,13 @@ def survey_csv(path: Path, rows_per_slice: int, limit: int) -> Layout:
     dialect = find_dialect(path)
     cutter = Cutter(rows_per_slice, {**dialect.as_options(), "limit": limit})
     for at, record in file_records(path, dialect, limit):
-        cutter.add(at, line=record.line)
-    return Layout("csv", cutter.cut(), dialect.describe())
+        cutter.add(at, first_line=record.line)
+    return Layout("csv", cutter.cut())
+
+
+def describe_csv(options: dict[str, Any]) -> str:
+    """Say how a CSV file is read."""
+    return Dialect.from_options(options).describe() if options else ""
 
 
 def read_csv(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
@@ -38,7 +44,7 @@ def slice_records(path: Path, part: Slice) -> Iterator[Record]:
     options = part.options
     dialect = Dialect.from_options(options)
     with stream_at(path, part.first_byte, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends) as stream:
-        yield from itertools.islice(records(stream, dialect, options["limit"], options["line"]), part.rows)
+        yield from itertools.islice(records(stream, dialect, options["limit"], options["first_line"]), part.rows)
 
 
 def file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
@@ -67,6 +73,8 @@ def _fields_row(place: str, fields: list[str], columns: Sequence[str], raw: str,
         return RawRow(place, reason="empty", detail=f"{where}blank record")
     if not raw.isascii() and not _is_text(raw):
         return RawRow(place, reason="bad_encoding", detail=f"{where}not in the encoding of the file", raw=raw)
+    if len(fields) > len(columns) and not any(fields[len(columns) :]):
+        fields = fields[: len(columns)]  # delimiters at the end, as spreadsheets write them
     if len(fields) != len(columns):
         detail = f"{where}{len(fields)} fields where the header has {len(columns)}"
         return RawRow(place, reason="malformed", detail=detail, raw=raw)

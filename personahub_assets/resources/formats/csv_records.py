@@ -62,11 +62,11 @@ class Dialect:
 
     def describe(self) -> str:
         """Say what was detected, on one line."""
-        header = "header" if self.has_header else f"no header (columns {', '.join(self.columns[:3])}, …)"
+        header = "header" if self.has_header else f"no header (columns column0 to column{len(self.columns) - 1})"
         escape = "backslash" if self.has_backslash else "doubled quote"
-        skipped = f", {self.line - 1} lines before it" if self.line > 1 else ""
-        names = _NAMES.get(self.delimiter, self.delimiter)
-        return f"delimiter {names}, quote {self.quote}, escape {escape}, encoding {self.encoding}, {header}{skipped}"
+        skipped = f", {self.line - 1} lines above it" if self.line > 1 else ""
+        name = f"delimiter {_NAMES.get(self.delimiter, self.delimiter)}" if len(self.columns) > 1 else "one column"
+        return f"{name}, quote {self.quote}, escape {escape}, encoding {self.encoding}, {header}{skipped}"
 
     def as_options(self) -> dict[str, Any]:
         """What a registration keeps."""

@@ -32,18 +32,26 @@ def survey_json(path: Path, rows_per_slice: int, limit: int) -> Layout:
     try:
         if form == "object":
             return _survey_object(path, stream, rows_per_slice, limit, encoding)
-        return Layout("json", _cut(_values(stream, form, limit), rows_per_slice, form, encoding, limit), _ABOUT[form])
+        return Layout("json", _cut(_values(stream, form, limit), rows_per_slice, form, encoding, limit))
     finally:
         stream.close()
+
+
+def describe_json(options: dict[str, Any]) -> str:
+    """Say how a JSON file is read."""
+    name = f" under {options['name']!r}" if options.get("name") else ""
+    return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
 
 
 def read_json(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
     """Stream the rows of a slice; what is a row was decided when the file was registered."""
     options, limit = part.options, part.options["limit"]
     with stream_at(path, part.first_byte, options["encoding"]) as stream:
-        values = _values(stream, options["form"], limit)
-        for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), values, strict=False):
+        values = Values(stream, limit, is_array=options["form"] != "objects")
+        rows = _rows(stream, values, options["form"])
+        for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), rows, strict=False):
             yield _row(f"element {number}", value, limit)
+        values.give_back()
 
 
 def value_extents(path: Path, options: dict[str, Any], limit: int) -> Iterator[tuple[int, int]]:
@@ -68,8 +76,12 @@ def _row(place: str, value: Value, limit: int) -> RawRow:
 
 
 def _values(stream: Stream, form: str, limit: int) -> Iterator[Value]:
-    """The rows of a file from where its stream stands; text behind the end of an array is a fault."""
-    values = Values(stream, limit, is_array=form != "objects")
+    """The rows of a file from where its stream stands."""
+    return _rows(stream, Values(stream, limit, is_array=form != "objects"), form)
+
+
+def _rows(stream: Stream, values: Values, form: str) -> Iterator[Value]:
+    """Values that are rows; text behind the end of an array is a fault."""
     if stream.at == 0 and form == "array":
         values.skip_gap()
         values.skip_char()
@@ -144,7 +156,7 @@ def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, 
             f"{path}: one object with the lists {', '.join(sorted(lists))}: write the one with the rows as JSONL, "
             f"such as with: jq -c '.{name}[]'"
         )
-    return Layout("json", lists[name], f"{_ABOUT['list']} under {name!r}")
+    return Layout("json", lists[name])
 
 
 def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layout:
@@ -154,7 +166,7 @@ def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layo
         slices = _cut(_values(stream, "objects", limit), rows_per_slice, "objects", encoding, limit)
     finally:
         stream.close()
-    return Layout("json", slices, _ABOUT["objects"] if sum(part.rows for part in slices) > 1 else "one object")
+    return Layout("json", slices)
 
 
 def _keys(values: Values) -> Iterator[str]:
@@ -174,7 +186,9 @@ def _keys(values: Values) -> Iterator[str]:
 def _rows_of(name: str, values: Values, rows_per_slice: int, encoding: str, limit: int) -> dict[str, list[Slice]]:
     """The slices of a list, under its name; nothing for a list of anything but objects."""
     values.skip_char()
-    cutter = Cutter(rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit})
+    cutter = Cutter(
+        rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit, "name": name}
+    )
     is_rows: Any = None
     for value in values:
         is_rows = isinstance(value.value, dict) if is_rows is None else is_rows

@@ -156,7 +156,7 @@ class Values:
         except TooLongError as error:
             return self._bad(at, indentation, str(error), is_long=True)
         except (ValueError, RecursionError) as error:
-            return self._bad(at, indentation, f"not JSON: {error}")
+            return self._bad(at, indentation, f"not JSON: {getattr(error, 'msg', error)}")
         return Value(at, self.at, value, text)
 
     def _indentation(self, at: int) -> str | None:
@@ -186,6 +186,11 @@ class Values:
             keep = max(self._position, len(self._text) - _NEAR_END - len(indentation or ""))
             passed, self._position = passed + keep - self._position, keep
             self._fill()
+
+    def give_back(self) -> None:
+        """Let the stream give again what was read ahead, so that it stands where reading does."""
+        rest = self._text[self._position :].encode("utf-8", "surrogateescape")
+        self._stream.unread(rest + self._decoder.getstate()[0])
 
     def _fill(self) -> bool:
         """Read on, as much again as is waiting; false at the end of the file."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from personahub_assets.domain.sources import RawRow
 from personahub_assets.resources.formats.encodings import find_encoding
@@ -25,7 +26,7 @@ def survey_jsonl(path: Path, rows_per_slice: int, _limit: int) -> Layout:
         slices = _slices(stream, rows_per_slice, reading)
     finally:
         stream.close()
-    return Layout("jsonl", slices, "" if reading is None else f"encoding {encoding}")
+    return Layout("jsonl", slices)
 
 
 def _slices(stream: Stream, rows_per_slice: int, reading: str | None) -> list[Slice]:
@@ -43,6 +44,11 @@ def _slices(stream: Stream, rows_per_slice: int, reading: str | None) -> list[Sl
         at, last = at + len(chunk), chunk[-1:]
     rows += last != b"\n"
     return [*slices, Slice(first, start, rows, reading)] if rows else slices
+
+
+def describe_jsonl(options: dict[str, Any]) -> str:
+    """Say how a JSONL file is read."""
+    return f"encoding {options['encoding']}" if options else ""
 
 
 def read_jsonl(path: Path, part: Slice, limit: int) -> Iterator[RawRow]:

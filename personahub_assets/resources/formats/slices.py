@@ -35,7 +35,7 @@ class Slice:
     @property
     def file_reading(self) -> str | None:
         """`reading` as far as it is the same for all slices of a file."""
-        options = {name: value for name, value in self.options.items() if name != "line"}
+        options = {name: value for name, value in self.options.items() if name != "first_line"}
         return json.dumps(options) if options else None
 
 
@@ -46,12 +46,10 @@ class Layout:
     Args:
         format: what the file turns out to be, where its name leaves that open.
         slices: none for a file without rows.
-        detected: what was detected, for whoever ingests it.
     """
 
     format: str
     slices: list[Slice]
-    detected: str = ""
 
 
 @dataclass

@@ -181,7 +181,7 @@ class Stream:
     """
 
     def __init__(self, path: Path, encoding: str = "utf-8", *, has_old_line_ends: bool = False):
-        self.at = 0
+        self.at, self._unread = 0, b""
         self._base = _open(path)
         self._file = self._base
         if encoding not in ("utf-8", "ascii"):
@@ -192,9 +192,15 @@ class Stream:
 
     def read(self, size: int) -> bytes:
         """Read at most so many bytes; none at the end."""
-        data = self._file.read(size)
+        data, self._unread = self._unread[:size], self._unread[size:]
+        data = data or self._file.read(size)
         self.at += len(data)
         return data
+
+    def unread(self, data: bytes) -> None:
+        """Take back bytes that were read ahead by `read`."""
+        self._unread = data + self._unread
+        self.at -= len(data)
 
     def readline(self, limit: int) -> bytes:
         """Read a line, or so many bytes of it."""
