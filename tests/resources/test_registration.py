@@ -7,7 +7,6 @@ import socket
 import threading
 import unicodedata
 from collections.abc import Callable
-from datetime import date, datetime
 from pathlib import Path
 
 import dagster as dg
