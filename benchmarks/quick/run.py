@@ -1,14 +1,14 @@
 """Has anything become slower? Three ratios in about three minutes, beside those that docs/benchmarks.md holds.
 
-    make bench-quick                                     measures, compares, exits with 1 if one fell by more than 15 %
-    .venv/bin/python benchmarks/quick/run.py --write     puts today's ratios on the page
+    make bench-quick                                   measures, compares, exits with 1 if one fell by more than 15 %
+    .venv/bin/python benchmarks/quick/run.py --write   puts today's ratios on the page
 
     client    CPU per row of Instructor as documented, over ours; both against the mock server, in turns
     daft      seconds of daft over ours: lexical dedup of a million rows
     rensa     the same with rensa's 16 bands
     hub       CPU of a new batch in a hub of 20 batches, over the same in one of 200
 
-All ratios are better when they are larger. Peers stand in `.venv-bench`, made when first needed (that takes longer once).
+All are better when they are larger. Peers stand in `.venv-bench`, made when first needed (which takes longer once).
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(BENCHMARKS))
-from common import DOCS, NotInstalled, environment, table, write
+from common import DOCS, NotInstalled, environment, table, write  # noqa: E402
 
 BLOCK = "quick"
 FELL = 0.85
@@ -81,7 +81,7 @@ def lexical(folder: Path) -> dict[str, float]:
     """Seconds for a million rows against daft and rensa; ours runs once before, to compile."""
     dedup, source = BENCHMARKS / "dedup", folder / "rows.parquet"
     path = {"PYTHONPATH": str(BENCHMARKS.parent), "NUMBA_CACHE_DIR": str(folder / "kernels")}
-    done(sys.executable, dedup / "generate.py", source, str(_LEXICAL_ROWS), **path)
+    done(sys.executable, dedup / "generate.py", source, "--rows", str(_LEXICAL_ROWS), **path)
     seconds = {}
     for name, script, packages in (
         ("compiling", "ours.py", ()),
