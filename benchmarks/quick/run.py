@@ -79,7 +79,7 @@ def client(folder: Path) -> dict[str, float]:
 def lexical(folder: Path) -> dict[str, float]:
     """Seconds for a million rows against daft and rensa; ours runs once before, to compile."""
     dedup, source = BENCHMARKS / "dedup", folder / "rows.parquet"
-    path = {"PYTHONPATH": str(BENCHMARKS.parent), "NUMBA_CACHE_DIR": str(folder / "kernels")}
+    path = {"PYTHONPATH": str(BENCHMARKS.parent)}
     done(sys.executable, dedup / "generate.py", source, "--rows", str(_LEXICAL_ROWS), **path)
     seconds = {}
     for name, script, packages in (
@@ -103,7 +103,6 @@ def lexical(folder: Path) -> dict[str, float]:
 
 def hub(folder: Path) -> dict[str, float]:
     """CPU of one new batch in a small hub and in a large one."""
-    _new_batch(folder / "first", 20)  # compiles
     cpu = {batches: _new_batch(folder / str(batches), batches) for batches in (20, 200)}
     print(f"a new batch: {cpu[20]:.1f} s of CPU in a hub of 20, {cpu[200]:.1f} s in one of 200", flush=True)
     return {"hub": cpu[20] / cpu[200]}
@@ -117,7 +116,7 @@ def _new_batch(home: Path, batches: int) -> float:
     people = home.parent / f"new-{home.name}.jsonl"
     texts = (f"A {number}-year-old keeper of lighthouse {number * 7} who counts ships" for number in range(_NEW_ROWS))
     people.write_text("".join(json.dumps({"persona": text}) + "\n" for text in texts))
-    path = {"PYTHONPATH": str(BENCHMARKS.parent), "NUMBA_CACHE_DIR": str(home.parent / "kernels")}
+    path = {"PYTHONPATH": str(BENCHMARKS.parent)}
     return last_object(done(sys.executable, BENCHMARKS / "quick" / "new_batch.py", home, people, **path))["cpu_s"]
 
 
