@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -55,11 +56,19 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with the databases of Dagster, which take seconds to make."""
+    home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
-        with open_instance(tmp_path_factory.mktemp("home")) as opened:
-            yield opened
+        open_instance(home).dispose()
+        yield home
+
+
+@pytest.fixture(scope="module")
+def instance(made: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(made) as opened:
+        yield opened
 
 
 def job_of(work: Callable[[], object]) -> dg.Definitions:
@@ -115,9 +124,9 @@ PEOPLE = "".join(
 
 
 @pytest.fixture
-def filled(store: Store, tmp_path: Path) -> Store:
+def filled(store: Store, made: Path, tmp_path: Path) -> Store:
     (tmp_path / "people.jsonl").write_text(PEOPLE)
-    (store.root).mkdir()
+    shutil.copytree(made, store.root)
     (store.root / "hub.toml").write_text("[related_personas]\nhops = 0\n")
     register(store, str(tmp_path / "people.jsonl"))
     return store
@@ -192,12 +201,9 @@ def test_a_failed_warehouse_does_not_hide_what_failed(filled: Store, called: Cal
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "folder"])
-def test_damaged_history_is_one_line(
-    damage: str, tmp_path: Path, called: Called, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    open_instance(tmp_path).dispose()
-    history = tmp_path / "dagster" / "history"
+def test_damaged_history_is_one_line(damage: str, made: Path, home: Path) -> None:
+    shutil.copytree(made, home)
+    history = home / "dagster" / "history"
     for path in history.rglob("*.db"):
         content = path.read_bytes()
         for suffix in ("", "-wal", "-shm"):
@@ -206,7 +212,7 @@ def test_damaged_history_is_one_line(
             b"x" * 9_000 if damage == "garbage" else content[:5_000]
         )
     with pytest.raises(StoreError, match=r"dagster/history.*([Mm]ove the folder away|move it away)") as raised:
-        open_instance(tmp_path)
+        open_instance(home)
     assert "\n" not in str(raised.value)
     assert "sqlalche" not in str(raised.value)
 
