@@ -210,4 +210,4 @@ def _read(found: Release, config: str, columns: list[str]) -> pl.DataFrame:
         damage = (
             f"release {found.name!r}: {config} cannot be read: {error}. See: personahub release {found.name} --verify"
         )
-        raise checked(error, found.path, damage) from error
+        raise _problem(error, found.path, damage) from error
