@@ -415,7 +415,7 @@ def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.La
 
 
 # What it costs to do without a file of a table, and what brings its rows back.
-_ANEW = "Delete it, then run its batch: "
+_ANEW = "Delete it, then personahub run --batch {batch}: "
 _REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
 _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
@@ -434,7 +434,8 @@ _DECIDED = f"{_ANEW}its personas are decided about again, and come after those o
 
 def damaged(path: Path, table: str, error: BaseException) -> StoreError:
     """What to say of a table file whose content is not what it should be."""
-    remedy = _REMEDIES.get(table, _DECIDED)
+    batch = path.parent.name.removeprefix("batch=")
+    remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 
 
