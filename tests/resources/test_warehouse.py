@@ -104,6 +104,25 @@ def test_a_table_file_without_a_column_reads_as_null(store: Store) -> None:
         ]
 
 
+@pytest.mark.parametrize("native_rows", [0, 1_000])
+@pytest.mark.parametrize("rows", [{"x": ["SELECT 1 --"]}, {"batch": ["a"], "document_id": [None], "text": ["a page"]}])
+def test_a_table_file_without_its_key_columns_is_refused(
+    store: Store, home: Path, rows: dict[str, list[str | None]], native_rows: int
+) -> None:
+    """As a query that writes over a partition leaves it."""
+    write(store, "b", 2)
+    (home / "hub.toml").write_text(f"[warehouse]\nnative_rows = {native_rows}\n")
+    file = store.path("documents", "a")
+    file.parent.mkdir(parents=True)
+    pl.DataFrame(rows, dict.fromkeys(rows, pl.String)).write_parquet(file)
+    with pytest.raises(
+        StoreError, match=rf"{file}: damaged table file: it .*document_id.*Delete it, then run its batch"
+    ):
+        warehouse.build(store)
+    file.unlink()
+    assert warehouse.build(store).rows["documents"] == 2
+
+
 # --- up to date or not ---
 
 
