@@ -4,7 +4,7 @@
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
+# make bench bench-quick     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -78,6 +78,10 @@ bench: install
 	$(BIN)/python benchmarks/search/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
+
+# Three ratios in three minutes beside those on the page; fails if one fell by more than 15 %.
+bench-quick: install
+	$(BIN)/python benchmarks/quick/run.py $(BENCH)
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete

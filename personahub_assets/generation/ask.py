@@ -8,6 +8,7 @@ repeated. The way to the server, with its retries, is `transport.py`.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from personahub_assets.domain.control_tokens import break_tokens, pattern_of
 from personahub_assets.domain.errors import BudgetSpent
 from personahub_assets.domain.records import Answer
 from personahub_assets.domain.text import sanitise, shorten
+from personahub_assets.generation.budget import Worst
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 from personahub_assets.generation.room import Room, TooLong
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
@@ -70,6 +72,11 @@ _NO_JSON = object()
 _GARBLED = ("json_invalid", "string_unicode")  # what pydantic calls an answer that it cannot even read
 
 Spend = Callable[[int, int, int], float]
+Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
+
+
+def _reserve_nothing(_worst: Worst) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class Asker:
     Args:
         spend: told the prompt, cached and completion tokens of every answer; says what they cost.
         served: control tokens that the server's tokenizer names.
+        reserve: holds what a call may cost while it is made, given the most tokens of its prompt and its answer.
     """
 
     def __init__(
@@ -104,7 +112,9 @@ class Asker:
         limits: Limits,
         spend: Spend = lambda _prompt, _cached, _completion: 0.0,
         served: Iterable[str] = (),
+        reserve: Reserve = _reserve_nothing,
     ):
+        self.reserve = reserve
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.room = Room(transport, task, limits.context, cuts=limits.cuts)
@@ -145,6 +155,7 @@ class _Conversation:
         self.max_tokens = asker.task.prompt.max_tokens
         self.meter = Meter()
         self.last_cost = 0
+        self.most: tuple[int, int] | None = None  # tokens that were reserved for the call
 
     async def outcome(self) -> Outcome:
         started = time.perf_counter()
@@ -262,8 +273,17 @@ class _Conversation:
             raise _Rejected("truncated", detail) from verdict
 
     async def _paid(self, messages: list[Any]) -> ChatCompletion:
-        """One answer off the wire, counted."""
-        completion = await self._delivered(messages)
+        """One answer off the wire, counted before what was reserved for it is let go."""
+
+        async def worst(exactly: bool) -> tuple[int, int]:
+            more = len(self.asker.head)
+            self.most = await self.asker.room.most(messages, more, exactly=exactly), self.max_tokens
+            return self.most
+
+        async with self.asker.reserve(worst):
+            return self._counted(messages, await self._delivered(messages))
+
+    def _counted(self, messages: list[Any], completion: ChatCompletion) -> ChatCompletion:
         result, usage, choice = self.result, completion.usage, completion.choices[0]
         result.attempts += 1
         self.last_cost = 0
@@ -282,6 +302,8 @@ class _Conversation:
             result.cost += self.asker.spend(usage.prompt_tokens, cached, usage.completion_tokens)
             if result.attempts == 1:
                 self.asker.room.learn(messages, usage.prompt_tokens)
+        elif self.most:  # nobody says what it cost: the budget takes it for the worst
+            self.asker.spend(self.most[0], 0, self.most[1])
         return completion
 
     async def _delivered(self, messages: list[Any]) -> ChatCompletion:

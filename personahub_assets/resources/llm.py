@@ -4,7 +4,7 @@ import atexit
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -204,7 +204,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
                 after=self.budget.returned,
                 on_overload=window.overloaded,
             ) as transport:
-                yield Asker(transport, task, limits, spend, await transport.control_tokens())
+                tokens = await transport.control_tokens()
+                yield Asker(transport, task, limits, spend, tokens, partial(self.budget.reserve, prices))
 
         return asker
 
