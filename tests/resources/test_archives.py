@@ -479,14 +479,14 @@ def test_utf_8_under_another_label_is_said(tmp_path: Path) -> None:
 
 # --- bounds ---
 
-BOMBS = """
+BOMBS = r"""
 import gzip, re, sys, zlib, brotli, zstandard
 from pathlib import Path
 from personahub_assets.resources import archives
 sys.path.insert(0, sys.argv[1])
 from warcs import gz, http, record, zst
 
-SIZE, BLANK = 192 << 20, b" " * (1 << 20)
+SIZE, BLANK = 128 << 20, b" " * (1 << 20)
 
 def packed(packer, pack, end, start=b""):
     return b"".join([pack(start), *(pack(BLANK) for _ in range(SIZE >> 20)), end()])
@@ -504,9 +504,11 @@ def squeezed():
     return packed(packer, packer.process, packer.finish)
 
 def answer(body, coding):
-    return gz([record("response", "http://a.example/", http(body, "text/html", "200 OK", f"Content-Encoding: {coding}"))])
+    block = http(body, "text/html", "200 OK", f"Content-Encoding: {coding}")
+    return gz([record("response", "http://a.example/", block)])
 
-LONG = record("response", "http://a.example/", http(b"<p>"), length=SIZE)[:-4]
+PAGE = http(b"<p>")
+LONG = record("response", "http://a.example/", PAGE, length=len(PAGE) + SIZE)[:-4]
 FILES = [
     (".gz", answer(gzipped(), "gzip")),
     (".gz", answer(gzip.compress(gzipped()), "gzip, gzip")),
@@ -517,14 +519,14 @@ FILES = [
     (".zst", framed(LONG)),
     (".gz", gzipped(b"WARC/1.0\r\nX: ")),
     (".zst", framed(b"no record")),
-    (".zst", zst([b"WARC/1.0\r\n" + b"X: y\r\n" * 9_000_000])),
+    (".zst", zst([b"WARC/1.0\r\n" + b"X: y\r\n" * 6_000_000])),
 ]
 for suffix, data in FILES:
     path = Path(sys.argv[2]) / ("bomb.warc" + suffix)
     path.write_bytes(data)
     rows = [archives.row(1, one) for one in archives.records(path)]
     print(*(row.reason for row in rows))
-print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
+print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
 """
 
 
@@ -533,19 +535,14 @@ def test_no_record_takes_more_memory_than_the_limit_allows(tmp_path: Path) -> No
     command = [sys.executable, "-c", BOMBS, str(Path(__file__).resolve().parents[1]), str(tmp_path)]
     *reasons, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert reasons == ["too_long"] * 7 + ["damaged"] * 3
-    assert int(peak) < 240, "MiB; each of these would be 192 MiB more, and the interpreter has 60"
+    assert int(peak) < 200, "MiB; whole, each of these takes 128 MiB and more beside what the interpreter has"
 
 
 def test_a_page_that_explodes_in_the_parser_costs_itself_only() -> None:
-    extractor = Extractor(cpu_seconds=1, memory=400 << 20)
-    left_open = "".join(f"<b id={n}>" for n in range(300))
-    for bomb in (
-        "<p " + " ".join(f"a{n}=b" for n in range(100_000)) + ">x",
-        f"<p>{left_open}</p>" + "<p>x" * 20_000,
-    ):
-        with pytest.raises(TooMuchMarkup, match="more than 1 s of CPU time or 400 MiB"):
-            extractor.extract(bomb)
-        assert extractor.extract(f"<main><p>{SENTENCE}</p></main>") == SENTENCE.strip()
+    extractor = Extractor(cpu_seconds=1, memory=256 << 20)
+    with pytest.raises(TooMuchMarkup, match="more than 1 s of CPU time or 256 MiB"):
+        extractor.extract("<p " + " ".join(f"a{n}=b" for n in range(50_000)) + ">x")
+    assert extractor.extract(f"<main><p>{SENTENCE}</p></main>") == SENTENCE.strip()
     with pytest.raises(TooMuchMarkup, match="250,000 tags"):
         extractor.extract("<b>x</b>" * 200_000)
     extractor.close()
