@@ -35,6 +35,8 @@ def _without_mark(beginning: bytes) -> str:
 
 def _is_mostly_utf8(beginning: bytes) -> bool:
     """Whether most of what is not ASCII is UTF-8: a few bad bytes are faults of their rows."""
+    if beginning.isascii():
+        return True
     valid = sum(len(match) for match in _SEQUENCES.findall(beginning))
     others = len(beginning) - len(beginning.translate(None, bytes(range(0x80, 0x100)))) - valid
     return others <= max(valid // 2, 3 if _is_cut(beginning) else 0)

@@ -90,9 +90,10 @@ def _exotic_times(series: pl.Series) -> dict[int, int]:
     if not isinstance(series.dtype, pl.Date | pl.Datetime):
         return {}
     number, per_day = series.to_physical().cast(pl.Int64), _per_day(series.dtype)
-    is_exotic = ~number.is_between(_FIRST_DAY * per_day, (_LAST_DAY + 1) * per_day - 1)
-    if per_day == _NANOSECONDS:
-        is_exotic |= number % 1_000 != 0
+    if per_day == _NANOSECONDS:  # which reach from 1677 to 2262
+        is_exotic = number % 1_000 != 0
+    else:
+        is_exotic = ~number.is_between(_FIRST_DAY * per_day, (_LAST_DAY + 1) * per_day - 1)
     return {at: number[at] for at in is_exotic.fill_null(value=False).arg_true()} if is_exotic.any() else {}
 
 
