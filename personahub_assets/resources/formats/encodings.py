@@ -8,6 +8,7 @@ from resiliparse.parse.encoding import detect_encoding
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONG_MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
 _SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_LARGE = 1 << 16  # bytes; a shorter beginning is the whole file
 _PYTHON_NAMES = {"windows-1252": "cp1252", "iso-8859-1": "cp1252", "ascii": "utf-8"}
 
 
@@ -44,7 +45,7 @@ def _is_mostly_utf8(beginning: bytes) -> bool:
 
 def _is_cut(beginning: bytes) -> bool:
     """Whether the last character may be cut off."""
-    return any(byte >= 0xC2 for byte in beginning[-3:])
+    return len(beginning) >= _LARGE and any(byte >= 0xC2 for byte in beginning[-3:])
 
 
 def _older(beginning: bytes) -> str:
