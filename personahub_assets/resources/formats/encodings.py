@@ -9,6 +9,8 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM
 _LONG_MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
 _SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _LARGE = 1 << 16  # bytes; a shorter beginning is the whole file
+_HIGH = bytes(range(0x80, 0x100))
+_ENOUGH = 32  # bytes that are not ASCII
 _PYTHON_NAMES = {"windows-1252": "cp1252", "iso-8859-1": "cp1252", "ascii": "utf-8"}
 
 
@@ -39,7 +41,7 @@ def _is_mostly_utf8(beginning: bytes) -> bool:
     if beginning.isascii():
         return True
     valid = sum(len(match) for match in _SEQUENCES.findall(beginning))
-    others = len(beginning) - len(beginning.translate(None, bytes(range(0x80, 0x100)))) - valid
+    others = len(beginning) - len(beginning.translate(None, _HIGH)) - valid
     return others <= max(valid // 2, 3 if _is_cut(beginning) else 0)
 
 
@@ -49,6 +51,9 @@ def _is_cut(beginning: bytes) -> bool:
 
 
 def _older(beginning: bytes) -> str:
+    """Guess, if there is enough to guess by; else what most programs of the West write."""
+    if len(beginning) - len(beginning.translate(None, _HIGH)) < _ENOUGH:
+        return "cp1252"
     name = str(detect_encoding(beginning)).lower()
     try:
         python_name = codecs.lookup(_PYTHON_NAMES.get(name, name)).name
