@@ -18,7 +18,7 @@ from personahub_assets.domain.errors import BatchError, ConfigError, choices
 from personahub_assets.domain.sources import Traits, traits
 from personahub_assets.domain.text import shorten
 from personahub_assets.domain.tombstones import Tombstone, Tombstones, scopes
-from personahub_assets.domain.urls import UrlPrefixes, check_prefix, normal_url, read_address
+from personahub_assets.domain.urls import UrlPrefixes, check_prefix, normal_url
 from personahub_assets.resources import blanking, sources
 from personahub_assets.resources.extent import past
 from personahub_assets.resources.inbox import source_slices
@@ -91,8 +91,8 @@ def _below_prefixes(store: Store, target: Target) -> Found:
             documents.append(row)
             if _is_wanted(target, row.batch):
                 sites.add(row.url or row.document_id)
-        elif (address := read_address(row.url or row.document_id)) and prefixes.near(address.host):
-            sites.near[address.host] += 1
+        elif host := prefixes.near_host(row.url or row.document_id):
+            sites.near[host] += 1
     found = _stones_of_documents(store, target, documents)
     found.stones |= stones
     found.sites = sites

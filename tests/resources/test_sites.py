@@ -31,7 +31,7 @@ WAITING = os.fsdecode(b"caf\xe9.jsonl")  # not UTF-8
 
 def write_pages(path: Path, addresses: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{"id": f"d{n}", "url": url, "text": f"Page {n} of {path.parent.name}"} for n, url in enumerate(addresses)]
+    rows = [{"id": f"d{n}", "url": url, "text": f"Page {n} of {len(addresses)}"} for n, url in enumerate(addresses)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
