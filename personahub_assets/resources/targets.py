@@ -123,11 +123,14 @@ def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
 
 
 def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, Traits]]:
+    """What source files of some batches say; a row that cannot be read is known by all that it says."""
     for piece in blanking.registered(store):
         if piece.batch in batches and blanking.is_readable(store, piece):
             for row in sources.read_rows(piece.path, piece.format, piece.part):
                 if row.columns is not None:
                     yield str(piece.batch), traits(row, piece.columns)
+                elif row.raw:
+                    yield str(piece.batch), Traits(text=row.raw)
 
 
 def _is_wanted(target: Target, batch: str) -> bool:

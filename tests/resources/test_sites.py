@@ -129,7 +129,7 @@ def test_a_whole_batch_goes_with_its_slices_and_is_not_registered_again(store: S
     rows = [row for key in keys for row in source_rows(store, key)]
     assert [row.text for row in rows if isinstance(row, Document)] == ["A second"]
     assert [row.persona for row in rows if isinstance(row, Imported)] == ["A tailor."]
-    assert [row.reason for row in rows if isinstance(row, Fault)] == ["taken_down", "taken_down", "malformed"]
+    assert [row.reason for row in rows if isinstance(row, Fault)] == ["taken_down", "taken_down", "taken_down"]
 
 
 def test_the_only_batch_goes_and_a_killed_try_is_finished(store: Store, people: Path) -> None:
