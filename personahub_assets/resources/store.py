@@ -28,6 +28,7 @@ from personahub_assets.domain.text import check_batch_key, digest
 from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources.local_paths import check_path, resolve_path
 from personahub_assets.resources.removal import discard
 
 BY_ASSET = ("generations", "quarantine", "dedup_runs")
@@ -94,8 +95,14 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def root(self) -> Path:
-        """The home as an absolute path."""
-        return Path(self.home).expanduser().resolve()
+        """The home as an absolute path.
+
+        Raises:
+            SourceError: if it cannot be one.
+        """
+        root = resolve_path(self.home)
+        check_path(root)
+        return root
 
     @property
     def hashes(self) -> Path:
