@@ -16,7 +16,6 @@ from personahub_assets.domain.text import (
     DOT,
     NEUTRAL,
     OPENING,
-    OUTSIDE,
     SIGN,
     SYMBOL,
     UNSPACED,
