@@ -31,7 +31,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
         ("— … ∑", []),
         ("☃ 🙂\ufe0f, 20°", ["☃", "🙂", "20", "°"]),
         ("👨\u200d🍳🍜 cooks", ["👨🍳", "🍳🍜", "cooks"]),
-        ("C++, C# and F♯; .NET, ASP.NET", ["c++", "c#", "and", "f♯", ".net", "asp", "net"]),
+        ("C++, C# and F♯; .NET, ASP.NET", ["c++", "c#", "and", "f#", ".net", "asp", "net"]),
         ("He said “.NET”, not '.NET'.Then", ["he", "said", ".net", "not", ".net", "then"]),
         ("", []),
     ],
