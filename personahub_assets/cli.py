@@ -12,7 +12,8 @@ import typer
 from typer.exceptions import TyperException
 
 from personahub_assets.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
-from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.addresses import public
+from personahub_assets.domain.errors import BatchError, ConfigError, SourceError
 from personahub_assets.resources import interrupts
 from personahub_assets.resources.config import Environment
 
@@ -112,15 +113,21 @@ def _refuse(error: TyperException) -> int:
 
 @app.command()
 def ingest(
-    files: Annotated[list[str], typer.Argument(help="Paths, or hf://, https://, s3:// addresses", metavar="FILE…")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, patterns, or hf://, https://, s3:// addresses", metavar="FILE…"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
     persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
     generations: Annotated[
         bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
     ] = False,
+    remove: Annotated[
+        str | None, typer.Option(help="Unregister this batch, for which nothing was made yet", metavar="KEY")
+    ] = None,
 ) -> None:
-    """Register source files as batches: JSONL, CSV, WARC or WET (also .gz, .zst) or Parquet.
+    """Register source files as batches: JSONL, JSON, CSV, TSV (also .gz, .zst, .bz2, .xz), WARC, WET or Parquet.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
     already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
@@ -128,38 +135,75 @@ def ingest(
 
     With --generations: files of the table generations, or homes. What is asked here and was answered there is not asked
     again, and needs no endpoint.
+
+    With --remove KEY: a batch that was registered by mistake is none any more, all slices of its file included. One
+    with results is removed by personahub takedown --batch KEY.
     """
     from personahub_assets.resources.store import Store
 
     store = Store(home=str(Environment().home))
+    if remove is not None:
+        if files or generations or name or text_column or persona_column:
+            raise ConfigError(f"--remove {remove} goes alone, without files and other options")
+        _unregister(store, remove)
+        return
+    if not files:
+        raise ConfigError("nothing to ingest: name a file, such as personahub ingest pages.jsonl")
     if generations:
         if name or text_column or persona_column:
             raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
         _plant(store, files)
     else:
-        if name and len(files) > 1:
-            raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
-        _register(store, files, name=name, text_column=text_column, persona_column=persona_column)
+        _register(store, files, name, text_column=text_column, persona_column=persona_column)
     say("Next: ", ("personahub run", "bold"))
 
 
-def _register(store: "Store", files: list[str], **options: str | None) -> None:
+def _register(store: "Store", arguments: list[str], name: str | None, **options: str | None) -> None:
+    from personahub_assets.resources.source_paths import expand, name_files
+
+    expanded, failed = expand(store, arguments), list[str]()
+    files = expanded.files
+    if name and len(files) > 1:
+        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+    for file in files:
+        try:
+            _register_file(store, file.address, name=name or file.key, **options)
+        except (SourceError, BatchError) as error:
+            if len(files) == 1:
+                raise
+            failed.append(str(error))
+    if len(files) > 1 or expanded.unknown:
+        say(f"{len(files) - len(failed):,} files registered")
+    if expanded.unknown:
+        say(f"{len(expanded.unknown):,} left out, of no known format: {name_files(expanded.unknown)}")
+    if failed:
+        raise SourceError("; ".join(failed))
+
+
+def _register_file(store: "Store", address: str, **options: str | None) -> None:
     from personahub_assets.resources.inbox import read_as, register
 
-    for file in files:
-        keys = register(store, file, **options)
-        for key in keys:
-            spec = store.read("batches", key).row(0, named=True)
-            say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
-        if said := read_as(store, keys[0]):
-            say(said)
+    keys = register(store, address, **options)
+    for key in keys:
+        spec = store.read("batches", key).row(0, named=True)
+        say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
+    if said := read_as(store, keys[0]):
+        say(said)
+
+
+def _unregister(store: "Store", key: str) -> None:
+    from personahub_assets.resources.inbox import registered, unregister
+
+    source = registered(store, key)["source"]
+    keys = unregister(store, key)
+    say(f"{', '.join(keys)}: unregistered; {source} stays as it is")
 
 
 def _plant(store: "Store", files: list[str]) -> None:
     from personahub_assets.resources.seeds import plant
 
     for file in files:
-        say(f"{file}: {plant(store, file)}")
+        say(f"{public(file)}: {plant(store, file)}")
 
 
 @app.command()
@@ -311,28 +355,31 @@ def maintain() -> None:
 
     How long is said by generation.keep_superseded_days in hub.toml.
 
-    The same as the job `maintenance` in the UI.
+    The same as the job `maintenance` in the UI. Exit code: 0, or 1 if something could not be removed.
     """
     from personahub_assets.resources.maintenance import maintain as work
     from personahub_assets.resources.store import Store
 
-    say(str(work(Store(home=str(Environment().home)))))
+    dropped = work(Store(home=str(Environment().home)))
+    for line in (str(dropped), *dropped.problems):
+        say(line)
+    raise typer.Exit(1 if dropped.left else 0)
 
 
 @app.command()
 def takedown(
     document: Annotated[list[str] | None, typer.Option(help="Id of a document (may be repeated)")] = None,
     url_prefix: Annotated[
-        list[str] | None, typer.Option(help="Documents whose address begins so, such as https://example.org/")
+        list[str] | None, typer.Option(help="Documents of this site or folder, such as https://example.org/ann")
     ] = None,
     persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (may be repeated)")] = None,
-    batch: Annotated[str | None, typer.Option(help="Only in this batch")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only in this batch; alone: the whole batch")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; it is stored, so let it not repeat what goes")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON")] = False,
 ) -> None:
-    """Remove documents or personas with all that came from them, and keep them from coming back.
+    """Remove documents, personas or a batch with all that came from them, and keep them from coming back.
 
     Whatever the home holds of them goes: rows, answers, journals, lines of source files inside the home, samples in the
     UI, caches. Releases and source files elsewhere are listed, not changed. Run it again if it was interrupted.
@@ -455,10 +502,19 @@ def doctor(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000) -> None:
-    """Open the Dagster UI of the home, with its daemon (sensors, queued runs)."""
-    from personahub_assets.resources import files
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Also answer under this host name, such as a reverse proxy's (may be repeated)"),
+    ] = None,
+) -> None:
+    """Open the Dagster UI of the home, with its daemon (sensors, queued runs).
+
+    It answers under the names of this machine only, and no page of another site: see docs/security.md.
+    """
     from personahub_assets.resources.instance import open_instance
+    from personahub_assets.resources.web_ui import serve
 
     home = Environment().home.expanduser().resolve()
     if escape(str(home)) != str(home):
@@ -466,9 +522,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home).dispose()
     say(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)")
-    workspace = str(files.root() / "workspace.yaml")
-    arguments = ["dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # noqa: S606 - replaces this process
+    serve(port, name or [])
 
 
 @app.command(name="version")

@@ -46,7 +46,7 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "hub.toml", lambda: _config(home)
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
-    yield "endpoint", lambda: f"{environment.llm_url} offers {', '.join(llm.offered())}"
+    yield "endpoint", lambda: f"{llm.shown_url} offers {', '.join(llm.offered())}"
     if canary and environment.llm_url:
         yield "model", lambda: _model(llm)
         for task in _tasks(home, environment.llm_model or "none"):

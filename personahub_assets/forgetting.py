@@ -2,13 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
 from rich.console import Console
 
 from personahub_assets.console import confirm, say, say_json, table
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.text import plain
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.receipts import Effect, Receipt, Target, unfinished
 from personahub_assets.resources.store import Store
@@ -22,6 +23,9 @@ _SAYS: dict[Effect, str] = {
     "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
     "unread": "files of the inbox and releases that cannot be read, so that nobody knows what they hold",
 }
+
+
+_HOSTS, _COPIES = 20, 50  # that are shown
 
 
 def forget(
@@ -62,10 +66,12 @@ def forget(
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
     given = {kind: tuple(values) for kind, values in targets.items() if values}
+    if batch and not given:
+        return Target("batch", (batch,))
     if len(given) != 1:
-        names = " or ".join(map(_option, targets))
+        names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, given)) or "none"
         begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
-        raise ConfigError(f"give one of {names}, got {' and '.join(map(_option, given)) or 'none'}{begun}")
+        raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
     ((kind, values),) = given.items()
     return Target(kind, values, batch)  # type: ignore[arg-type]
 
@@ -78,8 +84,8 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
     for effect in get_args(Effect):
         if receipt.total(effect):
             _show_effect(receipt, effect, console)
-    for copy in receipt.copies:
-        say(f"the same text stands as {copy}: take it down, too, if it shall go", to=console)
+    for line in (*_sites(receipt), *_copies(receipt)):
+        say(line, to=console)
     key = receipt.target.takedown_id
     if done:
         say(f"taken down. Receipt: takedown_id {key} in the table takedowns", to=console)
@@ -87,6 +93,25 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
             say(f"Next: personahub run --batch {batch}", to=console)
     elif not receipt.total("removed"):
         say("there is nothing left of it", to=console)
+
+
+def _sites(receipt: Receipt) -> Iterator[str]:
+    """Hosts with their documents and some addresses; then hosts of the same site, which stay."""
+    sites = receipt.sites
+    for host, count in sites.counts.most_common(_HOSTS):
+        some = ", ".join(plain(address) for address in sites.samples[host])
+        yield f"{host}: {count:,} documents, such as {some}"
+    if len(sites.counts) > _HOSTS:
+        yield f"and {len(sites.counts) - _HOSTS:,} more hosts"
+    for host, count in sites.near.most_common(_HOSTS):
+        yield f"{host} stays with {count:,} documents: another host. If it shall go: --url-prefix https://{host}/"
+
+
+def _copies(receipt: Receipt) -> Iterator[str]:
+    for copy in receipt.copies[:_COPIES]:
+        yield f"the same text stands as {plain(copy)}: take it down, too, if it shall go"
+    if len(receipt.copies) > _COPIES:
+        yield f"the same texts stand in {len(receipt.copies) - _COPIES:,} more rows; --json lists them"
 
 
 def _show_effect(receipt: Receipt, effect: Effect, console: Console) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources import files
 
-_READ = re.compile(r"^\.read[ \t]+(.+)$", re.MULTILINE)
+_READ = re.compile(r"^\.read[ \t]++(\S.*)$", re.MULTILINE)
 _LONGEST = 4 << 20  # characters, with all that is read; files that read others twice double with each level
 _MOST_FILES = 1_000
 # Whoever pipes a query without naming '-' begins within this time; a pipe that nobody writes to is no query.

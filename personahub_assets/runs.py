@@ -26,6 +26,7 @@ from personahub_assets.generation.requests import Reason
 from personahub_assets.resources import interrupts, progress, selections, warehouse
 from personahub_assets.resources.config import STANDIN_URL, Environment
 from personahub_assets.resources.faults import explain
+from personahub_assets.resources.files import sql_files
 from personahub_assets.resources.instance import open_instance, run_tags
 from personahub_assets.resources.llm import LLM, check_budget, spending
 from personahub_assets.resources.seeds import ANSWERS
@@ -133,6 +134,8 @@ def run_batches(
         _all_runs(order, instance, console, result)
         seconds = time.perf_counter() - started
     _report(order.store, environment, result, seconds, console)
+    if "report" not in result.failed:
+        _warn_of_quarantine(order.store, order.batches, console)
     return result
 
 
@@ -394,6 +397,22 @@ def _say_counts(store: Store, result: Result, console: Console) -> None:
         return
     table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
     say(tokens, to=console)
+
+
+def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
+    """Warn of batches of this run of which no row could be used."""
+    if not warehouse.path(store).exists():
+        return
+    with warehouse.reader(store) as connection:
+        rows = connection.execute(sql_files("checks")["documents/some_row_of_a_batch_is_usable"]).fetchall()
+    for batch, quarantined, mostly in rows:
+        if batch in batches:
+            say(
+                f"warning: batch {batch}: all of its {quarantined:,} rows are in quarantine, most as {mostly}; see "
+                f"{command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
+                style="bold yellow",
+                to=console,
+            )
 
 
 def command(root: Path) -> str:

@@ -14,11 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from personahub_assets.console import ERR, Label, progress, say
 from personahub_assets.domain.diversity import Cover, cover, drawn, spread
 from personahub_assets.domain.errors import ConfigError, QueryError, StoreError
+from personahub_assets.domain.reading import LONG, Reading
+from personahub_assets.domain.text import plain
 from personahub_assets.queries import show_rows, write_bytes
 from personahub_assets.resources import selections, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.nearest import Nearest, Watch, hub
+from personahub_assets.resources.models import REMEDY
+from personahub_assets.resources.nearest import Nearest, Searchable, Watch, hub
 from personahub_assets.resources.paths import check_output
 from personahub_assets.resources.result_formats import write_all
 from personahub_assets.resources.statements import condition
@@ -51,14 +54,41 @@ class Searcher:
         """
         if not text.strip():
             raise ConfigError("nothing to search for: give a text, such as 'a nurse on night shifts'")
+        reading = self._read(text)
         nearest = self._nearest
+        if reading.unread_hash:
+            among = self._alike(reading.unread_hash, among)
         return nearest.find(self.embedder.embed([text])[0], count, among)
+
+    def _read(self, text: str) -> Reading:
+        """See that the model reads enough of a text to be asked for it."""
+        reading = self.embedder.readings([text])[0]
+        model = self.embedder.name
+        if reading.unread > self.store.config.semantic.max_unread:
+            raise ConfigError(
+                f"{plain(text, 80)!r}: {model} does not read {reading.unread:.0%} of it and would find strangers. "
+                f"Search by words (personahub sql), or {REMEDY}"
+            )
+        if reading.unread_hash and not reading.unread_hash.startswith(LONG):
+            self._tell(f"{model} does not know all words of the text; personas with other unknown words are left out")
+        return reading
+
+    def _alike(self, unread_hash: str, among: pl.Series | None) -> pl.Series:
+        """Ids of the personas whose unknown words are none, or those of the text."""
+        rows = self.store.read_all("persona_embeddings", ["persona_id", "unread_hash"])
+        ids = rows.filter(pl.col("unread_hash").fill_null("").is_in(["", unread_hash]))["persona_id"]
+        return ids if among is None else ids.filter(ids.is_in(among.implode()))
+
+    def _tell(self, message: str) -> None:
+        say(message, style="yellow", to=self._console)
 
     @cached_property
     def _nearest(self) -> Nearest:
         with _bar(self._console) as watch:
             nearest = Nearest(self.store, self.embedder.name, watch)
-        _check(self.store, self.embedder.name, len(nearest), nearest.left_out, self._console)
+        _check(
+            self.store, self.embedder.name, Searchable(nearest.rows, nearest.left_out, nearest.unread), self._console
+        )
         return nearest
 
 
@@ -111,8 +141,9 @@ def choose(
     among = _among(store, where)
     if text is not None:
         among = searcher.find(text, _AROUND * count, among)["persona_id"]
-    rows, left_out = hub(store, model)
-    _check(store, model, rows.height, left_out, console)
+    searchable = hub(store, model)
+    _check(store, model, searchable, console)
+    rows = searchable.rows
     # Ids are hashes: in their order, no chance decides between equals.
     rows = (rows if among is None else rows.filter(pl.col("persona_id").is_in(among.implode()))).sort("persona_id")
     vectors = matrix(store, model, rows)
@@ -162,22 +193,28 @@ def _meeting(connection: duckdb.DuckDBPyConnection, test: duckdb.Expression) -> 
     return list(people.project("persona_id").fetchall())
 
 
-def _check(store: Store, model: str, there: int, left_out: int, console: Console) -> None:
-    if not there and not left_out:
+def _check(store: Store, model: str, searchable: Searchable, console: Console) -> None:
+    there, left_out, unread = searchable.rows.height, searchable.without_vector, searchable.unread
+    if not there and not left_out and not unread:
         raise StoreError(f"{store.root} has no personas yet: personahub run")
+    if not there and unread:
+        raise StoreError(f"{model} reads none of the {unread:,} personas that it has vectors of: {REMEDY}")
     if not there:
         raise StoreError(
             f"none of the {left_out:,} personas has a vector of {model}. Set PERSONAHUB_EMBED_MODEL (and "
             "PERSONAHUB_EMBED_URL) to the model that the hub was embedded with, or embed it with this one: "
             "personahub run --select persona_embeddings+"
         )
+    messages = []
     if left_out:
-        say(
+        messages.append(
             f"{left_out:,} personas have no vector of {model} and are not looked at; to embed them: "
-            "personahub run --select persona_embeddings+",
-            style="yellow",
-            to=console,
+            "personahub run --select persona_embeddings+"
         )
+    if unread:
+        messages.append(f"{unread:,} personas are not read by {model} and are not looked at; {REMEDY}")
+    for message in messages:
+        say(message, style="yellow", to=console)
 
 
 def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None, *, safe: bool) -> None:

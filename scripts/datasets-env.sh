@@ -15,5 +15,6 @@ fi
 echo "creating $env" >&2
 rm -rf $env
 .venv/bin/uv venv --quiet --python .venv/bin/python $env
-.venv/bin/uv pip install --quiet --python $env/bin/python --requirement constraints-datasets.txt
+.venv/bin/uv pip install --quiet --python $env/bin/python --no-deps --require-hashes \
+    --requirement constraints-datasets.txt
 printf '%s' "$wanted" >$stamp

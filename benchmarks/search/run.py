@@ -70,7 +70,8 @@ def make_home(store: Store, rows: int) -> None:
         ids = [f"p{number:04d}{at:016d}" for at in range(len(vectors))]
         shared = pl.DataFrame({"batch": [batch] * len(ids), "persona_id": ids})
         embedding = pl.Series("embedding", vectors).cast(pl.List(pl.Float32))
-        embedded = shared.with_columns(embedding, model=pl.lit(MODEL), text_hash=pl.lit(""))
+        read = {"unread": pl.lit(0.0), "unread_hash": pl.lit("")}
+        embedded = shared.with_columns(embedding, model=pl.lit(MODEL), text_hash=pl.lit(""), **read)
         store.write("persona_embeddings", batch, embedded)
         absent = [pl.lit(None, kind).alias(name) for name, kind in table_schema("personas").items()]
         people = pl.DataFrame({"persona": [f"Persona {each}" for each in ids]})

@@ -278,7 +278,8 @@ class _Batch:
         found = vectors[rows["row"].to_numpy()]
         embedding = pl.Series("embedding", found, dtype=pl.Array(pl.Float32, DIMENSIONS)).arr.to_list()
         columns = rows.select("persona_id", model=pl.lit(EMBEDDER), text_hash=pl.col("persona_id").str.slice(1))
-        self._put("persona_embeddings", columns.with_columns(embedding))
+        read = {"unread": pl.lit(0.0), "unread_hash": pl.lit("")}
+        self._put("persona_embeddings", columns.with_columns(embedding, **read))
 
     def _items(self, name: str, kept: pl.DataFrame, count: int) -> None:
         """One item for each of some personas."""

@@ -17,9 +17,10 @@ from personahub_assets.domain.text import digest, plain
 from personahub_assets.resources import interrupts, progress
 from personahub_assets.resources.faults import explain
 from personahub_assets.resources.inbox import register, waiting
+from personahub_assets.resources.instance import PARTITIONS
 from personahub_assets.resources.store import UNREADABLE, Store, content_version
 
-BATCHES = dg.DynamicPartitionsDefinition(name="batch")
+BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 OWNERS = ["team:personahub"]
 REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
@@ -152,10 +153,11 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
     def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
-        seen: dict[str, int] = json.loads(context.cursor or "{}")
-        sizes = {path.name: path.stat().st_size for path in waiting(store)}
-        ready = [path for path in waiting(store) if seen.get(path.name) == sizes.get(path.name)]
-        context.update_cursor(json.dumps(sizes))
+        seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
+        new = waiting(store)
+        marks = {path.name: mark for path, mark in new.items()}
+        ready = [path for path in new if seen.get(path.name) == marks[path.name]]
+        context.update_cursor(json.dumps(marks))
         keys, failures = [], []
         for path in ready:
             try:
@@ -166,12 +168,12 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
             context.log.error("; ".join(failures))
         if not keys:
             return dg.SkipReason(
-                "; ".join(failures) or f"{len(sizes)} new files in {store.root / 'inbox'}, none complete yet"
+                "; ".join(failures) or f"{len(new)} new files in {store.root / 'inbox'}, none complete yet"
             )
-        marks = {key: store.read("batches", key).row(0, named=True) for key in keys}
+        specs = {key: store.read("batches", key).row(0, named=True) for key in keys}
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(run_key=f"{key}:{mark['sha256'][:16]}", partition_key=key) for key, mark in marks.items()
+                dg.RunRequest(run_key=f"{key}:{spec['sha256'][:16]}", partition_key=key) for key, spec in specs.items()
             ],
             dynamic_partitions_requests=[BATCHES.build_add_request(keys)],
         )

@@ -15,9 +15,10 @@ from personahub_assets.domain.sources import Document, Fault, Imported, Row, Ski
 from personahub_assets.domain.text import digest
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.inbox import registered, source_rows
-from personahub_assets.resources.store import ContentVersion, Store, in_pieces, table_schema
+from personahub_assets.resources.store import ContentVersion, Store, in_weighed_pieces, table_schema
 
-_READ = 1_024  # rows at a time: a row may be a million characters
+_READ = 1_024  # rows at a time
+_READ_CHARS = 1 << 23  # as many characters at a time: a row may be a million of them
 _HEAD = 5
 _KINDS = 20
 
@@ -30,7 +31,7 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
         group_name="corpus",
         kinds={"parquet"},
         owners=OWNERS,
-        code_version=digest("2", config.sources.gates),
+        code_version=digest("3", config.sources.gates),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def documents(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
@@ -43,7 +44,7 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
         def body(batch: str) -> Report:
             with ExitStack() as stack:
                 corpus = _Corpus(store, batch, stack)
-                for rows in in_pieces(source_rows(store, batch), _READ):
+                for rows in in_weighed_pieces(source_rows(store, batch), _READ, _weight, _READ_CHARS):
                     corpus.add(rows)
                 report = corpus.publish()
             report.metadata |= pictured.lengths(store, "documents", batch, "text")
@@ -53,6 +54,15 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
         return over_batches(context, exclusively(store, "documents", body))
 
     return documents
+
+
+def _weight(row: Row) -> int:
+    """Characters of a row, about."""
+    if isinstance(row, Document):
+        return len(row.text) + len(row.attributes or "")
+    if isinstance(row, Imported):
+        return len(row.persona) + len(row.attributes or "")
+    return len(row.raw) if isinstance(row, Fault) else 0
 
 
 def document_rows(batch: str, rows: Iterable[Row]) -> pl.DataFrame:

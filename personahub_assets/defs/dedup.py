@@ -14,16 +14,19 @@ import polars as pl
 from personahub_assets.defs import pictured
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
 from personahub_assets.defs.explained import explained
+from personahub_assets.domain.reading import LONG
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import progress
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.embedder import Embedder
+from personahub_assets.resources.models import REMEDY
 from personahub_assets.resources.store import Store, content_version, read_file, table_schema
 from personahub_assets.resources.vectors import VectorJournal, vector_frame
 
 if TYPE_CHECKING:
     from personahub_assets.resources.hub import Hub, LexicalSearch, SemanticSearch
 
+_READINGS = {"text_hash": pl.String(), "unread": pl.Float64(), "unread_hash": pl.String()}
 _NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
 
 
@@ -59,25 +62,25 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         **shared,
         deps=["text_personas", "related_personas", "lexical_duplicates"],
         kinds={"huggingface", "parquet"},
-        code_version=digest("1", embedding_model, size=16),
+        code_version=digest("2", embedding_model, size=16),
     )
     def persona_embeddings(context: dg.AssetExecutionContext, store: Store, embedder: Embedder) -> dg.MaterializeResult:
         """Unit vectors of the lexical survivors, those of before included; no text is embedded twice."""
 
         def body(batch: str) -> Report:
-            texts = with_hashes(to_embed(store, batch, embedder.name))
+            texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
             journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
             vectors, made = _vectors(store, embedder, journal, batch, texts)
             rows = (
-                texts.join(vectors, on="text_hash", how="left", maintain_order="left")
+                _with_readings(store, embedder, texts)
+                .join(vectors, on="text_hash", how="left", maintain_order="left")
                 .with_columns(batch=pl.lit(batch), model=pl.lit(embedder.name))
                 .select(list(table_schema("persona_embeddings")))
             )
             store.write("persona_embeddings", batch, rows)
             journal.drop()
-            return Report.of(
-                rows, {"texts_embedded": made, "model": embedder.name, **pictured.neighbours(rows["embedding"])}
-            )
+            about = {"texts_embedded": made, "model": embedder.name, **_unread(rows, config.semantic.max_unread)}
+            return Report.of(rows, about | pictured.neighbours(rows["embedding"]))
 
         return over_batches(context, exclusively(store, "persona_embeddings", body))
 
@@ -85,7 +88,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         **shared,
         deps=["lexical_duplicates", "persona_embeddings"],
         kinds={"numpy", "parquet"},
-        code_version=digest("2", str(config.semantic.threshold), size=16),
+        code_version=digest("3", str(config.semantic.threshold), str(config.semantic.max_unread), size=16),
     )
     def semantic_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
         """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
@@ -99,6 +102,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
                 rows = hub.rows(batch, hub.reach)
                 report = _decided(hub, hub.search(rows, batch), rows, batch)
             report.metadata["batches_of_other_models"] = len(hub.apart)
+            report.metadata["not_read"] = hub.marks(batch).filter(~pl.col("is_read")).height
             return report
 
         return over_batches(context, body)
@@ -167,18 +171,38 @@ def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
     return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left")
 
 
-def with_hashes(texts: pl.DataFrame) -> pl.DataFrame:
+def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """Add `text_hash`, by which vectors are found again."""
-    return texts.with_columns(
-        text_hash=pl.col("persona").map_elements(lambda text: digest(text), return_dtype=pl.String)
-    )
+    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"].to_list()), pl.String))
+
+
+def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
+    """Add `unread` and `unread_hash`; those of texts that any batch has are taken over."""
+    columns = ["text_hash", "unread", "unread_hash"]
+    known = [rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)]
+    found = pl.concat([pl.DataFrame(schema=_READINGS), *known]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
+    read = pl.DataFrame(embedder.readings(missing["persona"].to_list()), list(_READINGS)[1:], orient="row")
+    made = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
+    return texts.join(pl.concat([found, made]), on="text_hash", how="left", maintain_order="left")
+
+
+def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
+    """Say how many personas are compared by their words only, and what helps."""
+    unread = rows.filter(pl.col("unread") > limit).height
+    counts: dict[str, Any] = {
+        "not_read": unread,
+        "longer_than_the_model_reads": int(rows["unread_hash"].str.starts_with(LONG).sum()),
+    }
+    return counts | ({"remedy": f"{unread} personas are not read by the model: {REMEDY}"} if unread else {})
 
 
 def _vectors(
     store: Store, embedder: Embedder, journal: VectorJournal, batch: str, texts: pl.DataFrame
 ) -> tuple[pl.DataFrame, int]:
     """`(text_hash, embedding)` for every text, and how many had to be made."""
-    known = [*_published(store, embedder.name, texts), journal.known(texts["text_hash"])]
+    columns = ["text_hash", "embedding"]
+    known = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
     found = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *known]).unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
     parts, done = [found], 0
@@ -191,13 +215,13 @@ def _vectors(
     return pl.concat(parts), missing.height
 
 
-def _published(store: Store, model: str, texts: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """`(text_hash, embedding)` of texts that any batch has vectors for; vectors are read only where there are some."""
+def _published(store: Store, model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Columns of texts that any batch has vectors for; they are read only where there are some."""
     for path in store.files("persona_embeddings"):
         hashes = read_file(path, "persona_embeddings", ["model", "text_hash"]).filter(pl.col("model") == model)
         if hashes.join(texts, on="text_hash", how="semi").height:
-            rows = read_file(path, "persona_embeddings", ["model", "text_hash", "embedding"])
-            of_model = rows.filter(pl.col("model") == model).select("text_hash", "embedding")
+            rows = read_file(path, "persona_embeddings", ["model", *columns])
+            of_model = rows.filter(pl.col("model") == model).select(columns)
             yield of_model.join(texts, on="text_hash", how="semi")
 
 

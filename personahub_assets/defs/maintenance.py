@@ -2,14 +2,22 @@
 
 import dagster as dg
 
+from personahub_assets.domain.errors import StoreError
 from personahub_assets.resources.maintenance import maintain
 from personahub_assets.resources.store import Store
 
 
 @dg.op
 def drop_superseded(context: dg.OpExecutionContext, store: Store) -> None:
-    """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside."""
-    context.log.info(str(maintain(store)))
+    """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
+
+    Raises:
+        StoreError: if some of that cannot be removed, naming it, after all else is done.
+    """
+    dropped = maintain(store)
+    context.log.info(str(dropped))
+    if dropped.left:
+        raise StoreError("; ".join(dropped.problems))
 
 
 @dg.job(description="Drops superseded answers after generation.keep_superseded_days. Makes no call, touches no row.")

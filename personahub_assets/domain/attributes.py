@@ -1,4 +1,9 @@
-"""Attributes: what a source file says about a row beyond its text, kept as one JSON object."""
+"""Attributes: what a source file says about a row beyond its text, kept as one JSON object.
+
+A row of a release or table of this program has attributes already. Ingested again, it keeps them as they are and does
+not wrap them in others: beside them stand its own columns (persona_id, batch, hop, …) of the first time, so that the
+attributes are the same from the second time on. Columns that somebody has added since are added.
+"""
 
 import json
 import math
@@ -10,6 +15,11 @@ from personahub_assets.domain.text import sanitise
 
 _EXACT = 2**63  # whole numbers beyond are text: JSON readers make floats of them
 _NESTED = ("[", "{")
+
+
+OWN_COLUMNS = frozenset({"batch", "persona_id", "document_id", "item_id", "origin", "relation", "granularity", "hop"})
+OWN_COLUMNS |= {"parent_id", "root_id", "sample", "generation_id"}
+"""Columns of this program's tables that say where a row came from."""
 
 
 def attributes(columns: Mapping[Any, Any]) -> str | None:
@@ -24,6 +34,33 @@ def attributes(columns: Mapping[Any, Any]) -> str | None:
     '{"labels": ["a", "b"], "age": 41}'
     """
     kept = {_key(name): _value(value) for name, value in columns.items() if value is not None}
+    return json.dumps(kept, ensure_ascii=False) if kept else None
+
+
+def released_attributes(columns: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """The attributes that a row of this program's own tables brings; None if it is no such row.
+
+    Such a row has a batch, an id of ours, and attributes that are null or an object, as JSON text or not.
+    """
+    if not {"batch", "attributes"} <= columns.keys() or not columns.keys() & {"persona_id", "document_id"}:
+        return None
+    inner = columns["attributes"]
+    inner = {} if inner is None else _value(inner)
+    return inner if isinstance(inner, dict) else None
+
+
+def merge_released(columns: Mapping[Any, Any], inner: dict[str, Any]) -> str | None:
+    """Put attributes that were released and the columns beside them together.
+
+    >>> merge_released({"batch": "b", "score": 1}, {"city": "Rome"})
+    '{"batch": "b", "city": "Rome", "score": 1}'
+    >>> merge_released({"batch": "c", "score": 2}, {"batch": "b", "city": "Rome", "score": 1})
+    '{"batch": "b", "city": "Rome", "score": 2}'
+    """
+    own = {} if "batch" in inner else {name: columns[name] for name in columns if name in OWN_COLUMNS}
+    added = {name: value for name, value in columns.items() if name not in OWN_COLUMNS and name != "attributes"}
+    first, last = (json.loads(attributes(some) or "{}") for some in (own, added))
+    kept = {**first, **inner, **last}
     return json.dumps(kept, ensure_ascii=False) if kept else None
 
 

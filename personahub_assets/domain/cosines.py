@@ -23,6 +23,12 @@ class Kept:
 
     vectors: Vectors  # (m, d), rows of length 1; may be a read-only memory-mapped file
     places: Ints  # (m,)
+    marks: Ints | None = None  # (m,) only rows of one mark are compared; none: all have the same
+
+    @property
+    def all_marks(self) -> Ints:
+        """The mark of each row."""
+        return np.zeros(len(self.places), np.int64) if self.marks is None else self.marks
 
 
 def check_lengths(name: str, vectors: Vectors) -> None:

@@ -7,7 +7,6 @@ after an update a kernel would go on with an old form of another. So all are dro
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,21 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Division by zero gives infinity or NaN, as in NumPy.
     """
-    _drop_those_of_other_sources()
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    return njit(cache=_drop_those_of_other_sources(), nogil=True, error_model="numpy")(function)
 
 
 @cache
-def _drop_those_of_other_sources(here: Path = Path(__file__).parent) -> None:
+def _drop_those_of_other_sources(here: Path = Path(__file__).parent) -> bool:
+    """Whether kernels may be kept here: not beside some of other sources that cannot be removed."""
     mark = here / "__pycache__" / "kernels.sha256"
     sources = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
-    with suppress(OSError):
-        if not mark.exists() or mark.read_text() != sources:
-            for kept in mark.parent.glob("*.nb[ic]"):
-                kept.unlink(missing_ok=True)
-            mark.parent.mkdir(exist_ok=True)
-            mark.write_text(sources)
+    try:
+        if mark.exists() and mark.read_text() == sources:
+            return True
+        for kept in mark.parent.glob("*.nb[ic]"):
+            kept.unlink(missing_ok=True)
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_text(sources)
+    except OSError:  # a folder of another user's: numba keeps its kernels elsewhere, unless it finds some here
+        return not any(mark.parent.glob("*.nb[ic]"))
+    return True

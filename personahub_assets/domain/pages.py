@@ -1,10 +1,8 @@
 """Pages: the main text of an HTML page, and the language of a text."""
 
 import re
-from dataclasses import dataclass
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 from resiliparse.parse.lang import detect_fast, supported_langs
 
 LANGUAGES = frozenset(supported_langs())
@@ -13,11 +11,13 @@ ENOUGH = 100
 
 _UNKNOWN = "unknown"
 _JUDGED = 20_000  # characters that are looked at for the language
-_ODD_SHARE = 0.01
-_ODD = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 # The time that extraction takes grows with the square of the depth: 0.3 s at 2,000 elements, minutes at 100,000.
 _DEEPEST = 500
+_MOST_TAGS = 250_000  # an element takes up to 600 bytes of memory: such a page up to 150 MB
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+# What a parser opens again in each block after the one that it was left open in.
+_FORMATTING = re.compile(r"<(?:b|big|code|em|font|i|s|small|strike|strong|tt|u)[\s/>]", re.IGNORECASE)
+_LIGHT_CHARS, _LIGHT_TAGS, _LIGHT_REOPENED = 1 << 16, 2_000, 200_000
 # Elements without an end, and those whose end a parser puts in by itself: they do not nest.
 _FLAT = frozenset(
     (
@@ -28,20 +28,12 @@ _FLAT = frozenset(
 )
 
 
-class Undecodable(ValueError):
-    """Bytes are no text in any encoding that they claim or look like."""
-
-
 class TooDeep(ValueError):
     """A page nests more elements than any page that is read by people."""
 
 
-@dataclass(frozen=True)
-class Text:
-    """Decoded text, and how many characters of it could not be decoded and are U+FFFD now."""
-
-    text: str
-    replaced: int
+class TooMuchMarkup(ValueError):
+    """A page has more elements than fit into the memory and time that one page may take."""
 
 
 def main_text(html: str) -> str:
@@ -49,13 +41,28 @@ def main_text(html: str) -> str:
 
     Raises:
         TooDeep: if its elements are nested beyond reason.
+        TooMuchMarkup: if it has too many of them.
 
     >>> main_text("<nav><a>Home</a></nav><main><h1>Tides</h1><p>The tide is out.</p></main>")
     'Tides\\n\\nThe tide is out.'
     """
+    if html.count("<") > _MOST_TAGS:
+        raise TooMuchMarkup(f"the page has more than {_MOST_TAGS:,} tags")
     if depth(html) > _DEEPEST:
         raise TooDeep(f"the page's elements are nested more than {_DEEPEST} deep")
     return extract_plain_text(html, main_content=True, alt_texts=False).strip()
+
+
+def is_light(html: str) -> bool:
+    """Whether a page takes a second at most to parse, whatever is in it.
+
+    Some pages of a few kilobytes take minutes or gigabytes: thousands of attributes in one tag, each compared with all
+    before it; elements that stay open and are opened again in each paragraph.
+    """
+    tags = html.count("<")
+    if len(html) > _LIGHT_CHARS or tags > _LIGHT_TAGS:
+        return False
+    return tags * sum(1 for _ in _FORMATTING.finditer(html)) <= _LIGHT_REOPENED
 
 
 def depth(html: str) -> int:
@@ -63,32 +70,11 @@ def depth(html: str) -> int:
     if html.count("<") <= _DEEPEST:
         return 0
     deepest = now = 0
-    for closing, name in _TAG.findall(html):
-        if name.lower() not in _FLAT:
-            now = max(0, now - 1) if closing else now + 1
+    for tag in _TAG.finditer(html):
+        if tag[2].lower() not in _FLAT:
+            now = max(0, now - 1) if tag[1] else now + 1
             deepest = max(deepest, now)
     return deepest
-
-
-def decoded(data: bytes, charset: str | None = None, *, html: bool = False) -> Text:
-    """Decode bytes as they say they are encoded, else as they look like; a few bad bytes become U+FFFD.
-
-    Args:
-        data: the whole text.
-        charset: what the server said.
-        html: look for what the page says of itself, too.
-
-    Raises:
-        Undecodable: if more than one character in a hundred cannot be decoded, or is a control character: any bytes are
-            text in some encoding.
-    """
-    claimed = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
-    guess = detect_encoding(data, from_html_meta=html)
-    for encoding in (claimed, guess, "utf-8"):
-        text = _strictly(data, encoding)
-        if text is not None and _odd(text) <= len(text) * _ODD_SHARE:
-            return Text(text, 0)
-    return _leniently(data, claimed or guess or "utf-8")
 
 
 def language(text: str) -> str | None:
@@ -101,25 +87,3 @@ def language(text: str) -> str | None:
         return None
     found = detect_fast(text[:_JUDGED])[0]
     return None if found == _UNKNOWN else str(found)
-
-
-def _strictly(data: bytes, encoding: str | None) -> str | None:
-    try:
-        return data.decode(encoding).removeprefix("\ufeff") if encoding else None
-    except (UnicodeDecodeError, LookupError):
-        return None
-
-
-def _leniently(data: bytes, encoding: str) -> Text:
-    try:
-        text = data.decode(encoding, "replace")
-    except LookupError:
-        text = data.decode("utf-8", "replace")
-    odd = _odd(text)
-    if odd > len(text) * _ODD_SHARE:
-        raise Undecodable(f"{odd:,} of {len(text):,} characters are not {encoding}, or control characters")
-    return Text(text, text.count("\ufffd"))
-
-
-def _odd(text: str) -> int:
-    return len(_ODD.findall(text))

@@ -29,12 +29,11 @@ import jinja2.sandbox
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from personahub_assets.domain.control_tokens import break_tokens
 from personahub_assets.domain.errors import PromptError
 from personahub_assets.domain.text import digest
 
 _PARTS = re.compile(r"\A---\n(.*?)\n---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
-# Web text must not be able to close the section that marks it as data.
-_DATA_TAG = re.compile(r"<(?=\s*/?\s*data\b)", re.IGNORECASE)
 
 Message = dict[Literal["role", "content"], str]
 
@@ -122,14 +121,14 @@ class Prompt(Sampling):
         """Render the two messages of one row.
 
         Args:
-            values: the row's texts; each is kept from closing its data section.
+            values: the row's texts; each is kept from closing its data section or its turn.
             sample: number of the answer asked for this row; from 1 on it is said in the row, since it must vary.
             shared: values of the shared instructions beyond the prompt's parameters, such as a count.
 
         Raises:
             PromptError: if the template is malformed or names a value that is not given.
         """
-        safe = {name: _DATA_TAG.sub("‹", text) for name, text in values.items()}
+        safe = {name: break_tokens(text) for name, text in values.items()}
         try:
             key = tuple(sorted(shared.items()))
             if key not in self._shared:

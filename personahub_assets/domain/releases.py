@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import ConfigError, choices
 from personahub_assets.domain.records import DATASETS
 
@@ -21,7 +21,7 @@ LEFT_OUT = {
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 # `tools: length(text) > 100`, but not the cast in `hop::INTEGER = 1`.
-_FOR_ONE = re.compile(r"\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
+_FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ def public_address(source: str | None) -> str:
         return "unknown"
     if "://" not in source:
         return re.split(r"[/\\]", source)[-1]
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return public(source)
 
 
 def _targets(text: str, chosen: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

@@ -72,6 +72,8 @@ def decide(
     kept: Sequence[Kept],
     threshold: float,
     *,
+    marks: Ints | None = None,
+    same: float = np.inf,
     exact_up_to: int = EXACT_UP_TO,
     index: Callable[[], Neighbours] | None = None,
     threads: int = os.cpu_count() or 1,
@@ -84,6 +86,8 @@ def decide(
         may_stay: (n,) rows that are not kept even if they have no keeper are false.
         kept: kept rows of other walks; those at a later place are no keepers.
         threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
+        marks: (n,) of the rows; those of two marks are out of each other's reach. None: all have the mark 0.
+        same: cosine from which two rows are out of each other's reach again, as what tells them apart is not in them.
         exact_up_to: comparisons up to which all are made.
         index: gives one with the rows of `kept`, or the first of them, in this order, for this walk alone: the rows
             that stay are added. Asked only where it is needed; None: made anew.
@@ -95,7 +99,8 @@ def decide(
     _check(vectors, places, may_stay, kept)
     if not len(vectors):
         return Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), "exact", 1.0)
-    walk = _Walk(vectors, places, may_stay, kept, threshold)
+    own = Kept(vectors, places, marks)
+    walk = _Walk(own, may_stay, kept, _Reach(threshold, same))
     with ThreadPoolExecutor(threads) as pool:
         if len(vectors) * (sum(len(each.places) for each in kept) + len(vectors)) <= exact_up_to:
             walk.exactly(pool)
@@ -130,11 +135,11 @@ def _check(vectors: Vectors, places: Ints, may_stay: Flags, kept: Sequence[Kept]
 class _Walk:
     """The rows of a walk, what has been found for them, and those that stay."""
 
-    def __init__(self, vectors: Vectors, places: Ints, may_stay: Flags, kept: Sequence[Kept], threshold: float) -> None:
-        self.kept, self.may_stay, self.threshold = kept, may_stay, threshold
-        self.projection = projection(vectors, threshold)
-        self.asked = self._asked(vectors, places)
-        self.stays = np.zeros(len(places), np.bool_)
+    def __init__(self, rows: Kept, may_stay: Flags, kept: Sequence[Kept], reach: "_Reach") -> None:
+        self.kept, self.may_stay, self.reach = kept, may_stay, reach
+        self.projection = projection(rows.vectors, reach.threshold)
+        self.asked = self._asked(rows)
+        self.stays = np.zeros(len(rows.places), np.bool_)
 
     def result(self) -> tuple[Ints, Doubles, Flags]:
         """Keepers, similarities, and who stays."""
@@ -150,7 +155,7 @@ class _Walk:
 
     def by_index(self, index: Neighbours) -> None:
         """Compare each row with kept ones that the index proposes, and with all those of its own block."""
-        earlier = _Earlier([*self.kept, Kept(self.asked.vectors, self.asked.places)])
+        earlier = _Earlier([*self.kept, Kept(self.asked.vectors, self.asked.places, self.asked.marks)])
         index.catch_up(self.kept)
         shelf = self._empty_shelf(_BLOCK)
         for begin, end in spans(len(self.stays), _BLOCK):
@@ -163,23 +168,26 @@ class _Walk:
         """Share of the keepers of some rows, looked up exactly, that were found; the rows are drawn with a seed."""
         count = len(self.stays)
         drawn = np.sort(np.random.default_rng(0).choice(count, min(_SAMPLE, count), replace=False))
-        truth = self._asked(self.asked.vectors[drawn], self.asked.places[drawn])
+        truth = self._asked(self._part(drawn))
         self._visit(self.kept, truth, pool)
         stayed = np.flatnonzero(self.stays)
-        parts = (stayed[begin:end] for begin, end in spans(len(stayed), _PIECE))
-        self._visit((Kept(self.asked.vectors[rows], self.asked.places[rows]) for rows in parts), truth, pool)
+        self._visit((self._part(stayed[begin:end]) for begin, end in spans(len(stayed), _PIECE)), truth, pool)
         there = truth.keeper != NONE
         return float(np.mean(self.asked.keeper[drawn][there] == truth.keeper[there])) if there.any() else 1.0
 
-    def _asked(self, vectors: Vectors, places: Ints) -> "_Asked":
-        codes, losses = self.projection.shadows(vectors)
+    def _part(self, rows: Ints) -> Kept:
+        return Kept(self.asked.vectors[rows], self.asked.places[rows], self.asked.marks[rows])
+
+    def _asked(self, rows: Kept) -> "_Asked":
+        codes, losses = self.projection.shadows(rows.vectors)
         offsets = codes.sum(axis=1, dtype=np.int64) * 128
-        nothing = np.full(len(places), np.nan), np.full(len(places), NONE)
-        return _Asked(_read_only(vectors), _read_only(places), codes, losses, offsets, *nothing)
+        nothing = np.full(len(rows.places), np.nan), np.full(len(rows.places), NONE)
+        vectors, *numbers = (_read_only(each) for each in (rows.vectors, rows.places, rows.all_marks))
+        return _Asked(vectors, numbers[0], numbers[1], codes, losses, offsets, *nothing)
 
     def _empty_shelf(self, size: int) -> "_Shelf":
         tiles, extra = empty_tiles(size, self.projection.width)
-        return _Shelf(tiles, extra, self.asked.vectors, np.empty(size, np.int64), np.empty(size, np.int64))
+        return _Shelf(tiles, extra, self.asked.vectors, *(np.empty(size, np.int64) for _ in range(3)))
 
     def _visit(self, kept: Iterable[Kept], asked: "_Asked", pool: ThreadPoolExecutor) -> None:
         """Look among kept rows of other walks, some at a time."""
@@ -192,18 +200,19 @@ class _Walk:
         vectors = _read_only(kept.vectors[begin:end])
         check_lengths("kept vectors", vectors)
         tiles = tiled(*self.projection.shadows(vectors), self.projection.square)
-        return _Shelf(*tiles, vectors, np.arange(end - begin), np.array(kept.places[begin:end]))
+        given = (np.array(each[begin:end]) for each in (kept.places, kept.all_marks))
+        return _Shelf(*tiles, vectors, np.arange(end - begin), *given)
 
     def _search(self, asked: "_Asked", rows: range, shelf: "_Shelf", count: int, pool: ThreadPoolExecutor) -> None:
         def search(begin: int) -> None:
             end = min(begin + _SLICE, rows.stop)
-            _scan(asked, begin, end, shelf, count, self.threshold, self.projection.square)
+            _scan(asked, begin, end, shelf, count, self.reach, self.projection.square)
 
         list(pool.map(search, rows[::_SLICE]))
 
     def _settle(self, begin: int, end: int, shelf: "_Shelf", count: int) -> int:
         square = self.projection.square
-        return int(_settle(self.asked, begin, end, shelf, count, self.may_stay, self.stays, self.threshold, square))
+        return int(_settle(self.asked, begin, end, shelf, count, self.may_stay, self.stays, self.reach, square))
 
     def _ask(self, index: Neighbours, earlier: "_Earlier", rows: Ints, count: int = _NEIGHBOURS) -> None:
         """Ask for neighbours of rows, and for more of those whose neighbours are all within the threshold."""
@@ -211,8 +220,8 @@ class _Walk:
         more = []
         for begin, end in spans(len(rows) if count else 0, max(1, _BLOCK * _NEIGHBOURS // max(1, count))):
             some = rows[begin:end]
-            vectors, places = earlier.rows(index.search(self.asked.vectors[some], count))
-            within = _verify(self.asked, some, vectors, places, self.threshold)
+            near = earlier.rows(index.search(self.asked.vectors[some], count))
+            within = _verify(self.asked, some, *near, self.reach)
             more.append(some[within == count])
         if more and count < len(index):
             self._ask(index, earlier, np.concatenate(more), count * 4)
@@ -226,19 +235,20 @@ class _Earlier:
         self._firsts = np.cumsum([0, *(len(each.places) for each in kept[:-1])])
         self.own: list[Ints] = []
 
-    def rows(self, keys: Ints) -> tuple[Vectors, Ints]:
-        """Vectors and places of the rows of these numbers, (..., d) and (...); -1: of none, and after all others."""
+    def rows(self, keys: Ints) -> tuple[Vectors, Ints, Ints]:
+        """Vectors, places and marks of the rows of these numbers, (..., d) and (...); -1: of none, after all others."""
         *others, own = self._kept
         vectors = np.zeros((*keys.shape, own.vectors.shape[1]), np.float32)
-        places = np.full(keys.shape, np.iinfo(np.int64).max)
+        places, marks = np.full(keys.shape, np.iinfo(np.int64).max), np.zeros(keys.shape, np.int64)
         for each, first in zip(others, self._firsts, strict=False):
             here = (keys >= first) & (keys < first + len(each.places))
-            vectors[here], places[here] = each.vectors[keys[here] - first], each.places[keys[here] - first]
+            at = keys[here] - first
+            vectors[here], places[here], marks[here] = each.vectors[at], each.places[at], each.all_marks[at]
         here = keys >= self._firsts[-1]
         if here.any():
-            stayed = np.concatenate(self.own)[keys[here] - self._firsts[-1]]
-            vectors[here], places[here] = own.vectors[stayed], own.places[stayed]
-        return vectors, places
+            at = np.concatenate(self.own)[keys[here] - self._firsts[-1]]
+            vectors[here], places[here], marks[here] = own.vectors[at], own.places[at], own.all_marks[at]
+        return vectors, places, marks
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -252,11 +262,19 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 # --- Kernels -------------------------------------------------------------------------------------------------------
 
 
+class _Reach(NamedTuple):
+    """Cosines of two rows within each other's reach: from the threshold on, below `same`."""
+
+    threshold: float
+    same: float
+
+
 class _Asked(NamedTuple):
     """Rows that look for keepers, and the best found so far."""
 
     vectors: Vectors
     places: Ints
+    marks: Ints
     codes: npt.NDArray[np.int8]
     losses: Doubles
     offsets: Ints  # (n,) what storing codes + 128 in the tiles adds to a product
@@ -272,84 +290,87 @@ class _Shelf(NamedTuple):
     vectors: Vectors
     rows: Ints
     places: Ints
+    marks: Ints
 
 
 @kernel
-def _take(asked, i, found, place, threshold):
+def _take(asked, i, found, place, reach):
     """Take a kept row as keeper if it is the best so far."""
-    if found >= threshold and prefers(found, place, asked.similarity[i], asked.keeper[i]):
+    if reach.threshold <= found < reach.same and prefers(found, place, asked.similarity[i], asked.keeper[i]):
         asked.similarity[i], asked.keeper[i] = found, place
 
 
 @kernel
-def _wanted(asked, i, threshold):
+def _wanted(asked, i, reach):
     """Cosine from which a row may be a better keeper."""
-    return threshold if asked.keeper[i] == NONE else asked.similarity[i]
+    return reach.threshold if asked.keeper[i] == NONE else asked.similarity[i]
 
 
 @kernel
-def _cut(asked, i, threshold, square):
+def _cut(asked, i, reach, square):
     """Product of codes from which a row may be a better keeper, rounded down."""
-    return np.int32(np.floor((_wanted(asked, i, threshold) - asked.losses[i]) / square) + asked.offsets[i])
+    return np.int32(np.floor((_wanted(asked, i, reach) - asked.losses[i]) / square) + asked.offsets[i])
 
 
 @kernel
-def _compare(asked, i, shelf, tile, near, count, threshold, square):
+def _compare(asked, i, shelf, tile, near, count, reach, square):
     """Compare a row with those of a tile that may be better keepers; the new cut."""
     for lane in range(LANES):
         slot = tile * LANES + lane
-        if near >> np.uint64(lane) & np.uint64(1) and slot < count and shelf.places[slot] < asked.places[i]:
+        if not near >> np.uint64(lane) & np.uint64(1) or slot >= count:
+            continue
+        if shelf.places[slot] < asked.places[i] and shelf.marks[slot] == asked.marks[i]:
             x, y = asked.vectors[i], shelf.vectors[shelf.rows[slot]]
             product = dot(x, y)
-            if product * (1 + 3 * UNIT) >= _wanted(asked, i, threshold):  # nearly the cosine, at a third of its cost
-                _take(asked, i, scaled(product, x, y), shelf.places[slot], threshold)
-    return _cut(asked, i, threshold, square)
+            if product * (1 + 3 * UNIT) >= _wanted(asked, i, reach):  # nearly the cosine, at a third of its cost
+                _take(asked, i, scaled(product, x, y), shelf.places[slot], reach)
+    return _cut(asked, i, reach, square)
 
 
 @kernel
-def _scan(asked, begin, end, shelf, count, threshold, square):
+def _scan(asked, begin, end, shelf, count, reach, square):
     """Find the best keepers of some rows on a shelf."""
     tiles = (count + LANES - 1) // LANES
-    cuts = np.array([_cut(asked, i, threshold, square) for i in range(begin, end)])
+    cuts = np.array([_cut(asked, i, reach, square) for i in range(begin, end)])
     for first in range(0, tiles, _GROUP):
         for i in range(begin, end):
             for tile in range(first, min(first + _GROUP, tiles)):
                 near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cuts[i - begin])
                 if near:
-                    cuts[i - begin] = _compare(asked, i, shelf, tile, near, count, threshold, square)
+                    cuts[i - begin] = _compare(asked, i, shelf, tile, near, count, reach, square)
 
 
 @kernel
-def _settle(asked, begin, end, shelf, count, may_stay, stays, threshold, square):
+def _settle(asked, begin, end, shelf, count, may_stay, stays, reach, square):
     """Decide about the rows of a block, in order, and put those that stay on the shelf; how many it has then."""
     first = count // LANES
     for i in range(begin, end):
-        cut = _cut(asked, i, threshold, square)
+        cut = _cut(asked, i, reach, square)
         for tile in range(first, (count + LANES - 1) // LANES):
             near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cut)
             if near:
-                cut = _compare(asked, i, shelf, tile, near, count, threshold, square)
+                cut = _compare(asked, i, shelf, tile, near, count, reach, square)
         stays[i] = may_stay[i] and asked.keeper[i] == NONE
         if stays[i]:
             for k in range(asked.codes.shape[1]):
                 shelf.tiles[count // LANES, k // 4, count % LANES, k % 4] = np.int32(asked.codes[i, k]) + 128
             shelf.extra[count] = np.int32(np.ceil(asked.losses[i] / square))
-            shelf.rows[count], shelf.places[count] = i, asked.places[i]
+            shelf.rows[count], shelf.places[count], shelf.marks[count] = i, asked.places[i], asked.marks[i]
             count += 1
     return count
 
 
 @kernel
-def _verify(asked, rows, vectors, places, threshold):
+def _verify(asked, rows, vectors, places, marks, reach):
     """Find the best keepers of rows among proposed ones, vectors (n, k, d); how many of them are within reach."""
     within = np.zeros(len(rows), np.int64)
     for i in range(len(rows)):
         x = asked.vectors[rows[i]]
         for j in range(places.shape[1]):
             product = dot(x, vectors[i, j])
-            if product * (1 + 3 * UNIT) >= threshold:  # as in `_compare`
+            if product * (1 + 3 * UNIT) >= reach.threshold:  # as in `_compare`
                 found = scaled(product, x, vectors[i, j])
-                within[i] += found >= threshold
-                if places[i, j] < asked.places[rows[i]]:
-                    _take(asked, rows[i], found, places[i, j], threshold)
+                within[i] += found >= reach.threshold
+                if places[i, j] < asked.places[rows[i]] and marks[i, j] == asked.marks[rows[i]]:
+                    _take(asked, rows[i], found, places[i, j], reach)
     return within

@@ -4,14 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from personahub_assets.domain.attributes import attributes
+from personahub_assets.domain.attributes import attributes, merge_released, released_attributes
+from personahub_assets.domain.chats import CHAT_COLUMNS, chat_text
+from personahub_assets.domain.columns import by_name, fold_name
+from personahub_assets.domain.ids import former_id, id_text
 from personahub_assets.domain.pages import ENOUGH, language
 from personahub_assets.domain.text import digest, sanitise, shorten
 
-TEXT_COLUMNS = ("text", "content", "body", "document", "raw_content")
+TEXT_COLUMNS = ("text", "content", "body", "document", "raw_content", *CHAT_COLUMNS)
 PERSONA_COLUMNS = ("persona", "input persona", "input_persona")
 ID_COLUMNS = ("id", "document_id", "doc_id", "_id", "uuid")
 URL_COLUMNS = ("url", "link", "source_url")
+TEXT_NAMES = frozenset({*TEXT_COLUMNS, *PERSONA_COLUMNS})
+USUAL_NAMES = TEXT_NAMES.union(ID_COLUMNS, URL_COLUMNS, ("source",))
+"""Names of columns that are used without being named."""
 
 RAW_LIMIT = 4_000
 
@@ -29,12 +35,12 @@ SourceReason = Literal[
 ]
 """Why a row of a source file is not used.
 
-malformed: not a JSON object, or not as many CSV fields as the header has, or the value is not text
-bad_encoding: not UTF-8; in a web archive: more than 1 % of the characters fit no encoding that it claims or looks like
-damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed
+malformed: not a JSON object, a misplaced quote in CSV, not as many fields as the header has, or the value is not text
+bad_encoding: not in the file's encoding; of a web page: over 1 % of the characters fit no encoding that it may have
+damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed or parsed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named
-too_long: longer than sources.max_document_chars, or a record of a web archive of more than 16 MiB
+too_long: over sources.max_document_chars or max_persona_chars, a record over 16 MiB, or a page too costly to read
 too_short: a document shorter than sources.min_document_chars
 other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already
@@ -102,6 +108,7 @@ class Columns:
     max_chars: int = 1_000_000
     min_chars: int = 0
     languages: tuple[str, ...] = ()  # none: all
+    max_persona_chars: int = 2_000
 
 
 Row = Document | Imported | Fault | Skipped
@@ -115,6 +122,8 @@ class Traits:
     url: str | None = None
     text: str | None = None
     persona: str | None = None
+    former_id: str | None = None
+    """The id that an earlier version gave, where that is another."""
 
 
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
@@ -135,7 +144,7 @@ def persona_columns(names: Iterable[str], columns: Columns) -> tuple[str | None,
     >>> persona_columns(["uuid", "persona", "arts_persona"], Columns())
     ('persona', ['arts_persona'])
     """
-    found = {_folded(name): name for name in names}
+    found = {fold_name(name): name for name in names}
     read = next((found[name] for name in _wanted(columns)[0] if name in found), None)
     return read, [name for folded, name in found.items() if folded.endswith("persona") and name != read]
 
@@ -145,14 +154,16 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
         return Skipped(raw.skipped)
     if raw.reason is not None or raw.columns is None:
         return _fault(raw, raw.reason or "malformed", raw.detail)
-    names = {_folded(name): value for name, value in raw.columns.items() if name is not None}
+    names = _named(raw)
     persona, text = (_first(names, wanted) for wanted in _wanted(columns))
     name = text if persona is None else persona
     if name is None:
         return _fault(raw, "no_text", _missing(raw, columns))
-    value = names[name]
-    if not isinstance(value, str):
-        return _fault(raw, "malformed", f"want text, got {type(value).__name__}")
+    value = _as_text(names[name], name)
+    if isinstance(value, bytes):
+        return _fault(raw, "bad_encoding", "its text is not UTF-8")
+    if value is None:
+        return _fault(raw, "malformed", f"want text, got {type(names[name]).__name__}")
     clean, replaced = sanitise(value.strip())
     replaced += raw.replaced
     problem = _unwanted(clean, columns, is_document=persona is None)
@@ -167,9 +178,8 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
 
 
 def _document(raw: RawRow, names: Mapping[str, Any], text: str, clean: str, replaced: int) -> Document:
-    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
-    address = _text(names[url]) if url else None
-    identity = (_text(names[given]) if given else None) or address or "d" + digest(clean)
+    (url, address), (given, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
+    identity = identity or address or "d" + digest(clean)
     others = _others(raw, text, url, given, "source")
     return Document(identity, address, _text(names.get("source")), clean, replaced, others)
 
@@ -181,7 +191,10 @@ def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[Source
     if len(text) > columns.max_chars:
         return "too_long", f"{len(text)} characters; sources.max_document_chars is {columns.max_chars}"
     if not is_document:
-        return None
+        limit = columns.max_persona_chars
+        return (
+            ("too_long", f"{len(text)} characters; sources.max_persona_chars is {limit}") if len(text) > limit else None
+        )
     if len(text) < columns.min_chars:
         return "too_short", f"{len(text)} characters; sources.min_document_chars is {columns.min_chars}"
     return _foreign(text, columns.languages)
@@ -204,23 +217,43 @@ def _missing(raw: RawRow, columns: Columns) -> str:
 
 def traits(raw: RawRow, columns: Columns) -> Traits:
     """By what a row is known, usable or not."""
-    names = {_folded(name): value for name, value in (raw.columns or {}).items() if name is not None}
+    names = _named(raw)
     persona, text = (_said(names, wanted) for wanted in _wanted(columns))
     if persona is not None:
         return Traits(persona=persona)
-    url, given = _first(names, URL_COLUMNS), _first(names, ID_COLUMNS)
     try:
-        address, identity = (_text(names[name]) if name else None for name in (url, given))
+        (_, address), (_, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
+        given = _first(names, ID_COLUMNS)
+        former = former_id(names[given]) if given else None
     except RecursionError:  # nested too deeply to be an id
         return Traits(text=text)
-    return Traits(identity or address or (text and "d" + digest(text)), address, text)
+    identity = identity or address or (text and "d" + digest(text))
+    return Traits(identity, address, text, former_id=None if former == identity else former)
 
 
 def _said(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
     """The text in the first of some columns, as it is stored."""
     name = _first(names, wanted)
-    value = names[name] if name is not None else None
+    value = _as_text(names[name], name) if name is not None else None
     return sanitise(value.strip())[0] if isinstance(value, str) else None
+
+
+def _named(raw: RawRow) -> dict[str, Any]:
+    """What the columns say by their folded names; of columns with one name the last that says something counts."""
+    columns = raw.columns or {}
+    return {folded: columns[name] for folded, name in by_name(columns).items()}
+
+
+def _as_text(value: Any, name: str) -> str | bytes | None:
+    """The text of a column: also of a conversation, and of bytes, which are given back where they are none."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, str):
+        return (chat_text(value) if name in CHAT_COLUMNS else None) or value
+    return chat_text(value)
 
 
 def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
@@ -232,11 +265,7 @@ def _wanted(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names under which a persona and a text are looked for, folded."""
     persona = (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS
     text = (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS
-    return tuple(map(_folded, persona)), tuple(map(_folded, text))
-
-
-def _folded(name: Any) -> str:
-    return str(name).strip().casefold()
+    return tuple(map(fold_name, persona)), tuple(map(fold_name, text))
 
 
 def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
@@ -244,9 +273,18 @@ def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
     return next((name for name in wanted if names.get(name) is not None), None)
 
 
+def _identity(names: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str | None, str | None]:
+    """The first of some columns that has an id or address, and that; see `ids` for what is one."""
+    return next(((name, text) for name in wanted if (text := id_text(names.get(name))) is not None), (None, None))
+
+
 def _others(raw: RawRow, *used: str | None) -> str | None:
-    """The columns that are not used otherwise."""
-    return attributes({name: value for name, value in (raw.columns or {}).items() if _folded(name) not in used})
+    """The columns that are not used otherwise; of several with one name only one is."""
+    columns = raw.columns or {}
+    exact = {name for folded, name in by_name(columns).items() if folded in used}
+    left = {name: value for name, value in columns.items() if name not in exact}
+    inner = released_attributes(columns)
+    return attributes(left) if inner is None else merge_released(left, inner)
 
 
 def _text(value: Any) -> str | None:

@@ -9,20 +9,39 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import regex
+from anyascii import anyascii
 
 from personahub_assets.domain.errors import BatchError
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
-_SUFFIXES = re.compile(r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", re.IGNORECASE)
+_SUFFIXES = re.compile(
+    r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst|bz2|xz))?$", re.IGNORECASE
+)
+
+_KEY_CHARS = 56  # of a key made from a name; there is room for the number of a slice
 
 # Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# Letters, digits and the marks that belong to them; Python's own \w leaves the marks out (Thai, Hindi, Arabic).
-_WORD = regex.compile(r"[\w\p{M}]+")
+# What a word consists of. Python's own \w leaves the marks out (Thai, Hindi, Arabic).
+_LETTERS = r"\w\p{M}"
+# Pictographs are words of their own; so are characters that have no meaning here, but may have one elsewhere.
+_SYMBOLS = r"[\p{So}\p{Co}\p{Cn}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F--[\w]]"
+# After a word these belong to it: C++, C#. A dot before one does where a word may begin: .NET, but not ASP.NET.
+_SIGNS = "+#"
+_OPENING = r"\s(\[{/|,;:=<>&“‘„«‹¿¡「『【《〈\-–—"
+_NEUTRAL = r"\"'`*"
+_WORD = regex.compile(
+    rf"(?V1)(?:(?<=(?:^|[{_OPENING}])[{_NEUTRAL}]*)\.(?=[A-Za-z0-9_]))?[{_LETTERS}]+[{_SIGNS}]*|{_SYMBOLS}+"
+)
 # Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
-OUTSIDE, WORD, UNSPACED = 0, 1, 2
-WORDS = "words 1"
+_UNSPACED = regex.compile(
+    r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}\p{Line_Break=SA}\p{Yi}\p{Tangut}\p{Nushu}\p{Javanese}\p{Balinese}&&[\w\p{M}]]"
+)
+_PICTURED = regex.compile(rf"(?V1){_SYMBOLS}")
+# Zero-width characters and the like: not seen, so not different. Tags are: they tell the flags of regions apart.
+_UNSEEN = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\U000E0020-\U000E007F]]+")
+OUTSIDE, OPENING, NEUTRAL, DOT, SIGN, SYMBOL, WORD, UNSPACED = range(8)
+WORDS = "words 2"
 """Name of this way to cut words; another one decides about all personas again, so change it with what follows."""
 
 
@@ -39,37 +58,51 @@ def words(text: str) -> list[str]:
     """Split text into words after NFKC and case folding, in order, repeats included.
 
     The dedup method of the paper (section 2.2.1) compares sets of 1-grams; this is the one definition of a 1-gram.
-    Text in scripts without spaces gives character bigrams instead.
+    Text in scripts without spaces, and a row of pictographs, gives character bigrams instead.
 
     >>> words("The Café’s 2nd café")
     ['the', 'café', 's', '2nd', 'café']
+    >>> words("Writes C++ and .NET 🙂.")
+    ['writes', 'c++', 'and', '.net', '🙂']
     """
     return [part for word in _WORD.findall(normalised(text)) for part in _parts(word)]
 
 
 def normalised(text: str) -> str:
-    """Give a text the form in which its words are compared: NFKC, then case folding."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Give a text the form in which its words are compared: NFKC, case folding, nothing that is not seen, ♯ as #."""
+    return seen(unicodedata.normalize("NFKC", seen(text)).casefold().replace("♯", "#"))
+
+
+def seen(text: str) -> str:
+    """Remove zero-width characters, variation selectors, soft hyphens and the like."""
+    return _UNSEEN.sub("", text)
 
 
 @cache
 def kinds(count: int = sys.maxunicode + 1) -> npt.NDArray[np.uint8]:
-    """Say of each of the first code points whether it is OUTSIDE of words, WORD, or WORD in an UNSPACED script.
+    """Say of each of the first code points what it is in a text: OUTSIDE of words, WORD, UNSPACED and so on.
 
-    What compiled code cuts words by; the same two patterns as `words`.
+    What compiled code cuts words by; the same patterns as `words`.
     """
     characters = "".join(map(chr, range(count)))
     found = np.zeros(count, np.uint8)
-    for match in _WORD.finditer(characters):
-        found[match.start() : match.end()] = WORD
-    unspaced = [match.start() for match in _UNSPACED.finditer(characters)]
-    found[unspaced] *= UNSPACED  # their punctuation stays outside
+    for kind, pattern in (
+        (OPENING, f"[{_OPENING}]+"),
+        (NEUTRAL, f"[{_NEUTRAL}]+"),
+        (DOT, r"\."),
+        (SIGN, f"[{_SIGNS}]"),
+        (SYMBOL, f"{_SYMBOLS}+"),
+        (WORD, f"[{_LETTERS}]+"),
+        (UNSPACED, f"{_UNSPACED.pattern}+"),
+    ):
+        for match in regex.finditer(f"(?V1){pattern}", characters):
+            found[match.start() : match.end()] = kind
     found.flags.writeable = False
     return found
 
 
 def _parts(word: str) -> list[str]:
-    if not _UNSPACED.search(word) or len(word) < 3:
+    if len(word) < 3 or not (_UNSPACED.search(word) or _PICTURED.match(word)):
         return [word]
     return [word[i : i + 2] for i in range(len(word) - 1)]
 
@@ -102,16 +135,25 @@ def check_batch_key(key: str) -> str:
 
 
 def batch_key(name: str) -> str:
-    """Make a legal batch key from a file name.
+    """Make a legal batch key from a file name, in whatever script; a name that does not fit gets a hash of it.
 
-    >>> batch_key("Crawl 2024-10.part.jsonl.gz")
-    'crawl-2024-10-part'
+    >>> batch_key("Crawl 2024-10.part.jsonl.gz"), batch_key("Οδηγός.csv")
+    ('crawl-2024-10-part', 'odigos')
     """
-    stem = re.sub(
-        r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst))?$", "", name, flags=re.IGNORECASE
-    )
-    slug = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")
-    return check_batch_key(slug[:56].rstrip("-_") or "batch")
+    stem = _SUFFIXES.sub("", unicodedata.normalize("NFC", name))
+    slug = _slug(anyascii(stem))
+    if slug and len(slug) <= _KEY_CHARS:
+        return check_batch_key(slug)
+    return check_batch_key(f"{slug[: _KEY_CHARS - 9].rstrip('-_') or 'batch'}-{digest(stem, size=8)}")
+
+
+def former_batch_key(name: str) -> str:
+    """The key that was made from a file name before other scripts were transliterated; homes have batches of it."""
+    return check_batch_key(_slug(_SUFFIXES.sub("", name))[:_KEY_CHARS].rstrip("-_") or "batch")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")
 
 
 def shorten(text: str, limit: int = 200) -> str:

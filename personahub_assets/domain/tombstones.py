@@ -4,21 +4,22 @@
     rows = without(read_rows(...), columns, taken)          rows of a source file
     answer = answer_without(response, "page-17", taken)     personas of an answer
 
-A stone holds no text, no id and no address of what was taken down. A prefix of addresses is the exception: it stands as
-it was given, since a hash of it would match nothing.
+A stone holds no text, no id and no address of what was taken down. A prefix of addresses is the exception: it stands in
+clear, since a hash of it would match nothing. A batch that was taken down as a whole has a stone of its own.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.sources import Columns, RawRow, traits
 from personahub_assets.domain.text import digest
+from personahub_assets.domain.urls import UrlPrefixes, normal_url
 
-Kind = Literal["document", "url", "url_prefix", "text", "persona", "request"]
+Kind = Literal["document", "url", "url_prefix", "text", "persona", "request", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,13 @@ class Tombstone:
 
     @classmethod
     def url_prefix(cls, batch: str | None, prefix: str) -> "Tombstone":
-        """Of all addresses that begin so."""
+        """Of all addresses of a site or folder."""
         return cls("url_prefix", batch, normal_url(prefix))
+
+    @classmethod
+    def whole_batch(cls, batch: str) -> "Tombstone":
+        """Of a batch with all that it has; its key is not used again."""
+        return cls("batch", batch, digest("batch", batch))
 
     @classmethod
     def text(cls, batch: str | None, text: str) -> "Tombstone":
@@ -70,41 +76,68 @@ class Tombstones:
 
     def __init__(self, stones: Iterable[Tombstone], batch: str | None):
         counted = [stone for stone in stones if stone.batch is None or stone.batch == batch]
-        self.prefixes = tuple(stone.mark for stone in counted if stone.kind == "url_prefix")
+        self.is_whole = any(stone.kind == "batch" for stone in counted)
         self.of_personas = any(stone.kind == "persona" for stone in counted)
-        self._marks = {(stone.kind, stone.mark) for stone in counted}
+        self._prefixes = UrlPrefixes(stone.mark for stone in counted if stone.kind == "url_prefix")
+        self._marks: dict[Kind, set[str]] = defaultdict(set)
+        for stone in counted:
+            self._marks[stone.kind].add(stone.mark)
 
     def __bool__(self) -> bool:
-        return bool(self._marks)
+        return any(self._marks.values())
 
     def has_document(self, document_id: str | None, url: str | None, text: str | None) -> bool:
         """Whether a document was taken down, by whatever is known of it."""
-        stones = [
-            *([Tombstone.document(None, document_id)] if document_id else ()),
-            *([Tombstone.url(None, url)] if url else ()),
-            *([Tombstone.text(None, text)] if text else ()),
-        ]
-        # Where only the id of a document is left, that may be its address.
+        if self.is_whole or self.is_below_prefix(document_id, url):
+            return True
+        return (
+            bool(document_id and Tombstone.document(None, document_id).mark in self._marks["document"])
+            or bool(url and self._marks["url"] and not self._marks["url"].isdisjoint(_marks_of_url(url)))
+            or bool(text and Tombstone.text(None, text).mark in self._marks["text"])
+        )
+
+    def is_below_prefix(self, document_id: str | None, url: str | None) -> bool:
+        """Whether a document's address lies under a prefix; where only its id is left, that may be its address."""
         address = url or document_id
-        under = bool(address and self.prefixes and normal_url(address).startswith(self.prefixes))
-        return under or any((stone.kind, stone.mark) in self._marks for stone in stones)
+        return bool(address and self._prefixes and self._prefixes.cover(address))
 
     def has_persona(self, parent: str, text: str) -> bool:
         """Whether a persona of this parent was taken down."""
-        return self.of_personas and ("persona", Tombstone.persona(None, parent, text).mark) in self._marks
+        if self.is_whole:
+            return True
+        return self.of_personas and Tombstone.persona(None, parent, text).mark in self._marks["persona"]
 
     def has_request(self, key: str) -> bool:
         """Whether a request was about something that was taken down."""
-        return ("request", Tombstone.request(key).mark) in self._marks
+        return Tombstone.request(key).mark in self._marks["request"]
 
     def has_row(self, row: RawRow, columns: Columns) -> bool:
         """Whether a row of a source file was taken down; one that cannot be read is known by all that it says."""
+        if self.is_whole:
+            return True
         if row.columns is None:
             return self.has_document(None, None, row.raw)
         found = traits(row, columns)
         if found.persona is not None:
             return self.has_persona("", found.persona)
+        if found.former_id and self.has_document(found.former_id, None, None):
+            return True
         return self.has_document(found.document_id, found.url, found.text)
+
+
+def _marks_of_url(url: str) -> Iterator[str]:
+    """Hashes that may stand for an address: homes have some of the form in which it was compared before."""
+    yield Tombstone.url(None, url).mark
+    for form in (url, f"<{url}>"):
+        yield digest("url", _former_url(form))
+
+
+def _former_url(url: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # such as a bracket that is not closed
+        return url.strip()
+    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, parts.query, ""))
 
 
 def without(rows: Iterable[RawRow], columns: Columns, taken: Tombstones) -> Iterable[RawRow]:
@@ -125,31 +158,6 @@ def answer_without(response: str, parent: str, taken: Tombstones) -> str:
     if len(left) == len(answer["personas"]):
         return response
     return json.dumps({**answer, "personas": left}, ensure_ascii=False, separators=(",", ":")) if left else ""
-
-
-def normal_url(url: str) -> str:
-    """Give an address, or a beginning of one, the form in which it is compared.
-
-    >>> normal_url(" HTTPS://Example.org/About#top")
-    'https://example.org/About'
-    """
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError:  # such as a bracket that is not closed
-        return url.strip()
-    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, parts.query, ""))
-
-
-def check_prefix(prefix: str) -> str:
-    """Return a prefix of addresses that names a host at least.
-
-    Raises:
-        ConfigError: if it does not: all documents of a home might begin so.
-    """
-    parts = urlsplit(normal_url(prefix))
-    if not parts.scheme or not parts.netloc:
-        raise ConfigError(f"{prefix!r} is no beginning of an address: want scheme and host, as in https://example.org/")
-    return prefix
 
 
 def scopes(taken: set[str], standing: set[str], *, everywhere: bool) -> Iterator[str | None]:

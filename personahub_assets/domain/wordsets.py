@@ -12,7 +12,17 @@ import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.domain.kernels import kernel
-from personahub_assets.domain.text import OUTSIDE, UNSPACED, kinds, normalised
+from personahub_assets.domain.text import (
+    DOT,
+    NEUTRAL,
+    OPENING,
+    SIGN,
+    SYMBOL,
+    UNSPACED,
+    WORD,
+    kinds,
+    normalised,
+)
 
 Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -82,10 +92,25 @@ def _key(word, hashes, ranks):
 
 
 @kernel
+def _point(data, at):
+    """The code point that begins there, in lower case if it is ASCII, and where the next one begins."""
+    point = np.int64(data[at])
+    if point < 128:
+        return (point + 32 if 65 <= point <= 90 else point), at + 1
+    if point >= 0xF0:
+        point = (point & 7) << 18 | (data[at + 1] & 63) << 12 | (data[at + 2] & 63) << 6 | data[at + 3] & 63
+        return point, at + 4
+    if point >= 0xE0:
+        return (point & 15) << 12 | (data[at + 1] & 63) << 6 | data[at + 2] & 63, at + 3
+    return (point & 31) << 6 | data[at + 1] & 63, at + 2
+
+
+@kernel
 def _hash_words(data, begin, end, kind_of, points, out):
     """Hash the words of one UTF-8 text, in order; how many there are."""
     basis = np.uint64(0xCBF29CE484222325)
-    count, length, unspaced, h = 0, 0, False, basis
+    count, length, bigrams, h = 0, 0, False, basis
+    opens = True  # a dot that comes now may begin a word
     at = begin
     while at < end:
         point = np.int64(data[at])
@@ -103,22 +128,52 @@ def _hash_words(data, begin, end, kind_of, points, out):
             point = (point & 31) << 6 | data[at] & 63
             at += 1
         kind = kind_of[point]
-        if kind != OUTSIDE:
+        if kind >= WORD:
             points[length] = point
             length += 1
-            unspaced |= kind == UNSPACED
+            bigrams |= kind == UNSPACED
             h = _step(h, point)
             if at < end:
                 continue
         if length:
-            if unspaced and length > 2:
+            if kind == SIGN:  # and those behind it
+                at -= 1
+                while at < end and kind_of[data[at]] == SIGN:
+                    points[length] = data[at]
+                    length += 1
+                    h = _step(h, data[at])
+                    at += 1
+            if bigrams and length > 2:
                 for i in range(length - 1):
                     out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
                     count += 1
             else:
                 out[count] = mix(h)
                 count += 1
-            length, unspaced, h = 0, False, basis
+            length, bigrams, h = 0, False, basis
+            opens = kind == OPENING
+        elif kind != NEUTRAL:
+            may_begin, opens = opens, kind == OPENING
+            if kind == DOT and may_begin and at < end and data[at] < 128 and kind_of[data[at]] >= WORD:
+                points[0], length, h = point, 1, _step(basis, point)
+        if kind == SYMBOL:
+            points[0], length, h = point, 1, _step(basis, point)
+            while at < end:
+                point, after = _point(data, at)
+                if kind_of[point] != SYMBOL:
+                    break
+                points[length] = point
+                length += 1
+                h = _step(h, point)
+                at = after
+            if length > 2:
+                for i in range(length - 1):
+                    out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
+                    count += 1
+            else:
+                out[count] = mix(h)
+                count += 1
+            length, h = 0, basis
     return count
 
 

@@ -1,19 +1,28 @@
 """Budgets: how much a run may ask, and what it has spent."""
 
+import asyncio
 import re
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from personahub_assets.domain.errors import BudgetSpent, ConfigError
 from personahub_assets.generation.requests import Prices
+
+Worst = Callable[[bool], Awaitable[tuple[int, int]]]
+"""Gives the most prompt and completion tokens of a call; true: counted by the server, where it counts."""
 
 
 @dataclass
 class Budget:
     """Bounds of one run and what was spent of them; None is no bound.
 
-    The bound on calls is exact. Tokens and cost are known when an answer has come; what is in flight is reckoned
-    with by the mean of the answers so far, so those bounds are passed by little.
+    No bound is passed. What a call costs is known when its answer has come, so the most that it may cost is reserved
+    before it is sent: a bound on its prompt's tokens, and all tokens that the answer may have. With the answer the
+    reserve becomes what was spent. A call for which too little is left waits for those in flight; if there are none,
+    the budget is spent. A server that answers with more tokens than it was allowed is not reckoned with, nor what it
+    charges for a call whose answer never came.
 
     Args:
         max_calls: requests sent to the model, tries that failed included.
@@ -31,6 +40,10 @@ class Budget:
     cost: float = 0.0
     answers: int = 0
     flying: int = 0
+    reserved_tokens: int = 0
+    reserved_cost: float = 0.0
+    _reserves: int = 0
+    _waiting: set["asyncio.Future[None]"] = field(default_factory=set, repr=False)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -46,11 +59,10 @@ class Budget:
         """
         if self.max_calls is not None and self.calls >= self.max_calls:
             raise BudgetSpent(f"the budget of {self.max_calls:,} calls is spent")
-        soon = 1 + self.flying / max(1, self.answers)  # times what was spent so far, once all is back
-        if self.max_tokens is not None and self.tokens * soon >= self.max_tokens:
-            raise BudgetSpent(f"the budget of {self.max_tokens:,} tokens is spent, by what is in flight at the latest")
-        if self.max_cost is not None and self.cost * soon >= self.max_cost:
-            raise BudgetSpent(f"the budget of {self.max_cost:g} is spent, by what is in flight at the latest")
+        if self.max_tokens is not None and self.tokens >= self.max_tokens:
+            raise BudgetSpent(f"the budget of {self.max_tokens:,} tokens is spent")
+        if self.max_cost is not None and self.cost >= self.max_cost:
+            raise BudgetSpent(f"the budget of {self.max_cost:g} is spent")
         if (left := self.seconds_left) is not None and left <= 0:
             raise BudgetSpent(f"the time of {self.max_seconds:g} s is up")
 
@@ -69,9 +81,75 @@ class Budget:
         self.flying -= 1
 
     @property
-    def blind(self) -> bool:
-        """Whether there is a bound on tokens or cost, and no answer yet to reckon with."""
-        return not self.answers and (self.max_tokens is not None or self.max_cost is not None)
+    def is_reserving(self) -> bool:
+        """Whether there is a bound on tokens or cost, so that every call needs a reserve."""
+        return self.max_tokens is not None or self.max_cost is not None
+
+    @asynccontextmanager
+    async def reserve(self, prices: Prices, worst: "Worst") -> AsyncIterator[None]:
+        """Hold the most that a call may cost until its answer has come; wait for calls in flight where it does not fit.
+
+        Args:
+            worst: gives the most prompt and completion tokens of the call.
+
+        Raises:
+            BudgetSpent: if too little is left and nothing is in flight.
+        """
+        if not self.is_reserving:
+            yield
+            return
+        tokens, cost = await self._fitting(prices, worst)
+        self._hold(1, tokens, cost)
+        try:
+            yield
+        finally:
+            self._hold(-1, -tokens, -cost)
+            self._wake()
+
+    async def _fitting(self, prices: Prices, worst: "Worst") -> tuple[int, float]:
+        """Tokens and cost to reserve, once there is room for them."""
+        while True:
+            # Counting exactly takes a request: only where the rough bound does not fit and nothing will come back.
+            for exactly in (False, True) if not self._reserves else (False,):
+                prompt, completion = await worst(exactly)
+                tokens, cost = prompt + completion, prices.most(prompt, completion)
+                if self._has_room(tokens, cost):
+                    return tokens, cost
+            if not self._reserves:
+                self._wake()
+                raise self._too_little(tokens, cost)
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+
+    def _has_room(self, tokens: int, cost: float) -> bool:
+        if self.max_tokens is not None and self.tokens + self.reserved_tokens + tokens > self.max_tokens:
+            return False
+        return self.max_cost is None or self.cost + self.reserved_cost + cost <= self.max_cost
+
+    def _hold(self, reserves: int, tokens: int, cost: float) -> None:
+        self._reserves += reserves
+        self.reserved_tokens += tokens
+        self.reserved_cost = self.reserved_cost + cost if self._reserves else 0.0
+
+    def _wake(self) -> None:
+        """Let those that wait look again; they may belong to other threads."""
+        for waiter in list(self._waiting):
+            with suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_release, waiter)
+
+    def _too_little(self, tokens: int, cost: float) -> BudgetSpent:
+        if self.max_tokens is not None and self.tokens + tokens > self.max_tokens:
+            return BudgetSpent(
+                f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, "
+                f"and the next call may take {tokens:,}"
+            )
+        return BudgetSpent(
+            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, and the next call may cost {cost:g}"
+        )
 
     def spend(self, prices: Prices, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Note the tokens of an answer; gives what they cost."""
@@ -80,6 +158,11 @@ class Budget:
         cost = prices.cost(prompt_tokens, cached_tokens, completion_tokens)
         self.cost += cost
         return cost
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def seconds_of(text: str) -> float:

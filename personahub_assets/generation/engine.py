@@ -40,7 +40,6 @@ def ask_all(
     watch: Watch,
     settled: Callable[[Request], None] = lambda _request: None,
     seconds_left: float | None = None,
-    first_alone: bool = False,
 ) -> None:
     """Ask every request and put its outcome into the journal.
 
@@ -49,7 +48,6 @@ def ask_all(
         open_asker: makes the asker, and closes its connections.
         settled: called with every request whose outcome is in the journal.
         seconds_left: after so long nothing new is asked.
-        first_alone: wait for the first answer before asking more, also of a task that the server is known to take.
 
     Raises:
         BudgetSpent: if a bound was reached; what was in flight came back and is in the journal.
@@ -61,7 +59,7 @@ def ask_all(
     crew = _Crew(requests, journal, window, tally, watch, settled)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(crew.work_off(open_asker, seconds_left, first_alone))
+            runner.run(crew.work_off(open_asker, seconds_left))
         except BaseExceptionGroup as errors:
             # Many requests fail for the same cause at once; the first says it. Ctrl-C says more than what it causes.
             if not isinstance(crew.stopped, KeyboardInterrupt):
@@ -93,7 +91,7 @@ class _Crew:
         self._began = self._told = time.perf_counter()
         self._before, self._cpu = tally.seconds, tally.cpu_s - time.process_time()
 
-    async def work_off(self, open_asker: OpenAsker, seconds_left: float | None, first_alone: bool) -> None:
+    async def work_off(self, open_asker: OpenAsker, seconds_left: float | None) -> None:
         """Ask everything, unless told to stop."""
         async with open_asker() as asker:
             try:
@@ -102,7 +100,7 @@ class _Crew:
                         self._cancel = asyncio.current_task().cancel  # type: ignore[union-attr]
                         if seconds_left is not None:
                             self._later(seconds_left, self._stop, BudgetSpent("the time of the run is up"))
-                        if await self._proven(asker, first_alone):
+                        if await self._proven(asker):
                             self._hire(asker)
             finally:
                 for timer in self._timers:
@@ -170,7 +168,7 @@ class _Crew:
             self.tally.rows_per_second = self.window.spans[-1].rate if self.window.spans else 0.0
             self.watch(self.tally)
 
-    async def _proven(self, asker: "Asker", first_alone: bool) -> bool:
+    async def _proven(self, asker: "Asker") -> bool:
         """Send the first requests alone, until one shows that the server takes their schema.
 
         A schema that a backend cannot compile may stop its engine for everybody (vllm#17248, vllm#45346). The first
@@ -183,7 +181,7 @@ class _Crew:
             LLMError: if the server calls one after the other wrong.
         """
         mark = (asker.transport.url, asker.task.model, asker.task.schema_fingerprint)
-        alone, wrong = first_alone or mark not in _PROVEN, list[tuple[Request, Outcome]]()
+        alone, wrong = mark not in _PROVEN, list[tuple[Request, Outcome]]()
         while alone:
             request = next(self.requests, None)
             outcome = await self._asked(asker, request) if request else None

@@ -207,6 +207,10 @@ class Prices:
         fresh = prompt_tokens - cached_tokens
         return (fresh * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion) / 1e6
 
+    def most(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The most that some tokens can cost."""
+        return (prompt_tokens * max(self.prompt, self.cached) + completion_tokens * self.completion) / 1e6
+
 
 @dataclass
 class Tally:

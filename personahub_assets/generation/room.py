@@ -6,6 +6,7 @@ tell its context, nothing can be known before it is asked.
 """
 
 import json
+import unicodedata
 from collections.abc import Iterable
 
 from personahub_assets.domain.prompts import Message
@@ -33,6 +34,7 @@ class Room:
     def __init__(self, transport: Transport, task: Task, context: int | None, *, cuts: bool):
         self.context, self._transport, self._task, self._cuts = context, transport, task, cuts
         self._share = 0.0  # highest share of bytes that became tokens
+        self._least: dict[str, int] = {}  # by instructions, the fewest tokens of a prompt
 
     async def fitted(self, request: Request) -> tuple[list[Message], str | None]:
         """The messages to send, and what was cut, if anything.
@@ -62,8 +64,26 @@ class Room:
                 return messages, f"input cut to {kept:,} of {whole:,} characters: {told} did not fit {self.context:,}"
         raise TooLong(f"{told} do not fit the model's context of {self.context:,}, however short the input")
 
+    async def most(self, messages: list[Message], more: int, *, exactly: bool) -> int:
+        """Tokens that a prompt cannot have more of; exactly: counted by the server, where it counts.
+
+        A token is at least one byte. Once a prompt with the same instructions was answered, they and the template are
+        known to take no more tokens than that prompt did.
+
+        Args:
+            more: bytes of the request besides the messages; some servers put the schema into the prompt.
+        """
+        if exactly and (counted := await self._counted(messages)) is not None:
+            return counted + _TEMPLATE_TOKENS
+        turns = sum(_longest(message["content"]) + _TEMPLATE_TOKENS for message in messages[1:])
+        system = messages[0]["content"]
+        return turns + min(self._least.get(system, 1 << 62), _longest(system) + more + _TEMPLATE_TOKENS)
+
     def learn(self, messages: list[Message], prompt_tokens: int) -> None:
         """Note how many tokens a prompt became."""
+        if prompt_tokens:
+            system = messages[0]["content"]
+            self._least[system] = min(prompt_tokens, self._least.get(system, prompt_tokens))
         if self.context is not None and prompt_tokens:
             self._share = max(self._share, prompt_tokens / max(1, sum(_bytes(messages))))
 
@@ -75,9 +95,11 @@ class Room:
 
     async def _count(self, messages: list[Message]) -> int | None:
         """Tokens as the server counts them, the bound if it never does, None if it only failed to do so now."""
-        body = json.dumps({"model": self._task.model, "messages": messages}).encode()
-        counted = await self._transport.tokenize(body)
+        counted = await self._counted(messages)
         return self._bound(messages) if counted is None and not self._transport.counts else counted
+
+    async def _counted(self, messages: list[Message]) -> int | None:
+        return await self._transport.tokenize(json.dumps({"model": self._task.model, "messages": messages}).encode())
 
 
 def _bytes(messages: list[Message]) -> tuple[int, int]:
@@ -92,6 +114,11 @@ def _bytes(messages: list[Message]) -> tuple[int, int]:
             plain += ascii_part
             other += len(text.encode()) - ascii_part
     return plain, other
+
+
+def _longest(text: str) -> int:
+    """Bytes of a text, or of what a tokenizer may make of it first, if those are more."""
+    return len(text) if text.isascii() else max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
 
 
 def _bytes_of(texts: Iterable[str]) -> int:

@@ -6,7 +6,7 @@ aiohttp and not the openai client, whose calls cost several times the CPU time (
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,11 +15,17 @@ import aiohttp
 import tenacity
 import yarl
 
+from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.domain.control_tokens import named_tokens
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
 from personahub_assets.generation.access import local_obstacle
+from personahub_assets.generation.retry_after import seconds_asked
 
+VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
+_TOKENIZER_INFO = "/tokenizer_info"
+_TOKENIZER_INFO_S = 10.0
 _BACKOFF_S = 30.0
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jitter=0.25)
 _JITTER = tenacity.wait_random(0, 0.25)
@@ -73,7 +79,7 @@ class Transport:
 
     Args:
         url: base address, ending in /v1.
-        key: sent as a bearer token.
+        key: sent as a bearer token; empty for none.
         timeout_s: until a try is given up.
         tries: of one request.
         faults_in_a_row: over all requests, without any answer between, until the server counts as down. Those that were
@@ -95,11 +101,12 @@ class Transport:
         after: Callable[[], None] = lambda: None,
         on_overload: Callable[[], None] = lambda: None,
     ):
-        self.url, self._limit = url.rstrip("/"), faults_in_a_row
+        self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
+        self._base, self._secrets = base_url(url, VARIABLE), (key, *secrets_of(url))
         self._addresses: dict[str, yarl.URL] = {}
         self._stop = tenacity.stop_after_attempt(tries)
         self._before, self._after, self._on_overload = before, after, on_overload
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._headers = {**authorization(url, key, VARIABLE), "Content-Type": "application/json"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
         self._flying = self._faults = self._allowed = 0
@@ -175,6 +182,19 @@ class Transport:
             pass
         return None
 
+    async def control_tokens(self) -> frozenset[str]:
+        """What the server's tokenizer reads as one token; none where it does not tell (vLLM does, if it is allowed to).
+
+        See `enable-tokenizer-info-endpoint` in vllm/serve.yaml.
+        """
+        assert self._session is not None, "use the transport in an async with block"
+        timeout = aiohttp.ClientTimeout(total=_TOKENIZER_INFO_S)
+        try:
+            async with self._session.get(self._address(_TOKENIZER_INFO), timeout=timeout) as reply:
+                return named_tokens(await reply.json(content_type=None)) if reply.status == 200 else frozenset()
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError):
+            return frozenset()  # the forms that all servers' tokens have are broken anyway
+
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()
         started = time.perf_counter()
@@ -199,7 +219,7 @@ class Transport:
     async def _sent(self, path: str, body: bytes) -> bytes:
         assert self._session is not None, "use the transport in an async with block"
         try:
-            async with self._session.post(self._address(path), data=body) as reply:
+            async with self._session.post(self._address(path), data=body, allow_redirects=False) as reply:
                 content = await reply.read()
         except aiohttp.ConnectionTimeoutError as error:
             raise Fault(f"no connection within {self._timeout.connect:g} s") from error
@@ -208,22 +228,31 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True) from error
-            raise Fault(f"{type(error).__name__}: {error}") from error
+            raise Fault(f"{type(error).__name__}: {self._shown(str(error))}") from None
         if reply.status == 200:
             return content
-        raise self._verdict(reply.status, reply.headers.get("Retry-After", ""), content.decode("utf-8", "replace"))
+        text = self._shown(content.decode("utf-8", "replace"))
+        if target := reply.headers.get("Location"):
+            raise LLMError(
+                f"{self.url} sends requests on to {self._shown(target)} ({reply.status}), where neither key nor "
+                f"prompts go unless {VARIABLE} names it"
+            )
+        raise self._verdict(reply.status, _pause_asked(reply.headers), text)
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
-            root = self.url.removesuffix("/v1") if path == _TOKENIZE else self.url
-            self._addresses[path] = yarl.URL(root + path)  # parsed once
+            instead_of = "/v1" if path in (_TOKENIZE, _TOKENIZER_INFO) else ""
+            self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
         return self._addresses[path]
 
-    def _verdict(self, status: int, retry_after: str, text: str) -> Exception:
+    def _shown(self, text: str) -> str:
+        """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
+        return redact(text, *self._secrets)
+
+    def _verdict(self, status: int, pause: float | None, text: str) -> Exception:
         """What a status says: about the way, about the set-up, or about this request."""
         text = shorten(text.strip() or "no text", 400)
         if status >= 500 or status in _AGAIN or status < 400:
-            pause = float(retry_after) if retry_after.replace(".", "", 1).isdecimal() else None
             return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
         self._faults = 0
         if status in _SETUP and not (self._answered and status != 401):
@@ -252,8 +281,13 @@ class Transport:
             ) from fault
 
 
+def _pause_asked(headers: Mapping[str, str]) -> float | None:
+    return seconds_asked(headers.get("Retry-After"), headers.get("Date"))
+
+
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
     fault = state.outcome.exception() if state.outcome else None
     asked = fault.pause if isinstance(fault, Fault) else None
-    return _BACKOFF(state) if asked is None else min(asked, _RETRY_AFTER_S) + _JITTER(state)
+    # A date that has passed, or 0, says no more than "again".
+    return min(asked, _RETRY_AFTER_S) + _JITTER(state) if asked else _BACKOFF(state)

@@ -124,7 +124,8 @@ class _Planner:
         self.store, self.config, self.model = store, store.config, model
         self.lookup = Lookup(store, retry, watch)
         self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
-        self.embedding_model = Embedder.of(environment, self.config).name
+        self._embedder = Embedder.of(environment, self.config)
+        self.embedding_model = self._embedder.name
         self.history = History(store)
         self._semantic_hubs: dict[str, SemanticHub] = {}
 
@@ -237,14 +238,22 @@ class _Planner:
     def _embeddings(self) -> None:
         """Draft who has a vector; what has none is embedded without a call to the language model."""
         model = self.embedding_model
-        before = self.store.read("persona_embeddings", self.batch, columns=["persona_id", "model"])
+        before = self.store.read("persona_embeddings", self.batch, columns=["persona_id", "model", "unread"])
         ready = before.filter(pl.col("model") == model)
         wanted = to_embed(self.draft, self.batch, model)
         new = pl.concat([wanted.select("persona_id", "persona"), self._undecided.select("persona_id", "persona")])
-        self.aside.to_embed = self._without_vector(with_hashes(new.join(ready, on="persona_id", how="anti")))
-        if not wanted["persona_id"].equals(ready["persona_id"]) or ready.height < before.height:
+        self.aside.to_embed = self._without_vector(
+            with_hashes(new.join(ready, on="persona_id", how="anti"), self._embedder)
+        )
+        is_whole = wanted["persona_id"].equals(ready["persona_id"]) and ready.height == before.height
+        if not is_whole or before["unread"].null_count():
             rows = wanted.select(_ID).with_columns(
-                batch=pl.lit(self.batch), model=pl.lit(model), text_hash=pl.lit(""), embedding=pl.lit(None)
+                batch=pl.lit(self.batch),
+                model=pl.lit(model),
+                text_hash=pl.lit(""),
+                embedding=pl.lit(None),
+                unread=pl.lit(0.0),
+                unread_hash=pl.lit(""),
             )
             self.draft.write("persona_embeddings", self.batch, rows)
             self._semantic_hubs.clear()  # which batches can be compared may be another now

@@ -151,7 +151,6 @@ class Answers:
                     self.watch,
                     lambda request: self._pending.discard(request.key),
                     seconds_left=self._budget.seconds_left,
-                    first_alone=self._budget.blind,
                 )
             except BudgetSpent as spent:
                 for _ in unknown:  # what lies behind may be answered already: it is not left

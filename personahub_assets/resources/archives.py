@@ -1,8 +1,8 @@
 """Web archives: the records of WARC and WET files as a stream, with what is damaged among them.
 
 Archives are compressed record by record, each in a gzip member or zstd frame of its own. They are decompressed here,
-one at a time, and fastwarc reads what is inside: so damage stays within its member, a reader can begin at any of them,
-and a record whose length is wrong cannot swallow the next ones. Nothing is kept in memory but one record.
+one at a time: so damage stays within its member, a reader can begin at any of them, and a record whose length is wrong
+cannot swallow the next ones. Nothing is kept in memory but one record, and of one that is too long only its beginning.
 """
 
 import re
@@ -10,28 +10,50 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import zstandard
-from fastwarc.warc import ArchiveIterator, HeaderMap, WarcRecord
+from fastwarc.warc import HeaderMap
 
-from personahub_assets.domain.pages import TooDeep, Undecodable, decoded, language, main_text
+from personahub_assets.domain.encodings import Text, Undecodable, decode_text
+from personahub_assets.domain.pages import TooDeep, TooMuchMarkup, language
+from personahub_assets.domain.responses import (
+    LONGEST_HEADER,
+    Decoded,
+    ResponseError,
+    TooLarge,
+    decode_body,
+    find_header_end,
+    parse_fields,
+    parse_response,
+)
 from personahub_assets.domain.sources import RAW_LIMIT, RawRow
+from personahub_assets.domain.text import shorten
+from personahub_assets.resources.extraction import extract_text
 
 LARGEST = 16 << 20
 """Bytes of a record's content, and of a decoded body, that are read at most."""
 
-_PIECE = 1 << 14  # compressed bytes at a time: even such a piece may hold thousands of times as much
+_PIECE = 1 << 14  # compressed bytes at a time
+_SMALL_PIECE = 512  # of zstd: what such a piece becomes is 16 MiB at most, and a decompressor has no limit of its own
+_READY = 1 << 18  # decompressed bytes at a time
 _SCANNED = 1 << 20
-_READ = frozenset({"response", "conversion"})
+_READ = frozenset({"response", "resource", "conversion"})
+_KINDS = _READ | {"warcinfo", "request", "metadata", "revisit", "continuation"}
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
-_BEGINS = re.compile(rb"(?:^|\r?\n)(WARC/1\.\d\r?\n[\w-]+:)")
+_BEGINS = re.compile(rb"(?:^|\r?\n)(WARC/\d\.\d{1,2}[ \t]*\r?\n[\w-]+[ \t]*:)")
+_VERSION = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
 _LONGEST_MARK = 128
-_MARKUP = re.compile(rb"\s*<|<html", re.IGNORECASE)
+_SHORT_HEADER = 2_048
+_LONGEST_KIND = 100
+_MEDIA_TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)")
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 # Of zstd archives that need a dictionary, which is their first frame.
 _DICTIONARY = b"\x5d\x2a\x4d\x18"
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class Record:
         at: where a reader can begin to find it as its first, None if it cannot.
         kind: what it says it is, such as 'response'; empty for what is no record.
         headers: its named fields.
-        content: of responses and conversions only, and at most `LARGEST` bytes.
+        content: of what may be a page or a text only; of one of more than `LARGEST` bytes, its beginning.
         length: of the content, as the record says.
         problem: what is damaged; empty for a whole record.
     """
@@ -55,15 +77,34 @@ class Record:
     problem: str = ""
 
 
+def _step_gzip(member: Any, given: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(given, _READY)
+    return ready, member.unused_data if member.eof else member.unconsumed_tail
+
+
+def _step_zstd(member: Any, given: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(given)
+    return ready, member.unused_data if member.eof else b""
+
+
 @dataclass(frozen=True)
 class _Codec:
+    """A compression.
+
+    Args:
+        piece: compressed bytes that are given to a decompressor at a time.
+        step: decompress a piece; give what came of it, and what of the piece is left.
+    """
+
     magic: bytes
     make: Callable[[], Any]
+    step: Callable[[Any, bytes], tuple[bytes, bytes]]
+    piece: int
 
 
 _CODECS = {
-    ".gz": _Codec(b"\x1f\x8b\x08", lambda: zlib.decompressobj(wbits=31)),
-    ".zst": _Codec(b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj()),
+    ".gz": _Codec(b"\x1f\x8b\x08", lambda: zlib.decompressobj(wbits=31), _step_gzip, _PIECE),
+    ".zst": _Codec(b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj(), _step_zstd, _SMALL_PIECE),
 }
 
 
@@ -95,96 +136,126 @@ def row(number: int, record: Record) -> RawRow:
     if record.problem:
         return _damaged(place, record, record.problem)
     if record.kind not in _READ:
-        return RawRow(place, skipped=record.kind or "unknown")
-    if record.length > LARGEST:
-        return RawRow(place, reason="too_long", detail=f"{record.length:,} bytes, more than {LARGEST:,}")
+        return RawRow(place, skipped=record.kind if record.kind in _KINDS else "unknown")
     try:
-        return _page(place, record) if record.kind == "response" else _plain_text(place, record)
+        return _conversion(place, record) if record.kind == "conversion" else _page(place, record)
     except Undecodable as error:
         return replace(_damaged(place, record, str(error)), reason="bad_encoding")
-    except (OSError, TooDeep) as error:  # what cannot be decompressed or put together
+    except TooLarge:
+        return RawRow(place, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
+    except TooMuchMarkup as error:
+        return replace(_damaged(place, record, str(error)), reason="too_long")
+    except (ResponseError, TooDeep) as error:
         return _damaged(place, record, str(error))
 
 
 def _page(place: str, record: Record) -> RawRow:
-    """The main text of a response with an HTML page."""
-    answer = _answer(record.content)
-    headers = answer.http_headers
-    if headers.status_code is None:
-        return _damaged(place, record, "no HTTP response")
-    if headers.status_code != 200:
-        return RawRow(place, skipped=f"status {headers.status_code}")
-    kind = _kind(answer.http_content_type or _header(record, "WARC-Identified-Payload-Type"))
+    """The main text of an HTML page: of a response, or of a resource, which has no HTTP header."""
+    if _is_http(record):
+        response = parse_response(record.content)
+        if response.status != 200:
+            return RawRow(place, skipped=f"status {response.status}")
+        content_type, decode = response.content_type, response.decode
+    else:
+        content_type = _header(record, "Content-Type") or ""
+        decode = partial(decode_body, record.content, [])
+    kind = _kind(content_type) or _kind(_header(record, "WARC-Identified-Payload-Type"))
     if kind not in _PAGES:
         return RawRow(place, skipped=kind or "no content type")
-    body = _body(record.content, answer)
-    if len(body) > LARGEST:
-        return RawRow(place, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
-    page = decoded(body, answer.http_charset, html=True)
-    text = main_text(page.text)
-    if not text:
-        return replace(_damaged(place, record, "the page has no main text"), reason="empty")
-    return _text(place, record, text, page.replaced)
+    return _too_long(place, record) or _main_text(place, record, decode(LARGEST), content_type)
 
 
-def _plain_text(place: str, record: Record) -> RawRow:
-    """The text of a conversion, as WET files have it."""
+def _is_http(record: Record) -> bool:
+    """Whether a record's content has an HTTP header; a resource has none, nor has the answer of a name server."""
     kind = _kind(_header(record, "Content-Type"))
+    scheme = _address(record).partition(":")[0].lower()
+    is_said = kind == "application/http" or (not kind and scheme in ("http", "https"))
+    return record.kind == "response" and (is_said or record.content.startswith(b"HTTP/"))
+
+
+def _main_text(place: str, record: Record, body: Decoded, content_type: str) -> RawRow:
+    page = decode_text(body.data, _charset(content_type), is_html=True)
+    text = extract_text(page.text)
+    if text:
+        return _text(place, record, replace(page, text=text), is_complete=body.is_complete)
+    if not body.is_complete:
+        return _damaged(place, record, "the page is cut off, and what there is of it has no main text")
+    return replace(_damaged(place, record, "the page has no main text"), reason="empty")
+
+
+def _conversion(place: str, record: Record) -> RawRow:
+    """The text of a conversion, as WET files have it."""
+    content_type = _header(record, "Content-Type") or ""
+    kind = _kind(content_type)
     if kind not in ("text/plain", ""):
         return RawRow(place, skipped=kind)
-    found = decoded(record.content, "utf-8")
-    return _text(place, record, found.text, found.replaced)
+    return _too_long(place, record) or _text(place, record, decode_text(record.content, _charset(content_type)))
 
 
-def _text(place: str, record: Record, text: str, replaced: int) -> RawRow:
+def _too_long(place: str, record: Record) -> RawRow | None:
+    if record.length <= LARGEST:
+        return None
+    detail = f"{record.length:,} bytes, more than {LARGEST:,}{_of(record)}"
+    return RawRow(place, reason="too_long", detail=detail)
+
+
+def _text(place: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
     columns = {
-        "id": (_header(record, "WARC-Record-ID") or "").strip("<>") or None,
-        "url": _header(record, "WARC-Target-URI"),
+        "id": (_header(record, "WARC-Record-ID") or "").strip("<> ") or None,
+        "url": _address(record) or None,
         "date": _header(record, "WARC-Date"),
-        "language": language(text),
-        "text": text,
+        "language": language(text.text),
+        "text": text.text,
     }
-    return RawRow(place, columns=columns, replaced=replaced)
+    truncated = _truncated(record, is_complete=is_complete)
+    if truncated:
+        columns["truncated"] = truncated
+    if text.overruled:
+        columns |= {"encoding": text.encoding, "declared_encoding": text.overruled}
+    return RawRow(place, columns=columns, replaced=text.replaced)
 
 
-def _answer(content: bytes, decode: Any = "none") -> WarcRecord:
-    """The HTTP response in a record's content."""
-    answer = WarcRecord()
-    answer.set_bytes_content(content)
-    answer.is_http = True
-    answer.parse_http(decode)
-    return answer
-
-
-def _body(content: bytes, answer: WarcRecord) -> bytes:
-    """The body of a response, decompressed and put together.
-
-    Some crawlers store bodies decoded, with headers that say they are not: those are taken as they are.
-
-    Raises:
-        OSError: if the body is neither what its headers say nor a page.
-    """
-    try:
-        return _answer(content, "all").reader.read(LARGEST + 1)
-    except OSError:
-        body = answer.reader.read(LARGEST + 1)
-        if _MARKUP.match(body[:_LONGEST_MARK]):
-            return body
-        raise
+def _truncated(record: Record, *, is_complete: bool) -> str | None:
+    """Why a text is not all of its page, as the crawler says, or as its body shows."""
+    said = _header(record, "WARC-Truncated")
+    if said:
+        return shorten(said.lower(), _LONGEST_KIND)
+    if _header(record, "WARC-Segment-Number"):
+        return "segmented"
+    return None if is_complete else "incomplete"
 
 
 def _kind(content_type: str | None) -> str:
-    return (content_type or "").partition(";")[0].strip().lower()
+    """The media type of a content type, without its parameters; what is none as it stands."""
+    text = content_type or ""
+    found = _MEDIA_TYPE.match(text)
+    return shorten(found[1] if found else text.partition(";")[0].strip(), _LONGEST_KIND).lower()
+
+
+def _charset(content_type: str) -> str | None:
+    found = _CHARSET.search(content_type)
+    return found[1] if found else None
 
 
 def _header(record: Record, name: str) -> str | None:
-    return record.headers.get(name) if record.headers is not None else None
+    value = record.headers.get(name) if record.headers is not None else None
+    return value if value is None else value.strip()
+
+
+def _address(record: Record) -> str:
+    """The address of a record; some crawlers, such as wget, put it in angle brackets."""
+    address = _header(record, "WARC-Target-URI") or ""
+    return address[1:-1].strip() if address.startswith("<") and address.endswith(">") else address
+
+
+def _of(record: Record) -> str:
+    address = _address(record)
+    return f" ({address})" if address else ""
 
 
 def _damaged(place: str, record: Record, problem: str) -> RawRow:
-    address = _header(record, "WARC-Target-URI")
     raw = record.content[:RAW_LIMIT].decode("utf-8", "replace")
-    return RawRow(place, reason="damaged", detail=problem + (f" ({address})" if address else ""), raw=raw)
+    return RawRow(place, reason="damaged", detail=problem + _of(record), raw=raw)
 
 
 # --- records ---
@@ -224,63 +295,142 @@ def _compressed(file: IO[bytes], codec: _Codec) -> Iterator[Record]:
             members.seek(_next_member(file, codec, members.start + 1))
 
 
-def _within(stream: Any, start: int | None) -> Iterator[Record]:
+def _within(stream: "_Readable", start: int | None) -> Iterator[Record]:
     """Records of one stream up to its end, or to the first that is damaged.
 
     Where something follows that begins no record, the record before is the damaged one: its length is wrong, and what
     was read as its content is not all, or not only, its own.
     """
     held: Record | None = None
+    source = _Source(stream)
     try:
-        for found in ArchiveIterator(stream, parse_http=False, stream_detect=False):
+        while source.skip_blank_lines():
+            at = None if start is None else start + source.position
+            record = _read(source, at)
             if held is not None:
                 yield held
-                if held.problem:
-                    return
-            held = _read(found, start)
+            held = record
+            if held.problem:
+                break
     except _DAMAGED as error:
         place = f"at byte {start:,}: " if held is None and start is not None else ""
         what = f"no record follows at its end ({error})" if held else f"{place}{error}"
-        held = replace(held or Record(start), problem=(held and held.problem) or what)
+        held = replace(held or Record(start), problem=what)
     if held is not None:
         yield held
 
 
-def _read(found: WarcRecord, start: int | None) -> Record:
-    """Take a record from its stream, its content if somebody wants it."""
-    kind = found.headers.get("WARC-Type") or "unknown"
-    length = found.content_length
-    content, problem = b"", ""
+def _read(source: "_Source", at: int | None) -> Record:
+    """Take a record from its stream, with its content if that may be read.
+
+    Raises:
+        OSError, zlib.error, zstandard.ZstdError: if none begins here.
+    """
+    header, problem = source.take_header()
+    if problem:
+        return Record(at, problem=problem)
+    fields = parse_fields(header)
+    kind = (fields.get("WARC-Type") or "unknown").strip().lower()
+    length = _length(fields)
+    if length is None:
+        problem = f"Content-Length {shorten(str(fields.get('Content-Length')), _LONGEST_KIND)!r} is no number of bytes"
+        return Record(at, kind, fields, problem=problem)
+    content = b""
     try:
-        if kind in _READ and length <= LARGEST:
-            content = found.reader.read(length)
-            size = len(content)
-        else:
-            size = found.consume()
+        if kind in _READ:
+            content = source.take(length if length <= LARGEST else LONGEST_HEADER)
+        size = len(content) + source.skip(length - len(content))
     except _DAMAGED as error:
         problem = str(error)
     else:
         problem = f"it is cut off: {size:,} bytes of {length:,}" if size < length else ""
-    at = None if start is None else found.stream_pos
-    return Record(at, kind.lower(), found.headers, content, length, problem)
+    return Record(at, kind, fields, content, length, problem)
+
+
+def _length(fields: HeaderMap) -> int | None:
+    value = (fields.get("Content-Length") or "").strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Source:
+    """Bytes of a stream, which can be looked at before they are taken."""
+
+    def __init__(self, stream: _Readable):
+        self._stream, self._buffer = stream, b""
+        self.position = 0
+
+    def skip_blank_lines(self) -> bool:
+        """Go to the next byte of a record; false at the end of the stream."""
+        if self.position == 0 and self._peek(len(_BOM)).startswith(_BOM):
+            self._drop(len(_BOM))
+        while self._peek(1):
+            blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+            self._drop(blank)
+            if self._buffer:
+                return True
+        return False
+
+    def take_header(self) -> tuple[bytes, str]:
+        """The header block of a record, or what is wrong with it.
+
+        Raises:
+            OSError: if no record begins here.
+        """
+        end = find_header_end(self._peek(_SHORT_HEADER)) or find_header_end(self._peek(LONGEST_HEADER))
+        if not _VERSION.match(self._buffer):
+            raise OSError(f"no record begins with {shorten(repr(self._buffer[:_LONGEST_MARK]), _LONGEST_KIND)}")
+        if end is None:
+            is_cut = len(self._buffer) < LONGEST_HEADER
+            return b"", "its header is cut off" if is_cut else f"its header has no end within {LONGEST_HEADER:,} bytes"
+        header = self._buffer[: end[0]]
+        self._drop(end[1])
+        return header, ""
+
+    def take(self, size: int) -> bytes:
+        """So many bytes, fewer at the end of the stream."""
+        taken = bytearray(self._buffer[:size])
+        self._drop(len(taken))
+        while len(taken) < size and (piece := self._stream.read(min(size - len(taken), _READY))):
+            taken += piece
+            self.position += len(piece)
+        return bytes(taken)
+
+    def skip(self, size: int) -> int:
+        """Pass over so many bytes; give how many there were."""
+        skipped = 0
+        while skipped < size and (piece := self.take(min(size - skipped, _READY))):
+            skipped += len(piece)
+        return skipped
+
+    def _peek(self, size: int) -> bytes:
+        while len(self._buffer) < size and (piece := self._stream.read(size - len(self._buffer))):
+            self._buffer += piece
+        return self._buffer
+
+    def _drop(self, size: int) -> None:
+        self._buffer = self._buffer[size:]
+        self.position += size
 
 
 class _Members:
-    """The members of a compressed file, read as one stream each."""
+    """The members of a compressed file, read as one stream each, with a bound on what is decompressed at a time."""
 
     def __init__(self, file: IO[bytes], codec: _Codec):
         self._file, self._codec = file, codec
         self._buffer = b""  # compressed, not yet given to the decompressor
-        self._ready = b""
+        self._ready = memoryview(b"")
         self._member: Any = None
-        self._told = 0
         self.start = file.tell()
 
     def begin(self) -> bool:
         """Go to the next member; false at the end of the file."""
-        self._fill()
+        self._skip_padding()
         self.start = self._file.tell() - len(self._buffer)
-        self._member, self._ready, self._told = self._codec.make(), b"", 0
+        self._member, self._ready = self._codec.make(), memoryview(b"")
         return bool(self._buffer)
 
     def seek(self, at: int | None) -> None:
@@ -288,22 +438,17 @@ class _Members:
         self._file.seek(0, 2) if at is None else self._file.seek(at)
         self._buffer = b""
 
-    def tell(self) -> int:
-        """Decompressed bytes read of this member."""
-        return self._told
-
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = _READY) -> bytes:
         """Decompressed bytes of this member, none at its end, or where the file ends within it."""
         while not self._ready and not self._member.eof:
             self._fill()
             if not self._buffer:
                 break
-            self._ready = self._member.decompress(self._buffer)
-            self._buffer = self._member.unused_data if self._member.eof else b""
-        given = self._ready if size < 0 else self._ready[:size]
-        self._ready = self._ready[len(given) :]
-        self._told += len(given)
-        return given
+            given, self._buffer = self._buffer[: self._codec.piece], self._buffer[self._codec.piece :]
+            ready, left = self._codec.step(self._member, given)
+            self._ready, self._buffer = memoryview(ready), left + self._buffer
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(taken)
 
     def drain(self) -> str:
         """Read this member to its end; say what is wrong with it, if anything is."""
@@ -316,6 +461,18 @@ class _Members:
 
     def _fill(self) -> None:
         self._buffer = self._buffer or self._file.read(_PIECE)
+
+    def _skip_padding(self) -> None:
+        """Pass over zeros that fill up the end of a file; zeros before another member are damage."""
+        self._fill()
+        start = self._file.tell() - len(self._buffer)
+        if start == 0 or not self._buffer or self._buffer.strip(b"\0"):
+            return
+        piece = self._file.read(_PIECE)
+        while piece and not piece.strip(b"\0"):
+            piece = self._file.read(_PIECE)
+        self.seek(start if piece else None)
+        self._fill()
 
 
 def _next_mark(file: IO[bytes], at: int) -> int | None:

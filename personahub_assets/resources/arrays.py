@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from personahub_assets.domain.errors import AccessError
 from personahub_assets.generation.access import errno_of, obstacle
 from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.removal import discard, remove
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,12 +49,10 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> No
             np.save(aside / f"{name}.npy", array, allow_pickle=False)
         hashes = {name: sha256(aside / f"{name}.npy") for name in arrays}
         (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.is_file():
-            folder.unlink()
+        remove(folder)
         aside.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        discard(aside)
 
 
 def opened(folder: Path, stamp: str) -> Arrays | None:

@@ -1,28 +1,26 @@
 """Blanking: rows of source files inside the home lose what they say and keep their place.
 
 A row is not cut out: those behind it would move into another slice, so into another batch, and everything made of them
-would be asked for again. A blanked line of JSONL is as long as before, so that offsets and size stay. The file is
-written anew and renamed into its place.
+would be asked for again. What is blanked is as long as before, so that offsets stay. The file is written anew and
+renamed into its place.
 """
 
-import csv
-import gzip
-import io
 import os
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 import polars as pl
-import zstandard
 
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.sources import Columns, RawRow
 from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import archives, sources
+from personahub_assets.resources.formats import overwriting as texts
+from personahub_assets.resources.hashes import content_hash
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.tombstones import stones
 
@@ -39,7 +37,7 @@ class Piece(NamedTuple):
     format: str
     part: sources.Slice
     columns: Columns
-    bytes: int | None
+    sha256: str
 
 
 class Hit(NamedTuple):
@@ -53,9 +51,9 @@ def registered(store: Store) -> Iterator[Piece]:
     """What batches read."""
     limit = store.config.sources.max_document_chars
     for row in store.read_all("batches").iter_rows(named=True):
-        part = sources.Slice(row["first_row"], row["first_byte"], row["rows"])
+        part = sources.Slice(row["first_row"], row["first_byte"], row["rows"], row["reading"])
         columns = Columns(row["text_column"], row["persona_column"], limit)
-        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["bytes"])
+        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["sha256"])
 
 
 def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
@@ -63,15 +61,20 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
     found, unread = list(registered(store)), list[Path]()
     known = {piece.path for piece in found}
     for path in sorted((store.root / "inbox").rglob("*")):
-        kind = sources.file_format(path.name)
-        if path.is_file() and kind and path.resolve() not in known and not path.name.startswith("."):
+        if (
+            path.is_file()
+            and sources.file_format(path.name)
+            and path.resolve() not in known
+            and not path.name.startswith(".")
+        ):
             columns = Columns(max_chars=store.config.sources.max_document_chars)
             try:
                 survey = sources.survey(path, 1 << 62)
             except SourceError:  # a copy that is not at its end, such as half an archive
                 unread.append(path.resolve())
                 continue
-            found += [Piece(None, path.resolve(), kind, part, columns, survey.bytes) for part in survey.slices]
+            whole = path.resolve(), survey.format
+            found += [Piece(None, *whole, part, columns, survey.sha256) for part in survey.slices]
     return found, unread
 
 
@@ -80,9 +83,9 @@ def is_inside(store: Store, piece: Piece) -> bool:
     return piece.path.is_relative_to(store.root)
 
 
-def is_readable(piece: Piece) -> bool:
+def is_readable(store: Store, piece: Piece) -> bool:
     """Whether a source file is there, as it was when it was registered."""
-    return piece.path.is_file() and piece.bytes in (None, piece.path.stat().st_size)
+    return piece.path.is_file() and content_hash(piece.path, store.hashes) == piece.sha256
 
 
 def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:
@@ -103,68 +106,42 @@ def blank_taken(store: Store, path: Path) -> bool:
     Raises:
         SourceError: if the file is damaged, or of a format that cannot be written.
     """
-    numbers, kind, every = set[int](), "", stones(store)
+    numbers, every = dict[tuple[str, str | None], set[int]](), stones(store)
     for piece in registered(store) if every else ():
         if piece.path == path and (taken := Tombstones(every, piece.batch)):
-            numbers |= {hit.number for hit in hits(piece, taken.has_row)}
-            kind = piece.format
-    if numbers:
-        blank(path, kind, numbers)
-    return bool(numbers)
+            same_way = numbers.setdefault((piece.format, piece.part.file_reading), set())
+            same_way |= {hit.number for hit in hits(piece, taken.has_row)}
+    for (kind, reading), some in numbers.items():
+        if some:
+            blank(path, kind, some, reading)
+    return any(numbers.values())
 
 
-def blank(path: Path, kind: str, numbers: Collection[int]) -> None:
+def blank(path: Path, kind: str, numbers: Collection[int], reading: str | None = None) -> None:
     """Blank some rows of a file, counted from 0.
+
+    Args:
+        reading: how the file is read, as its registration says.
 
     Raises:
         SourceError: if its format cannot be written.
     """
-    if kind not in _WRITERS:
+    if kind not in {**_EXTENTS, **_WRITERS}:
         raise SourceError(
             f"{path} holds rows that are taken down, and rows of {kind} files cannot be blanked: ingest one of "
-            f"{' or '.join(_WRITERS)} under the same --name, then {REMEDY}"
+            f"{' or '.join({**_EXTENTS, **_WRITERS})} under the same --name, then {REMEDY}"
         )
     aside = path.with_name(f".{path.name}.part")
     try:
-        _WRITERS[kind](path, aside, numbers)
+        if kind in _WRITERS:
+            _WRITERS[kind](path, aside, numbers)
+        else:
+            texts.overwrite(path, aside, _EXTENTS[kind](path, numbers, sources.Slice(0, 0, 0, reading).options))
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
-
-
-def _blank_jsonl(path: Path, aside: Path, numbers: Collection[int]) -> None:
-    with sources.opened(path) as file, _writing(path, aside) as sink:
-        for number, line in enumerate(file):
-            sink.write(_spaces(line) if number in numbers else line)
-
-
-def _spaces(line: bytes) -> bytes:
-    end = line[len(line.rstrip(b"\r\n")) :]
-    return b" " * (len(line) - len(end)) + end
-
-
-def _blank_csv(path: Path, aside: Path, numbers: Collection[int]) -> None:
-    """Records are written as they stood, quotes and line ends included."""
-    with sources.opened(path) as file, _writing(path, aside) as sink:
-        # As `sources` reads it; a byte that is no UTF-8 comes out as it went in.
-        decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        taken: list[str] = []
-
-        def lines() -> Iterator[str]:
-            for line in decoded:
-                taken.append(line)
-                yield line
-
-        for number, fields in enumerate(csv.reader(lines()), -1):  # -1: the header
-            record = _empty_record(len(fields), taken[-1]) if number in numbers else "".join(taken)
-            sink.write(record.encode("utf-8", "surrogateescape"))
-            taken.clear()
-
-
-def _empty_record(fields: int, last_line: str) -> str:
-    return ("," * (fields - 1) or '""') + last_line[len(last_line.rstrip("\r\n")) :]
+        discard(aside)
 
 
 def _blank_parquet(path: Path, aside: Path, numbers: Collection[int]) -> None:
@@ -236,23 +213,12 @@ def _empty_zstd(size: int) -> bytes:
 _EMPTY: dict[str, Callable[[int], bytes]] = {".gz": _empty_gzip, ".zst": _empty_zstd}
 
 
-@contextmanager
-def _writing(path: Path, aside: Path) -> Iterator[IO[bytes]]:
-    """Write a file compressed as another one is."""
-    with aside.open("wb") as raw:
-        if path.suffix.lower() == ".gz":
-            with gzip.GzipFile(filename="", fileobj=raw, mode="wb") as file:
-                yield cast(IO[bytes], file)
-        elif path.suffix.lower() == ".zst":
-            with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as sink:
-                yield cast(IO[bytes], sink)
-        else:
-            yield raw
-
-
+_EXTENTS: dict[str, Callable[[Path, Collection[int], dict[str, Any]], texts.Overwritten]] = {
+    "jsonl": texts.lines,
+    "json": texts.values,
+    "csv": texts.records,
+}
 _WRITERS: dict[str, Callable[[Path, Path, Collection[int]], None]] = {
-    "jsonl": _blank_jsonl,
-    "csv": _blank_csv,
     "parquet": _blank_parquet,
     "warc": _blank_archive,
 }

@@ -41,6 +41,9 @@ class Sources(Section):
 
     rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
     max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+    max_persona_chars: int = Field(
+        2_000, ge=1, description="Longer personas of a source file are quarantined as too_long"
+    )
     min_document_chars: int = Field(0, ge=0, description="Shorter documents are quarantined as too_short")
     languages: list[Language] = Field(
         [], description="Documents in others are quarantined as other_language; two-letter codes, none: all languages"
@@ -49,7 +52,8 @@ class Sources(Section):
     @property
     def gates(self) -> str:
         """What decides which documents are let in, as one text."""
-        return f"{self.max_document_chars}, {self.min_document_chars}, {sorted(self.languages)}"
+        limits = f"{self.max_document_chars}, {self.max_persona_chars}, {self.min_document_chars}"
+        return f"{limits}, {sorted(self.languages)}"
 
 
 class Task(Section):
@@ -166,10 +170,16 @@ class Lexical(Stage):
 
 
 class Embeddings(Section):
-    """Vectors of the personas; which model makes them is said by environment variables."""
+    """Vectors of the personas."""
 
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        description="Model that makes them; another than this one is fetched from the model hub once. "
+        "`PERSONAHUB_EMBED_MODEL` goes before",
+    )
     precision: Literal["float32", "int8"] = Field(
-        "float32", description="Of the local model: int8 is faster and nearly the same; its vectors are another model's"
+        "float32",
+        description="Of all-MiniLM-L6-v2: int8 is faster and nearly the same; its vectors are another model's",
     )
 
 
@@ -181,9 +191,16 @@ class Semantic(Stage):
         10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
     )
 
+    max_unread: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="A persona is not compared if the model does not read more than this share of its letters",
+    )
+
     def rule(self, model: str) -> str:
         """What is compared, and from which similarity on."""
-        return f"{model}, cosine {self.threshold}"
+        return f"{model}, cosine {self.threshold}, unread up to {self.max_unread}"
 
 
 class WarehouseSection(Section):
@@ -255,10 +272,10 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Path("hub")
-    llm_url: str | None = None
+    llm_url: str | None = Field(None, repr=False)  # both may hold a password
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
-    embed_url: str | None = None
+    embed_url: str | None = Field(None, repr=False)
     embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
 

@@ -47,6 +47,7 @@ class Extent:
     batch: str
     documents: frozenset[str]
     personas: frozenset[str]
+    is_gone: bool = False  # the batch goes as a whole, whatever it has
 
     @cached_property
     def _ids(self) -> dict[str, pl.Series]:
@@ -54,6 +55,8 @@ class Extent:
 
     def stays(self, part: Part) -> pl.Expr | None:
         """Which rows of a table stay; None where rows are no one's."""
+        if self.is_gone:
+            return pl.lit(value=False)
         columns = table_schema(part.table)
         if "persona_id" in columns:
             return self._among("persona_id", "personas")
@@ -76,7 +79,7 @@ def parts(store: Store, batch: str) -> Iterator[Part]:
 
     In this order a takedown that is killed leaves everything that it needs to find the rest.
     """
-    for table in sorted(table_sql(), key=_rank):
+    for table in sorted(table_sql().keys() - {"batches", "tombstones", "takedowns"}, key=_rank):
         if table not in BY_ASSET:
             if store.path(table, batch).exists():
                 yield Part(table, None)
@@ -106,6 +109,8 @@ def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
     Raises:
         StoreError: if a file of it is damaged.
     """
+    if taken.is_whole:
+        return Extent(batch, frozenset(), frozenset(), is_gone=True)
     answers = list(_answers(store, batch))
     candidates = pl.concat([store.read(table, batch) for table in CANDIDATES])
     documents = _documents(store, batch, taken, candidates, answers)

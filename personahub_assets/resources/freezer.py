@@ -28,6 +28,7 @@ from personahub_assets.domain.releases import PERSONAS, Order, configs, left_out
 from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files, readers, releases, statements, warehouse
 from personahub_assets.resources.releases import CARD, MANIFEST, SUMS, Release
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.snapshot import link_or_copy, snapshot
 from personahub_assets.resources.store import Store, sync_folder, table_schema
 from personahub_assets.resources.version import code_version
@@ -134,7 +135,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
     """
     aside, making = store.root / "aside", releases.folder(store)
     for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
-        shutil.rmtree(left, ignore_errors=True)
+        discard(left)
     name = f"{os.getpid()}-release-{uuid.uuid4().hex}"
     both = aside / name, making / f".{name}"
     try:
@@ -143,7 +144,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
         yield both
     finally:
         for folder in both:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
 
 
 @contextmanager

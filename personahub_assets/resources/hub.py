@@ -8,7 +8,6 @@ Importing this takes a second (compiled kernels), so asset bodies import it when
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,18 +21,24 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.domain import lexical, semantic, signatures
-from personahub_assets.domain.cosines import Kept, Vectors
-from personahub_assets.domain.keepers import NOTHING, Decided, Walk, in_order, places
+from personahub_assets.domain.cosines import Flags, Ints, Kept, Vectors
+from personahub_assets.domain.keepers import NONE, NOTHING, Decided, Walk, in_order, places
 from personahub_assets.domain.neighbours import Neighbours
+from personahub_assets.domain.reading import SAME
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.wordsets import Order
 from personahub_assets.resources import arrays
+from personahub_assets.resources.removal import discard, remove
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.vectors import matrix
 
 _DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
 _SHARED = ("plan", "index")  # in the cache, beside what belongs to a batch
+_SHORT_CHARS = 254  # an English text of so many is read whole by every model
 _OUTGROWN = 4  # times as many rows as a plan was made for ask for another plan
+
+
+_NO_MARKS = pl.DataFrame(schema={"persona_id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
 
 
 class How(NamedTuple):
@@ -176,7 +181,7 @@ class Hub:
         """Remove what was made otherwise than `name`, and what killed runs left."""
         for folder in [*self.cache.glob("*"), *self.cache.glob("*/.*"), *self.cache.glob(".*")]:
             if folder.name.startswith(".") or folder.name not in (name, *_SHARED):
-                shutil.rmtree(folder, ignore_errors=True)
+                discard(folder)
 
     @property
     def cache(self) -> Path:
@@ -222,7 +227,7 @@ class LexicalHub(Hub):
             return bare
         sample = pl.concat([texts, *(self._texts(other)["persona"] for other in others[:: max(1, len(others) // 8)])])
         plan = signatures.plan(bare, sample, rows)
-        shutil.rmtree(self.cache, ignore_errors=True)
+        remove(self.cache)
         arrays.save(self.cache / "plan", self.rule, {**plan.order._asdict(), "numbers": np.array([plan.width, rows])})
         return plan
 
@@ -274,19 +279,50 @@ class LexicalSearch:
 
 
 class SemanticHub(Hub):
-    """The semantic stage, for vectors of one model; batches with vectors of another one do not take part."""
+    """The semantic stage, for vectors of one model; batches with vectors of another one do not take part.
+
+    Personas of which the model reads too little are kept: nothing is known of them that could be compared.
+    """
 
     def __init__(self, store: Store, model: str):
         self.settings = store.config.semantic
         self.model = model
         super().__init__(store, "semantic", self.settings.rule(model))
-        every = self.batches
-        self.batches = [batch for batch in every if self._is_comparable(batch)]
-        self.apart = sorted(set(every) - set(self.batches))
+        made = {
+            batch: self.store.read("persona_embeddings", batch, columns=["model", "unread"]) for batch in self.batches
+        }
+        self.batches = [batch for batch, rows in made.items() if (rows["model"] == model).all()]
+        self.apart = sorted(set(made) - set(self.batches))
+        self._old = {batch for batch in self.batches if made[batch]["unread"].null_count()}
+        if self._old:
+            self.rule += ", some of an older version"  # so that all are decided again when none is left
 
-    def _is_comparable(self, batch: str) -> bool:
-        models = self.store.read("persona_embeddings", batch, columns=["model"])["model"]
-        return bool((models == self.model).all())
+    def stamp(self, batch: str) -> str:
+        """Hash of what a batch keeps, where it stands, and whether it is known what the model reads of it."""
+        return digest(super().stamp(batch), batch in self._old)
+
+    def marks(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, mark, is_read)` of the personas with a vector; only those of one mark are compared."""
+        rows = self.store.read("persona_embeddings", batch, columns=["persona_id", "unread", "unread_hash"])
+        if rows["unread"].null_count():
+            rows = self._assumed(batch, rows)
+        marks = {text: int(digest(text, size=15), 16) for text in rows["unread_hash"].unique()} | {"": 0}
+        return rows.select(
+            "persona_id",
+            mark=pl.col("unread_hash").replace_strict(marks, return_dtype=pl.Int64),
+            is_read=pl.col("unread") <= self.settings.max_unread,
+        )
+
+    def _assumed(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Take texts of plain letters for read, and all others for unread, until their batch is embedded again."""
+        texts = rows.join(
+            self.store.candidates(batch, ["persona_id", "persona"]), on="persona_id", maintain_order="left"
+        )
+        text = pl.col("persona")
+        plain = (text.str.len_bytes() == text.str.len_chars()) & (text.str.len_chars() <= _SHORT_CHARS)
+        return texts.with_columns(
+            pl.col("unread").fill_null(pl.when(plain).then(0.0).otherwise(2.0)), pl.col("unread_hash").fill_null("")
+        )
 
     @cached_property
     def outdated(self) -> bool:
@@ -318,16 +354,17 @@ class SemanticHub(Hub):
         """What a batch keeps, searchable."""
 
         def make(kept: pl.DataFrame) -> arrays.Arrays:
-            vectors = matrix(self.store, self.model, kept.with_columns(batch=pl.lit(batch)))
-            return {"vectors": vectors, "places": kept["place"].to_numpy()}
+            rows = kept.join(self.marks(batch).filter("is_read"), on="persona_id", maintain_order="left")
+            vectors = matrix(self.store, self.model, rows.with_columns(batch=pl.lit(batch)))
+            return {"vectors": vectors, "places": rows["place"].to_numpy(), "marks": rows["mark"].to_numpy()}
 
-        return Kept(**self.searchable(digest(self.model), batch, make))
+        return Kept(**self.searchable(digest(self.rule), batch, make))
 
     def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
         stamps = [self.stamp(other) for other in others]
         index = Neighbours(dimensions)
-        key = f"{self.model}, {index.kind}"
+        key = f"{self.rule}, {index.kind}"
         stored = arrays.opened(self.cache / "index", key)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
             index.restore(stored["index"].tobytes())
@@ -349,23 +386,59 @@ class SemanticSearch:
         self.how: How | None = None
 
     def decide(self, walk: Walk) -> Decided:
-        """Decide about some of the rows."""
+        """Decide about some of the rows; those that are not read are kept."""
         if not len(walk.index):
             return NOTHING
+        is_read = self._is_read[walk.index]
+        keeper, similarity = np.full(len(is_read), NONE), np.full(len(is_read), np.nan)
+        stays = walk.may_stay.copy()
+        if is_read.any():
+            found = self._compare(self._read(walk, is_read))
+            keeper[is_read], similarity[is_read], stays[is_read] = found.keeper, found.similarity, found.stays
+        return Decided(keeper, similarity, stays)
+
+    def _read(self, walk: Walk, is_read: Flags) -> Walk:
+        """The part of a walk that can be compared."""
+        standing = self._is_read[walk.standing]
+        return Walk(
+            walk.index[is_read],
+            walk.places[is_read],
+            walk.may_stay[is_read],
+            walk.standing[standing],
+            walk.standing_places[standing],
+        )
+
+    def _compare(self, walk: Walk) -> Decided:
         whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
-        standing = Kept(self._vectors[walk.standing], walk.standing_places)
+        standing = Kept(self._vectors[walk.standing], walk.standing_places, self._marks[walk.standing])
         decided = semantic.decide(
             self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
             walk.may_stay,
             [*self._kept, standing],
             self._hub.settings.threshold,
+            marks=self._marks[walk.index],
+            same=SAME,
             exact_up_to=self._hub.settings.exact_up_to,
             index=partial(self._hub.index, self._others, self._kept, self._vectors.shape[1]),
         )
         by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method == "usearch"]
         self.how = min(by_index, key=lambda how: how.recall or 0.0, default=How("exact", 1.0))
         return decided
+
+    @cached_property
+    def _marked(self) -> pl.DataFrame:
+        batches = self._rows["batch"].unique()
+        marks = pl.concat([_NO_MARKS, *(self._hub.marks(batch) for batch in batches)])
+        return self._rows.select("persona_id").join(marks, on="persona_id", how="left", maintain_order="left")
+
+    @cached_property
+    def _marks(self) -> Ints:
+        return self._marked["mark"].to_numpy()
+
+    @cached_property
+    def _is_read(self) -> Flags:
+        return self._marked["is_read"].to_numpy()
 
     @cached_property
     def _vectors(self) -> Vectors:

@@ -27,6 +27,8 @@ _IN_PROCESS = {
         "config": {},
     }
 }
+PARTITIONS = "batch"
+"""Name of the dynamic partitions that batches are."""
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
@@ -95,6 +97,16 @@ def _history(folder: Path) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise history_problem(folder, error) from error
+def forget_partition(home: Path, batch: str) -> bool:
+    """Delete a batch from the partitions, unless something was ever materialised for it; whether it is none now."""
+    with glimpse(home) as instance:
+        if instance is None or batch not in instance.get_dynamic_partitions(PARTITIONS):
+            return True
+        storage = instance.event_log_storage
+        if any(batch in storage.get_materialized_partitions(asset) for asset in instance.all_asset_keys()):
+            return False
+        instance.delete_dynamic_partition(PARTITIONS, batch)
+        return True
 
 
 def run_tags() -> dict[str, str]:

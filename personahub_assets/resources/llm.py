@@ -1,24 +1,23 @@
 """The language model: an OpenAI-compatible endpoint, asked through the journal so that no answer is paid for twice."""
 
 import atexit
-import json
 import math
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import httpx2
 from pydantic import Field
 
+from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
 from personahub_assets.domain.errors import ConfigError, LLMError
 from personahub_assets.generation.access import local_obstacle
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.requests import Rule, Task
-from personahub_assets.generation.transport import Transport
+from personahub_assets.generation.transport import VARIABLE, Transport
 from personahub_assets.generation.window import Window
 from personahub_assets.resources import seeds
 from personahub_assets.resources.answers import Answers
@@ -55,10 +54,14 @@ def spending(budget: Budget) -> Iterator[None]:
 
 
 class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used."""
+    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
 
-    url: str | None = None
-    model: str | None = None
+    What runs may set are the fields that Dagster calls configuration. Address and model are none: a run that somebody
+    starts in the UI must not lead key and prompts to a server of his, nor name a variable whose value is sent or shown.
+    """
+
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
     retry: list[str] = Field(default=[], description="Ask rows quarantined for these reasons again, and nothing else")
     max_calls: int | None = Field(default=None, description="Stop the run cleanly after so many calls")
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
@@ -66,7 +69,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
     max_seconds: float | None = Field(default=None, description="Stop the run cleanly after so many seconds")
 
     def require(self) -> str:
-        """The endpoint's base URL; starts the stand-in if it was chosen.
+        """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
 
         Raises:
             LLMError: with the three remedies, if there is no endpoint.
@@ -74,7 +77,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not self.url:
             raise LLMError(REMEDIES)
         if self.url != STANDIN_URL:
-            return self.url.rstrip("/")
+            return self.url
         if not _STANDIN_URLS:
             from personahub_assets.standin.server import StandinServer
 
@@ -95,7 +98,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         offered = self.offered()
         if len(offered) != 1:
             raise LLMError(
-                f"{self.url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
+                f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
             )
         return offered[0]
 
@@ -106,6 +109,10 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             LLMError: if it does not.
         """
         _check_offered(self.model_name, self.models())
+    @property
+    def shown_url(self) -> str:
+        """The address without its secrets."""
+        return public(self.url.strip()) if self.url else ""
 
     def model_for(self, store: Store) -> str:
         """The model to ask for in a home: as `model_name`, else, without an endpoint, the one that its seeds are of.
@@ -134,17 +141,19 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             LLMError: if it cannot be reached.
         """
-        address = f"{self.require()}/models"
-        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {_api_key()}"})  # noqa: S310
+        url, key = self.require(), self._key
+        address = below(base_url(url, VARIABLE), "/models")
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - the user's own endpoint
-                return {str(model["id"]): model.get("max_model_len") for model in json.load(reply)["data"]}
-        except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # No redirect is followed: the key is for the server that the environment names.
+            reply = httpx2.get(address, headers=authorization(url, key, VARIABLE), timeout=10).raise_for_status()
+            return {str(model["id"]): model.get("max_model_len") for model in reply.json()["data"]}
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             if reason := local_obstacle(error):
-                raise LLMError(f"no connection to {address} can be opened from here: {reason}") from error
+                raise LLMError(f"no connection to {public(address)} can be opened from here: {reason}") from None
             raise LLMError(
-                f"{address}: {error}. Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
-            ) from error
+                f"{public(address)}: {redact(str(error) or type(error).__name__, key, *secrets_of(url))}. "
+                "Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
+            ) from None
 
     @cached_property
     def budget(self) -> Budget:
@@ -178,7 +187,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         models = self.models()
         _check_offered(task.model, models)
-        check_kind(store, self.url or "", kind_of(models))
+        check_kind(store, self.shown_url, kind_of(models))
         settings, prices = store.config.generation, store.config.prices.as_prices()
         limits = Limits(settings.reasks, settings.over_long == "cut", models[task.model])
 
@@ -195,7 +204,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
                 after=self.budget.returned,
                 on_overload=window.overloaded,
             ) as transport:
-                yield Asker(transport, task, limits, spend)
+                tokens = await transport.control_tokens()
+                yield Asker(transport, task, limits, spend, tokens, partial(self.budget.reserve, prices))
 
         return asker
 
@@ -205,7 +215,14 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             LLMError: if there is no endpoint.
         """
-        return Transport(self.require(), _api_key(), **options)
+        return Transport(self.require(), self._key, **options)
+
+    @property
+    def _key(self) -> str:
+        """PERSONAHUB_LLM_API_KEY, for the address that PERSONAHUB_LLM_URL names; empty for any other."""
+        environment = Environment()
+        is_named = self.url == environment.llm_url and environment.llm_api_key is not None
+        return environment.llm_api_key.get_secret_value().strip() if is_named and environment.llm_api_key else ""
 
 
 def check_budget(budget: Budget, store: Store) -> None:
@@ -229,8 +246,3 @@ def check_budget(budget: Budget, store: Store) -> None:
 def _check_offered(model: str, models: dict[str, int | None]) -> None:
     if model not in models:
         raise LLMError(f"the server offers {sorted(models)}, not {model!r}: set PERSONAHUB_LLM_MODEL to one of them")
-
-
-def _api_key() -> str:
-    key = Environment().llm_api_key
-    return key.get_secret_value() if key else "none"

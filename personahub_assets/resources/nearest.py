@@ -11,7 +11,6 @@ to it. It is checked by hash before it is used, mapped into memory, and can be d
 
 import io
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.neighbours import Ints, Neighbours
 from personahub_assets.domain.text import digest
 from personahub_assets.resources import arrays
+from personahub_assets.resources.removal import discard, remove
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.vectors import Vectors, matrix
 
@@ -62,11 +62,11 @@ class Nearest:
 
     def __init__(self, store: Store, model: str, watch: Watch = _unwatched):
         index = _Index.opened(store, model)
-        self.rows, self.left_out = hub(store, model)
+        self.rows, self.left_out, self.unread = hub(store, model)
         if _wanting(index, self.rows):
             watch(0, self.rows.height)
             index = _caught_up(store, model, watch)
-            self.rows, self.left_out = hub(store, model)
+            self.rows, self.left_out, self.unread = hub(store, model)
         self._index = index
         self._alive = index.holds(self.rows["persona_id"])
         self._new = index.lacks(self.rows)
@@ -102,18 +102,28 @@ class Nearest:
         return np.ones(self._new.height, np.bool_)
 
 
-def hub(store: Store, model: str) -> tuple[pl.DataFrame, int]:
-    """`(batch, persona_id)` of the hub's personas with a vector of a model, and how many have none."""
-    parts, total = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0
+class Searchable(NamedTuple):
+    """The hub's personas as far as vectors of a model say something of them."""
+
+    rows: pl.DataFrame  # (batch, persona_id)
+    without_vector: int
+    unread: int  # those of which the model reads too little
+
+
+def hub(store: Store, model: str) -> Searchable:
+    """Find the hub's personas with a vector of a model."""
+    parts, total, unread = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0, 0
+    limit = store.config.semantic.max_unread
     for path in store.files("personas"):
         batch = path.parent.name.partition("=")[2]
         personas = store.read("personas", batch, columns=["persona_id"])
-        embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
-        of_model = personas.join(embedded.filter(pl.col("model") == model), on="persona_id", how="semi")
-        parts.append(of_model.select(pl.lit(batch).alias("batch"), "persona_id"))
-        total += personas.height
+        embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model", "unread"])
+        of_model = personas.join(embedded.filter(pl.col("model") == model), on="persona_id", maintain_order="left")
+        read = of_model.filter(pl.col("unread").fill_null(0.0) <= limit)
+        parts.append(read.select(pl.lit(batch).alias("batch"), "persona_id"))
+        total, unread = total + personas.height, unread + of_model.height - read.height
     rows = pl.concat(parts)
-    return rows, total - rows.height
+    return Searchable(rows, total - unread - rows.height, unread)
 
 
 def cosines(vectors: Vectors, vector: Vectors) -> npt.NDArray[np.float64]:
@@ -195,12 +205,12 @@ def _outlived(index: _Index, rows: pl.DataFrame) -> bool:
 def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
     """Add what the stored index lacks, or make it anew; of several processes one works and the others wait and see."""
     with store.lock("search", wait=True):
-        rows, _ = hub(store, model)
+        rows = hub(store, model).rows
         index = _Index.opened(store, model)
         if _wanting(index, rows):
             _tidy(store, model)
             if _outlived(index, rows):
-                shutil.rmtree(_folder(store, model), ignore_errors=True)
+                remove(_folder(store, model))
                 index = _Index.opened(store, model)
             if index.lacks(rows).height > SCANNED:
                 _grow(store, model, rows, watch)
@@ -252,7 +262,7 @@ def _aside(store: Store) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
 
 
 def _folder(store: Store, model: str) -> Path:
@@ -264,4 +274,4 @@ def _tidy(store: Store, model: str) -> None:
     here = _folder(store, model)
     for folder in [*here.parent.glob("*"), *here.parent.glob(".*")]:
         if folder != here:
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)

@@ -10,16 +10,18 @@ import polars as pl
 
 from personahub_assets.domain.text import digest
 from personahub_assets.domain.tombstones import Tombstone
+from personahub_assets.domain.urls import read_address
 from personahub_assets.resources.store import Store, table_schema
 
 Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
-TARGETS = ("document", "url_prefix", "persona")
+SAMPLES = 5
+"""Addresses of a host that are shown."""
 
 
 class Target(NamedTuple):
     """What is to be taken down."""
 
-    kind: Literal["document", "url_prefix", "persona"]
+    kind: Literal["document", "url_prefix", "persona", "batch"]
     values: tuple[str, ...]
     batch: str | None = None  # None: in all batches
 
@@ -38,6 +40,24 @@ class Line(NamedTuple):
 
 
 @dataclass
+class Sites:
+    """Which addresses a prefix hits, by host, and hosts of the same site that it does not; not stored."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+    near: Counter[str] = field(default_factory=Counter)
+
+    def add(self, text: str) -> None:
+        """Count the address of a document that goes."""
+        address = read_address(text, any_scheme=True)
+        host = address.host if address else ""
+        self.counts[host] += 1
+        some = self.samples.setdefault(host, [])
+        if len(some) < SAMPLES and text not in some:
+            some.append(text)
+
+
+@dataclass
 class Receipt:
     """What a takedown does, or did."""
 
@@ -48,6 +68,7 @@ class Receipt:
     rows: Counter[Line] = field(default_factory=Counter)
     copies: list[str] = field(default_factory=list)
     """What has the same text and stays, as it can be read; not stored."""
+    sites: Sites = field(default_factory=Sites)
 
     def of(self, effect: Effect) -> Iterator[tuple[Line, int]]:
         """The lines of one effect, in order."""
@@ -76,6 +97,11 @@ class Receipt:
                 for effect in get_args(Effect)
             },
             "copies": self.copies,
+            "addresses": {
+                host: {"documents": count, "samples": self.sites.samples[host]}
+                for host, count in self.sites.counts.most_common()
+            },
+            "hosts_that_stay": dict(self.sites.near.most_common()),
         }
 
 

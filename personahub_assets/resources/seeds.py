@@ -5,7 +5,6 @@ no rows of this home: only what is asked here and answered there enters its tabl
 """
 
 import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,11 +16,14 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from personahub_assets.domain.addresses import public
 from personahub_assets.domain.errors import SourceError
 from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, TextPersonas
 from personahub_assets.domain.text import digest, sanitise
 from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import sources, writers
+from personahub_assets.resources.local_paths import resolve_path
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.reuse import hash_of
 from personahub_assets.resources.store import PartitionWriter, Store, in_pieces, read_file, table_schema
 from personahub_assets.resources.tombstones import taken_down
@@ -95,11 +97,11 @@ def plant(store: Store, address: str) -> Planted:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
             aside = store.root / "aside" / f"{os.getpid()}-seeds-{uuid.uuid4().hex}"
             aside.mkdir(parents=True)
-            stack.callback(shutil.rmtree, aside, ignore_errors=True)
+            stack.callback(discard, aside)
             place = sources.fetch(address, aside)
         else:
-            place = Path(address).expanduser().resolve()
-        name = f"{digest(address if is_remote else str(place))}.parquet"
+            place = resolve_path(address)
+        name = f"{digest(public(address) if is_remote else str(place))}.parquet"
         pots: dict[str, PartitionWriter] = {}
         for rows in in_pieces(_usable(place, planted, taken), _READ):
             for asset in {row.asset for row in rows}:
@@ -107,7 +109,7 @@ def plant(store: Store, address: str) -> Planted:
                     pots[asset] = PartitionWriter(_folder(store, asset) / name, "generations", store.root / "aside")
                     stack.callback(pots[asset].discard)
                 pots[asset].add(_frame([row for row in rows if row.asset == asset]))
-        _check(store, address, planted)
+        _check(store, public(address), planted)
         for asset in ANSWERS:
             if asset in pots:
                 pots[asset].publish()

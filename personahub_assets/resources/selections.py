@@ -95,7 +95,7 @@ def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
     if name is None:
         return None
     path = Path(name)
-    ids = _read_once(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    ids = _read_once(path, fingerprint(name))
     own = store.read("personas", batch, columns=["persona_id"])["persona_id"]
     if not own.is_in(ids.implode()).any():
         count(store, path, ids)
@@ -119,8 +119,8 @@ def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)
-def _read_once(path: Path, _changed: int) -> pl.Series:
-    """A selection is asked for by every batch of a run."""
+def _read_once(path: Path, _content: str) -> pl.Series:
+    """A selection is asked for by every batch of a run; parsed once for each content."""
     return read(path)
 
 

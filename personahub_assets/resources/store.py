@@ -6,9 +6,8 @@ A file is written outside the glob, synced, then renamed over its predecessor: a
 
 import glob
 import os
-import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from hashlib import blake2b
@@ -29,6 +28,8 @@ from personahub_assets.domain.text import check_batch_key, digest
 from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources.local_paths import check_path, resolve_path
+from personahub_assets.resources.removal import discard
 
 BY_ASSET = ("generations", "quarantine", "dedup_runs")
 CANDIDATES = ("text_personas", "related_personas")
@@ -48,6 +49,19 @@ def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut a stream into lists of at most `size` rows."""
     stream = iter(rows)
     while piece := list(islice(stream, size)):
+        yield piece
+
+
+def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows, each of which ends where it weighs `most`."""
+    piece, weight = list[T](), 0
+    for row in rows:
+        piece.append(row)
+        weight += weigh(row)
+        if len(piece) == size or weight >= most:
+            yield piece
+            piece, weight = [], 0
+    if piece:
         yield piece
 
 
@@ -81,8 +95,19 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def root(self) -> Path:
-        """The home as an absolute path."""
-        return Path(self.home).expanduser().resolve()
+        """The home as an absolute path.
+
+        Raises:
+            SourceError: if it cannot be one.
+        """
+        root = resolve_path(self.home)
+        check_path(root)
+        return root
+
+    @property
+    def hashes(self) -> Path:
+        """Where hashes of source files are kept, to be made again if they are gone."""
+        return self.root / "cache" / "hashes"
 
     @property
     def config(self) -> HubConfig:
@@ -265,7 +290,7 @@ class PartitionWriter:
 
     def discard(self) -> None:
         """Remove what was written aside."""
-        shutil.rmtree(self._aside, ignore_errors=True)
+        discard(self._aside)
 
     def _spill(self) -> None:
         if not self._held and self._chunks:
@@ -397,7 +422,7 @@ def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.La
 
 
 # What it costs to do without a file of a table, and what brings its rows back.
-_ANEW = "Delete it, then run its batch: "
+_ANEW = "Delete it, then personahub run --batch {batch}: "
 _REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
 _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
@@ -416,7 +441,8 @@ _DECIDED = f"{_ANEW}its personas are decided about again, and come after those o
 
 def damaged(path: Path, table: str, error: BaseException) -> StoreError:
     """What to say of a table file whose content is not what it should be."""
-    remedy = _REMEDIES.get(table, _DECIDED)
+    batch = path.parent.name.removeprefix("batch=")
+    remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from personahub_assets.domain.text import digest
-from personahub_assets.domain.tombstones import Tombstones, answer_without, normal_url
+from personahub_assets.domain.reading import text_hashes
+from personahub_assets.domain.tombstones import Tombstones, answer_without
 from personahub_assets.domain.traces import Traces
+from personahub_assets.domain.urls import normal_url
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.resources import vectors
@@ -186,7 +187,7 @@ def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
     if folder.is_dir():
         rows = store.candidates(extent.batch, ["persona_id", "persona"])
         texts = rows.filter(pl.col("persona_id").is_in(list(extent.personas)))["persona"]
-        went = vectors.prune(folder, pl.Series([digest(text) for text in texts], dtype=pl.String))
+        went = vectors.prune(folder, pl.Series([each for text in texts for each in text_hashes(text)], dtype=pl.String))
         receipt.rows[Line("removed", "journal/persona_embeddings", extent.batch)] += went
 
 

@@ -1,4 +1,4 @@
-"""Takedown: a document, a site or a persona goes, with all that came from it, and does not come back.
+"""Takedown: a document, a site, a persona or a whole batch goes, with all that came from it, and does not come back.
 
     receipt = takedown(store, Target("document", ("page-17",)), agree=lambda receipt: True)
 
@@ -14,13 +14,12 @@ In this order, each step safe to be repeated:
 A takedown that was killed is finished by the same request. Docs: docs/takedown.md.
 """
 
-import shutil
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import filterfalse
 from pathlib import Path
 
 import dagster as dg
@@ -28,13 +27,15 @@ import polars as pl
 
 from personahub_assets.domain.errors import BatchError, LockHeld, StoreError
 from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.sources import Columns, RawRow
+from personahub_assets.domain.sources import Columns, RawRow, Traits, traits
 from personahub_assets.domain.tombstones import Tombstone, Tombstones
-from personahub_assets.resources import blanking, history, releases, sweep, warehouse
+from personahub_assets.resources import blanking, history, maintenance, releases, sweep, warehouse
 from personahub_assets.resources.extent import Extent, extent
 from personahub_assets.resources.inbox import register_again
-from personahub_assets.resources.instance import PID_TAG, is_alive, open_instance
+from personahub_assets.resources.instance import PID_TAG, forget_partition, open_instance
+from personahub_assets.resources.local_paths import printable_path
 from personahub_assets.resources.receipts import Effect, Line, Receipt, Target, earlier, now, put_receipt, put_stones
+from personahub_assets.resources.removal import remove, remove_all
 from personahub_assets.resources.store import CANDIDATES, Store
 from personahub_assets.resources.targets import find
 from personahub_assets.resources.tombstones import stones
@@ -52,6 +53,8 @@ class _Plan:
     stones: set[Tombstone]
     receipt: Receipt
     extents: dict[str, Extent] = field(default_factory=dict)
+    dropped: set[Path] = field(default_factory=set)
+    """Source files inside the home that no other batch reads: they go as a whole."""
     hits: dict[blanking.Piece, list[blanking.Hit]] = field(default_factory=dict)
     gone: sweep.Gone = field(default_factory=sweep.Gone)
 
@@ -82,7 +85,7 @@ def takedown(
         LockHeld: if a run or another takedown goes on, naming it. What was begun is finished by the same request.
         StoreError, SourceError: if a file that holds some of it is damaged.
     """
-    if not store.batches():
+    if not store.batches() and earlier(store, target) is None:
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
         return _planned(store, target, reason).receipt
@@ -155,12 +158,14 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     """Find what goes; changes nothing."""
     before = earlier(store, target)
     found = find(store, target, again=before is not None)
-    receipt = Receipt(target, reason or (before and before.reason) or None, copies=found.copies)
+    receipt = Receipt(target, reason or (before and before.reason) or None, copies=found.copies, sites=found.sites)
     plan = _Plan({*stones(store), *found.stones}, receipt)
     batches = found.batches | (before.batches if before else set())
     for batch in sorted(batches):
         plan.extents[batch] = extent(store, batch, plan.taken(batch))
         sweep.survey(store, plan.extents[batch], plan.gone, receipt)
+        if plan.extents[batch].is_gone and batch in store.batches():
+            receipt.rows[Line("removed", "batches", batch)] = 1
     plan.stones |= {Tombstone.request(key) for key in plan.gone.keys}
     _look_into_sources(store, plan)
     _count_displaced(store, plan)
@@ -174,29 +179,54 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
 def _look_into_sources(store: Store, plan: _Plan) -> None:
     """Rows of source files: all that lie inside the home, and those of the batches concerned elsewhere."""
     pieces, unread = blanking.pieces(store)
-    plan.receipt.rows.update(Line("unread", str(path), None) for path in unread)
+    plan.receipt.rows.update(Line("unread", printable_path(path), None) for path in unread)
+    readers: dict[Path, set[str | None]] = defaultdict(set)
+    for piece in pieces:
+        readers[piece.path].add(piece.batch)
     for piece in pieces:
         inside = blanking.is_inside(store, piece)
-        if not (inside or piece.batch in plan.extents) or not blanking.is_readable(piece):
+        if not (inside or piece.batch in plan.extents):
+            continue
+        is_dropped = inside and all(_is_gone(plan, batch) for batch in readers[piece.path])
+        if is_dropped and piece.path.is_file():
+            plan.dropped.add(piece.path)
+        if not blanking.is_readable(store, piece):
+            if inside and piece.path.is_file() and not is_dropped:
+                plan.receipt.rows[Line("unread", printable_path(piece.path), piece.batch)] += 1
             continue
         found = list(blanking.hits(piece, _is_taken(plan, piece.batch)))
         if found:
             plan.hits[piece] = found
-            effect: Effect = "changed" if inside else "outside"
-            plan.receipt.rows[Line(effect, str(piece.path), piece.batch)] += len(found)
+            effect: Effect = "removed" if is_dropped else "changed" if inside else "outside"
+            plan.receipt.rows[Line(effect, printable_path(piece.path), piece.batch)] += len(found)
+
+
+def _is_gone(plan: _Plan, batch: str | None) -> bool:
+    return batch is not None and batch in plan.extents and plan.extents[batch].is_gone
 
 
 def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
     """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone."""
-    taken = plan.taken(batch)
+    taken, is_counted = plan.taken(batch), batch in plan.extents
 
     def is_taken(row: RawRow, columns: Columns) -> bool:
         if row.columns is None and plan.gone.traces.much_in(row.raw, sweep.RUNS_LINE):
             plan.stones.add(Tombstone.text(batch, row.raw))
             return True
-        return taken.has_row(row, columns) or (batch is None and _is_recorded_answer(plan.gone, row))
+        if taken.has_row(row, columns):
+            if not is_counted and row.columns is not None:
+                _count_address(plan.receipt, taken, traits(row, columns))
+            return True
+        return batch is None and _is_recorded_answer(plan.gone, row)
 
     return is_taken
+
+
+def _count_address(receipt: Receipt, taken: Tombstones, row: Traits) -> None:
+    """Count a page that no batch has read yet among those of its site."""
+    address = row.url or row.document_id
+    if receipt.target.kind == "url_prefix" and address and taken.is_below_prefix(row.document_id, row.url):
+        receipt.sites.add(address)
 
 
 def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
@@ -244,6 +274,7 @@ def _carry_out(store: Store, plan: _Plan) -> None:
         with _locked(store, batch):
             sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.traces, receipt)
     receipt.rows[Line("removed", "seeds", None)] += sweep.seeds(store, plan.gone)
+    _drop_batches(store, plan)
     _clear(store)
 
 
@@ -258,24 +289,28 @@ def _forget_faults(store: Store, plan: _Plan) -> None:
     for piece, found in plan.hits.items():
         if piece.batch is not None:
             places.setdefault(piece.batch, set()).update(hit.place for hit in found)
-    known = {piece.batch: blanking.is_readable(piece) for piece in blanking.registered(store)}
+    known = {piece.batch: blanking.is_readable(store, piece) for piece in _of_batches(store, places)}
     for batch, some in places.items():
         with store.lock(f"documents-{batch}", wait=False):
             changed = sweep.source_faults(store, batch, some, plan.gone.traces, known=known.get(batch, False))
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
 
+def _of_batches(store: Store, batches: Collection[str]) -> Iterator[blanking.Piece]:
+    return (piece for piece in blanking.registered(store) if piece.batch in batches)
+
+
 def _blank_sources(store: Store, plan: _Plan) -> None:
-    numbers: dict[tuple[Path, str], set[int]] = defaultdict(set)
+    numbers: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
     for piece, found in plan.hits.items():
-        if blanking.is_inside(store, piece):
-            numbers[piece.path, piece.format] |= {hit.number for hit in found}
+        if blanking.is_inside(store, piece) and piece.path not in plan.dropped:
+            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in found}
     for piece in plan.hits:
-        if not blanking.is_readable(piece):
+        if not blanking.is_readable(store, piece):
             raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
-    for (path, kind), some in numbers.items():
+    for (path, kind, reading), some in numbers.items():
         with store.lock("batches", wait=True):
-            blanking.blank(path, kind, some)
+            blanking.blank(path, kind, some, reading)
             register_again(store, path)
 
 
@@ -285,7 +320,7 @@ def _mend(store: Store, target: Target) -> None:
     if before is None or before.finished_at is not None:
         return
     blanked = {line.place for line in before.rows if line.effect == "changed"}
-    for path in {piece.path for piece in blanking.registered(store) if not blanking.is_readable(piece)}:
+    for path in {piece.path for piece in blanking.registered(store) if not blanking.is_readable(store, piece)}:
         if str(path) in blanked and path.is_file():
             with store.lock("batches", wait=True):
                 register_again(store, path)
@@ -300,25 +335,44 @@ def _locked(store: Store, batch: str) -> Iterator[None]:
         yield
 
 
+def _drop_batches(store: Store, plan: _Plan) -> None:
+    """Remove the files of batches that go as a whole, and last of all that they are registered."""
+    gone = sorted((batch for batch in plan.extents if _is_gone(plan, batch)), reverse=True)
+    root = store.root
+    for batch in gone:
+        with _locked(store, batch):
+            paths = [*(root / "tables").glob(f"*/batch={batch}"), *(root / "tables").glob(f"*/asset=*/batch={batch}")]
+            paths += [*(root / "journal").glob(f"*/{batch}.sqlite*"), root / "journal" / "persona_embeddings" / batch]
+            _remove_all(path for path in paths if path.parent.name not in ("batches", "takedowns", "tombstones"))
+    with store.lock("batches", wait=True):
+        _remove_all(plan.dropped)
+        for batch in gone:
+            remove(store.path("batches", batch).parent)
+            forget_partition(root, batch)
+
+
 def _clear(store: Store) -> None:
     """Remove what can be made again, and what killed processes left."""
-    shutil.rmtree(store.root / "cache", ignore_errors=True)
-    for part in (store.root / "inbox").rglob(".*.part"):
-        part.unlink(missing_ok=True)
     with store.lock("warehouse", wait=True):
-        for leftover in (store.root / "aside").glob("*"):
-            _remove_leftover(leftover)
+        _remove_all([store.root / "cache", *filterfalse(_is_written, maintenance.leftovers(store))])
     if warehouse.path(store).exists():
         warehouse.build(store, force=True)
 
 
-def _remove_leftover(path: Path) -> None:
-    """Remove what no process writes; no run goes on, so that is what lives and has just written there."""
-    pid = path.name.partition("-")[0]
-    with suppress(FileNotFoundError):
-        if pid.isdecimal() and is_alive(int(pid)) and time.time() - path.stat().st_mtime < _RECENT_S:
-            return
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
+def _is_written(path: Path) -> bool:
+    """Whether a process writes there; no run goes on, so that is what lives and has just written."""
+    try:
+        return maintenance.is_owned(path) and maintenance.age_s(path) < _RECENT_S
+    except FileNotFoundError:
+        return False
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    """Remove files and folders in which what goes may stand.
+
+    Raises:
+        StoreError: naming each that is left, and why: the takedown is not finished.
+    """
+    if left := remove_all(paths):
+        each = "; ".join(f"{path} cannot be removed: {why}" for path, why in sorted(left.items()))
+        raise StoreError(f"{each}. What is taken down may stand there: mend that, then run the same takedown again")

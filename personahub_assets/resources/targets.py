@@ -7,7 +7,7 @@ same and stays; then only where none has.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -15,12 +15,14 @@ from typing import NamedTuple
 import polars as pl
 
 from personahub_assets.domain.errors import BatchError, ConfigError, choices
-from personahub_assets.domain.sources import traits
+from personahub_assets.domain.sources import Traits, traits
 from personahub_assets.domain.text import shorten
-from personahub_assets.domain.tombstones import Tombstone, check_prefix, normal_url, scopes
+from personahub_assets.domain.tombstones import Tombstone, Tombstones, scopes
+from personahub_assets.domain.urls import UrlPrefixes, check_prefix, normal_url
 from personahub_assets.resources import blanking, sources
 from personahub_assets.resources.extent import past
-from personahub_assets.resources.receipts import Target
+from personahub_assets.resources.inbox import source_slices
+from personahub_assets.resources.receipts import Sites, Target
 from personahub_assets.resources.store import CANDIDATES, Store
 
 _NEAR, _COMPARED = 3, 20_000
@@ -51,6 +53,7 @@ class Found:
     batches: set[str]
     stones: set[Tombstone] = field(default_factory=set)
     copies: list[str] = field(default_factory=list)
+    sites: Sites = field(default_factory=Sites)
 
 
 def find(store: Store, target: Target, *, again: bool) -> Found:
@@ -67,13 +70,10 @@ def find(store: Store, target: Target, *, again: bool) -> Found:
         raise BatchError(f"unknown batch {choices(target.batch, store.batches())}")
     if target.kind == "persona":
         return _personas(store, target, again=again)
+    if target.kind == "batch":
+        return _whole_batches(store, target, again=again)
     if target.kind == "url_prefix":
-        prefixes = tuple(normal_url(check_prefix(prefix)) for prefix in target.values)
-        # Where a document's id alone is left, that may be its address.
-        documents = [row for row in _documents(store) if normal_url(row.url or row.document_id).startswith(prefixes)]
-        found = _stones_of_documents(store, target, documents)
-        found.stones |= {Tombstone.url_prefix(target.batch, prefix) for prefix in prefixes}
-        return found
+        return _below_prefixes(store, target)
     documents = [row for row in _documents(store) if row.document_id in target.values]
     missing = set(target.values) - {row.document_id for row in documents if _is_wanted(target, row.batch)}
     documents += _not_yet_run(store, missing) if missing else []
@@ -81,8 +81,60 @@ def find(store: Store, target: Target, *, again: bool) -> Found:
     return _stones_of_documents(store, target, documents)
 
 
+def _below_prefixes(store: Store, target: Target) -> Found:
+    """Documents of sites or folders; and what near hosts have, which stays."""
+    stones = {Tombstone.url_prefix(target.batch, check_prefix(prefix)) for prefix in target.values}
+    taken, prefixes = Tombstones(stones, target.batch), UrlPrefixes(target.values)
+    documents, sites = list[Document](), Sites()
+    for row in _documents(store):
+        if taken.is_below_prefix(row.document_id, row.url):
+            documents.append(row)
+            if _is_wanted(target, row.batch):
+                sites.add(row.url or row.document_id)
+        elif host := prefixes.near_host(row.url or row.document_id):
+            sites.near[host] += 1
+    found = _stones_of_documents(store, target, documents)
+    found.stones |= stones
+    found.sites = sites
+    return found
+
+
+def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
+    """All that some batches have, slices of one source file together; of texts and addresses in them come stones."""
+    registered, documents, personas = store.batches(), list[Document](), list[Persona]()
+    keys = {key for name in target.values if name in registered or not again for key in source_slices(store, name)}
+    wanted = Target("batch", tuple(sorted(keys)))
+    documents += [row for row in _documents(store) if row.batch in keys]
+    for batch in keys:
+        imported = _candidates(store, batch).filter(pl.col("parent_id").is_null() & pl.col("document_id").is_null())
+        personas += _as_personas(batch, imported)
+    for batch, row in _source_rows(store, keys):
+        if row.persona is not None:
+            personas.append(Persona(batch, "", "", row.persona))
+        else:
+            documents.append(Document(batch, row.document_id or "", row.url, row.text))
+    found = _stones_of_documents(store, wanted, documents)
+    of_personas = _stones_of_personas(store, wanted, personas)
+    found.stones = {stone for stone in found.stones if stone.kind != "document"} | of_personas.stones
+    found.stones |= {Tombstone.whole_batch(key) for key in {*keys, *target.values}}
+    found.copies += of_personas.copies
+    found.batches = keys
+    return found
+
+
+def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, Traits]]:
+    """What source files of some batches say; a row that cannot be read is known by all that it says."""
+    for piece in blanking.registered(store):
+        if piece.batch in batches and blanking.is_readable(store, piece):
+            for row in sources.read_rows(piece.path, piece.format, piece.part):
+                if row.columns is not None:
+                    yield str(piece.batch), traits(row, piece.columns)
+                elif row.raw:
+                    yield str(piece.batch), Traits(text=row.raw)
+
+
 def _is_wanted(target: Target, batch: str) -> bool:
-    return target.batch in (None, batch)
+    return batch in target.values if target.kind == "batch" else target.batch in (None, batch)
 
 
 def _documents(store: Store) -> Iterator[Document]:
@@ -109,13 +161,9 @@ def _column(store: Store, batch: str, table: str, column: str, asset: str | None
 
 def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[Document]:
     """Documents of batches that were registered and not materialised since."""
-    for piece in blanking.registered(store):
-        if piece.batch is None or not blanking.is_readable(piece):
-            continue
-        for row in sources.read_rows(piece.path, piece.format, piece.part):
-            found = traits(row, piece.columns) if row.columns is not None else None
-            if found and found.persona is None and found.document_id in wanted:
-                yield Document(piece.batch, str(found.document_id), found.url, found.text)
+    for batch, row in _source_rows(store, store.batches()):
+        if row.persona is None and row.document_id in wanted:
+            yield Document(batch, str(row.document_id), row.url, row.text)
 
 
 def _stones_of_documents(store: Store, target: Target, documents: list[Document]) -> Found:
@@ -123,7 +171,11 @@ def _stones_of_documents(store: Store, target: Target, documents: list[Document]
     found = Found({row.batch for row in taken}, {Tombstone.document(row.batch, row.document_id) for row in taken})
     identities = {(row.batch, row.document_id) for row in taken}
     texts, urls = {row.text for row in taken}, {normal_url(row.url) for row in taken if row.url}
-    others = (row for row in _documents(store) if (row.batch, row.document_id) not in identities)
+    others = (
+        row
+        for row in _documents(store)
+        if (row.batch, row.document_id) not in identities and not _goes(target, row.batch)
+    )
     staying = [row for row in others if row.text in texts or (row.url and normal_url(row.url) in urls)]
     for row in staying:
         if row.text is not None and row.text in texts:
@@ -159,17 +211,26 @@ def _scoped(
 
 def _personas(store: Store, target: Target, *, again: bool) -> Found:
     wanted = pl.Series(target.values, dtype=pl.String).implode()
-    taken, staying = list[Persona](), list[Persona]()
+    taken = list[Persona]()
     for batch in filter(partial(_is_wanted, target), store.batches()):
         taken += _as_personas(batch, _candidates(store, batch).filter(pl.col("persona_id").is_in(wanted)))
     taken += _past_personas(store, target, set(target.values) - {row.persona_id for row in taken})
     _check_known(store, target, {row.persona_id for row in taken}, again=again)
+    return _stones_of_personas(store, target, taken)
+
+
+def _goes(target: Target, batch: str) -> bool:
+    return target.kind == "batch" and batch in target.values
+
+
+def _stones_of_personas(store: Store, target: Target, taken: list[Persona]) -> Found:
+    staying = list[Persona]()
     # Twins, equal in text and parent, go together: their ids count them, and the one would take the other's place.
     twins = {(row.batch, row.parent, row.text) for row in taken}
     texts = pl.Series([row.text for row in taken], dtype=pl.String).implode()
     for batch in store.batches():
         same = _as_personas(batch, _candidates(store, batch).filter(pl.col("persona").is_in(texts)))
-        staying += [row for row in same if (row.batch, row.parent, row.text) not in twins]
+        staying += [row for row in same if (row.batch, row.parent, row.text) not in twins and not _goes(target, batch)]
     found = Found({row.batch for row in taken})
     found.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
     standing = defaultdict(set)

@@ -13,14 +13,13 @@ One Arrow file per call of `add`, below a folder per model. A file is written as
 the hash of its bytes: one that is cut, changed or only half there does not have its name, and is not trusted.
 """
 
+import errno
 import hashlib
 import io
 import logging
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ import polars as pl
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.text import digest
 from personahub_assets.generation.access import checked
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store, sync_folder
 
 SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
@@ -132,9 +132,13 @@ class VectorJournal:
 
     def drop(self) -> None:
         """Delete what the journal has of this model; call it only after the partition was published."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # of another model there is something left
+        discard(self.folder)
+        try:
             self.folder.parent.rmdir()
+        except OSError as error:
+            # Of another model there is something left; another process has removed it.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
     def _write(self, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +150,7 @@ class VectorJournal:
                 os.fsync(file.fileno())
             aside.replace(self.folder / f"{_name(content)}{_SUFFIX}")
         finally:
-            aside.unlink(missing_ok=True)
+            discard(aside)
         sync_folder(self.folder)
 
     def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:

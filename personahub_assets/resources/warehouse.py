@@ -19,7 +19,8 @@ from personahub_assets.domain.errors import AccessError, StoreError
 from personahub_assets.domain.literals import quoted
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.access import obstacle, path_of
-from personahub_assets.resources import files, paths, readers
+from personahub_assets.resources import files, freshness, paths, readers
+from personahub_assets.resources.removal import discard
 from personahub_assets.resources.store import Store, damaged, first_damaged, table_sql
 
 # Never copied into the file: large, and only asked for now and then.
@@ -28,7 +29,7 @@ ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "le
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
 _NOT_NULL = re.compile(r"(?m)^\s*(\w+) .*\bNOT NULL\b")
-_COMMENT = re.compile(r"(?m)^\s*--.*$")
+_COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- batch: Batch of the persona
@@ -141,13 +142,8 @@ def _tried(store: Store) -> None:
 
 
 def is_fresh(store: Store) -> bool:
-    """Whether the warehouse is younger than every table file and every SQL file, and the home has not moved."""
-    if not path(store).exists() or _moved(store):
-        return False
-    built = path(store).stat().st_mtime_ns
-    tables = (file for table in table_sql() for file in store.files(table))
-    sql = (files.root() / "sql").rglob("*.sql")
-    return all(file.stat().st_mtime_ns < built for file in (*tables, *sql, store.root / "hub.toml") if file.exists())
+    """Whether the warehouse was built from the table files, SQL and settings of now, and the home has not moved."""
+    return freshness.is_built_from_these(store, path(store)) and not _moved(store)
 
 
 def _moved(store: Store) -> bool:
@@ -169,8 +165,7 @@ def _moved(store: Store) -> bool:
 def _publish(store: Store) -> None:
     aside = store.root / "aside" / f"{uuid.uuid4().hex}.duckdb"
     aside.parent.mkdir(parents=True, exist_ok=True)
-    # The file's time must not be later than the newest table file that it has read.
-    started = time.time_ns()
+    made_from = freshness.inputs(store)  # before anything is read: what is changed meanwhile makes it stale
     settings = store.config.warehouse
     try:
         with duckdb.connect(str(aside)) as connection:
@@ -182,11 +177,11 @@ def _publish(store: Store) -> None:
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, files.sql_files("macros"))
             connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
-        os.utime(aside, ns=(started, started))
         aside.replace(path(store))
+        freshness.note_built(store, path(store), made_from)
     finally:
         # Gone already where it was published; a build that failed leaves nothing behind.
-        aside.unlink(missing_ok=True)
+        discard(aside)
 
 
 def _add_table(

@@ -18,7 +18,8 @@ _KEYWORDS = 16
 _PERSON_CHARS = 900
 
 _OPENING = re.compile(r"<data(?:[\s_-][^<>]*)?>")
-_NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S+@\S+")
+_ABOUT_ANSWERS = re.compile(r"rejected_answer|errors")  # what was wrong before is not what is asked about
+_NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S{1,64}@\S+")
 _TOKEN = re.compile(r"[^\W\d_][^\s!-&(-,./:-@\[-`{-~«»“”„…、。，！？；：「」『』（）|·•–—]*")
 _NOT_NOUNS = ("ly", "ed", "ing", "est", "ous", "ful", "able", "ive")
 _UNCASED_RUN = 8
@@ -56,9 +57,9 @@ _NUMBERS = {
 }
 _NUMBER = rf"(\d{{1,3}}|{'|'.join(_NUMBERS)})"
 _PLAIN_COUNT = re.compile(
-    r"\b(?:exactly|write|give|list|return|produce|name|generate|create|provide|propose|describe|invent)\s+"
-    rf"(?:(?:me|exactly|up\s+to|at\s+most|at\s+least)\s+)*{_NUMBER}\b"
-    r"(?!\s*(?:[-–]|or\b|to\b)?\s*\w*\s*(?:sentence|word|paragraph|character|line|letter|token)s?\b)",
+    r"\b(?:exactly|write|give|list|return|produce|name|generate|create|provide|propose|describe|invent)\s++"
+    rf"(?:(?:me|exactly|up\s++to|at\s++most|at\s++least)\s++){{0,3}}{_NUMBER}\b"
+    r"(?!\s*+(?:(?:[-–]|or\b|to\b)\s*+)?\w*\s*+(?:sentence|word|paragraph|character|line|letter|token)s?\b)",
     re.IGNORECASE,
 )
 
@@ -112,7 +113,8 @@ def _data_section(text: str) -> tuple[int, int] | None:
     if close < 0:
         return None
     # A row may itself hold tags that look the part; the last opening before the last closing counts.
-    ends = [opening.end() for opening in _OPENING.finditer(text, 0, close)]
+    openings = (opening for opening in _OPENING.finditer(text, 0, close) if not _ABOUT_ANSWERS.search(opening[0]))
+    ends = [opening.end() for opening in openings]
     return (ends[-1], close) if ends else None
 
 

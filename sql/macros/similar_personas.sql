@@ -1,4 +1,4 @@
--- The personas of the hub that are most like one: everybody with a vector of the same model is compared
+-- The personas of the hub that are most like one: everybody whom the same model reads is compared
 -- similarity: Cosine of the two embeddings
 -- persona_id: Id of the persona
 -- persona: Who it is
@@ -7,13 +7,20 @@
 -- hop: Relations followed from the root
 CREATE MACRO similar_personas(asked_id, k := 10) AS TABLE
 WITH asked AS MATERIALIZED (
-    SELECT model, embedding FROM persona_embeddings WHERE persona_id = asked_id LIMIT 1
+    SELECT model, embedding, coalesce(unread_hash, '') AS unread_hash
+    FROM persona_embeddings
+    -- semantic.max_unread, as it is without hub.toml
+    WHERE persona_id = asked_id AND coalesce(unread, 0) <= 0.4
+    LIMIT 1
 ),
 near AS MATERIALIZED (
     SELECT e.persona_id, list_cosine_similarity(e.embedding, a.embedding)::DOUBLE AS similarity
     FROM persona_embeddings AS e
     JOIN asked AS a USING (model)
-    WHERE e.persona_id <> asked_id AND e.persona_id IN (SELECT persona_id FROM personas)
+    WHERE e.persona_id <> asked_id
+    AND coalesce(e.unread, 0) <= 0.4
+    AND (a.unread_hash = '' OR coalesce(e.unread_hash, '') IN ('', a.unread_hash))
+    AND e.persona_id IN (SELECT persona_id FROM personas)
     ORDER BY similarity DESC, e.persona_id
     LIMIT k
 )

@@ -10,18 +10,20 @@ CREATE TABLE batches (
     first_byte BIGINT NOT NULL,
     bytes BIGINT NOT NULL,
     text_column VARCHAR,
-    persona_column VARCHAR
+    persona_column VARCHAR,
+    reading VARCHAR
 );
 COMMENT ON TABLE batches IS 'Batches (partitions): one source file, or a slice of a large one';
 COMMENT ON COLUMN batches.batch IS 'Batch key';
-COMMENT ON COLUMN batches.source IS 'Path or address of the source file';
+COMMENT ON COLUMN batches.source IS 'Path of the source file, or its address without user name, password and signature';
 COMMENT ON COLUMN batches.path IS 'Local file that is read: the source itself, or its download in the inbox';
 COMMENT ON COLUMN batches.sha256 IS 'SHA-256 of the whole source file when it was registered';
-COMMENT ON COLUMN batches.rows IS 'Rows of this slice: lines of JSONL, records of CSV or of a web archive, rows of Parquet';
+COMMENT ON COLUMN batches.rows IS 'Rows of this slice: lines of JSONL, values of JSON, records of CSV or of a web archive, rows of Parquet';
 COMMENT ON COLUMN batches.registered_at IS 'When the batch was registered in its present form (UTC)';
-COMMENT ON COLUMN batches.format IS 'jsonl, csv, parquet or warc';
+COMMENT ON COLUMN batches.format IS 'jsonl, json, csv, parquet or warc';
 COMMENT ON COLUMN batches.first_row IS 'Number of the first row of this slice, from 0';
-COMMENT ON COLUMN batches.first_byte IS 'Where the slice begins in an uncompressed JSONL file or in a web archive, else 0';
+COMMENT ON COLUMN batches.first_byte IS 'Where the slice begins in the decompressed text or in a web archive; 0 where rows are counted from the start';
 COMMENT ON COLUMN batches.bytes IS 'Size of the whole source file when it was registered';
 COMMENT ON COLUMN batches.text_column IS 'Column with the text, where it was named at registration';
 COMMENT ON COLUMN batches.persona_column IS 'Column with the persona, where it was named at registration';
+COMMENT ON COLUMN batches.reading IS 'How the file is read, such as the dialect of CSV, as a JSON object; null: as its format is by default';

@@ -11,7 +11,7 @@ CREATE TABLE takedowns (
 );
 COMMENT ON TABLE takedowns IS 'Receipts of takedowns: what each did, by place and batch';
 COMMENT ON COLUMN takedowns.takedown_id IS 'Hash of what was asked for; the same request again goes on with it';
-COMMENT ON COLUMN takedowns.target IS 'document, url_prefix or persona';
+COMMENT ON COLUMN takedowns.target IS 'document, url_prefix, persona or batch';
 COMMENT ON COLUMN takedowns.reason IS 'Why, as it was given';
 COMMENT ON COLUMN takedowns.begun_at IS 'When it began (UTC)';
 COMMENT ON COLUMN takedowns.finished_at IS 'When nothing was left (UTC); null: run it again to finish it';

@@ -1,5 +1,6 @@
 """The dedup assets, materialised over small batches of ready candidates: no language model anywhere near them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,17 @@ import pytest
 
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.defs.dedup import dedup_assets
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.text import digest
+from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.resources.warehouse import live
+from personahub_assets.searches import Searcher
 
 ALL = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 
+PEOPLE = json.loads((Path(__file__).parents[1] / "data/people.json").read_text("utf-8"))
 NURSE = "A nurse on the night shift in Oslo who writes crime stories in the quiet hours before dawn."
 SAME = "A nurse, on the night shift in Oslo, who writes crime stories: in the quiet hours before dawn!"
 NEARLY = NURSE.replace("stories", "novels")  # 15 of 17 words
@@ -26,6 +33,7 @@ class Small:
 
     def __init__(self, home: Path, instance: dg.DagsterInstance):
         self.store, self.instance = Store(home=str(home)), instance
+        self.said: dict[str, dict[str, object]] = {}
         home.mkdir(parents=True)
 
     def add(self, batch: str, texts: list[str]) -> None:
@@ -83,7 +91,7 @@ def test_duplicates_are_dropped_within_and_across_batches(small: Small) -> None:
             "kept": 2,
             "dropped_share": 0.3333,
             "method": "exact",
-            "rule": "exact, words 1, 1-grams, Jaccard 0.9",
+            "rule": "exact, words 2, 1-grams, Jaccard 0.9",
             "decided_again": 0,
             "recall_on_sample": 1.0,
         }.items()
@@ -96,7 +104,7 @@ def test_duplicates_are_dropped_within_and_across_batches(small: Small) -> None:
             "kept": 2,
             "dropped_share": 0.0,
             "method": "exact",
-            "rule": "all-MiniLM-L6-v2, cosine 0.9",
+            "rule": "all-MiniLM-L6-v2, cosine 0.9, unread up to 0.4",
             "decided_again": 0,
             "recall_on_sample": 1.0,
             "batches_of_other_models": 0,
@@ -122,7 +130,7 @@ def test_another_threshold_asks_and_embeds_nothing(small: Small) -> None:
     assert [each["lexical_duplicates"]["decided_again"] for each in said] == [2, 0]
     assert [each["persona_embeddings"]["texts_embedded"] for each in said] == [0, 0]
     assert {row["rule"] for row in small.store.read_all("dedup_runs").iter_rows(named=True)} == {
-        "exact, words 1, 1-grams, Jaccard 0.8"
+        "exact, words 2, 1-grams, Jaccard 0.8"
     }
     small.configure("")
     small.make("two", "lexical_duplicates")
@@ -160,6 +168,104 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
         ("lexical_duplicates", '[lexical]\nmethod = "minhash"\n'),
         ("lexical_duplicates", "[lexical]\nngram = 2\n"),
         ("semantic_duplicates", "[semantic]\nthreshold = 0.8\n"),
+        ("semantic_duplicates", "[semantic]\nmax_unread = 0.5\n"),
     ):
         after = versions(text)
         assert {name for name in after if after[name] != before[name]} == {asset}
+
+
+def biography(*themes: str) -> str:
+    """Text of 130 words for each theme."""
+    years = (
+        f"In year {n} she studied {theme}{n} and sold {theme}s{n} in {theme}ville{n}."
+        for theme in themes
+        for n in range(12)
+    )
+    return " ".join(years)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
+    """Ten people in each of some forty languages and scripts, the first of them twice, two biographies, and English."""
+    texts = [text for kind in PEOPLE for text in [*kind["people"], f" {kind['people'][0]} !"]]
+    begun = biography("bridges", "schools")
+    more = [
+        f"{begun} {biography('whales')}",
+        f"{begun} {biography('engines')}",
+        NURSE,
+        NURSE.replace("A nurse", "The nurse who works"),
+    ]
+    with dg.DagsterInstance.ephemeral() as instance:
+        small = Small(tmp_path_factory.mktemp("world") / "hub", instance)
+        small.add("world", [*texts, *more])
+        small.said = small.make("world")
+        yield small
+
+
+def test_different_people_are_kept_in_every_script_and_duplicates_are_not(world: Small) -> None:
+    dropped = dict(world.dropped("lexical"))
+    kept = set(world.kept())
+    for number, kind in enumerate(PEOPLE):
+        ids = [f"world-{number * 11 + at}" for at in range(11)]
+        assert len(set(ids[:10]) & kept) >= 10 - (ids[0] in dropped), kind["of"]  # either of two equal ones
+        assert (dropped.get(ids[10]) or dropped.get(ids[0])) in ids, kind["of"]
+
+
+def test_long_texts_with_a_common_beginning_are_kept_and_english_is_compared(world: Small) -> None:
+    last = 11 * len(PEOPLE)
+    semantic = world.dropped("semantic")
+    assert {f"world-{last}", f"world-{last + 1}"} <= set(world.kept())
+    assert [set(pair) for pair in semantic] == [{f"world-{last + 2}", f"world-{last + 3}"}]
+
+
+def test_what_is_not_read_is_counted_and_the_remedy_named(world: Small) -> None:
+    said = world.said["persona_embeddings"]
+    assert 300 <= said["not_read"] <= 330
+    assert said["longer_than_the_model_reads"] == 2
+    assert "multilingual" in str(said["remedy"])
+    assert world.said["semantic_duplicates"]["not_read"] == said["not_read"]
+    macro = f"SELECT count(*) FROM similar_personas('world-{PEOPLE_AT['thai']}')"
+    with live(world.store, macro) as connection:
+        assert connection.sql(macro).fetchall() == [(0,)]
+
+
+PEOPLE_AT = {kind["of"]: 11 * number + 1 for number, kind in enumerate(PEOPLE)}
+
+
+def test_a_search_finds_no_strangers(world: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    searcher = Searcher(Environment(home=world.store.root))
+    for kind in ("thai", "korean", "chinese", "emoji"):
+        with pytest.raises(ConfigError, match=r"does not read .* multilingual"):
+            searcher.find(PEOPLE[PEOPLE_AT[kind] // 11]["people"][0], 5)
+    texts = PEOPLE[PEOPLE_AT["thai in a frame"] // 11]["people"]
+    found = searcher.find(texts[3], 5)
+    assert found["persona_id"][0] == f"world-{PEOPLE_AT['thai in a frame'] + 2}"
+    assert found["similarity"][1] < 0.99
+    said = capsys.readouterr().err
+    assert "does not know all words" in said
+    assert "are not read by all-MiniLM-L6-v2" in said
+
+
+def test_a_home_of_an_older_version_is_decided_again_without_a_call(
+    small: Small,
+) -> None:
+    """Its vectors stay; only texts that are embedded in another form now have new ones."""
+    texts = [NURSE, DRIVER, "A baker…", *PEOPLE[PEOPLE_AT["korean"] // 11]["people"]]
+    small.add("one", texts)
+    small.make("one")
+    rows = small.store.read("persona_embeddings", "one").with_columns(unread=pl.lit(None), unread_hash=pl.lit(None))
+    rows = rows.with_columns(text_hash=pl.Series([digest(text) for text in texts]))
+    small.store.write("persona_embeddings", "one", rows)
+    runs = small.store.read("dedup_runs", "one", "lexical_duplicates")
+    small.store.write(
+        "dedup_runs",
+        "one",
+        runs.with_columns(rule=pl.lit("exact, words 1, 1-grams, Jaccard 0.9")),
+        "lexical_duplicates",
+    )
+    said = small.make("one")
+    assert said["lexical_duplicates"]["rule"] == "exact, words 2, 1-grams, Jaccard 0.9"
+    assert said["persona_embeddings"]["texts_embedded"] == 1
+    assert len(small.kept()) == 13
+    assert small.store.read("persona_embeddings", "one")["unread"].null_count() == 0
+    assert small.make("one")["persona_embeddings"]["texts_embedded"] == 0

@@ -2,7 +2,8 @@
 
 import pytest
 
-from personahub_assets.domain.pages import LANGUAGES, TooDeep, Undecodable, decoded, depth, language, main_text
+from personahub_assets.domain.encodings import Undecodable, decode_text
+from personahub_assets.domain.pages import LANGUAGES, TooDeep, depth, language, main_text
 
 GERMAN = "Der Hafenkran blieb um zwölf Uhr stehen, und die Container warteten, bis das Relais gefunden war. "
 ENGLISH = "The harbour crane stopped at noon, and the containers waited until the burnt relay had been found. "
@@ -44,21 +45,21 @@ def test_a_page_that_would_take_minutes_is_refused() -> None:
     ],
 )
 def test_text_is_read_in_the_encoding_that_it_is_in(data: bytes, charset: str | None, html: bool) -> None:
-    found = decoded(data, charset, html=html)
+    found = decode_text(data, charset, is_html=html)
     assert (found.text, found.replaced) == (GERMAN, 0)
 
 
 def test_a_page_may_say_its_encoding_itself() -> None:
     page = '<meta charset="koi8-r"><p>' + RUSSIAN
-    assert decoded(page.encode("koi8-r"), html=True).text == page
+    assert decode_text(page.encode("koi8-r"), is_html=True).text == page
 
 
 def test_a_few_bad_bytes_are_replaced_and_many_are_refused() -> None:
-    few = decoded(("語" * 200).encode() + b"\xff", "utf-8")
+    few = decode_text(("語" * 200).encode() + b"\xff", "utf-8")
     assert (few.text, few.replaced) == ("語" * 200 + "\ufffd", 1)
     for data in (b"\xfd\xfe\xff\x81" * 100, bytes(range(256)) * 4, ("語" * 9).encode() + b"\xff"):
         with pytest.raises(Undecodable, match="characters are not"):
-            decoded(data)
+            decode_text(data)
 
 
 @pytest.mark.parametrize(("text", "code"), [(GERMAN, "de"), (ENGLISH, "en"), (RUSSIAN, "ru")])

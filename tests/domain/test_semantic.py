@@ -191,6 +191,26 @@ def test_vectors_of_other_dimensions_are_refused() -> None:
         decide(*everyone(unit(np.ones((2, 4)))), [Kept(unit(np.ones((1, 3))), np.array([5]))], 0.9)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS[:3]), st.sampled_from([0, 10**13]), st.integers(1, 4))
+def test_marks_and_equal_vectors_keep_rows_apart(seed: int, threshold: float, exact_up_to: int, marks: int) -> None:
+    """Rows of other marks are as if they were not there, and so are those with the very same vector."""
+    random = np.random.default_rng(seed)
+    vectors, places, may_stay, kept = drawn(seed, 60, 40, 12)
+    own = random.integers(0, marks, len(places))
+    marked = [Kept(each.vectors, each.places, random.integers(0, marks, len(each.places))) for each in kept]
+    found = decide(vectors, places, may_stay, marked, threshold, marks=own, same=0.9999, exact_up_to=exact_up_to)
+
+    rows = [row for each in marked for row in zip(each.places, each.vectors, each.all_marks, strict=True)]
+    for at, (vector, place, mark) in enumerate(zip(vectors, places, own, strict=True)):
+        near = [(-cosine(vector, other), earlier) for earlier, other, of in rows if earlier < place and of == mark]
+        best, keeper = min((pair for pair in near if threshold <= -pair[0] < 0.9999), default=(np.nan, NONE))
+        assert (found.keeper[at], found.stays[at]) == (keeper, keeper == NONE and may_stay[at])
+        assert np.array_equal(found.similarity[at], -best, equal_nan=True)
+        if found.stays[at]:
+            rows.append((place, vector, mark))
+
+
 # --- Cosine and bound ----------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,18 @@ def test_a_row_that_cannot_be_used_says_why(columns: dict[str, Any], reason: str
     assert row.detail.startswith("line 1: ")
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(2_000, True), (2_001, False), (300_000, False)])
+def test_an_imported_persona_is_bounded(length: int, is_kept: bool) -> None:
+    row = sort_one({"persona": "x" * length})
+    assert isinstance(row, Imported if is_kept else Fault)
+    if isinstance(row, Fault):
+        assert (row.reason, row.detail) == (
+            "too_long",
+            f"line 1: {length} characters; sources.max_persona_chars is 2000",
+        )
+    assert isinstance(sort_one({"text": "x" * length}), Document)
+
+
 def test_what_could_not_be_read_keeps_its_reason() -> None:
     raw = RawRow("line 9", reason="bad_encoding", detail="not UTF-8", raw="\udcff" * (RAW_LIMIT + 5))
     (row,) = sort_rows([raw], Columns())

@@ -2,17 +2,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.sources import Columns, Document, Fault, Imported, RawRow, sort_rows
+from personahub_assets.domain.text import digest
 from personahub_assets.domain.tombstones import (
     Tombstone,
     Tombstones,
     answer_without,
-    check_prefix,
-    normal_url,
     scopes,
     without,
 )
@@ -32,7 +28,9 @@ def taken(*stones: Tombstone, batch: str | None = "crawl") -> Tombstones:
         (Tombstone.document(None, "1"), False),
         (Tombstone.url(None, "https://example.org/ann"), True),
         (Tombstone.url(None, "https://example.org/Ann"), False),
-        (Tombstone.url_prefix(None, "HTTPS://example.org/a"), True),
+        (Tombstone.url_prefix(None, "HTTPS://example.org/ann"), True),
+        (Tombstone.url_prefix(None, "https://example.org"), True),
+        (Tombstone.url_prefix(None, "https://example.org/a"), False),
         (Tombstone.url_prefix(None, "https://example.org/b"), False),
         (Tombstone.text(None, "What Ann wrote."), True),
         (Tombstone.persona(None, "", "What Ann wrote."), False),
@@ -109,12 +107,32 @@ def test_a_stone_counts_everywhere_unless_something_stays(standing: set[str], ev
     assert found == ([None] if everywhere and not standing else sorted({"a", "b"} - standing))
 
 
-@pytest.mark.parametrize("prefix", ["", "http", "https://", "example.org/ann", "/ann", "https:///ann"])
-def test_a_prefix_names_a_host(prefix: str) -> None:
-    with pytest.raises(ConfigError, match="want scheme and host"):
-        check_prefix(prefix)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://Example.org/ann#top",
+        "HTTP://example.org:80/ann",
+        "<https://example.org/ann>",
+        "https://example.org./%61nn",
+    ],
+)
+def test_the_stone_of_an_address_hits_it_however_it_is_written(address: str) -> None:
+    assert taken(Tombstone.url(None, "https://example.org/ann")).has_document(None, address, None)
+    assert taken(Tombstone.url(None, address)).has_document(None, "https://example.org/ann", None)
 
 
-@given(st.text())
-def test_any_text_has_a_normal_url(text: str) -> None:
-    assert normal_url(normal_url(text)) == normal_url(text)
+def test_stones_of_addresses_from_older_homes_hit_still() -> None:
+    """They are hashes of the form in which addresses were compared then, `<…>` of some archives included."""
+    for old in ("https://example.org./ann", "<https://example.org/ann>", "ftp://x/%7Eann"):
+        stones = taken(Tombstone("url", None, digest("url", old)))
+        assert stones.has_document(None, old, None)
+        assert stones.has_document(None, old.strip("<>"), None)
+        assert not stones.has_document(None, "https://example.org/other", None)
+
+
+def test_a_batch_that_was_taken_down_has_nothing_left() -> None:
+    stones = taken(Tombstone.whole_batch("crawl"))
+    assert stones.has_document("1", None, None)
+    assert stones.has_persona("", "A baker.")
+    assert stones.has_row(RawRow("line 1", reason="malformed"), Columns())
+    assert not taken(Tombstone.whole_batch("crawl"), batch="other")

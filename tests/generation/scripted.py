@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +82,7 @@ class Script:
     """Gives the next reply of its script to each chat request, and keeps what it was sent.
 
     `otherwise` is given when the script is at its end. `count` answers /tokenize, which is absent without it. The first
-    requests wait for each other at `gate`.
+    requests wait for each other at `gate`. `pages` answer GET by the last part of their address.
     """
 
     def __init__(self) -> None:
@@ -92,6 +92,10 @@ class Script:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # a reply goes out in one piece: in two, each waits for the client's acknowledgement
+
+            def do_GET(self) -> None:
+                page = script.pages.get("/" + self.path.rpartition("/")[2])
+                self.answer(error(404, "There is no such page.") if page is None else Reply(body=page))
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -127,6 +131,7 @@ class Script:
         self.replies, self.bodies, self.otherwise = list(replies), list[dict[str, Any]](), otherwise
         self.count: Callable[[dict[str, Any]], Reply] | None = None
         self.count_calls = 0
+        self.pages: dict[str, bytes] = {}
         self.gate: threading.Barrier | None = None
         self.not_before = 0.0
         self.lock = threading.Lock()
@@ -194,6 +199,16 @@ def ask(
             return [await asker.ask(request) for request in wanted]
 
     return asyncio.run(all_of_them())
+
+
+def over(url: str, work: Callable[[Transport], Awaitable[Any]], **way: Any) -> Any:
+    """Do something with a transport."""
+
+    async def all_of_it() -> Any:
+        async with Transport(url, "none", **({"timeout_s": 10} | way)) as transport:
+            return await work(transport)
+
+    return asyncio.run(all_of_it())
 
 
 def ask_one(script: Script, *replies: Reply, **more: Any) -> Outcome:

@@ -148,7 +148,7 @@ def test_a_reask_carries_the_last_bad_answer_and_no_earlier_one(script: Script) 
     bad = [json.dumps({"category": f"mistake {n}", "instruction": "short"}) for n in range(3)]
     ask_one(script, *map(Reply, bad), good(), limits=Limits(reasks=3))
     said = [[message["content"] for message in body["messages"][-2:]] for body in script.bodies[1:]]
-    assert [answer for answer, _ in said] == bad
+    assert [hint.partition('"rejected_answer">\n')[2].removesuffix("\n</data>") for _, hint in said] == bad
     assert all("at least 20 characters" in hint for _, hint in said)
     assert all(str(said[2]).count(f"mistake {n}") == 0 for n in range(2))
 

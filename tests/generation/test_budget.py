@@ -1,5 +1,7 @@
 """Budgets: what is left of a run."""
 
+import asyncio
+
 import pytest
 
 from personahub_assets.domain.errors import BudgetSpent, ConfigError
@@ -36,26 +38,55 @@ def test_a_bound_that_is_reached_is_named(budget: Budget, spent: str) -> None:
     assert budget.calls == 3
 
 
-@pytest.mark.parametrize("bound", [Budget(max_tokens=1_000), Budget(max_cost=0.001)])
-def test_what_is_in_flight_is_reckoned_with_by_the_mean_of_the_answers(bound: Budget) -> None:
-    assert bound.blind
-    for _ in range(2):  # each of 100 tokens that cost 0.0001
-        bound.call()
-        bound.returned()
-        bound.spend(Prices(1.0, 1.0, 1.0), 90, 0, 10)
-    assert not bound.blind
-    for _ in range(8):
-        bound.call()
-    with pytest.raises(BudgetSpent):
-        bound.call()
-    bound.returned()  # one comes back without an answer
-    bound.call()
-    assert (bound.calls, bound.flying, bound.answers) == (11, 8, 2)
+async def _worst(_exactly: bool) -> tuple[int, int]:
+    return 90, 10
 
 
-@pytest.mark.parametrize("budget", [Budget(), Budget(max_calls=3), Budget(max_seconds=3)])
-def test_a_bound_that_needs_no_answers_is_not_blind(budget: Budget) -> None:
-    assert not budget.blind
+@pytest.mark.parametrize("bound", [Budget(max_tokens=1_050), Budget(max_cost=0.00105)])
+def test_calls_wait_for_those_in_flight_and_stop_when_none_is(bound: Budget) -> None:
+    """Ten calls of 100 tokens fit: each of them at its worst, and with room for another once one cost less."""
+    prices, most = Prices(1.0, 1.0, 1.0), 0
+
+    async def one(number: int) -> bool:
+        nonlocal most
+        try:
+            async with bound.reserve(prices, _worst):
+                most = max(most, bound.reserved_tokens)
+                await asyncio.sleep(0)
+                bound.spend(prices, 90 if number else 0, 0, 10)
+        except BudgetSpent:
+            return False
+        return True
+
+    async def all_of_them() -> list[bool]:
+        return await asyncio.gather(*map(one, range(50)))
+
+    done = asyncio.run(all_of_them())
+    assert sum(done) == 11
+    assert bound.tokens <= 1_050
+    assert most == 1_000
+    assert bound.reserved_tokens == 0
+    assert bound.reserved_cost == 0
+
+
+def test_a_rough_bound_that_does_not_fit_is_counted_exactly() -> None:
+    asked: list[bool] = []
+
+    async def worst(exactly: bool) -> tuple[int, int]:
+        asked.append(exactly)
+        return (10 if exactly else 1_000), 10
+
+    async def call() -> None:
+        async with Budget(max_tokens=50).reserve(Prices(), worst):
+            pass
+
+    asyncio.run(call())
+    assert asked == [False, True]
+
+
+def test_the_most_that_tokens_cost_does_not_count_on_a_cache() -> None:
+    assert Prices(2.0, 0.5, 6.0).most(1_000_000, 1_000_000) == 8.0
+    assert Prices(0.0, 0.5, 0.0).most(1_000_000, 0) == 0.5
 
 
 def test_time_that_is_up_is_a_bound_too() -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ class Run:
             more: dict[str, Any] = {"timeout_s": 20, "on_overload": self.window.overloaded}
             more |= {"before": self.budget.call, "after": self.budget.returned}
             async with Transport(self.url, "none", **(more | self.way)) as transport:
-                yield Asker(transport, self.task, self.limits, lambda *t: self.budget.spend(Prices(), *t))
+                reserve = partial(self.budget.reserve, Prices())
+                spend = partial(self.budget.spend, Prices())
+                yield Asker(transport, self.task, self.limits, spend, (), reserve)
 
         return opened
 
@@ -85,7 +88,6 @@ class Run:
             lambda tally: self.watch(tally),
             lambda request: self.settled(request),
             self.seconds_left,
-            self.budget.blind,
         )
         return self
 
@@ -272,28 +274,43 @@ def test_a_budget_that_just_suffices_is_enough(path: Path) -> None:
         assert Run(server.url, budget=Budget(max_calls=20)).of(requests(20), journal).tally.accepted == 20
 
 
-@pytest.mark.parametrize("most", [1, 4, 64])
-def test_a_budget_of_tokens_is_passed_by_little_however_many_are_in_flight(path: Path, most: int) -> None:
+@pytest.mark.parametrize(("most", "tokens"), [(1, 1_500), (4, 3_333), (64, 12_000)])
+def test_a_budget_of_tokens_is_never_passed_however_many_are_in_flight(path: Path, most: int, tokens: int) -> None:
     with StandinServer(latency_ms=5) as server, Journal(path) as journal:
-        run = Run(server.url, most, budget=Budget(max_tokens=12_000))
-        with pytest.raises(BudgetSpent, match="the budget of 12,000 tokens is spent"):
+        run = Run(server.url, most, budget=Budget(max_tokens=tokens))
+        with pytest.raises(BudgetSpent, match=f"the budget of {tokens:,} tokens is spent"):
             run.of(requests(400), journal)
         stats, found = server.stats(), outcomes(journal)
     spent = [outcome.prompt_tokens + outcome.completion_tokens for outcome in found.values()]
     assert sum(spent) == stats["prompt_tokens"] + stats["completion_tokens"] == run.budget.tokens
     assert len(found) == stats["calls"]
-    assert 0.85 * 12_000 <= sum(spent) < 1.15 * 12_000
-    assert run.budget.flying == 0
+    assert tokens - TASK.prompt.max_tokens - max(spent, default=1_000) - 100 <= sum(spent) <= tokens
+    assert run.budget.flying == run.budget.reserved_tokens == 0
 
 
-def test_a_budget_of_tokens_lets_the_first_request_go_alone(script: Script, path: Path) -> None:
-    """Also of a task that the server is known to take: before an answer nobody knows what one costs."""
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_budget_holds_where_answers_are_invalid_cut_or_without_usage(script: Script, path: Path, usage: bool) -> None:
+    """Every call in its turn costs the whole of what it may; the server counts no tokens beforehand."""
+    cut, invalid = Reply("{", "length", usage=usage), Reply("{}", usage=usage)
+    script.told(*[cut, cut, invalid, invalid, good()] * 40)
+    bytes_of_prompt = len(json.dumps(requests(1, SCRIPTED)[0].messages)) + 2_000
+    worst = bytes_of_prompt + 2 * SCRIPTED.prompt.max_tokens
+    budget = Budget(max_tokens=worst if usage else 10 * worst)
+    with Journal(path) as journal, pytest.raises(BudgetSpent, match="tokens is spent"):
+        Run(script.url, 8, SCRIPTED, budget=budget).of(requests(200, SCRIPTED), journal)
+    assert budget.max_tokens is not None
+    assert 0 < budget.tokens <= budget.max_tokens
+    assert len(script.bodies) > 8
+
+
+def test_a_budget_that_no_call_fits_sends_none(script: Script, path: Path) -> None:
     with Journal(path) as journal:
-        Run(script.told(good()).url, task=SCRIPTED).of(requests(1, SCRIPTED), journal)
         script.told(otherwise=good())
-        with pytest.raises(BudgetSpent):
+        with pytest.raises(
+            BudgetSpent, match="100 tokens is spent: 0 are used, and the next call may take"
+        ):
             Run(script.url, 16, SCRIPTED, budget=Budget(max_tokens=100)).of(requests(30, SCRIPTED), journal)
-    assert len(script.bodies) == 1
+    assert script.bodies == []
 
 
 @pytest.mark.parametrize("left", [0.0, -5.0, 0.3])

@@ -8,13 +8,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import tenacity
-from scripted import Reply, Script, error, good
+from scripted import Reply, Script, error, good, over
 
 from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
 from personahub_assets.generation import transport as room
@@ -24,16 +24,6 @@ from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")
 _PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-
-
-def over(url: str, work: Callable[[Transport], Awaitable[Any]], **way: Any) -> Any:
-    """Do something with a transport."""
-
-    async def all_of_it() -> Any:
-        async with Transport(url, "none", **({"timeout_s": 10} | way)) as transport:
-            return await work(transport)
-
-    return asyncio.run(all_of_it())
 
 
 def post(url: str, rows: int = 1, *, together: bool = False, meter: Meter | None = None, **way: Any) -> list[Any]:

@@ -125,7 +125,7 @@ def test_a_file_that_waits_in_the_inbox_is_blanked_too(store: Store) -> None:
 
 
 def test_a_format_that_cannot_be_written_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="rows of odd files cannot be blanked: ingest one of jsonl or csv"):
+    with pytest.raises(SourceError, match="rows of odd files cannot be blanked: ingest one of jsonl or json or csv"):
         blanking.blank(tmp_path / "x.odd", "odd", {0})
 
 
@@ -146,14 +146,16 @@ def test_records_that_stay_are_as_they_were(records: list[tuple[str, str]], gone
         blanking.blank(path, "csv", gone)
         with path.open(encoding="utf-8", newline="") as file:
             found = [tuple(record) for record in csv.reader(file)]
-    assert found == [("id", "text"), *(("", "") if n in gone else record for n, record in enumerate(records))]
+        assert path.stat().st_size == len(buffer.getvalue().encode())
+    said = [tuple(map(str.strip, record)) if n - 1 in gone else record for n, record in enumerate(found)]
+    assert said == [("id", "text"), *(("", "") if n in gone else record for n, record in enumerate(records))]
 
 
 def test_bytes_that_are_no_text_come_out_as_they_went_in(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes(b"\xef\xbb\xbfid,text\n1,\xff\xfe\n\n2,gone\n3")
     blanking.blank(path, "csv", {2})
-    assert path.read_bytes() == b"\xef\xbb\xbfid,text\n1,\xff\xfe\n\n,\n3"
+    assert path.read_bytes() == b"\xef\xbb\xbfid,text\n1,\xff\xfe\n\n,     \n3"
     lines = tmp_path / "p.jsonl"
     lines.write_bytes(b'\xff\n{"id": 1}\r\n{"id": 2}')
     blanking.blank(lines, "jsonl", {1, 2})

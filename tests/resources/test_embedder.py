@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,14 +11,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,7 +26,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from personahub_assets.domain.errors import ConfigError
+from personahub_assets.domain.reading import prepared
+from personahub_assets.domain.text import digest, words
 from personahub_assets.resources import embedder, minilm
+from personahub_assets.resources.config import Environment, HubConfig
 from personahub_assets.resources.embedder import TRIES, Embedder, EmbedError
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data/minilm_reference.json").read_text(encoding="utf-8"))["rows"]
@@ -50,13 +54,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @needs_weights
 @pytest.mark.usefixtures("cache")
 def test_local_vectors_are_those_of_sentence_transformers() -> None:
-    vectors = Embedder().embed([row["text"] for row in REFERENCE])
+    # Texts that it would cut are embedded whole here, and full-width punctuation is written as it is in other scripts.
+    plain = [row for row in REFERENCE if len(row["text"]) < 1_000 and prepared(row["text"]) == row["text"]]
+    assert len(plain) >= 10
+    vectors = Embedder().embed([row["text"] for row in plain])
 
-    expected = np.array([row["vector"] for row in REFERENCE])
+    expected = np.array([row["vector"] for row in plain])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert (vectors * expected).sum(axis=1).min() >= 0.99999
     assert vectors.dtype == np.float32
-    assert vectors.shape == (len(REFERENCE), embedder.LOCAL_DIMENSIONS)
+    assert vectors.shape == (len(plain), embedder.LOCAL_DIMENSIONS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
@@ -109,7 +116,7 @@ def test_int8_is_near_float32_and_goes_by_another_name() -> None:
 @pytest.mark.usefixtures("cache")
 def test_stream_hands_out_every_text_once_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder, "_WINDOW", 40)
-    texts = [row["text"] for row in REFERENCE] * 8
+    texts = [row["text"][:400] for row in REFERENCE] * 8
     pieces = list(Embedder(batch_size=4).stream(texts, piece=20))
 
     positions = [position for piece, _ in pieces for position in piece]
@@ -131,14 +138,138 @@ def test_stream_may_be_left_early() -> None:
 
 @needs_weights
 @pytest.mark.usefixtures("cache")
-def test_text_is_cut_after_256_tokens_and_unstorable_characters_do_no_harm() -> None:
+def test_longer_texts_are_embedded_whole_and_unstorable_characters_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "_WINDOWS", 3)
     # 254 words of one token each, and [CLS] and [SEP]
-    whole, longer, shorter = "word " * 254, "word " * 254 + "elephant " * 50, "word " * 253 + "elephant"
-    vectors = Embedder().embed([whole, longer, shorter, "a\ud800b", "a\ufffdb", ""])
+    whole, longer = "word " * 254, "word " * 254 + "elephant " * 50
+    much = "word " * 254 * 2 + "elephant " * 254 * 2  # more windows than are embedded together
+    vectors = Embedder().embed([whole, longer, much, "elephant " * 254, "a\ud800b", "a\ufffdb", ""])
 
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
-    assert vectors[0] @ vectors[2] < 0.9999
-    np.testing.assert_allclose(vectors[3], vectors[4], atol=1e-6)
+    ends = vectors[[0, 3]]
+    assert vectors[0] @ vectors[1] < 0.999
+    np.testing.assert_allclose(vectors[2] @ ends.T, np.sqrt((1 + ends[0] @ ends[1]) / 2), atol=1e-5)
+    np.testing.assert_allclose(vectors[4], vectors[5], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_windows_are_of_one_length_and_cover_the_text() -> None:
+    tokens = Embedder()._local().load().tokens
+    for count in (1, 253, 254, 255, 508, 509, 2_000):
+        (ids,) = tokens.ids(["word " * (count - 1) + "end"])
+        windows = tokens.windows(ids)
+        assert windows.shape == (-(-count // 254), min(count, 254) + 2)
+        assert set(windows[:, 0]) == {ids[0]}
+        assert set(windows[:, -1]) == {ids[-1]}
+        assert windows[-1].tolist()[-2:] == ids[-2:]
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+def test_texts_that_look_alike_are_embedded_alike() -> None:
+    plain = "A nurse who reads 12 fine novels"
+    same = [
+        "𝐀 𝓷𝓾𝓻𝓼𝓮 who reads 𝟏𝟐 ﬁne novels",
+        "Ａ　ｎｕｒｓｅ　ｗｈｏ reads １２ fine novels",
+        "A nu\u00adrse\u200b who\u2060 reads 12 fi\u200dne novels",
+    ]
+    vectors = Embedder().embed([plain, *same])
+    np.testing.assert_array_equal(vectors[1:], vectors[[0, 0, 0]])
+    hashes = Embedder().hashes([plain, *same])
+    assert set(hashes) == {digest(plain)}  # so that vectors of older versions are found
+    assert Embedder().hashes(["مدرسة", "ﻣﺪﺭﺳﺔ"])[0] == Embedder().hashes(["ﻣﺪﺭﺳﺔ"])[0]
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        ("A nurse on night shifts who writes crime stories, aged 34", 0, 0),
+        ("a loyal fan of Zrinjski Mostar", 0, 0.4),
+        ("Ein Lehrer, der in einem kleinen Dorf lebt", 0, 0.4),
+        ("A nurse with 🍜", 0.05, 0.2),
+        ("A ชาวนา in Thailand who grows rice", 0.05, 0.3),
+        ("ครูที่สอนประวัติศาสตร์", 1, 1),
+        ("선생님은 작은 마을에 산다", 1, 1),
+        ("住在小村庄里的一位教师", 1, 1),
+        ("🪚🪵", 1, 1),
+        ("x" * 101, 1, 1),
+        ("", 0, 0),
+        ("!?", 0, 0),
+    ],
+)
+def test_how_much_of_a_text_is_not_read(text: str, least: float, most: float) -> None:
+    (reading,) = Embedder().readings([text])
+    assert least <= reading.unread <= most
+    assert bool(reading.unread_hash) == (least > 0)
+
+
+SCRIPTS = "ab C#.é🍜🌽\u200dครู农夫किसान사람מורהдомλώთბ१"
+
+
+@needs_weights
+@pytest.mark.usefixtures("cache")
+@settings(max_examples=200)
+@given(st.lists(st.text(st.sampled_from(SCRIPTS), max_size=12), min_size=2, max_size=2))
+def test_texts_whose_vectors_are_equal_are_the_same_or_marked(texts: list[str]) -> None:
+    """What the tokenizer takes from a text is in its mark: unknown words, and accents of other scripts than Latin."""
+    tokens = Embedder()._local().load().tokens
+    fit = [prepared(text) for text in texts]
+    ids, readings = tokens.ids(fit), list(tokens.readings(fit))
+    unaccented = [[word.replace("é", "e") for word in words(text)] for text in fit]
+    if ids[0] == ids[1] and "".join(unaccented[0]) != "".join(unaccented[1]):
+        assert readings[0].unread_hash != readings[1].unread_hash or min(each.unread for each in readings) > 0.4
+
+
+HUB_FILES = {
+    "config.json": '{"pad_token_id": 0}',
+    "tokenizer_config.json": '{"model_max_length": 512, "pad_token": "[PAD]"}',
+    "special_tokens_map.json": '{"pad_token": "[PAD]"}',
+}
+
+
+@needs_weights
+def test_another_model_is_loaded_by_fastembed_with_its_prefix(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the cache under its name are the weights of MiniLM: the mean and the prefix are what is seen."""
+    name = "intfloat/multilingual-e5-small"
+    folder = cache / "fastembed" / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    (snapshot / "onnx").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    built = minilm.model_folder()
+    for file in built.iterdir():
+        shutil.copy(file, snapshot / "onnx" / file.name)
+    shutil.copy(built / "tokenizer.json", snapshot / "tokenizer.json")
+    for file_name, content in HUB_FILES.items():
+        (snapshot / file_name).write_text(content)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    other = Embedder(model=name)
+    texts = ["a nurse", "a bus driver"]
+    np.testing.assert_allclose(
+        other.embed(texts), Embedder().embed([f"query: {text}" for text in texts]), rtol=0, atol=1e-6
+    )
+    assert other.name == f"{name}, query:"
+    assert [reading.unread_hash for reading in other.readings(texts)] == ["", ""]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_that_is_not_here_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match=r"mpnet-base-v2' is not here.*PERSONAHUB_EMBED_URL"):
+        Embedder(model="sentence-transformers/paraphrase-multilingual-mpnet-base-v2").embed(["a nurse"])
+
+
+def test_the_environment_goes_before_hub_toml(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = HubConfig.model_validate({"embeddings": {"model": "intfloat/multilingual-e5-small"}})
+    monkeypatch.delenv("PERSONAHUB_EMBED_MODEL", raising=False)
+    assert Embedder.of(Environment(), config).name == "intfloat/multilingual-e5-small, query:"
+    assert Embedder.of(Environment(), HubConfig()).name == "all-MiniLM-L6-v2"
+    monkeypatch.setenv("PERSONAHUB_EMBED_MODEL", "all-MiniLM-L6-v2")
+    assert Embedder.of(Environment(), config).name == "all-MiniLM-L6-v2"
 
 
 OFFLINE = """
@@ -188,7 +319,7 @@ def test_without_package_and_hub_the_error_names_the_remedies(monkeypatch: pytes
     ("settings", "message"),
     [
         ({"model": "bge-large"}, "bge-large.*PERSONAHUB_EMBED_URL"),
-        ({"url": "127.0.0.1:8001/v1"}, "PERSONAHUB_EMBED_URL is '127.0.0.1:8001/v1'"),
+        ({"url": "127.0.0.1:8001/v1"}, r"PERSONAHUB_EMBED_URL is .*'127\.0\.0\.1:8001/v1'"),
         ({"url": "ftp://127.0.0.1/v1"}, "expected something like http://"),
     ],
 )
@@ -216,9 +347,12 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
 
 
 @needs_weights
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_folder_is_reused_and_a_damaged_one_is_built_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: minilm.Precision
+@pytest.mark.parametrize(
+    ("precision", "names"),
+    [("float32", (minilm.WEIGHTS, "tokenizer.json", "model.onnx")), ("int8", (minilm.INT8_WEIGHTS,))],
+)
+def test_folder_is_reused_and_one_with_a_swapped_file_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: minilm.Precision, names: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("PERSONAHUB_CACHE", str(tmp_path))
     folder = minilm.model_folder(precision)
@@ -226,12 +360,13 @@ def test_folder_is_reused_and_a_damaged_one_is_built_again(
     assert minilm.model_folder(precision) == folder
     assert (folder / "left-alone").exists()
 
-    weights = folder / (minilm.WEIGHTS if precision == "float32" else minilm.INT8_WEIGHTS)
-    whole = weights.read_bytes()
-    weights.unlink()
-    weights.write_bytes(b"half of it")
-    assert minilm.model_folder(precision) == folder
-    assert weights.read_bytes() == whole
+    for file in (folder / name for name in names):
+        whole, stat = file.read_bytes(), file.stat()
+        file.unlink()  # the package's own file may be linked to it
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # as large, and as old
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert minilm.model_folder(precision) == folder
+        assert file.read_bytes() == whole
 
 
 @needs_weights
@@ -311,6 +446,14 @@ def direction(text: str) -> list[float]:
 def unit(*texts: str) -> embedder.Vectors:
     rows = np.array([direction(text) for text in texts], dtype=np.float32)
     return embedder._unit(rows)
+
+
+def mean(parts: list[str]) -> embedder.Vectors:
+    """The vector of a text that was halved until these were left."""
+    if len(parts) == 1:
+        return unit(parts[0])[0]
+    halves = np.stack([mean(parts[: len(parts) // 2]), mean(parts[len(parts) // 2 :])])
+    return embedder._unit(embedder._mean(halves))[0]
 
 
 def honest(body: dict[str, Any]) -> Response:
@@ -411,17 +554,6 @@ def test_busy_server_is_left_alone_for_as_long_as_it_asks(server: Server) -> Non
     server.script = [busy]
     np.testing.assert_allclose(server.client(retry_wait=0).embed(["a"]), unit("a"), atol=1e-6)
     assert len(server.bodies) == 2
-
-
-def test_retry_after_is_read_as_seconds_or_date() -> None:
-    assert embedder._retry_after(None) is None
-    assert embedder._retry_after("soon") is None
-    assert embedder._retry_after("2.5") == 2.5
-    assert embedder._retry_after("-1") == 0
-    assert embedder._retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-    ahead = embedder._retry_after(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True))
-    assert ahead is not None
-    assert 3000 < ahead <= 3600
 
 
 def test_passing_server_errors_are_tried_again(server: Server) -> None:
@@ -548,6 +680,7 @@ def test_key_is_read_at_use_and_kept_out_of_configuration_and_errors(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = server.client()
+    monkeypatch.setenv("PERSONAHUB_EMBED_URL", server.url)
     client.embed(["a"])
     monkeypatch.setenv("PERSONAHUB_EMBED_API_KEY", "sesame-42\n")
     client.embed(["a"])
@@ -568,7 +701,8 @@ def test_what_is_too_long_is_halved_until_it_fits(server: Server) -> None:
     server.script = [small]
     long = "".join(str(number % 10) for number in range(300))
     texts = ["a", long, "b", "c", "d"]
-    np.testing.assert_allclose(server.client().embed(texts), unit("a", long[:75], "b", "c", "d"), atol=1e-6)
+    parts = [long[first : first + 75] for first in range(0, 300, 75)]
+    np.testing.assert_allclose(server.client().embed(texts), [*unit("a"), mean(parts), *unit("b", "c", "d")], atol=1e-6)
 
 
 def test_refusal_for_another_reason_is_reported(server: Server) -> None:
@@ -577,6 +711,35 @@ def test_refusal_for_another_reason_is_reported(server: Server) -> None:
         server.client().embed(["a" * 300, "b", "c"])
 
 
-def test_texts_are_cut_and_none_is_sent_empty(server: Server) -> None:
+def test_long_texts_are_sent_in_parts_and_none_is_sent_empty(server: Server) -> None:
     vectors = server.client(max_chars=10).embed(["0123456789abc", "", "x\ud800"])
-    np.testing.assert_allclose(vectors, unit("0123456789", " ", "x\ufffd"), atol=1e-6)
+    np.testing.assert_allclose(vectors, [mean(["0123456", "789abc"]), *unit(" ", "x\ufffd")], atol=1e-6)
+
+
+def blind(body: dict[str, Any]) -> Response:
+    """Answer as a model does that knows no Thai: all words of it are one."""
+    texts = [re.sub(r"[\u0e00-\u0e7f]+", "[UNK]", text) for text in body["input"]]
+    return honest({**body, "input": texts})
+
+
+def test_scripts_that_a_server_does_not_know_are_noticed(server: Server) -> None:
+    server.script = [blind]
+    thai, mixed, greek = "ครูสอนภาษา ชาวนา", "A ครู in Oslo", "δάσκαλος και γιατρός"
+    readings = server.client().readings([thai, mixed, greek, "A teacher", "word " * 300])
+    assert readings[0].unread == 1
+    assert 0 < readings[1].unread < 0.4
+    assert readings[0].unread_hash != readings[1].unread_hash != ""
+    assert readings[2:4] == [(0, ""), (0, "")]
+    assert readings[4].unread_hash.startswith("long-")
+    (body,) = server.bodies
+    assert len(body["input"]) == 4  # two words of each script
+    assert server.client().readings(["A teacher", "a doctor"]) == [(0, ""), (0, "")]
+    assert len(server.bodies) == 1
+
+
+@needs_weights
+def test_of_a_served_minilm_the_tokenizer_is_known(server: Server) -> None:
+    served = Embedder(url=server.url, model="sentence-transformers/all-MiniLM-L6-v2")
+    texts = ["A ครู in Oslo", "농부", "A nurse"]
+    assert served.readings(texts) == Embedder().readings(texts)
+    assert not server.bodies

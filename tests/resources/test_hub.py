@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from personahub_assets.domain.cosines import cosine
 from personahub_assets.domain.errors import StoreError
 from personahub_assets.domain.keepers import admit
+from personahub_assets.domain.reading import SAME
 from personahub_assets.domain.text import words
 from personahub_assets.resources.hub import Hub, LexicalHub, SemanticHub
 from personahub_assets.resources.store import Store, table_schema
@@ -256,7 +257,7 @@ def test_a_changed_threshold_decides_all_again_with_the_first_batch(
         hub.decide_all()
         assert decisions(hub.store) == after
         runs = hub.store.read_all("dedup_runs")
-        assert set(runs["rule"]) == {f"exact, words 1, 1-grams, Jaccard {threshold}"}
+        assert set(runs["rule"]) == {f"exact, words 2, 1-grams, Jaccard {threshold}"}
         assert runs["kept"].sum() == len(kept(after))
         assert runs["candidates"].sum() == len(after)
 
@@ -309,7 +310,7 @@ def test_other_grams_or_another_method_are_another_rule(home: Path) -> None:
         lexical(store, "two")
         assert kept(decisions(store)) == expected
     runs = store.read_all("dedup_runs")
-    assert runs["rule"].to_list() == ["minhash of 64, words 1, 1-grams, Jaccard 0.9"] * 2
+    assert runs["rule"].to_list() == ["minhash of 64, words 2, 1-grams, Jaccard 0.9"] * 2
     assert runs["method"].to_list() == ["minhash"] * 2
     assert runs["recall"].to_list() == [None] * 2
 
@@ -533,7 +534,14 @@ class Vectors:
         lexical(self.store, batch)
         self.embed(batch, rows, model)
 
-    def embed(self, batch: str, rows: Mapping[str, tuple[float, ...]], model: str = MODEL) -> None:
+    def embed(
+        self,
+        batch: str,
+        rows: Mapping[str, tuple[float, ...]],
+        model: str = MODEL,
+        readings: Mapping[str, tuple[float | None, str | None]] | None = None,
+    ) -> None:
+        read = [(readings or {}).get(name, (0.0, "")) for name in rows]
         frame = pl.DataFrame(
             {
                 "persona_id": list(rows),
@@ -541,6 +549,8 @@ class Vectors:
                 "model": model,
                 "text_hash": list(rows),
                 "embedding": [[x / float(np.linalg.norm(row)) for x in row] for row in rows.values()],
+                "unread": [unread for unread, _ in read],
+                "unread_hash": [mark for _, mark in read],
             },
             table_schema("persona_embeddings"),
         )
@@ -560,6 +570,13 @@ def vectors(home: Path) -> Vectors:
 
 
 NORTH, NORTHEAST, NEARLY_NORTH, EAST = (1.0, 0.0), (1.0, 1.0), (1.0, 0.2), (0.0, 1.0)
+NEARLY_EAST = (0.1, 1.0)
+
+
+def alike_unless_the_same(one: Any, other: Any) -> float:
+    """Cosine; of two texts with different words and one vector nothing is known."""
+    found = float(cosine(one, other))
+    return found if found < SAME else -1.0
 
 
 def test_a_batch_is_compared_with_what_others_keep(vectors: Vectors) -> None:
@@ -573,7 +590,7 @@ def test_a_batch_is_compared_with_what_others_keep(vectors: Vectors) -> None:
 
 def test_vectors_of_another_model_do_not_take_part(vectors: Vectors) -> None:
     vectors.add("one", {"a": NORTH}, "another")
-    vectors.add("two", {"b": NORTH})
+    vectors.add("two", {"b": NEARLY_NORTH})
     semantic(vectors.store, "one", "another")
     semantic(vectors.store, "two")
     assert vectors.keepers() == {"a": None, "b": None}
@@ -587,17 +604,23 @@ def test_vectors_of_another_model_do_not_take_part(vectors: Vectors) -> None:
 def test_a_batch_that_changes_its_model_is_decided_again(vectors: Vectors) -> None:
     """Admissions of both models are of one row, so that places stay apart when the batches meet."""
     names = iter("abcdefghijklmnop")
+    turns = {batch: 0.05 * number for number, batch in enumerate(("one", "two", "three", "four"))}
+
+    def ways(batch: str) -> list[tuple[float, float]]:
+        turn = turns[batch]
+        return [(x + turn * y, y + turn * x) for x, y in (NORTH, EAST, NEARLY_NORTH)]
+
     for model, batches in (("another", ["one", "two"]), (MODEL, ["three", "four"])):
         for batch in batches:
-            vectors.add(batch, {next(names): way for way in (NORTH, EAST, NEARLY_NORTH)}, model)
+            vectors.add(batch, {next(names): way for way in ways(batch)}, model)
             semantic(vectors.store, batch, model)
     for batch in ("one", "two"):
         rows = vectors.store.read("persona_embeddings", batch)["persona_id"].to_list()
-        vectors.embed(batch, dict(zip(rows, (NORTH, EAST, NEARLY_NORTH), strict=True)))
+        vectors.embed(batch, dict(zip(rows, ways(batch), strict=True)))
     for batch in ("one", "two", "three", "four"):
         semantic(vectors.store, batch)
     found = decisions(vectors.store, "semantic")
-    check(found, vectors.stored(), lambda a, b: float(cosine(a, b)), 0.9)
+    check(found, vectors.stored(), alike_unless_the_same, 0.9)
     assert len(kept(found)) == 2
     assert not SemanticHub(vectors.store, MODEL).outdated
 
@@ -635,7 +658,7 @@ def test_vectors_that_left_since_their_batch_was_decided(vectors: Vectors) -> No
     vectors.add("one", {"a": NORTH, "b": EAST})
     semantic(vectors.store, "one")
     vectors.embed("one", {"b": EAST})
-    vectors.add("two", {"c": NEARLY_NORTH, "d": EAST})
+    vectors.add("two", {"c": NEARLY_NORTH, "d": NEARLY_EAST})
     semantic(vectors.store, "two")
     assert vectors.keepers()["d"] == "b"
     for batch in ("one", "two"):
@@ -670,7 +693,7 @@ def test_semantic_histories_are_one_replay(
             if damages:
                 damage(home.store.root / "cache", chance)
             semantic(home.store, batch)
-            check(decisions(home.store, "semantic"), home.stored(), lambda a, b: float(cosine(a, b)), threshold)
+            check(decisions(home.store, "semantic"), home.stored(), alike_unless_the_same, threshold)
         if threshold >= last:
             assert before <= kept(decisions(home.store, "semantic"))
         last = threshold
@@ -686,7 +709,7 @@ def test_who_comes_back_after_others_took_the_place_is_a_newcomer(vectors: Vecto
     configure(vectors.store, lexical=0.6)
     write_candidates(vectors.store, "two", [("c", 0, "something else")])
     lexical(vectors.store, "two")
-    vectors.embed("two", {"c": EAST})
+    vectors.embed("two", {"c": NEARLY_EAST})
     semantic(vectors.store, "two")
     assert vectors.keepers() == {"a": None, "c": None}
     configure(vectors.store)
@@ -712,12 +735,12 @@ def test_a_duplicate_of_a_batch_with_another_model_stays_dropped_until_that_batc
 
 def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vectors: Vectors) -> None:
     rng = np.random.default_rng(3)
-    way = [tuple(row) for row in rng.normal(size=(400, 8))]
+    way = rng.normal(size=(400, 8))
     hub_toml = vectors.store.root / "hub.toml"
     hub_toml.write_text("[semantic]\nexact_up_to = 0\n")
     for number, batch in enumerate(("one", "two", "three")):
-        part = way[number * 100 : number * 100 + 200]
-        vectors.add(batch, {f"{batch}-{at}": row for at, row in enumerate(part)})
+        part = way[number * 100 : number * 100 + 200] + 0.1 * rng.normal(size=(200, 8))
+        vectors.add(batch, {f"{batch}-{at}": tuple(row) for at, row in enumerate(part)})
         semantic(vectors.store, batch)
     index = vectors.store.root / "cache" / "semantic" / "index"
     assert len(np.load(index / "stamps.npy")) == 2  # what a batch adds is added by the next one
@@ -739,3 +762,57 @@ def test_missing_vectors_are_a_clear_error(vectors: Vectors) -> None:
     vectors.embed("one", {"a": NORTH, "b": (1.0, 2.0, 3.0)})
     with pytest.raises(StoreError, match=r"batch one: 2 of 2 personas .* embed the batch again"):
         semantic(vectors.store, "one")
+
+
+# --- What the model does not read ----------------------------------------------------------------------------------
+
+
+def test_only_what_is_read_and_has_the_same_unknown_words_is_compared(vectors: Vectors) -> None:
+    ways = {name: (1.0, turn) for name, turn in zip("abcdef", (0.0, 0.1, 0.2, 0.15, 0.05, 0.12), strict=True)}
+    readings = {
+        "a": (1.0, "all"),
+        "b": (0.2, "one"),
+        "c": (0.2, "one"),
+        "d": (0.2, "two"),
+        "e": (0.4, ""),
+        "f": (0.41, ""),
+    }
+    vectors.add("one", {name: ways[name] for name in "abc"})
+    vectors.embed("one", {name: ways[name] for name in "abc"}, readings=readings)
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b"}
+    vectors.add("two", {name: ways[name] for name in "def"})
+    vectors.embed("two", {name: ways[name] for name in "def"}, readings=readings)
+    semantic(vectors.store, "two")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b", "d": None, "e": None, "f": None}
+    (vectors.store.root / "hub.toml").write_text("[semantic]\nmax_unread = 0.5\n")
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "b", "d": None, "e": None, "f": "e"}
+
+
+def test_texts_that_differ_and_have_the_very_same_vector_are_kept(vectors: Vectors) -> None:
+    """The tokenizer of a server took what tells them apart."""
+    vectors.add("one", {"a": NORTH, "b": NORTH, "c": NEARLY_NORTH})
+    vectors.add("two", {"d": NORTH, "e": NEARLY_NORTH})
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
+
+
+def test_vectors_of_older_versions_are_compared_where_the_text_is_plain(vectors: Vectors) -> None:
+    old = dict.fromkeys("abcd", (None, None))
+    write_candidates(
+        vectors.store, "one", [("a", 0, "plain"), ("b", 0, "ครูสอนภาษา"), ("c", 0, "café"), ("d", 0, "x " * 200)]
+    )
+    lexical(vectors.store, "one")
+    ways = {name: (1.0, turn) for name, turn in zip("abcd", (0.0, 0.1, 0.2, 0.3), strict=True)}
+    vectors.embed("one", ways, readings=old)
+    vectors.add("two", {"e": (1.0, 0.15)})
+    for batch in ("one", "two"):
+        semantic(vectors.store, batch)
+    assert vectors.keepers() == {"a": None, "b": None, "c": None, "d": None, "e": "a"}
+    vectors.embed("one", ways, readings={"b": (1.0, "thai"), "d": (0.0, "long-x")})
+    assert SemanticHub(vectors.store, MODEL).outdated
+    semantic(vectors.store, "one")
+    assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
+    assert not SemanticHub(vectors.store, MODEL).outdated

@@ -12,7 +12,7 @@ import pytest
 from personahub_assets.domain.errors import BatchError, SourceError
 from personahub_assets.domain.sources import Document, Fault, Imported
 from personahub_assets.domain.tombstones import Tombstone
-from personahub_assets.resources.inbox import register, registered, source_rows, waiting
+from personahub_assets.resources.inbox import imported_personas, register, registered, source_rows, waiting
 from personahub_assets.resources.receipts import Target, put_stones
 from personahub_assets.resources.store import Store
 
@@ -41,6 +41,15 @@ def test_a_small_file_is_one_batch(store: Store, tmp_path: Path) -> None:
     spec = registered(store, "my-crawl")
     assert (spec["source"], spec["path"], spec["rows"], spec["format"]) == (str(path), str(path), 3, "jsonl")
     assert texts(store, "my-crawl") == ["Page 0", "Page 1", "Page 2"]
+
+
+def test_the_bound_of_personas_is_a_setting(store: Store, tmp_path: Path) -> None:
+    (store.root / "hub.toml").write_text("[sources]\nmax_persona_chars = 9\n")
+    path = tmp_path / "people.jsonl"
+    path.write_text("".join(json.dumps({"persona": text}) + "\n" for text in ("A diver.", "A baker here.")))
+    (key,) = register(store, str(path))
+    assert [row.persona for row in imported_personas(store, key)] == ["A diver."]
+    assert [row.reason for row in source_rows(store, key) if isinstance(row, Fault)] == ["too_long"]
 
 
 def test_a_large_file_is_several_batches_that_together_are_the_file(store: Store, tmp_path: Path) -> None:

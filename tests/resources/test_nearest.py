@@ -43,6 +43,7 @@ def add(store: Store, batch: str, some: Vectors, model: str = MODEL, kept: slice
     ids = [f"{batch}-{n}" for n in range(len(some))]
     shared = {"batch": [batch] * len(ids), "persona_id": ids}
     embedded = {"model": model, "text_hash": "", "embedding": pl.Series(some).cast(pl.List(pl.Float32))}
+    embedded |= {"unread": 0.0, "unread_hash": ""}
     store.write(
         "persona_embeddings", batch, pl.DataFrame(shared).with_columns(**{k: _as(v) for k, v in embedded.items()})
     )

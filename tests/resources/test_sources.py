@@ -169,7 +169,7 @@ def test_csv_with_quotes_newlines_marks_and_faults(tmp_path: Path) -> None:
         "empty",
         None,
     ]
-    assert rows[2].detail == "1 fields where the header has 2"
+    assert rows[2].detail == "line 5: 1 fields where the header has 2"
     assert rows[5].columns == {"id": "5", "text": "\xff ü"}
     assert rows[7].columns == {"id": "6", "text": "end"}
 
@@ -211,7 +211,7 @@ def test_bytes_that_were_overwritten_never_end_in_a_traceback(tmp_path: Path, su
             refused += str(path) in str(error)
             continue
         passed += 1
-    assert refused > 10
+    assert refused > 5
     assert refused + passed == tried
 
 
@@ -221,16 +221,8 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, suffix: str) -> N
         survey(put(tmp_path, f"a{suffix}", jsonl(["plain text"])), 10)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".jsonl.gz", ".csv.gz"])
-def test_utf_16_is_refused_with_the_remedy(tmp_path: Path, suffix: str) -> None:
-    data = '{"text": "a"}\n'.encode("utf-16")
-    path = put(tmp_path, f"a{suffix}", gzip.compress(data) if suffix.endswith("gz") else data)
-    with pytest.raises(SourceError, match="UTF-16; convert it first: iconv"):
-        survey(path, 10)
-
-
 @pytest.mark.parametrize(
-    "name", ["a.txt", "a", "jsonl", "a.json", "a.parquet.gz", "a.gz", "a.jsonl.xz", "a.jsonl.part", ".gz"]
+    "name", ["a.txt", "a", "jsonl", "a.xlsx", "a.parquet.gz", "a.gz", "a.warc.xz", "a.jsonl.part", ".gz"]
 )
 def test_an_unknown_format_is_refused_with_the_valid_ones(tmp_path: Path, name: str) -> None:
     assert file_format(name) is None

@@ -1,5 +1,6 @@
 """Every check passes on a good home, and for every check there is a planted fault that it, and no other, finds."""
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from personahub_assets.domain.errors import ConfigError
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.resources.config import Environment, HubConfig, Lexical
 from personahub_assets.resources.files import sql_files
+from personahub_assets.resources.inbox import register
 from personahub_assets.resources.store import Store
 from personahub_assets.resources.warehouse import live
 from personahub_assets.runs import run_batches
@@ -199,6 +201,9 @@ def dropped_too(rows: pl.DataFrame) -> pl.DataFrame:
 FAULTS: dict[str, Fault] = {
     "documents/text_is_usable": Fault("documents", first("text", " ")),
     "documents/unique_ids": Fault("documents", first_as_second("document_id")),
+    "documents/some_row_of_a_batch_is_usable": Fault(
+        "batches", first("rows", 1), also=(("text_personas", "every_row_accounted_for"),)
+    ),
     "text_personas/unique_ids": Fault("text_personas", again()),
     "text_personas/every_row_accounted_for": Fault("batches", first("rows", 9)),
     "text_personas/every_document_answered": Fault("text_personas", answered_otherwise, batch="second"),
@@ -239,6 +244,7 @@ FAULTS: dict[str, Fault] = {
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="semantic"
     ),
     "persona_embeddings/one_unit_vector_per_persona": Fault("persona_embeddings", longer),
+    "persona_embeddings/texts_are_read_by_the_model": Fault("persona_embeddings", first("unread", 0.41)),
     "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
     "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
@@ -327,6 +333,20 @@ def test_a_failing_check_counts_more_rows_than_it_shows(copied: Store) -> None:
         result = check.result(connection)
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(rows.height)
     assert len(shown(result)) == 10
+
+
+def test_a_batch_that_is_wholly_in_quarantine_is_warned_of_and_fails_a_check(copied: Store) -> None:
+    path = copied.root / "inbox" / "wrong.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("id,story\n1,A page\n2,Another\n")
+    register(copied, str(path))
+    console = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    environment = Environment(home=copied.root, llm_url=None, embed_url=None)
+    assert run_batches(environment, ["wrong"], ["documents"], console).failed == {}
+    said = console.export_text()
+    assert "warning: batch wrong: all of its 2 rows are in quarantine, most as no_text" in said
+    found = failures(copied)[("documents", "some_row_of_a_batch_is_usable")]
+    assert shown(found) == [{"batch": "wrong", "quarantined": "2", "mostly": "no_text"}]
 
 
 # --- alarms ---

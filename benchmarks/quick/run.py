@@ -1,0 +1,170 @@
+"""Has anything become slower? Three ratios in about three minutes, beside those that docs/benchmarks.md holds.
+
+    make bench-quick                                   measures, compares, exits with 1 if one fell by more than 15 %
+    .venv/bin/python benchmarks/quick/run.py --write   puts today's ratios on the page
+
+    client    CPU per row of Instructor as documented, over ours; both against the mock server, in turns
+    daft      seconds of daft over ours: lexical dedup of a million rows
+    rensa     the same with rensa's 16 bands
+    hub       CPU of a new batch in a hub of 20 batches, over the same in one of 200
+
+All are better when they are larger. Peers stand in `.venv-bench`, made when first needed (which takes longer once).
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(BENCHMARKS))
+from common import DOCS, NotInstalled, environment, table, write  # noqa: E402
+
+BLOCK = "quick"
+FELL = 0.85
+_LINE = re.compile(r"\| ([a-z]{2,20}) \| (\d{1,9}(?:\.\d{1,9})?) \|")
+_CLIENT_ROWS = {"ours": 4_000, "instructor": 500}
+_ROUNDS = 3
+_LEXICAL_ROWS = 1_000_000
+_PERSONAS_PER_BATCH = 300
+_NEW_ROWS = 300
+_BIN = Path(sys.executable).parent
+
+
+def last_object(text: str) -> dict[str, float]:
+    """The JSON object that a script prints last."""
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    if not lines:
+        raise RuntimeError(f"no result: {text[-500:]}")
+    found: dict[str, float] = json.loads(lines[-1])
+    return found
+
+
+def done(*command: str | Path, **environment_of: str) -> str:
+    """Run a command; its standard output."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERSONAHUB_")}
+    ended = subprocess.run(command, env={**kept, **environment_of}, capture_output=True, text=True, timeout=600)
+    if ended.returncode:
+        raise RuntimeError(f"{command[0]} {command[1]} ended with {ended.returncode}: {ended.stderr[-500:]}")
+    return ended.stdout
+
+
+def client(folder: Path) -> dict[str, float]:
+    """CPU per row against Instructor, in turns; the median of each."""
+    sys.path.insert(0, str(BENCHMARKS / "clients"))
+    from environments import CONTENDERS, python_of  # type: ignore[import-not-found]
+    from run import mock_server  # type: ignore[import-not-found]
+
+    contenders = [(one, python_of(one)[0]) for one in CONTENDERS if one.name in _CLIENT_ROWS]
+    per_row: dict[str, list[float]] = {name: [] for name in _CLIENT_ROWS}
+    with mock_server() as server:
+        for number in range(_ROUNDS):
+            for contender, python in contenders:
+                options = {"url": server.url, "rows": str(_CLIENT_ROWS[contender.name]), "window": "64"}
+                options["home"] = str(folder / f"{contender.name}-{number}")
+                given = [part for name, value in options.items() for part in (f"--{name}", value)]
+                line = last_object(done(python, contender.path, *given, HOME=str(folder)))
+                per_row[contender.name].append(line["cpu_s"] / line["delivered"] * 1e3)
+    ours, theirs = (statistics.median(per_row[name]) for name in ("ours", "instructor"))
+    print(f"client: ours {ours:.3f} ms of CPU per row, Instructor {theirs:.2f} ms", flush=True)
+    return {"client": theirs / ours}
+
+
+def lexical(folder: Path) -> dict[str, float]:
+    """Seconds for a million rows against daft and rensa; ours runs once before, to compile."""
+    dedup, source = BENCHMARKS / "dedup", folder / "rows.parquet"
+    path = {"PYTHONPATH": str(BENCHMARKS.parent), "NUMBA_CACHE_DIR": str(folder / "kernels")}
+    done(sys.executable, dedup / "generate.py", source, "--rows", str(_LEXICAL_ROWS), **path)
+    seconds = {}
+    for name, script, packages in (
+        ("compiling", "ours.py", ()),
+        ("ours", "ours.py", ()),
+        ("daft", "with_daft.py", ("daft==0.7.26", "numpy>=2")),
+        ("rensa", "with_rensa_16.py", ("rensa==0.5.0",)),
+    ):
+        try:
+            python = (
+                environment(f"dedup-{name}", (*packages, "polars>=2.1,<3"))[0] if packages else Path(sys.executable)
+            )
+            line = last_object(done(python, dedup / "contenders" / script, source, folder / f"{name}.parquet", **path))
+        except (NotInstalled, RuntimeError, subprocess.TimeoutExpired) as error:
+            print(f"{name}: not measured: {error}", flush=True)
+        else:
+            seconds[name] = line["seconds"]
+            print(f"lexical, {_LEXICAL_ROWS:,} rows: {name} {line['seconds']:.2f} s", flush=True)
+    return {name: seconds[name] / seconds["ours"] for name in ("daft", "rensa") if name in seconds}
+
+
+def hub(folder: Path) -> dict[str, float]:
+    """CPU of one new batch in a small hub and in a large one."""
+    cpu = {batches: _new_batch(folder / str(batches), batches) for batches in (20, 200)}
+    print(f"a new batch: {cpu[20]:.1f} s of CPU in a hub of 20, {cpu[200]:.1f} s in one of 200", flush=True)
+    return {"hub": cpu[20] / cpu[200]}
+
+
+def _new_batch(home: Path, batches: int) -> float:
+    personas = str(batches * _PERSONAS_PER_BATCH)
+    options = ["--personas", personas, "--items", "0", "--batches", str(batches), "--embeddings"]
+    done(sys.executable, BENCHMARKS / "warehouse" / "generate.py", home, *options, PYTHONPATH=str(BENCHMARKS.parent))
+    people = home.parent / f"new-{batches}.jsonl"
+    texts = (f"A {number}-year-old keeper of lighthouse {number * 7} who counts ships" for number in range(_NEW_ROWS))
+    people.write_text("".join(json.dumps({"persona": text}) + "\n" for text in texts))
+    command, named = str(_BIN / "personahub"), {"PERSONAHUB_HOME": str(home)}
+    done(command, "ingest", str(people), "--name", "newest", **named)
+    before = os.times()
+    # Its own steps only: what it costs to build the warehouse is another question.
+    done(command, "run", "--batch", "newest", "--yes", "--select", "documents", "--select", "text_personas",
+         "--select", "lexical_duplicates", "--select", "persona_embeddings", "--select", "semantic_duplicates",
+         "--select", "personas", **named)  # fmt: skip
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def stored(page: str) -> dict[str, float]:
+    """The ratios that the page holds."""
+    inside = page.partition(f"<!-- generated: {BLOCK} -->")[2].partition("<!-- end -->")[0]
+    return {name: float(value) for name, value in _LINE.findall(inside)}
+
+
+def compared(today: dict[str, float], page: dict[str, float]) -> tuple[str, list[str]]:
+    """Today's ratios beside the page's, and those that fell."""
+    rows = []
+    for name, ratio in today.items():
+        change = f"{ratio / page[name] - 1:+.0%}" if name in page else "not on the page"
+        rows.append([name, f"{ratio:.2f}", f"{page[name]:.2f}" if name in page else "–", change])
+    fell = [name for name, ratio in today.items() if name in page and ratio < FELL * page[name]]
+    return table(["ratio", "today", "page", "change"], rows), fell
+
+
+MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {"client": client, "lexical": lexical, "hub": hub}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--only", choices=list(MEASURES), help="one of the three measurements")
+    parser.add_argument("--write", action="store_true", help="put today's ratios on the page")
+    chosen, started = parser.parse_args(), time.monotonic()
+    today: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        for name, measure in MEASURES.items():
+            if chosen.only in (None, name):
+                today |= measure(Path(folder))
+    page = stored(DOCS.read_text("utf-8"))
+    text, fell = compared(today, page)
+    print(f"\n{text}\n\n{time.monotonic() - started:.0f} s")
+    if chosen.write:
+        lines = [[name, f"{ratio:.2f}"] for name, ratio in {**page, **today}.items()]
+        write(DOCS, BLOCK, table(["ratio", "value"], lines))
+    elif fell:
+        sys.exit(f"fell by more than {1 - FELL:.0%}: {', '.join(fell)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Chats: the text of a conversation that a source file holds as a list of turns.
+
+The two usual forms are read: `[{"role": "user", "content": "…"}]` and `[{"from": "human", "value": "…"}]`. The text has
+every turn that says something, behind who says it, with a blank line between turns.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+CHAT_COLUMNS = ("messages", "conversations", "conversation")
+_FORMS = (("role", "content"), ("from", "value"))
+
+
+def chat_text(value: Any) -> str | None:
+    """Write a conversation as text; None for what is none.
+
+    >>> chat_text([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}])
+    'user: Hi\\n\\nassistant: Hello!'
+    """
+    turns = _parsed(value) if isinstance(value, str) else value
+    if not isinstance(turns, list | tuple) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
+        return None
+    said = [_turn(turn) for turn in turns]
+    return None if None in said else "\n\n".join(text for text in said if text)
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value) if value.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _turn(turn: Mapping[str, Any]) -> str | None:
+    """One turn; empty where it says nothing, such as a call of a tool, and None where it is no turn."""
+    for speaker, content in _FORMS:
+        if speaker in turn and content in turn:
+            text = _content(turn[content])
+            return f"{turn[speaker]}: {text}" if text.strip() else ""
+    return "" if "role" in turn else None
+
+
+def _content(value: Any) -> str:
+    """The text of a turn, which may be in parts beside pictures."""
+    if isinstance(value, str):
+        return value
+    parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | Mapping)]
+    return "\n".join(text for text in texts if isinstance(text, str))

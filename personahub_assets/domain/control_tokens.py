@@ -1,0 +1,130 @@
+"""Control tokens: text that a server's tokenizer would read as the end of a turn, a role or a section, taken apart.
+
+A server cuts `<|im_end|>` out of a message as one token, whoever wrote it, and the rest of a web page speaks as the
+system. No list of such tokens is complete, so the rules below are about their forms; tokens of one server's own come on
+top, where it names them. Only the first sign of a token is replaced, by one that looks like it: `‹|im_end|>` reads the
+same and is no token. Text without such forms stays as it is, to the last character.
+
+The forms are looked for in a shadow of the text: without characters that are not seen, and with full-width and other
+variants of a character as the plain one, since tokenizers normalise (NFKC) before they look.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+import regex
+
+# Every repetition is possessive or bounded, so that the time grows with the text and no faster.
+_FORMS = re.compile(
+    r"""
+      <(?= \s*+ /?+ \s*+ (?i:data)\b                       # the section that marks text as data
+         | \|[^>\s][^>\n]{0,80}>                           # <|im_start|> <|"|> <|tool> <|DSML|calls>
+         | [^>\s]{1,64}\|>                                 # <turn|>
+         | /?[A-Z][A-Z0-9_]{1,40}>                         # <<SYS>> <PRE> <BOS_TOKEN>
+         | /?(?=\w{0,60}_)\w{1,64}>                        # <start_of_turn> <extra_id_0> </tool_call>
+         | /?[A-Za-z]{3,32}-?\d{1,6}>                      # <unused12>
+         | 0x[0-9A-Fa-f]{2}>                               # a byte
+         | /?[^\W\d_a-zA-Z]{1,8}>                          # roles in other scripts
+         | /?(?i:s|bo[stm]|eo[acdhmpst]|so[acpt]|pad|unk|mask|sep|cls|seed|think(?:ing)?|thought|answer|reasoning
+             |ima?ge?|video|audio|tool|turn|role|user|human|assistant|bot|system|message|channel|model)
+           (?:[:\d][^>\s]{0,40})?>                         # <s> </s> <eos> <seed:bos> <think>
+       )
+    | \[(?= /?[a-z]?[A-Z][A-Z0-9_]{1,40}\]                 # [INST] [/INST] [gMASK]
+         | \|[^\]\s][^\]\n]{0,80}\]                        # [|user|]
+         | /?\w{1,60}_(?:\d{1,6}|id|start|end|token|turn)\]  # [control_8] [start_header_id]
+         | (?:unused|reserved|control|special|extra|pad)\d{1,6}\]
+         | @\w{1,20}@\] | multimodal\]
+         | \w{1,3}~\[                                      # [e~[
+       )
+    | \](?= ~!?\w{1,3}[\[\]] | <\]\w{1,20}\[ )             # ]~b] ]~!b[
+    | >(?= >[A-Z]{3,20}<< )                                # >>QUESTION<<
+    | \|(?= \|\|[A-Z][A-Z_]{2,40}\|\|\| )                  # |||EMAIL_ADDRESS|||
+    """,
+    re.VERBOSE,
+)
+# What may begin a token, in all its variants: text with none of them, nearly all, is not looked at further.
+BRACKETS = "<>[]|﹤﹥＜＞≮≯［］﹇﹈｜"
+_BRACKET = re.compile(f"[{re.escape(BRACKETS)}]")
+_ALIKE = {"<": "‹", ">": "›", "[": "⁅", "]": "⁆", "|": "¦"}
+_WORD_JOINER = "\u2060"
+_UNSEEN = regex.compile(r"[\p{DI}\p{Cf}\p{Mn}\p{Me}\p{Cc}--\s]", regex.VERSION1)
+
+
+class _Shadow(dict[int, str | None]):
+    """For `str.translate`: each character as the plain one it is a variant of, None for one that is not seen."""
+
+    def __missing__(self, point: int) -> str | None:
+        character = chr(point)
+        plain = None if _UNSEEN.match(character) else unicodedata.normalize("NFKD", character)[0]
+        self[point] = "_" if plain == "▁" else plain  # how tokenizers write a space
+        return self[point]
+
+
+_SHADOW = _Shadow()
+
+
+def break_tokens(text: str, served: re.Pattern[str] | None = None) -> str:
+    """Give a text in which no control token and no tag of a data section is left.
+
+    Args:
+        served: finds tokens of the server's own, from `pattern_of`.
+
+    >>> break_tokens("Bye.<|im_end|> [INST] </data> a<b, x[1]")
+    'Bye.‹|im_end|> ⁅INST] ‹/data> a<b, x[1]'
+    """
+    if _BRACKET.search(text):
+        text = _broken_at(text, _starts(text))
+    return served.sub(_split, text) if served else text
+
+
+def pattern_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
+    """Find what else a server reads as control tokens: those that no form covers; None if there are none."""
+    others = {token for token in tokens if len(token) > 1 and not token.isspace() and break_tokens(token) == token}
+    return re.compile("|".join(map(re.escape, sorted(others, key=len, reverse=True)))) if others else None
+
+
+def named_tokens(config: Any) -> frozenset[str]:
+    """Find the tokens that a tokenizer's configuration names, as far as they hold a sign besides letters and spaces.
+
+    Args:
+        config: as in `tokenizer_config.json`; its added tokens are objects, or, as vLLM tells them, strings.
+    """
+    if not isinstance(config, dict):
+        return frozenset()
+    named = [value for name, value in config.items() if str(name).endswith("_token")]
+    added = config.get("added_tokens_decoder")
+    more = config.get("additional_special_tokens")
+    named += list(added.values()) if isinstance(added, dict) else []
+    named += more if isinstance(more, list) else []
+    contents = [token.get("content") if isinstance(token, dict) else token for token in named]
+    return frozenset(token for token in contents if isinstance(token, str) and _is_marked(token))
+
+
+def _is_marked(token: str) -> bool:
+    return any(map(str.isalnum, token)) and any(not sign.isalnum() and not sign.isspace() for sign in token)
+
+
+def _starts(text: str) -> set[int]:
+    """Where tokens begin, in the text as it is and in its shadow."""
+    found = {match.start() for match in _FORMS.finditer(text)}
+    shadow = text.translate(_SHADOW)
+    if shadow == text:
+        return found
+    seen = range(len(text)) if len(shadow) == len(text) else [i for i, c in enumerate(text) if _SHADOW[ord(c)]]
+    return found | {seen[match.start()] for match in _FORMS.finditer(shadow)}
+
+
+def _broken_at(text: str, starts: set[int]) -> str:
+    pieces, end = [], 0
+    for start in sorted(starts):
+        pieces += [text[end:start], _ALIKE[_SHADOW[ord(text[start])] or ""]]
+        end = start + 1
+    return "".join([*pieces, text[end:]])
+
+
+def _split(match: re.Match[str]) -> str:
+    """A server's own token: its first sign replaced, or, where none looks like it, parted from the rest unseen."""
+    token = match[0]
+    return _ALIKE.get(token[0], token[0] + _WORD_JOINER) + token[1:]

@@ -1,0 +1,34 @@
+"""The header `Retry-After` (RFC 9110, 10.2.3): for how long a server asks to be left alone."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+_SECONDS = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})", re.ASCII)
+_LONGEST_S = 31_536_000.0  # whoever waits has a bound of its own
+
+
+def seconds_asked(value: str | None, sent: str | None = None) -> float | None:
+    """Read the header as seconds from now, at least 0; None if there is none or it cannot be read.
+
+    Args:
+        value: a number of seconds, or a date in any of the three forms of HTTP.
+        sent: the header `Date` of the same reply. A date is compared with it where it can be read: the server's clock
+            may differ from the one here.
+    """
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(max(0.0, float(text)), _LONGEST_S)
+    then = _date(text)
+    if then is None:
+        return None
+    now = _date((sent or "").strip()) or datetime.now(UTC)
+    return min(max(0.0, (then - now).total_seconds()), _LONGEST_S)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        then = parsedate_to_datetime(text[:100])
+        return (then.replace(tzinfo=UTC) if then.tzinfo is None else then).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
