@@ -34,7 +34,7 @@ bad_encoding: not UTF-8; in a web archive: more than 1 % of the characters fit n
 damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed or parsed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named
-too_long: longer than sources.max_document_chars; in a web archive: of more than 16 MiB, or beyond what one page may take
+too_long: longer than sources.max_document_chars; in a web archive: of more than 16 MiB, or more than a page may take
 too_short: a document shorter than sources.min_document_chars
 other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already
