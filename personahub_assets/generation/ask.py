@@ -8,7 +8,7 @@ repeated. The way to the server, with its retries, is `transport.py`.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,10 +75,6 @@ Spend = Callable[[int, int, int], float]
 Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
 
 
-def _reserve_nothing(_worst: Worst) -> AbstractAsyncContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(frozen=True)
 class Limits:
     """How far one request may go."""
@@ -102,7 +98,8 @@ class Asker:
     Args:
         spend: told the prompt, cached and completion tokens of every answer; says what they cost.
         served: control tokens that the server's tokenizer names.
-        reserve: holds what a call may cost while it is made, given the most tokens of its prompt and its answer.
+        reserve: holds what a call may cost while it is made, given the most tokens of its prompt and its answer; none
+            where no bound needs it.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class Asker:
         limits: Limits,
         spend: Spend = lambda _prompt, _cached, _completion: 0.0,
         served: Iterable[str] = (),
-        reserve: Reserve = _reserve_nothing,
+        reserve: Reserve | None = None,
     ):
         self.reserve = reserve
         self._served = pattern_of(served)
@@ -274,6 +271,8 @@ class _Conversation:
 
     async def _paid(self, messages: list[Any]) -> ChatCompletion:
         """One answer off the wire, counted before what was reserved for it is let go."""
+        if self.asker.reserve is None:
+            return self._counted(messages, await self._delivered(messages))
 
         async def worst(exactly: bool) -> tuple[int, int]:
             more = len(self.asker.head)

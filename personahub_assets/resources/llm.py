@@ -206,7 +206,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
                 on_overload=window.overloaded,
             ) as transport:
                 tokens = await transport.control_tokens()
-                yield Asker(transport, task, limits, spend, tokens, partial(self.budget.reserve, prices))
+                reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
+                yield Asker(transport, task, limits, spend, tokens, reserve)
 
         return asker
 
