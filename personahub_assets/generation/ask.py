@@ -118,7 +118,7 @@ class Asker:
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.room = Room(transport, task, limits.context, cuts=limits.cuts)
-        sampling = task.prompt.sampling.model_dump()
+        sampling = self.sampling = task.prompt.sampling.model_dump()  # once, not for each row
         # What Instructor adds for the schema is the same for all requests of a task.
         _, self.arguments = _INSTRUCTOR.request_handler(task.answer, {"model": task.model, **sampling, "messages": []})
         self.head = json.dumps({name: value for name, value in self.arguments.items() if name != "messages"})[:-1]
@@ -151,7 +151,7 @@ class _Conversation:
 
     def __init__(self, asker: Asker, request: Request):
         self.asker, self.request = asker, request
-        self.result = Outcome(request.key, "rejected", "", **asker.task.prompt.sampling.model_dump())
+        self.result = Outcome(request.key, "rejected", "", **asker.sampling)
         self.max_tokens = asker.task.prompt.max_tokens
         self.meter = Meter()
         self.last_cost = 0

@@ -309,7 +309,7 @@ def test_a_journal_that_another_program_writes_to_says_so_and_goes_on(
         record(journal, outcome("before"))
         with closing(sqlite3.connect(path, isolation_level=None)) as shell:
             shell.execute("BEGIN EXCLUSIVE")
-            with pytest.raises(StoreError, match=r"cannot be written: database is locked.*held by a program"):
+            with pytest.raises(StoreError, match=r"cannot be written: database is locked.*held by another program"):
                 record(journal, outcome("k"))
             with pytest.raises(StoreError, match="cannot be written: database is locked"):
                 journal.note([line(outcome("n"))])
