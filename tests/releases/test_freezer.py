@@ -342,7 +342,7 @@ def test_a_full_disk_is_said_plainly_and_leaves_nothing(store: Store) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
     try:
-        with pytest.raises(StoreError, match=r"release 'v1' could not be written: .*File too large.* make room"):
+        with pytest.raises(StoreError, match=r"release 'v1' could not be written, .*File too large.*raise it"):
             freeze(store, Order.of("v1", jsonl=True))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

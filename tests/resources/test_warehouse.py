@@ -116,7 +116,7 @@ def test_a_table_file_without_its_key_columns_is_refused(
     file.parent.mkdir(parents=True)
     pl.DataFrame(rows, dict.fromkeys(rows, pl.String)).write_parquet(file)
     with pytest.raises(
-        StoreError, match=rf"{file}: damaged table file: it .*document_id.*Delete it, then run its batch"
+        StoreError, match=rf"{file}: damaged table file: it .*document_id.*Delete it, then personahub run --batch a"
     ):
         warehouse.build(store)
     file.unlink()
