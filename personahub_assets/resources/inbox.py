@@ -19,6 +19,7 @@ from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, RawRow, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key, former_batch_key
 from personahub_assets.domain.tombstones import Tombstones, without
+from personahub_assets.generation.access import obstacle
 from personahub_assets.resources import blanking, sources
 from personahub_assets.resources.hashes import content_hash, file_mark, remember, sha256
 from personahub_assets.resources.instance import forget_partition
@@ -113,7 +114,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise SourceError(f"{shown}: cannot be read: {error.strerror}") from error
+        raise SourceError(obstacle(error, shown) or f"{shown}: cannot be read: {error.strerror}") from error
 
 
 def _surveyed(store: Store, path: Path) -> sources.Survey:
