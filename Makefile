@@ -4,7 +4,8 @@
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench bench-quick     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
+# make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
+# make bench-quick  three ratios in three minutes, beside those of docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +17,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Who may not keep what Python has compiled waits for it at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install constraints demo demo-vllm ui test test-vllm bench lint clean
+.PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed

@@ -516,7 +516,7 @@ def test_sql_writes_a_table(here: Cli, demo: Demo, tmp_path: Path) -> None:
 def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
     """Markup, emoji codes and control characters of a page are text and nothing else."""
     said = here("sql", "SELECT persona FROM personas WHERE origin = 'imported'", at=demo.home)
-    assert "A [bold]jazz[/bold] drummer \ufffd[31mwho builds :drum: cymbals" in said.out
+    assert "A [bold]jazz[/bold] drummer \\x1b[31mwho builds :drum: cymbals" in said.out
     assert "\x1b" not in said.out
     assert "[/nothing]" in here("sql", "SELECT '[/nothing]' AS x", at=demo.home).out
 
@@ -602,11 +602,159 @@ def test_sql_gives_the_result_of_a_pivot(here: Cli, demo: Demo) -> None:
     assert said.out.splitlines()[0].startswith("hop,imported,")
 
 
-def test_sql_stops_after_a_time(here: Cli, demo: Demo) -> None:
-    endless = "SELECT count(*) FROM range(10_000_000_000_000) AS t(a) WHERE a % 7 = 3"
-    said = here("sql", endless, "--max-time", ".2s", at=demo.home)
-    assert "stopped after 0.2 s (--max-time)" in said.refusal()
+def _doubled(times: int) -> str:
+    """A query whose plan doubles with every step."""
+    steps = ", ".join(f"a{n} AS NOT MATERIALIZED (FROM a{n - 1} UNION ALL FROM a{n - 1})" for n in range(1, times))
+    return f"WITH a0 AS (SELECT 1 AS x), {steps} SELECT count(*) FROM a{times - 1}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count(*) FROM range(10_000_000_000_000) AS t(a) WHERE a % 7 = 3",
+        _doubled(60),
+        "SELECT regexp_replace(repeat('a', 300_000_000), 'a', 'bb', 'g')",
+    ],
+)
+def test_sql_stops_after_a_time(here: Cli, demo: Demo, query: str) -> None:
+    """In DuckDB's planner and in one call of a function, too, which it does not interrupt."""
+    said = here("sql", query, "--max-time", ".6s", at=demo.home)
+    assert said.refusal() == "error: stopped after 0.6 s (--max-time)\n"
+    assert not list((demo.home / "aside").iterdir())
+
+
+def test_sql_refuses_what_is_no_time(here: Cli, demo: Demo) -> None:
     assert "is not a time" in here("sql", "SELECT 1", "--max-time", "soon", at=demo.home).refusal()
+
+
+def test_sql_is_bounded_in_memory(here: Cli, tmp_path: Path) -> None:
+    """One value, and many, none of which DuckDB can write aside."""
+    home = tmp_path / "hub"
+    warehouse.build(Store(home=str(home)))
+    (home / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
+    for query in (
+        "SELECT length(repeat('x', 4_000_000_000))",
+        "SELECT list(repeat('x', 1_000_000)) FROM range(2000)",
+    ):
+        assert here("sql", query, at=home).refusal().startswith("error: out of memory (warehouse.memory_mb = 256): ")
+
+
+def test_sql_ends_with_the_command(demo: Demo, tmp_path: Path) -> None:
+    """Whatever ends the command, its query does not go on; a reader that has enough is no error."""
+    with begin(demo.home, "sql", "FROM range(3_000_000)", "--format", "csv") as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "range\n"
+        child = int(Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()[0])
+        command.stdout.close()
+        assert (command.wait(30), command.stderr and command.stderr.read()) == (141, "")
+        _wait_for_end(child)
+    with begin(demo.home, "sql", "SELECT count(*) FROM range(10_000_000_000_000) AS t(a) WHERE a % 7 = 3") as command:
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+        while not (pids := children.read_text().split()):
+            time.sleep(0.05)
+        command.kill()
+        _wait_for_end(int(pids[0]))
+
+
+def _wait_for_end(pid: int) -> None:
+    for _ in range(200):
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} goes on")
+
+
+HOSTILE = "\x1b[2J[/nope]\u202e\x9b31m\x07"
+
+
+def test_sql_prints_nothing_that_commands_a_terminal(here: Cli, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headings, values and DuckDB's messages, as a table, and as CSV or JSON on a terminal."""
+    queries = [
+        f"SELECT '{HOSTILE}' AS \"a {HOSTILE}\"",
+        f'SELECT "{HOSTILE}"',
+        f"FROM '{HOSTILE}'",
+        f"SELECT 1 {HOSTILE}",
+    ]
+    for query in queries:
+        said = here("sql", query, at=demo.home)
+        assert not set(HOSTILE) - set("[2J/nope]31m") & set(said.out + said.err), said
+        assert "[/nope]" in said.out + said.err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for form in ("csv", "json"):
+        said = here("sql", queries[0], "--format", form, at=demo.home)
+        assert not set(HOSTILE) - set("[2J/nope]31m") & set(said.out), said
+
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\u200b=1",
+    "\ufeff@x",
+    "＝1",
+    "a;=cmd|' /C calc'!A1",
+]
+
+
+def test_sql_writes_csv_that_a_spreadsheet_does_not_run(here: Cli, demo: Demo) -> None:
+    values = ", ".join(
+        f"({n}, '{text.replace(chr(39), chr(39) * 2)}')" for n, text in enumerate([*FORMULAS, "a - b = c"])
+    )
+    query = f"""SELECT -n AS n, text AS "=text" FROM (VALUES {values}) AS t(n, text)"""
+    (head, *rows) = csv.reader(
+        io.StringIO(here("sql", query, "--format", "csv", "--safe", at=demo.home).out, newline="")
+    )
+    assert head == ["n", "'=text"]
+    assert [n for n, _ in rows] == [str(-n) for n in range(len(rows))]
+    for (_, shown), text in zip(rows, [*FORMULAS, "a - b = c"], strict=True):
+        assert not re.search(r"(^|;)[\s\u200b\ufeff]*[=+\-@＝]", shown), shown
+        assert shown.replace("'", "") == text.replace("'", "")
+    assert rows[-1][1] == "a - b = c"
+    plain = here("sql", query, "--format", "csv", at=demo.home).out
+    assert next(csv.reader(io.StringIO(plain))) == ["n", "=text"]
+    assert "--safe is for --format csv" in here("sql", query, "--safe", at=demo.home).refusal()
+
+
+@pytest.mark.parametrize(
+    "target", ["tables/personas/batch=my-pages/part.parquet", "warehouse.duckdb", "releases/x.csv"]
+)
+def test_sql_does_not_write_over_the_home(here: Cli, demo: Demo, target: str) -> None:
+    said = here("sql", "SELECT 1", "--format", "csv", "--output", str(demo.home / target), at=demo.home)
+    assert "is the home's own" in said.refusal()
+
+
+def test_sql_leaves_a_file_as_it_was_where_it_fails(here: Cli, demo: Demo, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("before")
+    query = "SELECT a / 0 AS b, error('no') FROM range(3) AS t(a)"
+    here("sql", query, "--format", "csv", "--output", str(target), at=demo.home).refusal()
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_sql_writes_a_large_result_in_pieces(here: Cli, demo: Demo, tmp_path: Path) -> None:
+    query = "SELECT a, repeat(chr(97 + (a % 26)::INTEGER), 20) AS b FROM range(30_000) AS t(a) ORDER BY a DESC"
+    for form, read in (("csv", pl.read_csv), ("json", pl.read_ndjson), ("parquet", pl.read_parquet)):
+        target = tmp_path / f"out.{form}"
+        assert here("sql", query, "--format", form, "--output", str(target), at=demo.home).code == 0
+        assert read(target)["a"].to_list() == list(range(29_999, -1, -1))  # type: ignore[operator]
+
+
+def test_sql_reads_files_with_a_bound(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that read others twice would double with each level, also empty ones."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0.sql").write_text("")
+    for level in range(1, 40):
+        (tmp_path / f"{level}.sql").write_text(f".read {level - 1}.sql\n" * 2)
+    assert "read others several times" in here("sql", "39.sql", at=demo.home).refusal()
+    (tmp_path / "0.sql").write_bytes(b"SELECT '\xff'")
+    assert "0.sql: invalid start byte at byte 9: save it as UTF-8" in here("sql", "0.sql", at=demo.home).refusal()
 
 
 def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:

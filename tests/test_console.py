@@ -58,7 +58,7 @@ def test_one_module_prints() -> None:
     assert found == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(TEXTS)
 def test_printable_text_commands_nothing_and_stays_as_it_is(text: str) -> None:
     shown = printable(text)
@@ -74,7 +74,7 @@ def test_joiners_of_scripts_and_emoji_stay() -> None:
     assert printable("👨\u200d🍳 می\u200cخواهم e\u0301") == "👨\u200d🍳 می\u200cخواهم e\u0301"
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(TEXTS, st.sampled_from(["ascii", "latin-1", "utf-8", "cp1252", "utf-16"]))
 def test_any_text_reaches_a_stream_of_any_encoding(text: str, encoding: str) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)

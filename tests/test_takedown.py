@@ -35,7 +35,7 @@ from personahub_assets.generation.requests import Outcome
 from personahub_assets.resources import history, sweep, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.inbox import register
-from personahub_assets.resources.instance import open_instance, run_tags
+from personahub_assets.resources.instance import PARTITIONS, forget_partition, open_instance, run_tags
 from personahub_assets.resources.receipts import Line, Target, earlier, unfinished
 from personahub_assets.resources.seeds import plant
 from personahub_assets.resources.store import PartitionWriter, Store
@@ -250,7 +250,12 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
         assert said(instance, "personas", "a") == {"sample": []}
         assert said(instance, "personas", "b") == {"sample": [history.GONE, BAKER]}
         assert said(instance, "lexical_duplicates", "b") == {"sample": []}
+        instance.add_dynamic_partitions(PARTITIONS, ["a", "unused"])
     assert history.forget(home.root / "dagster", {"a"}, traces) == 0
+    # A key that the UI has told of is none of its partitions any more only if nothing was ever made for it.
+    assert [forget_partition(home.root, key) for key in ("a", "unused", "unknown")] == [False, True, True]
+    with open_instance(home.root) as instance:
+        assert {"a", "unused"} & set(instance.get_dynamic_partitions(PARTITIONS)) == {"a"}
 
 
 def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -> None:

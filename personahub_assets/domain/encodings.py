@@ -123,13 +123,12 @@ def _as_utf_8(data: bytes, declared: str) -> Text | None:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    is_shifted = _SEVEN_BIT.search(data) or "\0" in text
-    if declared not in ("", "utf-8") and is_shifted and text.isascii():
+    has_other_label = declared not in ("", "utf-8")
+    if has_other_label and text.isascii() and (_SEVEN_BIT.search(data) or "\0" in text):
         return None
     if is_odd(text):
         return None
-    is_overruled = declared not in ("", "utf-8") and not text.isascii()
-    return Text(text, text.count("\ufffd"), "utf-8", declared if is_overruled else "")
+    return Text(text, text.count("\ufffd"), "utf-8", declared if has_other_label and not text.isascii() else "")
 
 
 def _as_said(data: bytes, labels: list[str]) -> Text:

@@ -36,12 +36,11 @@ SourceReason = Literal[
 """Why a row of a source file is not used.
 
 malformed: not a JSON object, a misplaced quote in CSV, not as many fields as the header has, or the value is not text
-bad_encoding: not in the file's encoding; in a web archive: more than 1 % of the characters fit no encoding that it
-    claims or looks like
-damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed
+bad_encoding: not in the file's encoding; of a web page: over 1 % of the characters fit no encoding that it may have
+damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed or parsed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named
-too_long: over sources.max_document_chars (a persona: max_persona_chars), or a line, record or JSON value over 16 MiB
+too_long: over sources.max_document_chars or max_persona_chars, a record over 16 MiB, or a page too costly to read
 too_short: a document shorter than sources.min_document_chars
 other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
 duplicate_id: the batch has a document with this id already

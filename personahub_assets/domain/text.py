@@ -27,11 +27,11 @@ _LETTERS = r"\w\p{M}"
 # Pictographs are words of their own; so are characters that have no meaning here, but may have one elsewhere.
 _SYMBOLS = r"[\p{So}\p{Co}\p{Cn}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F--[\w]]"
 # After a word these belong to it: C++, C#. A dot before one does where a word may begin: .NET, but not ASP.NET.
-_SIGNS = "+#♯"
+_SIGNS = "+#"
 _OPENING = r"\s(\[{/|,;:=<>&“‘„«‹¿¡「『【《〈\-–—"
 _NEUTRAL = r"\"'`*"
 _WORD = regex.compile(
-    rf"(?V1)(?:(?<=(?:^|[{_OPENING}])[{_NEUTRAL}]*)\.(?=[{_LETTERS}]))?[{_LETTERS}]+[{_SIGNS}]*|{_SYMBOLS}+"
+    rf"(?V1)(?:(?<=(?:^|[{_OPENING}])[{_NEUTRAL}]*)\.(?=[A-Za-z0-9_]))?[{_LETTERS}]+[{_SIGNS}]*|{_SYMBOLS}+"
 )
 # Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
 _UNSPACED = regex.compile(
@@ -69,8 +69,8 @@ def words(text: str) -> list[str]:
 
 
 def normalised(text: str) -> str:
-    """Give a text the form in which its words are compared: NFKC, case folding, nothing that is not seen."""
-    return seen(unicodedata.normalize("NFKC", seen(text)).casefold())
+    """Give a text the form in which its words are compared: NFKC, case folding, nothing that is not seen, ♯ as #."""
+    return seen(unicodedata.normalize("NFKC", seen(text)).casefold().replace("♯", "#"))
 
 
 def seen(text: str) -> str:

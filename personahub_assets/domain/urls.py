@@ -68,13 +68,17 @@ class UrlPrefixes:
         address = read_address(text, any_scheme=True)
         return address is not None and any(_covers(prefix, address) for prefix in self._by_host.get(address.host, ()))
 
-    def near(self, host: str) -> bool:
-        """Whether a host is not one of these and belongs to the same site: a subdomain, a parent, another port."""
+    def near_host(self, text: str) -> str | None:
+        """The host of an address, if it is none of these and of the same site: a subdomain, a parent, another port."""
+        plain = _PLAIN.match(text)
+        address = None if plain else read_address(text, any_scheme=True)
+        host = plain[1] if plain else address.host if address else ""
         name = host.partition(":")[0]
-        return host not in self._by_host and any(
+        is_near = host not in self._by_host and any(
             name == own or name.endswith(f".{own}") or own.endswith(f".{name}")
             for own in (host.partition(":")[0] for host in self._by_host)
         )
+        return host if host and is_near else None
 
 
 def read_address(text: str, *, any_scheme: bool = False) -> Address | None:

@@ -12,7 +12,17 @@ import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.domain.kernels import kernel
-from personahub_assets.domain.text import DOT, NEUTRAL, OPENING, SIGN, SYMBOL, UNSPACED, WORD, kinds, normalised
+from personahub_assets.domain.text import (
+    DOT,
+    NEUTRAL,
+    OPENING,
+    SIGN,
+    SYMBOL,
+    UNSPACED,
+    WORD,
+    kinds,
+    normalised,
+)
 
 Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -82,16 +92,17 @@ def _key(word, hashes, ranks):
 
 
 @kernel
-def _write_words(points, length, bigrams, h, out, count):
-    """Write the hash of a word, or of its bigrams; how many hashes there are then."""
-    if bigrams and length > 2:
-        basis = np.uint64(0xCBF29CE484222325)
-        for i in range(length - 1):
-            out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
-            count += 1
-        return count
-    out[count] = mix(h)
-    return count + 1
+def _point(data, at):
+    """The code point that begins there, in lower case if it is ASCII, and where the next one begins."""
+    point = np.int64(data[at])
+    if point < 128:
+        return (point + 32 if 65 <= point <= 90 else point), at + 1
+    if point >= 0xF0:
+        point = (point & 7) << 18 | (data[at + 1] & 63) << 12 | (data[at + 2] & 63) << 6 | data[at + 3] & 63
+        return point, at + 4
+    if point >= 0xE0:
+        return (point & 15) << 12 | (data[at + 1] & 63) << 6 | data[at + 2] & 63, at + 3
+    return (point & 31) << 6 | data[at + 1] & 63, at + 2
 
 
 @kernel
@@ -99,8 +110,7 @@ def _hash_words(data, begin, end, kind_of, points, out):
     """Hash the words of one UTF-8 text, in order; how many there are."""
     basis = np.uint64(0xCBF29CE484222325)
     count, length, bigrams, h = 0, 0, False, basis
-    closed, pictured = False, False  # the word takes no more letters; it consists of symbols
-    opens, dot = True, False  # a dot that comes now may begin a word; one has just come
+    opens = True  # a dot that comes now may begin a word
     at = begin
     while at < end:
         point = np.int64(data[at])
@@ -119,37 +129,51 @@ def _hash_words(data, begin, end, kind_of, points, out):
             at += 1
         kind = kind_of[point]
         if kind >= WORD:
-            if closed or dot:
-                if length:
-                    count = _write_words(points, length, bigrams, h, out, count)
-                    length, bigrams, h = 0, False, basis
-                if dot:
-                    points[0], length, h = 46, 1, _step(basis, 46)
-                closed = pictured = dot = False
             points[length] = point
             length += 1
             bigrams |= kind == UNSPACED
             h = _step(h, point)
-            continue
-        if length and kind == SIGN and not pictured:
-            points[length] = point
-            length += 1
-            h = _step(h, point)
-            closed = True
-            continue
-        if length and not (kind == SYMBOL and pictured):
-            count = _write_words(points, length, bigrams, h, out, count)
+            if at < end:
+                continue
+        if length:
+            if kind == SIGN:  # and those behind it
+                at -= 1
+                while at < end and kind_of[data[at]] == SIGN:
+                    points[length] = data[at]
+                    length += 1
+                    h = _step(h, data[at])
+                    at += 1
+            if bigrams and length > 2:
+                for i in range(length - 1):
+                    out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
+                    count += 1
+            else:
+                out[count] = mix(h)
+                count += 1
             length, bigrams, h = 0, False, basis
-            closed = pictured = opens = False
-        dot = kind == DOT and opens
-        opens = kind == OPENING or (kind == NEUTRAL and opens)
+            opens = kind == OPENING
+        elif kind != NEUTRAL:
+            may_begin, opens = opens, kind == OPENING
+            if kind == DOT and may_begin and at < end and data[at] < 128 and kind_of[data[at]] >= WORD:
+                points[0], length, h = point, 1, _step(basis, point)
         if kind == SYMBOL:
-            points[length] = point
-            length += 1
-            h = _step(h, point)
-            bigrams = closed = pictured = True
-    if length:
-        count = _write_words(points, length, bigrams, h, out, count)
+            points[0], length, h = point, 1, _step(basis, point)
+            while at < end:
+                point, after = _point(data, at)
+                if kind_of[point] != SYMBOL:
+                    break
+                points[length] = point
+                length += 1
+                h = _step(h, point)
+                at = after
+            if length > 2:
+                for i in range(length - 1):
+                    out[count] = mix(_step(_step(basis, points[i]), points[i + 1]))
+                    count += 1
+            else:
+                out[count] = mix(h)
+                count += 1
+            length, h = 0, basis
     return count
 
 

@@ -118,8 +118,8 @@ class Journal:
             StoreError: if the journal cannot be written.
         """
         for start in range(0, len(entries), _GROUP):
-            if failure := _commit(self.path, self._connection, entries[start : start + _GROUP]):
-                raise failure
+            if error := _commit(self._connection, entries[start : start + _GROUP]):
+                raise _unwritable(self.path, error) from error
 
     def drop(self) -> None:
         """Delete the journal; call it only after the partition was published and read back, and the journal closed."""
@@ -141,9 +141,10 @@ class Journal:
         while group := self._next_group():
             try:
                 connection = connection or _connect(self.path)
-                failure = _commit(self.path, connection, [line for line, _ in group])
-            except Exception as error:  # noqa: BLE001 - a thread that dies here would leave all who wait for it waiting
-                failure = _unwritable(self.path, error)
+                error = _commit(connection, [line for line, _ in group])
+            except Exception as other:  # noqa: BLE001 - a thread that dies here would leave all who wait for it waiting
+                error = other
+            failure = _unwritable(self.path, error) if error else None
             futures = [future for _, future in group]
             # The loop is closed if its work was given up; what it left in the queue is written all the same.
             with suppress(RuntimeError):
@@ -303,7 +304,7 @@ def _problem(path: Path, error: Exception) -> StoreError:
     )
 
 
-def _commit(path: Path, connection: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
+def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> Exception | None:
     values = [
         value
         for e in entries
@@ -323,7 +324,7 @@ def _commit(path: Path, connection: sqlite3.Connection, entries: list[Entry]) ->
         with connection:
             connection.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
     except sqlite3.Error as error:
-        return _unwritable(path, error)
+        return error
     return None
 
 

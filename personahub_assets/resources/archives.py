@@ -219,7 +219,7 @@ def _truncated(record: Record, *, is_complete: bool) -> str | None:
     """Why a text is not all of its page, as the crawler says, or as its body shows."""
     said = _header(record, "WARC-Truncated")
     if said:
-        return shorten(said.strip().lower(), _LONGEST_KIND)
+        return shorten(said.lower(), _LONGEST_KIND)
     if _header(record, "WARC-Segment-Number"):
         return "segmented"
     return None if is_complete else "incomplete"
@@ -238,12 +238,13 @@ def _charset(content_type: str) -> str | None:
 
 
 def _header(record: Record, name: str) -> str | None:
-    return record.headers.get(name) if record.headers is not None else None
+    value = record.headers.get(name) if record.headers is not None else None
+    return value if value is None else value.strip()
 
 
 def _address(record: Record) -> str:
     """The address of a record; some crawlers, such as wget, put it in angle brackets."""
-    address = (_header(record, "WARC-Target-URI") or "").strip()
+    address = _header(record, "WARC-Target-URI") or ""
     return address[1:-1].strip() if address.startswith("<") and address.endswith(">") else address
 
 

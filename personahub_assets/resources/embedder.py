@@ -40,6 +40,7 @@ from personahub_assets.domain.reading import (
     words_by_script,
 )
 from personahub_assets.domain.text import sanitise
+from personahub_assets.generation.access import local_obstacle
 from personahub_assets.generation.retry_after import seconds_asked
 from personahub_assets.resources import minilm, models
 from personahub_assets.resources.config import Environment, HubConfig
@@ -541,6 +542,8 @@ class _Endpoint:
         try:
             response = client.post(self.url, json=body)
         except httpx2.TransportError as error:
+            if reason := local_obstacle(error):
+                raise _TransientError(f"no connection to {self._where} can be opened from here: {reason}") from None
             raise _TransientError(
                 f"{self._where} cannot be reached ({type(error).__name__}: {self._shown(str(error))}); "
                 "is the server running, and is PERSONAHUB_EMBED_URL right?"

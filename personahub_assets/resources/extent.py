@@ -79,7 +79,7 @@ def parts(store: Store, batch: str) -> Iterator[Part]:
 
     In this order a takedown that is killed leaves everything that it needs to find the rest.
     """
-    for table in sorted(table_sql().keys() - {"batches", "tombstones", "takedowns"}, key=_rank):
+    for table in sorted((table for table in table_sql() if table not in _NOT_MADE), key=_rank):
         if table not in BY_ASSET:
             if store.path(table, batch).exists():
                 yield Part(table, None)
@@ -88,6 +88,7 @@ def parts(store: Store, batch: str) -> Iterator[Part]:
             yield Part(table, folder.parent.name.partition("=")[2])
 
 
+_NOT_MADE = ("batches", "tombstones", "takedowns")
 _FIRST = ("documents", "text_personas", "related_personas")
 
 

@@ -5,11 +5,13 @@ cannot stop it. So a page that might do that is parsed by a process of its own, 
 up its time, and which cannot get more memory. That process stays for the next page.
 """
 
+import atexit
 import os
 import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from personahub_assets.domain.pages import TooDeep, TooMuchMarkup, is_light, main_text
@@ -54,7 +56,11 @@ class Extractor:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(BrokenPipeError):
+                    if pipe is not None:
+                        pipe.close()
             self._process = None
 
     def _ask(self, page: bytes) -> tuple[bytes, bytes]:
@@ -99,4 +105,5 @@ def _worker() -> Extractor:
     """The process of this one; a fork of it starts its own."""
     if not _SHARED or _SHARED[0].pid != os.getpid():
         _SHARED[:] = [Extractor()]
+        atexit.register(_SHARED[0].close)
     return _SHARED[0]

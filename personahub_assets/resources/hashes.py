@@ -20,11 +20,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def printable_path(path: Path | str) -> str:
-    """A path as it can be printed and stored: what is not UTF-8 as escapes."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
 def file_mark(path: Path) -> list[int]:
     """What changes when a file is written to or replaced: size, times, and where it lies.
 

@@ -19,9 +19,11 @@ from personahub_assets.domain.errors import BatchError, SourceError, choices
 from personahub_assets.domain.sources import Columns, Imported, RawRow, Row, persona_columns, sort_rows
 from personahub_assets.domain.text import batch_key, check_batch_key, former_batch_key
 from personahub_assets.domain.tombstones import Tombstones, without
+from personahub_assets.generation.access import obstacle
 from personahub_assets.resources import blanking, sources
-from personahub_assets.resources.hashes import content_hash, file_mark, printable_path, remember, sha256
+from personahub_assets.resources.hashes import content_hash, file_mark, remember, sha256
 from personahub_assets.resources.instance import forget_partition
+from personahub_assets.resources.local_paths import check_path, printable_path, resolve_path
 from personahub_assets.resources.removal import remove
 from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.tombstones import stones, taken_down
@@ -89,15 +91,13 @@ def local_path(address: str) -> Path:
     Raises:
         SourceError: if the way there ends in a circle, or it is no file that can be registered.
     """
+    path = resolve_path(address)
     try:
-        path = Path(address).expanduser().resolve()
         path.stat()
     except FileNotFoundError as error:
         raise SourceError(f"{printable_path(address)}: there is no such file") from error
     except OSError as error:
         raise SourceError(f"{printable_path(address)}: cannot be opened: {error.strerror}") from error
-    except (RuntimeError, ValueError) as error:  # a circle of links, an unknown ~user, a NUL
-        raise SourceError(f"{printable_path(address)}: is no path to a file: {error}") from error
     _check_file(path)
     return path
 
@@ -105,10 +105,7 @@ def local_path(address: str) -> Path:
 def _check_file(path: Path) -> None:
     """Refuse what is no plain file, cannot be read, or has a name that tables cannot hold."""
     shown = printable_path(path)
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(f"{shown}: its path is not UTF-8, and tables hold nothing else: rename it") from error
+    check_path(path)
     if path.is_dir():
         raise SourceError(f"{shown} is a folder: name the files in it, such as {path / '*.jsonl'}")
     if not path.is_file():
@@ -117,7 +114,7 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise SourceError(f"{shown}: cannot be read: {error.strerror}") from error
+        raise SourceError(obstacle(error, shown) or f"{shown}: cannot be read: {error.strerror}") from error
 
 
 def _surveyed(store: Store, path: Path) -> sources.Survey:
@@ -304,8 +301,9 @@ def _blank(store: Store, path: Path) -> None:
 def register_again(store: Store, path: Path) -> None:
     """Take up that rows of a file were blanked: its slices hold as many rows as before."""
     now = {"sha256": sha256(path), "bytes": path.stat().st_size}
-    for row in store.read_all("batches").filter(pl.col("path") == str(path)).iter_rows(named=True):
-        _put(store, row["batch"], {**row, **now})
+    for row in store.read_all("batches").iter_rows(named=True):
+        if row["path"] == str(path):  # in Python: a path that is not UTF-8 is no value of Polars
+            _put(store, row["batch"], {**row, **now})
 
 
 def waiting(store: Store) -> dict[Path, list[int]]:

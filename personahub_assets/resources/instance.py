@@ -97,6 +97,8 @@ def _history(folder: Path) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise history_problem(folder, error) from error
+
+
 def forget_partition(home: Path, batch: str) -> bool:
     """Delete a batch from the partitions, unless something was ever materialised for it; whether it is none now."""
     with glimpse(home) as instance:

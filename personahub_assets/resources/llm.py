@@ -109,6 +109,7 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             LLMError: if it does not.
         """
         _check_offered(self.model_name, self.models())
+
     @property
     def shown_url(self) -> str:
         """The address without its secrets."""

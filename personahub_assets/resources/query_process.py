@@ -1,11 +1,13 @@
 """SQL that people give, run in a process of its own: it can be ended at any moment, and has few rights (`sandbox`)."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -68,15 +70,26 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
     """
     check_warehouse(job.home)
     memory_mb = HubConfig.load(job.home / "hub.toml").warehouse.memory_mb
-    # By this process's id: what a killed one leaves there is removed by `maintain`.
-    aside = job.home / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
-    aside.mkdir(parents=True)
+    aside = _make_folder(job.home)
     asked = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
     asked |= {"form": job.form, "single": job.single, "safe": job.safe}
     try:
         yield from _Worker(job.seconds, memory_mb, search).answers(asked)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make_folder(home: Path) -> Path:
+    """A folder for what does not fit into memory; elsewhere if the home is somebody else's."""
+    # By this process's id: what a killed one leaves there is removed by `maintain`.
+    folder = home / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return Path(tempfile.mkdtemp(prefix="personahub-"))
+    return folder
 
 
 class _Worker:

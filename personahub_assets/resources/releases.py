@@ -21,7 +21,7 @@ import polars as pl
 
 from personahub_assets.domain.errors import ConfigError, StoreError, choices
 from personahub_assets.domain.releases import PERSONAS, check_name
-from personahub_assets.generation.access import checked, obstacle
+from personahub_assets.generation.access import checked
 from personahub_assets.resources.hashes import sha256
 from personahub_assets.resources.store import Store
 
@@ -50,8 +50,8 @@ class Release:
             found = json.loads((self.path / MANIFEST).read_bytes())
             return {**found, "files": dict(found["files"]), "configs": dict(found["configs"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            damage = f"release {self.name!r}: {MANIFEST} is damaged: {error!r}"
-            raise checked(error, self.path / MANIFEST, damage) from error
+            damage = f"release {self.name!r}: {MANIFEST} is missing or damaged: {error!r}"
+            raise _problem(error, self.path / MANIFEST, damage) from error
 
     @property
     def rows(self) -> dict[str, int]:
@@ -127,12 +127,17 @@ def verify(found: Release) -> list[str]:
     return faults or _manifest_faults(found, sums)
 
 
+def _problem(error: Exception, path: Path, damage: str) -> StoreError:
+    """A file that is missing is damage to a release; one that cannot be opened is not."""
+    return StoreError(damage) if isinstance(error, FileNotFoundError) else checked(error, path, damage)
+
+
 def _sums(path: Path) -> tuple[dict[str, str], list[str]]:
     """The hashes that a file of sums has, by file, and what is wrong with it."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        return {}, [obstacle(error, path) or f"{SUMS}: damaged: {error!r}"]
+        return {}, [str(_problem(error, path, f"{SUMS}: missing or damaged: {error!r}"))]
     pairs = [line.split("  ", 1) for line in text.splitlines()]
     sums = {pair[-1]: pair[0] for pair in pairs}
     return sums, [] if sums_text(sums) == text else [f"{SUMS}: changed: not as it was written"]
@@ -205,4 +210,4 @@ def _read(found: Release, config: str, columns: list[str]) -> pl.DataFrame:
         damage = (
             f"release {found.name!r}: {config} cannot be read: {error}. See: personahub release {found.name} --verify"
         )
-        raise checked(error, found.path, damage) from error
+        raise _problem(error, found.path, damage) from error

@@ -22,6 +22,7 @@ from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, 
 from personahub_assets.domain.text import digest, sanitise
 from personahub_assets.domain.tombstones import Tombstones
 from personahub_assets.resources import sources, writers
+from personahub_assets.resources.local_paths import resolve_path
 from personahub_assets.resources.removal import discard
 from personahub_assets.resources.reuse import hash_of
 from personahub_assets.resources.store import PartitionWriter, Store, in_pieces, read_file, table_schema
@@ -99,7 +100,7 @@ def plant(store: Store, address: str) -> Planted:
             stack.callback(discard, aside)
             place = sources.fetch(address, aside)
         else:
-            place = Path(address).expanduser().resolve()
+            place = resolve_path(address)
         name = f"{digest(public(address) if is_remote else str(place))}.parquet"
         pots: dict[str, PartitionWriter] = {}
         for rows in in_pieces(_usable(place, planted, taken), _READ):

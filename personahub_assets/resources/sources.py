@@ -132,13 +132,22 @@ def fetch(address: str, folder: Path) -> Path:
                 sink.write(chunk)
     except Exception as error:  # noqa: BLE001 - every protocol's library raises types of its own
         aside.unlink(missing_ok=True)
+        reason = _reason(error)
         raise SourceError(
-            f"{shown}: cannot be fetched: {redact(str(error), *secrets_of(address))}. {_remedy(error)}"
-        ) from None
+            f"{shown}: cannot be fetched: {redact(str(reason), *secrets_of(address))}. {_remedy(reason)}"
+        ) from None  # the library's own errors quote the address
     return aside.replace(target)
 
 
-def _remedy(error: Exception) -> str:
+def _reason(error: BaseException) -> BaseException:
+    """What the server said; fsspec says of a refusal that the file is not found."""
+    cause: BaseException | None = error
+    while cause and not hasattr(cause, "status"):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
+
+
+def _remedy(error: BaseException) -> str:
     if getattr(error, "status", None) in (400, 401, 403) or isinstance(error, PermissionError):
         return "User name, password and signature of an address are not kept: give the whole address each time"
     return "Is there a network? s3:// and hf:// need the extra [hub]"

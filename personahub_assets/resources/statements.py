@@ -86,6 +86,8 @@ _REMEDY = (
     "the warehouse is read-only. Valid are SELECT, WITH, FROM, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW and EXPLAIN; "
     "--output FILE writes a result, WITH name AS MATERIALIZED (...) stands in for a temporary table"
 )
+_NO_QUERY = f"not a query: {_REMEDY}"
+_ONE_CONDITION = "give one condition and nothing else, such as \"hop = 0 AND origin = 'text'\""
 # What DuckDB says of a query that has columns and nothing else.
 _BARE = {"type": "SELECT_NODE", "aggregate_handling": "STANDARD_HANDLING"}
 _NOTHING: list[Any] = [None, [], {"map": []}]
@@ -126,9 +128,12 @@ def condition(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Expres
     _check_characters(text)
     # `SQLExpression` parses the first of these texts, takes its expression and drops what else it holds: so nothing
     # else may be there. In brackets stands an expression or a query, and no query begins as the first one does.
-    trees = _trees(connection, f"SELECT {text}")
+    result = _serialized(connection, f"SELECT {text}")
+    if result["error"]:
+        raise QueryError(_ONE_CONDITION if "Only SELECT" in result["error_message"] else result["error_message"])
+    trees = result["statements"]
     if len(trees) != 1 or not _is_bare(trees[0]) or not _is_query(connection, f"SELECT (\n{text}\n)"):
-        raise QueryError("give one condition and nothing else, such as \"hop = 0 AND origin = 'text'\"")
+        raise QueryError(_ONE_CONDITION)
     _check_calls(trees)
     return duckdb.SQLExpression(text)
 
@@ -209,7 +214,7 @@ def _trees(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
     result = _serialized(connection, query)
     if result["error"]:
         message = str(result["error_message"])
-        raise QueryError(f"not a query: {_REMEDY}" if "Only SELECT" in message else message)
+        raise QueryError(_NO_QUERY if "Only SELECT" in message else message)
     return list(result["statements"])
 
 

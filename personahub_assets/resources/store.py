@@ -28,6 +28,7 @@ from personahub_assets.domain.text import check_batch_key, digest
 from personahub_assets.generation.access import checked, obstacle
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
+from personahub_assets.resources.local_paths import check_path, resolve_path
 from personahub_assets.resources.removal import discard
 
 BY_ASSET = ("generations", "quarantine", "dedup_runs")
@@ -94,8 +95,14 @@ class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def root(self) -> Path:
-        """The home as an absolute path."""
-        return Path(self.home).expanduser().resolve()
+        """The home as an absolute path.
+
+        Raises:
+            SourceError: if it cannot be one.
+        """
+        root = resolve_path(self.home)
+        check_path(root)
+        return root
 
     @property
     def hashes(self) -> Path:
@@ -415,7 +422,7 @@ def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.La
 
 
 # What it costs to do without a file of a table, and what brings its rows back.
-_ANEW = "Delete it, then run its batch: "
+_ANEW = "Delete it, then personahub run --batch {batch}: "
 _REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
 _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
@@ -434,7 +441,8 @@ _DECIDED = f"{_ANEW}its personas are decided about again, and come after those o
 
 def damaged(path: Path, table: str, error: BaseException) -> StoreError:
     """What to say of a table file whose content is not what it should be."""
-    remedy = _REMEDIES.get(table, _DECIDED)
+    batch = path.parent.name.removeprefix("batch=")
+    remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 
 

@@ -31,9 +31,9 @@ from personahub_assets.domain.sources import Columns, RawRow, Traits, traits
 from personahub_assets.domain.tombstones import Tombstone, Tombstones
 from personahub_assets.resources import blanking, history, maintenance, releases, sweep, warehouse
 from personahub_assets.resources.extent import Extent, extent
-from personahub_assets.resources.hashes import printable_path
 from personahub_assets.resources.inbox import register_again
 from personahub_assets.resources.instance import PID_TAG, forget_partition, open_instance
+from personahub_assets.resources.local_paths import printable_path
 from personahub_assets.resources.receipts import Effect, Line, Receipt, Target, earlier, now, put_receipt, put_stones
 from personahub_assets.resources.removal import remove, remove_all
 from personahub_assets.resources.store import CANDIDATES, Store

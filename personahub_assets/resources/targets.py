@@ -18,7 +18,7 @@ from personahub_assets.domain.errors import BatchError, ConfigError, choices
 from personahub_assets.domain.sources import Traits, traits
 from personahub_assets.domain.text import shorten
 from personahub_assets.domain.tombstones import Tombstone, Tombstones, scopes
-from personahub_assets.domain.urls import UrlPrefixes, check_prefix, normal_url, read_address
+from personahub_assets.domain.urls import UrlPrefixes, check_prefix, normal_url
 from personahub_assets.resources import blanking, sources
 from personahub_assets.resources.extent import past
 from personahub_assets.resources.inbox import source_slices
@@ -91,8 +91,8 @@ def _below_prefixes(store: Store, target: Target) -> Found:
             documents.append(row)
             if _is_wanted(target, row.batch):
                 sites.add(row.url or row.document_id)
-        elif (address := read_address(row.url or row.document_id)) and prefixes.near(address.host):
-            sites.near[address.host] += 1
+        elif host := prefixes.near_host(row.url or row.document_id):
+            sites.near[host] += 1
     found = _stones_of_documents(store, target, documents)
     found.stones |= stones
     found.sites = sites
@@ -123,11 +123,14 @@ def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
 
 
 def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, Traits]]:
+    """What source files of some batches say; a row that cannot be read is known by all that it says."""
     for piece in blanking.registered(store):
         if piece.batch in batches and blanking.is_readable(store, piece):
             for row in sources.read_rows(piece.path, piece.format, piece.part):
                 if row.columns is not None:
                     yield str(piece.batch), traits(row, piece.columns)
+                elif row.raw:
+                    yield str(piece.batch), Traits(text=row.raw)
 
 
 def _is_wanted(target: Target, batch: str) -> bool:

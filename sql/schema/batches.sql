@@ -15,7 +15,7 @@ CREATE TABLE batches (
 );
 COMMENT ON TABLE batches IS 'Batches (partitions): one source file, or a slice of a large one';
 COMMENT ON COLUMN batches.batch IS 'Batch key';
-COMMENT ON COLUMN batches.source IS 'Path or address of the source file';
+COMMENT ON COLUMN batches.source IS 'Path of the source file, or its address without user name, password and signature';
 COMMENT ON COLUMN batches.path IS 'Local file that is read: the source itself, or its download in the inbox';
 COMMENT ON COLUMN batches.sha256 IS 'SHA-256 of the whole source file when it was registered';
 COMMENT ON COLUMN batches.rows IS 'Rows of this slice: lines of JSONL, values of JSON, records of CSV or of a web archive, rows of Parquet';

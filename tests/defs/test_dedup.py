@@ -250,7 +250,7 @@ def test_a_home_of_an_older_version_is_decided_again_without_a_call(
     small: Small,
 ) -> None:
     """Its vectors stay; only texts that are embedded in another form now have new ones."""
-    texts = [NURSE, DRIVER, "A baker…", *PEOPLE[0]["people"]]
+    texts = [NURSE, DRIVER, "A baker…", *PEOPLE[PEOPLE_AT["korean"] // 11]["people"]]
     small.add("one", texts)
     small.make("one")
     rows = small.store.read("persona_embeddings", "one").with_columns(unread=pl.lit(None), unread_hash=pl.lit(None))

@@ -1,5 +1,7 @@
 """Encodings of pages, by the Encoding Standard of browsers."""
 
+import random
+
 import pytest
 import webencodings
 from hypothesis import assume, given, settings
@@ -34,18 +36,20 @@ CASES = [
         ("cp1252", "latin1", None), ("cp1252", "us-ascii", None), ("cp1252", "ascii", None), ("cp1252", "cp819", None),
         ("cp1252", "windows-1252", None), ("cp1252", None, "iso-8859-1"), ("cp1252", "utf-8", None),
         ("cp1252", "utf-8", "windows-1252"), ("cp1252", "klingon", "latin1"), ("iso8859-15", "iso-8859-15", None),
-        ("cp1252", '"iso-8859-1"'.strip('"'), None), ("mac-roman", "macintosh", None),
-    ] if GERMAN.replace("„", "").isprintable()),
+        ("mac-roman", "macintosh", None),
+    ]),
     *((JAPANESE, codec, label, meta) for codec, label, meta in [
-        ("cp932", "shift_jis", None), ("cp932", "Shift_JIS", None), ("cp932", "x-sjis", None), ("cp932", "windows-31j", None),
+        ("cp932", "shift_jis", None), ("cp932", "Shift_JIS", None), ("cp932", "x-sjis", None),
+        ("cp932", "windows-31j", None),
         ("cp932", "ms_kanji", None), ("cp932", None, "shift-jis"), ("cp932", "shift_jis", "euc-jp"),
         ("utf-8", "shift_jis", None), ("utf-8", "euc-jp", "shift_jis"), ("utf-8", "iso-2022-jp", None),
     ]),
     *((KOREAN, "cp949", label, meta) for label, meta in [
         ("euc-kr", None), ("ks_c_5601-1987", None), ("korean", None), ("windows-949", None), (None, "euc-kr"),
-        ("iso-8859-1", None),
-    ][:5]),
-    *((TRADITIONAL, "big5", label, meta) for label, meta in [("big5", None), ("big5-hkscs", None), ("x-x-big5", None), (None, "cn-big5")]),
+    ]),
+    *((TRADITIONAL, "big5", label, meta) for label, meta in [
+        ("big5", None), ("big5-hkscs", None), ("x-x-big5", None), (None, "cn-big5"),
+    ]),
     *((SIMPLIFIED, codec, label, meta) for codec, label, meta in [
         ("gb18030", "gb2312", None), ("gbk", "gb_2312-80", None), ("gbk", "x-gbk", None), ("gbk", "chinese", None),
         ("gb18030", "gb18030", None), ("gbk", None, "gb2312"), ("gbk", None, "gbk"), ("gbk", None, None),
@@ -92,41 +96,38 @@ ENCODINGS = sorted(
 )
 
 
-@st.composite
-def encoded(draw: st.DrawFn) -> tuple[str, str, bytes]:
-    """A text of characters of an encoding, the label of it, and its bytes."""
-    label = draw(st.sampled_from(sorted(label for label, name in LABELS.items() if name in ENCODINGS)))
-    name = LABELS[label]
-    units = draw(st.lists(st.integers(0x81, 0xFE), min_size=30, max_size=60))
-    second = draw(st.integers(0x41, 0x7E))
-    is_wide = name in ("gbk", "gb18030", "big5", "euc-jp", "shift_jis", "euc-kr")
-    pieces = [
-        bytes((unit, second if n % 2 else 0xA1 + n)) if is_wide else bytes((unit,)) for n, unit in enumerate(units)
-    ]
+WIDE = frozenset({"gbk", "gb18030", "big5", "euc-jp", "shift_jis", "euc-kr"})
+
+
+def encoded(label: str, seed: int) -> tuple[str, bytes]:
+    """Letters of the encoding that a label names, and their bytes."""
+    name, dice, good = LABELS[label], random.Random(seed), list[bytes]()
     codec = webencodings.lookup(label).codec_info
-    good = list[bytes]()
-    for piece in pieces:
-        try:
-            text = codec.decode(piece)[0]
-        except UnicodeDecodeError:
-            continue
-        if len(text) == 1 and text.isalpha() and not "\ue000" <= text <= "\uf8ff":
+    while len(good) < 12:
+        piece = bytes(dice.choices(range(0x81, 0xFF), k=2 if name in WIDE else 1))
+        text = codec.decode(piece, "ignore")[0]
+        if len(text) == 1 and text.isalpha() and codec.encode(text, "ignore")[0] == piece:
             good.append(piece)
-    assume(len(good) >= 8)
     data = b"".join(good)
-    return decode(data, name), label, data
+    return decode(data, name), data
 
 
 WAYS = ["header", "meta", "quoted", "http-equiv", "both", "xml", "late"]
 
 
-@settings(max_examples=150)
-@given(sample=encoded(), way=st.sampled_from(WAYS), upper=st.booleans())
+@settings(max_examples=60)
+@given(
+    label=st.sampled_from(sorted(label for label, name in LABELS.items() if name in ENCODINGS)),
+    seed=st.integers(0, 1 << 32),
+    way=st.sampled_from(WAYS),
+    is_upper=st.booleans(),
+)
 def test_text_of_any_encoding_comes_back_however_it_is_labelled(
-    sample: tuple[str, str, bytes], way: str, upper: bool
+    label: str, seed: int, way: str, is_upper: bool
 ) -> None:
-    text, label, data = sample
-    label = label.upper() if upper else label
+    text, data = encoded(label, seed)
+    assert "\ufffd" not in text
+    label = label.upper() if is_upper else label
     start = {
         "header": "<p>",
         "meta": f"<META charset={label}><p>",
@@ -230,7 +231,7 @@ def test_one_bad_byte_makes_no_other_encoding_of_a_page(text: str, codec: str, l
     assert found.encoding == find_encoding(label)
 
 
-@settings(max_examples=150)
+@settings(max_examples=30)
 @given(data=st.binary(max_size=60), label=st.sampled_from([None, "utf-8", "utf-16", *ENCODINGS, "iso-2022-jp"]))
 def test_any_bytes_are_text_or_refused(data: bytes, label: str | None) -> None:
     try:

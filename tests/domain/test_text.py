@@ -31,7 +31,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
         ("— … ∑", []),
         ("☃ 🙂\ufe0f, 20°", ["☃", "🙂", "20", "°"]),
         ("👨\u200d🍳🍜 cooks", ["👨🍳", "🍳🍜", "cooks"]),
-        ("C++, C# and F♯; .NET, ASP.NET", ["c++", "c#", "and", "f♯", ".net", "asp", "net"]),
+        ("C++, C# and F♯; .NET, ASP.NET", ["c++", "c#", "and", "f#", ".net", "asp", "net"]),
         ("He said “.NET”, not '.NET'.Then", ["he", "said", ".net", "not", ".net", "then"]),
         ("", []),
     ],
@@ -133,9 +133,9 @@ def test_any_file_name_gives_a_legal_key_with_room_for_a_slice_number(name: str)
         ("x.JSONL.ZST", "x"),
         ("../../etc/passwd", "etc-passwd"),
         ("__init__.csv", "init"),
-        ("文件.jsonl", "batch"),
-        (".jsonl", "batch"),
-        ("a" * 200 + ".csv", "a" * 56),
+        ("文件.jsonl", "wenjian"),
+        (".jsonl", "batch-81e47a19"),
+        ("a" * 200 + ".csv", "a" * 47 + "-b3e2db10"),
     ],
 )
 def test_keys_of_file_names(name: str, key: str) -> None:

@@ -117,7 +117,7 @@ def test_hosts_of_the_same_site_are_near() -> None:
         "log.example.org",
         "org.uk",
     ]
-    assert [host for host in hosts if prefixes.near(host)] == hosts[:3]
+    assert [host for host in hosts if prefixes.near_host(f"http://{host}/page")] == hosts[:3]
 
 
 WRITTEN = st.one_of(

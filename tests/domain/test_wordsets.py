@@ -164,6 +164,7 @@ def test_a_full_table_of_ranks_is_searched_to_its_end() -> None:
         ("a C# developer", "a C++ developer", 2 / 4),
         ("a C＃ developer", "a C# developer", 1.0),
         ("an F♯ tuner", "an F tuner", 2 / 4),
+        ("F♯", "f#", 1.0),
         ("a .NET developer", "a net developer", 2 / 4),
         ("C#/.NET", "c# (.net)", 1.0),
         ("ASP.NET", "asp net", 1.0),

@@ -1,6 +1,7 @@
 """Web archives: what becomes of every kind of record, of damage, and of slices."""
 
 import gzip
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable
@@ -18,8 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from warcs import SENTENCE, conversion, gz, gz_whole, http, page, plain, record, response, zst
 
 from personahub_assets.domain.errors import SourceError
+from personahub_assets.domain.pages import TooMuchMarkup
 from personahub_assets.domain.sources import RawRow
+from personahub_assets.domain.tombstones import normal_url
 from personahub_assets.resources import archives
+from personahub_assets.resources.extraction import Extractor
 from personahub_assets.resources.sources import Slice, file_format, read_rows, survey
 
 TEXT = SENTENCE.strip() + " " + SENTENCE.strip()
@@ -279,3 +283,266 @@ def test_overwritten_bytes_never_end_in_a_traceback(tmp_path: Path, at: int, jun
         data = pack(RECORDS)
         path = put(tmp_path, data[:at] + junk + data[at + len(junk) :], suffix)
         assert len(rows_of(path)) >= 4
+
+
+# --- what crawlers write in other ways ---
+
+PAGE = page(SENTENCE * 2)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
+HEADERS = {
+    "bare line feeds": HEAD.replace(b"\r\n", b"\n") + b"\n",
+    "mixed line ends": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\nX: y\r\n\n",
+    "folded": b"HTTP/1.1 200 OK\r\nContent-Type:\r\n  text/html;\r\n\tcharset=utf-8\r\n\r\n",
+    "no status line": b"Content-Type: text/html\r\nX: y\r\n\r\n",
+    "no header": b"",
+    "HTTP/2": b"HTTP/2 200\r\ncontent-type: text/html\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 \r\nCONTENT-TYPE: TEXT/HTML\r\n\r\n",
+    "two spaces": b"http/1.0  200  OK\r\nContent-Type : text/html\r\n\r\n",
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"\r\n",
+    "hints": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + HEAD + b"\r\n",
+    "tunnel": b"HTTP/1.0 200 Connection established\r\n\r\n" + HEAD + b"\r\n",
+    "blank lines": b"\r\n\r\n" + HEAD + b"\r\n",
+    "junk line": b"HTTP/1.1 200 OK\r\nnothing of use\r\nContent-Type: text/html\r\n\r\n",
+    "two types": b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Type: text/html\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("how", HEADERS)
+def test_http_headers_are_read_as_servers_send_them(tmp_path: Path, how: str) -> None:
+    assert texts([one(tmp_path, HEADERS[how] + PAGE)]) == [TEXT]
+
+
+def deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def chunked(data: bytes) -> bytes:
+    return b"%x;x=y\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+
+
+BODIES = {
+    "x-gzip": (gzip.compress(PAGE), "Content-Encoding: x-gzip"),
+    "raw deflate": (deflated(PAGE), "Content-Encoding: deflate"),
+    "gzip members": (gzip.compress(PAGE[:99]) + gzip.compress(PAGE[99:]), "Content-Encoding: gzip"),
+    "gzip without a word": (gzip.compress(PAGE), "X: y"),
+    "zstd without a word": (zstandard.compress(PAGE), "Content-Encoding: identity"),
+    "chunks without a word": (chunked(PAGE), "X: y"),
+    "gzip called br": (gzip.compress(PAGE), "Content-Encoding: br"),
+    "br in gzip": (gzip.compress(brotli.compress(PAGE)), "Content-Encoding: br, gzip"),
+    "gzip in br": (brotli.compress(gzip.compress(PAGE)), "Content-Encoding: gzip\r\nContent-Encoding: br"),
+    "gzip in chunks": (chunked(gzip.compress(PAGE)), "Content-Encoding: GZIP\r\nTransfer-Encoding: Chunked"),
+    "gzip as transfer": (chunked(gzip.compress(PAGE)), "Transfer-Encoding: gzip, chunked"),
+    "stale gzip": (PAGE, "Content-Encoding: gzip\r\nContent-Length: 9"),
+    "stale deflate": (PAGE, "Content-Encoding: deflate\r\nContent-Length: 999999"),
+    "stale br": (PAGE, "Content-Encoding: br"),
+    "stale zstd in chunks": (chunked(PAGE), "Content-Encoding: zstd\r\nTransfer-Encoding: chunked"),
+    "stale UTF-16": (PAGE.decode().encode("utf-16"), "Content-Encoding: gzip"),
+    "length too small": (PAGE, "Content-Length: 7"),
+    "no encoding": (PAGE, "Content-Encoding: utf-8"),
+}
+
+
+@pytest.mark.parametrize("how", BODIES)
+def test_a_body_is_what_it_is_whatever_its_header_says(tmp_path: Path, how: str) -> None:
+    body, fields = BODIES[how]
+    row = one(tmp_path, http(body, "text/html", "200 OK", fields))
+    assert row.columns is not None, row
+    assert (row.columns["text"], "truncated" in row.columns) == (TEXT, False)
+
+
+LONG = page(SENTENCE * 40)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "said"),
+    [
+        (gzip.compress(LONG)[:-20], "Content-Encoding: gzip", "incomplete"),
+        (zlib.compress(LONG)[:-20], "Content-Encoding: deflate", "incomplete"),
+        (chunked(LONG)[:-200], "Transfer-Encoding: chunked", "incomplete"),
+        (LONG[:-200], f"Content-Length: {len(LONG)}", "incomplete"),
+        (LONG[:-200], "Content-Length: 9\r\nX: y", None),
+    ],
+)
+def test_a_body_that_is_cut_off_is_read_and_said(tmp_path: Path, body: bytes, fields: str, said: str | None) -> None:
+    row = one(tmp_path, http(body, "text/html", "200 OK", fields))
+    assert row.columns is not None, row
+    assert row.columns["text"].startswith("The harbour crane")
+    assert row.columns.get("truncated") == said
+    row = one(tmp_path, http(body, "text/html", "200 OK", fields), "response", "WARC-Truncated: Length")
+    assert row.columns is not None
+    assert row.columns["truncated"] == "length"
+
+
+def test_angle_brackets_around_an_address_are_none_of_it(tmp_path: Path) -> None:
+    (row,) = rows_of(
+        put(
+            tmp_path, gz([response("http://a.example/x").replace(b"I: http://a.example/x", b"I: <http://a.example/x>")])
+        )
+    )
+    assert row.columns is not None
+    assert row.columns["url"] == "http://a.example/x"
+    # Documents that were stored with them are taken down by the same prefix.
+    assert normal_url("<http://A.example/x>") == normal_url("http://a.example/x")
+
+
+def test_records_of_other_kinds_are_skipped_and_none_of_them_is_damaged(tmp_path: Path) -> None:
+    records = [
+        record("response", "dns:a.example", b"20240501\na.example. 300 IN A 192.0.2.1\n", "Content-Type: text/dns"),
+        record("response", "ftp://a.example/x", b"\x00\x01", "Content-Type: application/octet-stream"),
+        record("response", "ftp://a.example/x", b"\x00\x01"),
+        record("continuation", "http://a.example/", b"more", "WARC-Segment-Number: 2"),
+        record("screenshot", "http://a.example/", b"\x89PNG"),
+        record("resource", "urn:text:http://a.example/", b"text", "Content-Type: text/plain"),
+        record("resource", "file:///a.png", b"\x89PNG", "Content-Type: image/png"),
+        record("conversion", "http://a.example/", b"%PDF", "Content-Type: application/pdf"),
+        record("resource", "http://a.example/", PAGE, "Content-Type: text/html; charset=utf-8"),
+        record(
+            "response", "http://a.example/", HEAD + b"\r\n" + PAGE, "Content-Type: Application/HTTP;msgtype=response"
+        ),
+        record("response", "http://a.example/", PAGE, "Content-Type: text/html"),
+    ]
+    rows = rows_of(put(tmp_path, gz(records)))
+    assert [row.skipped for row in rows] == [
+        *("text/dns", "application/octet-stream", "no content type", "continuation", "unknown"),
+        *("text/plain", "image/png", "application/pdf", "", "", ""),
+    ]
+    assert texts(rows[8:]) == [TEXT] * 3
+
+
+def lines_as(record: bytes, end: bytes) -> bytes:
+    head, body = record.split(b"\r\n\r\n", 1)
+    return head.replace(b"\r\n", end) + end * 2 + body
+
+
+STYLES: dict[str, Callable[[bytes], bytes]] = {
+    "WARC/0.17": lambda record: record.replace(b"WARC/1.0", b"WARC/0.17", 1),
+    "WARC/0.18": lambda record: lines_as(record.replace(b"WARC/1.0", b"WARC/0.18", 1), b"\n"),
+    "WARC/1.1": lambda record: record.replace(b"WARC/1.0", b"WARC/1.1", 1),
+    "bare line feeds": lambda record: lines_as(record, b"\n")[:-4] + b"\n\n",
+    "lower case": lambda record: record.replace(b"WARC-Type", b"warc-type").replace(b"Content-L", b"content-l"),
+    "upper case": lambda record: record.replace(b"WARC-Type: response", b"WARC-TYPE: RESPONSE"),
+    "folded": lambda record: record.replace(b"WARC-Date: ", b"WARC-Date:\r\n   "),
+    "one empty line": lambda record: record[:-2],
+    "no empty line": lambda record: record[:-4],
+    "more empty lines": lambda record: record + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("how", ["plain", "gz", "whole", "zst"])
+@pytest.mark.parametrize("style", STYLES)
+def test_records_are_read_as_crawlers_write_them(tmp_path: Path, how: str, style: str) -> None:
+    suffix, pack = PACKED[how]
+    rows = rows_of(put(tmp_path, pack(map(STYLES[style], RECORDS)), suffix))
+    assert numbers(rows) == [0, 1, 2, 3, 4, 5]
+    assert {row.columns["date"] for row in rows if row.columns} == {"2024-05-01T10:00:00Z"}
+
+
+@pytest.mark.parametrize("length", [b"x", b"-5", b"9" * 40, b"", b"1e3"])
+def test_a_length_that_is_none_costs_its_record_only(tmp_path: Path, length: bytes) -> None:
+    bad = RECORDS[2].replace(b"Content-Length: ", b"Content-Length: " + length + b"\r\nX: ")
+    for how in ("plain", "gz"):
+        suffix, pack = PACKED[how]
+        rows = rows_of(put(tmp_path, pack([*RECORDS[:2], bad, *RECORDS[3:]]), suffix))
+        assert numbers(rows) == [0, 1, "damaged", 3, 4, 5]
+
+
+def test_what_may_stand_between_members_is_passed_over(tmp_path: Path) -> None:
+    frame = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    data = frame + zst(RECORDS[:2]) + frame + frame + zst(RECORDS[2:]) + frame
+    assert numbers(rows_of(put(tmp_path, data, ".warc.zst"))) == [0, 1, 2, 3, 4, 5]
+    empty = gzip.compress(b"")
+    assert numbers(rows_of(put(tmp_path, empty + gz(RECORDS[:2]) + empty + gz(RECORDS[2:]) + b"\0" * 40_000))) == [
+        *range(6)
+    ]
+    assert "damaged" in numbers(rows_of(put(tmp_path, gz(RECORDS[:2]) + b"\0" * 40_000 + gz(RECORDS[2:]))))
+
+
+@pytest.mark.parametrize(("name", "match"), [("a.arc.gz", "warcio recompress"), ("a.warc.wat.gz", "ingest the .warc")])
+def test_archives_of_other_formats_are_refused_with_the_remedy(tmp_path: Path, name: str, match: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SourceError, match=match):
+        survey(tmp_path / name, 10)
+
+
+def test_an_image_beyond_the_limit_is_an_image_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "LARGEST", 50_000)
+    assert one(tmp_path, http(b"\x89PNG" * 20_000, "video/mp4")).skipped == "video/mp4"
+
+
+def test_utf_8_under_another_label_is_said(tmp_path: Path) -> None:
+    row = one(tmp_path, http(page("Zwölf Kräne – für den Hafen. " * 9), "text/html; charset=iso-8859-1"))
+    assert row.columns is not None
+    assert row.columns["text"].startswith("Zwölf Kräne – für")
+    assert (row.columns["encoding"], row.columns["declared_encoding"]) == ("utf-8", "windows-1252")
+
+
+# --- bounds ---
+
+BOMBS = r"""
+import gzip, re, sys, zlib, brotli, zstandard
+from pathlib import Path
+from personahub_assets.resources import archives
+sys.path.insert(0, sys.argv[1])
+from warcs import gz, http, record, zst
+
+SIZE, BLANK = 128 << 20, b" " * (1 << 20)
+
+def packed(packer, pack, end, start=b""):
+    return b"".join([pack(start), *(pack(BLANK) for _ in range(SIZE >> 20)), end()])
+
+def gzipped(start=b"", wbits=31):
+    packer = zlib.compressobj(1, wbits=wbits)
+    return packed(packer, packer.compress, packer.flush, start)
+
+def framed(start=b""):
+    packer = zstandard.ZstdCompressor().compressobj()
+    return packed(packer, packer.compress, packer.flush, start)
+
+def squeezed():
+    packer = brotli.Compressor(quality=0)
+    return packed(packer, packer.process, packer.finish)
+
+def answer(body, coding):
+    block = http(body, "text/html", "200 OK", f"Content-Encoding: {coding}")
+    return gz([record("response", "http://a.example/", block)])
+
+PAGE = http(b"<p>")
+LONG = record("response", "http://a.example/", PAGE, length=len(PAGE) + SIZE)[:-4]
+FILES = [
+    (".gz", answer(gzipped(), "gzip")),
+    (".gz", answer(gzip.compress(gzipped()), "gzip, gzip")),
+    (".gz", answer(gzipped(wbits=15), "deflate")),
+    (".gz", answer(framed(), "zstd")),
+    (".gz", answer(squeezed(), "br")),
+    (".gz", gzipped(LONG)),
+    (".zst", framed(LONG)),
+    (".gz", gzipped(b"WARC/1.0\r\nX: ")),
+    (".zst", framed(b"no record")),
+    (".zst", zst([b"WARC/1.0\r\n" + b"X: y\r\n" * 6_000_000])),
+]
+for suffix, data in FILES:
+    path = Path(sys.argv[2]) / ("bomb.warc" + suffix)
+    path.write_bytes(data)
+    rows = [archives.row(1, one) for one in archives.records(path)]
+    print(*(row.reason for row in rows))
+print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory of a process")
+def test_no_record_takes_more_memory_than_the_limit_allows(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BOMBS, str(Path(__file__).resolve().parents[1]), str(tmp_path)]
+    *reasons, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert reasons == ["too_long"] * 7 + ["damaged"] * 3
+    assert int(peak) < 200, "MiB; whole, each of these takes 128 MiB and more beside what the interpreter has"
+
+
+def test_a_page_that_explodes_in_the_parser_costs_itself_only() -> None:
+    extractor = Extractor(cpu_seconds=1, memory=256 << 20)
+    with pytest.raises(TooMuchMarkup, match="more than 1 s of CPU time or 256 MiB"):
+        extractor.extract("<p " + " ".join(f"a{n}=b" for n in range(50_000)) + ">x")
+    assert extractor.extract(f"<main><p>{SENTENCE}</p></main>") == SENTENCE.strip()
+    with pytest.raises(TooMuchMarkup, match="250,000 tags"):
+        extractor.extract("<b>x</b>" * 200_000)
+    extractor.close()

@@ -63,7 +63,7 @@ QUOTED = st.text(st.sampled_from('ab ü,;|\t"\n'), max_size=6).map(lambda text: 
 DIALECTS = [(delimiter, quoting, end) for delimiter in ",;|\t" for quoting in (0, 1) for end in ("\n", "\r\n")]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(FIELD, QUOTED, FIELD), min_size=3, max_size=8), st.sampled_from(DIALECTS), st.integers(1, 4))
 def test_rows_agree_with_duckdb_on_sane_files(
     rows: list[tuple[str, str, str]], dialect: tuple[str, int, str], rows_per_slice: int
@@ -100,6 +100,7 @@ DETECTED = {
     "one column": (b"text\nHello, world\nno comma; none\nthis, that, those\n", "one column", None),
     "no header": (b"1,hello there\n2,world\n3,more\n", "no header", None),
     "cp1252": ("id;text\n1;Café – crème\n2;naïve\n".encode("cp1252"), "cp1252", ["Café – crème", "naïve"]),
+    "cp1252, once": ("id,text\n1,Café\n".encode("cp1252"), "cp1252", ["Café"]),
     "shift_jis": (
         ("id,text\n" + "".join(f"{n},これは日本語の文章です。漢字とかな\n" for n in range(9))).encode("shift_jis"),
         "encoding shift_jis",
@@ -315,7 +316,8 @@ def _zeros(suffix: str, before: bytes, after: bytes, mebibytes: int) -> bytes:
         ".xz": lzma.LZMAFile,
     }
     buffer = io.BytesIO()
-    file = makers[suffix](fileobj=buffer, mode="wb") if suffix == ".gz" else makers[suffix](buffer, "wb")
+    options: dict[str, Any] = {".gz": {"fileobj": buffer, "mode": "wb"}, ".xz": {"preset": 0}}.get(suffix, {})
+    file = makers[suffix](**options) if suffix == ".gz" else makers[suffix](buffer, "wb", **options)
     with file:
         file.write(before)
         for _ in range(mebibytes):
@@ -335,14 +337,14 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_memory_is_bounded_whatever_a_small_file_holds(tmp_path: Path, name: str) -> None:
-    path = put(tmp_path, name, _zeros(Path(name).suffix, *LONG[name], 32))
+    path = put(tmp_path, name, _zeros(Path(name).suffix, *LONG[name], 16))
     assert path.stat().st_size < 1 << 16
     tracemalloc.start()
-    rows = column(rows_of(path, 2, limit=1 << 20))
+    rows = column(rows_of(path, 2, limit=1 << 18))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert rows == ["a", "too_long", "c"]
-    assert peak < 24 << 20
+    assert peak < 12 << 20
 
 
 def test_an_unclosed_quote_is_given_up_at_the_limit(tmp_path: Path) -> None:
@@ -370,14 +372,14 @@ def test_a_window_larger_than_the_bound_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".csv.gz", ".json.zst", ".csv.bz2", ".csv"])
 def test_slices_together_cost_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    texts = [f"Row {n} " + "x" * 2_000 for n in range(2_000)]
+    texts = [f"Row {n} " + "x" * 2_000 for n in range(1_000)]
     if "csv" in suffix:
         data = ("id,text\n" + "".join(f"{n},{text}\n" for n, text in enumerate(texts))).encode()
     else:
         lines = [json.dumps({"text": text}) for text in texts]
         data = ("[" + ",".join(lines) + "]" if suffix.startswith(".json.") else "\n".join(lines)).encode()
     path = put(tmp_path, f"a{suffix}", COMPRESS[Path(suffix).suffix if suffix.count(".") > 1 else ""](data))
-    found = sources.survey(path, 100)
+    found = sources.survey(path, 50)
     assert len(found.slices) == 20
     total, read = 0, streams.Stream.read
 
@@ -400,7 +402,7 @@ def test_slices_together_cost_one_pass(tmp_path: Path, monkeypatch: pytest.Monke
     # Each slice twice, as the documents and then the personas of a batch are read.
     for part in found.slices:
         for _ in range(2):
-            assert len(list(sources.read_rows(path, found.format, part))) == 100
+            assert len(list(sources.read_rows(path, found.format, part))) == 50
     extra = 20 * 2 * (1 << 20) if "json." in suffix else 0  # of JSON a chunk is read ahead
     assert total <= 2 * len(data) + extra + (1 << 16)
 
@@ -438,7 +440,7 @@ BLANKED = {
 
 
 @pytest.mark.parametrize("name", BLANKED)
-@pytest.mark.parametrize("suffix", ["", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", ["", ".bz2"])
 def test_rows_are_overwritten_in_every_form(tmp_path: Path, name: str, suffix: str) -> None:
     data, reason = BLANKED[name]
     path = put(tmp_path, name + suffix, COMPRESS[suffix](data))

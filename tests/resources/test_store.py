@@ -108,7 +108,7 @@ def test_a_damaged_file_is_named_with_the_remedy(store: Store, data: bytes | Non
     store.write("documents", "a", documents("a", 500, "text " * 50))
     path = store.path("documents", "a")
     path.write_bytes(path.read_bytes()[:-200] if data is None else data)
-    expected = f"{path}: damaged table file.*materialise documents"
+    expected = f"{path}: damaged table file.*personahub run --batch a: the source file is read again"
     with pytest.raises(StoreError, match=expected):
         store.read("documents", "a")
     with pytest.raises(StoreError, match=expected):

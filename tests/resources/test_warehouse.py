@@ -104,6 +104,25 @@ def test_a_table_file_without_a_column_reads_as_null(store: Store) -> None:
         ]
 
 
+@pytest.mark.parametrize("native_rows", [0, 1_000])
+@pytest.mark.parametrize("rows", [{"x": ["SELECT 1 --"]}, {"batch": ["a"], "document_id": [None], "text": ["a page"]}])
+def test_a_table_file_without_its_key_columns_is_refused(
+    store: Store, home: Path, rows: dict[str, list[str | None]], native_rows: int
+) -> None:
+    """As a query that writes over a partition leaves it."""
+    write(store, "b", 2)
+    (home / "hub.toml").write_text(f"[warehouse]\nnative_rows = {native_rows}\n")
+    file = store.path("documents", "a")
+    file.parent.mkdir(parents=True)
+    pl.DataFrame(rows, dict.fromkeys(rows, pl.String)).write_parquet(file)
+    with pytest.raises(
+        StoreError, match=rf"{file}: damaged table file: it .*document_id.*Delete it, then personahub run --batch a"
+    ):
+        warehouse.build(store)
+    file.unlink()
+    assert warehouse.build(store).rows["documents"] == 2
+
+
 # --- up to date or not ---
 
 
@@ -271,10 +290,14 @@ def test_a_reader_reaches_the_tables_and_nothing_else(shared: Store, query: str)
 )
 def test_a_query_cannot_write_into_the_tables(shared: Store, query: str) -> None:
     file = shared.path("documents", "a")
-    before = {path: path.stat().st_mtime_ns for path in shared.root.rglob("*")}
+    before = _files(shared.root)
     with pytest.raises(QueryError):
         answer(Environment(home=shared.root), query.format(file=file, folder=file.parent), "csv", None)
-    assert {path: path.stat().st_mtime_ns for path in shared.root.rglob("*")} == before
+    assert _files(shared.root) == before
+
+
+def _files(home: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
 
 
 def test_a_reader_takes_no_more_memory_than_it_may_and_spills_into_the_home(

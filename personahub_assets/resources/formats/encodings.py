@@ -8,6 +8,9 @@ from resiliparse.parse.encoding import detect_encoding
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONG_MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
 _SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_LARGE = 1 << 16  # bytes; a shorter beginning is the whole file
+_HIGH = bytes(range(0x80, 0x100))
+_ENOUGH = 32  # bytes that are not ASCII
 _PYTHON_NAMES = {"windows-1252": "cp1252", "iso-8859-1": "cp1252", "ascii": "utf-8"}
 
 
@@ -35,17 +38,22 @@ def _without_mark(beginning: bytes) -> str:
 
 def _is_mostly_utf8(beginning: bytes) -> bool:
     """Whether most of what is not ASCII is UTF-8: a few bad bytes are faults of their rows."""
+    if beginning.isascii():
+        return True
     valid = sum(len(match) for match in _SEQUENCES.findall(beginning))
-    others = len(beginning) - len(beginning.translate(None, bytes(range(0x80, 0x100)))) - valid
+    others = len(beginning) - len(beginning.translate(None, _HIGH)) - valid
     return others <= max(valid // 2, 3 if _is_cut(beginning) else 0)
 
 
 def _is_cut(beginning: bytes) -> bool:
     """Whether the last character may be cut off."""
-    return any(byte >= 0xC2 for byte in beginning[-3:])
+    return len(beginning) >= _LARGE and any(byte >= 0xC2 for byte in beginning[-3:])
 
 
 def _older(beginning: bytes) -> str:
+    """Guess, if there is enough to guess by; else what most programs of the West write."""
+    if len(beginning) - len(beginning.translate(None, _HIGH)) < _ENOUGH:
+        return "cp1252"
     name = str(detect_encoding(beginning)).lower()
     try:
         python_name = codecs.lookup(_PYTHON_NAMES.get(name, name)).name

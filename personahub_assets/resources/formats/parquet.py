@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from personahub_assets.domain.sources import RawRow
+from personahub_assets.domain.sources import RawRow, SourceReason
 from personahub_assets.resources.formats.slices import Layout, Slice, by_number
 
 _ROWS = 8_192  # at a time
+_TRIES = 400  # at halving such a piece: enough for a dozen bad rows, and a bound where all are
 _REFUSED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # the years 1 to 9999, in days from 1970
 _CYCLE_DAYS = 146_097
@@ -37,23 +38,29 @@ def read_parquet(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
     read = _reader(path)
     end = part.first_row + part.rows
     for start in range(part.first_row, end, _ROWS):
-        yield from _piece(read, start, min(_ROWS, end - start))
+        yield from _piece(read, start, min(_ROWS, end - start), iter(range(_TRIES)))
 
 
-def _piece(read: Callable[[int, int], _Rows], start: int, size: int) -> Iterator[RawRow]:
-    """Rows from a number on; those that cannot be read are found by halving."""
+def _piece(read: Callable[[int, int], _Rows], start: int, size: int, tries: Iterator[int]) -> Iterator[RawRow]:
+    """Rows from a number on; those that cannot be read are found by halving, as long as there are tries left."""
     try:
         rows = read(start, size)
     except (*_REFUSED, duckdb.Error) as error:
-        if size == 1:
-            reason: Any = "bad_encoding" if "utf" in str(error).lower() else "damaged"
-            yield RawRow(f"row {start + 1}", reason=reason, detail=str(error).splitlines()[0])
+        if size == 1 or next(tries, None) is None:
+            yield from _faults(start, size, str(error))
             return
-        yield from _piece(read, start, size // 2)
-        yield from _piece(read, start + size // 2, size - size // 2)
+        yield from _piece(read, start, size // 2, tries)
+        yield from _piece(read, start + size // 2, size - size // 2, tries)
         return
     for number, columns in enumerate(rows, start + 1):
         yield RawRow(f"row {number}", columns=columns)
+
+
+def _faults(start: int, size: int, error: str) -> Iterator[RawRow]:
+    reason: SourceReason = "bad_encoding" if "utf" in error.lower() else "damaged"
+    together = f", in a run of {size:,} rows that cannot be read" if size > 1 else ""
+    for number in range(start + 1, start + size + 1):
+        yield RawRow(f"row {number}", reason=reason, detail=error.splitlines()[0] + together)
 
 
 def _reader(path: Path) -> Callable[[int, int], _Rows]:
@@ -90,9 +97,10 @@ def _exotic_times(series: pl.Series) -> dict[int, int]:
     if not isinstance(series.dtype, pl.Date | pl.Datetime):
         return {}
     number, per_day = series.to_physical().cast(pl.Int64), _per_day(series.dtype)
-    is_exotic = ~number.is_between(_FIRST_DAY * per_day, (_LAST_DAY + 1) * per_day - 1)
-    if per_day == _NANOSECONDS:
-        is_exotic |= number % 1_000 != 0
+    if per_day == _NANOSECONDS:  # which reach from 1677 to 2262
+        is_exotic = number % 1_000 != 0
+    else:
+        is_exotic = ~number.is_between(_FIRST_DAY * per_day, (_LAST_DAY + 1) * per_day - 1)
     return {at: number[at] for at in is_exotic.fill_null(value=False).arg_true()} if is_exotic.any() else {}
 
 

@@ -1,0 +1,193 @@
+"""Secrets of addresses and keys are used, and stand nowhere: not in the home, the UI, or what is printed."""
+
+import asyncio
+import json
+import sys
+import threading
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster_graphql.schema import create_schema
+
+from personahub_assets.definitions import build
+from personahub_assets.resources.config import Environment
+from personahub_assets.resources.instance import open_instance
+from personahub_assets.resources.llm import LLM
+from personahub_assets.standin.server import StandinServer
+
+from .conftest import Called
+
+CANARY = "cAnArY"
+USER, PASSWORD, SIGNATURE, KEY = (f"{CANARY}-{name}" for name in ("user", "pass/word", "sig+nature", "key"))
+BASIC = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+WHO = f"{USER}:{PASSWORD.replace('/', '%2F')}@"
+SIGNED = f"X-Amz-Algorithm=A&X-Amz-Signature={SIGNATURE.replace('+', '%2B')}"
+
+DEFINED = """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
+  ... on PythonError { message stack }
+  ... on RepositoryLocation { repositories {
+    allTopLevelResourceDetails { name resourceType configFields { name description defaultValueAsJson }
+      configuredValues { key value type } nestedResources { name type resource { name description } } }
+    jobs { name } } } } } } } }"""
+SCHEMA = """{ runConfigSchemaOrError(selector: {repositoryName: "__repository__", repositoryLocationName:
+  "personahub", pipelineName: "refresh_batch"}) { ... on RunConfigSchema {
+  rootDefaultYaml allConfigTypes { key ... on CompositeConfigType { fields { name defaultValueAsJson } } } } } }"""
+RUNS = """{ runsOrError { ... on Runs { results { status runConfigYaml tags { key value }
+  eventConnection { events { __typename ... on MessageEvent { message }
+    ... on ErrorEvent { error { message stack causes { message stack } errorChain { error { message stack } } } }
+    ... on MaterializationEvent { metadataEntries { label ... on TextMetadataEntry { text }
+      ... on JsonMetadataEntry { jsonString } ... on MarkdownMetadataEntry { mdStr } } } } } } } } }"""
+
+
+class Site:
+    """A server that asks for credentials, and quotes them in its errors."""
+
+    def __init__(self, standin: StandinServer):
+        self.authorizations: list[str | None] = []
+        self.is_refusing = False
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.reply(self, b"")
+
+            def do_POST(self) -> None:
+                site.reply(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+            do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.answer = Answer(standin)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self.server.server_port}"
+
+    def reply(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        given = handler.headers["Authorization"]
+        self.authorizations.append(given)
+        is_known = given in (BASIC, f"Bearer {KEY}")
+        is_asked = body or "crawl" in handler.path or given == f"Bearer {KEY}"
+        if is_known and not (self.is_refusing and is_asked):
+            status, content = 200, self.answer(handler.path, body)
+        else:
+            status = 400 if is_known else 403
+            quoted = f"{BASIC} {PASSWORD} http://{WHO}{self.host}{handler.path}" if given == BASIC else given
+            content = f"no: {quoted}".encode()
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(content)
+
+
+class Answer:
+    def __init__(self, standin: StandinServer):
+        self.standin = standin
+
+    def __call__(self, path: str, body: bytes) -> bytes:
+        if "crawl" in path:
+            return b'{"text": "A lighthouse keeper repairs radios and writes about the weather of the north."}\n'
+        assert SIGNED in path or "?" not in path
+        address = self.standin.url + path.partition("?")[0].removeprefix("/v1")
+        request = urllib.request.Request(address, body or None, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bytes(answer.read())
+
+
+@pytest.fixture
+def site(standin: StandinServer) -> Iterator[Site]:
+    made = Site(standin)
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # which Dagster itself reads
+def test_secrets_of_addresses_and_keys_are_used_and_stand_nowhere(
+    called: Called, site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crawl = f"http://{WHO}{site.host}/x/crawl.jsonl?{SIGNED}"
+    llm = {"PERSONAHUB_LLM_URL": f"http://{WHO}{site.host}/v1?{SIGNED}"}
+    key = {"PERSONAHUB_LLM_URL": f"http://{site.host}/v1", "PERSONAHUB_LLM_API_KEY": KEY}
+    embedder = {"PERSONAHUB_EMBED_URL": f"http://{WHO}{site.host}/v1?{SIGNED}", "PERSONAHUB_EMBED_MODEL": "tiny"}
+    printed = []
+
+    def call(*arguments: str, code: int = 0, **environment: str) -> str:
+        got, out, error = called(*arguments, home=home, **environment)
+        printed.append(out + error)
+        assert got == code, out + error
+        return printed[-1]
+
+    call("ingest", crawl)
+    call("ingest", crawl.replace(SIGNED, "X-Amz-Signature=another"))  # signed anew: the same source
+    bare = call("ingest", f"http://{site.host}/x/crawl.jsonl", code=1)
+    site.is_refusing = True
+    assert "give the whole address each time" in bare
+    assert "give the whole address each time" in call("ingest", crawl, code=1)
+    call("run", "--batch", "crawl", "--select", "+text_personas", **llm)  # quarantined, with what the server said
+    call("doctor", "--no-canary", code=1, **key, **embedder)
+    both = call("doctor", "--no-canary", code=1, **key | llm)
+    assert "both go into the one header" in both
+    quarantined = call("sql", "SELECT detail FROM quarantine", "--format", "json")
+    assert "no: Basic *** ***" in quarantined
+    assert {BASIC, f"Bearer {KEY}"} <= set(site.authorizations)
+
+    for name, value in {"PERSONAHUB_HOME": str(home), **llm, **embedder}.items():
+        monkeypatch.setenv(name, value)
+    shown = "\n".join([*printed, *_tables(home), *_of_ui(home), repr(LLM(url=llm["PERSONAHUB_LLM_URL"]))])
+    assert f"http://{site.host}/x/crawl.jsonl" in shown
+    for secret in (CANARY, BASIC.split()[1], SIGNATURE, PASSWORD):
+        assert secret not in shown, shown[max(0, shown.index(secret) - 500) :][:700]
+        for path in (path for path in home.rglob("*") if path.is_file()):
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def _tables(home: Path) -> Iterator[str]:
+    for path in (home / "tables").rglob("*.parquet"):
+        yield str(pl.read_parquet(path).rows())
+
+
+def _of_ui(home: Path) -> Iterator[str]:
+    """What the UI is told about definitions, launchpad and runs."""
+    schema = create_schema()
+    module = LoadableTargetOrigin(executable_path=sys.executable, module_name="personahub_assets.definitions")
+    target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, "personahub"))
+    with open_instance(home) as instance, WorkspaceProcessContext(instance, target) as context:
+        for query in (DEFINED, SCHEMA, RUNS):
+            result: Any = asyncio.run(schema.execute_async(query, context_value=context.create_request_context()))
+            assert not result.errors, result.errors
+            yield json.dumps(result.data)
+
+
+def test_no_run_sets_where_a_key_goes_or_which_variable_is_sent(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_LLM_API_KEY", KEY)
+    job = build(Environment(home=home)).resolve_job_def("refresh_batch")
+    for resource, setting in product(("llm", "embedder"), ("url", "model", "api_key_env")):
+        for value in ("http://evil.example/v1", {"env": "PERSONAHUB_LLM_API_KEY"}):
+            with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected config entry "{setting}"') as caught:
+                job.execute_in_process(run_config={"resources": {resource: {"config": {setting: value}}}})
+            assert KEY not in str(caught.value)
+
+
+def test_a_key_goes_only_to_the_address_that_the_environment_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_LLM_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("PERSONAHUB_LLM_API_KEY", KEY)
+    with pytest.raises(Exception, match="403"):
+        LLM(url=f"http://{site.host}/v1", model="m").offered()
+    assert site.authorizations == [None]
