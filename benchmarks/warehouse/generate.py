@@ -202,7 +202,7 @@ class _Batch:
             self._embeddings(vectors)
         kept = self.rows.filter(pl.col("stage").is_null())
         self._put("personas", kept)
-        for name, count in zip(DATASETS, counts, strict=True):
+        for name, count in zip(DATASETS, counts, strict=True) if any(counts) else ():
             self._items(name, kept, count)
 
     def _candidates(self) -> None:
