@@ -281,15 +281,12 @@ def test_run_without_an_endpoint_names_the_remedies(here: Cli, home: Path, tmp_p
     register(Store(home=str(home)), str(write(tmp_path / "one.jsonl", ROWS)))
     said = here("run", "--select", "+text_personas")
     assert said.code == 1
-    assert "failed: one:" in said.err
-    assert "PERSONAHUB_LLM_URL is not set" in said.err
+    assert said.err.count("PERSONAHUB_LLM_URL is not set") == 1
     for remedy in ("PERSONAHUB_LLM_URL=http://127.0.0.1:8000/v1", "make demo-vllm", "PERSONAHUB_LLM_URL=standin:"):
         assert remedy in said.err
     assert "Traceback" not in said.err
     assert "dagster" not in said.err
-    store = Store(home=str(home))
-    assert store.read("documents", "one").height == 2
-    assert not store.files("text_personas")
+    assert not Store(home=str(home)).files("documents")  # refused before any run
 
 
 def test_run_of_one_asset_makes_nothing_else(here: Cli, home: Path, tmp_path: Path) -> None:
@@ -411,7 +408,7 @@ def test_a_run_above_the_threshold_begins_when_a_person_says_so(
         assert "This run would make 4 calls" in said.err
         assert "not begun; nothing was asked" in said.err
     assert standin.stats()["calls"] == before
-    said = run(prices, "--max-calls", "1", "--max-cost", "0.01")  # what it may spend is below the threshold
+    said = run(prices, "--max-calls", "1", "--max-cost", "9")  # what it may spend is below the threshold
     assert said.code == 3
     assert "This run would make" not in said.err
     said = run("[run]\nconfirm_calls = 2\n", stdin="y\n")

@@ -103,8 +103,9 @@ def test_other_budgets_stop_too(asked: Hub) -> None:
 
 
 def test_a_budget_of_money_without_prices_is_an_error_with_the_remedy(hub: Hub) -> None:
-    failed = go(hub, budget=Budget(max_cost=5)).failed
-    assert "[prices]" in failed["a"]
+    with pytest.raises(ConfigError, match=r"\[prices\]"):
+        go(hub, budget=Budget(max_cost=5))
+    assert not hub.store.files("documents")  # refused before any run
 
 
 def test_cost_is_paid_once_and_told(hub: Hub) -> None:

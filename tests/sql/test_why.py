@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from personahub_assets.console import OUT
 from personahub_assets.resources import warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.store import Store, table_schema
@@ -373,7 +374,7 @@ def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatc
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(OUT, "_width", 60)
     explain(
         Environment(home=built.root),
         persona(built, hop=1)["persona_id"],
