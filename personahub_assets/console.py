@@ -51,7 +51,7 @@ Piece = str | tuple[str, str]
 
 # Characters that JSON may hold as they are, and a terminal may not.
 _JSON_UNPRINTABLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}--\n]", regex.V1)
-_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_BREAKS = re.compile(r"[\r\n]+")
 _PIPE_WIDTH = 200
 
 
@@ -176,7 +176,7 @@ def fail(message: object) -> None:
 
 def on_one_line(message: object) -> str:
     """Join the lines of a message."""
-    return _BREAKS.sub(" ", str(message).strip())
+    return " ".join(filter(None, map(str.strip, _BREAKS.split(str(message)))))
 
 
 @contextmanager

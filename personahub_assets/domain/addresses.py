@@ -20,7 +20,7 @@ from personahub_assets.domain.errors import ConfigError
 
 HIDDEN = "***"
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
 _CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
 _HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
 _HARMLESS = frozenset(
@@ -33,9 +33,10 @@ _HASHED = re.compile(r"~[0-9a-f]{8}")
 # What signs an address, and changes with each signing: AWS, Google, Azure, Alibaba, Tencent, CloudFront, and what
 # others call theirs.
 _SIGNING = re.compile(
-    r"x-(amz|goog|oss|obs|cos|tos|ms)-.*|q-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|policy|accesstoken"
+    r"\A(?:x-(amz|goog|oss|obs|cos|tos|ms)-.*|q-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|policy"
+    r"|accesstoken"
     r"|(.*[-_.])?(sig|sign|signature|token|secret|password|passwd|pwd|auth|authorization|credentials?|jwt|expires|expiry"
-    r"|hmac|(api|access|secret|private|account)[-_.]?key([-_.]?id)?)",
+    r"|hmac|(api|access|secret|private|account)[-_.]?key([-_.]?id)?))",
     re.IGNORECASE,
 )
 _AZURE = frozenset(  # beside `sig`

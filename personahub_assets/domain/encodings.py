@@ -189,7 +189,7 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _IN_CONTENT = re.compile(rb"""charset\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s;"']+))""", re.IGNORECASE)
-_XML = re.compile(rb"""\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*(["'])([^"'>]{1,40})\1""", re.IGNORECASE)
+_XML = re.compile(rb"""\A\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*(["'])([^"'>]{1,40})\1""", re.IGNORECASE)
 _XML_IN_UTF_16 = ((b"<\0?\0x\0", "utf-16le"), (b"\0<\0?\0x", "utf-16be"))
 
 

@@ -28,7 +28,7 @@ _NORMAL = re.compile(
     re.ASCII,
 )
 """Addresses that stand in their compared form but for the scheme."""
-_WITHOUT_SCHEME = re.compile(r"[^\s/?#@:\\<>]+\.[^\s/?#@:.\\<>]{2,}\.?(:\d+)?([/?#]|$)")
+_WITHOUT_SCHEME = re.compile(r"\A[^\s/?#@:\\<>]+\.[^\s/?#@:.\\<>]{2,}\.?(:\d+)?([/?#]|$)")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?(:[0-9]+)?")
 _PATH_SAFE, _QUERY_SAFE = "!$&'()*+,;=:@", "!$'()*+,;=:@/?"
 

@@ -48,7 +48,7 @@ _VERSION = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
 _LONGEST_MARK = 128
 _SHORT_HEADER = 2_048
 _LONGEST_KIND = 100
-_MEDIA_TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)")
+_MEDIA_TYPE = re.compile(r"\A\s*([\w.+-]+/[\w.+-]+)")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 # Of zstd archives that need a dictionary, which is their first frame.

@@ -29,7 +29,7 @@ from personahub_assets.resources.store import Store, table_schema
 from personahub_assets.resources.tombstones import stones, taken_down
 
 _LOG = logging.getLogger(__name__)
-_SLICE = re.compile(r"(.+)-\d{4,}")
+_SLICE = re.compile(r"\A(.+)-\d{4,}")
 _NAMED = 60  # characters of a key that a number is put behind
 
 

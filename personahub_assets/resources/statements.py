@@ -94,9 +94,10 @@ _NOTHING: list[Any] = [None, [], {"map": []}]
 _SERIALIZE = "SELECT system.main.json_serialize_sql($1)"
 # The options are words alone, so nothing in them can be called; what stands behind them is checked as a query.
 _EXPLAIN = re.compile(
-    r"\s*EXPLAIN\b(?:\s*ANALY[ZS]E\b|\s*\(\s*\w+(?:\s+\w+)?(?:\s*,\s*\w+(?:\s+\w+)?)*\s*\))?", re.ASCII | re.IGNORECASE
+    r"\A\s*EXPLAIN\b(?:\s*ANALY[ZS]E\b|\s*\(\s*\w+(?:\s+\w+)?(?:\s*,\s*\w+(?:\s+\w+)?)*\s*\))?",
+    re.ASCII | re.IGNORECASE,
 )
-_EXPLAIN_ALONE = re.compile(r"\s*EXPLAIN\b", re.ASCII | re.IGNORECASE)
+_EXPLAIN_ALONE = re.compile(r"\A\s*EXPLAIN\b", re.ASCII | re.IGNORECASE)
 
 
 def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:

@@ -21,7 +21,7 @@ _ALONE = 0.4  # what a file of one column counts: any text is one
 _DELIMITERS = (",", "\t", ";", "|")
 _MARK = b"\xef\xbb\xbf"
 _SEP = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?\r?\n', re.IGNORECASE)
-_BLANK = re.compile(rb"(?:[ \t]*\r?\n)*")
+_BLANK = re.compile(rb"(?<![ \t])(?:[ \t]*+\r?\n)*+")
 
 
 def find_dialect(path: Path) -> Dialect:
