@@ -51,7 +51,7 @@ Piece = str | tuple[str, str]
 
 # Characters that JSON may hold as they are, and a terminal may not.
 _JSON_UNPRINTABLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}--\n]", regex.V1)
-_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_BREAKS = re.compile(r"(?<!\s)\s*[\r\n]\s*")  # from where the spaces begin: else every space would be tried
 _PIPE_WIDTH = 200
 
 

@@ -20,7 +20,7 @@ from personahub_assets.domain.errors import ConfigError
 
 HIDDEN = "***"
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
 _CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
 _HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
 _HARMLESS = frozenset(

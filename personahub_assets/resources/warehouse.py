@@ -28,7 +28,7 @@ ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "le
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
-_NOT_NULL = re.compile(r"(?m)^\s*(\w+) .*\bNOT NULL\b")
+_NOT_NULL = re.compile(r"(?m)^[ \t]*(\w+) .*\bNOT NULL\b")
 _COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 _ABOUT_ITEMS = """-- Items of all datasets in long form

@@ -17,7 +17,7 @@ from personahub_assets.resources.formats.streams import Stream
 _CHUNK = 1 << 20
 _GAP = re.compile(r"[\s,\ufeff]*")
 _NEAR_END = 32  # characters: a literal, a number of usual length or an escape that is cut off is shorter
-_INLINE = re.compile(r"\}\s*,?\s*(?=\{)")
+_INLINE = re.compile(r"\}\s*+(?:,\s*+)?(?=\{)")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
