@@ -206,7 +206,7 @@ def _join_chunks(body: bytes, *, is_declared: bool) -> tuple[Decoded, bool]:
 
 def _is_cut_chunk(rest: bytes) -> bool:
     """Whether the rest of a body may be the beginning of a chunk's first line."""
-    return len(rest) < _PIECE and bool(re.fullmatch(rb"[ \t\r]*[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?", rest))
+    return len(rest) < _PIECE and bool(re.fullmatch(rb"[ \t\r]*+[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?", rest))
 
 
 def _sniff_coding(body: bytes) -> str | None:

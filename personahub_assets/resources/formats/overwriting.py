@@ -26,7 +26,7 @@ from personahub_assets.resources.formats.slices import LARGEST
 from personahub_assets.resources.formats.streams import Stream, opened
 
 _CHUNK = 1 << 20
-_VALUE = re.compile(rb"([\s,]*)(.*?)([\s,]*)", re.DOTALL)
+_VALUE = re.compile(rb"([\s,]*+)((?:.*[^\s,])?)([\s,]*)", re.DOTALL)
 _NOT_LINE_END = re.compile(rb"[^\r\n]")
 
 
