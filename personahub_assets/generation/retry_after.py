@@ -1,6 +1,7 @@
 """The header `Retry-After` (RFC 9110, 10.2.3): for how long a server asks to be left alone."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -32,3 +33,8 @@ def _date(text: str) -> datetime | None:
         return (then.replace(tzinfo=UTC) if then.tzinfo is None else then).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def pause_asked(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a reply asks to wait, by its headers, whose names are compared without case."""
+    return seconds_asked(headers.get("Retry-After"), headers.get("Date"))

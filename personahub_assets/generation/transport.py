@@ -6,7 +6,7 @@ aiohttp and not the openai client, whose calls cost several times the CPU time (
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from personahub_assets.domain.control_tokens import named_tokens
 from personahub_assets.domain.errors import EndpointDown, LLMError
 from personahub_assets.domain.text import shorten
 from personahub_assets.generation.access import local_obstacle
-from personahub_assets.generation.retry_after import seconds_asked
+from personahub_assets.generation.retry_after import pause_asked
 
 VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
@@ -237,7 +237,7 @@ class Transport:
                 f"{self.url} sends requests on to {self._shown(target)} ({reply.status}), where neither key nor "
                 f"prompts go unless {VARIABLE} names it"
             )
-        raise self._verdict(reply.status, _pause_asked(reply.headers), text)
+        raise self._verdict(reply.status, pause_asked(reply.headers), text)
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
@@ -279,10 +279,6 @@ class Transport:
                 f"{self._faults} transport faults in a row, the last: {fault}. "
                 "The answers so far are in the journal; bring the endpoint back and run again"
             ) from fault
-
-
-def _pause_asked(headers: Mapping[str, str]) -> float | None:
-    return seconds_asked(headers.get("Retry-After"), headers.get("Date"))
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -11,7 +11,7 @@ Embedder().readings(["A nurse.", "ครู"])                         how much 
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ from personahub_assets.domain.reading import (
 )
 from personahub_assets.domain.text import sanitise
 from personahub_assets.generation.access import local_obstacle
-from personahub_assets.generation.retry_after import seconds_asked
+from personahub_assets.generation.retry_after import pause_asked
 from personahub_assets.resources import minilm, models
 from personahub_assets.resources.config import Environment, HubConfig
 from personahub_assets.resources.models import LocalModel
@@ -568,7 +568,7 @@ class _Endpoint:
         status = response.status_code
         message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
         if status in _TRANSIENT:
-            return _TransientError(message, _pause_asked(response.headers))
+            return _TransientError(message, pause_asked(response.headers))
         if status in _REFUSED:
             return _RefusedError(message)
         remedies = {
@@ -583,10 +583,6 @@ def _cut(text: str, limit: int) -> list[str]:
     """Cut a text into parts of nearly one length, none longer than the limit."""
     size = -(-len(text) // -(-len(text) // limit))
     return [text[first : first + size] for first in range(0, len(text), size)]
-
-
-def _pause_asked(headers: Mapping[str, str]) -> float | None:
-    return seconds_asked(headers.get("retry-after"), headers.get("date"))
 
 
 def _vectors(payload: Any, expected: int) -> Vectors:

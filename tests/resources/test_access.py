@@ -25,27 +25,30 @@ from personahub_assets.resources.store import Store, table_schema
 
 
 @contextmanager
+def limited(kind: int, size: int) -> Iterator[None]:
+    """A resource of this process has a limit."""
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
+
+
+@contextmanager
 def no_files_left() -> Iterator[None]:
     """No further file can be opened by this process."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
+    with limited(resource.RLIMIT_NOFILE, lowest):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextmanager
 def no_large_files(size: int) -> Iterator[None]:
     """No file can grow beyond a size."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
+    with limited(resource.RLIMIT_FSIZE, size):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def rows(count: int = 3, text: str = "A page") -> pl.DataFrame:
