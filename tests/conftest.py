@@ -1,10 +1,13 @@
 """What the tests of several rooms share: an empty home, its store, one stand-in for the whole run."""
 
+import contextlib
+import io
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -17,6 +20,10 @@ from personahub_assets.standin.server import StandinServer
 # No deadline: the machine may be busy. Derandomised: a failure is seen again, and by everybody.
 settings.register_profile("hub", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("hub")
+
+# Every process that a test starts would compile the same libraries anew, which takes longer than its work.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture
@@ -32,23 +39,37 @@ def store(home: Path) -> Store:
 Called = Callable[..., tuple[int, str, str]]
 
 
+def command(patch: pytest.MonkeyPatch, *arguments: str, home: Path, **environment: str) -> int:
+    """Run a command in this process, from `main` on; gives its exit code."""
+    for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
+        patch.delenv(name)
+    patch.setenv("DAGSTER_HOME", "")  # which `run` changes
+    for name, value in {"PERSONAHUB_HOME": str(home), **environment}.items():
+        patch.setenv(name, value)
+    patch.setattr(sys, "argv", ["personahub", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0
+
+
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
-    """Run a command in this process, from `main` on; gives exit code, standard output and standard error."""
+    """Run a command in this process; gives exit code, standard output and standard error."""
+    return lambda *arguments, **rest: (command(monkeypatch, *arguments, **rest), *capsys.readouterr())
 
-    def run(*arguments: str, home: Path, **environment: str) -> tuple[int, str, str]:
-        for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("DAGSTER_HOME", "")  # which `run` changes
-        for name, value in {"PERSONAHUB_HOME": str(home), **environment}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["personahub", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 0
-        return (code, *capsys.readouterr())
+
+@pytest.fixture(scope="session")
+def called_once() -> Called:
+    """As `called`, for what is made once and shared."""
+
+    def run(*arguments: str, **rest: Any) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO())
+            code = command(patch, *arguments, **rest)
+        return code, out.getvalue(), err.getvalue()
 
     return run
 
