@@ -4,10 +4,13 @@ Dagster opens a database for every event and closes it again, compiles the state
 of a refresh of a few documents that is half of the time. The files are the same, so the UI reads them as ever.
 """
 
+import os
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import sqlalchemy as db
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -49,6 +52,8 @@ def _write_without_waiting(connection: Any, _record: object) -> None:
 class EventLog(SqliteEventLogStorage):
     """Events of runs: a database per run, and an index of what concerns assets."""
 
+    _empty: ClassVar[bytes] = b""
+
     def __init__(self, base_dir: str, inst_data: Any = None):
         self._databases = Databases()
         super().__init__(base_dir, inst_data)
@@ -63,10 +68,29 @@ class EventLog(SqliteEventLogStorage):
         with self._db_lock:
             engine = self._databases.at(self.conn_string_for_shard(shard))
             if shard not in self._initialized_dbs:
-                self._initdb(engine)
+                self._create(shard, engine)
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
                 yield connection
+
+    def _create(self, shard: str, engine: Engine) -> None:
+        """Make a run's database as a copy of an empty one: Dagster reads all its migrations for each."""
+        path = Path(self.path_for_shard(shard))
+        if shard == INDEX_SHARD_NAME or path.exists():
+            self._initdb(engine)
+            return
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(self._empty_database())
+        aside.replace(path)
+
+    def _empty_database(self) -> bytes:
+        if not EventLog._empty:
+            with tempfile.TemporaryDirectory() as folder:
+                engine = db.create_engine(f"sqlite:///{folder}/empty.db")
+                self._initdb(engine)
+                engine.dispose()
+                EventLog._empty = Path(folder, "empty.db").read_bytes()
+        return EventLog._empty
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table, which Dagster asks before every use of some."""

@@ -2,9 +2,10 @@
 
 import atexit
 import math
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -35,6 +36,13 @@ REMEDIES = (
     "  3. or choose the rule-based stand-in, which is not a language model, in a home of its own: "
     "PERSONAHUB_HOME=demo-hub PERSONAHUB_LLM_URL=standin:"
 )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Those that servers are checked by: reading them takes 50 ms, and every asset looks at its server."""
+    return httpx2.create_ssl_context()
+
 
 # The stand-in that this process started for the address 'standin:'; it stops with the process.
 _STANDIN = ExitStack()
@@ -146,7 +154,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
         address = below(base_url(url, VARIABLE), "/models")
         try:
             # No redirect is followed: the key is for the server that the environment names.
-            reply = httpx2.get(address, headers=authorization(url, key, VARIABLE), timeout=10).raise_for_status()
+            headers = authorization(url, key, VARIABLE)
+            reply = httpx2.get(address, headers=headers, timeout=10, verify=_certificates()).raise_for_status()
             return {str(model["id"]): model.get("max_model_len") for model in reply.json()["data"]}
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             if reason := local_obstacle(error):

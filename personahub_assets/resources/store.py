@@ -71,7 +71,29 @@ def table_sql() -> dict[str, str]:
     return files.sql_files("schema") | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
 
 
+def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
+    """The CREATE TABLE statement of a table, and the COMMENT statements that follow it, for a table or for a view.
+
+    A field that was added to a dataset's class is null in files written before: no column is NOT NULL.
+    """
+    create, _, comments = table_sql()[table].partition(";\n")
+    kind = "VIEW" if is_view else "TABLE"
+    return create.replace(" NOT NULL", ""), comments.replace("COMMENT ON TABLE", f"COMMENT ON {kind}", 1)
+
+
 @cache
+def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str]]]:
+    """The columns of every table with their types, in Polars and in SQL; all from one connection."""
+    in_polars, in_sql = {}, dict[str, dict[str, str]]()
+    with duckdb.connect() as connection:
+        connection.execute(";\n".join(table_statements(table)[0] for table in table_sql()))
+        for table in table_sql():
+            relation = connection.table(table)
+            in_polars[table] = dict(pl.DataFrame(relation).schema)
+            in_sql[table] = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return in_polars, in_sql
+
+
 def table_schema(table: str) -> dict[str, pl.DataType]:
     """Column types of a table, as its SQL says.
 
@@ -80,9 +102,12 @@ def table_schema(table: str) -> dict[str, pl.DataType]:
     """
     if table not in table_sql():
         raise StoreError(f"no table {choices(table, sorted(table_sql()))}")
-    with duckdb.connect() as connection:
-        connection.execute(table_sql()[table])
-        return dict(pl.DataFrame(connection.table(table)).schema)
+    return _kinds()[0][table]
+
+
+def sql_types(table: str) -> dict[str, str]:
+    """The columns of a table with their types in SQL."""
+    return _kinds()[1][table]
 
 
 class Store(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -21,7 +21,7 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.access import obstacle, path_of
 from personahub_assets.resources import files, freshness, paths, readers
 from personahub_assets.resources.removal import discard
-from personahub_assets.resources.store import Store, damaged, first_damaged, table_sql
+from personahub_assets.resources.store import Store, damaged, first_damaged, sql_types, table_sql, table_statements
 
 # Never copied into the file: large, and only asked for now and then.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
@@ -176,6 +176,7 @@ def _publish(store: Store) -> None:
             _add_views(connection, _views())
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, files.sql_files("macros"))
+            _add_comments(connection)
             connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
         aside.replace(path(store))
         freshness.note_built(store, path(store), made_from)
@@ -188,27 +189,31 @@ def _add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
-    # A field that was added to a dataset's class is null in files written before.
-    connection.execute(table_sql()[table].replace(" NOT NULL", ""))
+    create, _ = table_statements(table)
     if not store.files(table):
+        connection.execute(create)
         return
     source = f"read_parquet({quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
     present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     columns = ", ".join(
-        f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in _columns(connection, table)
+        f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in sql_types(table).items()
     )
     if native and limit is not None and _total(connection, source) <= limit:
-        connection.execute(f"INSERT INTO {table} SELECT {columns} FROM {source}")
-        return
-    comments = connection.execute(
-        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = ? AND comment IS NOT NULL", [table]
-    ).fetchall()
-    about = connection.execute("SELECT comment FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
-    connection.execute(f"DROP TABLE {table}")
-    connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
-    connection.execute(f"COMMENT ON VIEW {table} IS {quoted((about or ('',))[0] or '')}")
-    for column, comment in comments:
-        connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(comment)}')
+        connection.execute(f"{create}; INSERT INTO {table} SELECT {columns} FROM {source}")
+    else:
+        connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
+
+
+def _add_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Say what every table, view and macro gives, and what each of their columns holds."""
+    native = _native(connection)
+    tables = [table_statements(table, is_view=table not in native)[1] for table in table_sql()]
+    views = [_comment_view(name, select) for name, select in _views().items()]
+    macros = [
+        f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])};"
+        for name, statement in files.sql_files("macros").items()
+    ]
+    connection.execute("BEGIN;" + "".join(tables + views + macros) + "COMMIT")
 
 
 def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
@@ -274,8 +279,6 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
                 faults[name] = error
         if len(faults) == len(pending):
             raise StoreError("; ".join(f"sql/views/{name}.sql: {error}" for name, error in faults.items()))
-        for name in pending.keys() - faults.keys():
-            _comment_view(connection, name, pending[name])
         pending = {name: pending[name] for name in faults}
 
 
@@ -286,25 +289,24 @@ def comments(sql: str) -> tuple[str, dict[str, str]]:
     return about.removeprefix("--").strip(), columns
 
 
-def _comment_view(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+def _comment_view(name: str, select: str) -> str:
     about, columns = comments(select)
-    connection.execute(f"COMMENT ON VIEW {name} IS {quoted(about)}")
-    for column, text in columns.items():
-        connection.execute(f'COMMENT ON COLUMN {name}."{column}" IS {quoted(text)}')
+    about_columns = "".join(
+        f'COMMENT ON COLUMN {name}."{column}" IS {quoted(text)};' for column, text in columns.items()
+    )
+    return f"COMMENT ON VIEW {name} IS {quoted(about)};{about_columns}"
 
 
 def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
     """Put tables in order under the view `ids`, so that one id is found without reading the others."""
     if _total(connection, "ids") <= limit:
         connection.execute(files.sql_files("marts")["ids"])
-        _comment_view(connection, "ids", files.sql_files("views")["ids"])
 
 
 def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -> None:
-    """Create table macros, and say what each gives."""
-    for name, statement in macros.items():
+    """Create table macros."""
+    for statement in macros.values():
         connection.execute(statement)
-        connection.execute(f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])}")
 
 
 def _dataset_items() -> str:
@@ -313,11 +315,6 @@ def _dataset_items() -> str:
         for name in DATASETS
     ]
     return _ABOUT_ITEMS + "\nUNION ALL\n".join(parts)
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
-    # Not duckdb_columns(): it looks at every table of the connection, and this is asked for each.
-    return [(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()]
 
 
 def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:

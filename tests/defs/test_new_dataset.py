@@ -65,7 +65,7 @@ def test_a_dataset_is_one_prompt_one_class_and_one_line(tmp_path: Path) -> None:
         "PERSONAHUB_HOME": str(home),
         "PERSONAHUB_LLM_URL": "standin:",
     }
-    for command in (["ingest", str(pages)], ["run"]):
+    for command in (["ingest", str(pages)], ["run", "--select", "+interview_questions", "--select", "warehouse"]):
         done = subprocess.run(
             [sys.executable, "-m", "personahub_assets.cli", *command],
             env=environment,

@@ -15,6 +15,7 @@ from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.requests import Task
 from personahub_assets.resources import files
 from personahub_assets.resources.instance import open_instance, run_tags
+from personahub_assets.standin.server import StandinServer
 
 
 def edit(prompts: Path, name: str) -> None:
@@ -22,26 +23,26 @@ def edit(prompts: Path, name: str) -> None:
     path.write_text(path.read_text().replace("\n---\n<data", "\nBe brief.\n---\n<data"))
 
 
-def test_a_batch_is_refreshed_end_to_end(hub: Hub) -> None:
-    hub.pages("pages", TOPICS[:3])
-    assert hub.run() == {}
+def test_batches_are_refreshed_end_to_end(finished: Path, standin: StandinServer) -> None:
+    hub = Hub(finished, standin)
     candidates = hub.rows("text_personas").height + hub.rows("related_personas").height
-    assert hub.rows("documents").height == 3
-    assert candidates == 3 * 2 * 2
+    assert hub.rows("documents").height == 4
+    assert candidates == 4 * 2 * 2
     kept = hub.rows("personas").height
     dropped = hub.rows("lexical_duplicates").height + hub.rows("semantic_duplicates").height
     assert kept + dropped == candidates
     assert {name: hub.rows(name).height for name in DATASETS} == dict.fromkeys(DATASETS, kept)
     with hub.instance() as instance:
         for name in ("documents", "personas", *DATASETS):
-            assert instance.get_materialized_partitions(dg.AssetKey(name)) == {"pages"}
+            assert instance.get_materialized_partitions(dg.AssetKey(name)) == {"one", "two"}
         event = instance.get_latest_materialization_event(dg.AssetKey("instructions"))
         assert event is not None
         assert event.asset_materialization is not None
         metadata = event.asset_materialization.metadata
-        assert metadata["dagster/row_count"].value == kept
-        assert metadata["calls"].value == kept
-        assert len(metadata["sample"].records) == 5
+        of_the_last = hub.rows("instructions").filter(batch="one").height
+        assert metadata["dagster/row_count"].value == of_the_last
+        assert metadata["calls"].value == of_the_last
+        assert len(metadata["sample"].records) == min(5, of_the_last)
 
 
 def test_what_is_answered_is_not_asked_again(ran: Hub) -> None:
@@ -53,13 +54,14 @@ def test_what_is_answered_is_not_asked_again(ran: Hub) -> None:
 
 
 def test_one_more_document_costs_only_its_own_calls(hub: Hub) -> None:
+    wanted = ["+personas", "instructions", "tools"]
     hub.pages("pages", TOPICS[:1])
-    hub.run()
+    hub.run(select=wanted)
     paid, before = hub.calls(), hub.rows("instructions")
     hub.pages("pages", TOPICS[:2])
-    hub.run()
-    # One document: 1 call, 2 personas: 2 calls, 4 personas for six datasets.
-    assert hub.calls() - paid == 1 + 2 + 4 * len(DATASETS)
+    hub.run(select=wanted)
+    # One document: 1 call, 2 personas: 2 calls, 4 personas for two datasets.
+    assert hub.calls() - paid == 1 + 2 + 4 * 2
     assert before.join(hub.rows("instructions"), on=before.columns, how="anti").is_empty()
 
 
@@ -86,10 +88,10 @@ def test_a_new_batch_leaves_the_others_fresh_and_unchanged(ran: Hub) -> None:
 def test_a_prompt_edit_makes_exactly_its_dataset_stale(ran: Hub, own_prompts: Path) -> None:
     edit(own_prompts, "math_problems")
     assert ran.stale() == {("math_problems", "one"), ("math_problems", "two")}
-    paid, personas = ran.calls(), ran.rows("personas").height
-    ran.run()
+    paid, personas = ran.calls(), ran.rows("personas").filter(batch="one").height
+    ran.run("one")
     assert ran.calls() - paid == personas
-    assert ran.stale() == set()
+    assert ran.stale() == {("math_problems", "two")}
 
 
 def test_an_edit_of_an_early_prompt_reaches_its_descendants_once_it_ran(ran: Hub, own_prompts: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_prompt_edited_back_costs_nothing(ran: Hub, own_prompts: Path) -> None
 def test_refreshing_an_older_batch_displaces_nobody(ran: Hub, own_prompts: Path) -> None:
     before = {path: data for path, data in ran.files().items() if "batch=two" in path}
     edit(own_prompts, "text_personas")
-    ran.run("one")
+    ran.run("one", select=["+personas"])
     after = ran.files()
     assert {path: data for path, data in after.items() if "batch=two" in path} == before
     assert ran.rows("personas").filter(pl.col("batch") == "one").height > 0
@@ -151,10 +153,10 @@ def test_a_failed_batch_does_not_stop_the_others(hub: Hub) -> None:
     hub.pages("good", TOPICS[:1])
     hub.pages("gone", TOPICS[1:2])
     (hub.home / "gone.jsonl").unlink()
-    failed = hub.run()
+    failed = hub.run(select=["+text_personas"])
     assert list(failed) == ["gone"]
     assert "gone.jsonl" in failed["gone"]
-    assert set(hub.rows("tools")["batch"]) == {"good"}
+    assert set(hub.rows("text_personas")["batch"]) == {"good"}
 
 
 def test_a_single_run_backfill_publishes_what_it_can_and_names_what_failed(hub: Hub) -> None:
@@ -195,7 +197,7 @@ def test_the_instance_of_a_home_opens_for_several_processes_at_once(tmp_path: Pa
 def test_rows_of_the_stand_in_and_of_a_model_never_meet(hub: Hub) -> None:
     hub.pages("one", TOPICS[:1])
     (hub.home / "writer").write_text("model")
-    failed = hub.run()
+    failed = hub.run(select=["+text_personas"])
     assert "never mixed" in failed["one"]
     assert hub.rows("generations").is_empty()
 
@@ -222,8 +224,8 @@ def test_identity_covers_what_changes_an_answer_and_nothing_else() -> None:
 def test_samples_and_shares_are_honoured(hub: Hub) -> None:
     settings = "[datasets.tools]\nsamples = 3\n[datasets.math_problems]\nshare = 0.5\n[datasets.game_npcs]\nshare = 0\n"
     (hub.home / "hub.toml").write_text(SETTINGS + settings)
-    hub.pages("one", TOPICS)
-    hub.run()
+    hub.pages("one", TOPICS[:3])
+    hub.run(select=["+personas", "tools", "math_problems", "game_npcs"])
     personas = hub.rows("personas").height
     tools = hub.rows("tools")
     assert tools.height == 3 * personas
@@ -254,7 +256,7 @@ def test_a_large_hub_is_compared_through_the_index(hub: Hub) -> None:
     ready = [f"A {trade} from {town}." for trade in ("baker", "judge", "diver", "welder") for town in ("Oslo", "Lima")]
     hub.personas("ready", [*ready, "A baker who comes from Oslo."])
     (hub.home / "hub.toml").write_text(exact)
-    hub.run(select=["+personas"])
+    hub.run(select=["+semantic_duplicates"])
     expected = hub.rows("semantic_duplicates")
     shutil.rmtree(hub.home / "tables" / "semantic_decisions")  # what stands is not compared again
     (hub.home / "hub.toml").write_text(exact + "[semantic]\nexact_up_to = 10\n")
