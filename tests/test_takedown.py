@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,6 @@ def home(built: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     for batch, path in (("pages", tmp_path / "pages.jsonl"), ("people", copy.root / "inbox" / "people.jsonl.gz")):
         rows = copy.store.read("batches", batch).with_columns(path=pl.lit(str(path)), source=pl.lit(str(path)))
         copy.store.write("batches", batch, rows)
-    warehouse.build(copy.store)
     return copy
 
 
@@ -290,20 +289,21 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     assert list((home.root / "aside").glob("*")) == []
 
 
-@pytest.mark.parametrize("at", [3, 11])
-def test_whichever_table_it_stops_at_the_end_is_the_same(home: Home, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def test_whichever_table_it_stops_at_the_end_is_the_same(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(home.root / "dagster")
-    publish, count = PartitionWriter.publish, itertools.count()
+    publish = PartitionWriter.publish
+    for at in (3, 11):
+        count = itertools.count()
 
-    def stopped(writer: PartitionWriter) -> None:
-        if next(count) == at:
-            raise RuntimeError("stop")
-        publish(writer)
+        def stopped(writer: PartitionWriter, at: int = at, count: Iterator[int] = count) -> None:
+            if next(count) == at:
+                raise RuntimeError("stop")
+            publish(writer)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(PartitionWriter, "publish", stopped)
-        with pytest.raises(RuntimeError, match="stop"):
-            takedown(home.store, A)
+        with monkeypatch.context() as patch:
+            patch.setattr(PartitionWriter, "publish", stopped)
+            with pytest.raises(RuntimeError, match="stop"):
+                takedown(home.store, A)
     takedown(home.store, A)
     assert remnants(home.root, [GONE, BAKER]) == set()
     assert home.sql("SELECT count(*) FROM candidate_personas WHERE batch = 'pages'") == [(14,)]
@@ -435,18 +435,6 @@ def test_what_only_looks_like_it_stays(home: Home, monkeypatch: pytest.MonkeyPat
     assert home.sql("SELECT count(*) FROM candidate_personas WHERE document_id = 'b'") == [(14,)]
 
 
-def test_what_cannot_be_read_is_listed_and_stops_nothing(home: Home) -> None:
-    shutil.rmtree(home.root / "dagster")
-    half = home.root / "inbox" / "half.jsonl.gz"
-    half.write_bytes(gzip.compress(b"x" * 100_000)[:50])
-    folder = home.root / "releases" / "broken" / "data" / "personas"
-    folder.mkdir(parents=True)
-    (folder / "train.parquet").write_bytes(b"nothing")
-    receipt = takedown(home.store, A)
-    assert [line.place for line, _ in receipt.of("unread")] == [str(half), "releases/broken"]
-    assert receipt.finished_at is not None
-
-
 def test_a_run_that_began_and_ended_meanwhile_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite = sweep.sweep
 
@@ -496,29 +484,32 @@ def test_a_persona_of_an_earlier_prompt_can_be_named(home: Home) -> None:
     assert home.sql("SELECT count(*) FROM candidate_personas WHERE document_id = 'b'") == [(14,)]
 
 
-def test_releases_are_listed_and_not_changed(home: Home) -> None:
+def test_what_cannot_be_read_and_releases_are_listed_and_not_changed(home: Home) -> None:
+    """Of a release, rows count that have left the hub since, too."""
     shutil.rmtree(home.root / "dagster")
-    folder = home.root / "releases" / "first" / "data" / "personas"
-    folder.mkdir(parents=True)
+    half = home.root / "inbox" / "half.jsonl.gz"
+    half.write_bytes(gzip.compress(b"x" * 100_000)[:50])
+    files = [home.root / "releases" / name / "data" / "personas" for name in ("broken", "first", "second")]
+    for folder in files:
+        folder.mkdir(parents=True)
+    broken, first, second = (folder / "train.parquet" for folder in files)
+    broken.write_bytes(b"nothing")
     table = home.store.path("personas", "pages")
-    os.link(table, folder / "train.parquet")
-    before = (folder / "train.parquet").read_bytes()
-    receipt = takedown(home.store, A)
-    assert list(receipt.of("released")) == [(Line("released", "releases/first", None), 14)]
-    assert (folder / "train.parquet").read_bytes() == before
-    assert not table.samefile(folder / "train.parquet")
-
-
-def test_what_was_released_and_has_left_the_hub_since_is_counted(home: Home) -> None:
-    shutil.rmtree(home.root / "dagster")
-    folder = home.root / "releases" / "first" / "data" / "personas"
-    folder.mkdir(parents=True)
+    os.link(table, first)
     rows = home.store.read("personas", "pages")
     old = rows.filter(document_id="a").head(2).with_columns(persona_id=pl.Series(["p-old-1", "p-old-2"]))
     strange = old.head(1).with_columns(persona_id=pl.lit("p-strange"), batch=pl.lit("another"))
-    pl.concat([rows, old, strange]).write_parquet(folder / "train.parquet")
+    pl.concat([rows, old, strange]).write_parquet(second)
+    before = {path: path.read_bytes() for path in (half, broken, first, second)}
+
     receipt = takedown(home.store, A)
-    assert list(receipt.of("released")) == [(Line("released", "releases/first", None), 16)]
+
+    assert receipt.finished_at is not None
+    assert [line.place for line, _ in receipt.of("unread")] == [str(half), "releases/broken"]
+    released = [(Line("released", "releases/first", None), 14), (Line("released", "releases/second", None), 16)]
+    assert list(receipt.of("released")) == released
+    assert {path: path.read_bytes() for path in before} == before
+    assert not table.samefile(first)
 
 
 def test_on_the_command_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -568,9 +568,8 @@ def test_a_retry_does_not_ask_what_was_never_asked(store: Store, moody: StandinS
 # --- slices ---
 
 
-@pytest.mark.parametrize("size", [1, 7, 10])
 def test_many_slices_make_the_same_rows_as_one(
-    tmp_path: Path, moody: StandinServer, monkeypatch: pytest.MonkeyPatch, size: int
+    tmp_path: Path, moody: StandinServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [*NAMES[:25], NAMES[3], NAMES[3], *NAMES[25:30], NAMES[0]]
 
@@ -591,13 +590,14 @@ def test_many_slices_make_the_same_rows_as_one(
         return told
 
     whole = story("whole")
-    monkeypatch.setattr(shop, "SLICE_ROWS", size)
-    monkeypatch.setattr(reuse, "SLICE_ROWS", size)
-    monkeypatch.setattr(room, "_WRITTEN", size + 1)
-    monkeypatch.setattr(room, "_LOOKED_UP", size)
-    for one, other in zip(whole, story("sliced"), strict=True):
-        assert same(one, other, *TIMES, "superseded_at", "cached_tokens", "cost")
-        assert one[1]["superseded_at"].is_null().equals(other[1]["superseded_at"].is_null())
+    for size in (1, 7, 10):
+        monkeypatch.setattr(shop, "SLICE_ROWS", size)
+        monkeypatch.setattr(reuse, "SLICE_ROWS", size)
+        monkeypatch.setattr(room, "_WRITTEN", size + 1)
+        monkeypatch.setattr(room, "_LOOKED_UP", size)
+        for one, other in zip(whole, story(f"sliced {size}"), strict=True):
+            assert same(one, other, *TIMES, "superseded_at", "cached_tokens", "cost"), size
+            assert one[1]["superseded_at"].is_null().equals(other[1]["superseded_at"].is_null())
 
 
 # --- settings ---

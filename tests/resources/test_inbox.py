@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,17 @@ def test_registrations_at_the_same_time_are_all_there(store: Store, tmp_path: Pa
     assert len(store.batches()) == 16
     assert store.read_all("batches")["rows"].sum() == 32
     assert list((store.root / "aside").iterdir()) == []
+
+
+def test_the_examples_are_read_whole(tmp_path: Path) -> None:
+    store = Store(home=str(tmp_path / "hub"))
+    examples = Path(__file__).parents[2] / "examples"
+    for name in ("web_pages.jsonl", "notes.csv", "personas.jsonl", "messy.jsonl"):
+        register(store, str(examples / name))
+    found = {batch: Counter(type(row).__name__ for row in source_rows(store, batch)) for batch in store.batches()}
+    assert found == {
+        "web_pages": {"Document": 63},
+        "notes": {"Document": 15},
+        "personas": {"Imported": 125},
+        "messy": {"Document": 6, "Fault": 6},
+    }

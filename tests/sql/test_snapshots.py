@@ -1,15 +1,16 @@
-"""What every ready question answers over the small home and over the demo, as text to be read in review.
+"""What every ready question answers over the small home and over a small demo, as text to be read in review.
 
 After a change that is meant:  UPDATE_SNAPSHOTS=1 .venv/bin/python -m pytest tests/sql/test_snapshots.py
 """
 
 import difflib
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.queries import answer, describe
+from personahub_assets.queries import describe
 from personahub_assets.resources import files, warehouse
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.files import sql_files
@@ -25,6 +26,7 @@ from personahub_assets.resources.store import Store
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 QUERIES = sql_files("analysis")
+Called = Callable[..., tuple[int, str, str]]
 SHELL = Path(sys.executable).with_name("duckdb")
 
 
@@ -102,17 +104,21 @@ def test_every_snapshot_has_its_question() -> None:
         assert sorted(path.stem for path in (SNAPSHOTS / folder).glob("*")) == sorted(QUERIES)
 
 
-def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path) -> None:
+def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path, called: Called) -> None:
     """All questions by `.read` in one shell, against `personahub sql`."""
     folder = files.root() / "sql" / "analysis"
     script = [f".once {tmp_path / name}.jsonl\n.read {folder / name}.sql" for name in QUERIES]
     command = [SHELL, "-readonly", "-jsonlines", "-bail", warehouse.path(still)]
     done = subprocess.run(command, input="\n".join(script), text=True, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    everything = "".join(f".read sql/analysis/{name}.sql\n" for name in QUERIES)
+    code, out, err = called("sql", f"{everything}-- no name of a file", "--format", "json", home=still.root)
+    assert (code, err) == (0, "")
+    ours = iter([json.loads(line) for line in out.splitlines()])
     for name in QUERIES:
-        ours = tmp_path / f"{name}.ours"
-        answer(Environment(home=still.root), f"sql/analysis/{name}.sql", "json", ours)
-        assert rows(tmp_path / f"{name}.jsonl") == rows(ours), name
+        theirs = rows(tmp_path / f"{name}.jsonl")
+        assert theirs == list(itertools.islice(ours, len(theirs))), name
+    assert list(ours) == []
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
