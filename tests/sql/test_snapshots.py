@@ -111,8 +111,8 @@ def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path, 
     command = [SHELL, "-readonly", "-jsonlines", "-bail", warehouse.path(still)]
     done = subprocess.run(command, input="\n".join(script), text=True, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    everything = "".join(f".read sql/analysis/{name}.sql\n" for name in QUERIES)
-    code, out, err = called("sql", f"{everything}-- no name of a file", "--format", "json", home=still.root)
+    everything = "".join(f".read sql/analysis/{name}.sql\n;\n" for name in QUERIES)
+    code, out, err = called("sql", everything, "--format", "json", home=still.root)
     assert (code, err) == (0, "")
     ours = iter([json.loads(line) for line in out.splitlines()])
     for name in QUERIES:
