@@ -211,7 +211,9 @@ def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
 def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
     macros = (f"{name}()" for name in files.sql_files("macros"))
-    return live(Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)))
+    return live(
+        Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)), with_comments=True
+    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -309,7 +309,7 @@ def _facts(snap: Store, order: Order) -> Facts:
     view = " UNION ALL ".join(f"SELECT '{name}' AS config, batch, generation_id FROM {name}" for name in named)
     queries = files.sql_files("card")
     try:
-        with warehouse.live(snap, " ".join([view, *queries.values()])) as connection:
+        with warehouse.live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
             connection.execute(f"CREATE VIEW released AS {view}")
             return {name: _rows(connection, query) for name, query in (queries | _DESCRIBED).items()}
     except duckdb.Error as error:

@@ -79,8 +79,14 @@ def path(store: Store) -> Path:
     return paths.warehouse_path(store.root)
 
 
-def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now."""
+def live(store: Store, queries: str, *, with_comments: bool = False) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now.
+
+    Args:
+        store: whose tables.
+        queries: what will be asked.
+        with_comments: also say what tables and columns hold, which takes longer than the rest.
+    """
     connection = duckdb.connect()
     connection.execute(readers.NO_CACHE)
     views, macros = _views(), files.sql_files("macros")
@@ -90,6 +96,8 @@ def live(store: Store, queries: str) -> duckdb.DuckDBPyConnection:
             _add_table(connection, store, table, native=False)
     _add_views(connection, {name: select for name, select in views.items() if name in wanted})
     _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
+    if with_comments:
+        _add_comments(connection, wanted)
     return connection
 
 
@@ -176,7 +184,7 @@ def _publish(store: Store) -> None:
             _add_views(connection, _views())
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, files.sql_files("macros"))
-            _add_comments(connection)
+            _add_comments(connection, {*table_sql(), *_views(), *files.sql_files("macros")})
             connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
         aside.replace(path(store))
         freshness.note_built(store, path(store), made_from)
@@ -204,16 +212,17 @@ def _add_table(
         connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
 
 
-def _add_comments(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say what every table, view and macro gives, and what each of their columns holds."""
+def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+    """Say what tables, views and macros give, and what each of their columns holds."""
     native = _native(connection)
-    tables = [table_statements(table, is_view=table not in native)[1] for table in table_sql()]
-    views = [_comment_view(name, select) for name, select in _views().items()]
-    macros = [
+    statements = [table_statements(table, is_view=table not in native)[1] for table in table_sql() if table in names]
+    statements += [_comment_view(name, select) for name, select in _views().items() if name in names]
+    statements += [
         f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])};"
         for name, statement in files.sql_files("macros").items()
+        if name in names
     ]
-    connection.execute("BEGIN;" + "".join(tables + views + macros) + "COMMIT")
+    connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
 
 
 def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
