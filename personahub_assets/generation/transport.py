@@ -205,7 +205,7 @@ class Transport:
             self._fault(fault)
             raise
         except ValueError as error:
-            unreadable = Fault(f"the reply cannot be read: {shorten(str(error))}")
+            unreadable = Fault(f"the reply cannot be read: {shorten(self._shown(str(error)))}")
             self._fault(unreadable)
             raise unreadable from error
         finally:
@@ -229,6 +229,8 @@ class Transport:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True) from error
             raise Fault(f"{type(error).__name__}: {self._shown(str(error))}") from None
+        except ValueError as error:  # of the request: the reply was not looked at
+            raise LLMError(f"{self.url}: nothing can be sent there: {self._shown(str(error))}") from None
         if reply.status == 200:
             return content
         text = self._shown(content.decode("utf-8", "replace"))

@@ -165,6 +165,24 @@ def test_pauses_grow_are_spread_and_end(monkeypatch: pytest.MonkeyPatch) -> None
 # --- verdicts ---
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "ex\u2100mple.org"])
+def test_what_cannot_be_sent_is_no_fault_of_a_reply(host: str) -> None:
+    with pytest.raises(LLMError, match="nothing can be sent there"):
+        post(f"http://{host}/v1")
+
+
+def test_a_key_that_a_reply_quotes_is_not_shown(script: Script) -> None:
+    def refuse(content: bytes) -> None:
+        raise ValueError(content.decode())
+
+    async def work(transport: Transport) -> None:
+        with pytest.raises(Fault, match=r"cannot be read: the key is \*\*\*$"):
+            await transport.post("/chat/completions", b"{}", Meter(), parse=refuse)
+
+    script.told(otherwise=Reply(body=b"the key is none"))  # as `over` has it
+    over(script.url, work, tries=1)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_path_or_model_stops_with_the_remedy(script: Script, status: int) -> None:
     script.told(error(status, "The model `x` does not exist."))
