@@ -4,6 +4,7 @@ Nothing is timed: what was honoured is seen in how many calls the server has cou
 """
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -169,6 +170,13 @@ def test_pauses_grow_are_spread_and_end(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_cannot_be_sent_is_no_fault_of_a_reply(host: str) -> None:
     with pytest.raises(LLMError, match="nothing can be sent there"):
         post(f"http://{host}/v1")
+
+
+def test_a_reply_without_end_is_not_read_to_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_LONGEST_REPLY", 1 << 20)
+    bomb = Reply(body=gzip.compress(bytes(4 << 20)), headers={"content-encoding": "gzip"})
+    (fault,) = post(script.told(otherwise=bomb).url, tries=1)
+    assert str(fault) == "the reply has more than 1,048,576 bytes"
 
 
 def test_a_key_that_a_reply_quotes_is_not_shown(script: Script) -> None:
