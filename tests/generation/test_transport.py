@@ -21,6 +21,7 @@ from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
 from personahub_assets.generation import transport as room
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
+from personahub_assets.resources.llm import LLM
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -346,3 +347,19 @@ def test_counting_takes_nothing_from_the_budget(script: Script) -> None:
     script.told().count = lambda _body: Reply(body=b'{"count": 5}')
     over(script.url, lambda transport: transport.tokenize(b"{}"), before=budget.call)
     assert budget.calls == 0
+
+
+# --- the list of models ---
+
+
+@pytest.mark.parametrize("told", ['"x"', "-5", "0", "NaN", "1e300", "null", "[]"])
+def test_a_context_that_cannot_be_is_not_reckoned_with(script: Script, told: str) -> None:
+    script.told().pages["/models"] = b'{"data": [{"id": "m\\ud800", "max_model_len": %s}]}' % told.encode()
+    assert LLM(url=script.url, model=None).models() == {"m\ufffd": None}
+
+
+@pytest.mark.parametrize("page", [b"[" * 100_000, b"null", b"", b'{"data": [1]}'])
+def test_a_list_of_models_that_is_none_is_one_line(script: Script, page: bytes) -> None:
+    script.told().pages["/models"] = page
+    with pytest.raises(LLMError, match="Is the server up"):
+        LLM(url=script.url, model=None).models()
