@@ -194,16 +194,27 @@ def _fits(kind: Any) -> bool:
     return kind.id in _FIT
 
 
-def _check_dates(connection: Any, relation: Any, form: str) -> None:
-    """Refuse infinity and dates that Polars ends the process at; Parquet holds them."""
-    columns = [n for n, kind in zip(relation.columns, relation.types, strict=True) if str(kind).startswith(_DATES)]
-    if not columns or form == "parquet":
+def _check_times(connection: Any, relation: Any, form: str) -> None:
+    """Refuse dates and times that Polars ends the process at, or makes NULL."""
+    tests = {
+        name: test
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+        if (test := _beyond(str(kind), '"' + name.replace('"', '""') + '"', form))
+    }
+    if not tests:
         return
-    quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in columns]
-    tests = ", ".join(f"bool_or(NOT isfinite({name}) OR abs(year({name})) > {_LAST_YEAR})" for name in quoted)
-    flags = connection.execute(f"SELECT {tests} FROM temp.main.result").fetchone()
-    if unfit := [name for name, flag in zip(columns, flags, strict=True) if flag]:
-        raise QueryError(f"{form} has no place for some dates of the columns {unfit}: cast them to VARCHAR")
+    flags = connection.execute(f"SELECT {', '.join(tests.values())} FROM temp.main.result").fetchone()
+    if unfit := [name for name, flag in zip(tests, flags, strict=True) if flag]:
+        raise QueryError(f"{form} has no place for some dates or times of the columns {unfit}: cast them to VARCHAR")
+
+
+def _beyond(kind: str, name: str, form: str) -> str | None:
+    """What is true of a column with a value that the format has no place for; none if it has for all."""
+    if kind == "TIME":
+        return f"bool_or({name} = TIME '24:00:00')"
+    if kind.startswith(_DATES) and form != "parquet":
+        return f"bool_or(NOT isfinite({name}) OR abs(year({name})) > {_LAST_YEAR})"
+    return None
 
 
 def _slices(connection: Any, relation: Any, form: str) -> Iterator[Any]:
@@ -211,7 +222,7 @@ def _slices(connection: Any, relation: Any, form: str) -> Iterator[Any]:
     import polars as pl
 
     relation.query("shown", "CREATE OR REPLACE TEMP TABLE result AS FROM shown")
-    _check_dates(connection, relation, form)
+    _check_times(connection, relation, form)
     (total,) = connection.execute("SELECT count(*) FROM temp.main.result").fetchone()
     start, rows = 0, _FIRST_SLICE
     while start < total or start == 0:

@@ -42,8 +42,8 @@ def test_columns_that_would_change_are_named(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-@pytest.mark.parametrize("date", ["DATE '294247-01-10'", "DATE 'infinity'", "TIMESTAMP '-infinity'"])
+@pytest.mark.parametrize("date", ["DATE '294247-01-10'", "DATE 'infinity'", "TIMESTAMP '-infinity'", "TIME '24:00'"])
 def test_dates_beyond_all_bounds_are_named(tmp_path: Path, form: str, date: str) -> None:
-    with pytest.raises(QueryError, match=r"no place for some dates of the columns .*a"):
+    with pytest.raises(QueryError, match=r"no place for some dates or times of the columns .*a"):
         written(f"""SELECT {date} AS "a'" UNION ALL SELECT NULL""", form, tmp_path)
     assert written(f"SELECT {KEPT}", form, tmp_path)
