@@ -1,6 +1,7 @@
 """The command line: `personahub VERB`, a function for each verb."""
 
 import os
+import re
 import sys
 from enum import StrEnum
 from glob import escape
@@ -79,6 +80,7 @@ def call() -> int:
 
 def _code() -> int:
     try:
+        _check_arguments(sys.argv[1:])
         code = app(standalone_mode=False)
         OUT.file.flush()
         return code or 0
@@ -97,6 +99,20 @@ def _code() -> int:
 
         fail(explain(error, Path(os.environ.get("PERSONAHUB_HOME", "hub"))))
         return 1
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse an empty argument: a variable that is not set must not take a bound away, or name the folder one is in.
+
+    Raises:
+        ConfigError: naming the option, or the place.
+    """
+    for place, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if not argument or (equals and not value and re.fullmatch("--[a-z-]+", option)):
+            last = arguments[place - 1] if place else ""
+            name = option or (last if last.startswith("-") else f"argument {place + 1}")
+            raise ConfigError(f"{name} is empty: give a value, or leave it out (is a variable not set?)")
 
 
 def _refuse(error: TyperException) -> int:
@@ -514,8 +530,10 @@ def ui(
     It answers under the names of this machine only, and no page of another site: see docs/security.md.
     """
     from personahub_assets.resources.instance import open_instance
+    from personahub_assets.resources.web_guard import check_names
     from personahub_assets.resources.web_ui import serve
 
+    check_names(name or [])
     home = Environment().home.expanduser().resolve()
     if escape(str(home)) != str(home):
         raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")

@@ -53,6 +53,7 @@ Piece = str | tuple[str, str]
 _JSON_UNPRINTABLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}--\n]", regex.V1)
 _BREAKS = re.compile(r"[\r\n]+")
 _PIPE_WIDTH = 200
+_ERROR_CHARS, _ERROR_END = 8_000, 2_000
 
 
 class _Stream(io.TextIOBase):
@@ -171,7 +172,10 @@ def _piece(piece: Piece) -> tuple[str, str]:
 
 def fail(message: object) -> None:
     """Print an error: one line, whatever the message holds."""
-    say(("error:", "bold red"), " ", on_one_line(message))
+    text = on_one_line(message)
+    if len(text) > _ERROR_CHARS:  # of an argument without end, say; the remedy comes last
+        text = f"{text[: _ERROR_CHARS - _ERROR_END]} … {text[-_ERROR_END:]}"
+    say(("error:", "bold red"), " ", text)
 
 
 def on_one_line(message: object) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from personahub_assets.console import confirm, say, say_json, table
 from personahub_assets.domain.errors import ConfigError
-from personahub_assets.domain.text import plain
+from personahub_assets.domain.text import plain, sanitise
 from personahub_assets.resources.config import Environment
 from personahub_assets.resources.receipts import Effect, Receipt, Target, unfinished
 from personahub_assets.resources.store import Store
@@ -45,6 +45,7 @@ def forget(
         ConfigError: if not exactly one kind of target is given, or nobody can be asked.
     """
     store = Store(home=str(environment.home))
+    _check_text([*(value for values in targets.values() for value in values or ()), batch or "", reason or ""])
     target = _target(store, targets, batch)
 
     def agree(receipt: Receipt) -> bool:
@@ -62,6 +63,12 @@ def forget(
         _show(receipt, console, done=not dry_run)
     else:
         say("nothing was changed", to=console)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if argument != sanitise(argument)[0]:
+            raise ConfigError(f"{argument!r} is not UTF-8 text, and no id, address or reason is anything else")
 
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:

@@ -2,14 +2,12 @@
 
 import codecs
 import io
-import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rich.console import Console
 
@@ -19,6 +17,7 @@ from personahub_assets.domain.literals import quoted
 from personahub_assets.domain.text import printable
 from personahub_assets.query_text import query_text
 from personahub_assets.resources.config import Environment
+from personahub_assets.resources.output_files import output_file
 from personahub_assets.resources.paths import check_output
 from personahub_assets.resources.query_process import Frame, Job, Search, ask
 
@@ -181,7 +180,7 @@ def _console(output: Path | None) -> Iterator[Console]:
     if output is None:
         yield OUT
         return
-    with _file(output) as file:
+    with output_file(output) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
         yield Console(file=text, **_PLAIN)
         text.detach()
@@ -197,7 +196,7 @@ def write_bytes(data: bytes) -> None:
 def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
     """Something that writes bytes; on a terminal, what would command it is written as escapes."""
     if output is not None:
-        with _file(output) as file:
+        with output_file(output) as file:
             yield file.write
         return
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -209,30 +208,3 @@ def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
         sys.stdout.flush()
     except BrokenPipeError:  # a reader such as head has enough
         raise SystemExit(close_output()) from None
-
-
-@contextmanager
-def _file(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written aside and put in its place at the end, so that it is whole or as it was before."""
-    target = path.resolve()
-    is_special = target.exists() and not target.is_file()
-    aside = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            yield file
-        if not is_special:
-            _keep_mode(target, aside)
-            aside.replace(target)
-    except OSError as error:
-        if error.filename is None:  # of what is written, not of this file
-            raise
-        raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from error
-    finally:
-        if not is_special:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-
-
-def _keep_mode(target: Path, aside: Path) -> None:
-    if target.exists():
-        aside.chmod(stat.S_IMODE(target.stat().st_mode))

@@ -1,6 +1,7 @@
 """Where the SQL of `personahub sql` comes from: an argument, a file, standard input, and `.read` lines within."""
 
 import io
+import os
 import re
 import select
 import sys
@@ -27,7 +28,7 @@ def query_text(query: str | None) -> str | None:
     if query is None:
         piped = _input() if _has_input() else ""
         return _Reader().expanded(piped) if piped.strip() else None
-    is_file = query.endswith(".sql") or ("\n" not in query and len(query) < 200 and Path(query).is_file())
+    is_file = query.endswith(".sql") or ("\n" not in query and os.path.isfile(query))  # noqa: PTH113 - no length is too long
     return _Reader().expanded(f".read {query}" if is_file else query, any_file=is_file)
 
 

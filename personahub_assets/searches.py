@@ -22,6 +22,7 @@ from personahub_assets.resources.config import Environment
 from personahub_assets.resources.embedder import Embedder
 from personahub_assets.resources.models import REMEDY
 from personahub_assets.resources.nearest import Nearest, Searchable, Watch, hub
+from personahub_assets.resources.output_files import output_file
 from personahub_assets.resources.paths import check_output
 from personahub_assets.resources.result_formats import write_all
 from personahub_assets.resources.statements import condition
@@ -224,10 +225,9 @@ def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None, *, 
         people = warehouse.steadily(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
     rows = found.join(people, on="persona_id", maintain_order="left")
     rows = rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)
-    if output and safe:
-        output.write_bytes(write_all(rows, "csv", output.parent, safe=True))
-    elif output:
-        selections.write(output, rows)
+    if output:
+        with output_file(output) as file:
+            selections.write(file, output.suffix, rows, safe=safe)
     elif form == "table":
         shown = rows.with_columns(pl.col("similarity").round(4)) if "similarity" in rows.columns else rows
         numbers = [name for name, dtype in rows.schema.items() if dtype.is_numeric()]

@@ -9,6 +9,7 @@ _NAMES = """
 <unk> <pad> <mask> <sep> <cls> <bos> <eos> <start_of_turn> <end_of_turn> <unused42> <start_of_image> <|turn> <turn|>
 <channel|> <|"|> <｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜tool▁calls▁begin｜>
 <｜DSML｜function_calls> [gMASK] [sMASK] <sop> <eop> <|user|> <|assistant|> <|system|> <|observation|> <extra_id_0>
+<minimax:tool_call> </minimax:tool_call> <reponame> <endoftext>
 <|start|> <|channel|> <|message|> <|return|> <|call|> <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|>
 <BOS_TOKEN> <EOS_TOKEN> <|start_of_role|> <|end_of_role|> <|tool_call|> <|end|> >>TITLE<< >>QUESTION<< [TOOL_CALLS]
 [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [THINK] [IMG] [ARGS] [control_8]

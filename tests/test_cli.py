@@ -714,6 +714,39 @@ def test_sql_does_not_write_over_the_home(here: Cli, demo: Demo, target: str) ->
     assert "is the home's own" in said.refusal()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--max-time", ""], "--max-time"),
+        (["run", "--max-time="], "--max-time"),
+        (["takedown", "--document", "a", "--batch", ""], "--batch"),
+        (["ingest", ""], "argument 2"),
+        (["ingest", "pages.jsonl", "--generations", ""], "--generations"),
+        (["sql", "SELECT 1", "--max-time", ""], "--max-time"),
+    ],
+)
+def test_an_empty_argument_is_refused(here: Cli, arguments: list[str], named: str) -> None:
+    """A bound from a variable that is not set would be none, and an empty path the folder that one stands in."""
+    assert f"error: {named} is empty" in here(*arguments).refusal()
+
+
+@pytest.mark.parametrize("option", ["--document", "--persona", "--url-prefix", "--batch"])
+def test_what_is_taken_down_is_text(here: Cli, option: str) -> None:
+    assert "is not UTF-8" in here("takedown", option, "https://example.org/\udcff").refusal()
+
+
+def test_an_error_about_an_argument_without_end_is_cut(here: Cli) -> None:
+    message = here("run", "--batch", "x" * 100_000).refusal()
+    assert len(message) < 10_000
+    assert message.rstrip().endswith("personahub ingest FILE")
+
+
+def test_sql_takes_a_short_query_of_long_letters(here: Cli, demo: Demo) -> None:
+    """Longer in bytes than the name of a file may be."""
+    said = here("sql", f"SELECT '{'人' * 100}' AS a", "--format", "json", at=demo.home)
+    assert json.loads(said.out) == {"a": "人" * 100}
+
+
 def test_sql_leaves_a_file_as_it_was_where_it_fails(here: Cli, demo: Demo, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("before")
@@ -797,8 +830,11 @@ def test_search_as_a_table_function_of_sql(here: Cli, demo: Demo) -> None:
 
 @pytest.mark.parametrize("text", [[], ["jazz"]])
 def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_path: Path, text: list[str]) -> None:
-    target = tmp_path / "my picks.parquet"
+    target, backup = tmp_path / "my picks.parquet", tmp_path / "backup"
+    backup.write_bytes(b"before")
+    os.link(backup, target)
     said = here("search", *text, "--diverse", "-k", "3", "--output", str(target), at=demo.home)
+    assert backup.read_bytes() == b"before"
     assert (said.code, said.out) == (0, "")
     picks = pl.read_parquet(target)
     assert picks.columns == ["pick", "stands_for", "persona", "persona_id", "batch", "hop"]
@@ -814,6 +850,7 @@ def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_p
     [
         ([], "give a text, or --diverse"),
         ([" "], "nothing to search for"),
+        (["x", "--output", ""], "--output is empty"),
         (["x", "--format", "parquet"], "--output picks.parquet"),
         (["x", "--output", "picks.docx"], "unknown format '.docx'"),
         (["x", "--where", "hop = "], "--where 'hop = ': "),

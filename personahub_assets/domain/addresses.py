@@ -10,9 +10,11 @@ apart and no more. So an address that was signed anew is shown as before.
 """
 
 import hashlib
+import json
 import re
 from base64 import b64encode
 from functools import lru_cache
+from html import escape
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -21,6 +23,10 @@ from personahub_assets.domain.errors import ConfigError
 HIDDEN = "***"
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
+_MISTYPED = re.compile(
+    r"\s*+((?:[a-z][a-z0-9+.-]*+:(?!//[^/\\])|(?=//))[/\\]*+)[^/\\:?#@\s]*+:[^/\\?#@\s]*@", re.IGNORECASE
+)
+"""With a user and a password, and other signs than `://` behind the scheme."""
 _CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
 _HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
 _HARMLESS = frozenset(
@@ -42,6 +48,7 @@ _SIGNING = re.compile(
 _AZURE = frozenset(  # beside `sig`
     ("se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
+_WEB, _LAST_PORT = ("http", "https"), 65_535
 _SHORTEST = 4  # characters of a secret that is looked for on its own: shorter ones are in every text
 _ROUNDS = 2_000
 
@@ -70,6 +77,8 @@ class _Parts(NamedTuple):
 @lru_cache(maxsize=1024)
 def public(address: str) -> str:
     """An address as it may be shown and stored; a path of this machine, and an address without secrets, as it is."""
+    if mistyped := _MISTYPED.match(address):
+        return f"{mistyped[1]}…"
     return "::".join(_public(link) if "://" in link else link for link in _CHAIN.split(address))
 
 
@@ -82,6 +91,9 @@ def redact(text: str, *secrets: str) -> str:
 
 def secrets_of(address: str) -> tuple[str, ...]:
     """What `public` leaves out of an address, for `redact`."""
+    if mistyped := _MISTYPED.match(address):
+        user = address[mistyped.end(1) : mistyped.end() - 1]
+        return user, user.partition(":")[2]
     return tuple(secret for link in _CHAIN.split(address) if "://" in link for secret in _secrets_of(link))
 
 
@@ -93,7 +105,8 @@ def base_url(address: str, variable: str) -> str:
     """
     address = address.strip()
     parts = _Parts.of(address)
-    if parts.scheme.lower() not in ("http", "https") or not parts.host or not _HOST.fullmatch(parts.host):
+    host = _HOST.fullmatch(parts.host) if parts.scheme.lower() in _WEB else None
+    if not host or not host[1] or int((host[2] or "")[1:] or 0) > _LAST_PORT:
         got = "not shown, as it may hold a password" if "@" in address else repr(address.partition("?")[0])
         raise ConfigError(
             f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
@@ -117,12 +130,17 @@ def authorization(address: str, key: str, variable: str) -> dict[str, str]:
         variable: that the address was set in; the key's is named for the error.
 
     Raises:
-        ConfigError: if there are both; a request has one such header.
+        ConfigError: if there are both, since a request has one such header; or if the key is none.
     """
-    user = _Parts.of(address.strip()).user
+    user, key = _Parts.of(address.strip()).user, key.strip()  # a file's key may end with its line
+    variable_of_key = variable.replace("_URL", "_API_KEY")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"{variable_of_key} holds a line break, or a sign that no header takes; it is not shown. Set the key alone"
+        )
     if user and key:
         raise ConfigError(
-            f"{variable} holds a user name, and {variable.replace('_URL', '_API_KEY')} is set: both go into the one "
+            f"{variable} holds a user name, and {variable_of_key} is set: both go into the one "
             "header Authorization; leave one of them out"
         )
     if user:
@@ -137,7 +155,7 @@ def _public(address: str) -> str:
         return f"{parts.scheme}://…"  # a password with a slash in it, perhaps: nobody knows where it ends
     salt = f"{parts.scheme}://{parts.host}{parts.path}"
     shown = [text for pair in _shown_pairs(parts.query) if (text := _shown(pair, salt))]
-    is_of_web = parts.scheme.lower() in ("http", "https")  # there a fragment is never sent
+    is_of_web = parts.scheme.lower() in _WEB  # there a fragment is never sent
     end = f"#{_hashed(parts.fragment, salt)}" if parts.fragment and not is_of_web else ""
     return str(parts._replace(query="&".join(shown))) + end
 
@@ -182,12 +200,17 @@ def _secrets_of(address: str) -> list[str]:
 
 
 def _forms(secrets: tuple[str, ...]) -> set[str]:
-    """How secrets may be written: as they are, percent-encoded, decoded."""
+    """How secrets may be written: as they are, percent-encoded, decoded, as in JSON and in HTML."""
     forms = {
-        form for s in secrets for form in (s, unquote(s), unquote_plus(s), quote(s, safe=""), quote_plus(unquote(s)))
+        form
+        for s in map(str.strip, secrets)
+        for form in (s, unquote(s), unquote_plus(s), quote(s, safe="", errors="replace"), quote_plus(unquote(s)))
     }
+    forms |= {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
+    forms |= {escape(form) for form in forms}
     return {form for form in forms if len(form) >= _SHORTEST}
 
 
 def _basic(name: str, password: str) -> str:
-    return b64encode(f"{name}:{password}".encode()).decode()
+    # What is no UTF-8 in a variable comes back as the bytes that it was.
+    return b64encode(f"{name}:{password}".encode(errors="surrogateescape")).decode()

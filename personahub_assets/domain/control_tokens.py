@@ -23,12 +23,12 @@ _FORMS = re.compile(
          | \|[^>\s][^>\n]{0,80}>                           # <|im_start|> <|"|> <|tool> <|DSML|calls>
          | [^>\s]{1,64}\|>                                 # <turn|>
          | /?[A-Z][A-Z0-9_]{1,40}>                         # <<SYS>> <PRE> <BOS_TOKEN>
-         | /?(?=\w{0,60}_)\w{1,64}>                        # <start_of_turn> <extra_id_0> </tool_call>
+         | /?(?=[\w:]{0,60}_)[\w:]{1,64}>                  # <start_of_turn> <extra_id_0> </minimax:tool_call>
          | /?[A-Za-z]{3,32}-?\d{1,6}>                      # <unused12>
          | 0x[0-9A-Fa-f]{2}>                               # a byte
          | /?[^\W\d_a-zA-Z]{1,8}>                          # roles in other scripts
          | /?(?i:s|bo[stm]|eo[acdhmpst]|so[acpt]|pad|unk|mask|sep|cls|seed|think(?:ing)?|thought|answer|reasoning
-             |ima?ge?|video|audio|tool|turn|role|user|human|assistant|bot|system|message|channel|model)
+             |endoftext|reponame|filename|ima?ge?|video|audio|tool|turn|role|user|human|assistant|bot|system|message|channel|model)
            (?:[:\d][^>\s]{0,40})?>                         # <s> </s> <eos> <seed:bos> <think>
        )
     | \[(?= /?[a-z]?[A-Z][A-Z0-9_]{1,40}\]                 # [INST] [/INST] [gMASK]

@@ -28,7 +28,7 @@ _NORMAL = re.compile(
     re.ASCII,
 )
 """Addresses that stand in their compared form but for the scheme."""
-_WITHOUT_SCHEME = re.compile(r"\A[^\s/?#@:\\<>]+\.[^\s/?#@:.\\<>]{2,}\.?(:\d+)?([/?#]|$)")
+_WITHOUT_SCHEME = re.compile(r"\A[^\s/?#@:\\<>]+\.([^\s/?#@:.\\<>]{2,}|\d)\.?(:\d+)?([/?#]|$)")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?(:[0-9]+)?")
 _PATH_SAFE, _QUERY_SAFE = "!$&'()*+,;=:@", "!$'()*+,;=:@/?"
 
@@ -130,8 +130,11 @@ def check_prefix(prefix: str) -> str:
         raise ConfigError(f"{prefix!r} names a user; users are not compared. The host alone: {address}")
     if parts.fragment:
         raise ConfigError(f"{prefix!r}: what follows # is not compared. Without it, this is {address}")
-    if "*" in address.host:
-        raise ConfigError(f"{prefix!r}: there are no wildcards; name each host, one --url-prefix for each")
+    if "*" in address.host or address.segments[-1] == b"*":
+        raise ConfigError(
+            f"{prefix!r}: there are no wildcards. All below an address goes with it; name each host, one "
+            "--url-prefix for each"
+        )
     return prefix
 
 
@@ -158,7 +161,7 @@ def _trimmed(segments: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 def _bare(text: str) -> str:
-    text = text.strip()
+    text = text.strip().lstrip("\ufeff")
     return text[1:-1].strip() if text.startswith("<") and text.endswith(">") else text
 
 
@@ -177,6 +180,9 @@ def _address(scheme: str, host: str, path: str, query: str, port: str = "") -> A
     host = host.rstrip(".")
     if not host:
         return None
-    segments = tuple(map(unquote_to_bytes, path.removeprefix("/").split("/")))
-    parameters = tuple(map(unquote_to_bytes, filter(None, query.split("&"))))
+    try:
+        segments = tuple(map(unquote_to_bytes, path.removeprefix("/").split("/")))
+        parameters = tuple(map(unquote_to_bytes, filter(None, query.split("&"))))
+    except UnicodeEncodeError:  # no text that is stored anywhere
+        return None
     return Address("https" if scheme in _WEB else scheme, host + (f":{port}" if port else ""), segments, parameters)

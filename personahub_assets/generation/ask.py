@@ -6,6 +6,7 @@ repeated. The way to the server, with its retries, is `transport.py`.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -16,6 +17,7 @@ import regex
 from instructor import Mode
 from instructor.v2.core.providers import Provider
 from instructor.v2.core.registry import mode_registry
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
@@ -68,6 +70,7 @@ errors.
 {answer}
 </data>"""
 _FINISHED = frozenset({"stop", "length", "content_filter", "tool_calls", "function_call"})
+_MOST_TOKENS = 1_000_000_000  # of one call
 _NO_JSON = object()
 _GARBLED = ("json_invalid", "string_unicode")  # what pydantic calls an answer that it cannot even read
 
@@ -160,7 +163,7 @@ class _Conversation:
         try:
             answer = await self._accepted()
         except _Rejected as verdict:
-            result.reason, result.detail = verdict.reason, verdict.detail
+            result.reason, result.detail = verdict.reason, sanitise(verdict.detail)[0]
         except BudgetSpent as spent:
             if result.attempts:
                 result.reason, result.detail = "unreachable", f"not asked again: {spent}"
@@ -283,24 +286,23 @@ class _Conversation:
             return self._counted(messages, await self._delivered(messages))
 
     def _counted(self, messages: list[Any], completion: ChatCompletion) -> ChatCompletion:
-        result, usage, choice = self.result, completion.usage, completion.choices[0]
+        result, choice = self.result, completion.choices[0]
         result.attempts += 1
         self.last_cost = 0
-        result.model = completion.model
+        result.model = sanitise(shorten(completion.model))[0]
         result.finish_reason = choice.finish_reason
         result.response = sanitise(shorten(choice.message.content or "", RAW_LIMIT))[0]
-        if usage is not None:
-            details = usage.prompt_tokens_details
-            cached = (details and details.cached_tokens) or 0
-            result.prompt_tokens += usage.prompt_tokens
-            result.completion_tokens += usage.completion_tokens
+        if used := _tokens(completion.usage):
+            prompt, cached, answer = used
+            result.prompt_tokens += prompt
+            result.completion_tokens += answer
             result.cached_tokens += cached
-            result.answer_tokens = usage.completion_tokens
-            self.last_cost = usage.prompt_tokens + usage.completion_tokens
+            result.answer_tokens = answer
+            self.last_cost = prompt + answer
             result.wasted_tokens += self.last_cost
-            result.cost += self.asker.spend(usage.prompt_tokens, cached, usage.completion_tokens)
+            result.cost += self.asker.spend(prompt, cached, answer)
             if result.attempts == 1:
-                self.asker.room.learn(messages, usage.prompt_tokens)
+                self.asker.room.learn(messages, prompt)
         elif self.most:  # nobody says what it cost: the budget takes it for the worst
             self.asker.spend(self.most[0], 0, self.most[1])
         return completion
@@ -341,19 +343,63 @@ def _completion(content: bytes) -> ChatCompletion:
 
 
 def _tolerated(content: bytes) -> ChatCompletion:
-    """Read a reply that is paid for and not quite what the interface says.
+    """Read a reply that is paid for and not quite what the interface says: what is needed of it, and nothing else.
 
     A lone surrogate makes pydantic's own reader give up the whole reply. Some servers end an answer for reasons of
-    their own (`abort`, `eos_token`, null); whether it is whole is seen when it is parsed.
+    their own (`abort`, `eos_token`, null); whether it is whole is seen when it is parsed. Others have service tiers,
+    parts of messages or token counts of their own.
     """
     try:
         reply = json.loads(content)
-        for choice in reply["choices"]:
-            if choice.get("finish_reason") not in _FINISHED:
-                choice["finish_reason"] = "stop"
+        fields = {"choices": list(map(_choice, reply["choices"])), "model": _text(reply.get("model")) or ""}
+        return ChatCompletion.model_validate(
+            {"id": "", "created": 0, "object": "chat.completion", **fields, "usage": _usage(reply.get("usage"))}
+        )
     except (RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no chat completion: {error}") from error
-    return ChatCompletion.model_validate({"id": "", "created": 0, "object": "chat.completion", "model": "", **reply})
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    message, end = choice["message"], choice.get("finish_reason")
+    texts = {name: _text(message.get(name)) for name in ("content", "refusal")}
+    end = end if isinstance(end, str) and end in _FINISHED else "stop"
+    return {"index": 0, "finish_reason": end, "message": {"role": "assistant", **texts}}
+
+
+def _text(value: Any) -> str | None:
+    """A text, or the texts of its parts; an object is the answer that was to be written as JSON."""
+    if isinstance(value, list):
+        texts = [part.get("text") if isinstance(part, dict) else part for part in value]
+        return "".join(text for text in texts if isinstance(text, str))
+    return json.dumps(value) if isinstance(value, dict) else value if isinstance(value, str) else None
+
+
+def _usage(usage: Any) -> dict[str, Any] | None:
+    """The counts of a reply that are numbers; None if one that is needed is not."""
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    counts = {name: _count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")}
+    if None in counts.values():
+        return None
+    return {"total_tokens": 0, **counts, "prompt_tokens_details": {"cached_tokens": cached}}
+
+
+def _count(value: Any) -> int | None:
+    return math.ceil(value) if isinstance(value, int | float) and abs(value) <= _MOST_TOKENS else None
+
+
+def _tokens(usage: CompletionUsage | None) -> tuple[int, int, int] | None:
+    """Prompt, cached and completion tokens; None where a server does not say, or says what cannot be.
+
+    A count below zero would give a budget back what was spent, and one beyond all bounds fits into no table.
+    """
+    if usage is None or not 0 < usage.prompt_tokens <= _MOST_TOKENS or not 0 <= usage.completion_tokens <= _MOST_TOKENS:
+        return None
+    details = usage.prompt_tokens_details
+    cached = min(max(0, (details and details.cached_tokens) or 0), usage.prompt_tokens)
+    return usage.prompt_tokens, cached, usage.completion_tokens
 
 
 def _strings(value: Any) -> Iterator[str]:

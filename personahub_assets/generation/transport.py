@@ -31,6 +31,7 @@ _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jit
 _JITTER = tenacity.wait_random(0, 0.25)
 _CONNECT_S = 10.0
 _RETRY_AFTER_S = 300.0
+_LONGEST_REPLY = 64 << 20  # bytes, decompressed
 _AGAIN = frozenset({408, 409, 425, 429})  # besides 5xx
 _OVERLOAD = frozenset({429, 503, 504})
 _SETUP = frozenset({401, 403, 404})
@@ -205,7 +206,7 @@ class Transport:
             self._fault(fault)
             raise
         except ValueError as error:
-            unreadable = Fault(f"the reply cannot be read: {shorten(str(error))}")
+            unreadable = Fault(f"the reply cannot be read: {shorten(self._shown(str(error)))}")
             self._fault(unreadable)
             raise unreadable from error
         finally:
@@ -220,7 +221,7 @@ class Transport:
         assert self._session is not None, "use the transport in an async with block"
         try:
             async with self._session.post(self._address(path), data=body, allow_redirects=False) as reply:
-                content = await reply.read()
+                content = await _content(reply)
         except aiohttp.ConnectionTimeoutError as error:
             raise Fault(f"no connection within {self._timeout.connect:g} s") from error
         except TimeoutError as error:
@@ -229,6 +230,8 @@ class Transport:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True) from error
             raise Fault(f"{type(error).__name__}: {self._shown(str(error))}") from None
+        except ValueError as error:  # of the request: the reply was not looked at
+            raise LLMError(f"{self.url}: nothing can be sent there: {self._shown(str(error))}") from None
         if reply.status == 200:
             return content
         text = self._shown(content.decode("utf-8", "replace"))
@@ -279,6 +282,17 @@ class Transport:
                 f"{self._faults} transport faults in a row, the last: {fault}. "
                 "The answers so far are in the journal; bring the endpoint back and run again"
             ) from fault
+
+
+async def _content(reply: aiohttp.ClientResponse) -> bytes:
+    """The body of a reply, unless it has no end, or grows without end as it is decompressed."""
+    pieces, size = list[bytes](), 0
+    while piece := await reply.content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LONGEST_REPLY:
+            raise Fault(f"the reply has more than {_LONGEST_REPLY:,} bytes")
+    return b"".join(pieces)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -552,7 +552,7 @@ class _Endpoint:
             raise self._fault(response)
         try:
             return _vectors(response.json(), len(texts))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EmbedError(
                 f"{self._where} answered something other than embeddings: {self._shown(str(error))}"
             ) from None

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
 from personahub_assets.domain.errors import ConfigError, LLMError
+from personahub_assets.domain.text import sanitise
 from personahub_assets.generation.access import local_obstacle
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.engine import OpenAsker, Watch
@@ -36,6 +37,8 @@ REMEDIES = (
     "  3. or choose the rule-based stand-in, which is not a language model, in a home of its own: "
     "PERSONAHUB_HOME=demo-hub PERSONAHUB_LLM_URL=standin:"
 )
+
+_NOT_AS_EXPECTED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @cache
@@ -156,8 +159,8 @@ class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
             # No redirect is followed: the key is for the server that the environment names.
             headers = authorization(url, key, VARIABLE)
             reply = httpx2.get(address, headers=headers, timeout=10, verify=_certificates()).raise_for_status()
-            return {str(model["id"]): model.get("max_model_len") for model in reply.json()["data"]}
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            return {_storable(model["id"]): _context(model.get("max_model_len")) for model in reply.json()["data"]}
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, *_NOT_AS_EXPECTED) as error:
             if reason := local_obstacle(error):
                 raise LLMError(f"no connection to {public(address)} can be opened from here: {reason}") from None
             raise LLMError(
@@ -252,6 +255,15 @@ def check_budget(budget: Budget, store: Store) -> None:
         )
     if not math.isfinite(budget.max_cost):
         raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
+
+
+def _storable(name: object) -> str:
+    """A model's name; it becomes part of every row."""
+    return sanitise(str(name))[0]
+
+
+def _context(tokens: object) -> int | None:
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def _check_offered(model: str, models: dict[str, int | None]) -> None:

@@ -20,7 +20,12 @@ from personahub_assets.resources import sandbox
 _SHOWN = 200
 _CELL_CHARS = 20_000
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
-_UNFIT = {"INTERVAL", "BLOB"}
+# What Polars holds as it is, and only that: an unsigned number of 128 bits would become -1, a MAP ends the process.
+_FIT = {"boolean", "float", "double", "decimal", "varchar", "uuid", "enum", "json", "sqlnull", "date", "time"}
+_FIT |= {sign + name for name in ("tinyint", "smallint", "integer", "bigint") for sign in ("", "u")} | {"hugeint"}
+_FIT |= {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
+_NESTED = {"list", "array", "struct"}
+_DATES, _LAST_YEAR = ("DATE", "TIMESTAMP"), 100_000
 _SLICE_BYTES = 32 << 20
 _FIRST_SLICE, _LARGEST_SLICE = 2_048, 131_072
 _OVERHEAD_MB, _OVERHEAD_PER_CPU_MB = 640, 48
@@ -166,25 +171,58 @@ def _encoded(connection: Any, statement: Any, job: dict[str, Any], aside: Path) 
     relation = connection.sql(statement)
     _check_columns(relation, job["form"])
     encode = encoder(job["form"], aside, safe=job["safe"])
-    for piece in _slices(connection, relation):
+    for piece in _slices(connection, relation, job["form"]):
         yield encode.add(piece)
     yield from encode.end()
 
 
 def _check_columns(relation: Any, form: str) -> None:
-    unfit = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) in _UNFIT]
+    unfit = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True) if not _fits(kind)}
     if unfit:
-        raise QueryError(f"{form} has no place for the INTERVAL or BLOB columns {unfit}: cast them to VARCHAR")
+        raise QueryError(
+            f"{form} has no place for the columns {list(unfit)} ({', '.join(sorted(set(unfit.values())))}): cast them "
+            "to VARCHAR, or make JSON of them (to_json)"
+        )
     names = [name.lower() for name in relation.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise QueryError(f"several columns are called {twice}: name columns apart with AS")
 
 
-def _slices(connection: Any, relation: Any) -> Iterator[Any]:
+def _fits(kind: Any) -> bool:
+    if kind.id in _NESTED:
+        return all(_fits(each) for _, each in kind.children if hasattr(each, "id"))
+    return kind.id in _FIT
+
+
+def _check_times(connection: Any, relation: Any, form: str) -> None:
+    """Refuse dates and times that Polars ends the process at, or makes NULL."""
+    tests = {
+        name: test
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+        if (test := _beyond(str(kind), '"' + name.replace('"', '""') + '"', form))
+    }
+    if not tests:
+        return
+    flags = connection.execute(f"SELECT {', '.join(tests.values())} FROM temp.main.result").fetchone()
+    if unfit := [name for name, flag in zip(tests, flags, strict=True) if flag]:
+        raise QueryError(f"{form} has no place for some dates or times of the columns {unfit}: cast them to VARCHAR")
+
+
+def _beyond(kind: str, name: str, form: str) -> str | None:
+    """What is true of a column with a value that the format has no place for; none if it has for all."""
+    if kind == "TIME":
+        return f"bool_or({name} = TIME '24:00:00')"
+    if kind.startswith(_DATES) and form != "parquet":
+        return f"bool_or(NOT isfinite({name}) OR abs(year({name})) > {_LAST_YEAR})"
+    return None
+
+
+def _slices(connection: Any, relation: Any, form: str) -> Iterator[Any]:
     """A result in pieces of about the same size: a table of DuckDB's, on disk where it is large, then rows of that."""
     import polars as pl
 
     relation.query("shown", "CREATE OR REPLACE TEMP TABLE result AS FROM shown")
+    _check_times(connection, relation, form)
     (total,) = connection.execute("SELECT count(*) FROM temp.main.result").fetchone()
     start, rows = 0, _FIRST_SLICE
     while start < total or start == 0:

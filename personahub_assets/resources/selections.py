@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from personahub_assets.domain.errors import ConfigError, choices
+from personahub_assets.resources.result_formats import write_all
 from personahub_assets.resources.store import Store
 
 
@@ -28,13 +29,13 @@ _READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {
     ".ndjson": pl.read_ndjson,
     ".parquet": pl.read_parquet,
 }
-_WRITERS: dict[str, Callable[[pl.DataFrame, Path], Any]] = {
-    ".txt": lambda rows, path: path.write_text("".join(f"{each}\n" for each in rows["persona_id"]), "utf-8"),
-    ".csv": lambda rows, path: rows.write_csv(path),
-    ".jsonl": lambda rows, path: rows.write_ndjson(path),
-    ".json": lambda rows, path: rows.write_ndjson(path),
-    ".ndjson": lambda rows, path: rows.write_ndjson(path),
-    ".parquet": lambda rows, path: rows.write_parquet(path),
+_WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], Any]] = {
+    ".txt": lambda rows, file: file.write("".join(f"{each}\n" for each in rows["persona_id"]).encode()),
+    ".csv": lambda rows, file: rows.write_csv(file),
+    ".jsonl": lambda rows, file: rows.write_ndjson(file),
+    ".json": lambda rows, file: rows.write_ndjson(file),
+    ".ndjson": lambda rows, file: rows.write_ndjson(file),
+    ".parquet": lambda rows, file: rows.write_parquet(file),
 }
 
 
@@ -59,13 +60,16 @@ def read(path: Path) -> pl.Series:
     return ids
 
 
-def write(path: Path, rows: pl.DataFrame) -> None:
-    """Write `(persona_id, ...)` in the format that the file's name says, so that `read` takes it.
+def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False) -> None:
+    """Write `(persona_id, ...)` in the format that a file's suffix says, so that `read` takes it.
 
-    Raises:
-        ConfigError: the format is unknown.
+    Args:
+        safe: of CSV, write cells that a spreadsheet would run as text.
     """
-    _WRITERS[_suffix(path)](rows, path)
+    if safe:
+        file.write(write_all(rows, "csv", Path(), safe=True))
+    else:
+        _WRITERS[suffix.lower()](rows, file)
 
 
 def check_name(path: Path) -> None:

@@ -79,11 +79,13 @@ def _below(store: Store, folder: Path) -> Iterator[Path]:
 
 
 def _matching(store: Store, pattern: Path) -> Iterator[Path]:
+    """Files that a pattern names; those of the home only where the pattern begins in it."""
+    skips_home = not _fixed(pattern).resolve().is_relative_to(store.root)
     for name in sorted(glob.glob(str(pattern), recursive=True)):  # noqa: PTH207 - the pattern may be absolute
         path = Path(name)
         if path.is_dir() and "**" not in pattern.parts:
             yield from _below(store, path)
-        elif path.is_file():
+        elif path.is_file() and not (skips_home and path.resolve().is_relative_to(store.root)):
             yield path
 
 

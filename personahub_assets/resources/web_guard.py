@@ -17,6 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from personahub_assets.domain.errors import ConfigError
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
@@ -32,6 +34,21 @@ _ANSWER_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names that no request is sent to.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for name in names:
+        match = _HOST.fullmatch(name.lower())
+        if not match or match["port"]:
+            raise ConfigError(
+                f"--name {name!r} is no host: give it alone, as in hub.example.org, without scheme, port and path, "
+                "and letters outside of ASCII as browsers send them (xn--…)"
+            )
 
 
 class WebGuard:

@@ -45,6 +45,10 @@ def test_an_address_without_secrets_is_shown_as_it_is(address: str) -> None:
         (f"https://ann:a/{CANARY}@example.org/v1", "https://…"),
         (f"https://ann:a#{CANARY}@example.org/v1", "https://…"),
         (f"https://ann:a?{CANARY}@example.org/v1", "https://…"),
+        (f"https:///ann:{CANARY}@example.org/v1", "https:///…"),
+        (f"https:/ann:{CANARY}@example.org/v1", "https:/…"),
+        (f"https:ann:{CANARY}@example.org/v1", "https:…"),
+        (f"//ann:{CANARY}@example.org/v1", "//…"),
     ],
 )
 def test_secrets_are_not_shown(address: str, shown: str) -> None:
@@ -101,6 +105,8 @@ def test_a_secret_is_taken_out_of_a_text_however_it_is_written() -> None:
     text = "s3cr/et s3cr%2Fet AbC/dEf= AbC%2FdEf%3D YW5uOnMzY3IvZXQ= sk-12345 https://cdn.example/x?Signature=zzzzz"
 
     assert redact(text, "sk-12345", *secrets_of(address)) == "*** *** *** *** *** *** https://cdn.example/x"
+    echo = r'{"a": "p\"w\\d\u00e9", "b": "p&quot;w\dé", "c": "sk-12345"}'
+    assert redact(echo, 'p"w\\dé', "sk-12345\n") == '{"a": "***", "b": "***", "c": "***"}'
 
 
 def test_credentials_go_as_basic_a_key_as_bearer_and_never_both() -> None:
@@ -124,9 +130,21 @@ def test_credentials_go_as_basic_a_key_as_bearer_and_never_both() -> None:
         f"ftp://ann:{CANARY}@example.org",
         f"https://ann:{CANARY}@/v1",
         "https://",
+        "https://example.org:99999/v1",
+        "https://example.org:99999999999999999999/v1",
     ],
 )
 def test_what_is_no_address_is_refused_and_not_quoted(address: str) -> None:
     with pytest.raises(ConfigError, match="PERSONAHUB_LLM_URL is no address of a server") as caught:
         base_url(address, "PERSONAHUB_LLM_URL")
     assert CANARY not in str(caught.value)
+
+
+def test_a_key_is_one_line_and_not_quoted() -> None:
+    """A file that holds a key often ends with a line break."""
+    assert authorization("https://example.org", "k\n", "PERSONAHUB_LLM_URL") == {"Authorization": "Bearer k"}
+    for key in (f"{CANARY}\r\nHost: x", f"{CANARY}\0", f"{CANARY}é", f"{CANARY}\udcff", f"{CANARY}\x7f"):
+        with pytest.raises(ConfigError, match="PERSONAHUB_EMBED_API_KEY holds a line break") as caught:
+            authorization("https://example.org", key, "PERSONAHUB_EMBED_URL")
+        assert CANARY not in str(caught.value)
+    assert authorization("https://a:\udcff@b", "", "X") == {"Authorization": "Basic YTr/"}

@@ -30,6 +30,8 @@ SITE, FOLDER = "https://example.org", "https://example.org/ann"
         (SITE, "//example.org/page"),
         (SITE, "example.org/page"),
         (SITE, "example.org:443"),
+        (SITE, "\ufeffhttps://example.org/page"),
+        ("http://192.168.0.1", "192.168.0.1/a"),
         ("http://EXAMPLE.org./", "https://example.org"),
         ("https://bücher.example/", "https://xn--bcher-kva.example/a"),
         ("https://xn--bcher-kva.example", "https://BÜCHER.example/a"),
@@ -100,6 +102,8 @@ def test_a_prefix_names_a_host(prefix: str) -> None:
         ("https://example.org@evil.com/", "The host alone: https://evil.com/"),
         ("https://example.org/#/user/17", "what follows # is not compared"),
         ("https://*.example.org/", "no wildcards"),
+        ("https://example.org/ann/*", "no wildcards"),
+        ("https://example.org/\udcff", "want scheme and host"),
     ],
 )
 def test_a_prefix_that_means_something_else_is_refused(prefix: str, remedy: str) -> None:

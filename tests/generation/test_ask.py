@@ -446,6 +446,57 @@ def test_an_answer_that_ends_for_a_reason_of_the_servers_own_is_read(script: Scr
     assert (outcome.status, outcome.attempts, outcome.prompt_tokens) == ("accepted", 1, PROMPT_TOKENS)
 
 
+USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+BESIDE = [
+    {"id": None, "created": 1.5, "object": "", "model": None, "service_tier": "on_demand", "system_fingerprint": 1},
+    {"usage": USAGE | {"prompt_tokens_details": [], "completion_tokens_details": 1}},
+    {"choices": [{"message": {"content": json.dumps(GOOD)}}]},
+    {"choices": [{"message": {"role": "tool", "content": GOOD, "function_call": {}, "annotations": [{"x": 1}]}}]},
+    {"choices": [{"message": {"content": [{"type": "text", "text": json.dumps(GOOD)}]}, "logprobs": []}]},
+]
+
+
+@pytest.mark.parametrize("beside", BESIDE, ids=["top", "details", "no role", "object", "parts"])
+def test_a_paid_answer_is_taken_whatever_stands_beside_it(script: Script, beside: dict[str, object]) -> None:
+    reply = json.loads(good().data()) | {"usage": USAGE} | beside
+    outcome = ask_one(script, Reply(body=json.dumps(reply).encode()))
+    assert (outcome.status, outcome.attempts, outcome.prompt_tokens) == ("accepted", 1, PROMPT_TOKENS)
+    assert json.loads(outcome.response) == GOOD
+
+
+IMPOSSIBLE: list[object] = [
+    [],
+    {},
+    {"prompt_tokens": 100},
+    *(USAGE | {"prompt_tokens": count} for count in (-(10**9), 0, 10**30, 2**63, "many", None, float("nan"))),
+    USAGE | {"completion_tokens": -1},
+]
+
+
+@pytest.mark.parametrize("usage", IMPOSSIBLE, ids=str)
+def test_counts_that_cannot_be_are_taken_for_none(script: Script, usage: object) -> None:
+    """A budget that they were added to would grow, and no table holds the larger ones."""
+    reply = json.loads(good().data()) | {"usage": usage}
+    outcome = ask_one(script, Reply(body=json.dumps(reply).encode()))
+    assert (outcome.status, outcome.attempts) == ("accepted", 1)
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.cost) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("cached", "counted"), [(-5, 0), (10**6, 100), (7, 7)])
+def test_cached_tokens_are_among_those_of_the_prompt(script: Script, cached: int, counted: int) -> None:
+    usage = USAGE | {"prompt_tokens_details": {"cached_tokens": cached}}
+    outcome = ask_one(script, Reply(body=json.dumps(json.loads(good().data()) | {"usage": usage}).encode()))
+    assert outcome.cached_tokens == counted
+
+
+def test_what_a_server_says_beside_an_answer_can_be_stored(script: Script) -> None:
+    """One such text would keep a whole batch from being published, at every run."""
+    reply = json.dumps(json.loads(good().data()) | {"model": "m\ud800\0"}).encode()
+    bad = Reply(status=400, body=b'{"message": "a\0b"}')
+    assert ask_one(script, Reply(body=reply)).model == "m\ufffd\ufffd"
+    assert "\0" not in str(ask_one(script, bad).detail)
+
+
 @pytest.mark.parametrize(
     ("text", "refused"),
     [

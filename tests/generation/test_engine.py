@@ -303,6 +303,15 @@ def test_a_budget_holds_where_answers_are_invalid_cut_or_without_usage(script: S
     assert len(script.bodies) > 8
 
 
+@pytest.mark.parametrize("usage", [{"prompt_tokens": -(10**9), "completion_tokens": 1, "total_tokens": 1}, {}])
+def test_a_budget_holds_whatever_a_server_says_it_used(script: Script, path: Path, usage: dict[str, int]) -> None:
+    script.told(otherwise=Reply(body=json.dumps(json.loads(good().data()) | {"usage": usage}).encode()))
+    budget = Budget(max_tokens=20_000)
+    with Journal(path) as journal, pytest.raises(BudgetSpent, match="tokens is spent"):
+        Run(script.url, 8, SCRIPTED, budget=budget).of(requests(50, SCRIPTED), journal)
+    assert 0 < budget.tokens <= 20_000
+
+
 def test_a_budget_that_no_call_fits_sends_none(script: Script, path: Path) -> None:
     with Journal(path) as journal:
         script.told(otherwise=good())

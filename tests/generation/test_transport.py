@@ -4,6 +4,7 @@ Nothing is timed: what was honoured is seen in how many calls the server has cou
 """
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -20,6 +21,7 @@ from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
 from personahub_assets.generation import transport as room
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
+from personahub_assets.resources.llm import LLM
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -163,6 +165,31 @@ def test_pauses_grow_are_spread_and_end(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # --- verdicts ---
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "ex\u2100mple.org"])
+def test_what_cannot_be_sent_is_no_fault_of_a_reply(host: str) -> None:
+    with pytest.raises(LLMError, match="nothing can be sent there"):
+        post(f"http://{host}/v1")
+
+
+def test_a_reply_without_end_is_not_read_to_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_LONGEST_REPLY", 1 << 20)
+    bomb = Reply(body=gzip.compress(bytes(4 << 20)), headers={"content-encoding": "gzip"})
+    (fault,) = post(script.told(otherwise=bomb).url, tries=1)
+    assert str(fault) == "the reply has more than 1,048,576 bytes"
+
+
+def test_a_key_that_a_reply_quotes_is_not_shown(script: Script) -> None:
+    def refuse(content: bytes) -> None:
+        raise ValueError(content.decode())
+
+    async def work(transport: Transport) -> None:
+        with pytest.raises(Fault, match=r"cannot be read: the key is \*\*\*$"):
+            await transport.post("/chat/completions", b"{}", Meter(), parse=refuse)
+
+    script.told(otherwise=Reply(body=b"the key is none"))  # as `over` has it
+    over(script.url, work, tries=1)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -320,3 +347,19 @@ def test_counting_takes_nothing_from_the_budget(script: Script) -> None:
     script.told().count = lambda _body: Reply(body=b'{"count": 5}')
     over(script.url, lambda transport: transport.tokenize(b"{}"), before=budget.call)
     assert budget.calls == 0
+
+
+# --- the list of models ---
+
+
+@pytest.mark.parametrize("told", ['"x"', "-5", "0", "NaN", "1e300", "null", "[]"])
+def test_a_context_that_cannot_be_is_not_reckoned_with(script: Script, told: str) -> None:
+    script.told().pages["/models"] = b'{"data": [{"id": "m\\ud800", "max_model_len": %s}]}' % told.encode()
+    assert LLM(url=script.url, model=None).models() == {"m\ufffd": None}
+
+
+@pytest.mark.parametrize("page", [b"[" * 100_000, b"null", b"", b'{"data": [1]}'])
+def test_a_list_of_models_that_is_none_is_one_line(script: Script, page: bytes) -> None:
+    script.told().pages["/models"] = page
+    with pytest.raises(LLMError, match="Is the server up"):
+        LLM(url=script.url, model=None).models()

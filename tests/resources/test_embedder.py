@@ -651,6 +651,7 @@ def test_server_that_is_not_there() -> None:
     ("answer", "message"),
     [
         (raw("<html>"), "something other than embeddings"),
+        (raw("[" * 100_000), "something other than embeddings"),
         (raw('{"error": "no"}'), "no list 'data'"),
         (raw('{"data": [{"index": 0, "embedding": [1, 2]}]}'), "1 vectors for 2 texts"),
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'), "indexes"),

@@ -492,8 +492,11 @@ def test_a_folder_gives_its_files_in_order_each_with_a_key(store: Store, tmp_pat
 
 def test_a_home_in_a_folder_is_not_taken_for_source_files(store: Store) -> None:
     put(store.root.parent, "a.jsonl", b'{"text": "a"}\n')
+    put(store.root, "copy.jsonl", b'{"text": "a"}\n')
     register(store, str(store.root.parent / "a.jsonl"))
     assert [Path(file.address).name for file in expand(store, [str(store.root.parent)]).files] == ["a.jsonl"]
+    every = expand(store, [str(store.root.parent / "**" / "*.jsonl")]).files
+    assert [Path(file.address).name for file in every] == ["a.jsonl"]
 
 
 @pytest.mark.parametrize("argument", ["empty", "empty/*.jsonl"])

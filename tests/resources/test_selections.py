@@ -18,7 +18,9 @@ SUFFIXES = [".txt", ".csv", ".jsonl", ".json", ".ndjson", ".parquet"]
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_written_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"my picks{suffix}"
-    selections.write(path, pl.DataFrame({"pick": [1, 2, 3], "persona_id": IDS, "persona": ["ä, b", '"', "\n"]}))
+    rows = pl.DataFrame({"pick": [1, 2, 3], "persona_id": IDS, "persona": ["ä, b", '"', "\n"]})
+    with path.open("wb") as file:
+        selections.write(file, suffix, rows)
     assert selections.read(path).to_list() == IDS
 
 

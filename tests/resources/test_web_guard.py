@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
-from personahub_assets.resources.web_guard import WebGuard
+from personahub_assets.domain.errors import ConfigError
+from personahub_assets.resources.web_guard import WebGuard, check_names
 
 WRITE = 'mutation { setConcurrencyLimit(concurrencyKey: "bait", limit: 3)  }'
 READ = "{ version }"
@@ -275,3 +276,11 @@ def test_only_the_names_of_this_machine_are_hosts(host: str) -> None:
 
 async def _never(*_: object) -> None:
     raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "name", ["http://hub.example.org", "hub.example.org:80", "hub.example.org/", "hüb.example", "*", "a b"]
+)
+def test_a_name_that_no_request_has_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is no host"):
+        check_names(["hub.example.org", "[::1]", "10.0.0.1", name])
