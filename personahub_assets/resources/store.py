@@ -396,6 +396,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
         with path.open("rb") as file:
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
+                file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error

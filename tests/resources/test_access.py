@@ -36,11 +36,11 @@ def limited(kind: int, size: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_files_left() -> Iterator[None]:
-    """No further file can be opened by this process."""
+def no_files_left(spare: int = 0) -> Iterator[None]:
+    """No further file can be opened by this process, or only so many."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    with limited(resource.RLIMIT_NOFILE, lowest):
+    with limited(resource.RLIMIT_NOFILE, lowest + spare):
         yield
 
 
@@ -106,6 +106,16 @@ def test_too_many_open_files_are_no_damage(filled: Store, name: str) -> None:
     assert "\n" not in said
     if name != "history":
         READS[name](filled)  # as it was
+
+
+@pytest.mark.parametrize("spare", [1, 2])
+@pytest.mark.parametrize("name", READS)
+def test_a_few_open_files_are_no_damage(filled: Store, name: str, spare: int) -> None:
+    with no_files_left(spare):
+        try:
+            READS[name](filled)
+        except (PersonaHubError, OSError) as error:
+            assert "Too many open files" in explain(error, filled.root)
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop"])
@@ -198,3 +208,20 @@ def test_the_warehouse_names_the_damaged_table_file(store: Store) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"documents/batch=a/part\.parquet: damaged table file"):
         warehouse.build(store)
+
+
+SQLITE_FAULTS = {"disk I/O error": sqlite3.SQLITE_IOERR_WRITE, "unable to open database file": sqlite3.SQLITE_CANTOPEN}
+
+
+@pytest.mark.parametrize("message", SQLITE_FAULTS)
+def test_a_fault_in_a_folder_of_databases_does_not_say_that_the_folder_is_in_the_way(
+    tmp_path: Path, message: str
+) -> None:
+    (tmp_path / "dagster" / "history").mkdir(parents=True)
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = SQLITE_FAULTS[message]
+    said = explain(error, tmp_path)
+    assert "history" in said
+    assert "move it away" not in said
+    with no_large_files(100):
+        assert "File too large" in explain(error, tmp_path)
