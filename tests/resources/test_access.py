@@ -111,11 +111,13 @@ def test_too_many_open_files_are_no_damage(filled: Store, name: str) -> None:
 @pytest.mark.parametrize("spare", [1, 2])
 @pytest.mark.parametrize("name", READS)
 def test_a_few_open_files_are_no_damage(filled: Store, name: str, spare: int) -> None:
+    said = ""
     with no_files_left(spare):
         try:
             READS[name](filled)
         except (PersonaHubError, OSError) as error:
-            assert "Too many open files" in explain(error, filled.root)
+            said = explain(error, filled.root)
+    assert not said or "Too many open files" in said
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop"])
