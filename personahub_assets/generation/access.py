@@ -7,6 +7,7 @@ anew, so they are told by number where there is one, and by the system's own wor
 import errno
 import os
 import re
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -111,6 +112,14 @@ def obstacle(error: BaseException, path: Path | str | None = None, *, is_folder:
     return f"{subject}{os.strerror(code)}. {_remedy(code, Path(where) if where else None)}"
 
 
+def obstacle_to_writing(error: BaseException, path: Path) -> str | None:
+    """Say what kept a file from being written; libraries say of the end of a file only that it could not be written."""
+    reason = obstacle(error, path)
+    if reason is None and shutil.disk_usage(_standing(path)).free < _PAGE:
+        return f"{path}: {os.strerror(errno.ENOSPC)}. {_remedy(errno.ENOSPC, path)}"
+    return reason
+
+
 def path_of(error: BaseException) -> str | None:
     """The file that an error names."""
     for each in _causes(error):
@@ -142,7 +151,9 @@ def _try_file(path: Path) -> None:
 
 
 def _try_folder(path: Path) -> None:
-    """Write a small file that is gone at once."""
+    """Open its databases, and write a small file that is gone at once."""
+    for database in path.rglob("*.db"):
+        _try_file(database)
     with tempfile.TemporaryFile(dir=path) as file:
         file.write(bytes(_PAGE))
         file.flush()
@@ -180,10 +191,7 @@ def _remedy(code: int, path: Path | None) -> str:
 
 def disk(path: Path) -> str:
     """Name the disk that a path is on, and its free space."""
-    there = path.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    mount = there
+    mount = there = _standing(path)
     while not mount.is_mount() and mount != mount.parent:
         mount = mount.parent
     try:
@@ -193,6 +201,14 @@ def disk(path: Path) -> str:
     free, size = system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
     nodes = "" if system.f_favail or not system.f_files else ", no inodes free"
     return f"The disk at {mount} has {free:,} of {size:,} bytes free{nodes}"
+
+
+def _standing(path: Path) -> Path:
+    """The path, or the nearest folder above it that there is."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return there
 
 
 def _handles() -> str:

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from personahub_assets.domain.errors import AccessError, LLMError, PersonaHubError, StoreError
-from personahub_assets.generation.access import disk, errno_of
+from personahub_assets.generation.access import disk, errno_of, obstacle_to_writing
 from personahub_assets.generation.journal import Journal, entries, find, peek
 from personahub_assets.generation.transport import Fault, Meter, Transport
 from personahub_assets.resources import arrays, warehouse
@@ -227,3 +227,10 @@ def test_a_fault_in_a_folder_of_databases_does_not_say_that_the_folder_is_in_the
     assert "move it away" not in said
     with no_large_files(100):
         assert "File too large" in explain(error, tmp_path)
+
+
+def test_a_full_disk_is_named_where_a_library_does_not(tmp_path: Path) -> None:
+    error = pl.exceptions.ComputeError("parquet: File out of specification: Invalid thrift: transport error")
+    assert obstacle_to_writing(error, tmp_path / "a.parquet") is None
+    full = Path("/proc/a.parquet")  # on a disk without a free byte
+    assert "No space left on device. The disk at /proc has 0 of" in str(obstacle_to_writing(error, full))

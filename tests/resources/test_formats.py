@@ -96,6 +96,7 @@ DETECTED = {
     ),
     "single quotes": (b"id,text\n1,'a, b'\n2,'it''s'\n", "quote '", ["a, b", "it's"]),
     "old Mac": (b"id,text\r1,a\r2,b\r", "comma", ["a", "b"]),
+    "old Mac, a LF in a text": (b'id,text\r1,a\r2,"b\nc"\r3,d\r', "comma", ["a", "b\nc", "d"]),
     "mixed line ends": (b"id,text\r\n1,a\n2,b\r\n", "comma", ["a", "b"]),
     "spaces": (b'id, text\n1, "a, b"\n2, "c"\n', "comma", ["a, b", "c"]),
     "one column": (b"text\nHello, world\nno comma; none\nthis, that, those\n", "one column", None),
@@ -340,6 +341,14 @@ def test_binary_columns_are_text(tmp_path: Path) -> None:
     assert bad.reason == "bad_encoding"
 
 
+def test_xz_may_be_padded_and_go_on(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text}).encode() + b"\n" for text in "ab"]
+    data = lzma.compress(lines[0]) + bytes(200_000) + lzma.compress(lines[1]) + bytes(8)
+    assert column(rows_of(put(tmp_path, "a.jsonl.xz", data), 1)) == ["a", "b"]
+    with pytest.raises(SourceError, match="damaged"):
+        rows_of(put(tmp_path, "b.jsonl.xz", data[:-40]))
+
+
 # --- bounds ---
 
 
@@ -524,6 +533,14 @@ def test_a_folder_gives_its_files_in_order_each_with_a_key(store: Store, tmp_pat
         register(store, file.address, name=file.key)
     assert expand(store, [str(folder), str(folder / "*.csv")]).files == found.files
     assert [file.key for file in expand(store, [str(folder / "**" / "*.csv")]).files] == ["a", "x-a"]
+
+
+def test_an_empty_argument_is_not_the_current_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.jsonl", b'{"text": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert [file.address for file in expand(store, [""]).files] == [""]
 
 
 def test_a_home_in_a_folder_is_not_taken_for_source_files(store: Store) -> None:
