@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personahub_assets.domain.text import printable
+from personahub_assets.resources import interrupts
 
 __all__ = [
     "ERR",
@@ -199,7 +200,9 @@ class _Log(logging.Handler):
     """Where records go that no handler takes."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record's message on one line, without a traceback."""
+        """Print a record's message on one line, without a traceback; not what libraries say of being stopped."""
+        if interrupts.is_interrupted() and not record.name.startswith(__name__.partition(".")[0]):
+            return
         say(f"{record.name}: {on_one_line(record.getMessage())}", style="dim")
 
 

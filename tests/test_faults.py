@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -229,3 +231,26 @@ def test_a_dead_endpoint_is_refused_before_any_run(store: Store, called: Called,
     code, _, err = called("run", "--max-cost", "1", home=store.root, **REMOTE)
     assert (code, "a budget of money needs prices" in err) == (1, True), err
     assert not (store.root / "dagster" / "history").exists()
+
+
+_COMMAND = """
+import os, signal, sys, types
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+sys.modules["personahub_assets.cli"] = types.SimpleNamespace(call=lambda: {call})
+from personahub_assets.__main__ import main
+late = {late}
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "late", "code", "said"),
+    [("os.kill(os.getpid(), signal.SIGINT)", "None", 130, "stopped before it began\n"), ("0", "Late()", 0, "")],
+)
+def test_a_signal_outside_of_the_command_is_no_death(call: str, late: str, code: int, said: str) -> None:
+    """Before anything is loaded, and after the interpreter gave up its handlers."""
+    program = _COMMAND.format(call=call, late=late)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)

@@ -26,8 +26,21 @@ _ODD = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _SCANNED = 4_096  # bytes in which a page may say its encoding; browsers look at 1,024
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_BE, "utf-16be"), (codecs.BOM_UTF16_LE, "utf-16le"))
 _OTHER_THAN_ASCII = re.compile("[^\x00-\x7f]")
+_C1 = re.compile(rb"[\x80-\x9f]")
 _SEVEN_BIT = re.compile(rb"[\x1b\x0e]|~[{}]")  # what shifts in encodings whose bytes are all ASCII
 _REPLACEMENT = "replacement"
+# Where the detector's name, which is Python's, is no label of the standard.
+_LABELS = {"cp949": "euc-kr", "iso2022-jp": "iso-2022-jp", "mac-cyrillic": "x-mac-cyrillic"}
+# ISO 8859 has control characters at 80 to 9F, where the code pages of Windows have letters.
+_TWINS = {
+    "iso-8859-2": "windows-1250",
+    "iso-8859-5": "windows-1251",
+    "iso-8859-6": "windows-1256",
+    "iso-8859-7": "windows-1253",
+    "iso-8859-8": "windows-1255",
+    "iso-8859-13": "windows-1257",
+    "iso-8859-4": "windows-1257",
+}
 
 
 class Undecodable(ValueError):
@@ -150,8 +163,20 @@ def _as_said(data: bytes, labels: list[str]) -> Text:
 def _candidates(data: bytes, labels: list[str]) -> Iterator[str]:
     yield from dict.fromkeys(labels)
     if _REPLACEMENT not in labels:
-        yield find_encoding(detect_encoding(data, html5_compatible=False)) or "windows-1252"
+        yield from detected_encodings(data)
         yield "utf-8"
+
+
+def detected_encodings(data: bytes) -> list[str]:
+    """What bytes look like, by names of the standard, and the code page of Windows that may have been taken for it.
+
+    >>> detected_encodings("서울의 간호사는 노래를 부릅니다".encode("cp949"))
+    ['euc-kr']
+    """
+    name = str(detect_encoding(data, html5_compatible=False)).lower().replace("_", "-")
+    found = find_encoding(_LABELS.get(name, name)) or "windows-1252"
+    names = [found, *filter(None, [_TWINS.get(found)])]
+    return names[::-1] if _C1.search(data) else names
 
 
 def _fits(text: str) -> bool:

@@ -259,6 +259,11 @@ def _gzip(data: bytes, limit: int) -> Decoded:
     return _inflate(data, limit, lambda: zlib.decompressobj(wbits=31), _GZIP)
 
 
+def _gzip_or_zlib(data: bytes, limit: int) -> Decoded:
+    """As its header says, or what some servers send under that name."""
+    return _gzip(data, limit) if data.startswith(_GZIP) else _inflate(data, limit, zlib.decompressobj)
+
+
 def _zstd(data: bytes, limit: int) -> Decoded:
     return _inflate(data, limit, _Zstd, _ZSTD, _SMALL_PIECE)
 
@@ -287,8 +292,8 @@ _GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 _MAGIC = {_GZIP: "gzip", _ZSTD: "zstd"}
 _AS_IT_IS = frozenset({"identity", "chunked", "none", "utf-8", "8bit", "binary"})
 _DECODERS: dict[str, Callable[[bytes, int], Decoded]] = {
-    "gzip": _gzip,
-    "x-gzip": _gzip,
+    "gzip": _gzip_or_zlib,
+    "x-gzip": _gzip_or_zlib,
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,

@@ -156,6 +156,8 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
         return _fault(raw, raw.reason or "malformed", raw.detail)
     names = _named(raw)
     persona, text = (_first(names, wanted) for wanted in _wanted(columns))
+    if persona is not None and text is not None and _is_blank(names[persona]) and not _is_blank(names[text]):
+        persona = None
     name = text if persona is None else persona
     if name is None:
         return _fault(raw, "no_text", _missing(raw, columns))
@@ -219,11 +221,11 @@ def traits(raw: RawRow, columns: Columns) -> Traits:
     """By what a row is known, usable or not."""
     names = _named(raw)
     persona, text = (_said(names, wanted) for wanted in _wanted(columns))
-    if persona is not None:
+    if persona or (persona is not None and not text):
         return Traits(persona=persona)
     try:
         (_, address), (_, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
-        given = _first(names, ID_COLUMNS)
+        given = next((name for name in ID_COLUMNS if names.get(name) is not None), None)
         former = former_id(names[given]) if given else None
     except RecursionError:  # nested too deeply to be an id
         return Traits(text=text)
@@ -269,8 +271,13 @@ def _wanted(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
-    """The first of some names whose column is not null."""
-    return next((name for name in wanted if names.get(name) is not None), None)
+    """The first of some names whose column says something, or else is not null."""
+    given = [name for name in wanted if names.get(name) is not None]
+    return next((name for name in given if not _is_blank(names[name])), next(iter(given), None))
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str | bytes) and not value.strip()
 
 
 def _identity(names: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str | None, str | None]:

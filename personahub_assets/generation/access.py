@@ -7,8 +7,11 @@ anew, so they are told by number where there is one, and by the system's own wor
 import errno
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from personahub_assets.domain.errors import AccessError, StoreError
@@ -42,6 +45,8 @@ _TYPES: list[tuple[type[BaseException], int]] = [
 _NUMBER = re.compile(r"\(os error (\d+)\)")  # as Rust writes it
 _WORDS = {os.strerror(code): code for code in _CODES}
 _WORDED = re.compile(": (" + "|".join(map(re.escape, _WORDS)) + ")")  # as C++ writes it
+_PAGE = 4_096  # bytes; of SQLite
+_HANDLES_OF_SQLITE = 4
 _QUOTED = re.compile(r'(?:file|directory) "([^"]+)"')
 
 
@@ -83,27 +88,36 @@ def local_obstacle(error: BaseException) -> str | None:
     return obstacle(error) if errno_of(error) in _LOCAL else None
 
 
-def checked(error: BaseException, path: Path, damage: str) -> StoreError:
+def checked(error: BaseException, path: Path, damage: str, *, is_folder: bool = False) -> StoreError:
     """The error to raise about a file: the way to it failed, or, where the way was free, what is wrong with it."""
-    reason = obstacle(error, path)
+    reason = obstacle(error, path, is_folder=is_folder)
     return AccessError(reason) if reason else StoreError(damage)
 
 
-def obstacle(error: BaseException, path: Path | str | None = None) -> str | None:
+def obstacle(error: BaseException, path: Path | str | None = None, *, is_folder: bool = False) -> str | None:
     """Say what failed on the way to a file, and what to do; None if the way was free, so that its content is bad.
 
     Args:
         error: whatever was raised.
         path: of the file, if the error does not name one.
+        is_folder: it is that of a folder, and nobody says which file in it.
     """
     code = errno_of(error)
     if code is None:
         return None
     where = path or path_of(error)
     if where and any(isinstance(each, sqlite3.Error) for each in _causes(error)):
-        code = _sqlite_errno(Path(where), code)
+        code = _sqlite_errno(Path(where), code, is_folder=is_folder)
     subject = f"{where}: " if where else ""
     return f"{subject}{os.strerror(code)}. {_remedy(code, Path(where) if where else None)}"
+
+
+def obstacle_to_writing(error: BaseException, path: Path) -> str | None:
+    """Say what kept a file from being written; libraries say of the end of a file only that it could not be written."""
+    reason = obstacle(error, path)
+    if reason is None and shutil.disk_usage(_standing(path)).free < _PAGE:
+        return f"{path}: {os.strerror(errno.ENOSPC)}. {_remedy(errno.ENOSPC, path)}"
+    return reason
 
 
 def path_of(error: BaseException) -> str | None:
@@ -117,16 +131,32 @@ def path_of(error: BaseException) -> str | None:
     return None
 
 
-def _sqlite_errno(path: Path, code: int) -> int:
-    """What SQLite does not say: why it could not open a file, or read it."""
+def _sqlite_errno(path: Path, code: int, *, is_folder: bool) -> int:
+    """What SQLite does not say: why it could not open a file, or read it; of a folder, why a file in it."""
     if code not in (errno.ENOENT, errno.EIO):
         return code
     try:
-        with path.open("rb"):
-            # The file is there; if it could not be opened, its folder takes no log beside it.
-            return errno.EACCES if code == errno.ENOENT else code
+        _try_folder(path) if is_folder else _try_file(path)
     except OSError as error:
         return error.errno or code
+    # The file is there; if it could not be opened, its folder takes no log beside it.
+    return errno.EACCES if code == errno.ENOENT else code
+
+
+def _try_file(path: Path) -> None:
+    """Open a file as often as SQLite has one open: with its log, the index of that, and one for a moment."""
+    with ExitStack() as opened:
+        for _ in range(_HANDLES_OF_SQLITE):
+            opened.enter_context(path.open("rb"))
+
+
+def _try_folder(path: Path) -> None:
+    """Open its databases, and write a small file that is gone at once."""
+    for database in path.rglob("*.db"):
+        _try_file(database)
+    with tempfile.TemporaryFile(dir=path) as file:
+        file.write(bytes(_PAGE))
+        file.flush()
 
 
 def _remedy(code: int, path: Path | None) -> str:
@@ -161,10 +191,7 @@ def _remedy(code: int, path: Path | None) -> str:
 
 def disk(path: Path) -> str:
     """Name the disk that a path is on, and its free space."""
-    there = path.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    mount = there
+    mount = there = _standing(path)
     while not mount.is_mount() and mount != mount.parent:
         mount = mount.parent
     try:
@@ -174,6 +201,14 @@ def disk(path: Path) -> str:
     free, size = system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
     nodes = "" if system.f_favail or not system.f_files else ", no inodes free"
     return f"The disk at {mount} has {free:,} of {size:,} bytes free{nodes}"
+
+
+def _standing(path: Path) -> Path:
+    """The path, or the nearest folder above it that there is."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return there
 
 
 def _handles() -> str:

@@ -44,6 +44,7 @@ def history_problem(folder: Path, error: BaseException) -> StoreError:
         f"{folder / 'history'}: the databases of Dagster's history cannot be read: {_message(error)}. Move the folder "
         "away, then run again: the UI then shows no earlier runs and its sensor is off; batches, rows and answers are "
         "not in it",
+        is_folder=True,
     )
 
 

@@ -30,6 +30,7 @@ from personahub_assets.resources.tombstones import stones, taken_down
 
 _LOG = logging.getLogger(__name__)
 _SLICE = re.compile(r"\A(.+)-\d{4,}")
+_PIPE = " is a pipe, socket or device, which can be read only once: write it to a file first"
 _NAMED = 60  # characters of a key that a number is put behind
 
 
@@ -95,7 +96,9 @@ def local_path(address: str) -> Path:
     try:
         path.stat()
     except FileNotFoundError as error:
-        raise SourceError(f"{printable_path(address)}: there is no such file") from error
+        is_pipe = Path(address).expanduser().exists()  # such as /dev/stdin, which leads to what has no path
+        problem = _PIPE if is_pipe else ": there is no such file"
+        raise SourceError(f"{printable_path(address)}{problem}") from error
     except OSError as error:
         raise SourceError(f"{printable_path(address)}: cannot be opened: {error.strerror}") from error
     _check_file(path)
@@ -109,7 +112,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise SourceError(f"{shown} is a folder: name the files in it, such as {path / '*.jsonl'}")
     if not path.is_file():
-        raise SourceError(f"{shown} is a pipe, socket or device, which can be read only once: write it to a file first")
+        raise SourceError(f"{shown}{_PIPE}")
     try:
         with path.open("rb"):
             pass

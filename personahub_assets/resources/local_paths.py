@@ -9,8 +9,10 @@ def resolve_path(name: str) -> Path:
     """Give a path without links and `~`, whether or not there is anything.
 
     Raises:
-        SourceError: if the way there is a circle of links, names an unknown user, or is no path.
+        SourceError: if the way there is a circle of links, names an unknown user, or is no path, such as an empty one.
     """
+    if not name:
+        raise SourceError("'' is no path: is a variable not set?")
     try:
         return Path(name).expanduser().resolve()
     except (RuntimeError, ValueError) as error:

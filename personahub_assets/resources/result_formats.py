@@ -2,10 +2,14 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
+
+from personahub_assets.domain.errors import AccessError
+from personahub_assets.generation.access import obstacle_to_writing
 
 _READ_BYTES = 1 << 20
 # What spreadsheets run as a formula, also behind characters that are not seen; `;` and tabs begin cells in some.
@@ -66,19 +70,30 @@ class _Parquet:
 
     def add(self, piece: pl.DataFrame) -> bytes:
         self._files.append(self._folder / f"{len(self._files):06d}.parquet")
-        piece.write_parquet(self._files[-1])
+        with _writing(self._files[-1]):
+            piece.write_parquet(self._files[-1])
         return b""
 
     def end(self) -> Iterator[bytes]:
         whole = self._files[0]
         if len(self._files) > 1:
             whole = self._folder / "whole.parquet"
-            pl.scan_parquet(self._files, glob=False).sink_parquet(whole)
+            with _writing(whole):
+                pl.scan_parquet(self._files, glob=False).sink_parquet(whole)
         with whole.open("rb") as file:
             while data := file.read(_READ_BYTES):
                 yield data
         for file_aside in {whole, *self._files}:
             file_aside.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say why a file could not be written."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise AccessError(obstacle_to_writing(error, path) or f"{path}: {error}") from error
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

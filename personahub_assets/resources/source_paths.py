@@ -41,7 +41,7 @@ def expand(store: Store, arguments: list[str]) -> Expanded:
             expanded.files.append(SourcePath(argument))
             continue
         path = Path(argument).expanduser()
-        if path.is_dir():
+        if argument and path.is_dir():
             _add(expanded, taken, argument, path, _below(store, path))
         elif not path.exists() and glob.has_magic(argument):
             _add(expanded, taken, argument, _fixed(path), _matching(store, path))

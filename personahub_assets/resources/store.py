@@ -25,7 +25,7 @@ from personahub_assets.domain.errors import AccessError, LockHeld, StoreError, c
 from personahub_assets.domain.records import DATASETS
 from personahub_assets.domain.tables import dataset_sql
 from personahub_assets.domain.text import check_batch_key, digest
-from personahub_assets.generation.access import checked, obstacle
+from personahub_assets.generation.access import checked, obstacle, obstacle_to_writing
 from personahub_assets.resources import files
 from personahub_assets.resources.config import HubConfig
 from personahub_assets.resources.local_paths import check_path, resolve_path
@@ -353,7 +353,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if reason := obstacle(error, path):
+        if reason := obstacle_to_writing(error, path):
             raise AccessError(reason) from error
         raise
 
@@ -421,6 +421,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
         with path.open("rb") as file:
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
+                file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error

@@ -239,3 +239,26 @@ def test_any_bytes_are_text_or_refused(data: bytes, label: str | None) -> None:
     except Undecodable:
         return
     assert found.replaced == found.text.count("\ufffd")
+
+
+UNLABELLED = {
+    "cp949": "서울의 간호사는 노래를 부릅니다",
+    "euc_jp": "日本語のテキストです。東京の看護師",
+    "iso2022_jp": "日本語のテキストです。東京の看護師",
+    "shift_jis": "日本語のテキストです。東京の看護師",
+    "gb18030": "中文文本在这里，北京的护士喜欢唱歌",
+    "big5": "台北的護士喜歡唱歌，中文文本",
+    "cp1250": "Žluťoučký kůň pěl ďábelské ódy, sestřička",
+    "cp1251": "Привет, мир: медсестра из Киева",
+    "koi8-r": "Привет, мир: медсестра из Киева",
+    "cp1253": "Καλημέρα κόσμε νοσοκόμα",
+    "cp1255": "שלום עולם אחות מתל אביב",
+    "cp1256": "ممرضة من القاهرة تحب الغناء",
+    "cp874": "พยาบาลจากกรุงเทพ",
+}
+
+
+@pytest.mark.parametrize("codec", UNLABELLED)
+def test_a_text_without_a_label_is_read_as_what_it_looks_like(codec: str) -> None:
+    text = f"{UNLABELLED[codec]}. " * 5
+    assert decode_text(text.encode(codec)).text == text

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.domain.sources import RAW_LIMIT, Columns, Document, Fault, Imported, RawRow, Row, sort_rows
+from personahub_assets.domain.sources import (
+    RAW_LIMIT,
+    Columns,
+    Document,
+    Fault,
+    Imported,
+    RawRow,
+    Row,
+    sort_rows,
+    traits,
+)
 
 
 def sort_one(columns: dict[str, Any], **settings: Any) -> Row:
@@ -25,6 +35,18 @@ def test_a_persona_column_gives_a_persona_even_beside_a_text(name: str) -> None:
     found = Imported("A diver.", 0, '{"text": "A math problem"}')
     assert sort_one({name: "A diver.", "text": "A math problem"}) == found
     assert sort_one({name: None, "text": "Tides"}) == sort_one({"text": "Tides"})
+
+
+@pytest.mark.parametrize("blank", ["", " \n", b" "])
+def test_a_blank_column_hides_no_other(blank: str | bytes) -> None:
+    """CSV has no null: a file of personas and documents has a blank in every row."""
+    row, persona = {"persona": blank, "text": blank, "content": "Tides"}, {"persona": "A diver.", "text": blank}
+    document = sort_one(row)
+    assert isinstance(document, Document)
+    assert document.text == traits(RawRow("line 1", row), Columns()).text == "Tides"
+    assert isinstance(sort_one(persona), Imported)
+    assert traits(RawRow("line 1", persona), Columns()).persona == "A diver."
+    assert isinstance(sort_one({"persona": blank, "text": blank}), Fault)
 
 
 def test_named_columns_come_before_the_usual_names() -> None:

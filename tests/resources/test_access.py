@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from personahub_assets.domain.errors import AccessError, LLMError, PersonaHubError, StoreError
-from personahub_assets.generation.access import disk, errno_of
+from personahub_assets.generation.access import disk, errno_of, obstacle_to_writing
 from personahub_assets.generation.journal import Journal, entries, find, peek
 from personahub_assets.generation.transport import Fault, Meter, Transport
 from personahub_assets.resources import arrays, warehouse
@@ -36,11 +36,11 @@ def limited(kind: int, size: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_files_left() -> Iterator[None]:
-    """No further file can be opened by this process."""
+def no_files_left(spare: int = 0) -> Iterator[None]:
+    """No further file can be opened by this process, or only so many."""
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    with limited(resource.RLIMIT_NOFILE, lowest):
+    with limited(resource.RLIMIT_NOFILE, lowest + spare):
         yield
 
 
@@ -106,6 +106,18 @@ def test_too_many_open_files_are_no_damage(filled: Store, name: str) -> None:
     assert "\n" not in said
     if name != "history":
         READS[name](filled)  # as it was
+
+
+@pytest.mark.parametrize("spare", [1, 2])
+@pytest.mark.parametrize("name", READS)
+def test_a_few_open_files_are_no_damage(filled: Store, name: str, spare: int) -> None:
+    said = ""
+    with no_files_left(spare):
+        try:
+            READS[name](filled)
+        except (PersonaHubError, OSError) as error:
+            said = explain(error, filled.root)
+    assert not said or "Too many open files" in said
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop"])
@@ -198,3 +210,27 @@ def test_the_warehouse_names_the_damaged_table_file(store: Store) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"documents/batch=a/part\.parquet: damaged table file"):
         warehouse.build(store)
+
+
+SQLITE_FAULTS = {"disk I/O error": sqlite3.SQLITE_IOERR_WRITE, "unable to open database file": sqlite3.SQLITE_CANTOPEN}
+
+
+@pytest.mark.parametrize("message", SQLITE_FAULTS)
+def test_a_fault_in_a_folder_of_databases_does_not_say_that_the_folder_is_in_the_way(
+    tmp_path: Path, message: str
+) -> None:
+    (tmp_path / "dagster" / "history").mkdir(parents=True)
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = SQLITE_FAULTS[message]
+    said = explain(error, tmp_path)
+    assert "history" in said
+    assert "move it away" not in said
+    with no_large_files(100):
+        assert "File too large" in explain(error, tmp_path)
+
+
+def test_a_full_disk_is_named_where_a_library_does_not(tmp_path: Path) -> None:
+    error = pl.exceptions.ComputeError("parquet: File out of specification: Invalid thrift: transport error")
+    assert obstacle_to_writing(error, tmp_path / "a.parquet") is None
+    full = Path("/proc/a.parquet")  # on a disk without a free byte
+    assert "No space left on device. The disk at /proc has 0 of" in str(obstacle_to_writing(error, full))

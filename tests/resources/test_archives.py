@@ -333,6 +333,7 @@ BODIES = {
     "gzip in br": (brotli.compress(gzip.compress(PAGE)), "Content-Encoding: gzip\r\nContent-Encoding: br"),
     "gzip in chunks": (chunked(gzip.compress(PAGE)), "Content-Encoding: GZIP\r\nTransfer-Encoding: Chunked"),
     "gzip as transfer": (chunked(gzip.compress(PAGE)), "Transfer-Encoding: gzip, chunked"),
+    "gzip that is zlib": (zlib.compress(PAGE), "Content-Encoding: gzip"),
     "stale gzip": (PAGE, "Content-Encoding: gzip\r\nContent-Length: 9"),
     "stale deflate": (PAGE, "Content-Encoding: deflate\r\nContent-Length: 999999"),
     "stale br": (PAGE, "Content-Encoding: br"),

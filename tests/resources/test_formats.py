@@ -29,6 +29,7 @@ from personahub_assets.resources.inbox import read_as, register, source_rows
 from personahub_assets.resources.source_paths import expand
 from personahub_assets.resources.store import Store
 
+DATA = Path(__file__).parents[1] / "data"
 COMPRESS = {
     "": bytes,
     ".gz": gzip.compress,
@@ -95,6 +96,7 @@ DETECTED = {
     ),
     "single quotes": (b"id,text\n1,'a, b'\n2,'it''s'\n", "quote '", ["a, b", "it's"]),
     "old Mac": (b"id,text\r1,a\r2,b\r", "comma", ["a", "b"]),
+    "old Mac, a LF in a text": (b'id,text\r1,a\r2,"b\nc"\r3,d\r', "comma", ["a", "b\nc", "d"]),
     "mixed line ends": (b"id,text\r\n1,a\n2,b\r\n", "comma", ["a", "b"]),
     "spaces": (b'id, text\n1, "a, b"\n2, "c"\n', "comma", ["a, b", "c"]),
     "one column": (b"text\nHello, world\nno comma; none\nthis, that, those\n", "one column", None),
@@ -103,9 +105,20 @@ DETECTED = {
     "cp1252, once": ("id,text\n1,Café\n".encode("cp1252"), "cp1252", ["Café"]),
     "shift_jis": (
         ("id,text\n" + "".join(f"{n},これは日本語の文章です。漢字とかな\n" for n in range(9))).encode("shift_jis"),
-        "encoding shift_jis",
+        "encoding cp932",
         ["これは日本語の文章です。漢字とかな"] * 9,
     ),
+    "cp949": (
+        ("id,text\n" + "".join(f"{n},서울의 간호사는 노래를 부릅니다\n" for n in range(9))).encode("cp949"),
+        "encoding cp949",
+        ["서울의 간호사는 노래를 부릅니다"] * 9,
+    ),
+    "cp1250": (
+        ("id,text\n" + "".join(f"{n},Žluťoučký kůň sestřičky\n" for n in range(9))).encode("cp1250"),
+        "encoding cp1250",
+        ["Žluťoučký kůň sestřičky"] * 9,
+    ),
+    "padded with NUL": (b"id,text\n1,a\n2,b\n" + bytes(4_000), "encoding utf-8", ["a", "b", "malformed"]),
     "UTF-16": ("\ufeffid,text\n1,ü\n2,b\n".encode("utf-16-le"), "utf-16-le", ["ü", "b"]),
     "UTF-16 BE": ("\ufeffid\ttext\n1\tü\n2\tb\n".encode("utf-16-be"), "utf-16-be", ["ü", "b"]),
     "UTF-8 mark": ("\ufeffid,text\n1,ü\n2,b\n".encode(), "encoding utf-8", ["ü", "b"]),
@@ -267,6 +280,30 @@ def test_bytes_that_are_no_text_cost_their_row(tmp_path: Path) -> None:
     assert [row.columns["text"] for row in rows if row.columns] == [text for text in texts if text != "text 04321"]
 
 
+@pytest.mark.parametrize("column", ["text", "note", "list"])
+def test_bytes_that_are_no_text_cost_no_other_row_of_their_dictionary(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "[a] ü.parquet"
+    values = [f"value {n % 5}" for n in range(50)]
+    others = {name: ["é"] * 50 for name in ("text", "note") if name != column} | {"number": list(range(50))}
+    written = [[value] for value in values] if column == "list" else values
+    frame = pl.DataFrame({column: written, **others, "bytes": [b"\xff"] * 50})
+    frame.write_parquet(path, compression="uncompressed")
+    path.write_bytes(path.read_bytes().replace(b"value 3", b"value \xff"))
+    rows = rows_of(path, 20)
+    assert [row.place for row in rows if row.reason == "bad_encoding"] == [f"row {n}" for n in range(4, 51, 5)]
+    read = [row.columns for row in rows if row.columns]
+    assert read == [row for row in frame.iter_rows(named=True) if row[column] not in ("value 3", ["value 3"])]
+
+
+def test_decimals_of_any_size_cost_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes((DATA / "decimal256.parquet").read_bytes())  # Decimal(76, 3), as pyarrow writes it
+    assert [row.columns for row in rows_of(path, 1)] == [
+        {"text": "A nurse", "price": 12.5},
+        {"text": "A smith", "price": None},
+    ]
+
+
 def test_times_that_python_refuses_or_rounds_are_text(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     values = (
@@ -302,6 +339,14 @@ def test_binary_columns_are_text(tmp_path: Path) -> None:
     assert good.text == "ü"
     assert isinstance(bad, Fault)
     assert bad.reason == "bad_encoding"
+
+
+def test_xz_may_be_padded_and_go_on(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text}).encode() + b"\n" for text in "ab"]
+    data = lzma.compress(lines[0]) + bytes(200_000) + lzma.compress(lines[1]) + bytes(8)
+    assert column(rows_of(put(tmp_path, "a.jsonl.xz", data), 1)) == ["a", "b"]
+    with pytest.raises(SourceError, match="damaged"):
+        rows_of(put(tmp_path, "b.jsonl.xz", data[:-40]))
 
 
 # --- bounds ---
@@ -488,6 +533,14 @@ def test_a_folder_gives_its_files_in_order_each_with_a_key(store: Store, tmp_pat
         register(store, file.address, name=file.key)
     assert expand(store, [str(folder), str(folder / "*.csv")]).files == found.files
     assert [file.key for file in expand(store, [str(folder / "**" / "*.csv")]).files] == ["a", "x-a"]
+
+
+def test_an_empty_argument_is_not_the_current_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.jsonl", b'{"text": "a"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert [file.address for file in expand(store, [""]).files] == [""]
 
 
 def test_a_home_in_a_folder_is_not_taken_for_source_files(store: Store) -> None:

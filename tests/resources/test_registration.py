@@ -103,6 +103,12 @@ def pipe(folder: Path) -> Path:
     return folder / "pipe.jsonl"
 
 
+def open_pipe(_: Path) -> Path:
+    """As /dev/stdin is one behind a pipe; the other end goes with the process."""
+    reading, _writing = os.pipe()
+    return Path(f"/dev/fd/{reading}")
+
+
 def bound(folder: Path) -> Path:
     here = Path.cwd()
     os.chdir(folder)  # the address of a socket is at most 107 bytes long
@@ -118,6 +124,8 @@ NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe": (pipe, "is a pipe, socket or device, which can be read only once: write it to a file first"),
     "socket": (bound, "is a pipe, socket or device"),
     "device": (lambda _: "/dev/null", "is a pipe, socket or device"),
+    "open pipe": (open_pipe, "is a pipe, socket or device"),
+    "empty": (lambda _: "", "'' is no path: is a variable not set"),
     "folder": (lambda folder: (folder / "x.jsonl").mkdir() or folder / "x.jsonl", r"is a folder: name the files"),
     "nothing": (lambda folder: folder / "x.jsonl", "there is no such file"),
     "within a file": (lambda folder: pages(folder / "x.jsonl") / "y.jsonl", "cannot be opened: Not a directory"),

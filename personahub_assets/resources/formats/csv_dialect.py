@@ -21,6 +21,7 @@ _ALONE = 0.4  # what a file of one column counts: any text is one
 _DELIMITERS = (",", "\t", ";", "|")
 _MARK = b"\xef\xbb\xbf"
 _SEP = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?\r?\n', re.IGNORECASE)
+_FIRST_END_IS_CR = re.compile(rb"[^\r\n]*\r(?!\n)")
 _BLANK = re.compile(rb"(?<![ \t])(?:[ \t]*+\r?\n)*+")
 
 
@@ -34,7 +35,7 @@ def find_dialect(path: Path) -> Dialect:
     finally:
         stream.close()
     is_whole = len(sample) < SAMPLE
-    has_old_line_ends = b"\r" in sample and b"\n" not in sample
+    has_old_line_ends = _has_old_line_ends(sample)
     sample = sample.replace(b"\r", b"\n") if has_old_line_ends else sample
     begun = _skip_beginning(Dialect(encoding, has_old_line_ends=has_old_line_ends), sample)
     body = sample[begun.start :] if is_whole else sample[begun.start : sample.rfind(b"\n") + 1]
@@ -42,6 +43,11 @@ def find_dialect(path: Path) -> Dialect:
     named = separator and separator.group(1).decode("latin-1")
     chosen = _choose(_candidates(begun, body, named, path.name), body[: body.rfind(b"\n", 0, _TRIED) + 1] or body)
     return _with_header(chosen, body)
+
+
+def _has_old_line_ends(sample: bytes) -> bool:
+    """Whether lines end with CR; texts in them may have a LF."""
+    return bool(_FIRST_END_IS_CR.match(sample)) and sample.count(b"\r") > 2 * sample.count(b"\n")
 
 
 def _choose(candidates: Iterator[Dialect], body: bytes) -> Dialect:

@@ -3,7 +3,9 @@
 import codecs
 import re
 
-from resiliparse.parse.encoding import detect_encoding
+import webencodings
+
+from personahub_assets.domain.encodings import detected_encodings
 
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONG_MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
@@ -11,7 +13,8 @@ _SEQUENCES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf
 _LARGE = 1 << 16  # bytes; a shorter beginning is the whole file
 _HIGH = bytes(range(0x80, 0x100))
 _ENOUGH = 32  # bytes that are not ASCII
-_PYTHON_NAMES = {"windows-1252": "cp1252", "iso-8859-1": "cp1252", "ascii": "utf-8"}
+# Python's codecs that have all characters of an encoding.
+_CODECS = {"gbk": "gb18030", "shift_jis": "cp932", "euc-kr": "cp949", "big5": "big5hkscs"}
 
 
 def find_encoding(beginning: bytes) -> str:
@@ -28,10 +31,11 @@ def find_encoding(beginning: bytes) -> str:
 
 
 def _without_mark(beginning: bytes) -> str:
-    half = len(beginning) // 4  # of text in Latin letters every second byte is NUL
-    if half and beginning[1::2].count(0) > half:
+    # Of UTF-16 in Latin letters every second byte is NUL, and hardly another; NULs in a row are padding.
+    half, odd, even = len(beginning) // 4, beginning[1::2].count(0), beginning[::2].count(0)
+    if odd > half > 8 * even:
         return "utf-16-le"
-    if half and beginning[::2].count(0) > half:
+    if even > half > 8 * odd:
         return "utf-16-be"
     return "utf-8" if _is_mostly_utf8(beginning) else _older(beginning)
 
@@ -54,9 +58,5 @@ def _older(beginning: bytes) -> str:
     """Guess, if there is enough to guess by; else what most programs of the West write."""
     if len(beginning) - len(beginning.translate(None, _HIGH)) < _ENOUGH:
         return "cp1252"
-    name = str(detect_encoding(beginning)).lower()
-    try:
-        python_name = codecs.lookup(_PYTHON_NAMES.get(name, name)).name
-    except LookupError:
-        return "cp1252"
-    return "cp1252" if python_name.startswith(("utf", "iso8859-1")) else python_name
+    name = detected_encodings(beginning)[0]
+    return "cp1252" if name.startswith("utf") else _CODECS.get(name) or str(webencodings.lookup(name).codec_info.name)

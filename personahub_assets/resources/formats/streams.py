@@ -44,7 +44,7 @@ class _Decompressed(io.RawIOBase):
         """Fill the buffer; 0 only at the end of the last frame."""
         while True:
             if self._frame.eof:
-                self._rest, self._frame, self._is_within = self._frame.unused_data, self._make(), False
+                self._rest, self._frame, self._is_within = self._skip_padding(), self._make(), False
             data = self._input()
             if not data and self._frame.needs_input:
                 return self._end()
@@ -52,6 +52,13 @@ class _Decompressed(io.RawIOBase):
             if given:
                 buffer[: len(given)] = given
                 return len(given)
+
+    def _skip_padding(self) -> bytes:
+        """What follows a frame, without the zeros that .xz may have there, and that begin no frame of any kind."""
+        rest = bytes(self._frame.unused_data).lstrip(b"\0")
+        while not rest and (data := self._raw.read(_COMPRESSED)):
+            rest = data.lstrip(b"\0")
+        return rest
 
     def _input(self) -> bytes:
         if not self._frame.needs_input:
