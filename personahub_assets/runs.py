@@ -13,6 +13,7 @@ import dagster as dg
 import duckdb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TimeElapsedColumn
+from rich.table import Column
 
 from personahub_assets.console import Label, on_one_line, say, table
 from personahub_assets.console import progress as progress_bars
@@ -336,9 +337,10 @@ class _Bars:
             Label("{task.fields[batch]}", style="cyan"),
             Label("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            Label("{task.fields[note]}", style="dim"),
+            # In a narrow terminal the note is wrapped; numbers are not cut.
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            Label("{task.fields[note]}", style="dim", table_column=Column()),
             to=console,
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}

@@ -15,6 +15,8 @@ from typer.main import get_command
 
 from personahub_assets import cli
 from personahub_assets.console import OUT, fail, printable, say, say_json, say_text, table
+from personahub_assets.resources.progress import Step
+from personahub_assets.runs import _Bars
 
 PACKAGE = Path(cli.__file__).parent
 PRINTS = {PACKAGE / "console.py", PACKAGE / "queries.py"}
@@ -152,3 +154,12 @@ def test_a_wrong_argument_is_named_and_commands_nothing(
     assert commanding(said.err) == []
     assert "error: " in said.err
     assert said.out == ""
+
+
+def test_numbers_of_a_narrow_progress_bar_are_whole() -> None:
+    written = io.StringIO()
+    with _Bars(Console(file=written, width=80)) as bars:
+        bars.hear(Step("web_pages", "semantic_duplicates", 250, 250, "372 calls, 788 rows/s, 101,333 tokens/s"))
+    assert "250/250" in written.getvalue()
+    assert "0:00:00" in written.getvalue()
+    assert "tokens/s" in written.getvalue()

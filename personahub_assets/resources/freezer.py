@@ -11,6 +11,7 @@ import shutil
 import stat
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -190,7 +191,10 @@ def _refuse_standin(store: Store, order: Order, cut: Cut) -> None:
 
 
 def _counted(rows: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{row['rows']:,} rows of {row['config']}" for row in rows)
+    counts = Counter[str]()
+    for row in rows:
+        counts[row["config"]] += row["rows"]
+    return ", ".join(f"{count:,} rows of {config}" for config, count in counts.items())
 
 
 def _cut(store: Store, order: Order, folder: Path) -> Cut:

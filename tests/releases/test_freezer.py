@@ -236,7 +236,7 @@ def test_rows_of_the_stand_in_are_refused(store: Store) -> None:
 
 def test_in_a_home_of_the_stand_in_only_imported_rows_are_released(store: Store) -> None:
     (store.root / "writer").write_text("standin")
-    with pytest.raises(StoreError, match=r"2 rows of personas, 5 rows of personas were written by the stand-in"):
+    with pytest.raises(StoreError, match=r"7 rows of personas were written by the stand-in"):
         freeze(store, Order.of("v1", ["personas"]))
     made = freeze(store, Order.of("v1", ["personas"], ["origin = 'imported'"]))
     assert ids(made, "personas") == ["pa0", "pb0"]
