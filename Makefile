@@ -31,7 +31,7 @@ install: .venv/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement constraints.txt
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pip
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-index --no-build-isolation --editable .
-	$(BIN)/python -m personahub_assets.resources.minilm
+	$(BIN)/python -m personahub_assets.embedding.minilm
 	touch $@
 
 # After a change of dependencies in pyproject.toml; UPGRADE=--upgrade renews all versions.

@@ -15,7 +15,7 @@ def main() -> None:
     atexit.register(
         _handle, signal.SIG_IGN
     )  # called last; the interpreter then sets what is not ignored to its default
-    from personahub_assets.cli import call
+    from personahub_assets.cli.app import call
 
     code = call()
     _handle(lambda _number, _frame: os._exit(130))

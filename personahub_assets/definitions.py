@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from personahub_assets.core.config import Environment
 from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
@@ -11,10 +12,9 @@ from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.warehouse import warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.generation.llm import LLM
+from personahub_assets.store.tables import Store
 
 
 def build(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from personahub_assets.resources.vllm_server import VllmServer, VllmServerError
+from vllm_server import VllmServer, VllmServerError
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "demo-vllm-hub"
@@ -44,7 +44,7 @@ def main() -> int:
 def _demo(url: str) -> int:
     environment = {**os.environ, "PERSONAHUB_HOME": str(HOME), "PERSONAHUB_LLM_URL": url}
     environment.pop("PERSONAHUB_LLM_MODEL", None)
-    personahub = [sys.executable, "-m", "personahub_assets.cli"]
+    personahub = [sys.executable, "-m", "personahub_assets.cli.app"]
     subprocess.run([*personahub, "ingest", *SOURCES], cwd=ROOT, env=environment, check=True)
     return subprocess.run([*personahub, "run"], cwd=ROOT, env=environment, check=False).returncode
 

@@ -21,13 +21,13 @@ import duckdb
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from personahub_assets.domain import sources
-from personahub_assets.domain.records import DATASETS
+from personahub_assets.core import project_files
+from personahub_assets.core.config import DatasetTask, HubConfig
+from personahub_assets.core.records import DATASETS
 from personahub_assets.generation import requests
-from personahub_assets.resources import files
-from personahub_assets.resources.config import DatasetTask, HubConfig
-from personahub_assets.resources.store import Store, table_sql
-from personahub_assets.resources.warehouse import comments, live
+from personahub_assets.sources import rows as sources
+from personahub_assets.store.tables import Store, table_sql
+from personahub_assets.warehouse.build import comments, live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "tables.md")
@@ -71,7 +71,7 @@ def prompts() -> str:
     names = ["text_personas", "related_personas", *DATASETS]
     rows = []
     for name in names:
-        prompt = files.prompt(name)
+        prompt = project_files.prompt(name)
         parameters = ", ".join(f"`{parameter}`" for parameter in prompt.parameters) or "none"
         rows.append((f"`{name}`", prompt.temperature, prompt.top_p, prompt.max_tokens, parameters))
     return _table(("prompt", "temperature", "top_p", "max_tokens", "parameters"), rows)
@@ -99,21 +99,21 @@ def views() -> str:
 
 def macros() -> str:
     """Every table macro: its comment, its columns with the meanings that its SQL gives."""
-    return "\n\n".join(_macro(name, sql) for name, sql in files.sql_files("macros").items())
+    return "\n\n".join(_macro(name, sql) for name, sql in project_files.sql_files("macros").items())
 
 
 def questions() -> str:
     """The queries of sql/analysis with the question that each answers."""
     rows = [
         (f"`sql/analysis/{name}.sql`", sql.lstrip().splitlines()[0].removeprefix("--").strip())
-        for name, sql in files.sql_files("analysis").items()
+        for name, sql in project_files.sql_files("analysis").items()
     ]
     return _table(("file", "question"), rows)
 
 
 def view_names() -> list[str]:
     """All views, the derived one included."""
-    return ["dataset_items", *files.sql_files("views")]
+    return ["dataset_items", *project_files.sql_files("views")]
 
 
 _BLOCKS: dict[str, Callable[[], str]] = {
@@ -210,7 +210,7 @@ def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
 @functools.cache
 def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
-    macros = (f"{name}()" for name in files.sql_files("macros"))
+    macros = (f"{name}()" for name in project_files.sql_files("macros"))
     return live(
         Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)), with_comments=True
     )

@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
-from personahub_assets.resources.config import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "graph.svg"

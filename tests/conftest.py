@@ -13,9 +13,9 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from personahub_assets import cli
-from personahub_assets.resources.store import Store
+from personahub_assets.cli import app
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
 
 # No deadline: the machine may be busy. Derandomised: a failure is seen again, and by everybody.
 settings.register_profile("hub", deadline=None, derandomize=True, max_examples=100)
@@ -48,7 +48,7 @@ def command(patch: pytest.MonkeyPatch, *arguments: str, home: Path, **environmen
         patch.setenv(name, value)
     patch.setattr(sys, "argv", ["personahub", *arguments])
     try:
-        cli.main()
+        app.main()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     return 0

@@ -27,20 +27,17 @@ import duckdb
 import polars as pl
 import pytest
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from processes import Process
 
-from personahub_assets import cli
-from personahub_assets.domain.errors import StoreError
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.store import Store
-from personahub_assets.searches import Searcher
+from personahub_assets.cli import app
+from personahub_assets.cli.search import Searcher
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import StoreError
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
 COMMANDS += ["ui", "version"]
@@ -84,7 +81,7 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
 def begin(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     """Start a command as a process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "personahub_assets.cli", *arguments],
+        [sys.executable, "-m", "personahub_assets.cli.app", *arguments],
         env=environment(home),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -164,7 +161,7 @@ def test_help_names_every_option(here: Cli, monkeypatch: pytest.MonkeyPatch, com
     monkeypatch.setenv("COLUMNS", "200")
     said = here(command, "--help")
     assert said.code == 0
-    found: Any = typer.main.get_command(cli.app)
+    found: Any = typer.main.get_command(app.app)
     parameters = found.commands[command].params
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said.out)
     for parameter in parameters:
@@ -178,7 +175,7 @@ def test_help_names_every_command(here: Cli) -> None:
     assert said.code == 0
     assert all(command in said.out for command in COMMANDS)
     assert "PERSONAHUB_LLM_URL" in said.out
-    found: Any = typer.main.get_command(cli.app)
+    found: Any = typer.main.get_command(app.app)
     assert sorted(found.commands) == sorted(COMMANDS)
 
 
@@ -391,7 +388,7 @@ def test_a_run_above_the_threshold_begins_when_a_person_says_so(
     here: Cli, demo: Demo, tmp_path: Path, standin: StandinServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = shutil.copytree(demo.home, tmp_path / "hub")
-    monkeypatch.setattr(cli, "_is_attended", lambda: True)
+    monkeypatch.setattr(app, "_is_attended", lambda: True)
     before = standin.stats()["calls"]
 
     def run(settings: str, *arguments: str, stdin: str = "n\n") -> Said:
@@ -432,7 +429,7 @@ def test_sql_lists_the_tables(here: Cli, demo: Demo) -> None:
 
 def test_sql_as_a_process_reads_a_pipe_and_writes_a_pipe(demo: Demo) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "personahub_assets.cli", "sql", "--format", "csv"],
+        [sys.executable, "-m", "personahub_assets.cli.app", "sql", "--format", "csv"],
         env=environment(demo.home),
         input="SELECT batch, rows FROM batches",
         capture_output=True,
@@ -615,7 +612,7 @@ def test_sql_refuses_what_is_no_time(here: Cli, demo: Demo) -> None:
 def test_sql_is_bounded_in_memory(here: Cli, tmp_path: Path) -> None:
     """One value, and many, none of which DuckDB can write aside."""
     home = tmp_path / "hub"
-    warehouse.build(Store(home=str(home)))
+    build.build(Store(home=str(home)))
     (home / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
     for query in (
         "SELECT length(repeat('x', 4_000_000_000))",
@@ -777,7 +774,7 @@ def test_sql_reads_files_with_a_bound(here: Cli, demo: Demo, tmp_path: Path, mon
 
 def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:
     """As under a scheduler: standard input is a pipe that nobody writes to, nor closes."""
-    command = [sys.executable, "-m", "personahub_assets.cli", "sql", "--format", "csv"]
+    command = [sys.executable, "-m", "personahub_assets.cli.app", "sql", "--format", "csv"]
     with subprocess.Popen(
         command, env=environment(demo.home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -993,7 +990,7 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
         source = pages(tmp_path / f"{name}.jsonl", documents, book=f"book {name}")
         source.write_text(source.read_text() + json.dumps(ROWS[2]) + "\n")
         register(store, str(source))
-    warehouse.build(store)
+    build.build(store)
     with StandinServer(latency_ms=300) as server, reading(store) as seen:
         started = [
             begin_run(home, "--batch", name, "--select", "+lexical_duplicates", url=server.url)
@@ -1014,7 +1011,7 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
     rows, asked = store.read_all("text_personas"), store.read_all("generations")
     assert rows.height == rows["persona_id"].n_unique() == 2 * (documents + 1)
     assert asked.height == asked["generation_id"].n_unique() == 2 * documents
-    with duckdb.connect(str(warehouse.path(store)), read_only=True) as connection:
+    with duckdb.connect(str(build.path(store)), read_only=True) as connection:
         found = connection.execute("SELECT batch, count(*) FROM documents GROUP BY 1 ORDER BY 1").fetchall()
         fates = connection.execute("SELECT count(*), count(keeper_id) FROM lexical_decisions").fetchall()
     # The person of both files is kept for the batch that was admitted first, whichever it was.
@@ -1029,7 +1026,7 @@ def reading(store: Store) -> Iterator[list[int]]:
     done = threading.Event()
 
     def read() -> None:
-        with duckdb.connect(str(warehouse.path(store)), read_only=True) as connection:
+        with duckdb.connect(str(build.path(store)), read_only=True) as connection:
             while not done.wait(0.1):
                 (count,) = connection.execute("SELECT count(*) FROM personas, batches").fetchone() or (-1,)
                 seen.append(count)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.main import get_command
 
-from personahub_assets import cli
-from personahub_assets.console import OUT, fail, printable, say, say_json, say_text, table
-from personahub_assets.resources.progress import Step
-from personahub_assets.runs import _Bars
+import personahub_assets
+from personahub_assets.cli import app
+from personahub_assets.cli.console import OUT, fail, printable, say, say_json, say_text, table
+from personahub_assets.instance.progress import Step
+from personahub_assets.runs.runner import _Bars
 
-PACKAGE = Path(cli.__file__).parent
-PRINTS = {PACKAGE / "console.py", PACKAGE / "queries.py"}
+PACKAGE = Path(personahub_assets.__file__).parent
+PRINTS = {PACKAGE / "cli/console.py", PACKAGE / "cli/sql.py"}
 TEXTS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(
     [
         "\x1b]52;c;eA==\x07",
@@ -131,11 +132,11 @@ def test_help_shows_every_word_that_is_declared(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands in brackets is no markup."""
-    group = get_command(cli.app)
+    group = get_command(app.app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         monkeypatch.setattr(sys, "argv", ["personahub", name, "--help"])
         with pytest.raises(SystemExit):
-            cli.main()
+            app.main()
         shown = re.sub(r"\s", "", capsys.readouterr().out)
         declared = [command.help, *(parameter.help for parameter in command.params)]
         for text in declared:
@@ -148,7 +149,7 @@ def test_a_wrong_argument_is_named_and_commands_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["personahub", "run", argument])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        app.main()
     said = capsys.readouterr()
     assert stop.value.code == 2
     assert commanding(said.err) == []

@@ -60,7 +60,7 @@ def test_no_old_installer_is_left() -> None:
 
 
 def test_the_weights_are_those_that_the_notice_names() -> None:
-    from personahub_assets.resources.minilm import PINNED, REQUIREMENT
+    from personahub_assets.embedding.minilm import PINNED, REQUIREMENT
 
     notice = (ROOT / "NOTICE").read_text("utf-8")
     assert REQUIREMENT.replace("==", " ") in notice

@@ -9,16 +9,16 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from personahub_assets.cli import app
-from personahub_assets.domain.prompts import Prompt
-from personahub_assets.domain.records import DATASETS, DatasetItem
-from personahub_assets.domain.sources import SourceReason
-from personahub_assets.domain.tables import dataset_sql
+from personahub_assets.cli.app import app
+from personahub_assets.core import project_files
+from personahub_assets.core.config import DatasetTask, Environment, HubConfig
+from personahub_assets.core.prompts import Prompt
+from personahub_assets.core.records import DATASETS, DatasetItem
+from personahub_assets.embedding.minilm import cache_folder
 from personahub_assets.generation.requests import Reason
-from personahub_assets.resources import files
-from personahub_assets.resources.config import DatasetTask, Environment, HubConfig
-from personahub_assets.resources.minilm import cache_folder
-from personahub_assets.resources.store import table_sql
+from personahub_assets.sources.rows import SourceReason
+from personahub_assets.store.schema import dataset_sql
+from personahub_assets.store.tables import table_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIBE = runpy.run_path(str(ROOT / "scripts" / "describe.py"))
@@ -103,7 +103,7 @@ def test_every_reason_is_explained() -> None:
 
 def test_every_table_and_view_is_described() -> None:
     headings = re.findall(r"^### `(\w+)`$", page("docs/tables.md"), flags=re.MULTILINE)
-    assert headings == [*table_sql(), "dataset_items", *files.sql_files("views")]
+    assert headings == [*table_sql(), "dataset_items", *project_files.sql_files("views")]
 
 
 def test_every_column_of_a_table_has_a_meaning() -> None:
@@ -116,7 +116,7 @@ def test_every_column_of_a_table_has_a_meaning() -> None:
 
 def test_every_ready_question_is_listed() -> None:
     listed = re.findall(r"^\| `sql/analysis/(\w+)\.sql` \| (.+) \|$", page("docs/tables.md"), flags=re.MULTILINE)
-    assert [name for name, _ in listed] == list(files.sql_files("analysis"))
+    assert [name for name, _ in listed] == list(project_files.sql_files("analysis"))
     assert [question for _, question in listed if not question.endswith("?")] == []
 
 
@@ -179,7 +179,7 @@ def test_the_example_of_a_new_dataset_is_right() -> None:
     text = page("docs/add-a-dataset.md")
     (prompt_file,) = re.findall(r"^```markdown\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     source, line = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    scope: dict[str, typing.Any] = dict(vars(__import__("personahub_assets.domain.records", fromlist=["*"])))
+    scope: dict[str, typing.Any] = dict(vars(__import__("personahub_assets.core.records", fromlist=["*"])))
     exec(source, scope)
     added = eval("{" + line + "}", scope)
     ((name, item),) = added.items()

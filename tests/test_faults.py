@@ -17,12 +17,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets import runs
-from personahub_assets.domain.errors import BudgetSpent, StoreError
-from personahub_assets.resources import interrupts
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.store import Store
+from personahub_assets.core import interrupts
+from personahub_assets.core.errors import BudgetSpent, StoreError
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.runs import runner
+from personahub_assets.sources.register import register
+from personahub_assets.store.tables import Store
 
 Called = Callable[..., tuple[int, str, str]]
 
@@ -95,16 +95,16 @@ def reachable(error: BaseException) -> list[BaseException]:
 @pytest.mark.parametrize("name", FAULTS)
 def test_whatever_a_step_raises_is_one_line(name: str, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     work, message = FAULTS[name]
-    result = runs.Result()
+    result = runner.Result()
 
     def execute() -> None:
         try:
-            runs._execute(job_of(work), instance, "job", {dg.AssetKey("step")}, None)
+            runner._execute(job_of(work), instance, "job", {dg.AssetKey("step")}, None)
         except BaseException as error:
             reachable(error)
             raise
 
-    runs._attempt(result, "batch", tmp_path, execute)
+    runner._attempt(result, "batch", tmp_path, execute)
     assert re.search(message, result.failed["batch"]), result.failed
     assert "\n" not in result.failed["batch"]
 
@@ -113,9 +113,9 @@ def test_what_stops_on_purpose_is_no_failure(instance: dg.DagsterInstance, tmp_p
     def spend() -> None:
         raise BudgetSpent("the budget is spent")
 
-    result = runs.Result()
-    runs._attempt(
-        result, "a", tmp_path, partial(runs._execute, job_of(spend), instance, "job", {dg.AssetKey("step")}, None)
+    result = runner.Result()
+    runner._attempt(
+        result, "a", tmp_path, partial(runner._execute, job_of(spend), instance, "job", {dg.AssetKey("step")}, None)
     )
     assert (result.failed, result.stopped) == ({}, "the budget is spent.")
 
@@ -139,7 +139,7 @@ REMOTE = {"PERSONAHUB_LLM_URL": "http://127.0.0.1:9/v1", "PERSONAHUB_LLM_MODEL":
 
 def moments(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
     """Call something at every event that Dagster records, between its own steps, and when an asset begins and ends."""
-    from personahub_assets.resources.instance_storage import EventLog
+    from personahub_assets.instance.storage import EventLog
 
     store_event = EventLog.store_event
 
@@ -238,7 +238,7 @@ import os, signal, sys, types
 class Late:
     def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
         kill(pid, number)
-sys.modules["personahub_assets.cli"] = types.SimpleNamespace(call=lambda: {call})
+sys.modules["personahub_assets.cli.app"] = types.SimpleNamespace(call=lambda: {call})
 from personahub_assets.__main__ import main
 late = {late}
 main()

@@ -112,5 +112,5 @@ def test_the_time_of_a_pattern_grows_with_the_text(name: str) -> None:
 
 
 def test_all_modules_with_patterns_are_found() -> None:
-    assert {"personahub_assets.generation.ask._REFUSAL", "personahub_assets.domain.text._WORD"} <= PATTERNS.keys()
+    assert {"personahub_assets.generation.client._REFUSAL", "personahub_assets.core.text._WORD"} <= PATTERNS.keys()
     assert any(":" in name for name in PATTERNS)

@@ -21,10 +21,10 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_graphql.schema import create_schema
 
+from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.llm import LLM
+from personahub_assets.generation.llm import LLM
+from personahub_assets.instance.instance import open_instance
 from personahub_assets.standin.server import StandinServer
 
 from .conftest import Called

@@ -18,31 +18,29 @@ import polars as pl
 import pytest
 import typer.testing
 from dagster._core.test_utils import create_run_for_test
+from remnants import remnants
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from remnants import remnants
-
-from personahub_assets.cli import app
+from personahub_assets.cli.app import app
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import LockHeld
+from personahub_assets.core.text import digest
 from personahub_assets.defs.checks import all_checks
-from personahub_assets.domain.errors import LockHeld
-from personahub_assets.domain.personas import identities
-from personahub_assets.domain.text import digest
-from personahub_assets.domain.traces import Traces
+from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.journal import Entry, Journal
+from personahub_assets.generation.recorded import plant
 from personahub_assets.generation.requests import Outcome
-from personahub_assets.resources import history, sweep, warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.instance import PARTITIONS, forget_partition, open_instance, run_tags
-from personahub_assets.resources.receipts import Line, Target, earlier, unfinished
-from personahub_assets.resources.seeds import plant
-from personahub_assets.resources.store import PartitionWriter, Store
-from personahub_assets.resources.takedown import takedown
-from personahub_assets.resources.vectors import VectorJournal
-from personahub_assets.runs import run_batches
+from personahub_assets.instance.instance import PARTITIONS, forget_partition, open_instance, run_tags
+from personahub_assets.runs.runner import run_batches
+from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.steps.candidates import identities
+from personahub_assets.store.tables import PartitionWriter, Store
+from personahub_assets.takedown import event_log, sweep
+from personahub_assets.takedown.receipts import Line, Target, earlier, unfinished
+from personahub_assets.takedown.shingles import Traces
+from personahub_assets.takedown.takedown import takedown
+from personahub_assets.warehouse import build
 
 UNUSED = ("reasoning_problems", "instructions", "knowledge_texts", "game_npcs", "tools")
 SETTINGS = "[text_personas]\nper_document = 2\n[related_personas]\nhops = 6\nfan_out = 1\n" + "".join(
@@ -75,13 +73,13 @@ class Home:
         return int(self.standin.stats()["calls"] - before)
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
-        with warehouse.live(self.store, query) as connection:
+        with build.live(self.store, query) as connection:
             return connection.execute(query).fetchall()
 
     def failing(self) -> set[str]:
         """Checks that some row offends."""
         checks = [check.filled(self.store.config) for some in all_checks().values() for check in some]
-        with warehouse.live(self.store, " ".join(check.sql for check in checks)) as connection:
+        with build.live(self.store, " ".join(check.sql for check in checks)) as connection:
             return {f"{check.asset}/{check.name}" for check in checks if not check.result(connection).passed}
 
     def texts(self, where: str) -> list[str]:
@@ -113,7 +111,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, standin: StandinServer) -> H
         people.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
         register(home.store, str(people))
         home.run("people", select=("documents", "text_personas", "lexical_duplicates"))
-    warehouse.build(home.store)
+    build.build(home.store)
     return home
 
 
@@ -159,7 +157,7 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     # The same source again, and a run: nothing comes back, and nothing is asked.
     register(home.store, str(home.root.parent / "pages.jsonl"))
     assert home.run("pages") == 0
-    warehouse.build(home.store)
+    build.build(home.store)
     assert remnants(home.root, texts) == set()
     assert home.sql("SELECT DISTINCT reason, raw FROM quarantine WHERE asset = 'documents'") == [("taken_down", "")]
     # Who was dropped for one of its personas is not dropped any more.
@@ -241,16 +239,16 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
     log.write_text(f"began\ncannot store {GONE}\nended\n")
     assert remnants(home.root / "dagster", [GONE, OLD])
 
-    assert history.forget(home.root / "dagster", {"a"}, traces) > 0
+    assert event_log.forget(home.root / "dagster", {"a"}, traces) > 0
 
     assert remnants(home.root / "dagster", [GONE, OLD]) == set()
     assert log.read_text() == "began\nended\n"
     with open_instance(home.root) as instance:
         assert said(instance, "personas", "a") == {"sample": []}
-        assert said(instance, "personas", "b") == {"sample": [history.GONE, BAKER]}
+        assert said(instance, "personas", "b") == {"sample": [event_log.GONE, BAKER]}
         assert said(instance, "lexical_duplicates", "b") == {"sample": []}
         instance.add_dynamic_partitions(PARTITIONS, ["a", "unused"])
-    assert history.forget(home.root / "dagster", {"a"}, traces) == 0
+    assert event_log.forget(home.root / "dagster", {"a"}, traces) == 0
     # A key that the UI has told of is none of its partitions any more only if nothing was ever made for it.
     assert [forget_partition(home.root, key) for key in ("a", "unused", "unknown")] == [False, True, True]
     with open_instance(home.root) as instance:
@@ -262,9 +260,9 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     texts = [GONE, OTHER, *home.texts("document_id = 'a'")]
     script = (
         "import os, signal, sys, itertools\n"
-        "from personahub_assets.resources.store import PartitionWriter, Store\n"
-        "from personahub_assets.resources.receipts import Target\n"
-        "from personahub_assets.resources.takedown import takedown\n"
+        "from personahub_assets.store.tables import PartitionWriter, Store\n"
+        "from personahub_assets.takedown.receipts import Target\n"
+        "from personahub_assets.takedown.takedown import takedown\n"
         "publish, count = PartitionWriter.publish, itertools.count()\n"
         "def killed(self):\n"
         "    if next(count) == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -405,7 +403,7 @@ def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
 @pytest.mark.parametrize("most", [20_000_000, 50])
 def test_what_only_looks_like_it_stays(home: Home, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A waiting file of the inbox, quarantined lines and recorded answers that share words with what goes."""
-    monkeypatch.setattr("personahub_assets.domain.traces._MOST", most)
+    monkeypatch.setattr("personahub_assets.takedown.shingles._MOST", most)
     rows = [
         {
             "id": "n1",
@@ -463,7 +461,7 @@ def test_a_page_that_left_its_source_is_found_by_its_address(home: Home) -> None
         input_id=pl.lit(url), status=pl.lit("superseded"), request_key=pl.lit("f" * 32), response=pl.lit(told)
     )
     home.store.write("generations", "pages", pl.concat([rows, answer]), "text_personas")
-    warehouse.build(home.store)
+    build.build(home.store)
     assert remnants(home.root, [old])
     receipt = takedown(home.store, Target("url_prefix", ("https://left.example/",)))
     assert receipt.rows[Line("removed", "generations", "pages")] == 1

@@ -77,11 +77,11 @@ def child(path: Path, home: Path) -> None:
     """Register an archive and make its documents; print times and the peak of resident memory."""
     import dagster as dg
 
+    from personahub_assets.core.config import Environment
     from personahub_assets.definitions import build
     from personahub_assets.defs.batches import BATCHES, REFRESH
-    from personahub_assets.resources.config import Environment
-    from personahub_assets.resources.inbox import register
-    from personahub_assets.resources.store import Store
+    from personahub_assets.sources.register import register
+    from personahub_assets.store.tables import Store
 
     home.mkdir()
     (home / "hub.toml").write_text("[sources]\nrows_per_batch = 100_000_000\nlanguages = ['en']\n")

@@ -31,15 +31,16 @@ import uvloop
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "clients"), str(HERE.parent / "clients" / "contenders")]
+_CLIENTS = HERE.parent / "clients"
+sys.path[:0] = [str(folder) for folder in (HERE.parent, _CLIENTS, _CLIENTS / "contenders", ROOT / "scripts")]
 from common import write  # noqa: E402
 from ours import BATCH, materialised, prepared  # noqa: E402
 from task import persona  # noqa: E402
+from vllm_server import VllmServer  # noqa: E402
 
+from personahub_assets.core.config import HubConfig  # noqa: E402
+from personahub_assets.core.records import Instruction  # noqa: E402
 from personahub_assets.defs.datasets import dataset_task  # noqa: E402
-from personahub_assets.domain.records import Instruction  # noqa: E402
-from personahub_assets.resources.config import HubConfig  # noqa: E402
-from personahub_assets.resources.vllm_server import VllmServer  # noqa: E402
 
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 MODEL = "tiny"

@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parent / "contenders"))
 from meter import Meter
 from task import MODEL, TEMPERATURE, TIMEOUT_S, Instruction, Tally, persona, run
 
+from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES
-from personahub_assets.domain.personas import imported
-from personahub_assets.generation import ask as _ask  # noqa: F401 - a second of imports, left out as everybody's are
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.store import SLICE_ROWS, Store, table_schema
+from personahub_assets.generation import client as _ask  # noqa: F401 - a second of imports, left out as everybody's are
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.steps.candidates import imported
+from personahub_assets.store.tables import SLICE_ROWS, Store, table_schema
 
 BATCH = "people"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

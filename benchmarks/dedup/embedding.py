@@ -64,7 +64,7 @@ def work(name: str, file: Path) -> None:
 
 
 def _ours(precision: Any) -> Any:
-    from personahub_assets.resources.embedder import Embedder
+    from personahub_assets.embedding.embedder import Embedder
 
     return Embedder(precision=precision).embed
 

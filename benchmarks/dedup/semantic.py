@@ -38,7 +38,7 @@ _ANEW = "for comparison: all kept ones decided anew, exact"
 
 
 def _ours(vectors: Vectors, threshold: float = THRESHOLD, exact_up_to: int = 10**18) -> Result:
-    from personahub_assets.domain.semantic import decide
+    from personahub_assets.dedup.semantic import decide
 
     everyone = np.arange(len(vectors)), np.ones(len(vectors), bool)
     found = decide(vectors, *everyone, [], threshold, exact_up_to=exact_up_to)
@@ -121,9 +121,9 @@ def _joined(found: Any) -> Any:
 
 def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     """Add rows to a hub whose kept vectors are in a file, in pieces of 100,000."""
-    from personahub_assets.domain.cosines import Kept
-    from personahub_assets.domain.neighbours import Neighbours
-    from personahub_assets.domain.semantic import decide
+    from personahub_assets.dedup.ann_index import Neighbours
+    from personahub_assets.dedup.cosines import Kept
+    from personahub_assets.dedup.semantic import decide
 
     stored = np.load(path, mmap_mode="r")
     pieces = [(begin, min(begin + 100_000, len(stored))) for begin in range(0, len(stored), 100_000)]
@@ -180,8 +180,8 @@ def one(name: str, file: Path, out: Path, rows: int) -> None:
 
 def _warm(vectors: Vectors) -> None:
     """Load the compiled kernels from disk, or compile them."""
-    from personahub_assets.domain.cosines import Kept
-    from personahub_assets.domain.semantic import decide
+    from personahub_assets.dedup.cosines import Kept
+    from personahub_assets.dedup.semantic import decide
 
     kept = [Kept(vectors[:10], np.arange(10))]
     for most in (10**12, 0):
@@ -298,7 +298,7 @@ def embedded(rows: int, out: Path) -> None:
     """Embed generated personas; 100,000 take minutes."""
     from generate import sentences
 
-    from personahub_assets.resources.embedder import Embedder
+    from personahub_assets.embedding.embedder import Embedder
 
     np.save(out, Embedder().embed(sentences(rows)))
 

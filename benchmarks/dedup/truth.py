@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/dedup/truth.py IN.parquet OUT.parquet [--threshold 0.9] [--deletions]
 
-Only the words are the project's own (`domain.text.words`): they say what is compared. Two sets of words within the
+Only the words are the project's own (`core.text.words`): they say what is compared. Two sets of words within the
 threshold t share one of the first n - ceil(t n) + 1 words of each in any common order; the rarest come first here.
 OUT gets all pairs `(a, b, similarity)` of row numbers, a < b; texts without a word are pairs if they are equal.
 Takes seconds at 100,000 rows and 0.9, and is not made for a million.
@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from personahub_assets.domain.text import words
+from personahub_assets.core.text import words
 
 # Equal sets are one node: an often repeated text would else make as many candidates as the square of that.
 _NODES = """

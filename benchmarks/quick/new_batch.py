@@ -14,12 +14,12 @@ from pathlib import Path
 
 import dagster as dg
 
+from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.store import Store
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.sources.register import register
+from personahub_assets.store.tables import Store
 
 _ASSETS = ("documents", "text_personas", "related_personas", "lexical_duplicates", "persona_embeddings",
            "semantic_duplicates", "personas")  # fmt: skip

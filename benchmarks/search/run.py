@@ -31,11 +31,11 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import DOCS, machine, table, write
 
-from personahub_assets.domain.diversity import cover, drawn, spread
-from personahub_assets.resources.embedder import LOCAL_DIMENSIONS, LOCAL_MODEL
-from personahub_assets.resources.nearest import Nearest, hub
-from personahub_assets.resources.store import Store, table_schema
-from personahub_assets.resources.vectors import matrix
+from personahub_assets.embedding.embedder import LOCAL_DIMENSIONS, LOCAL_MODEL
+from personahub_assets.embedding.vectors import matrix
+from personahub_assets.search.diversity import cover, drawn, spread
+from personahub_assets.search.nearest import Nearest, hub
+from personahub_assets.store.tables import Store, table_schema
 
 MODEL, DIMENSIONS = LOCAL_MODEL, LOCAL_DIMENSIONS  # as if it had made them, so that the command compares with them
 _COMMAND = Path(sys.executable).with_name("personahub")

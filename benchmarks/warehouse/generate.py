@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store.tables import Store, table_schema
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dedup"))
 from generate import sentences

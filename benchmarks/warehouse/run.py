@@ -21,10 +21,10 @@ from typing import Any
 
 import duckdb
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.files import sql_files
-from personahub_assets.resources.store import Store, table_sql
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store.tables import Store, table_sql
+from personahub_assets.warehouse import build
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -70,8 +70,8 @@ def _made(store: Store, personas: int) -> str | None:
 def report(store: Store, made: str | None) -> str:
     """Measure all of it."""
     started = time.perf_counter()
-    built = [warehouse.build(store, force=True).seconds for _ in range(3)]
-    rows = warehouse.build(store).rows
+    built = [build.build(store, force=True).seconds for _ in range(3)]
+    rows = build.build(store).rows
     items = sum(rows[name] for name in DATASETS)
     facts = [
         ["personas of the hub", f"{rows['personas']:,}"],
@@ -80,7 +80,7 @@ def report(store: Store, made: str | None) -> str:
         ["calls", f"{rows['generations']:,}"],
         *([["making the home", made]] if made else []),
         ["republishing `warehouse.duckdb`, median of 3", f"{statistics.median(built):.1f} s"],
-        ["its size", _size(warehouse.path(store).stat().st_size)],
+        ["its size", _size(build.path(store).stat().st_size)],
     ]
     parts = [
         table(["", ""], facts),
@@ -110,7 +110,7 @@ def _disk(store: Store, rows: dict[str, int]) -> str:
 def _questions(store: Store) -> str:
     lines = []
     for name, query in sql_files("analysis").items():
-        with warehouse.reader(store) as connection:
+        with build.reader(store) as connection:
             took, found = _median(lambda: connection.execute(query).fetchall())  # noqa: B023 - called at once
         lines.append([f"`{name}`", f"{took:,.0f} ms", f"{len(found):,}"])
         print(*lines[-1], flush=True)
@@ -120,7 +120,7 @@ def _questions(store: Store) -> str:
 def _walks(store: Store) -> str:
     """What is asked about one row, by macros and by the command."""
     lines = []
-    with warehouse.reader(store) as connection:
+    with build.reader(store) as connection:
         ids = {kind: _one(connection, query) for kind, query in _IDS.items()}
         for name, kind in (("lineage", "a persona of hop 3"), ("why", "a persona of hop 3"), ("why", "an item")):
             query = f"FROM {name}('{ids[kind]}')"

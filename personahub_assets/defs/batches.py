@@ -12,13 +12,14 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from personahub_assets.domain.errors import BatchesFailed, BudgetSpent, PersonaHubError
-from personahub_assets.domain.text import digest, plain
-from personahub_assets.resources import interrupts, progress
-from personahub_assets.resources.faults import explain
-from personahub_assets.resources.inbox import register, waiting
-from personahub_assets.resources.instance import PARTITIONS
-from personahub_assets.resources.store import UNREADABLE, Store, content_version
+from personahub_assets.core import interrupts
+from personahub_assets.core.errors import BatchesFailed, BudgetSpent, PersonaHubError
+from personahub_assets.core.text import digest, plain
+from personahub_assets.instance import progress
+from personahub_assets.instance.faults import explain
+from personahub_assets.instance.instance import PARTITIONS
+from personahub_assets.sources.register import register, waiting
+from personahub_assets.store.tables import UNREADABLE, Store, content_version
 
 BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 OWNERS = ["team:personahub"]

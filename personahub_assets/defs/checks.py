@@ -14,13 +14,13 @@ from functools import partial
 import dagster as dg
 import duckdb
 
-from personahub_assets.domain.errors import ConfigError, choices
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.text import plain
-from personahub_assets.resources import files
-from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import live, steadily
+from personahub_assets.core import project_files
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.records import DATASETS
+from personahub_assets.core.text import plain
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse.build import live, steadily
 
 _ANY = "any_dataset"
 _SHOWN = 10
@@ -94,7 +94,7 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
 def all_checks() -> dict[str, list[Check]]:
     """The checks of every asset."""
     found: dict[str, list[Check]] = defaultdict(list)
-    for place, sql in files.sql_files("checks").items():
+    for place, sql in project_files.sql_files("checks").items():
         asset, name = place.split("/")
         for target in DATASETS if asset == _ANY else [asset]:
             found[target].append(Check(target, name, sql.replace("{dataset}", target)))

@@ -9,13 +9,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.defs import pictured
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
-from personahub_assets.domain.sources import Document, Fault, Imported, Row, Skipped
-from personahub_assets.domain.text import digest
-from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.inbox import registered, source_rows
-from personahub_assets.resources.store import ContentVersion, Store, in_weighed_pieces, table_schema
+from personahub_assets.defs.metadata import charts
+from personahub_assets.sources.register import registered, source_rows
+from personahub_assets.sources.rows import Document, Fault, Imported, Row, Skipped
+from personahub_assets.store.tables import ContentVersion, Store, in_weighed_pieces, table_schema
 
 _READ = 1_024  # rows at a time
 _READ_CHARS = 1 << 23  # as many characters at a time: a row may be a million of them
@@ -47,8 +47,8 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
                 for rows in in_weighed_pieces(source_rows(store, batch), _READ, _weight, _READ_CHARS):
                     corpus.add(rows)
                 report = corpus.publish()
-            report.metadata |= pictured.lengths(store, "documents", batch, "text")
-            report.metadata |= pictured.reasons(store, "documents", batch)
+            report.metadata |= charts.lengths(store, "documents", batch, "text")
+            report.metadata |= charts.reasons(store, "documents", batch)
             return report
 
         return over_batches(context, exclusively(store, "documents", body))

@@ -1,4 +1,4 @@
-"""Datasets: personas to synthetic data, one asset per line of `domain.records.DATASETS`."""
+"""Datasets: personas to synthetic data, one asset per line of `core.records.DATASETS`."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,21 +6,23 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
+from personahub_assets.core import project_files
+from personahub_assets.core.config import DatasetTask, HubConfig
+from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
-from personahub_assets.defs.spending import report
-from personahub_assets.domain.datasets import chosen, items
-from personahub_assets.domain.records import DATASETS
+from personahub_assets.defs.metadata.usage import report
+from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
-from personahub_assets.resources import files, progress, selections
-from personahub_assets.resources.config import DatasetTask, HubConfig
-from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.instance import progress
+from personahub_assets.search import selections
+from personahub_assets.steps.datasets import chosen, items
+from personahub_assets.store.tables import Store
 
 
 def dataset_task(name: str, config: HubConfig, model: str) -> Task:
     """A dataset's task as its prompt file, its class and hub.toml have it now."""
     settings = config.dataset(name)
-    prompt = files.prompt(name).with_settings(settings.parameters, settings.sampling())
+    prompt = project_files.prompt(name).with_settings(settings.parameters, settings.sampling())
     return Task(name, prompt, DATASETS[name], model)
 
 

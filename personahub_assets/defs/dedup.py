@@ -11,20 +11,20 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from personahub_assets.defs import pictured
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES, OWNERS, Report, exclusively, over_batches
-from personahub_assets.defs.explained import explained
-from personahub_assets.domain.reading import LONG
-from personahub_assets.domain.text import digest
-from personahub_assets.resources import progress
-from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.models import REMEDY
-from personahub_assets.resources.store import Store, content_version, read_file, table_schema
-from personahub_assets.resources.vectors import VectorJournal, vector_frame
+from personahub_assets.defs.metadata import charts
+from personahub_assets.defs.metadata.drops import explained
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.embedding.models import REMEDY
+from personahub_assets.embedding.reading import LONG
+from personahub_assets.embedding.vectors import VectorJournal, vector_frame
+from personahub_assets.instance import progress
+from personahub_assets.store.tables import Store, content_version, read_file, table_schema
 
 if TYPE_CHECKING:
-    from personahub_assets.resources.hub import Hub, LexicalSearch, SemanticSearch
+    from personahub_assets.dedup.state import Hub, LexicalSearch, SemanticSearch
 
 _READINGS = {"text_hash": pl.String(), "unread": pl.Float64(), "unread_hash": pl.String()}
 _NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
@@ -48,7 +48,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
     def lexical_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
         """Candidates that share nearly all words with a kept persona of any batch (paper, 2.2.1: MinHash at 0.9)."""
 
-        from personahub_assets.resources.hub import LexicalHub
+        from personahub_assets.dedup.state import LexicalHub
 
         def body(batch: str) -> Report:
             with store.lock("admission-lexical", wait=True):
@@ -80,7 +80,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             store.write("persona_embeddings", batch, rows)
             journal.drop()
             about = {"texts_embedded": made, "model": embedder.name, **_unread(rows, config.semantic.max_unread)}
-            return Report.of(rows, about | pictured.neighbours(rows["embedding"]))
+            return Report.of(rows, about | charts.neighbours(rows["embedding"]))
 
         return over_batches(context, exclusively(store, "persona_embeddings", body))
 
@@ -93,7 +93,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
     def semantic_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
         """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
 
-        from personahub_assets.resources.hub import SemanticHub
+        from personahub_assets.dedup.state import SemanticHub
 
         def body(batch: str) -> Report:
             with store.lock("admission-semantic", wait=True):
@@ -118,7 +118,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
             rows = candidates.join(kept(store, "semantic", batch), on="persona_id", how="semi", maintain_order="left")
             store.write("personas", batch, rows)
             said = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
-            pictures = pictured.kept(candidates, rows) | pictured.lengths(store, "personas", batch, "persona")
+            pictures = charts.kept(candidates, rows) | charts.lengths(store, "personas", batch, "persona")
             return Report.of(rows, said | pictures)
 
         return over_batches(context, exclusively(store, "personas", body))
@@ -134,7 +134,7 @@ def kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
 
 def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.DataFrame, batch: str) -> Report:
     """Decide about the rows, write the decisions, which are the state, then the dropped ones: the asset's rows."""
-    from personahub_assets.domain.keepers import admit
+    from personahub_assets.dedup.keepers import admit
 
     others = pl.concat([_NO_PLACES, *(hub.kept(other) for other in hub.others(batch))])
     made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)

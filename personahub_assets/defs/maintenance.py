@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from personahub_assets.domain.errors import StoreError
-from personahub_assets.resources.maintenance import maintain
-from personahub_assets.resources.store import Store
+from personahub_assets.core.errors import StoreError
+from personahub_assets.generation.retention import maintain
+from personahub_assets.store.tables import Store
 
 
 @dg.op

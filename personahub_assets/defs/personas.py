@@ -8,18 +8,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.defs import pictured
+from personahub_assets.core import project_files
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.records import RelatedPersonas, TextPersonas
+from personahub_assets.core.text import cut
 from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
-from personahub_assets.defs.spending import report
-from personahub_assets.domain import personas as rules
-from personahub_assets.domain.records import RelatedPersonas, TextPersonas
-from personahub_assets.domain.text import cut
+from personahub_assets.defs.metadata import charts
+from personahub_assets.defs.metadata.usage import report
+from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
-from personahub_assets.resources import files, progress
-from personahub_assets.resources.config import HubConfig
-from personahub_assets.resources.inbox import imported_personas
-from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import SLICE_ROWS, Store, in_pieces
+from personahub_assets.instance import progress
+from personahub_assets.sources.register import imported_personas
+from personahub_assets.steps import candidates as rules
+from personahub_assets.store.tables import SLICE_ROWS, Store, in_pieces
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -31,14 +32,14 @@ _GRANULARITY = {
 def text_personas_task(config: HubConfig, model: str) -> Task:
     """Text-to-persona as the prompt file and hub.toml have it now."""
     settings = config.text_personas
-    prompt = files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
+    prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
     return Task("text_personas", prompt, TextPersonas, model)
 
 
 def related_personas_task(config: HubConfig, model: str) -> Task:
     """Persona-to-persona as the prompt file and hub.toml have it now."""
     settings = config.related_personas
-    prompt = files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
+    prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
     return Task("related_personas", prompt, RelatedPersonas, model)
 
 
@@ -140,4 +141,4 @@ def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecu
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
             rows_per_hop[str(hop)] = last.height
         answers.publish("related_personas")
-    return report(answers, rows_per_hop=rows_per_hop, **pictured.hops(rows_per_hop))
+    return report(answers, rows_per_hop=rows_per_hop, **charts.hops(rows_per_hop))

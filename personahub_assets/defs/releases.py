@@ -8,15 +8,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import OWNERS
-from personahub_assets.domain.cards import body
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources import progress
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.releases import Release
-from personahub_assets.resources.store import Store
+from personahub_assets.instance import progress
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.card import body
+from personahub_assets.releases.folder import Release
+from personahub_assets.releases.spec import Order
+from personahub_assets.store.tables import Store
 
 RELEASE = "make_release"
 

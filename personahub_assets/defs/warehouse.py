@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import OWNERS
-from personahub_assets.defs.pictured import tables
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import build, path
+from personahub_assets.defs.metadata.charts import tables
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse.build import build, path
 
 
 @dg.asset(

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from personahub_assets.domain.errors import BudgetSpent, ConfigError
-from personahub_assets.generation.requests import Prices
+from personahub_assets.core.errors import BudgetSpent, ConfigError
+from personahub_assets.core.prices import Prices
 
 Worst = Callable[[bool], Awaitable[tuple[int, int]]]
 """Gives the most prompt and completion tokens of a call; true: counted by the server, where it counts."""

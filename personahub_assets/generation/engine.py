@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from personahub_assets.domain.errors import BudgetSpent, LLMError
+from personahub_assets.core.errors import BudgetSpent, LLMError
+from personahub_assets.generation.concurrency import Window
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Tally
-from personahub_assets.generation.window import Window
 
 if TYPE_CHECKING:
-    from personahub_assets.generation.ask import Asker
+    from personahub_assets.generation.client import Asker
 
 Watch = Callable[[Tally], None]
 OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]

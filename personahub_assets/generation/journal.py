@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from personahub_assets.domain.errors import AccessError, StoreError
-from personahub_assets.generation.access import checked
+from personahub_assets.core.access import checked
+from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.generation.requests import Outcome, Request, Task
 
 _GROUP = 128  # times seven columns: within the bound variables of old SQLite

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from personahub_assets.domain.prompts import Message, Prompt
-from personahub_assets.domain.records import Answer
-from personahub_assets.domain.text import digest
+from personahub_assets.core.prompts import Message, Prompt
+from personahub_assets.core.records import Answer
+from personahub_assets.core.text import digest
 
 Reason = Literal[
     "truncated",
@@ -192,24 +192,6 @@ class Rule:
         if reason in TRANSIENT or (reason == "too_long" and self.cuts):
             return False
         return not (reason == "truncated" and self.max_tokens > limit)
-
-
-@dataclass(frozen=True)
-class Prices:
-    """Money per million tokens; zero where nothing is charged."""
-
-    prompt: float = 0.0
-    cached: float = 0.0
-    completion: float = 0.0
-
-    def cost(self, prompt_tokens: float, cached_tokens: float, completion_tokens: float) -> float:
-        """What some tokens cost; cached ones are among the prompt's."""
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion) / 1e6
-
-    def most(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """The most that some tokens can cost."""
-        return (prompt_tokens * max(self.prompt, self.cached) + completion_tokens * self.completion) / 1e6
 
 
 @dataclass

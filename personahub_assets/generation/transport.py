@@ -15,12 +15,12 @@ import aiohttp
 import tenacity
 import yarl
 
-from personahub_assets.domain.addresses import authorization, base_url, below, public, redact, secrets_of
-from personahub_assets.domain.control_tokens import named_tokens
-from personahub_assets.domain.errors import EndpointDown, LLMError
-from personahub_assets.domain.text import shorten
-from personahub_assets.generation.access import local_obstacle
-from personahub_assets.generation.retry_after import pause_asked
+from personahub_assets.core.access import local_obstacle
+from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.control_tokens import named_tokens
+from personahub_assets.core.errors import EndpointDown, LLMError
+from personahub_assets.core.retry_after import pause_asked
+from personahub_assets.core.text import shorten
 
 VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"

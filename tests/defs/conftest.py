@@ -1,15 +1,11 @@
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hub import TOPICS, Hub
 
-from personahub_assets.resources import files
+from personahub_assets.core import project_files
 from personahub_assets.standin.server import StandinServer
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -46,7 +42,7 @@ def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project's files whose prompts a test may edit."""
     copy = tmp_path / "files"
     for name in ("sql", "prompts"):
-        shutil.copytree(files.root() / name, copy / name)
-    shutil.copy(files.root() / "dagster.yaml", copy / "dagster.yaml")
-    monkeypatch.setattr(files, "root", lambda: copy)
+        shutil.copytree(project_files.root() / name, copy / name)
+    shutil.copy(project_files.root() / "dagster.yaml", copy / "dagster.yaml")
+    monkeypatch.setattr(project_files, "root", lambda: copy)
     return copy / "prompts"

@@ -8,15 +8,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from personahub_assets.cli.search import Searcher
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.defs.dedup import dedup_assets
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.domain.text import digest
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.store import Store, table_schema
-from personahub_assets.resources.warehouse import live
-from personahub_assets.searches import Searcher
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.warehouse.build import live
 
 ALL = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 

@@ -5,10 +5,10 @@ import pytest
 import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from personahub_assets.core.config import Environment
+from personahub_assets.core.project_files import root
+from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build, defs
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.files import root
 
 PARTITIONED = [
     "documents",

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 from hub import SETTINGS, TOPICS
 
-from personahub_assets.resources.files import root
+from personahub_assets.core.project_files import root
 
 CLASS = '''
 class InterviewQuestion(DatasetItem):
@@ -48,7 +48,7 @@ def test_a_dataset_is_one_prompt_one_class_and_one_line(tmp_path: Path) -> None:
     for name in ("personahub_assets", "sql", "prompts"):
         shutil.copytree(root() / name, tree / name)  # with what numba has compiled, which takes half a minute
     shutil.copy(root() / "dagster.yaml", tree)
-    records = tree / "personahub_assets" / "domain" / "records.py"
+    records = tree / "personahub_assets" / "core" / "records.py"
     line = "DATASETS: dict[str, type[DatasetItem]] = {\n"
     assert line in records.read_text()
     records.write_text(records.read_text().replace(line, CLASS.lstrip("\n")))
@@ -67,7 +67,7 @@ def test_a_dataset_is_one_prompt_one_class_and_one_line(tmp_path: Path) -> None:
     }
     for command in (["ingest", str(pages)], ["run", "--select", "+interview_questions", "--select", "warehouse"]):
         done = subprocess.run(
-            [sys.executable, "-m", "personahub_assets.cli", *command],
+            [sys.executable, "-m", "personahub_assets.cli.app", *command],
             env=environment,
             cwd=tree,
             check=False,

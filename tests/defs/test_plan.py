@@ -14,17 +14,17 @@ import polars as pl
 import pytest
 from hub import SETTINGS, TOPICS, Hub
 
+from personahub_assets.core import project_files
+from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished
+from personahub_assets.core.records import DATASETS
 from personahub_assets.defs import datasets, personas
 from personahub_assets.defs.corpus import document_rows
-from personahub_assets.domain.errors import BatchError, BudgetSpent, ConfigError, Unfinished
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.plans import lookup, reasons
-from personahub_assets.plans.planner import plan
-from personahub_assets.plans.work import Plan, Work
-from personahub_assets.resources import files
-from personahub_assets.resources.inbox import source_rows
-from personahub_assets.resources.llm import LLM
-from personahub_assets.runs import ASKING, ordered
+from personahub_assets.generation.llm import LLM
+from personahub_assets.runs import lookup, reasons
+from personahub_assets.runs.forecast import Plan, Work
+from personahub_assets.runs.plan import plan
+from personahub_assets.runs.runner import ASKING, ordered
+from personahub_assets.sources.register import source_rows
 from personahub_assets.standin.server import StandinServer
 
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
@@ -140,7 +140,7 @@ def test_a_fresh_home_is_planned_step_by_step(hub: Hub) -> None:
     # As the settings say: 2 personas per document, 1 related to each, all of them kept.
     assert [round(work.follow) for work in made.work] == [0, 4, *[8] * len(DATASETS)]
     assert made.total.basis == "settings"
-    assert of(made, "tools").completion_tokens == 8 * files.prompt("tools").max_tokens
+    assert of(made, "tools").completion_tokens == 8 * project_files.prompt("tools").max_tokens
     assert (made.total.seconds, made.total.cost) == (None, None)
     assert made.asides[0].documents_new == 2
     assert kept_to(hub, select=CORPUS).total.ask == 2

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from hub import TOPICS, Hub
 
-from personahub_assets.domain.errors import LLMError
-from personahub_assets.queries import answer
-from personahub_assets.resources import seeds
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.llm import LLM
-from personahub_assets.resources.store import Store
+from personahub_assets.cli.sql import answer
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import LLMError
+from personahub_assets.generation import recorded as seeds
+from personahub_assets.generation.llm import LLM
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
 
 QUERY = "SELECT * FROM generations"
 

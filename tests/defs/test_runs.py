@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from hub import SETTINGS, TOPICS, Hub
 
+from personahub_assets.core import project_files
+from personahub_assets.core.errors import BatchesFailed
+from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES
-from personahub_assets.domain.errors import BatchesFailed
-from personahub_assets.domain.records import DATASETS
 from personahub_assets.generation.requests import Task
-from personahub_assets.resources import files
-from personahub_assets.resources.instance import open_instance, run_tags
+from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.standin.server import StandinServer
 
 
@@ -203,7 +203,7 @@ def test_rows_of_the_stand_in_and_of_a_model_never_meet(hub: Hub) -> None:
 
 
 def test_identity_covers_what_changes_an_answer_and_nothing_else() -> None:
-    prompt = files.prompt("tools")
+    prompt = project_files.prompt("tools")
     task = Task("tools", prompt, DATASETS["tools"], "m")
     key = task.request("p1", {"persona": "A"}).key
     assert key == task.request("p2", {"persona": "A"}).key

@@ -7,9 +7,9 @@ import pytest
 from hub import Hub
 from rich.console import Console
 
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.plans.consent import planned
-from personahub_assets.runs import ordered, run_batches
+from personahub_assets.cli.confirm import planned
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.runs.runner import ordered, run_batches
 
 
 def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:

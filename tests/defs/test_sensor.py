@@ -6,7 +6,7 @@ import dagster as dg
 from hub import TOPICS, Hub
 
 from personahub_assets.definitions import build
-from personahub_assets.resources.store import Store
+from personahub_assets.store.tables import Store
 
 
 def look(hub: Hub, instance: dg.DagsterInstance, cursor: str | None) -> tuple[dg.SensorResult | dg.SkipReason, str]:

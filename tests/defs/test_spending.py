@@ -8,16 +8,16 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from hub import SETTINGS, TOPICS, Hub
 from rich.console import Console
 
+from personahub_assets.core.errors import ConfigError
 from personahub_assets.defs.maintenance import maintenance
-from personahub_assets.domain.errors import ConfigError
 from personahub_assets.generation.budget import Budget
-from personahub_assets.resources.maintenance import maintain
-from personahub_assets.resources.store import Store
-from personahub_assets.runs import ASKING, Result, run_batches
+from personahub_assets.generation.retention import maintain
+from personahub_assets.runs.runner import ASKING, Result, run_batches
 from personahub_assets.standin.server import StandinServer
-from tests.defs.hub import SETTINGS, TOPICS, Hub
+from personahub_assets.store.tables import Store
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 

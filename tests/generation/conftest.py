@@ -1,14 +1,9 @@
 """What the tests of the generation room share."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import tenacity
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from scripted import Script, serving
 
 from personahub_assets.generation import engine, transport

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from personahub_assets.domain.errors import BudgetSpent, ConfigError
+from personahub_assets.core.errors import BudgetSpent, ConfigError
+from personahub_assets.core.prices import Prices
 from personahub_assets.generation.budget import Budget, seconds_of
-from personahub_assets.generation.requests import Prices
 
 
 def test_without_bounds_there_is_always_something_left() -> None:

@@ -18,21 +18,22 @@ import pytest
 from scripted import TASK as SCRIPTED
 from scripted import Reply, Script, error, good, serving
 
-from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError, StoreError
-from personahub_assets.domain.records import MathProblem
-from personahub_assets.generation.ask import Asker, Limits
+from personahub_assets.core import project_files
+from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, StoreError
+from personahub_assets.core.prices import Prices
+from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.client import Asker, Limits
+from personahub_assets.generation.concurrency import Window
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
-from personahub_assets.generation.requests import Outcome, Prices, Request, Tally, Task
+from personahub_assets.generation.requests import Outcome, Request, Tally, Task
 from personahub_assets.generation.transport import Transport
-from personahub_assets.generation.window import Window
-from personahub_assets.resources import files
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk", "unproven")
 
-TASK = Task("math_problems", files.prompt("math_problems"), MathProblem, "standin")
+TASK = Task("math_problems", project_files.prompt("math_problems"), MathProblem, "standin")
 
 
 @pytest.fixture
@@ -405,8 +406,8 @@ def test_a_hostile_endpoint_still_gives_every_request_an_outcome(path: Path) -> 
 ASKER = """
 import sys
 from pathlib import Path
-folder, url, journal_path, drain, most = sys.argv[1:]
-sys.path.insert(0, folder)
+url, journal_path, drain, most, *folders = sys.argv[1:]
+sys.path += folders
 from test_engine import TASK, Run, stream
 from personahub_assets.generation import engine
 from personahub_assets.generation.journal import Journal
@@ -432,7 +433,9 @@ class Child:
     """A process that asks, until it is told to stop."""
 
     def __init__(self, url: str, path: Path, *, drain: float, most: int):
-        command = [sys.executable, "-c", ASKER, str(Path(__file__).parent), url, str(path), str(drain), str(most)]
+        here = Path(__file__).parent
+        options = map(str, (url, path, drain, most, here, here.parent / "helpers"))
+        command = [sys.executable, "-c", ASKER, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Child":

@@ -6,24 +6,19 @@ listed here by name, from the tokenizers of common models; the code under test k
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from hostile import PAYLOADS, TAG, TOKENS, as_read
 from scripted import TASK, Reply, Script, ask, good, over, requests
 
-from personahub_assets.domain.personas import from_text
-from personahub_assets.domain.prompts import Prompt
-from personahub_assets.domain.records import Instruction, TextPersonas
-from personahub_assets.generation.ask import Asker, Limits
+from personahub_assets.core import project_files
+from personahub_assets.core.prompts import Prompt
+from personahub_assets.core.records import Instruction, TextPersonas
+from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.generation.transport import Transport
-from personahub_assets.resources import files
+from personahub_assets.steps.candidates import from_text
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -50,7 +45,7 @@ PROMPTS = {
 @pytest.mark.parametrize("name", PROMPTS)
 def test_no_text_changes_what_the_server_receives(script: Script, name: str) -> None:
     answer, value, shared = PROMPTS[name]
-    task = Task(name, files.prompt(name), answer, "scripted")
+    task = Task(name, project_files.prompt(name), answer, "scripted")
     sent = [task.request("x", {value: text}, **shared) for text in ("A keeper of a lighthouse", *PAYLOADS)]
     harmless, *hostile = (structure(body) for body in received(script, task, sent))
     assert [found for found in hostile if found != harmless] == []

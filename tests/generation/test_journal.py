@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted import TASK
 
-from personahub_assets.domain.errors import StoreError
+from personahub_assets.core.errors import StoreError
 from personahub_assets.generation import journal as room
 from personahub_assets.generation.journal import Entry, Journal, entry, find, peek
 from personahub_assets.generation.requests import Outcome, Request
@@ -204,7 +204,7 @@ with Journal(Path(sys.argv[1])) as journal:
 
 @pytest.mark.parametrize("lines", [1, 700])
 def test_a_killed_process_loses_nothing_that_was_recorded(path: Path, lines: int) -> None:
-    command = [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parents[1] / "helpers")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         told = [process.stdout.readline() for _ in range(lines)]

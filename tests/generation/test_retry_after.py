@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Script, ask, error, good
 
+from personahub_assets.core.retry_after import seconds_asked
 from personahub_assets.generation import transport
-from personahub_assets.generation.retry_after import seconds_asked
 
 SENT = "Sun, 06 Nov 1994 08:49:37 GMT"
 

@@ -17,11 +17,11 @@ import pytest
 import tenacity
 from scripted import Reply, Script, error, good, over
 
-from personahub_assets.domain.errors import BudgetSpent, EndpointDown, LLMError
+from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError
 from personahub_assets.generation import transport as room
 from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
-from personahub_assets.resources.llm import LLM
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -1,14 +1,10 @@
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from written import write_home
 
-from personahub_assets.resources.store import Store
+from personahub_assets.store.tables import Store
 
 
 @pytest.fixture(scope="session")

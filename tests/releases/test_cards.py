@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.domain.cards import body, card, code
+from personahub_assets.releases.card import body, card, code
 
 COLUMN = {"column": "persona", "type": "VARCHAR", "meaning": "One or | two sentences"}
 

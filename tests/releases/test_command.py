@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.instance import open_instance
-from personahub_assets.resources.releases import Release, release
-from personahub_assets.resources.store import Store
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.folder import Release, release
+from personahub_assets.releases.spec import Order
+from personahub_assets.store.tables import Store
 
 Said = tuple[int, str, str]
 

@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 from written import calls, persona, problem, put, write_batch
 
-from personahub_assets.domain.errors import ConfigError, StoreError
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources import freezer
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.releases import Release, releases, verify
-from personahub_assets.resources.store import Store
+from personahub_assets.core.errors import ConfigError, StoreError
+from personahub_assets.releases import build
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.folder import Release, releases, verify
+from personahub_assets.releases.spec import Order
+from personahub_assets.store.tables import Store
 
 CONFIGS = ("personas", "math_problems", "tools")
 EMPTY = {"reasoning_problems", "instructions", "knowledge_texts", "game_npcs"}
@@ -243,7 +243,7 @@ def test_in_a_home_of_the_stand_in_only_imported_rows_are_released(store: Store)
 
 
 def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freezer, "_PAUSES", ())
+    monkeypatch.setattr(build, "_PAUSES", ())
     calls(store, "a", "tools", ["ta0"])
     with pytest.raises(StoreError, match="2 rows of tools have no accepted call in generations"):
         freeze(store, Order.of("v1"))
@@ -252,7 +252,7 @@ def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.M
 
 def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are in place before their calls are."""
-    monkeypatch.setattr(freezer, "_PAUSES", (0.05,) * 100)
+    monkeypatch.setattr(build, "_PAUSES", (0.05,) * 100)
     path = store.path("generations", "a", "tools")
     late = shutil.move(path, store.root / "late.parquet")
     timer = threading.Timer(0.3, lambda: shutil.move(late, path))
@@ -294,9 +294,9 @@ def test_a_wrong_or_hostile_condition_does_nothing(written: Path, condition: str
 
 KILLED = """
 import os, signal, sys
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.store import Store
+from personahub_assets.releases.spec import Order
+from personahub_assets.releases.build import freeze
+from personahub_assets.store.tables import Store
 
 def watch(done, total):
     if done == 2:

@@ -4,11 +4,11 @@ import dagster as dg
 import pytest
 from written import write_home
 
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError
 from personahub_assets.definitions import build
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.store import Store
-from personahub_assets.runs import selected
+from personahub_assets.runs.runner import selected
+from personahub_assets.store.tables import Store
 
 
 @pytest.fixture(scope="module")

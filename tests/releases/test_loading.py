@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources.files import root
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.store import Store
+from personahub_assets.core.project_files import root
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.spec import Order
+from personahub_assets.store.tables import Store
 
 PYTHON = root() / ".venv-datasets" / "bin" / "python"
 LOAD = """

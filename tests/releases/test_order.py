@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.domain.releases import Order, check_name, left_out_text, public_address
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.releases.spec import Order, check_name, left_out_text, public_address
 
 
 def test_all_configs_are_released_unless_some_are_selected() -> None:

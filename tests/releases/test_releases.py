@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from written import persona, put
 
-from personahub_assets.domain.errors import ConfigError, StoreError
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.releases import Release, held, release, releases, verify
-from personahub_assets.resources.store import Store
+from personahub_assets.core.errors import ConfigError, StoreError
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.folder import Release, held, release, releases, verify
+from personahub_assets.releases.spec import Order
+from personahub_assets.store.tables import Store
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_missing_and_added_files_and_links_are_named(whole: Release) -> None:
 
 
 def test_a_manifest_that_was_replaced_with_its_hash_is_found(whole: Release) -> None:
-    from personahub_assets.resources.releases import sha256
+    from personahub_assets.releases.folder import sha256
 
     manifest, sums = whole.path / "manifest.json", whole.path / "SHA256SUMS"
     old = sha256(manifest)

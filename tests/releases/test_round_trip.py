@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.domain.attributes import merge_released
-from personahub_assets.domain.personas import imported
-from personahub_assets.domain.releases import Order
-from personahub_assets.resources.freezer import freeze
-from personahub_assets.resources.inbox import imported_personas, register
-from personahub_assets.resources.store import Store, table_schema
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.spec import Order
+from personahub_assets.sources.attributes import merge_released
+from personahub_assets.sources.register import imported_personas, register
+from personahub_assets.steps.candidates import imported
+from personahub_assets.store.tables import Store, table_schema
 
 SOURCE: list[dict[str, Any]] = [
     {"persona": "A baker.", "city": "Rome", "labels": ["a", "b"], "score": 1.5, "attributes": {"own": 1}, "hop": "far"},

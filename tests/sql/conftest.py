@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.store import Store
-from personahub_assets.runs import run_batches
+from personahub_assets.core.config import Environment
+from personahub_assets.runs.runner import run_batches
+from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
 
 SETTINGS = """
 [prices]

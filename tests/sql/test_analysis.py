@@ -9,10 +9,10 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.files import sql_files
-from personahub_assets.resources.store import Store
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 QUERIES = sql_files("analysis")
 Rows = list[tuple[Any, ...]]
@@ -20,7 +20,7 @@ Rows = list[tuple[Any, ...]]
 
 def answer(store: Store, name: str) -> Rows:
     """Rows of a query over the warehouse."""
-    with warehouse.reader(store) as connection:
+    with build.reader(store) as connection:
         return connection.execute(QUERIES[name]).fetchall()
 
 
@@ -59,13 +59,13 @@ def test_a_query_runs_read_only_and_has_rows(built: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_plain_connection_gives_the_same(built: Store, name: str) -> None:
-    with duckdb.connect(str(warehouse.path(built)), read_only=True) as connection:
+    with duckdb.connect(str(build.path(built)), read_only=True) as connection:
         plain = connection.execute(QUERIES[name]).fetchall()
     assert plain == answer(built, name)
 
 
 def test_every_query_runs_on_a_home_without_rows(store: Store) -> None:
-    warehouse.build(store)
+    build.build(store)
     assert {name: answer(store, name) for name in QUERIES} == {name: [] for name in QUERIES}
 
 
@@ -221,7 +221,7 @@ def test_datasets_per_persona(built: Store) -> None:
 
 def test_attributes_of_personas(built: Store) -> None:
     assert answer(built, "attributes_of_personas") == [("labels", 2, 3, "Craft", 2), ("age", 1, 1, "44", 1)]
-    with warehouse.reader(built) as connection:
+    with build.reader(built) as connection:
         query = "SELECT persona FROM personas WHERE list_contains(attributes ->> '$.labels[*]', 'Music')"
         assert [persona[:14] for (persona,) in connection.execute(query).fetchall()] == ["A jazz drummer"]
 

@@ -11,16 +11,16 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from personahub_assets.core.config import Environment, HubConfig, Lexical
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.checks import Check, all_checks
-from personahub_assets.domain.errors import ConfigError
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources.config import Environment, HubConfig, Lexical
-from personahub_assets.resources.files import sql_files
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.store import Store
-from personahub_assets.resources.warehouse import live
-from personahub_assets.runs import run_batches
+from personahub_assets.runs.runner import run_batches
+from personahub_assets.sources.register import register
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse.build import live
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
 EVERY_CHECK = " ".join(check.sql for check in CHECKS)

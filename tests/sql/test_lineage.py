@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.store import Store
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 Rows = list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ def walk(people: dict[str, dict[str, Any]], persona_id: str, step: int = 0) -> l
 
 @pytest.fixture(scope="module")
 def connection(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    with warehouse.reader(built) as connection:
+    with build.reader(built) as connection:
         yield connection
 
 
@@ -133,7 +133,7 @@ def test_items_are_joined_to_where_they_came_from(built: Store, connection: duck
 
 def test_sorted_or_not_the_ids_are_the_same(built: Store, connection: duckdb.DuckDBPyConnection) -> None:
     quickly = ask(connection, "SELECT * FROM ids ORDER BY ALL")
-    with warehouse.live(built, "ids") as other:
+    with build.live(built, "ids") as other:
         assert ask(other, "SELECT * FROM ids ORDER BY ALL") == quickly
     assert {row["kind"] for row in quickly} == {"document", "persona", "item", "generation"}
     (tables,) = connection.execute("SELECT list(table_name) FROM duckdb_tables()").fetchone() or ([],)
@@ -143,8 +143,8 @@ def test_sorted_or_not_the_ids_are_the_same(built: Store, connection: duckdb.Duc
 def test_more_ids_than_are_sorted_are_searched_for(copied: Store) -> None:
     persona_id = next(iter(candidates(copied)))
     (copied.root / "hub.toml").write_text("[warehouse]\nsorted_ids = 3\nnative_rows = 0\n")
-    warehouse.build(copied)
-    with warehouse.reader(copied) as connection:
+    build.build(copied)
+    with build.reader(copied) as connection:
         assert ask(connection, "SELECT table_name FROM duckdb_tables() WHERE table_name = 'sorted_ids'") == []
         assert ask(connection, "SELECT comment FROM duckdb_views() WHERE view_name = 'ids'")[0]["comment"]
         assert ask(connection, "SELECT id FROM lineage($1) LIMIT 1", persona_id) == [{"id": persona_id}]
@@ -157,7 +157,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
         f"SELECT count(*) > 0 AS found FROM {macro}('{persona_id}')" for macro in ("lineage", "fate", "why", "near")
     ]
     asked.append("SELECT count(comment) = 1 AS found FROM duckdb_functions() WHERE function_name = 'why'")
-    command = [Path(sys.executable).with_name("duckdb"), "-readonly", "-csv", "-noheader", warehouse.path(built)]
+    command = [Path(sys.executable).with_name("duckdb"), "-readonly", "-csv", "-noheader", build.path(built)]
     done = subprocess.run([*command, "; ".join(asked)], text=True, capture_output=True, timeout=60, check=False)
     assert (done.stdout.split(), done.stderr) == (["true"] * len(asked), "")
 
@@ -168,7 +168,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
 @pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """Tables to be filled by a test, with everything over them."""
-    with warehouse.live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
+    with build.live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
         yield connection
 
 

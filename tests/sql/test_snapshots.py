@@ -18,11 +18,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.queries import describe
-from personahub_assets.resources import files, warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.files import sql_files
-from personahub_assets.resources.store import Store
+from personahub_assets.cli.sql import describe
+from personahub_assets.core import project_files
+from personahub_assets.core.config import Environment
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 QUERIES = sql_files("analysis")
@@ -58,7 +59,7 @@ def stopped(built: Store, folder: Path) -> Store:
         store.write("batches", batch, named)
         bad = store.read("quarantine", batch, "documents")
         store.write("quarantine", batch, bad.with_columns(pl.col("detail").str.replace(r"^.*/", "")), "documents")
-    warehouse.build(store)
+    build.build(store)
     return store
 
 
@@ -87,7 +88,7 @@ def test_the_questions_have_the_same_answers_over_every_demo(still_demo: Store) 
 
 def compare(store: Store, name: str, folder: Path) -> None:
     """What a question answers, with what it answered when somebody last looked."""
-    with warehouse.reader(store) as connection:
+    with build.reader(store) as connection:
         result = connection.execute(QUERIES[name])
         found = shown([column[0] for column in result.description or ()], result.fetchall())
     text = f"{QUERIES[name].splitlines()[0]}\n\n{found}"
@@ -106,9 +107,9 @@ def test_every_snapshot_has_its_question() -> None:
 
 def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path, called: Called) -> None:
     """All questions by `.read` in one shell, against `personahub sql`."""
-    folder = files.root() / "sql" / "analysis"
+    folder = project_files.root() / "sql" / "analysis"
     script = [f".once {tmp_path / name}.jsonl\n.read {folder / name}.sql" for name in QUERIES]
-    command = [SHELL, "-readonly", "-jsonlines", "-bail", warehouse.path(still)]
+    command = [SHELL, "-readonly", "-jsonlines", "-bail", build.path(still)]
     done = subprocess.run(command, input="\n".join(script), text=True, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     everything = "".join(f".read sql/analysis/{name}.sql\n;\n" for name in QUERIES)
@@ -127,8 +128,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
-    warehouse.build(copied)
-    with subprocess.Popen([SHELL, warehouse.path(copied)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+    build.build(copied)
+    with subprocess.Popen([SHELL, build.path(copied)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
         assert shell.stdin is not None
         assert shell.stdout is not None
         shell.stdin.write(b"SELECT 'open';\n")
@@ -136,9 +137,9 @@ def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
         while b"open" not in shell.stdout.readline():
             pass
         with pytest.raises(Exception, match="wants -readonly; else build it with: personahub run --select warehouse"):
-            warehouse.reader(copied)
-        assert warehouse.build(copied).rebuilt
-        with warehouse.reader(copied) as connection:
+            build.reader(copied)
+        assert build.build(copied).rebuilt
+        with build.reader(copied) as connection:
             assert connection.execute("SELECT count(*) > 0 FROM personas").fetchone() == (True,)
         shell.stdin.close()
     assert shell.returncode == 0
@@ -147,15 +148,15 @@ def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
 def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: Path) -> None:
     """Whoever puts another file in the place of the warehouse gives no reach to those who read it."""
     (tmp_path / "other.csv").write_text("a\n1\n")
-    with duckdb.connect(str(warehouse.path(copied))) as connection:
+    with duckdb.connect(str(build.path(copied))) as connection:
         connection.execute(f"CREATE VIEW elsewhere AS FROM read_csv('{tmp_path}/other.csv')")
-    with warehouse.reader(copied) as connection, pytest.raises(duckdb.PermissionException):
+    with build.reader(copied) as connection, pytest.raises(duckdb.PermissionException):
         connection.execute("FROM elsewhere")
 
 
 def test_macros_are_described_like_tables(copied: Store) -> None:
-    warehouse.build(copied)
-    with duckdb.connect(str(warehouse.path(copied))) as connection:
+    build.build(copied)
+    with duckdb.connect(str(build.path(copied))) as connection:
         connection.execute(
             "CREATE MACRO of_batch(key, least) AS TABLE FROM personas WHERE batch = key AND hop >= least"
         )

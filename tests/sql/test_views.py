@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.files import sql_files
-from personahub_assets.resources.store import Store
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 Key = tuple[str, int | None, str, str]
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens", "cost")
@@ -18,7 +18,7 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens
 def accounts(store: Store) -> dict[Key, dict[str, Any]]:
     """The rows of `cost_per_kept_row` over the tables as they are."""
     query = "SELECT * FROM cost_per_kept_row"
-    with warehouse.live(store, query) as connection:
+    with build.live(store, query) as connection:
         result = connection.execute(query)
         names = [column[0] for column in result.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -68,7 +68,7 @@ def rewrite(store: Store, asset: str, **values: pl.Expr | object) -> pl.DataFram
 
 @pytest.mark.parametrize("name", sql_files("views"))
 def test_a_view_says_what_it_shows(built: Store, name: str) -> None:
-    with warehouse.reader(built) as connection:
+    with build.reader(built) as connection:
         said = connection.execute("SELECT comment FROM duckdb_views() WHERE view_name = ?", [name]).fetchone()
         connection.execute(f"SELECT * FROM {name} LIMIT 1")
     assert said
@@ -149,7 +149,7 @@ def test_an_input_that_is_gone_has_no_hop(copied: Store) -> None:
 
 
 def test_every_view_is_empty_where_the_home_is(store: Store) -> None:
-    warehouse.build(store)
-    with warehouse.reader(store) as connection:
+    build.build(store)
+    with build.reader(store) as connection:
         counts = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in sql_files("views")}
     assert set(counts.values()) == {(0,)}

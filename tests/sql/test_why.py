@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from personahub_assets.console import OUT
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.store import Store, table_schema
-from personahub_assets.why import explain
+from personahub_assets.cli.console import OUT
+from personahub_assets.cli.why import explain
+from personahub_assets.core.config import Environment
+from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.warehouse import build
 
 Thing = dict[str, Any]
 
@@ -331,7 +331,7 @@ def test_the_tables_are_read_where_the_warehouse_is_older(copied: Store, why: An
     persona_id = persona(copied, hop=1)["persona_id"]
     without = why(copied, persona_id, "--json")
     assert "personahub run --select warehouse" in without.err
-    warehouse.build(copied)
+    build.build(copied)
     fresh = why(copied, persona_id, "--json")
     assert fresh.err == ""
     assert fresh.things == without.things
@@ -347,14 +347,14 @@ def test_the_tables_are_read_where_the_warehouse_is_older(copied: Store, why: An
 def test_sql_says_the_same(built: Store, why: Any) -> None:
     row = built.read_all("semantic_duplicates").row(0, named=True)
     (thing,) = why(built, row["persona_id"], "--json").things
-    with warehouse.reader(built) as connection:
+    with build.reader(built) as connection:
         found = connection.execute("SELECT what, id, detail FROM why($1)", [row["persona_id"]]).fetchall()
     assert found == [(line["what"], line["id"], line["detail"]) for line in thing["lines"]]
 
 
 def test_every_id_of_a_home_has_an_answer(built: Store) -> None:
     """Of each kind and each status."""
-    with warehouse.reader(built) as connection:
+    with build.reader(built) as connection:
         some = connection.execute("SELECT kind, any_value(id) FROM ids GROUP BY kind, status").fetchall()
         for kind, identity in some:
             found = connection.execute("SELECT DISTINCT kind FROM why($1)", [identity]).fetchall()

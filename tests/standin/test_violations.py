@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from personahub_assets.domain.records import DATASETS, Answer, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import DATASETS, Answer, RelatedPersonas, TextPersonas
 from personahub_assets.standin.violations import violated
 from personahub_assets.standin.writer import write
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vllm_server import VllmServer
 
-from personahub_assets.resources import minilm
-from personahub_assets.resources.vllm_server import VllmServer
+from personahub_assets.embedding import minilm
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--enforce-eager",)  # compiling takes half a minute and gains nothing for a model this small

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from vllm_server import VllmServer
 
-from personahub_assets.resources.embedder import Embedder
-from personahub_assets.resources.vllm_server import VllmServer
+from personahub_assets.embedding.embedder import Embedder
 
 pytestmark = pytest.mark.vllm
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-
-from personahub_assets.resources.vllm_server import VllmServer
+from vllm_server import VllmServer
 
 pytestmark = pytest.mark.vllm
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import duckdb
 import pytest
 from rich.console import Console
+from vllm_server import VllmServer
 
-from personahub_assets.domain.records import DATASETS
-from personahub_assets.resources import warehouse
-from personahub_assets.resources.config import Environment
-from personahub_assets.resources.inbox import register
-from personahub_assets.resources.store import Store
-from personahub_assets.resources.vllm_server import VllmServer
-from personahub_assets.runs import run_batches
+from personahub_assets.core.config import Environment
+from personahub_assets.core.records import DATASETS
+from personahub_assets.runs.runner import run_batches
+from personahub_assets.sources.register import register
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 pytestmark = pytest.mark.vllm
 
@@ -39,7 +39,7 @@ def hub(tiny_llm: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     environment = Environment(home=Path(home), llm_url=f"{tiny_llm.url}/v1", llm_model=None, embed_url=None)
     failed = run_batches(environment, [], [], Console(quiet=True)).failed
     assert not failed
-    with warehouse.reader(Store(home=str(home))) as connection:
+    with build.reader(Store(home=str(home))) as connection:
         yield connection
 
 

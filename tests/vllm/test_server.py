@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from personahub_assets.resources.vllm_server import (
+import vllm_server
+from vllm_server import (
     VllmServer,
     VllmServerError,
     cpu_defaults,
@@ -32,7 +32,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])
 PARENT = """
 import sys, time
 from pathlib import Path
-from personahub_assets.resources.vllm_server import VllmServer
+from vllm_server import VllmServer
 with VllmServer("m", python=sys.executable, log=Path(sys.argv[1])) as server:
     print(server.port, server.pid, flush=True)
     time.sleep(600)
@@ -89,7 +89,8 @@ def test_the_block_starts_a_healthy_server_and_ends_all_its_processes(tmp_path: 
 @linux
 def test_a_killed_parent_takes_the_server_along(tmp_path: Path) -> None:
     log = tmp_path / "vllm.log"
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, log], stdout=subprocess.PIPE, text=True)
+    scripts = Path(vllm_server.__file__).parent
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, log], stdout=subprocess.PIPE, text=True, cwd=scripts)
     with parent:
         assert parent.stdout is not None
         port, pid = map(int, parent.stdout.readline().split())

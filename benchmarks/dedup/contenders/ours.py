@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from task import PERMUTATIONS, Outcome, Task, run
 
-from personahub_assets.domain.lexical import decide
-from personahub_assets.domain.signatures import Method, Plan, plan
+from personahub_assets.dedup.lexical import decide
+from personahub_assets.dedup.signatures import Method, Plan, plan
 
 
 def deduplicate(task: Task, method: Method) -> Outcome:

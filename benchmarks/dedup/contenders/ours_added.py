@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from task import Outcome, Task, run
 
-from personahub_assets.domain.lexical import Segment, decide, segment
-from personahub_assets.domain.signatures import Plan, plan
+from personahub_assets.dedup.lexical import Segment, decide, segment
+from personahub_assets.dedup.signatures import Plan, plan
 
 _ADDED = 10_000
 

@@ -1,0 +1,77 @@
+"""Consent: a run that costs much is planned first, and begins when a person says so."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import SpinnerColumn, TimeElapsedColumn
+
+from personahub_assets.cli.console import Label, confirm, progress, say
+from personahub_assets.cli.plan import show, summary
+from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.generation.budget import Budget
+from personahub_assets.runs.forecast import Plan
+from personahub_assets.runs.lookup import Watch
+from personahub_assets.runs.plan import plan
+from personahub_assets.runs.runner import Ordered
+
+
+def consent(environment: Environment, console: Console, budget: Budget) -> Callable[[Ordered], None]:
+    """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
+
+    The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
+    """
+    config = HubConfig.load(environment.home.expanduser() / "hub.toml")
+
+    def ask(order: Ordered) -> None:
+        if not _has_bound(config):
+            return
+        made = planned(environment, order, console)
+        if not _is_much(made, config, budget):
+            return
+        show(made, console)
+        if not confirm(f"This run would make {summary(made)}. Begin?"):
+            say("not begun; nothing was asked", to=console)
+            raise typer.Exit(1)
+
+    return ask
+
+
+def planned(environment: Environment, order: Ordered, console: Console) -> Plan:
+    """Plan what was ordered, showing how far it is.
+
+    Raises:
+        StoreError: if a table or a journal of the home is damaged.
+    """
+    with _watching(console) as watch:
+        selections = order.store.personas_from
+        return plan(environment, order.named, retry=order.reasons, watch=watch, personas_from=selections)
+
+
+@contextmanager
+def _watching(console: Console) -> Iterator[Watch]:
+    """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
+    columns = (SpinnerColumn(), Label("planning {task.description}"), TimeElapsedColumn())
+    with progress(*columns, to=console, transient=True) as bars:
+        task = bars.add_task("")
+
+        def watch(batch: str, asset: str, done: int) -> None:
+            bars.update(task, description=f"{batch} {asset}: {done:,} requests looked up")
+
+        yield watch
+
+
+def _has_bound(config: HubConfig) -> bool:
+    """Whether there is anything to compare a plan with; else none is made."""
+    priced = config.prices.prompt or config.prices.completion
+    return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
+
+
+def _is_much(made: Plan, config: HubConfig, budget: Budget) -> bool:
+    """Whether a run goes beyond what it may do unasked, however far its budget lets it go."""
+    total, bound = made.total, config.run
+    calls = min(total.calls, math.inf if budget.max_calls is None else budget.max_calls)
+    cost = min(total.cost or 0.0, math.inf if budget.max_cost is None else budget.max_cost)
+    return cost > bound.confirm_cost or (bound.confirm_calls is not None and calls > bound.confirm_calls)

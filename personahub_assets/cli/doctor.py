@@ -1,0 +1,112 @@
+"""Preflight: everything a run needs, looked at before it is paid for."""
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from personahub_assets.cli.console import Piece, on_one_line, say
+from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.errors import LLMError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.defs.datasets import dataset_task
+from personahub_assets.defs.personas import related_personas_task, text_personas_task
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.generation.client import Asker, Limits
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.requests import Outcome, Task
+from personahub_assets.instance.faults import explain
+
+_SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
+_FREE_GB = 2
+
+
+def examine(environment: Environment, console: Console, *, canary: bool) -> bool:
+    """Make every check and print what was found; true if all are well."""
+    well = True
+    for name, check in _checks(environment, canary=canary):
+        mark: Piece = ("ok", "green")
+        try:
+            found = check()
+        except Exception as error:  # noqa: BLE001 - what is wrong with one thing must not hide the others
+            found, mark, well = explain(error, environment.home), ("no", "bold red"), False
+        say(mark, "  ", (name, "bold"), "  ", on_one_line(found), to=console)
+    return well
+
+
+def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Callable[[], str]]]:
+    home = environment.home.expanduser().resolve()
+    llm = LLM(url=environment.llm_url, model=environment.llm_model)
+    yield "versions", _versions
+    yield "home", lambda: _disk(home)
+    yield "hub.toml", lambda: _config(home)
+    yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
+    yield "embedder", lambda: _embed(environment)
+    yield "endpoint", lambda: f"{llm.shown_url} offers {', '.join(llm.offered())}"
+    if canary and environment.llm_url:
+        yield "model", lambda: _model(llm)
+        for task in _tasks(home, environment.llm_model or "none"):
+            yield f"schema {task.asset}", lambda task=task: _canary(llm, task)  # type: ignore[misc]
+
+
+def _versions() -> str:
+    names = ("personahub-assets", "dagster", "duckdb", "polars", "usearch", "instructor", "openai")
+    python = ".".join(map(str, sys.version_info[:3]))
+    return ", ".join([f"python {python}", *(f"{name} {version(name)}" for name in names)])
+
+
+def _disk(home: Path) -> str:
+    home.mkdir(parents=True, exist_ok=True)
+    probe = home / ".doctor"
+    probe.write_text("")
+    probe.unlink()
+    free = shutil.disk_usage(home).free / 1e9
+    if free < _FREE_GB:
+        raise OSError(f"{home}: only {free:.1f} GB free, want {_FREE_GB}")
+    return f"{home} is writable, {free:.0f} GB free"
+
+
+def _config(home: Path) -> str:
+    HubConfig.load(home / "hub.toml")
+    return str(home / "hub.toml") if (home / "hub.toml").exists() else "none; every setting has its default"
+
+
+def _tasks(home: Path, model: str) -> list[Task]:
+    config = HubConfig.load(home / "hub.toml")
+    datasets = [dataset_task(name, config, model) for name in DATASETS]
+    return [text_personas_task(config, model), related_personas_task(config, model), *datasets]
+
+
+def _embed(environment: Environment) -> str:
+    embedder = Embedder.of(environment, HubConfig.load(environment.home / "hub.toml"))
+    vectors = embedder.embed([_SAMPLE])
+    return f"{embedder.name}, {vectors.shape[1]} dimensions"
+
+
+def _model(llm: LLM) -> str:
+    models = llm.models()
+    if llm.model_name not in models:
+        raise LLMError(f"{llm.model_name!r} is not offered; set PERSONAHUB_LLM_MODEL to one of {sorted(models)}")
+    context = models[llm.model_name]
+    return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
+
+
+def _canary(llm: LLM, task: Task) -> str:
+    """Ask one question with the task's schema; a schema that a server cannot take shows here."""
+    task = Task(task.asset, task.prompt, task.answer, llm.model_name)
+    values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
+    outcome = asyncio.run(_ask(llm, task, values))
+    if outcome.status == "rejected":
+        raise LLMError(f"{outcome.reason}: {outcome.detail}")
+    tokens = outcome.prompt_tokens + outcome.completion_tokens
+    return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"
+
+
+async def _ask(llm: LLM, task: Task, values: dict[str, str]) -> Outcome:
+    shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
+    async with llm.transport(timeout_s=120, tries=2) as transport:
+        return await Asker(transport, task, Limits()).ask(task.request("canary", values, 0, **shared))

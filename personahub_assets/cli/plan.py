@@ -1,0 +1,170 @@
+"""A plan in words: a table by asset, one by batch, and what there is to say besides."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+
+from personahub_assets.cli.console import on_one_line, say, table
+from personahub_assets.runs.forecast import FOLLOWS, Aside, Plan, Work, added
+
+_BATCHES = 40
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print a plan; what is estimated has a ≈ before it."""
+    assets, batches = (_open(plan.work, name) for name in ("asset", "batch"))
+    if assets:
+        of = f"batch {batches[0].batch}" if len(batches) == 1 else f"{len(batches)} batches"
+        _show_work(f"What a run would ask of {plan.model}, {of}", "asset", assets, plan.currency, console)
+    if len(batches) > 1:
+        _show_work("By batch", "batch", batches[:_BATCHES], plan.currency, console)
+    if len(batches) > _BATCHES:
+        say(f"The first {_BATCHES} of {len(batches)} batches with something to ask; --json has all.", to=console)
+    for line in (*_verdict(plan), *_asides(plan), *_reuse(plan), *plan.notes):
+        say(line, to=console)
+    for batch, problem in plan.problems.items():
+        say(f"A run would fail at batch {batch}: {on_one_line(problem)}", to=console)
+
+
+def summary(plan: Plan) -> str:
+    """The plan in one line."""
+    total = plan.total
+    parts = [f"{_count(total)} call{'' if total.calls == 1 else 's'}"]
+    if total.seconds:
+        parts.append(duration(total.seconds))
+    if total.cost is not None:
+        parts.append(_money(total.cost, plan.currency))
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """An estimated time.
+
+    >>> duration(7500)
+    '≈ 2.1 h'
+    """
+    if seconds < 90:
+        return f"≈ {max(1, round(seconds))} s"
+    return f"≈ {seconds / 60:.0f} min" if seconds < 5400 else f"≈ {seconds / 3600:,.1f} h"
+
+
+def _show_work(title: str, first: str, rows: list[Work], currency: str, console: Console) -> None:
+    total = added(rows, "all", "all")
+    columns = list(_figures(total, currency))
+
+    def line(work: Work) -> list[str]:
+        figures = _figures(work, currency)
+        return [getattr(work, first), *(figures[name] for name in columns)]
+
+    table(
+        [first, *columns],
+        map(line, rows),
+        right=[name for name in columns if name != "why"],
+        title=title,
+        total=line(total) if len(rows) > 1 else None,
+        to=console,
+    )
+
+
+def _figures(work: Work, currency: str) -> dict[str, str]:
+    """Columns of the table; time and cost if they are known."""
+    figures = {
+        "to ask": _requests(work),
+        "why": _why(work),
+        "calls": _count(work),
+        "prompt tokens": f"≈ {work.prompt_tokens:,.0f}",
+        "completion tokens": f"≈ {work.completion_tokens:,.0f}",
+    }
+    if work.seconds is not None:
+        figures["time"] = duration(work.seconds)
+    if work.cost is not None:
+        figures["cost"] = _money(work.cost, currency)
+    return figures
+
+
+def _requests(work: Work) -> str:
+    parts = [f"{work.ask:,}"] if work.ask else []
+    return " + ".join([*parts, f"≈ {work.follow:,.0f}"] if work.follow else parts)
+
+
+def _why(work: Work) -> str:
+    counts = {reason: f"{count:,}" for reason, count in work.reasons.most_common()}
+    if work.follow:
+        counts[FOLLOWS] = f"≈ {work.follow:,.0f}"
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items()) if len(counts) > 1 else "".join(counts)
+
+
+def _count(work: Work) -> str:
+    """How many calls; exact where each request was answered at once so far."""
+    return f"{'' if work.is_exact else '≈ '}{work.calls:,.0f}"
+
+
+def _money(cost: float, currency: str) -> str:
+    return f"≈ {cost:,.2f} {currency}" if cost >= 0.01 or not cost else f"≈ {cost:.4f} {currency}"
+
+
+def _verdict(plan: Plan) -> Iterable[str]:
+    total = plan.total
+    if not total.expected:
+        yield "A run makes no call."
+        return
+    yield f"A run makes {summary(plan)}."
+    if total.follow:
+        yield (
+            f"{total.ask:,} of its requests are certain; {total.follow:,.0f} more (≈) are expected about rows that it "
+            "would write first."
+        )
+    asked = {work.asset for work in plan.work if work.ask}
+    if total.follow and (sources := asked & {"text_personas", "related_personas"}):
+        yield f"What {' and '.join(sorted(sources, reverse=True))} writes anew changes all that is made of it."
+    if total.basis == "settings":
+        names = dict.fromkeys(work.asset for work in plan.work if work.expected and work.basis == "settings")
+        yield f"No answers yet of {', '.join(names)}: counted as long as max_tokens allows, and each asked once."
+    if total.seconds is None:
+        yield "No time: no speed was measured in this home yet."
+    if total.cost is None:
+        yield f"No cost: set prompt and completion in [prices] of {plan.home}/hub.toml, in money per million tokens."
+
+
+def _asides(plan: Plan) -> Iterable[str]:
+    for aside in plan.asides:
+        yield f"Without a call, {aside.batch}: {'; '.join(_aside(aside))}."
+
+
+def _aside(aside: Aside) -> list[str]:
+    again = " and ".join(aside.decided_again)
+    counts = {
+        "documents new or changed": aside.documents_new,
+        "documents gone": aside.documents_gone,
+        "candidates to decide about": aside.to_decide,
+        "dropped ones come back to be decided, since who they were dropped for is gone": aside.coming_back,
+        "texts to embed": aside.to_embed,
+        "personas come into the hub": aside.personas_in,
+        "personas leave the hub": aside.personas_out,
+    }
+    words = [f"the rule of the {again} stage changed, so all is decided again"] if again else []
+    return words + [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
+def _reuse(plan: Plan) -> Iterable[str]:
+    total = plan.total
+    if total.reused:
+        sources = ", ".join(f"{count:,} of {source}" for source, count in total.reused.most_common())
+        yield f"Answers used without a call: {sources}."
+    if total.quarantined:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in total.quarantined.most_common())
+        counts = {work.asset: 0 for work in plan.work if work.quarantined}
+        for work in plan.work:
+            if work.quarantined:
+                counts[work.asset] += work.quarantined.total()
+        where = ", ".join(f"{asset} {count:,}" for asset, count in counts.items())
+        yield f"Quarantined, and asked by --retry only: {reasons} ({where})."
+
+
+def _open(work: list[Work], name: str) -> list[Work]:
+    """What there is to ask, added up by batch or by asset."""
+    groups: dict[str, list[Work]] = {}
+    for part in work:
+        if part.expected:
+            groups.setdefault(getattr(part, name), []).append(part)
+    return [added(parts, **{"batch": "", "asset": "", name: key}) for key, parts in groups.items()]

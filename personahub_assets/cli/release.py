@@ -1,0 +1,89 @@
+"""Releases from the command line: make one, list them, look whether they are whole."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from personahub_assets.cli.console import OUT, on_one_line, say, table
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import StoreError
+from personahub_assets.releases import build, folder
+from personahub_assets.releases.folder import Release
+from personahub_assets.releases.spec import Order, left_out_text
+from personahub_assets.store.tables import Store
+
+
+def make(
+    environment: Environment,
+    name: str,
+    select: list[str],
+    where: list[str],
+    console: Console,
+    *,
+    jsonl: bool,
+    license_id: str | None,
+) -> None:
+    """Make a release and say what is in it.
+
+    Raises:
+        ConfigError, StoreError, BatchError: as `runs.run_release` does.
+    """
+    store = Store(home=str(environment.home))
+    # Before Dagster is loaded: what is wrong is said at once.
+    Order.of(name, select, where, jsonl=jsonl, license=license_id)
+    build.check_free(store, name)
+    from personahub_assets.runs.runner import command, run_release
+
+    config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
+    started = time.perf_counter()
+    run_release(environment, config | ({"license": license_id} if license_id else {}), console)
+    _say(folder.release(store, name), time.perf_counter() - started, command(store.root), console)
+
+
+def show(environment: Environment, name: str | None) -> None:
+    """List the releases, or one of them."""
+    store = Store(home=str(environment.home))
+    found = [folder.release(store, name)] if name else folder.releases(store)
+    if not found:
+        say(f"{folder.folder(store)} has no releases yet", to=OUT)
+        return
+    headings = ["release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"]
+    numbers = ["rows", "bytes shared", "own bytes"]
+    table(headings, [(each.name, *_line(each)) for each in found], right=numbers, to=OUT)
+
+
+def verify(environment: Environment, name: str | None, console: Console) -> bool:
+    """Hash releases again and name what is wrong; gives whether anything is."""
+    store = Store(home=str(environment.home))
+    faulty = False
+    for each in [folder.release(store, name)] if name else folder.releases(store):
+        faults = folder.verify(each)
+        faulty = faulty or bool(faults)
+        for fault in faults:
+            say(f"{each.name}: {on_one_line(fault)}", style="red", to=console)
+        if not faults:
+            say(f"{each.name}: whole, {len(each.files())} files", to=console)
+    return faulty
+
+
+def _line(each: Release) -> list[str]:
+    try:
+        shared, own = each.bytes()
+        made, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
+        return [made, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
+    except (StoreError, KeyError):
+        return ["damaged: see --verify"]
+
+
+def _say(made: Release, seconds: float, call: str, console: Console) -> None:
+    shared, own = made.bytes()
+    lines = [f"{count:>9,} {config}" for config, count in made.rows.items()]
+    every = {name: about["left_out"] for name, about in made.manifest["configs"].items()} | made.manifest["empty"]
+    lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
+    if empty := [name for name, counts in made.manifest["empty"].items() if not any(counts.values())]:
+        lines.append(f"without rows, so not part of it: {', '.join(empty)}")
+    lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {made.path}")
+    lines.append(f"Next: {call} release {made.name} --verify; read {made.path / folder.CARD} before you publish it")
+    for line in lines:
+        say(line, to=console)

@@ -1,0 +1,210 @@
+"""SQL from the command line: read-only, and results in the format asked for."""
+
+import codecs
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from personahub_assets.cli.console import OUT, close_output, say, table
+from personahub_assets.cli.output_files import output_file
+from personahub_assets.cli.query_text import query_text
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError, QueryError, choices
+from personahub_assets.core.literals import quoted
+from personahub_assets.core.text import printable
+from personahub_assets.store.paths import check_output
+from personahub_assets.warehouse.query_process import Frame, Job, Search, ask
+
+__all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
+
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
+"""Of a console: what is printed is text."""
+
+_WIDEST = 120  # characters of a column where there is no terminal
+
+_KNOWN = """
+    SELECT table_name AS name, 'table' AS kind, estimated_size AS rows, comment AS about FROM duckdb_tables()
+    UNION ALL
+    SELECT view_name, 'view', NULL, comment FROM duckdb_views() WHERE NOT internal
+    UNION ALL
+    SELECT function_name, 'macro', NULL, any_value(comment)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+    GROUP BY function_name
+"""
+_PARTS = """
+    SELECT table_name AS of, column_name AS part, data_type AS kind, comment AS meaning, column_index AS place
+    FROM duckdb_columns()
+    WHERE NOT internal
+    UNION ALL
+    SELECT function_name, unnest(parameters), 'parameter', NULL, generate_subscripts(parameters, 1)
+    FROM duckdb_functions()
+    WHERE function_type IN ('macro', 'table_macro') AND NOT internal
+"""
+_TABLES = f'SELECT name AS "table", rows, about FROM ({_KNOWN}) ORDER BY name'
+_SCHEMA = f"""
+SELECT k.name AS "table", k.kind, k.rows, k.about, p.part AS "column", p.kind AS "type", p.meaning
+FROM ({_KNOWN}) AS k
+LEFT JOIN ({_PARTS}) AS p ON p.of = k.name
+WHERE {{condition}}
+ORDER BY k.name, p.place
+"""
+
+
+def answer(
+    environment: Environment,
+    query: str | None,
+    form: str,
+    output: Path | None,
+    *,
+    seconds: float | None = None,
+    safe: bool = False,
+) -> None:
+    """Run queries and write the result of each.
+
+    Args:
+        environment: says where the home is.
+        query: SQL, a file of it, '-' for standard input; None lists the tables.
+        form: table, csv, json or parquet.
+        output: a file instead of standard output; there is all of a result in it, or it is left as it was.
+        seconds: after which it is stopped.
+        safe: of CSV, write cells that a spreadsheet would run as text.
+
+    Raises:
+        StoreError: if there is no warehouse yet.
+        QueryError: if DuckDB refuses the query, it could do more than read, or it takes more time or memory than it
+            may.
+        ConfigError: if Parquet is asked for without a file, several results are to go into one, or that cannot be
+            written.
+    """
+    job = _job(environment, query_text(query) or _TABLES, form, output, seconds=seconds, safe=safe)
+    with _writer(output, form) as write, closing(ask(job, _searching(environment))) as frames:
+        for frame in frames:
+            write(frame)
+
+
+def describe(environment: Environment, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
+    """Write the columns of all tables and views, or of one, with types and comments.
+
+    Raises:
+        StoreError: if there is no warehouse yet.
+        ConfigError: if there is no such table or view.
+    """
+    if name is not None:
+        _check_table(environment, name)
+    query = _SCHEMA.format(condition="true" if name is None else f"k.name = {quoted(name)}")
+    if form != "table":
+        answer(environment, query, form, output, safe=safe)
+        return
+    job = _job(environment, query, "rows", output)
+    with _console(output) as console, closing(ask(job, _searching(environment))) as frames:
+        for frame in frames:
+            _write_schema(frame.head["rows"], console)
+
+
+def _check_table(environment: Environment, name: str) -> None:
+    frames = ask(_job(environment, _TABLES, "rows", None), _searching(environment))
+    valid = [known for frame in frames for (known, *_) in frame.head["rows"]]
+    if name not in valid:
+        raise ConfigError(f"no table or view {choices(name, valid)}")
+
+
+def _job(environment: Environment, text: str, form: str, output: Path | None, **more: Any) -> Job:
+    home = environment.home.expanduser().resolve()
+    if more.get("safe") and form != "csv":
+        raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats hold texts as they are")
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
+    if output is not None:
+        check_output(home, output)
+    return Job(home, text, form, single=output is not None or form == "parquet", **more)
+
+
+def _searching(environment: Environment) -> Search:
+    """What `search_personas` finds; nothing is loaded before it is used."""
+    searchers: list[Any] = []
+
+    def search(text: str, count: int) -> list[dict[str, Any]]:
+        from personahub_assets.cli.search import Searcher
+
+        if not searchers:
+            searchers.append(Searcher(environment))
+        return list(searchers[0].find(text, count).to_dicts())
+
+    return search
+
+
+@contextmanager
+def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]:
+    """Something that writes the frames of an answer."""
+    if form == "table":
+        with _console(output) as console:
+            yield lambda frame: _write_table(frame.head, console)
+    else:
+        with _bytes(output) as file:
+            yield lambda frame: file(frame.payload)
+
+
+def _write_table(head: dict[str, Any], console: Console) -> None:
+    show_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
+    for note in head["notes"]:
+        say(note, to=console)
+
+
+def show_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
+    """Show a result as a table; nothing of it is markup, or commands the terminal."""
+    if console.is_terminal:
+        table(columns, rows, right=right, to=console)
+    else:
+        # A pipe or a file has no width: nothing is folded there but long texts.
+        wide = Console(file=console.file, width=_WIDEST * (len(columns) + 1), **_PLAIN)
+        table(columns, rows, right=right, widest=_WIDEST, to=wide)
+
+
+def _write_schema(rows: list[Any], console: Console) -> None:
+    for (name, kind, count, about), columns in groupby(rows, key=lambda row: tuple(row[:4])):
+        size = "" if count is None else f", {int(count):,} rows"
+        say((name, "bold"), f" ({kind}{size}): {about or ''}", to=console)
+        show_rows(["column", "type", "meaning"], [row[4:] for row in columns], console=console)
+
+
+@contextmanager
+def _console(output: Path | None) -> Iterator[Console]:
+    """Where tables go: standard output, or a file as wide as they are."""
+    if output is None:
+        yield OUT
+        return
+    with output_file(output) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
+        yield Console(file=text, **_PLAIN)
+        text.detach()
+
+
+def write_bytes(data: bytes) -> None:
+    """Write a whole result to standard output."""
+    with _bytes(None) as write:
+        write(data)
+
+
+@contextmanager
+def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
+    """Something that writes bytes; on a terminal, what would command it is written as escapes."""
+    if output is not None:
+        with output_file(output) as file:
+            yield file.write
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        if sys.stdout.isatty():
+            yield lambda data: sys.stdout.write(printable(decoder.decode(data), lines=True))
+        else:
+            yield sys.stdout.buffer.write
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader such as head has enough
+        raise SystemExit(close_output()) from None

@@ -1,0 +1,133 @@
+"""Takedown from the command line: what is asked for, whether it shall be done, and the receipt."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+from rich.console import Console
+
+from personahub_assets.cli.console import confirm, say, say_json, table
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.text import plain, sanitise
+from personahub_assets.store.tables import Store
+from personahub_assets.takedown.receipts import Effect, Receipt, Target, unfinished
+from personahub_assets.takedown.takedown import takedown
+
+_SAYS: dict[Effect, str] = {
+    "removed": "rows that go",
+    "changed": "rows that lose what they say",
+    "displaced": "dropped for what goes: they come back when their batch is run",
+    "released": "rows in releases, which are not changed: withdraw them yourself",
+    "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
+    "unread": "files of the inbox and releases that cannot be read, so that nobody knows what they hold",
+}
+
+
+_HOSTS, _COPIES = 20, 50  # that are shown
+
+
+def forget(
+    environment: Environment,
+    targets: Mapping[str, Sequence[str] | None],
+    batch: str | None,
+    reason: str | None,
+    console: Console,
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Take something down and say what was done.
+
+    Raises:
+        ConfigError: if not exactly one kind of target is given, or nobody can be asked.
+    """
+    store = Store(home=str(environment.home))
+    _check_text([*(value for values in targets.values() for value in values or ()), batch or "", reason or ""])
+    target = _target(store, targets, batch)
+
+    def agree(receipt: Receipt) -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise ConfigError("what is taken down cannot be brought back: say --yes, or --dry-run to see what would go")
+        _show(receipt, console, done=False)
+        return confirm("Take this down?")
+
+    receipt = takedown(store, target, reason=reason, dry_run=dry_run, agree=agree)
+    if as_json:
+        say_json(receipt.as_json())
+    elif dry_run or receipt.finished_at:
+        _show(receipt, console, done=not dry_run)
+    else:
+        say("nothing was changed", to=console)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if argument != sanitise(argument)[0]:
+            raise ConfigError(f"{argument!r} is not UTF-8 text, and no id, address or reason is anything else")
+
+
+def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
+    given = {kind: tuple(values) for kind, values in targets.items() if values}
+    if batch and not given:
+        return Target("batch", (batch,))
+    if len(given) != 1:
+        names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, given)) or "none"
+        begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
+        raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
+    ((kind, values),) = given.items()
+    return Target(kind, values, batch)  # type: ignore[arg-type]
+
+
+def _option(kind: str) -> str:
+    return f"--{kind.replace('_', '-')}"
+
+
+def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
+    for effect in get_args(Effect):
+        if receipt.total(effect):
+            _show_effect(receipt, effect, console)
+    for line in (*_sites(receipt), *_copies(receipt)):
+        say(line, to=console)
+    key = receipt.target.takedown_id
+    if done:
+        say(f"taken down. Receipt: takedown_id {key} in the table takedowns", to=console)
+        for batch in sorted({line.batch for line, _ in receipt.of("displaced") if line.batch}):
+            say(f"Next: personahub run --batch {batch}", to=console)
+    elif not receipt.total("removed"):
+        say("there is nothing left of it", to=console)
+
+
+def _sites(receipt: Receipt) -> Iterator[str]:
+    """Hosts with their documents and some addresses; then hosts of the same site, which stay."""
+    sites = receipt.sites
+    for host, count in sites.counts.most_common(_HOSTS):
+        some = ", ".join(plain(address) for address in sites.samples[host])
+        yield f"{host}: {count:,} documents, such as {some}"
+    if len(sites.counts) > _HOSTS:
+        yield f"and {len(sites.counts) - _HOSTS:,} more hosts"
+    for host, count in sites.near.most_common(_HOSTS):
+        yield f"{host} stays with {count:,} documents: another host. If it shall go: --url-prefix https://{host}/"
+
+
+def _copies(receipt: Receipt) -> Iterator[str]:
+    for copy in receipt.copies[:_COPIES]:
+        yield f"the same text stands as {plain(copy)}: take it down, too, if it shall go"
+    if len(receipt.copies) > _COPIES:
+        yield f"the same texts stand in {len(receipt.copies) - _COPIES:,} more rows; --json lists them"
+
+
+def _show_effect(receipt: Receipt, effect: Effect, console: Console) -> None:
+    places: dict[str, Counter[str]] = {}
+    for line, count in receipt.of(effect):
+        places.setdefault(line.place, Counter())[line.batch or ""] += count
+    rows = [(place, _some(batches), f"{batches.total():,}") for place, batches in places.items()]
+    table(["place", "batches", "rows"], rows, right=["rows"], title=_SAYS[effect], to=console)
+
+
+def _some(batches: Counter[str]) -> str:
+    return ", ".join(sorted(filter(None, batches))[:5]) + (" …" if len(batches) > 5 else "")

@@ -1,0 +1,1 @@
+"""What every room uses: settings, records, prompts, text and errors."""

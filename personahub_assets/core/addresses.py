@@ -1,0 +1,216 @@
+"""Addresses that hold secrets: what may be shown of them, and what is sent.
+
+public("https://ann:pw@example.org/a.jsonl?X-Amz-Signature=1f")    'https://example.org/a.jsonl'
+public("https://example.org/get?format=csv&doc=7")                 'https://example.org/get?format=csv&doc=~6a2b1c0d'
+
+An address is shown without user name, password and fragment. Of its query nothing is dropped but what signs it, since
+the rest may say which file is meant; but a value is readable only where both its name and its look are harmless, as
+nobody can list the names under which a secret may come. Otherwise a short hash stands there, which tells two values
+apart and no more. So an address that was signed anew is shown as before.
+"""
+
+import hashlib
+import json
+import re
+from base64 import b64encode
+from functools import lru_cache
+from html import escape
+from typing import NamedTuple
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from personahub_assets.core.errors import ConfigError
+
+HIDDEN = "***"
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
+_MISTYPED = re.compile(
+    r"\s*+((?:[a-z][a-z0-9+.-]*+:(?!//[^/\\])|(?=//))[/\\]*+)[^/\\:?#@\s]*+:[^/\\?#@\s]*@", re.IGNORECASE
+)
+"""With a user and a password, and other signs than `://` behind the scheme."""
+_CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
+_HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
+_HARMLESS = frozenset(
+    ("alt", "api-version", "config", "dl", "download", "format", "lang", "language", "limit", "offset", "page", "raw")
+)
+_HARMLESS |= {"ref", "revision", "split", "version"}
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9._-]{0,24}")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_HASHED = re.compile(r"~[0-9a-f]{8}")
+# What signs an address, and changes with each signing: AWS, Google, Azure, Alibaba, Tencent, CloudFront, and what
+# others call theirs.
+_SIGNING = re.compile(
+    r"\A(?:x-(amz|goog|oss|obs|cos|tos|ms)-.*|q-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|policy"
+    r"|accesstoken"
+    r"|(.*[-_.])?(sig|sign|signature|token|secret|password|passwd|pwd|auth|authorization|credentials?|jwt|expires|expiry"
+    r"|hmac|(api|access|secret|private|account)[-_.]?key([-_.]?id)?))",
+    re.IGNORECASE,
+)
+_AZURE = frozenset(  # beside `sig`
+    ("se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv")
+)
+_WEB, _LAST_PORT = ("http", "https"), 65_535
+_SHORTEST = 4  # characters of a secret that is looked for on its own: shorter ones are in every text
+_ROUNDS = 2_000
+
+
+class _Parts(NamedTuple):
+    scheme: str
+    user: str  # 'ann:pw', empty if there is none
+    host: str
+    path: str
+    query: str
+    fragment: str
+
+    @classmethod
+    def of(cls, address: str) -> "_Parts":
+        scheme, _, rest = address.partition("://")
+        rest, _, fragment = rest.partition("#")
+        rest, _, query = rest.partition("?")
+        place, slash, path = rest.partition("/")
+        user, _, host = place.rpartition("@")
+        return cls(scheme, user, host, slash + path, query, fragment)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}{self.path}" + (f"?{self.query}" if self.query else "")
+
+
+@lru_cache(maxsize=1024)
+def public(address: str) -> str:
+    """An address as it may be shown and stored; a path of this machine, and an address without secrets, as it is."""
+    if mistyped := _MISTYPED.match(address):
+        return f"{mistyped[1]}…"
+    return "::".join(_public(link) if "://" in link else link for link in _CHAIN.split(address))
+
+
+def redact(text: str, *secrets: str) -> str:
+    """A text, such as a library's error, with its addresses made public and secrets replaced, however written."""
+    for form in sorted(_forms(secrets), key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return _URL.sub(lambda match: public(match[0]), text)
+
+
+def secrets_of(address: str) -> tuple[str, ...]:
+    """What `public` leaves out of an address, for `redact`."""
+    if mistyped := _MISTYPED.match(address):
+        user = address[mistyped.end(1) : mistyped.end() - 1]
+        return user, user.partition(":")[2]
+    return tuple(secret for link in _CHAIN.split(address) if "://" in link for secret in _secrets_of(link))
+
+
+def base_url(address: str, variable: str) -> str:
+    """A server's base address as requests are sent to it: without user name and password, which go as a header.
+
+    Raises:
+        ConfigError: if it is none. It is not quoted, as it may hold a password.
+    """
+    address = address.strip()
+    parts = _Parts.of(address)
+    host = _HOST.fullmatch(parts.host) if parts.scheme.lower() in _WEB else None
+    if not host or not host[1] or int((host[2] or "")[1:] or 0) > _LAST_PORT:
+        got = "not shown, as it may hold a password" if "@" in address else repr(address.partition("?")[0])
+        raise ConfigError(
+            f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
+            "of a user name or password other than letters and digits as %XX"
+        )
+    return str(parts._replace(path=parts.path.rstrip("/"), fragment=""))
+
+
+def below(base: str, path: str, *, instead_of: str = "") -> str:
+    """The address of a path below a base address, before its query; it may replace an end of the base's path."""
+    parts = _Parts.of(base)
+    return str(parts._replace(path=parts.path.rstrip("/").removesuffix(instead_of) + path))
+
+
+def authorization(address: str, key: str, variable: str) -> dict[str, str]:
+    """The header that an address and a key call for: basic for user name and password, else bearer for a key.
+
+    Args:
+        address: as it was set, user name and password percent-encoded.
+        key: empty for none.
+        variable: that the address was set in; the key's is named for the error.
+
+    Raises:
+        ConfigError: if there are both, since a request has one such header; or if the key is none.
+    """
+    user, key = _Parts.of(address.strip()).user, key.strip()  # a file's key may end with its line
+    variable_of_key = variable.replace("_URL", "_API_KEY")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"{variable_of_key} holds a line break, or a sign that no header takes; it is not shown. Set the key alone"
+        )
+    if user and key:
+        raise ConfigError(
+            f"{variable} holds a user name, and {variable_of_key} is set: both go into the one "
+            "header Authorization; leave one of them out"
+        )
+    if user:
+        name, _, password = user.partition(":")
+        return {"Authorization": f"Basic {_basic(unquote(name), unquote(password))}"}
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _public(address: str) -> str:
+    parts = _Parts.of(address)
+    if not _HOST.fullmatch(parts.host):
+        return f"{parts.scheme}://…"  # a password with a slash in it, perhaps: nobody knows where it ends
+    salt = f"{parts.scheme}://{parts.host}{parts.path}"
+    shown = [text for pair in _shown_pairs(parts.query) if (text := _shown(pair, salt))]
+    is_of_web = parts.scheme.lower() in _WEB  # there a fragment is never sent
+    end = f"#{_hashed(parts.fragment, salt)}" if parts.fragment and not is_of_web else ""
+    return str(parts._replace(query="&".join(shown))) + end
+
+
+def _shown_pairs(query: str) -> list[str]:
+    pairs = [pair for pair in query.split("&") if pair]
+    names = {_name(pair).lower() for pair in pairs}
+    left_out = _AZURE if "sig" in names else frozenset[str]()
+    return [p for p in pairs if "=" not in p or not (_SIGNING.fullmatch(_name(p)) or _name(p).lower() in left_out)]
+
+
+def _name(pair: str) -> str:
+    return unquote_plus(pair.partition("=")[0])
+
+
+def _shown(pair: str, salt: str) -> str:
+    name, equals, value = pair.partition("=")
+    if not equals or not _PLAIN_NAME.fullmatch(name):
+        return _hashed(pair, salt)
+    if name.lower() in _HARMLESS and _PLAIN_VALUE.fullmatch(value):
+        return pair
+    return f"{name}={_hashed(value, f'{salt} {name}')}"
+
+
+def _hashed(value: str, salt: str) -> str:
+    """A short hash that is slow to make, so that guessing is too; of a hash itself, the same."""
+    if _HASHED.fullmatch(value):
+        return value
+    return (
+        "~"
+        + hashlib.pbkdf2_hmac("sha256", value.encode(errors="replace"), salt.encode(errors="replace"), _ROUNDS, 4).hex()
+    )
+
+
+def _secrets_of(address: str) -> list[str]:
+    parts = _Parts.of(address)
+    name, _, password = parts.user.partition(":")
+    kept = set(_Parts.of(_public(address)).query.split("&"))
+    hidden = [pair.rpartition("=")[2] for pair in parts.query.split("&") if pair not in kept]
+    basic = [_basic(unquote(name), unquote(password))] if parts.user else []
+    return [secret for secret in (parts.user, password, name, parts.fragment, *basic, *hidden) if secret]
+
+
+def _forms(secrets: tuple[str, ...]) -> set[str]:
+    """How secrets may be written: as they are, percent-encoded, decoded, as in JSON and in HTML."""
+    forms = {
+        form
+        for s in map(str.strip, secrets)
+        for form in (s, unquote(s), unquote_plus(s), quote(s, safe="", errors="replace"), quote_plus(unquote(s)))
+    }
+    forms |= {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in forms for is_ascii in (True, False)}
+    forms |= {escape(form) for form in forms}
+    return {form for form in forms if len(form) >= _SHORTEST}
+
+
+def _basic(name: str, password: str) -> str:
+    # What is no UTF-8 in a variable comes back as the bytes that it was.
+    return b64encode(f"{name}:{password}".encode(errors="surrogateescape")).decode()

@@ -1,0 +1,287 @@
+"""Settings: `hub.toml` in the home for what a hub is, `PERSONAHUB_…` variables for addresses and secrets.
+
+Every key has a default, so an empty or missing `hub.toml` is legal; an unknown key is refused.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.languages import LANGUAGES
+from personahub_assets.core.prices import Prices
+from personahub_assets.core.records import DATASETS, MAX_PERSONAS_PER_CALL
+from personahub_assets.core.text import WORDS
+
+STANDIN_URL = "standin:"
+
+
+class Section(BaseModel):
+    """One table of hub.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"unknown language; there are {', '.join(sorted(LANGUAGES))}")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
+
+
+class Sources(Section):
+    """How source files are cut and read."""
+
+    rows_per_batch: int = Field(50_000, ge=1, description="A file with more rows becomes several batches")
+    max_document_chars: int = Field(1_000_000, ge=1, description="Longer documents are quarantined as too_long")
+    max_persona_chars: int = Field(
+        2_000, ge=1, description="Longer personas of a source file are quarantined as too_long"
+    )
+    min_document_chars: int = Field(0, ge=0, description="Shorter documents are quarantined as too_short")
+    languages: list[Language] = Field(
+        [], description="Documents in others are quarantined as other_language; two-letter codes, none: all languages"
+    )
+
+    @property
+    def gates(self) -> str:
+        """What decides which documents are let in, as one text."""
+        limits = f"{self.max_document_chars}, {self.max_persona_chars}, {self.min_document_chars}"
+        return f"{limits}, {sorted(self.languages)}"
+
+
+class Task(Section):
+    """Overrides of one prompt file's front matter."""
+
+    parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
+    temperature: float | None = Field(None, ge=0, le=2, description="Instead of the prompt's")
+    top_p: float | None = Field(None, gt=0, le=1, description="Instead of the prompt's")
+    max_tokens: int | None = Field(None, ge=16, le=32768, description="Instead of the prompt's")
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling values that are set."""
+        return {k: v for k in ("temperature", "top_p", "max_tokens") if (v := getattr(self, k)) is not None}
+
+
+PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
+
+
+class TextPersonasTask(Task):
+    """Text-to-persona."""
+
+    per_document: PerCall = Field(3, description="Personas asked of one document, in one call")
+    granularity: Literal["coarse", "fine", "both"] = Field("both", description="How specific they should be")
+    max_chars: int = Field(8_000, ge=100, description="Characters of a document shown to the model; cut at a sentence")
+
+
+class RelatedPersonasTask(Task):
+    """Persona-to-persona."""
+
+    hops: int = Field(2, ge=0, le=6, description="How many times relations are followed (the paper: up to 6)")
+    fan_out: PerCall = Field(2, description="Personas asked of one persona, in one call")
+
+
+class DatasetTask(Task):
+    """One synthetic dataset."""
+
+    samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")
+    share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
+    personas_from: str | None = Field(
+        None, description="File that names the personas to write for, relative to the home; without it, all"
+    )
+
+
+class Generation(Section):
+    """How the language model is asked."""
+
+    window: int = Field(
+        512, ge=1, le=4096, description="Requests in flight at most; it adapts to the server and stays below"
+    )
+    reasks: int = Field(2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor")
+    transport_tries: int = Field(5, ge=1, le=20, description="Tries of one request against transport faults")
+    consecutive_faults: int = Field(20, ge=1, description="Transport faults in a row after which the step fails")
+    timeout_s: float = Field(300, gt=0, description="Seconds until a try of a request is given up")
+    over_long: Literal["quarantine", "cut"] = Field(
+        "quarantine",
+        description="Inputs beyond the model's context: too_long, or cut at the end of a sentence",
+    )
+    keep_superseded_days: float = Field(
+        30, ge=0, description="Days for which answers to what is not asked any more are kept for reuse"
+    )
+
+
+class PricesSection(Section):
+    """What tokens cost, in money per million; for the cost in progress, metadata, SQL and budgets."""
+
+    prompt: float = Field(0, ge=0, description="Per million prompt tokens")
+    cached: float | None = Field(None, ge=0, description="Per million cached prompt tokens; else as prompt")
+    completion: float = Field(0, ge=0, description="Per million completion tokens")
+    currency: str = Field("USD", max_length=8, description="Shown behind the figures")
+
+    def as_prices(self) -> Prices:
+        """Without the currency."""
+        return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
+
+
+class RunSection(Section):
+    """When `personahub run` asks before it begins, on a terminal; the option --yes answers for scripts."""
+
+    confirm_cost: float = Field(
+        10.0, ge=0, description="Ask if a run would cost more than this; needs [prices]. `inf` never asks"
+    )
+    confirm_calls: int | None = Field(None, ge=0, description="Ask if a run would make more calls than this")
+
+
+class Stage(Section):
+    """What both dedup stages have."""
+
+    max_drop_share: float = Field(
+        0.8, ge=0, le=1, description="A check warns of a batch that loses more than this share, and 100 or more"
+    )
+    max_keeper_share: float = Field(
+        0.05, ge=0, le=1, description="A check warns of a keeper that takes more than this share, and 100 or more"
+    )
+
+
+class Lexical(Stage):
+    """First dedup stage: word-set Jaccard (paper: 0.9)."""
+
+    threshold: float = Field(0.9, ge=0.5, le=1, description="Jaccard similarity from which a persona is a duplicate")
+    method: Literal["exact", "minhash"] = Field(
+        "exact", description="All pairs, or those that the paper's sketch finds (99.9 % at the threshold)"
+    )
+    ngram: int = Field(1, ge=1, le=10, description="Words in a row that count as one element of a set")
+    permutations: int = Field(128, ge=16, le=1024, description="Of minhash")
+    memory_mb: int = Field(
+        2_048, ge=64, le=65_536, description="Memory for kept personas; beyond it they are searched on disk"
+    )
+
+    @property
+    def rule(self) -> str:
+        """What is compared, and from which similarity on."""
+        method = f"minhash of {self.permutations}" if self.method == "minhash" else self.method
+        return f"{method}, {WORDS}, {self.ngram}-grams, Jaccard {self.threshold}"
+
+
+class Embeddings(Section):
+    """Vectors of the personas."""
+
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        description="Model that makes them; another than this one is fetched from the model hub once. "
+        "`PERSONAHUB_EMBED_MODEL` goes before",
+    )
+    precision: Literal["float32", "int8"] = Field(
+        "float32",
+        description="Of all-MiniLM-L6-v2: int8 is faster and nearly the same; its vectors are another model's",
+    )
+
+
+class Semantic(Stage):
+    """Second dedup stage: embedding cosine (paper: 0.9)."""
+
+    threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
+    exact_up_to: int = Field(
+        10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
+    )
+
+    max_unread: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="A persona is not compared if the model does not read more than this share of its letters",
+    )
+
+    def rule(self, model: str) -> str:
+        """What is compared, and from which similarity on."""
+        return f"{model}, cosine {self.threshold}, unread up to {self.max_unread}"
+
+
+class WarehouseSection(Section):
+    """The DuckDB file."""
+
+    native_rows: int = Field(1_000_000, ge=0, description="Tables up to this size are copied in; larger ones are views")
+    sorted_ids: int = Field(
+        20_000_000,
+        ge=0,
+        description="Up to so many ids are sorted, so that why and lineage find one at once; more are searched for",
+    )
+    memory_mb: int = Field(
+        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries write aside in the home"
+    )
+
+
+class HubConfig(Section):
+    """Everything in hub.toml."""
+
+    sources: Sources = Sources()
+    text_personas: TextPersonasTask = TextPersonasTask()
+    related_personas: RelatedPersonasTask = RelatedPersonasTask()
+    generation: Generation = Generation()
+    prices: PricesSection = PricesSection()
+    run: RunSection = RunSection()
+    lexical: Lexical = Lexical()
+    embeddings: Embeddings = Embeddings()
+    semantic: Semantic = Semantic()
+    warehouse: WarehouseSection = WarehouseSection()
+    datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
+
+    def dataset(self, name: str) -> DatasetTask:
+        """The settings of a dataset, defaults where none are given."""
+        return self.datasets.get(name, DatasetTask())
+
+    def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
+        """The same with other selections, by dataset."""
+        changed = {
+            name: self.dataset(name).model_copy(update={"personas_from": file}) for name, file in personas_from.items()
+        }
+        return self.model_copy(update={"datasets": {**self.datasets, **changed}})
+
+    @classmethod
+    def load(cls, path: Path) -> "HubConfig":
+        """Read hub.toml, or the defaults where there is none.
+
+        Raises:
+            ConfigError: naming the file, every bad key at once, and where the valid ones are listed.
+        """
+        try:
+            config = cls(**tomllib.loads(path.read_text("utf-8"))) if path.exists() else cls()
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            )
+            raise ConfigError(f"{path}: {faults}. Every key with its default: docs/configuration.md") from error
+        unknown = sorted(set(config.datasets) - set(DATASETS))
+        if unknown:
+            raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
+        selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
+        return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
+
+
+class Environment(BaseSettings):
+    """The `PERSONAHUB_…` variables; empty counts as unset."""
+
+    model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
+
+    home: Path = Path("hub")
+    llm_url: str | None = Field(None, repr=False)  # both may hold a password
+    llm_model: str | None = None
+    llm_api_key: SecretStr | None = None
+    embed_url: str | None = Field(None, repr=False)
+    embed_model: str = "all-MiniLM-L6-v2"
+    embed_api_key: SecretStr | None = None
+
+    @cached_property
+    def model_name(self) -> str:
+        """The model whose answers are asked for; it is part of every request's identity."""
+        if self.llm_url == STANDIN_URL:
+            return "standin"
+        return self.llm_model or "default"

@@ -1,0 +1,45 @@
+"""The project's own files: SQL, prompts, examples, the instance's dagster.yaml.
+
+They stand at the top of a checkout and inside the package of an installed wheel.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from personahub_assets.core.errors import ConfigError, PromptError
+from personahub_assets.core.prompts import Prompt
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@cache
+def root() -> Path:
+    """Folder that holds `sql/`, `prompts/`, `examples/` and `dagster.yaml`."""
+    for folder in (_PACKAGE / "_files", _PACKAGE.parent):
+        if (folder / "sql").is_dir():
+            return folder
+    raise ConfigError(f"the folder sql/ is neither in {_PACKAGE / '_files'} nor in {_PACKAGE.parent}: reinstall")
+
+
+def prompt(name: str, folder: Path | None = None) -> Prompt:
+    """Read `prompts/<name>.md` as it is now.
+
+    Raises:
+        PromptError: if the file is missing, malformed or named otherwise than it says.
+    """
+    path = (folder or root() / "prompts") / f"{name}.md"
+    if not path.is_file():
+        raise PromptError(f"{path} is missing: a task needs its prompt file")
+    parsed = Prompt.parse(path.read_text("utf-8"), origin=str(path))
+    if parsed.name != name:
+        raise PromptError(f"{path}: the front matter says name: {parsed.name!r}, want {name!r}")
+    return parsed
+
+
+def sql_files(folder: str) -> dict[str, str]:
+    """The `.sql` files of a folder below sql/, by their path without suffix, in order."""
+    base = root() / "sql" / folder
+    return {
+        path.relative_to(base).with_suffix("").as_posix(): path.read_text("utf-8")
+        for path in sorted(base.rglob("*.sql"))
+    }

@@ -1,0 +1,213 @@
+"""What is done to text everywhere in the same way: sanitising, tokens, hashes, keys."""
+
+import hashlib
+import re
+import sys
+import unicodedata
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import regex
+from anyascii import anyascii
+
+from personahub_assets.core.errors import BatchError
+
+BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+_SUFFIXES = re.compile(
+    r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst|bz2|xz))?$", re.IGNORECASE
+)
+
+_KEY_CHARS = 56  # of a key made from a name; there is room for the number of a slice
+
+# Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# What a word consists of. Python's own \w leaves the marks out (Thai, Hindi, Arabic).
+_LETTERS = r"\w\p{M}"
+# Pictographs are words of their own; so are characters that have no meaning here, but may have one elsewhere.
+_SYMBOLS = r"[\p{So}\p{Co}\p{Cn}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F--[\w]]"
+# After a word these belong to it: C++, C#. A dot before one does where a word may begin: .NET, but not ASP.NET.
+_SIGNS = "+#"
+_OPENING = r"\s(\[{/|,;:=<>&“‘„«‹¿¡「『【《〈\-–—"
+_NEUTRAL = r"\"'`*"
+_WORD = regex.compile(
+    rf"(?V1)(?:(?<=(?:^|[{_OPENING}])[{_NEUTRAL}]*)\.(?=[A-Za-z0-9_]))?[{_LETTERS}]+[{_SIGNS}]*|{_SYMBOLS}+"
+)
+# Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
+_UNSPACED = regex.compile(
+    r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}\p{Line_Break=SA}\p{Yi}\p{Tangut}\p{Nushu}\p{Javanese}\p{Balinese}&&[\w\p{M}]]"
+)
+_PICTURED = regex.compile(rf"(?V1){_SYMBOLS}")
+# Zero-width characters and the like: not seen, so not different. Tags are: they tell the flags of regions apart.
+_UNSEEN = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\U000E0020-\U000E007F]]+")
+OUTSIDE, OPENING, NEUTRAL, DOT, SIGN, SYMBOL, WORD, UNSPACED = range(8)
+WORDS = "words 2"
+"""Name of this way to cut words; another one decides about all personas again, so change it with what follows."""
+
+
+def sanitise(text: str) -> tuple[str, int]:
+    """Replace what cannot be stored by U+FFFD and say how many characters that were.
+
+    >>> sanitise("a\\x00b")
+    ('a\\ufffdb', 1)
+    """
+    return _UNSTORABLE.subn("\ufffd", text)
+
+
+def words(text: str) -> list[str]:
+    """Split text into words after NFKC and case folding, in order, repeats included.
+
+    The dedup method of the paper (section 2.2.1) compares sets of 1-grams; this is the one definition of a 1-gram.
+    Text in scripts without spaces, and a row of pictographs, gives character bigrams instead.
+
+    >>> words("The Café’s 2nd café")
+    ['the', 'café', 's', '2nd', 'café']
+    >>> words("Writes C++ and .NET 🙂.")
+    ['writes', 'c++', 'and', '.net', '🙂']
+    """
+    return [part for word in _WORD.findall(normalised(text)) for part in _parts(word)]
+
+
+def normalised(text: str) -> str:
+    """Give a text the form in which its words are compared: NFKC, case folding, nothing that is not seen, ♯ as #."""
+    return seen(unicodedata.normalize("NFKC", seen(text)).casefold().replace("♯", "#"))
+
+
+def seen(text: str) -> str:
+    """Remove zero-width characters, variation selectors, soft hyphens and the like."""
+    return _UNSEEN.sub("", text)
+
+
+@cache
+def kinds(count: int = sys.maxunicode + 1) -> npt.NDArray[np.uint8]:
+    """Say of each of the first code points what it is in a text: OUTSIDE of words, WORD, UNSPACED and so on.
+
+    What compiled code cuts words by; the same patterns as `words`.
+    """
+    characters = "".join(map(chr, range(count)))
+    found = np.zeros(count, np.uint8)
+    for kind, pattern in (
+        (OPENING, f"[{_OPENING}]+"),
+        (NEUTRAL, f"[{_NEUTRAL}]+"),
+        (DOT, r"\."),
+        (SIGN, f"[{_SIGNS}]"),
+        (SYMBOL, f"{_SYMBOLS}+"),
+        (WORD, f"[{_LETTERS}]+"),
+        (UNSPACED, f"{_UNSPACED.pattern}+"),
+    ):
+        for match in regex.finditer(f"(?V1){pattern}", characters):
+            found[match.start() : match.end()] = kind
+    found.flags.writeable = False
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    if len(word) < 3 or not (_UNSPACED.search(word) or _PICTURED.match(word)):
+        return [word]
+    return [word[i : i + 2] for i in range(len(word) - 1)]
+
+
+def digest(*parts: str | int, size: int = 20) -> str:
+    """Hash parts into `size` hex digits (4 bits each) so that no two different lists of parts look alike.
+
+    >>> digest("ab", "c") == digest("a", "bc")
+    False
+    """
+    hasher = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        data = str(part).encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "little"))
+        hasher.update(data)
+    return hasher.hexdigest()[:size]
+
+
+def check_batch_key(key: str) -> str:
+    """Return the key if it is a legal batch key.
+
+    Raises:
+        BatchError: if it is not; it becomes a folder name, so nothing else may pass.
+    """
+    if not BATCH_KEY.fullmatch(key):
+        raise BatchError(
+            f"batch key {key!r} is not allowed: use 1 to 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit"
+        )
+    return key
+
+
+def batch_key(name: str) -> str:
+    """Make a legal batch key from a file name, in whatever script; a name that does not fit gets a hash of it.
+
+    >>> batch_key("Crawl 2024-10.part.jsonl.gz"), batch_key("Οδηγός.csv")
+    ('crawl-2024-10-part', 'odigos')
+    """
+    stem = _SUFFIXES.sub("", unicodedata.normalize("NFC", name))
+    slug = _slug(anyascii(stem))
+    if slug and len(slug) <= _KEY_CHARS:
+        return check_batch_key(slug)
+    return check_batch_key(f"{slug[: _KEY_CHARS - 9].rstrip('-_') or 'batch'}-{digest(stem, size=8)}")
+
+
+def former_batch_key(name: str) -> str:
+    """The key that was made from a file name before other scripts were transliterated; homes have batches of it."""
+    return check_batch_key(_slug(_SUFFIXES.sub("", name))[:_KEY_CHARS].rstrip("-_") or "batch")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Cut text to at most `limit` characters, with an ellipsis where something was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# Controls, format characters (what turns a line around, or is not seen at all), line separators, lone surrogates. The
+# joiners and the signs that stand before a number are format characters, too, but belong to words and emoji.
+_KEPT = r"[\u200c\u200d\p{Prepended_Concatenation_Mark}]"
+_UNPRINTABLE = regex.compile(rf"[[\p{{Cc}}\p{{Cf}}\p{{Cs}}\p{{Zl}}\p{{Zp}}]--{_KEPT}]", regex.V1)
+_UNPRINTABLE_IN_LINES = regex.compile(rf"(?!\n){_UNPRINTABLE.pattern}", regex.V1)
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    """Give text as a terminal may show it: what would command it, or would not be seen, stands as an escape.
+
+    Args:
+        lines: keep the ends of lines; otherwise it is one line.
+
+    >>> printable("a\x1b[2Jb\\u202e\\n")
+    'a\\\\x1b[2Jb\\\\u202e\\\\n'
+    """
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    if lines:
+        return _UNPRINTABLE_IN_LINES.sub(_escaped, shown.replace("\r\n", "\n"))
+    return _UNPRINTABLE.sub(_escaped, shown)
+
+
+def _escaped(match: regex.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def plain(text: str, limit: int = 240) -> str:
+    """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
+    beginning = text[: 4 * limit]
+    seen = "".join(char if char.isprintable() else " " for char in beginning)
+    shown = " ".join(seen.split())
+    return shorten(shown + "…" if len(text) > len(beginning) else shown, limit)
+
+
+_SENTENCE_END = regex.compile(r"[.!?。！？।؟…][\"'”’)\]]*\s|\n")
+
+
+def cut(text: str, limit: int) -> str:
+    """Give the beginning of a text, at most `limit` characters, ending with a sentence where one ends in its last half.
+
+    >>> cut("One two. Three four. Five six.", 25)
+    'One two. Three four.'
+    """
+    if len(text) <= limit:
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text[: limit + 1])]
+    end = ends[-1] if ends and ends[-1] * 2 >= limit else limit
+    return text[:end].rstrip()

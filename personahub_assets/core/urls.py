@@ -1,0 +1,188 @@
+"""Web addresses as they are compared: as a browser reads them, in whatever way they are written.
+
+    prefixes = UrlPrefixes(["https://example.org/ann"])
+    prefixes.cover("HTTP://EXAMPLE.org:80/ann/photos?page=2")       True
+    prefixes.cover("https://example.org/anna")                      False: another path segment
+    prefixes.cover("https://example.org.evil.com/ann")              False: another host
+
+An address is read by the URL standard of browsers: case and escapes of the host, internationalised names, default
+ports, `.` and `..`, backslashes. http and https are alike, user and fragment do not count, nor does the dot after a
+host or the `<…>` that some crawlers write around an address. A subdomain, `www.` included, is another host.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from ada_url import URL
+
+from personahub_assets.core.errors import ConfigError
+
+_WEB = ("http", "https")
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z][a-z0-9-]*)\.?[/?#]")
+"""Addresses whose host can be read off; one that ends with a number may be an IP address in another notation."""
+_NORMAL = re.compile(
+    r"https?(://[a-z0-9.-]*[a-z][a-z0-9-]*/(?:[A-Za-z0-9_~-]+(?:[./][A-Za-z0-9_~-]+)*/?)?(?:\?[\w.=-]+(?:&[\w.=-]+)*)?)",
+    re.ASCII,
+)
+"""Addresses that stand in their compared form but for the scheme."""
+_WITHOUT_SCHEME = re.compile(r"\A[^\s/?#@:\\<>]+\.([^\s/?#@:.\\<>]{2,}|\d)\.?(:\d+)?([/?#]|$)")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?(:[0-9]+)?")
+_PATH_SAFE, _QUERY_SAFE = "!$&'()*+,;=:@", "!$'()*+,;=:@/?"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What of an address is compared."""
+
+    scheme: str  # https for http, too
+    host: str  # with the port where it is not the default
+    segments: tuple[bytes, ...]
+    parameters: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        path = "/".join(quote(segment, _PATH_SAFE) for segment in self.segments)
+        query = "&".join(quote(parameter, _QUERY_SAFE) for parameter in self.parameters)
+        return f"{self.scheme}://{self.host}/{path}" + (f"?{query}" if self.parameters else "")
+
+
+class UrlPrefixes:
+    """Addresses of sites and folders; false if there are none."""
+
+    def __init__(self, prefixes: Iterable[str]):
+        self._by_host: dict[str, list[Address]] = defaultdict(list)
+        for prefix in prefixes:
+            if address := read_address(prefix):
+                self._by_host[address.host].append(address)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_host)
+
+    def cover(self, text: str) -> bool:
+        """Whether an address lies under one of the prefixes; without a scheme it is read as one of the web."""
+        plain = _PLAIN.match(text)
+        if plain and plain[1] not in self._by_host and "xn--" not in plain[1]:
+            return False  # most rows, at a twentieth of the time
+        address = read_address(text, any_scheme=True)
+        return address is not None and any(_covers(prefix, address) for prefix in self._by_host.get(address.host, ()))
+
+    def near_host(self, text: str) -> str | None:
+        """The host of an address, if it is none of these and of the same site: a subdomain, a parent, another port."""
+        plain = _PLAIN.match(text)
+        address = None if plain else read_address(text, any_scheme=True)
+        host = plain[1] if plain else address.host if address else ""
+        name = host.partition(":")[0]
+        is_near = host not in self._by_host and any(
+            name == own or name.endswith(f".{own}") or own.endswith(f".{name}")
+            for own in (host.partition(":")[0] for host in self._by_host)
+        )
+        return host if host and is_near else None
+
+
+def read_address(text: str, *, any_scheme: bool = False) -> Address | None:
+    """Read an address; None if it is none, or names no host.
+
+    Args:
+        any_scheme: take `example.org/page` for an address, too.
+    """
+    text = _bare(text)
+    if any_scheme and (text.startswith("//") or _WITHOUT_SCHEME.match(text)):
+        text = "https://" + text.lstrip("/")
+    try:
+        url = URL(text)
+        scheme, host, port, path, query = url.protocol[:-1], url.hostname, url.port, url.pathname, url.search[1:]
+    except (ValueError, UnicodeError):
+        return _read_loosely(text)
+    return _address(scheme, host, path, query, port)
+
+
+def normal_url(url: str) -> str:
+    """Give an address the form in which it is compared; any other text without the spaces around it.
+
+    >>> normal_url(" HTTP://Example.org:80/%41bout#top")
+    'https://example.org/About'
+    """
+    if plain := _NORMAL.fullmatch(url):
+        return f"https{plain[1]}"
+    return str(read_address(url) or url.strip())
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a prefix of addresses that names a host at least, and nothing that is not compared.
+
+    Raises:
+        ConfigError: naming what is wrong, and the remedy.
+    """
+    address, bare = read_address(prefix), _bare(prefix)
+    try:
+        parts = urlsplit(bare)
+    except ValueError:
+        parts = urlsplit("")
+    if address is None or not parts.scheme or not parts.netloc:
+        guess = read_address(prefix, any_scheme=True)
+        hint = f"; did you mean {guess}?" if guess and "." in guess.host else ""
+        raise ConfigError(
+            f"{prefix!r} is no beginning of an address: want scheme and host, as in https://example.org/{hint}"
+        )
+    if "@" in parts.netloc:
+        raise ConfigError(f"{prefix!r} names a user; users are not compared. The host alone: {address}")
+    if parts.fragment:
+        raise ConfigError(f"{prefix!r}: what follows # is not compared. Without it, this is {address}")
+    if "*" in address.host or address.segments[-1] == b"*":
+        raise ConfigError(
+            f"{prefix!r}: there are no wildcards. All below an address goes with it; name each host, one "
+            "--url-prefix for each"
+        )
+    return prefix
+
+
+def _covers(prefix: Address, address: Address) -> bool:
+    """Compare scheme and host, then path segments; a prefix with parameters means one page."""
+    wanted, given = _trimmed(prefix.segments), _trimmed(address.segments)
+    if prefix.scheme != address.scheme or len(given) < len(wanted):
+        return False
+    if prefix.parameters and (len(given) > len(wanted) or not set(prefix.parameters) <= set(address.parameters)):
+        return False
+    return all(map(_is_same, wanted, given))
+
+
+def _is_same(wanted: bytes, given: bytes) -> bool:
+    """Whether two segments are the same; `page;v=1` is a form of `page`."""
+    return given == wanted or (b";" not in wanted and given.startswith(wanted + b";"))
+
+
+def _trimmed(segments: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    count = len(segments)
+    while count and not segments[count - 1]:
+        count -= 1
+    return segments[:count]
+
+
+def _bare(text: str) -> str:
+    text = text.strip().lstrip("\ufeff")
+    return text[1:-1].strip() if text.startswith("<") and text.endswith(">") else text
+
+
+def _read_loosely(text: str) -> Address | None:
+    """Read an address whose host no browser would take."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # such as a bracket that is not closed
+        return None
+    host = parts.netloc.rpartition("@")[2].lower()
+    is_plain = parts.scheme and _HOST.fullmatch(host)
+    return _address(parts.scheme.lower(), host, parts.path, parts.query) if is_plain else None
+
+
+def _address(scheme: str, host: str, path: str, query: str, port: str = "") -> Address | None:
+    host = host.rstrip(".")
+    if not host:
+        return None
+    try:
+        segments = tuple(map(unquote_to_bytes, path.removeprefix("/").split("/")))
+        parameters = tuple(map(unquote_to_bytes, filter(None, query.split("&"))))
+    except UnicodeEncodeError:  # no text that is stored anywhere
+        return None
+    return Address("https" if scheme in _WEB else scheme, host + (f":{port}" if port else ""), segments, parameters)

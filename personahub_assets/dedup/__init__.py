@@ -1,0 +1,1 @@
+"""Lexical and semantic deduplication, and the state that they keep."""

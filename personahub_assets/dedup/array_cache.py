@@ -1,0 +1,83 @@
+"""Arrays on disk that can be made again: written aside, checked by hash before they are used, mapped into memory."""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from personahub_assets.core.access import errno_of, obstacle
+from personahub_assets.core.errors import AccessError
+from personahub_assets.store.hashes import sha256
+from personahub_assets.store.removal import discard, remove
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_MANIFEST = "manifest.json"
+
+
+def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
+    """Open the arrays of a folder, made first if they are not there, damaged, or of another stamp.
+
+    Args:
+        folder: holds one `.npy` file per array, and nothing else.
+        stamp: what the arrays were made from.
+        make: gives them.
+
+    Returns:
+        Arrays mapped into memory, read-only.
+    """
+    found = opened(folder, stamp)
+    if found is None:
+        save(folder, stamp, make())
+        found = opened(folder, stamp)
+    assert found is not None, f"{folder} cannot be read back"
+    return found
+
+
+def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Put arrays in the place of what the folder held."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex}")
+    aside.mkdir(parents=True)
+    try:
+        for name, array in arrays.items():
+            np.save(aside / f"{name}.npy", array, allow_pickle=False)
+        hashes = {name: sha256(aside / f"{name}.npy") for name in arrays}
+        (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
+        remove(folder)
+        aside.rename(folder)
+    finally:
+        discard(aside)
+
+
+def opened(folder: Path, stamp: str) -> Arrays | None:
+    """Open the arrays of a folder; None if they are not there, damaged, or of another stamp.
+
+    Raises:
+        AccessError: if they are there and cannot be opened.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        if manifest["stamp"] != stamp:
+            return None
+        files = {name: folder / f"{name}.npy" for name in manifest["sha256"]}
+        if any(sha256(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
+            return None
+        return {name: _mapped(file) for name, file in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if errno_of(error) in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            return None
+        # Where the way is barred, what is made anew could not be read either.
+        raise AccessError(obstacle(error, folder) or str(error)) from error
+
+
+def _mapped(file: Path) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except ValueError:  # an empty array cannot be mapped
+        return np.asarray(np.load(file, allow_pickle=False))

@@ -1,0 +1,152 @@
+"""Shadows: short vectors of small integers that bound cosines from above.
+
+An upper bound of a cosine costs one machine instruction per four numbers of two shadows (`products.py`). It is proven
+below, so nothing is missed; how long shadows are changes the time and never the result.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from personahub_assets.dedup.cosines import UNIT, Doubles, Vectors, spans
+from personahub_assets.dedup.int8 import CHUNK, LANES
+
+_ROUNDING = 2.0**-24  # of float32
+_PIECE = 16_384  # rows whose shadows are cast at a time
+_DIRECTIONS = 512  # of a projection, at most
+_CHECK_COST = 500  # what one cosine costs, in products of 64 numbers for 16 rows at a time
+
+
+class Shadows(NamedTuple):
+    """Integers that bound cosines from above.
+
+    Let x, y be two rows at length exactly 1, B an orthonormal basis of k directions (the first principal ones, so that
+    little is left over), and u = 2^-24. The shadow of x is f(x) = (h, t): the head h is B x up to rounding, the tail t
+    is not less than the length of rest(x) = x - B' B x.
+
+    1. h is computed in float32 from rows whose squared length is found to be off by up to 1e-4. A float32 sum of d
+       products, in any order, is off by at most (d + 2) u |b| |x| (1 + 1e-3), rounding of B included. So |h - B x| <=
+       eta := 1e-4 + (sqrt(k) + 1) (d + 2) u (1 + 1e-2) + 1e-6: the length, its own rounding, and B in float64.
+    2. <x, y> = <B x, B y> + <rest(x), rest(y)> <= <h(x), h(y)> + eta + eta (1 + eta) + |rest(x)| |rest(y)|.
+    3. |rest(x)|^2 = 1 - |B x|^2 <= 1 - (|h| - eta)^2 <= 1 - |h|^2 + 2 eta (1 + eta). The t computed from
+       max(0, 1 - |h|^2) + 3 eta is not less: eta (1 - 2 eta) is far more than what float32 rounds off.
+    4. So <x, y> <= <f(x), f(y)> + 3 eta, and |f| <= reach := 1 + 3 eta.
+    5. A rotation R of all numbers of f, which evens out their sizes, changes no product. In float32 it is off by at
+       most turn := sqrt(width) (width + 2) u (1 + 1e-2) + 1e-6.
+    6. With codes q (integers of 8 bits), one step s for all rows, and e = R f - s q:
+       <f(x), f(y)> = s^2 q(x) q(y) + <s q(x), e(y)> + <e(x), R f(y)>
+                   <= s^2 q(x) q(y) + (reach + |e(x)|) |e(y)| + |e(x)| reach, and |e(x)| |e(y)| <= (.^2 + .^2) / 2.
+       |e| is measured, plus `turn` and more than float32 rounds off. Numbers beyond 8 bits are cut off: |e| grows.
+
+    So <x, y> <= s^2 q(x) q(y) + loss(x) + loss(y) with loss := 1.5 eta + reach |e| + |e|^2 / 2. Cosines are computed
+    with an error below 1e-12, for which eta has room.
+    """
+
+    codes: npt.NDArray[np.int8]  # (n, width)
+    losses: Doubles  # (n,)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How shadows are cast."""
+
+    basis: Vectors  # (d, k)
+    rotation: Vectors  # (width, width), where width is a multiple of 64 above k
+    step: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Numbers of a shadow: k of the head, one of the tail, then zeros."""
+        return len(self.rotation)
+
+    @property
+    def square(self) -> float:
+        """What a product of codes is to be multiplied with."""
+        return self.step**2
+
+    def turned(self, vectors: Vectors) -> Vectors:
+        """Shadows before they are made integers: (n, width)."""
+        k = self.basis.shape[1]
+        found = np.zeros((len(vectors), self.width), np.float32)
+        np.matmul(vectors, self.basis, out=found[:, :k])
+        rest = 1.0 - np.einsum("nk,nk->n", found, found)
+        found[:, k] = np.sqrt(np.maximum(rest, 0.0) + 3 * self._eta)
+        return found @ self.rotation
+
+    def shadows(self, vectors: Vectors) -> Shadows:
+        """Cast the shadows of rows of length 1."""
+        codes = np.empty((len(vectors), self.width), np.int8)
+        losses = np.empty(len(vectors))
+        reach, turn = 1 + 3 * self._eta, sqrt(self.width) * (self.width + 2) * _ROUNDING * 1.01 + 1e-6
+        for begin, end in spans(len(vectors), _PIECE):
+            left = self.turned(vectors[begin:end])
+            rounded = np.clip(np.rint(left / np.float32(self.step)), -127, 127)
+            codes[begin:end] = rounded
+            left -= rounded * np.float32(self.step)
+            error = np.sqrt(np.einsum("nk,nk->n", left, left), dtype=np.float64) * 1.001 + 1e-5 + turn
+            losses[begin:end] = 1.5 * self._eta + reach * error + error**2 / 2
+        return Shadows(codes, losses)
+
+    @property
+    def _eta(self) -> float:
+        d, k = self.basis.shape
+        return float(UNIT + (sqrt(k) + 1) * (d + 2) * _ROUNDING * 1.01 + 1e-6)
+
+
+def projection(vectors: Vectors, threshold: float) -> Projection:
+    """Choose directions and width by what comparing some rows would cost; the result does not depend on the choice."""
+    some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
+    few = some[:: max(1, len(some) // 512)]
+    directions = _principal(some)
+    near = few @ few.T >= threshold
+    chosen, least = CHUNK, np.inf
+    for width in range(CHUNK, directions.shape[1] + CHUNK + 1, CHUNK):
+        heads = few @ directions[:, : width - 1]
+        tails = np.sqrt(np.maximum(0, 1 - np.einsum("nk,nk->n", heads, heads)))
+        step = 4 / sqrt(width) / 127  # numbers are within four standard deviations, and errors evenly distributed
+        bounds = heads @ heads.T + np.outer(tails, tails) + step * sqrt(width / 3)
+        cost = width / CHUNK + _CHECK_COST * float(np.mean((bounds >= threshold) & ~near))
+        if cost < least:
+            chosen, least = width, cost
+        elif width / CHUNK > least:
+            break
+    basis = np.ascontiguousarray(directions[:, : chosen - 1], dtype=np.float32)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(chosen, chosen)))[0].astype(np.float32)
+    turned = Projection(basis, rotation).turned(few)
+    return Projection(basis, rotation, float(np.float32(np.max(np.abs(turned)) / 127)))
+
+
+def _principal(vectors: Vectors) -> Doubles:
+    """Orthonormal directions, those of most variance first; of many dimensions not all, and found by iteration."""
+    moments = vectors.T.astype(np.float64) @ vectors
+    span = np.eye(len(moments))
+    if len(moments) > _DIRECTIONS:
+        span = np.random.default_rng(0).normal(size=(len(moments), _DIRECTIONS))
+        for _ in range(3):
+            span = np.linalg.qr(moments @ span)[0]
+    found: Doubles = span @ np.linalg.eigh(span.T @ moments @ span)[1][:, ::-1]
+    return found
+
+
+def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Room for shadows, 64 to a tile, that begins at a multiple of 64 bytes, as instructions read 64 at a time."""
+    tiles = -(-count // LANES)
+    room = np.empty(tiles * LANES * width + 64, np.uint8)
+    first = -room.ctypes.data % 64
+    return room[first : len(room) - 64 + first].reshape(tiles, width // 4, LANES, 4), np.empty(tiles * LANES, np.int32)
+
+
+def tiled(
+    codes: npt.NDArray[np.int8], losses: Doubles, square: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """Put shadows into tiles: codes plus 128, (tiles, width / 4, 64, 4), and losses in units of a product."""
+    count, width = codes.shape
+    tiles, extra = empty_tiles(count, width)
+    padded = np.zeros((len(extra), width), np.uint8)
+    padded[:count] = codes.view(np.uint8) ^ 128  # the code plus 128
+    tiles[:] = padded.reshape(-1, LANES, width // 4, 4).transpose(0, 2, 1, 3)
+    extra[:count], extra[count:] = np.ceil(losses / square), 0
+    return tiles, extra

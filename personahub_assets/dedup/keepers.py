@@ -1,0 +1,172 @@
+"""Who stays: the one rule by which both dedup stages keep and drop.
+
+Walk the candidates in the order (admission, hop, persona_id); keep one unless an already kept one is within the
+threshold. It follows that every dropped persona has a keeper that was kept at that stage and is within the threshold,
+that no two kept ones are within it, and that the order of rows inside a batch or of batch names changes nothing.
+
+An admission is the number of the dedup run that first decided about a candidate, per stage. It never changes, with one
+exception: a *dropped* candidate whose every keeper has gone (its batch was refreshed, or the threshold was raised) is
+admitted anew, after everybody who is there. So nobody who was kept, and for whom datasets were paid, is displaced by a
+late arrival or by the refresh of an older batch, and replaying the stored admissions always gives the stored result.
+
+Only kept ones are ever compared with: what a walk costs grows with what it keeps, not with the number of similar pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from personahub_assets.dedup.kernels import kernel
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+NONE = -1
+"""Keeper of a row that none is within the threshold of."""
+
+_NO_IDS = pl.Series(dtype=pl.String)
+_WITHIN = 32  # bits of a place that number the rows of one admission
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Some rows to be decided, in the order of the walk, beside others of theirs that are kept already."""
+
+    index: Ints  # (n,) which rows
+    places: Ints  # (n,) where they stand in the order of all rows, ascending
+    may_stay: Flags  # (n,) false: not kept even if there is no keeper
+    standing: Ints  # (m,) which rows are kept already
+    standing_places: Ints  # (m,) ascending
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of the rows of a walk."""
+
+    keeper: Ints  # (n,) place of the keeper, or NONE
+    similarity: Floats  # (n,) with the keeper; NaN where there is none
+    stays: Flags  # (n,) kept
+
+
+NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
+"""What becomes of no rows."""
+
+
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort rows as they are walked: by (admission, hop, persona_id), those without an admission last."""
+    return rows.sort("admission", "hop", "persona_id", nulls_last=True)
+
+
+def places(admission: pl.Series) -> Ints:
+    """Give rows their places in the order of all rows, each one 64-bit number.
+
+    Args:
+        admission: of rows in order. An admission is of one batch only, so the places of two batches never meet.
+    """
+    return admission.to_numpy().astype(np.int64) << _WITHIN | np.arange(len(admission))
+
+
+def admit(
+    rows: pl.DataFrame,
+    others: pl.DataFrame,
+    admission: int,
+    decide: Callable[[Walk], Decided],
+    *,
+    replay: bool,
+    elsewhere: pl.Series = _NO_IDS,
+) -> pl.DataFrame:
+    """Decide about candidates.
+
+    A decision stands while its keeper is kept. So only new rows are walked, and those that lost their keeper: what is
+    kept has no keeper before it, and nothing that comes after displaces it.
+
+    Args:
+        rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null where
+            nothing is decided yet.
+        others: `(persona_id, place)` of what other batches keep.
+        admission: higher than every earlier one. Each batch with something to admit takes one, this and those after it.
+        decide: compares with what is kept before.
+        replay: walk every row again by its stored admission, since another rule decided before.
+        elsewhere: ids of kept rows that cannot be compared with; what was dropped for them stays dropped.
+
+    Returns:
+        `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
+    """
+    known, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
+    place = places(rows["admission"].fill_null(0))
+    kept = known & ~dropped & (not replay)
+    held = rows["keeper_id"].is_in(elsewhere.implode()).fill_null(value=False).to_numpy()
+    doubtful = np.flatnonzero((known if replay else dropped & ~_still_kept(rows, kept, place, others)) & ~held)
+    again = decide(Walk(doubtful, place[doubtful], ~dropped[doubtful], *_standing(kept, place)))
+    kept[doubtful] = again.stays
+
+    homeless = doubtful[(again.keeper == NONE) & ~again.stays]
+    fresh, numbers = _newcomers(rows, np.concatenate([np.flatnonzero(~known), homeless]), admission)
+    place[fresh] = places(numbers)
+    new = decide(Walk(fresh, place[fresh], np.ones(len(fresh), np.bool_), *_standing(kept, place)))
+
+    admissions = rows["admission"].scatter(fresh, numbers)
+    walked = pl.DataFrame(
+        {
+            "row": np.concatenate([doubtful, fresh]),
+            "place": np.concatenate([again.keeper, new.keeper]),
+            "similarity": np.concatenate([again.similarity, new.similarity]),
+        }
+    ).unique("row", keep="last")
+    return _written(
+        rows.with_columns(admissions),
+        walked,
+        pl.concat(
+            [others.select("persona_id", "place"), pl.DataFrame({"persona_id": rows["persona_id"], "place": place})]
+        ),
+    )
+
+
+def _still_kept(rows: pl.DataFrame, kept: Flags, place: Ints, others: pl.DataFrame) -> Flags:
+    """Whether the keeper of each row is kept, and stands before it; one that went and came back stands after it."""
+    own = pl.DataFrame({"persona_id": rows["persona_id"], "place": place}).filter(pl.Series(kept))
+    keepers = pl.concat([others.select("persona_id", "place"), own])
+    found = rows.select("keeper_id").join(
+        keepers, left_on="keeper_id", right_on="persona_id", how="left", maintain_order="left"
+    )
+    return (found["place"] < pl.Series(place)).fill_null(value=False).to_numpy()
+
+
+def _standing(kept: Flags, place: Ints) -> tuple[Ints, Ints]:
+    index = np.flatnonzero(kept)
+    return index, place[index]
+
+
+def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, pl.Series]:
+    """Rows to be admitted, in order, with their new admissions: a number for each batch."""
+    batches = rows["batch"].unique(maintain_order=True)
+    some = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
+    wanted = batches.filter(batches.is_in(some["batch"].implode()))
+    numbers = pl.DataFrame({"batch": wanted, "admission": np.arange(admission, admission + len(wanted))})
+    ordered = in_order(some.join(numbers, on="batch"))
+    return ordered["row"].to_numpy().astype(np.int64), ordered["admission"]
+
+
+def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Put what the walks found beside what stands."""
+    found = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
+    joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(found, on="row", how="left")
+    new = pl.col("place").is_not_null()
+    return (
+        joined.with_columns(
+            keeper_id=pl.when(new).then("found_id").otherwise("keeper_id"),
+            similarity=pl.when(new).then(pl.col("similarity_right").fill_nan(None)).otherwise("similarity"),
+        )
+        .sort("batch", "admission", "hop", "persona_id")
+        .select("batch", "persona_id", "admission", "keeper_id", "similarity")
+    )
+
+
+@kernel
+def prefers(similarity: float, place: int, best: float, keeper: int) -> bool:
+    """Whether a kept row is a better keeper than the one found so far: more similar, or as similar and earlier."""
+    return bool(keeper == NONE or similarity > best or (similarity == best and place < keeper))

@@ -1,0 +1,376 @@
+"""Which personas mean nearly the same: embeddings with cosine at or above a threshold, each with its keeper.
+
+The paper (section 2.2.1) filters cosine similarity above 0.9. Rows are walked in their order; each is compared with the
+kept rows before it, and stays if none is within the threshold (`keepers.py` has the rule).
+
+**Exact.** Every row has a shadow: a short vector of small integers with which an upper bound of the cosine costs one
+machine instruction per four numbers. The cosine itself is computed, in float64, only for pairs whose bound reaches the
+best cosine found so far. The bound is proven (`shadows.py`), so nothing is missed; how long shadows are, how rows
+are cut into blocks and how many threads there are changes the time and never the result.
+
+**Index.** Beyond `exact_up_to` comparisons a usearch index of the kept rows proposes neighbours, whose cosines are
+computed as above. What it misses is measured: for a random sample of rows the keepers are looked up exactly, in the
+same run.
+
+Measured: 100,000 vectors of 384 numbers on 2 cores with AVX512-VNNI take 1.3 s exactly and 45 s by the index. The index
+grows as n log n and the other as n², so they meet at some millions: docs/decisions.md.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from personahub_assets.dedup import keepers
+from personahub_assets.dedup.ann_index import Neighbours
+from personahub_assets.dedup.bounds import empty_tiles, projection, tiled
+from personahub_assets.dedup.cosines import (
+    UNIT,
+    Doubles,
+    Flags,
+    Ints,
+    Kept,
+    Vectors,
+    check_lengths,
+    dot,
+    scaled,
+    spans,
+)
+from personahub_assets.dedup.int8 import LANES, reaching
+from personahub_assets.dedup.keepers import NONE, prefers
+from personahub_assets.dedup.kernels import kernel
+
+EXACT_UP_TO = 10**13
+"""Comparisons (rows times kept rows) up to which all are made."""
+
+_BLOCK = 1024  # rows that are decided together
+_SLICE = 256  # rows that a thread takes at a time: their shadows stay in the innermost cache
+_PIECE = 16_384  # kept rows of earlier walks that are prepared at a time by one thread
+_PIECES = 4  # that are in memory
+_GROUP = 4  # tiles that a thread takes at a time: they stay there, too
+_SAMPLE = 1000  # rows whose keepers are looked up exactly to learn what the index misses
+_NEIGHBOURS = 32  # that the index is asked for first
+
+
+@dataclass(frozen=True)
+class Decided(keepers.Decided):
+    """What became of the rows of a walk, and how it was found."""
+
+    method: Literal["exact", "usearch"]
+    recall: float  # share of sampled rows that the index gave the right keeper; 1.0 for 'exact'
+
+
+def decide(
+    vectors: Vectors,
+    places: Ints,
+    may_stay: Flags,
+    kept: Sequence[Kept],
+    threshold: float,
+    *,
+    marks: Ints | None = None,
+    same: float = np.inf,
+    exact_up_to: int = EXACT_UP_TO,
+    index: Callable[[], Neighbours] | None = None,
+    threads: int = os.cpu_count() or 1,
+) -> Decided:
+    """Walk rows in their order and say which stay, each other one with its keeper.
+
+    Args:
+        vectors: (n, d) rows of length 1, in the order of the walk.
+        places: (n,) where each row stands in the order of all rows, ascending; 0 or above.
+        may_stay: (n,) rows that are not kept even if they have no keeper are false.
+        kept: kept rows of other walks; those at a later place are no keepers.
+        threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
+        marks: (n,) of the rows; those of two marks are out of each other's reach. None: all have the mark 0.
+        same: cosine from which two rows are out of each other's reach again, as what tells them apart is not in them.
+        exact_up_to: comparisons up to which all are made.
+        index: gives one with the rows of `kept`, or the first of them, in this order, for this walk alone: the rows
+            that stay are added. Asked only where it is needed; None: made anew.
+        threads: how many search.
+
+    Raises:
+        ValueError: a vector is not of length 1, or the shapes do not fit together.
+    """
+    _check(vectors, places, may_stay, kept)
+    if not len(vectors):
+        return Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), "exact", 1.0)
+    own = Kept(vectors, places, marks)
+    walk = _Walk(own, may_stay, kept, _Reach(threshold, same))
+    with ThreadPoolExecutor(threads) as pool:
+        if len(vectors) * (sum(len(each.places) for each in kept) + len(vectors)) <= exact_up_to:
+            walk.exactly(pool)
+            return Decided(*walk.result(), "exact", 1.0)
+        walk.by_index(index() if index else Neighbours(vectors.shape[1]))
+        return Decided(*walk.result(), "usearch", walk.recall(pool))
+
+
+def differences(one: keepers.Decided, other: keepers.Decided) -> Ints:
+    """List the rows that were decided differently: another keeper, or one where the other has none."""
+    return np.flatnonzero((one.keeper != other.keeper) | (one.stays != other.stays))
+
+
+def _check(vectors: Vectors, places: Ints, may_stay: Flags, kept: Sequence[Kept]) -> None:
+    for name, rows, count in (
+        ("vectors", vectors, len(places)),
+        ("vectors", vectors, len(may_stay)),
+        *(("kept vectors", each.vectors, len(each.places)) for each in kept),
+    ):
+        if rows.ndim != 2 or len(rows) != count or rows.dtype != np.float32:
+            raise ValueError(f"{name} are {rows.dtype} {rows.shape}; expected float32 ({count}, dimensions)")
+        if len(rows) and len(vectors) and rows.shape[1] != vectors.shape[1]:
+            raise ValueError(f"{name} have {rows.shape[1]} dimensions, those to decide about {vectors.shape[1]}")
+    if np.any(np.diff(places) <= 0):
+        raise ValueError("places of the rows to decide about are not ascending; sort the rows by place")
+    check_lengths("vectors", vectors)
+
+
+# --- The walk ------------------------------------------------------------------------------------------------------
+
+
+class _Walk:
+    """The rows of a walk, what has been found for them, and those that stay."""
+
+    def __init__(self, rows: Kept, may_stay: Flags, kept: Sequence[Kept], reach: "_Reach") -> None:
+        self.kept, self.may_stay, self.reach = kept, may_stay, reach
+        self.projection = projection(rows.vectors, reach.threshold)
+        self.asked = self._asked(rows)
+        self.stays = np.zeros(len(rows.places), np.bool_)
+
+    def result(self) -> tuple[Ints, Doubles, Flags]:
+        """Keepers, similarities, and who stays."""
+        return self.asked.keeper, self.asked.similarity, self.stays
+
+    def exactly(self, pool: ThreadPoolExecutor) -> None:
+        """Compare each row with all kept ones before it."""
+        self._visit(self.kept, self.asked, pool)
+        shelf, count = self._empty_shelf(len(self.stays)), 0
+        for begin, end in spans(len(self.stays), _BLOCK):
+            self._search(self.asked, range(begin, end), shelf, count, pool)
+            count = self._settle(begin, end, shelf, count)
+
+    def by_index(self, index: Neighbours) -> None:
+        """Compare each row with kept ones that the index proposes, and with all those of its own block."""
+        earlier = _Earlier([*self.kept, Kept(self.asked.vectors, self.asked.places, self.asked.marks)])
+        index.catch_up(self.kept)
+        shelf = self._empty_shelf(_BLOCK)
+        for begin, end in spans(len(self.stays), _BLOCK):
+            self._ask(index, earlier, np.arange(begin, end))
+            stayed = shelf.rows[: self._settle(begin, end, shelf, 0)]
+            earlier.own.append(stayed.copy())
+            index.add(self.asked.vectors[stayed])
+
+    def recall(self, pool: ThreadPoolExecutor) -> float:
+        """Share of the keepers of some rows, looked up exactly, that were found; the rows are drawn with a seed."""
+        count = len(self.stays)
+        drawn = np.sort(np.random.default_rng(0).choice(count, min(_SAMPLE, count), replace=False))
+        truth = self._asked(self._part(drawn))
+        self._visit(self.kept, truth, pool)
+        stayed = np.flatnonzero(self.stays)
+        self._visit((self._part(stayed[begin:end]) for begin, end in spans(len(stayed), _PIECE)), truth, pool)
+        there = truth.keeper != NONE
+        return float(np.mean(self.asked.keeper[drawn][there] == truth.keeper[there])) if there.any() else 1.0
+
+    def _part(self, rows: Ints) -> Kept:
+        return Kept(self.asked.vectors[rows], self.asked.places[rows], self.asked.marks[rows])
+
+    def _asked(self, rows: Kept) -> "_Asked":
+        codes, losses = self.projection.shadows(rows.vectors)
+        offsets = codes.sum(axis=1, dtype=np.int64) * 128
+        nothing = np.full(len(rows.places), np.nan), np.full(len(rows.places), NONE)
+        vectors, *numbers = (_read_only(each) for each in (rows.vectors, rows.places, rows.all_marks))
+        return _Asked(vectors, numbers[0], numbers[1], codes, losses, offsets, *nothing)
+
+    def _empty_shelf(self, size: int) -> "_Shelf":
+        tiles, extra = empty_tiles(size, self.projection.width)
+        return _Shelf(tiles, extra, self.asked.vectors, *(np.empty(size, np.int64) for _ in range(3)))
+
+    def _visit(self, kept: Iterable[Kept], asked: "_Asked", pool: ThreadPoolExecutor) -> None:
+        """Look among kept rows of other walks, some at a time."""
+        pieces = ((each, *part) for each in kept for part in spans(len(each.places), _PIECE))
+        while few := list(islice(pieces, _PIECES)):
+            for shelf in pool.map(self._shelf, *zip(*few, strict=True)):
+                self._search(asked, range(len(asked.places)), shelf, len(shelf.places), pool)
+
+    def _shelf(self, kept: Kept, begin: int, end: int) -> "_Shelf":
+        vectors = _read_only(kept.vectors[begin:end])
+        check_lengths("kept vectors", vectors)
+        tiles = tiled(*self.projection.shadows(vectors), self.projection.square)
+        given = (np.array(each[begin:end]) for each in (kept.places, kept.all_marks))
+        return _Shelf(*tiles, vectors, np.arange(end - begin), *given)
+
+    def _search(self, asked: "_Asked", rows: range, shelf: "_Shelf", count: int, pool: ThreadPoolExecutor) -> None:
+        def search(begin: int) -> None:
+            end = min(begin + _SLICE, rows.stop)
+            _scan(asked, begin, end, shelf, count, self.reach, self.projection.square)
+
+        list(pool.map(search, rows[::_SLICE]))
+
+    def _settle(self, begin: int, end: int, shelf: "_Shelf", count: int) -> int:
+        square = self.projection.square
+        return int(_settle(self.asked, begin, end, shelf, count, self.may_stay, self.stays, self.reach, square))
+
+    def _ask(self, index: Neighbours, earlier: "_Earlier", rows: Ints, count: int = _NEIGHBOURS) -> None:
+        """Ask for neighbours of rows, and for more of those whose neighbours are all within the threshold."""
+        count = min(count, len(index))
+        more = []
+        for begin, end in spans(len(rows) if count else 0, max(1, _BLOCK * _NEIGHBOURS // max(1, count))):
+            some = rows[begin:end]
+            near = earlier.rows(index.search(self.asked.vectors[some], count))
+            within = _verify(self.asked, some, *near, self.reach)
+            more.append(some[within == count])
+        if more and count < len(index):
+            self._ask(index, earlier, np.concatenate(more), count * 4)
+
+
+class _Earlier:
+    """Kept rows by number: those of other walks, one after the other, then those of this walk that stayed."""
+
+    def __init__(self, kept: Sequence[Kept]) -> None:
+        self._kept = kept
+        self._firsts = np.cumsum([0, *(len(each.places) for each in kept[:-1])])
+        self.own: list[Ints] = []
+
+    def rows(self, keys: Ints) -> tuple[Vectors, Ints, Ints]:
+        """Vectors, places and marks of the rows of these numbers, (..., d) and (...); -1: of none, after all others."""
+        *others, own = self._kept
+        vectors = np.zeros((*keys.shape, own.vectors.shape[1]), np.float32)
+        places, marks = np.full(keys.shape, np.iinfo(np.int64).max), np.zeros(keys.shape, np.int64)
+        for each, first in zip(others, self._firsts, strict=False):
+            here = (keys >= first) & (keys < first + len(each.places))
+            at = keys[here] - first
+            vectors[here], places[here], marks[here] = each.vectors[at], each.places[at], each.all_marks[at]
+        here = keys >= self._firsts[-1]
+        if here.any():
+            at = np.concatenate(self.own)[keys[here] - self._firsts[-1]]
+            vectors[here], places[here], marks[here] = own.vectors[at], own.places[at], own.all_marks[at]
+        return vectors, places, marks
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give the same kind of array for memory and for memory-mapped files, so that kernels are compiled once."""
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view = view[:]
+    view.flags.writeable = False
+    return view
+
+
+# --- Kernels -------------------------------------------------------------------------------------------------------
+
+
+class _Reach(NamedTuple):
+    """Cosines of two rows within each other's reach: from the threshold on, below `same`."""
+
+    threshold: float
+    same: float
+
+
+class _Asked(NamedTuple):
+    """Rows that look for keepers, and the best found so far."""
+
+    vectors: Vectors
+    places: Ints
+    marks: Ints
+    codes: npt.NDArray[np.int8]
+    losses: Doubles
+    offsets: Ints  # (n,) what storing codes + 128 in the tiles adds to a product
+    similarity: Doubles
+    keeper: Ints
+
+
+class _Shelf(NamedTuple):
+    """Kept rows to be searched: row `rows[slot]` of the vectors is in lane slot % 64 of tile slot // 64."""
+
+    tiles: npt.NDArray[np.uint8]  # (tiles, width / 4, 64, 4)
+    extra: npt.NDArray[np.int32]  # (slots,) losses, in units of a product
+    vectors: Vectors
+    rows: Ints
+    places: Ints
+    marks: Ints
+
+
+@kernel
+def _take(asked, i, found, place, reach):
+    """Take a kept row as keeper if it is the best so far."""
+    if reach.threshold <= found < reach.same and prefers(found, place, asked.similarity[i], asked.keeper[i]):
+        asked.similarity[i], asked.keeper[i] = found, place
+
+
+@kernel
+def _wanted(asked, i, reach):
+    """Cosine from which a row may be a better keeper."""
+    return reach.threshold if asked.keeper[i] == NONE else asked.similarity[i]
+
+
+@kernel
+def _cut(asked, i, reach, square):
+    """Product of codes from which a row may be a better keeper, rounded down."""
+    return np.int32(np.floor((_wanted(asked, i, reach) - asked.losses[i]) / square) + asked.offsets[i])
+
+
+@kernel
+def _compare(asked, i, shelf, tile, near, count, reach, square):
+    """Compare a row with those of a tile that may be better keepers; the new cut."""
+    for lane in range(LANES):
+        slot = tile * LANES + lane
+        if not near >> np.uint64(lane) & np.uint64(1) or slot >= count:
+            continue
+        if shelf.places[slot] < asked.places[i] and shelf.marks[slot] == asked.marks[i]:
+            x, y = asked.vectors[i], shelf.vectors[shelf.rows[slot]]
+            product = dot(x, y)
+            if product * (1 + 3 * UNIT) >= _wanted(asked, i, reach):  # nearly the cosine, at a third of its cost
+                _take(asked, i, scaled(product, x, y), shelf.places[slot], reach)
+    return _cut(asked, i, reach, square)
+
+
+@kernel
+def _scan(asked, begin, end, shelf, count, reach, square):
+    """Find the best keepers of some rows on a shelf."""
+    tiles = (count + LANES - 1) // LANES
+    cuts = np.array([_cut(asked, i, reach, square) for i in range(begin, end)])
+    for first in range(0, tiles, _GROUP):
+        for i in range(begin, end):
+            for tile in range(first, min(first + _GROUP, tiles)):
+                near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cuts[i - begin])
+                if near:
+                    cuts[i - begin] = _compare(asked, i, shelf, tile, near, count, reach, square)
+
+
+@kernel
+def _settle(asked, begin, end, shelf, count, may_stay, stays, reach, square):
+    """Decide about the rows of a block, in order, and put those that stay on the shelf; how many it has then."""
+    first = count // LANES
+    for i in range(begin, end):
+        cut = _cut(asked, i, reach, square)
+        for tile in range(first, (count + LANES - 1) // LANES):
+            near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cut)
+            if near:
+                cut = _compare(asked, i, shelf, tile, near, count, reach, square)
+        stays[i] = may_stay[i] and asked.keeper[i] == NONE
+        if stays[i]:
+            for k in range(asked.codes.shape[1]):
+                shelf.tiles[count // LANES, k // 4, count % LANES, k % 4] = np.int32(asked.codes[i, k]) + 128
+            shelf.extra[count] = np.int32(np.ceil(asked.losses[i] / square))
+            shelf.rows[count], shelf.places[count], shelf.marks[count] = i, asked.places[i], asked.marks[i]
+            count += 1
+    return count
+
+
+@kernel
+def _verify(asked, rows, vectors, places, marks, reach):
+    """Find the best keepers of rows among proposed ones, vectors (n, k, d); how many of them are within reach."""
+    within = np.zeros(len(rows), np.int64)
+    for i in range(len(rows)):
+        x = asked.vectors[rows[i]]
+        for j in range(places.shape[1]):
+            product = dot(x, vectors[i, j])
+            if product * (1 + 3 * UNIT) >= reach.threshold:  # as in `_compare`
+                found = scaled(product, x, vectors[i, j])
+                within[i] += found >= reach.threshold
+                if places[i, j] < asked.places[rows[i]] and marks[i, j] == asked.marks[rows[i]]:
+                    _take(asked, rows[i], found, places[i, j], reach)
+    return within

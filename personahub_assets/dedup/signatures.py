@@ -1,0 +1,181 @@
+"""Signatures of word sets: two sets within the threshold have one in common.
+
+Let the words of a set be ordered, rarest first. A set of n words that is within threshold t of another shares at least
+ceil(t n) words with it, so at most d = n - ceil(t n) of its own are missing there. The w rarest shared words are then
+among its first d + w: both sets have that w-subset among those of their first d + w words, for any w. The hashes of
+these C(d + w, w) subsets are the set's signatures; sets without a common one are not within t. (w = 1 is the prefix
+filter; cf. Wang, Li and Feng, "Can we beat the prefix filtering?", 2012.)
+
+A larger w means more signatures and fewer false candidates. Its limit follows from an estimate on a sample, and it
+shrinks for long texts: it is a function of the larger size of two sets, and a set has signatures for every width that a
+larger partner may have. Templated text is no special case, since the words of the template come last. Sets that are too
+small are padded with w - 1 words that all have.
+
+`minhash` (the paper, section 2.2.1: 128 permutations) makes signatures of bands of minima, with as many minima per band
+as still find a pair at the threshold with a probability of 99.9 %.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import comb
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.core.text import WORDS, digest
+from personahub_assets.dedup.kernels import kernel
+from personahub_assets.dedup.wordsets import UNORDERED, Ints, Keys, Order, Sets, mix, order_of, word_sets
+
+Method = Literal["exact", "minhash"]
+
+EPSILON = 1e-9
+"""Taken off before rounding up, so that 0.9 * 10 is 9 words, not 10."""
+
+_FORM = "packed"  # how what is made by a plan lies on disk
+_SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
+_SIGNATURES = 256  # per row and width at most; longer texts get a smaller width
+_WIDEST = 6
+_FOUND = 0.999  # probability with which minhash finds a pair at the threshold
+_CANDIDATE = 0.25  # what it costs to pass over a kept row with the same signature; to make and find one costs 1
+_TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as many as with a plan of the texts' own
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How signatures are made; only those of one plan can be compared."""
+
+    threshold: float
+    method: Method = "exact"
+    ngram: int = 1
+    permutations: int = 128
+    order: Order = UNORDERED
+    width: int = 1
+
+    @cached_property
+    def name(self) -> str:
+        """Hash of everything that the signatures depend on."""
+        ranked = digest(self.order.hashes.tobytes().hex(), self.order.ranks.tobytes().hex())
+        return digest(WORDS, _FORM, str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
+
+    @cached_property
+    def band(self) -> int:
+        """Minima per band: as many as still find a pair at the threshold with 99.9 %."""
+        rows = range(self.permutations, 0, -1)
+        return next((r for r in rows if 1 - (1 - self.threshold**r) ** (self.permutations // r) >= _FOUND), 1)
+
+    def sets(self, texts: pl.Series) -> Sets:
+        """Word sets in the order of this plan."""
+        return word_sets(texts, self.ngram, self.order)
+
+    def signatures(self, sets: Sets) -> tuple[Ints, Keys]:
+        """Signatures of each set: those of row i are the second array's from first[i] to first[i + 1]."""
+        sizes = np.diff(sets.starts)
+        if self.method == "minhash":
+            bands = self.permutations // self.band
+            first = np.arange(len(sizes) + 1, dtype=np.int64) * bands
+            found = np.empty(first[-1], np.uint64)
+            _bands(*sets, bands, self.band, found)
+            return first, found
+        top = int(np.max(sizes, initial=1))
+        missing, widths = self._sizes(int(top / self.threshold) + 1)
+        narrow = widths[np.minimum((np.arange(top + 1) / self.threshold + EPSILON).astype(np.int64), len(widths) - 1)]
+        counts = np.array(
+            [
+                sum(comb(d + w, w) for w in range(low, high + 1))
+                for d, low, high in zip(missing, narrow, widths, strict=False)
+            ]
+        )
+        first = np.zeros(len(sizes) + 1, np.int64)
+        np.cumsum(counts[sizes], out=first[1:])
+        found = np.empty(first[-1], np.uint64)
+        _subsets(*sets, missing, narrow, widths, first, found)
+        return first, found
+
+    def _sizes(self, top: int) -> tuple[Ints, Ints]:
+        """By size of a set: how many words may be missing in its partner, and the width where it is the larger."""
+        size = np.arange(top + 1)
+        missing = size - np.ceil(self.threshold * size - EPSILON).astype(np.int64)
+        wide = [max(w for w in range(1, self.width + 1) if w == 1 or comb(d + w, w) <= _SIGNATURES) for d in missing]
+        return missing, np.array(wide, np.int64)
+
+
+def plan(bare: Plan, texts: pl.Series, rows: int) -> Plan:
+    """Choose the order of words and the width for so many rows like these texts; `minhash` needs neither."""
+    if bare.method == "minhash" or texts.is_empty():
+        return bare
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
+    ordered = replace(bare, order=order_of(word_sets(sample, bare.ngram)), width=1)
+    sets = ordered.sets(sample)
+    best, least = ordered, cost(ordered, sets, rows)
+    for width in range(2, _WIDEST + 1):
+        wider = replace(ordered, width=width)
+        if (costs := cost(wider, sets, rows)) >= least:
+            break
+        best, least = wider, costs
+    return best
+
+
+def suits(chosen: Plan, texts: pl.Series) -> bool:
+    """Whether a plan that was made for other texts will do for these, too.
+
+    Texts of another kind may have words in common that the plan takes for rare; then nearly all pairs are candidates.
+    """
+    if chosen.method == "minhash" or texts.is_empty():
+        return True
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
+    own = plan(chosen, sample, len(texts))
+    costs, least = (cost(each, each.sets(sample), len(texts)) for each in (chosen, own))
+    return costs <= max(_TOLERATED, _UNSUITABLE * least)
+
+
+def cost(chosen: Plan, sample: Sets, rows: int) -> float:
+    """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
+    first, found = chosen.signatures(sample)
+    size = max(1, len(first) - 1)
+    _, counts = np.unique(found, return_counts=True)
+    candidates = np.sum(counts * (counts - 1) / 2) / size * (rows / size)
+    return float(len(found) / size + candidates * _CANDIDATE)
+
+
+@kernel
+def _subsets(starts, keys, missing, narrow, widths, first, found):
+    prefix = np.empty(np.max(missing[: len(widths)]) + _WIDEST + 1, np.uint64)
+    chosen = np.empty(_WIDEST + 1, np.int64)
+    for row in range(len(starts) - 1):
+        size = starts[row + 1] - starts[row]
+        at = first[row]
+        for width in range(narrow[size], widths[size] + 1):
+            length = missing[size] + width
+            for i in range(length):  # beyond the set's own words: words that every set has
+                prefix[i] = mix(keys[starts[row] + i] if i < size else np.uint64(i - size + 1))
+            for i in range(width):
+                chosen[i] = i
+            while True:
+                h = np.uint64(width)
+                for i in range(width):
+                    h += prefix[chosen[i]]
+                found[at] = mix(h)
+                at += 1
+                i = width - 1
+                while i >= 0 and chosen[i] == length - width + i:
+                    i -= 1
+                if i < 0:
+                    break
+                chosen[i] += 1
+                for j in range(i + 1, width):
+                    chosen[j] = chosen[j - 1] + 1
+
+
+@kernel
+def _bands(starts, keys, bands, band, found):
+    for row in range(len(starts) - 1):
+        for b in range(bands):
+            h = np.uint64(b)
+            for r in range(b * band, (b + 1) * band):
+                odd = mix(np.uint64(2 * r + 1)) | np.uint64(1)
+                least = np.uint64(0xFFFFFFFFFFFFFFFF)
+                for at in range(starts[row], starts[row + 1]):
+                    least = min(least, mix(keys[at] * odd))
+                h = mix(h ^ least)
+            found[row * bands + b] = h

@@ -1,0 +1,452 @@
+"""The hub at a dedup stage: what is decided about every batch, and what is kept, ready to be searched.
+
+Decisions are the state; they are tables of the store. What makes the kept rows searchable lies in `cache/` of the home:
+it is made from the tables where it is missing or out of date, and can be deleted at any time.
+
+Importing this takes a second (compiled kernels), so asset bodies import it when they run.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.core.text import digest
+from personahub_assets.dedup import array_cache, lexical, semantic, signatures
+from personahub_assets.dedup.ann_index import Neighbours
+from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors
+from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk, in_order, places
+from personahub_assets.dedup.wordsets import Order
+from personahub_assets.embedding.reading import SAME
+from personahub_assets.embedding.vectors import matrix
+from personahub_assets.store.removal import discard, remove
+from personahub_assets.store.tables import Store, table_schema
+
+_DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
+_SHARED = ("plan", "index")  # in the cache, beside what belongs to a batch
+_SHORT_CHARS = 254  # an English text of so many is read whole by every model
+_OUTGROWN = 4  # times as many rows as a plan was made for ask for another plan
+
+
+_NO_MARKS = pl.DataFrame(schema={"persona_id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
+
+
+class How(NamedTuple):
+    """How similar rows were found."""
+
+    method: str  # 'exact', 'minhash' or 'usearch'
+    recall: float | None  # share of the keepers found, on a sample where the index was used; None: not measured
+
+
+class Hub:
+    """One stage as it stands; read and changed under the stage's admission lock.
+
+    Args:
+        store: holds the decisions.
+        stage: 'lexical' or 'semantic'.
+        rule: what is compared, and from which similarity on. What another rule decided is decided again, all of it.
+    """
+
+    def __init__(self, store: Store, stage: str, rule: str):
+        self.store, self.stage, self.rule = store, stage, rule
+        self.table, self.asset = f"{stage}_decisions", f"{stage}_duplicates"
+        self.batches = store.partitions(self.table)
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether anything was decided by another rule."""
+        runs = self.runs.filter(pl.col("rule") == self.rule)
+        return bool(set(self.batches) - set(runs["batch"]))
+
+    @cached_property
+    def runs(self) -> pl.DataFrame:
+        """How each batch was decided."""
+        return self.store.read_all("dedup_runs", asset=self.asset)
+
+    @cached_property
+    def decisions(self) -> dict[str, pl.DataFrame]:
+        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order."""
+        return {batch: self.standing(batch) for batch in self.batches}
+
+    def standing(self, batch: str) -> pl.DataFrame:
+        """Read the decisions about a batch that stand.
+
+        Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
+        no notice of them, so they must not stand if those rows come back.
+        """
+        stored = self.store.read(self.table, batch)
+        rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
+        if rows.height < stored.height:
+            self.store.write(self.table, batch, rows)
+        return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
+
+    def reach(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, ...)` of the personas of a batch that reach this stage."""
+        return self.store.candidates(batch, ["persona_id"])
+
+    @property
+    def elsewhere(self) -> pl.Series:
+        """Kept rows that nothing can be compared with now; who was dropped for one stays dropped."""
+        return pl.Series(dtype=pl.String)
+
+    @property
+    def next_admission(self) -> int:
+        """A number above all that were given."""
+        given = self.store.read_all(self.table, ["admission"])["admission"]  # of vectors of other models, too
+        return int(given.max() or 0) + 1  # type: ignore[arg-type]
+
+    def rows(self, batch: str, read: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
+        """Give the rows to decide about, in order: the batch's, and those of all batches if the hub is outdated.
+
+        Args:
+            batch: its rows need no decision yet.
+            read: gives `(persona_id, hop, ...)` of a batch.
+
+        Returns:
+            `(batch, persona_id, hop, ..., admission, keeper_id, similarity)`.
+        """
+        nothing = self.store.read(self.table, batch, columns=_DECIDED).clear()
+        parts = []
+        for key in sorted({batch, *(self.batches if self.outdated else ())}):
+            before = self.decisions.get(key, nothing).select(_DECIDED)
+            rows = read(key).with_columns(batch=pl.lit(key))
+            parts.append(rows.join(before, on="persona_id", how="left" if key == batch else "inner"))
+        return in_order(pl.concat(parts))
+
+    def kept(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, place)` of what a batch keeps, in order."""
+        return self.decisions[batch].filter(pl.col("keeper_id").is_null()).select("persona_id", "place")
+
+    def others(self, batch: str) -> list[str]:
+        """Batches whose kept rows are compared with; none where everything is decided again."""
+        return [] if self.outdated else [other for other in self.batches if other != batch]
+
+    def publish(self, batch: str, decisions: pl.DataFrame, how: "How | None") -> pl.DataFrame:
+        """Write the decisions of a batch, and of all others that were made again; give those of the batch.
+
+        Args:
+            batch: may have no decisions.
+            decisions: as `dedup.keepers.admit` gives them.
+            how: they were made; None: nothing had to be compared, so it was as the time before.
+        """
+        parts = {str(key): rows for (key,), rows in decisions.partition_by("batch", as_dict=True).items()}
+        for key in (batch, *(self.batches if self.outdated else ())):  # those without any candidate left, too
+            parts.setdefault(key, decisions.clear())
+        runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in parts.items()}
+        tables = [("dedup_runs", runs, self.asset), (self.table, parts, None)]
+        # If a replay stops between the two, everything must be decided again; if another run does, nothing must be.
+        for table, frames, asset in reversed(tables) if self.outdated else tables:
+            for key, rows in frames.items():
+                self.store.write(table, key, rows, asset)
+        return parts[batch]
+
+    def how(self, batch: str) -> "How":
+        """How the stored decisions about a batch were made."""
+        rows = self.store.read("dedup_runs", batch, self.asset, columns=["method", "recall"]).rows()
+        return How(*rows[0]) if rows else How("exact", 1.0)
+
+    def _run(self, batch: str, decisions: pl.DataFrame, how: "How") -> pl.DataFrame:
+        counts = {"candidates": decisions.height, "kept": decisions["keeper_id"].null_count()}
+        row = {"batch": batch, "stage": self.stage, "rule": self.rule, **how._asdict(), **counts}
+        return pl.DataFrame([row], table_schema("dedup_runs"))
+
+    def searchable(
+        self, name: str, batch: str, make: Callable[[pl.DataFrame], array_cache.Arrays]
+    ) -> array_cache.Arrays:
+        """Open what makes the kept rows of a batch searchable.
+
+        Args:
+            name: how it is made.
+            batch: whose rows.
+            make: makes it of the kept rows `(persona_id, place)`; an id stands for one text, and one vector of a model.
+        """
+        self._tidy(name)
+        return array_cache.cached(self.cache / name / batch, self.stamp(batch), lambda: make(self.kept(batch)))
+
+    def stamp(self, batch: str) -> str:
+        """Hash of what a batch keeps, and of where it stands."""
+        kept = self.kept(batch)
+        ids = hashlib.sha256((kept["persona_id"].str.join("\n").item() or "").encode())
+        return digest(batch, ids.hexdigest(), hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
+
+    def _tidy(self, name: str) -> None:
+        """Remove what was made otherwise than `name`, and what killed runs left."""
+        for folder in [*self.cache.glob("*"), *self.cache.glob("*/.*"), *self.cache.glob(".*")]:
+            if folder.name.startswith(".") or folder.name not in (name, *_SHARED):
+                discard(folder)
+
+    @property
+    def cache(self) -> Path:
+        """Where this stage keeps what it can make again."""
+        return self.store.root / "cache" / self.stage
+
+
+class LexicalHub(Hub):
+    """The lexical stage."""
+
+    def __init__(self, store: Store):
+        self.settings = store.config.lexical
+        super().__init__(store, "lexical", self.settings.rule)
+
+    def search(self, rows: pl.DataFrame, batch: str) -> "LexicalSearch":
+        """Compare rows `(persona_id, persona)` with each other and with what other batches keep."""
+        return LexicalSearch(self, rows["persona"], self.others(batch))
+
+    def segment(self, plan: signatures.Plan, batch: str) -> lexical.Segment:
+        """What a batch keeps, searchable."""
+
+        def make(kept: pl.DataFrame) -> array_cache.Arrays:
+            rows = kept.join(self._texts(batch), on="persona_id", how="left", maintain_order="left")
+            return lexical.segment(plan.sets(rows["persona"]), rows["place"].to_numpy(), plan)._asdict()
+
+        return lexical.Segment(**self.searchable(plan.name, batch, make))
+
+    def _texts(self, batch: str) -> pl.DataFrame:
+        return self.store.candidates(batch, ["persona_id", "persona"])
+
+    def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.Plan:
+        """The plan by which the other batches' segments were made, or another one where it does not suit."""
+        chosen = self.settings
+        bare = signatures.Plan(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
+        rows = len(texts) + sum(self.decisions[other].height for other in others)
+        stored = array_cache.opened(self.cache / "plan", self.rule)
+        if stored is not None:
+            width, planned_for = stored["numbers"].tolist()
+            plan = replace(bare, order=Order(stored["hashes"], stored["ranks"]), width=width)
+            if rows <= _OUTGROWN * planned_for and signatures.suits(plan, texts):
+                return plan
+        if chosen.method == "minhash":
+            return bare
+        sample = pl.concat([texts, *(self._texts(other)["persona"] for other in others[:: max(1, len(others) // 8)])])
+        plan = signatures.plan(bare, sample, rows)
+        remove(self.cache)
+        array_cache.save(
+            self.cache / "plan", self.rule, {**plan.order._asdict(), "numbers": np.array([plan.width, rows])}
+        )
+        return plan
+
+
+class LexicalSearch:
+    """Compares texts of the lexical stage, and says how."""
+
+    def __init__(self, hub: LexicalHub, texts: pl.Series, others: Sequence[str]):
+        self._hub, self._texts, self._others = hub, texts, others
+        self.how: How | None = None
+
+    def decide(self, walk: Walk) -> Decided:
+        """Decide about some of the rows."""
+        if not len(walk.index):
+            return NOTHING
+        standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
+        self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
+        with self._spilling() as spill:
+            return lexical.decide(
+                self._texts[walk.index],
+                walk.places,
+                walk.may_stay,
+                [*self._segments, standing],
+                self._plan,
+                memory=self._hub.settings.memory_mb << 20,
+                spill=spill,
+            )
+
+    @cached_property
+    def _plan(self) -> signatures.Plan:
+        return self._hub.plan(self._texts, self._others)
+
+    @cached_property
+    def _segments(self) -> list[lexical.Segment]:
+        return [self._hub.segment(self._plan, other) for other in self._others]
+
+    @contextmanager
+    def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
+        """Put segments on disk for as long as a walk takes."""
+        aside = self._hub.store.root / "aside"
+        aside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
+            numbers = count()
+
+            def spill(segment: lexical.Segment) -> lexical.Segment:
+                return lexical.Segment(**array_cache.cached(Path(folder) / str(next(numbers)), "", segment._asdict))
+
+            yield spill
+
+
+class SemanticHub(Hub):
+    """The semantic stage, for vectors of one model; batches with vectors of another one do not take part.
+
+    Personas of which the model reads too little are kept: nothing is known of them that could be compared.
+    """
+
+    def __init__(self, store: Store, model: str):
+        self.settings = store.config.semantic
+        self.model = model
+        super().__init__(store, "semantic", self.settings.rule(model))
+        made = {
+            batch: self.store.read("persona_embeddings", batch, columns=["model", "unread"]) for batch in self.batches
+        }
+        self.batches = [batch for batch, rows in made.items() if (rows["model"] == model).all()]
+        self.apart = sorted(set(made) - set(self.batches))
+        self._old = {batch for batch in self.batches if made[batch]["unread"].null_count()}
+        if self._old:
+            self.rule += ", some of an older version"  # so that all are decided again when none is left
+
+    def stamp(self, batch: str) -> str:
+        """Hash of what a batch keeps, where it stands, and whether it is known what the model reads of it."""
+        return digest(super().stamp(batch), batch in self._old)
+
+    def marks(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, mark, is_read)` of the personas with a vector; only those of one mark are compared."""
+        rows = self.store.read("persona_embeddings", batch, columns=["persona_id", "unread", "unread_hash"])
+        if rows["unread"].null_count():
+            rows = self._assumed(batch, rows)
+        marks = {text: int(digest(text, size=15), 16) for text in rows["unread_hash"].unique()} | {"": 0}
+        return rows.select(
+            "persona_id",
+            mark=pl.col("unread_hash").replace_strict(marks, return_dtype=pl.Int64),
+            is_read=pl.col("unread") <= self.settings.max_unread,
+        )
+
+    def _assumed(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Take texts of plain letters for read, and all others for unread, until their batch is embedded again."""
+        texts = rows.join(
+            self.store.candidates(batch, ["persona_id", "persona"]), on="persona_id", maintain_order="left"
+        )
+        text = pl.col("persona")
+        plain = (text.str.len_bytes() == text.str.len_chars()) & (text.str.len_chars() <= _SHORT_CHARS)
+        return texts.with_columns(
+            pl.col("unread").fill_null(pl.when(plain).then(0.0).otherwise(2.0)), pl.col("unread_hash").fill_null("")
+        )
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether anything was decided by another rule, or by the index though all can be compared by now."""
+        by_index = self.runs.filter(pl.col("batch").is_in(self.batches), pl.col("method") == "usearch")
+        rows = int(self.runs["candidates"].sum())
+        return super().outdated or (by_index.height > 0 and rows * rows <= self.settings.exact_up_to)
+
+    @property
+    def elsewhere(self) -> pl.Series:
+        """What batches with vectors of another model keep."""
+        kept = [self.store.read(self.table, batch, columns=["persona_id", "keeper_id"]) for batch in self.apart]
+        ids = [rows.filter(pl.col("keeper_id").is_null())["persona_id"] for rows in kept]
+        return pl.concat([super().elsewhere, *ids])
+
+    def reach(self, batch: str) -> pl.DataFrame:
+        """`(persona_id, hop)` of a batch's lexical survivors that have a vector."""
+        embedded = self.store.read("persona_embeddings", batch, columns=["persona_id"])
+        decided = self.store.read("lexical_decisions", batch, columns=["persona_id", "keeper_id"])
+        kept = decided.filter(pl.col("keeper_id").is_null())
+        rows = embedded.join(kept, on="persona_id", how="semi")
+        return rows.join(self.store.candidates(batch, ["persona_id", "hop"]), on="persona_id", maintain_order="left")
+
+    def search(self, rows: pl.DataFrame, batch: str) -> "SemanticSearch":
+        """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
+        return SemanticSearch(self, rows, self.others(batch))
+
+    def vectors(self, batch: str) -> Kept:
+        """What a batch keeps, searchable."""
+
+        def make(kept: pl.DataFrame) -> array_cache.Arrays:
+            rows = kept.join(self.marks(batch).filter("is_read"), on="persona_id", maintain_order="left")
+            vectors = matrix(self.store, self.model, rows.with_columns(batch=pl.lit(batch)))
+            return {"vectors": vectors, "places": rows["place"].to_numpy(), "marks": rows["mark"].to_numpy()}
+
+        return Kept(**self.searchable(digest(self.rule), batch, make))
+
+    def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
+        """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
+        stamps = [self.stamp(other) for other in others]
+        index = Neighbours(dimensions)
+        key = f"{self.rule}, {index.kind}"
+        stored = array_cache.opened(self.cache / "index", key)
+        if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
+            index.restore(stored["index"].tobytes())
+        known = len(index)
+        index.catch_up(kept)
+        if len(index) > known:
+            made = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
+            array_cache.save(self.cache / "index", key, made)
+        return index
+
+
+class SemanticSearch:
+    """Compares vectors of the semantic stage, and says how."""
+
+    def __init__(self, hub: SemanticHub, rows: pl.DataFrame, others: Sequence[str]):
+        # Batches are in the order in which they were admitted, so that the index grows at its end.
+        self._hub, self._rows = hub, rows
+        self._others = sorted(others, key=lambda other: (hub.kept(other)["place"].max() or 0, other))
+        self.how: How | None = None
+
+    def decide(self, walk: Walk) -> Decided:
+        """Decide about some of the rows; those that are not read are kept."""
+        if not len(walk.index):
+            return NOTHING
+        is_read = self._is_read[walk.index]
+        keeper, similarity = np.full(len(is_read), NONE), np.full(len(is_read), np.nan)
+        stays = walk.may_stay.copy()
+        if is_read.any():
+            found = self._compare(self._read(walk, is_read))
+            keeper[is_read], similarity[is_read], stays[is_read] = found.keeper, found.similarity, found.stays
+        return Decided(keeper, similarity, stays)
+
+    def _read(self, walk: Walk, is_read: Flags) -> Walk:
+        """The part of a walk that can be compared."""
+        standing = self._is_read[walk.standing]
+        return Walk(
+            walk.index[is_read],
+            walk.places[is_read],
+            walk.may_stay[is_read],
+            walk.standing[standing],
+            walk.standing_places[standing],
+        )
+
+    def _compare(self, walk: Walk) -> Decided:
+        whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
+        standing = Kept(self._vectors[walk.standing], walk.standing_places, self._marks[walk.standing])
+        decided = semantic.decide(
+            self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
+            walk.places,
+            walk.may_stay,
+            [*self._kept, standing],
+            self._hub.settings.threshold,
+            marks=self._marks[walk.index],
+            same=SAME,
+            exact_up_to=self._hub.settings.exact_up_to,
+            index=partial(self._hub.index, self._others, self._kept, self._vectors.shape[1]),
+        )
+        by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method == "usearch"]
+        self.how = min(by_index, key=lambda how: how.recall or 0.0, default=How("exact", 1.0))
+        return decided
+
+    @cached_property
+    def _marked(self) -> pl.DataFrame:
+        batches = self._rows["batch"].unique()
+        marks = pl.concat([_NO_MARKS, *(self._hub.marks(batch) for batch in batches)])
+        return self._rows.select("persona_id").join(marks, on="persona_id", how="left", maintain_order="left")
+
+    @cached_property
+    def _marks(self) -> Ints:
+        return self._marked["mark"].to_numpy()
+
+    @cached_property
+    def _is_read(self) -> Flags:
+        return self._marked["is_read"].to_numpy()
+
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return matrix(self._hub.store, self._hub.model, self._rows)
+
+    @cached_property
+    def _kept(self) -> list[Kept]:
+        return [self._hub.vectors(other) for other in self._others]

@@ -1,0 +1,1 @@
+"""What assets report to the UI: samples, charts, dropped rows, usage."""

@@ -1,0 +1,131 @@
+"""Pictures of a partition for its metadata: lengths, tokens, reasons, yield, neighbours.
+
+They are made of the columns that they need, of samples where these are long, so that a picture costs next to nothing
+beside what it shows. Nothing that a row says is drawn; where there is nothing to draw there is no picture.
+"""
+
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from personahub_assets.defs.metadata.svg import as_markdown, bar_chart, histogram, ranking
+from personahub_assets.store.tables import Store, read_file
+
+_PIECES, _PIECE = 4, 1_000
+_PROBES, _POOL = 256, 8_192
+
+
+def lengths(store: Store, table: str, batch: str, column: str) -> dict[str, Any]:
+    """How long the texts of a partition are, of a sample where there are many."""
+    total = store.height(table, batch)
+    found = _sample(store, table, batch, column, total)
+    if found.is_empty():
+        return {}
+    title = f"Length of {column} in {table}{_of(found.len(), total)}"
+    chart = histogram({"": found.str.len_chars().to_numpy()}, title=title, x_label="characters", y_label="rows")
+    return {"lengths": picture(chart, title)}
+
+
+def tokens(store: Store, asset: str, batch: str) -> dict[str, Any]:
+    """How many tokens an accepted answer took, its prompt and itself."""
+    columns = ["status", "prompt_tokens", "completion_tokens"]
+    rows = store.read("generations", batch, asset, columns=columns).filter(pl.col("status") == "accepted")
+    if rows.is_empty():
+        return {}
+    series = {name: rows[f"{name}_tokens"].fill_null(0).to_numpy() for name in ("prompt", "completion")}
+    title = f"Tokens per accepted answer of {asset}"
+    return {"tokens_per_answer": picture(histogram(series, title=title, x_label="tokens", y_label="answers"), title)}
+
+
+def reasons(store: Store, asset: str, batch: str) -> dict[str, Any]:
+    """Why inputs are in quarantine."""
+    counts = store.read("quarantine", batch, asset, columns=["reason"])["reason"].value_counts()
+    if counts.is_empty():
+        return {}
+    title = f"Why inputs of {asset} are in quarantine"
+    ordered = counts.sort("count", "reason", descending=[True, False])
+    return {"quarantine_by_reason": picture(ranking(dict(ordered.iter_rows()), title=title, x_label="inputs"), title)}
+
+
+def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:
+    """How many candidates each hop gave."""
+    if not any(rows_per_hop.values()):
+        return {}
+    title = "Candidates per hop"
+    chart = bar_chart(list(rows_per_hop), {"": list(rows_per_hop.values())}, title=title, x_label="hop", y_label="rows")
+    return {"candidates_per_hop": picture(chart, title)}
+
+
+def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
+    """How many candidates of each origin and hop stayed.
+
+    Args:
+        candidates: `(origin, hop, ...)` before dedup.
+        rows: the same of those that survived.
+    """
+    before, after = _by_hop(candidates), _by_hop(rows)
+    if not before:
+        return {}
+    labels = [f"hop {hop}" if origin == "relation" else origin for hop, origin in before]
+    series = {"candidates": list(before.values()), "kept": [after.get(key, 0) for key in before]}
+    title = "Candidates, and how many of them are kept"
+    chart = bar_chart(labels, series, title=title, x_label="origin", y_label="personas")
+    return {"yield_per_hop": picture(chart, title)}
+
+
+def _by_hop(rows: pl.DataFrame) -> dict[tuple[int, str], int]:
+    counts = rows.group_by("hop", "origin").len().sort("hop", "origin")
+    return {(hop, origin): count for hop, origin, count in counts.iter_rows()}
+
+
+def neighbours(embeddings: pl.Series) -> dict[str, Any]:
+    """How near the nearest neighbour is, for a sample of unit vectors among a larger one."""
+    pool = _spread(embeddings.drop_nulls(), _POOL)
+    if pool.len() < 2:
+        return {}
+    vectors = pool.explode().to_numpy().reshape(pool.len(), -1)
+    places = np.linspace(0, pool.len() - 1, min(_PROBES, pool.len())).astype(np.int64)
+    cosines = vectors[places] @ vectors.T
+    cosines[np.arange(len(places)), places] = -1  # nobody is a neighbour of itself
+    title = f"Nearest neighbour of {len(places):,} personas among {pool.len():,} of this batch"
+    chart = histogram({"": cosines.max(axis=1).clip(-1, 1)}, title=title, x_label="cosine", y_label="personas")
+    return {"nearest_neighbours": picture(chart, title)}
+
+
+def tables(store: Store, rows: dict[str, int]) -> dict[str, Any]:
+    """Rows of each table, and the size of its files."""
+    sizes = {name: sum(path.stat().st_size for path in store.files(name)) / 1e6 for name in rows}
+    counted = ranking(rows, title="Rows per table", x_label="rows")
+    measured = ranking(sizes, title="Size of the table files", x_label="MB of Parquet")
+    return {
+        "rows_per_table": picture(counted, "rows per table"),
+        "size_per_table": picture(measured, "size of the table files"),
+    }
+
+
+def picture(svg: str, alt: str) -> dg.MetadataValue[Any]:
+    """A plot as the UI shows it."""
+    return dg.MetadataValue.md(as_markdown(svg, alt))
+
+
+def _sample(store: Store, table: str, batch: str, column: str, total: int) -> pl.Series:
+    """A column, or pieces of it from all over the partition: no more of the file is read than their row groups."""
+    if total <= _PIECES * _PIECE:
+        return store.read(table, batch, columns=[column])[column].drop_nulls()
+    path = store.path(table, batch)
+    starts = [(total - _PIECE) * part // (_PIECES - 1) for part in range(_PIECES)]
+    pieces = [read_file(path, table, [column], start, _PIECE)[column] for start in starts]
+    return pl.concat(pieces).drop_nulls()
+
+
+def _spread(values: pl.Series, most: int) -> pl.Series:
+    """At most so many values, evenly from all of them."""
+    if values.len() <= most:
+        return values
+    return values.gather(np.linspace(0, values.len() - 1, most).astype(np.int64))
+
+
+def _of(shown: int, total: int) -> str:
+    return f" ({shown:,} of {total:,})" if shown < total else ""

@@ -1,0 +1,124 @@
+"""What a dedup stage says of its drops: how similar they are, which keepers take most of them, and a few pairs to read.
+
+Texts come from anywhere, so they are only ever cells of a table, which the UI shows as they are, cut and on one line.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from personahub_assets.core.text import plain
+from personahub_assets.defs.metadata.charts import picture
+from personahub_assets.defs.metadata.svg import bar_chart
+
+if TYPE_CHECKING:
+    from personahub_assets.dedup.state import Hub
+
+_KEEPERS, _PAIRS = 10, 5
+_MEASURES = {"lexical": "Jaccard of the word sets", "semantic": "cosine of the embeddings"}
+
+
+def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
+    """Give metadata about the drops of a batch; nothing where nothing was dropped.
+
+    Args:
+        hub: the stage, with the decisions that it opened with.
+        made: `(batch, persona_id, keeper_id, similarity, ...)`, what was decided now, of whichever batches.
+        batch: whose drops are explained.
+
+    Returns:
+        `similarities` (a bar chart), `largest_keepers` and `examples` (tables).
+    """
+    dropped = made.filter(pl.col("batch") == batch, pl.col("keeper_id").is_not_null())
+    if dropped.is_empty():
+        return {}
+    keepers, pairs = _largest(dropped), _spread(dropped)
+    wanted = pl.concat([keepers["keeper_id"], pairs["keeper_id"], pairs["persona_id"]]).unique()
+    absorbed, texts = _looked_up(hub, made, wanted)
+    settings = hub.store.config.lexical if hub.stage == "lexical" else hub.store.config.semantic
+    chart = similarity_chart(dropped["similarity"], settings.threshold, _MEASURES[hub.stage])
+    return {
+        "similarities": picture(chart, "similarities of the drops with their keepers"),
+        "largest_keepers": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "persona_id": row["keeper_id"],
+                        "absorbed_of_this_batch": row["absorbed"],
+                        "absorbed_of_all": absorbed[row["keeper_id"]],
+                        "persona": _cell(texts, row["keeper_id"]),
+                    }
+                )
+                for row in keepers.iter_rows(named=True)
+            ]
+        ),
+        "examples": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "similarity": round(row["similarity"], 4),
+                        "dropped": _cell(texts, row["persona_id"]),
+                        "keeper": _cell(texts, row["keeper_id"]),
+                    }
+                )
+                for row in pairs.iter_rows(named=True)
+            ]
+        ),
+    }
+
+
+def similarity_chart(similarities: pl.Series, threshold: float, measure: str) -> str:
+    """Draw how many drops there are by similarity, from the threshold on; equal ones have a bar of their own."""
+    step = 0.01 if threshold >= 0.8 else 0.025
+    # Sixth decimals are float32's noise: without this a cosine of 1 would not be one.
+    values = similarities.round(6).clip(upper_bound=1)
+    first = int(min(threshold, float(values.min() or threshold)) / step + 1e-9)  # type: ignore[arg-type]
+    last = round(1 / step)
+    counts = dict((values / step + 1e-9).cast(pl.Int64).value_counts().iter_rows())
+    labels = [f"{bin_ * step:.3f}".removesuffix("0") for bin_ in range(first, last)] + ["1"]
+    return bar_chart(
+        labels,
+        {"": [counts.get(bin_, 0) for bin_ in range(first, last + 1)]},
+        title="How similar the dropped personas are to their keepers",
+        x_label=f"{measure}, from … on",
+        y_label="personas dropped",
+    )
+
+
+def _largest(dropped: pl.DataFrame) -> pl.DataFrame:
+    """`(keeper_id, absorbed)` of the keepers that took most."""
+    counts = dropped.group_by("keeper_id").len("absorbed")
+    return counts.sort("absorbed", "keeper_id", descending=[True, False]).head(_KEEPERS)
+
+
+def _spread(dropped: pl.DataFrame) -> pl.DataFrame:
+    """Some drops, from the least similar to the most similar one."""
+    ordered = dropped.sort("similarity", "persona_id")
+    last = ordered.height - 1
+    return ordered[sorted({last * part // (_PAIRS - 1) for part in range(_PAIRS)})]
+
+
+def _looked_up(hub: "Hub", made: pl.DataFrame, wanted: pl.Series) -> tuple[dict[str, int], dict[str, str]]:
+    """How many drops of the hub each wanted persona took, and its text; only their batches' texts are read."""
+    absorbed = dict.fromkeys(wanted, 0)
+    texts: dict[str, str] = {}
+    ids = wanted.implode()
+    for key, rows in _every(hub, made):
+        for keeper, count in rows["keeper_id"].filter(rows["keeper_id"].is_in(ids)).value_counts().iter_rows():
+            absorbed[keeper] += count
+        if rows["persona_id"].is_in(ids).any():
+            found = hub.store.candidates(key, ["persona_id", "persona"]).filter(pl.col("persona_id").is_in(ids))
+            texts |= dict(found.iter_rows())
+    return absorbed, texts
+
+
+def _every(hub: "Hub", made: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """`(batch, decisions)` of all batches, as made now or as they stood."""
+    now = {str(key): rows for (key,), rows in made.partition_by("batch", as_dict=True).items()}
+    yield from (hub.decisions | now).items()
+
+
+def _cell(texts: dict[str, str], persona_id: str) -> str:
+    return plain(texts.get(persona_id, ""))

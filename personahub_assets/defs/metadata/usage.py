@@ -1,0 +1,70 @@
+"""What an asset that asks a language model says of its calls: counts, tokens, money, time, and the window's ramp."""
+
+from typing import Any
+
+from personahub_assets.core.records import DATASETS
+from personahub_assets.defs.batches import Report
+from personahub_assets.defs.metadata import charts
+from personahub_assets.defs.metadata.svg import line_charts
+from personahub_assets.generation.answers import Answers
+from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.requests import Tally
+
+
+def report(answers: Answers, **metadata: Any) -> Report:
+    """Report on a partition that was asked for and published: numbers first, then pictures."""
+    store, asset, batch = answers.store, answers.task.asset, answers.batch
+    column = "text" if asset in DATASETS else "persona"
+    said = {
+        **metadata,
+        **accounting(answers.tally),
+        **charts.tokens(store, asset, batch),
+        **charts.lengths(store, asset, batch, column),
+        **charts.reasons(store, asset, batch),
+        **ramp(answers.window),
+    }
+    return Report(answers.head, answers.rows, answers.version.value, said)
+
+
+def accounting(tally: Tally) -> dict[str, Any]:
+    """Metadata about calls, tokens, money and time.
+
+    `server_share` is the part of the time in which this process had nothing to do but wait for the server: near 1 the
+    server is what limits the run, near 0 it is this side.
+    """
+    seconds = tally.seconds
+    spent = {
+        "calls": tally.calls,
+        "answers_reused": tally.reused,
+        "quarantined": tally.rejected,
+        "repaired": tally.repaired,
+        "prompt_tokens": tally.prompt_tokens,
+        "cached_prompt_tokens": tally.cached_tokens,
+        "completion_tokens": tally.completion_tokens,
+        "wasted_tokens": tally.wasted_tokens,
+        "rows_per_second": round(tally.paid / seconds, 1) if seconds else 0.0,
+        "tokens_per_second": round(tally.completion_tokens / seconds, 1) if seconds else 0.0,
+    }
+    if tally.cost:
+        spent["cost"] = round(tally.cost, 6)
+    if tally.paid:
+        spent["rows_asked"] = tally.paid
+        spent["seconds_asking"] = round(seconds, 6)
+        spent["attempts_per_row"] = round(tally.calls / tally.paid, 4)
+        spent["seconds_in_queue_per_row"] = round(tally.queue_s / tally.paid, 4)
+        spent["seconds_in_flight_per_row"] = round(tally.flight_s / tally.paid, 4)
+        spent["server_share"] = round(max(0.0, 1 - tally.cpu_s / max(seconds, 1e-9)), 4)
+    return spent | ({"quarantine_reasons": dict(tally.reasons)} if tally.reasons else {})
+
+
+def ramp(window: Window) -> dict[str, Any]:
+    """How the window followed the server, as a plot."""
+    if not window.spans:
+        return {}
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {
+        "requests in flight at most": {"width": [(span.at, span.width) for span in window.spans]},
+        "answers per second": {"rate": [(span.at, span.rate) for span in window.spans]},
+        "seconds per answer": {"latency": [(span.at, span.latency) for span in window.spans]},
+    }
+    chart = line_charts(panels, title="The window follows the server", x_label="seconds")
+    return {"window": window.width, "window_ramp": charts.picture(chart, "window ramp")}

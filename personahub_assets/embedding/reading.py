@@ -1,0 +1,127 @@
+"""What an embedding model reads of a text. Its vector says nothing about the rest, which must not be overlooked.
+
+A tokenizer replaces a word that it does not know by [UNK], whatever the word is: all Thai sentences are the same to a
+model for English. A word of which it knows single letters only is spelled, and the model makes as little of it.
+
+    text = prepared(text)                             the form in which it is embedded
+    reading_of(text, tokens)                          how much is not read, and which words they are
+
+Two texts are compared by their vectors only if both are mostly read and the words that are not known are the same. So
+texts whose difference lies in unknown words are never taken for duplicates of each other.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import regex
+
+from personahub_assets.core.text import digest, normalised, seen
+
+SAME = 0.9999
+"""Cosine from which two vectors say the same. Texts whose words differ cannot have them, unless a part was not read."""
+
+LONG = "long-"
+"""Begins the mark of a text that is longer than the model's context."""
+
+NOT_READ = "not read"
+"""Mark of a text that is compared with none."""
+
+_SPELLED = 2.5  # characters per piece below which a word of several pieces counts as spelled
+_CONTENT = regex.compile(r"(?V1)[\p{L}\p{M}\p{N}\p{S}\p{Co}\p{Cn}]")
+_FOREIGN = regex.compile(r"(?V1)[\p{L}--\p{Latin}]")
+# Joiners decide how letters of some scripts are written; between others they are only in the way.
+_JOINERS = "\u200c\u200d"
+_USELESS_JOINER = regex.compile(
+    rf"(?<![\p{{L}}\p{{M}}\p{{S}}])[{_JOINERS}]+|(?<=\p{{Latin}})[{_JOINERS}]+|[{_JOINERS}]+(?=\p{{Latin}})"
+)
+
+
+class Word(NamedTuple):
+    """A word as a tokenizer cut it."""
+
+    text: str
+    pieces: int
+    is_known: bool
+
+
+class Reading(NamedTuple):
+    """How a model reads a text: the columns `unread` and `unread_hash` of `persona_embeddings`."""
+
+    unread: float  # share of its letters
+    unread_hash: str  # of the words that are not known; empty: all are
+
+
+def prepared(text: str) -> str:
+    """Give a text the form in which it is embedded: NFKC, without characters that are not seen.
+
+    >>> prepared("Ａ 𝐧𝐮𝐫𝐬𝐞\\u200b, oﬃce")
+    'A nurse, office'
+    """
+    if text.isascii():
+        return text
+    kept = (part if set(part) <= set(_JOINERS) else seen(part) for part in regex.split(rf"([{_JOINERS}]+)", text))
+    return _USELESS_JOINER.sub("", unicodedata.normalize("NFKC", "".join(kept)))
+
+
+def text_hash(text: str, is_long: bool) -> str:
+    """Hash of a prepared text, by which its vector is found again.
+
+    Args:
+        text: prepared.
+        is_long: it may have been cut by versions that embedded beginnings only.
+    """
+    return digest(text, "whole") if is_long else digest(text)
+
+
+def text_hashes(text: str) -> set[str]:
+    """All hashes by which any version may have kept the vector of a text."""
+    fit = prepared(text)
+    return {digest(text), text_hash(fit, is_long=False), text_hash(fit, is_long=True)}
+
+
+def reading_of(words: Iterable[Word], *, is_english: bool) -> Reading:
+    """Say how much of a text is not read, and mark what is not known of it.
+
+    Args:
+        words: of the prepared text.
+        is_english: the model learned English only. It spells other scripts, without their marks, and words of many
+            languages; those of other scripts are as good as unknown.
+    """
+    letters = unread = 0
+    unknown = []
+    for word in words:
+        if not _CONTENT.search(word.text):
+            continue
+        letters += len(word.text)
+        if not word.is_known or (is_english and _FOREIGN.search(word.text)):
+            unknown.append(normalised(word.text))
+            unread += len(word.text)
+        elif is_english and word.pieces > 1 and len(word.text) < _SPELLED * word.pieces:
+            unread += len(word.text)
+    return Reading(unread / letters if letters else 0.0, digest(*unknown) if unknown else "")
+
+
+def mark_long(reading: Reading, text: str) -> Reading:
+    """Mark a text that is longer than the model's context: it is compared word by word only, by the lexical stage."""
+    return reading._replace(unread_hash=LONG + digest(normalised(text)))
+
+
+# --- Without the tokenizer -----------------------------------------------------------------------------------------
+
+_WORDS = regex.compile(r"(?V1)[\p{L}\p{M}\p{N}]+|[\p{S}\p{Co}\p{Cn}]+")
+_OF_ALL_SCRIPTS = {"", "LATIN", "DIGIT", "COMBINING"}
+
+
+def words_by_script(text: str) -> list[tuple[str, frozenset[str]]]:
+    """Cut a prepared text into words, each with its scripts; none where it is of Latin letters and digits."""
+    return [
+        (word, frozenset() if word.isascii() else frozenset(map(_script, word)) - _OF_ALL_SCRIPTS)
+        for word in _WORDS.findall(text)
+    ]
+
+
+def _script(character: str) -> str:
+    if unicodedata.category(character)[0] not in "LMN":
+        return "SYMBOL"
+    return unicodedata.name(character, "UNKNOWN").partition(" ")[0]

@@ -1,0 +1,200 @@
+"""Vectors of personas: those of the tables as one array, and the journal of those that are being made.
+
+The journal: what was embedded is on disk before it counts, so that no text is embedded twice.
+
+    journal = VectorJournal(home / "journal/persona_embeddings" / batch, embedder.name)
+    known = journal.known(hashes)                          what a run that was killed has left
+    for positions, vectors in embedder.stream(missing):
+        journal.add([hash_of[position] for position in positions], vectors)
+    ...                                                    publish the partition
+    journal.drop()
+
+One Arrow file per call of `add`, below a folder per model. A file is written aside, synced and renamed, and its name is
+the hash of its bytes: one that is cut, changed or only half there does not have its name, and is not trusted.
+"""
+
+import errno
+import hashlib
+import io
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from personahub_assets.core.access import checked
+from personahub_assets.core.errors import StoreError
+from personahub_assets.core.text import digest
+from personahub_assets.store.removal import discard
+from personahub_assets.store.tables import Store, sync_folder
+
+SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
+"""Columns of what `known` and `vector_frame` return."""
+
+Vectors = npt.NDArray[np.float32]
+
+_SUFFIX = ".arrow"
+_LOG = logging.getLogger(__name__)
+
+
+def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.DataFrame:
+    """Put hashes of texts and their vectors, (number of hashes, dimensions), into a frame of SCHEMA.
+
+    Raises:
+        ValueError: there is not one vector per hash.
+    """
+    if vectors.ndim != 2 or len(vectors) != len(hashes):
+        raise ValueError(f"{len(hashes)} hashes need as many rows of vectors, got an array of shape {vectors.shape}")
+    if not hashes:
+        return pl.DataFrame(schema=SCHEMA)
+    rows = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32))
+    return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
+
+
+def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
+    """Read the vectors of personas, in their order.
+
+    Args:
+        store: holds them.
+        model: made them.
+        rows: `(batch, persona_id)`.
+
+    Returns:
+        float32 (number of rows, dimensions); of no rows (0, 1).
+
+    Raises:
+        StoreError: vectors are missing, or of several dimensions.
+    """
+    parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
+    found: Vectors | None = None
+    for (batch,), part in parts.items():
+        table = store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
+        usable = table.filter(pl.col("model") == model).join(part, on="persona_id")
+        sizes = usable["embedding"].list.len().unique().to_list()
+        wide = sizes[0] if found is None and len(sizes) == 1 else None if found is None else found.shape[1]
+        if usable.height < part.height or sizes != [wide]:
+            raise StoreError(
+                f"batch {batch}: {usable.height} of {part.height} personas have vectors of {model}, of {sizes}"
+                f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
+            )
+        if found is None:
+            found = np.empty((rows.height, sizes[0]), np.float32)
+        found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
+    return np.empty((0, 1), np.float32) if found is None else found
+
+
+class VectorJournal:
+    """Vectors of one batch and one model that are not yet published.
+
+    Several processes may add and read at the same time; a reader sees a whole `add` or nothing of it.
+    """
+
+    def __init__(self, folder: Path, model: str):
+        self.folder = folder / digest(model)
+        self._model = model
+
+    def known(self, hashes: pl.Series, *, tidy: bool = True) -> pl.DataFrame:
+        """Vectors of those of the texts that are in the journal, one row per text, in no particular order.
+
+        Damaged files are deleted and logged; their texts are not known any more.
+
+        Args:
+            hashes: hashes of texts, as strings.
+            tidy: false leaves damaged files where they are.
+
+        Raises:
+            StoreError: a file cannot be read although it is there.
+        """
+        wanted = hashes.rename("text_hash").to_frame()
+        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
+        return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).unique("text_hash", keep="any")
+
+    def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Write vectors of texts; when it returns they survive kill -9 and a power cut.
+
+        Raises:
+            ValueError: there is not one vector per hash.
+            StoreError: the journal cannot be written, such as on a full disk.
+        """
+        frame = vector_frame(hashes, vectors)
+        if frame.is_empty():
+            return
+        buffer = io.BytesIO()
+        frame.write_ipc(buffer)
+        try:
+            self._write(buffer.getvalue())
+        except OSError as error:
+            raise checked(error, self.folder, f"{self.folder} cannot be written: {error}") from error
+
+    def drop(self) -> None:
+        """Delete what the journal has of this model; call it only after the partition was published."""
+        discard(self.folder)
+        try:
+            self.folder.parent.rmdir()
+        except OSError as error:
+            # Of another model there is something left; another process has removed it.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+
+    def _write(self, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self.folder / f"{uuid.uuid4().hex}.aside"
+        try:
+            with aside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.folder / f"{_name(content)}{_SUFFIX}")
+        finally:
+            discard(aside)
+        sync_folder(self.folder)
+
+    def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:  # published and dropped by another process
+                continue
+            except OSError as error:
+                damage = f"{path} cannot be read: {error}. If it is deleted, its texts are embedded again"
+                raise checked(error, path, damage) from error
+            if _name(content) == path.stem:
+                yield pl.read_ipc(content).cast(SCHEMA)
+            elif tidy:
+                _LOG.warning("%s is damaged and goes; its texts are embedded again by %s", path, self._model)
+                path.unlink(missing_ok=True)
+
+
+def prune(folder: Path, hashes: pl.Series) -> int:
+    """Let the journals of a batch, of all models, forget vectors of texts that are not among some.
+
+    Args:
+        folder: the batch's.
+        hashes: of the texts whose vectors stay.
+
+    Returns:
+        How many vectors went.
+    """
+    gone = 0
+    for path in [*folder.glob(f"*/*{_SUFFIX}"), *folder.glob("*/*.aside")]:
+        content = path.read_bytes()
+        # Of a file that was cut off nobody would ever read a row.
+        rows = pl.read_ipc(content).cast(SCHEMA) if _name(content) == path.stem else pl.DataFrame(schema=SCHEMA)
+        left = rows.filter(pl.col("text_hash").is_in(hashes.implode()))
+        if left.height == rows.height and left.height:
+            continue
+        journal = VectorJournal(folder, "")
+        journal.folder = path.parent
+        if left.height:
+            journal.add(left["text_hash"].to_list(), np.array(left["embedding"].to_list(), np.float32))
+        path.unlink()
+        gone += rows.height - left.height
+    return gone
+
+
+def _name(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

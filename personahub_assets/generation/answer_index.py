@@ -1,0 +1,146 @@
+"""Reuse: answers that are on file already, found by request key without holding them in memory.
+
+An index of 18 bytes per answer is made of the key columns of one asset's `generations`; the answers themselves are read
+a row group at a time, when they are asked for. Requests come in the order in which they were written, so a group is
+mostly read once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.core.errors import StoreError
+from personahub_assets.generation.requests import Outcome, Reason, Rule
+from personahub_assets.store.tables import SLICE_ROWS, read_file
+
+_KEYS = ["request_key", "status", "reason", "max_tokens", "answer_tokens"]
+_GROUPS_HELD = 3
+_OUTCOME = tuple(name for name in Outcome.__slots__ if name not in ("key", "status"))
+
+Index = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the index knows of an outcome: why it was rejected, None if accepted, and whether it still stands."""
+
+    reason: str | None
+    stands: bool
+
+
+class Shelf:
+    """The outcomes in some files of `generations`.
+
+    Args:
+        files: Parquet files; of equal keys the first file's counts.
+        rule: which outcomes stand.
+        accepted_only: leave out what was rejected or does not stand.
+    """
+
+    def __init__(self, files: Sequence[Path], rule: Rule, *, accepted_only: bool = False):
+        self._files = list(files)
+        self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
+        parts = [part for n, path in enumerate(self._files) if (part := _part(n, path, rule, accepted_only)).height]
+        index = pl.concat(parts).sort("hash", "file", "place") if parts else pl.DataFrame(schema=_INDEX)
+        self._hashes: Index = index["hash"].to_numpy()
+        self._file, self._places = index["file"].to_numpy(), index["place"].to_numpy()
+        self._reasons, self._stands = index["reason"], index["stands"]
+
+    def marks(self, keys: Sequence[str]) -> dict[str, Mark]:
+        """What is known of the keys that are here."""
+        return {key: Mark(self._reasons[at] or None, self._stands[at]) for key, at in self._find(keys)}
+
+    def outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
+        """Read the outcomes of the keys that are here."""
+        found = {}
+        # In the order in which they lie, so that keys in any order do not make it read a row group twice.
+        for key, at in sorted(self._find(keys), key=lambda hit: (self._file[hit[1]], self._places[hit[1]])):
+            row = self._group(int(self._file[at]), int(self._places[at]) // SLICE_ROWS).get(key)
+            if row is not None:
+                found[key] = outcome_of(row)
+        return found
+
+    def _find(self, keys: Sequence[str]) -> Iterable[tuple[str, int]]:
+        if not len(self._hashes) or not keys:
+            return
+        wanted = np.array([hash_of(key) for key in keys], dtype=np.uint64)
+        places = np.searchsorted(self._hashes, wanted)
+        inside = np.minimum(places, len(self._hashes) - 1)
+        for key, place, hit in zip(keys, inside.tolist(), (self._hashes[inside] == wanted).tolist(), strict=True):
+            if hit:
+                yield key, place
+
+    def _group(self, file: int, group: int) -> dict[str, dict[str, Any]]:
+        """One row group by key, read anew unless it was just used."""
+        place = (file, group)
+        if place not in self._groups:
+            try:
+                rows = read_file(self._files[file], "generations", None, group * SLICE_ROWS, SLICE_ROWS)
+            except StoreError:
+                if self._files[file].exists():
+                    raise  # its answers are there, only not to be read: to ask anew would pay for them again
+                rows = pl.DataFrame()  # removed since by its owner; what is not found is asked
+            # Of equal keys the first counts: it is the one that was paid.
+            self._groups[place] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}
+        self._groups.move_to_end(place)
+        if len(self._groups) > _GROUPS_HELD:
+            self._groups.popitem(last=False)
+        return self._groups[place]
+
+
+def hash_of(key: str) -> int:
+    """First 64 bits of a request key."""
+    return int(key[:16], 16)
+
+
+def hashes_of(keys: pl.Expr) -> pl.Expr:
+    """The same for a column."""
+    return keys.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64)
+
+
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """The outcome that a row of `generations` stands for."""
+    known = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
+    status = "rejected" if row["reason"] else "accepted"
+    return Outcome(row["request_key"], status, known.pop("response", ""), **known)  # type: ignore[arg-type]
+
+
+_INDEX: dict[str, Any] = {
+    "hash": pl.UInt64,
+    "file": pl.UInt32,
+    "place": pl.UInt32,
+    "reason": pl.Enum(["", *get_args(Reason)]),
+    "stands": pl.Boolean,
+}
+
+
+def _part(number: int, path: Path, rule: Rule, accepted_only: bool) -> pl.DataFrame:
+    """Index of the outcomes of one file."""
+    rows = read_file(path, "generations", _KEYS).with_row_index("place")
+    rows = rows.with_columns(_standing(rows, rule).alias("stands"))
+    if accepted_only:
+        rows = rows.filter(pl.col("reason").is_null() & pl.col("stands"))
+    return rows.select(
+        hashes_of(pl.col("request_key")).alias("hash"),
+        pl.lit(number).alias("file"),
+        "place",
+        pl.col("reason").fill_null(""),
+        "stands",
+    ).cast(pl.Schema(_INDEX))
+
+
+def _standing(rows: pl.DataFrame, rule: Rule) -> pl.Series:
+    """Which rows the rule lets stand; it is asked once per kind of row, not once per row."""
+    kinds = rows.select(
+        "reason",
+        "max_tokens",
+        # Only whether an answer is longer than today's limit matters.
+        answer_tokens=pl.when(pl.col("answer_tokens") > rule.max_tokens).then(rule.max_tokens + 1).otherwise(0),
+    )
+    stands = {kind: rule.stands(*kind) for kind in kinds.unique().iter_rows()}
+    return pl.Series([stands[kind] for kind in kinds.iter_rows()], dtype=pl.Boolean)

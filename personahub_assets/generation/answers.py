@@ -1,0 +1,312 @@
+"""Answers: everything one asset asks for one batch, asked at most once, published together.
+
+Two passes over the requests, so that memory does not grow with them. The first asks what nobody in the home has an
+answer to; outcomes go to the journal. The second reads every outcome, from the journal or from the published partition,
+and writes the rows. A process that dies in either begins again and finds what was paid for.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
+from types import TracebackType
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from personahub_assets.core.errors import BudgetSpent, StoreError, Unfinished
+from personahub_assets.core.text import digest
+from personahub_assets.generation.answer_index import hash_of
+from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
+from personahub_assets.generation.journal import Entry, Journal, entry
+from personahub_assets.generation.lookup import Known, journal_path
+from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
+from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
+from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
+
+_LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
+_WRITTEN = 2_048
+_HEAD = 5
+NOTHING_LEFT = "every persona of this answer was taken down"
+
+Accepted = tuple[Request, str, Any]
+"""`(request, generation id, answer)`."""
+
+
+class Answers:
+    """The requests of one asset and batch; use as a context manager, under the asset's lock.
+
+    Args:
+        opened: makes the asker for a window; called only if there is something to ask.
+        rule: which earlier outcomes stand.
+        budget: what the run may spend.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        task: Task,
+        batch: str,
+        opened: Callable[[Window], OpenAsker],
+        rule: Rule,
+        watch: Watch,
+        budget: Budget,
+    ):
+        generation = store.config.generation
+        self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
+        self.tally = Tally()
+        self.window = Window(generation.window)
+        self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
+        self._opened, self._budget = opened, budget
+        self._keep = timedelta(days=generation.keep_superseded_days)
+        self._journal = Journal(journal_path(store, task.asset, batch))
+        self._known = Known(store, task.asset, batch, rule, self._journal.find)
+        self._pending: set[str] = set()
+        self._unasked = 0
+        self._taken = taken_down(store, batch)
+        self._written: set[int] = set()
+        self._writers: dict[str, PartitionWriter] = {}
+        self._published = False
+
+    def __enter__(self) -> "Answers":
+        self._journal.__enter__()
+        # The graph's half a million objects are looked at by each full garbage collection, and every few hundred
+        # answers start one: a fifth of the time of a run. They are left out while answers come in.
+        gc.freeze()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        gc.unfreeze()
+        self._journal.__exit__(kind, error, trace)
+        for writer in self._writers.values():
+            writer.discard()
+        if self._published:
+            self._journal.drop()
+
+    def of(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
+        """Get an outcome for every request, then give the accepted answers in the order of the requests, in slices.
+
+        Args:
+            requests: makes the requests, the same ones each time it is called.
+            total: how many there are.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C; what came back is in the journal.
+            Unfinished: if some were not asked, because a budget was spent or only quarantined ones were wanted.
+            LLMError: if calls are needed and the endpoint does not work.
+            StoreError: if the requests are not the same the second time.
+        """
+        self.tally.total += total
+        self._ask(self._unknown(iter(requests())))
+        remaining = iter(requests())
+        while chunk := list(islice(remaining, _WRITTEN)):
+            outcomes = self._outcomes(chunk)
+            self._account(chunk, outcomes)
+            yield list(self._accepted(chunk, outcomes))
+
+    def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+        """Append rows to the asset's own table; published with everything else."""
+        frame = pl.DataFrame(rows, table_schema(table))
+        self._writer(table).add(frame)
+        self.version.add(frame)
+        self.rows += frame.height
+        if self.head.height < _HEAD:
+            self.head = pl.concat([self.head, frame]).head(_HEAD) if self.head.width else frame.head(_HEAD)
+        return frame
+
+    def publish(self, *tables: str) -> None:
+        """Put rows, then `generations`, then `quarantine` in place, read each back, and only then drop the journal.
+
+        A crash in between leaves the journal, from which the next run repeats the writes without a call.
+
+        Raises:
+            StoreError: if what stands on the disk is not what was written.
+        """
+        asset = self.task.asset
+        writers = [self._writer(table) for table in tables]
+        self._add_superseded()
+        for writer in (*writers, self._writer("generations", asset), self._writer("quarantine", asset)):
+            writer.publish()
+        self._published = True
+
+    # --- the first pass: ask ---
+
+    def _ask(self, unknown: Iterator[Request]) -> None:
+        first = next(unknown, None)
+        if first is not None:
+            try:
+                ask_all(
+                    chain([first], unknown),
+                    self._opened(self.window),
+                    self._journal,
+                    self.window,
+                    self.tally,
+                    self.watch,
+                    lambda request: self._pending.discard(request.key),
+                    seconds_left=self._budget.seconds_left,
+                )
+            except BudgetSpent as spent:
+                for _ in unknown:  # what lies behind may be answered already: it is not left
+                    pass
+                raise BudgetSpent(f"{self._left()} ({spent}). Run again to go on: what is answered is kept") from spent
+        self.watch(self.tally)
+        if self._unasked:
+            raise Unfinished(
+                f"{self._left()}: they were never asked, or changed since, and --retry asks quarantined ones only. "
+                "The answers are kept; the next run without --retry publishes them"
+            )
+
+    def _left(self) -> str:
+        left = self.tally.total - self.tally.done
+        return f"{self.task.asset}[{self.batch}]: {left:,} of {self.tally.total:,} requests are left"
+
+    def _unknown(self, requests: Iterator[Request]) -> Iterator[Request]:
+        """The requests that need a call, each key once."""
+        while chunk := list(islice(requests, _LOOKED_UP)):
+            yield from self._to_ask(chunk)
+
+    def _to_ask(self, chunk: list[Request]) -> list[Request]:
+        keys = list({request.key for request in chunk})
+        stands, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
+        if missing:
+            stands |= dict.fromkeys(self._taken_over(chunk, missing))
+        asked = []
+        for request in chunk:
+            key = request.key
+            if key in stands:
+                self.tally.known(stands[key])
+            elif key in self._pending:
+                self.tally.doubles += 1
+            elif self.rule.retry and key not in fails:
+                self._unasked += 1
+            else:
+                self._pending.add(key)
+                asked.append(replace(request, earlier=fails[key]) if key in fails else request)
+        return asked
+
+    def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
+        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+
+        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        """
+        found = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
+        by_key = {request.key: request for request in chunk}
+        self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
+        return set(found)
+
+    def _is_valid(self, outcome: Outcome) -> bool:
+        try:
+            self.task.answer.model_validate_json(outcome.response)
+        except ValidationError:
+            return False
+        return True
+
+    # --- the second pass: write ---
+
+    def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
+        found = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
+        try:
+            return [self._left_of(request.input_id, found[request.key]) for request in chunk]
+        except KeyError as error:
+            raise StoreError(
+                f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
+            ) from error
+
+    def _left_of(self, input_id: str, outcome: Outcome) -> Outcome:
+        """An outcome without personas that were taken down: a model may give them once more."""
+        return what_is_left(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
+
+    def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
+        parse = self.task.answer.model_validate_json
+        for request, outcome in zip(chunk, outcomes, strict=True):
+            if outcome.status == "accepted":
+                yield request, self._generation_id(request.input_id, request.key), parse(outcome.response)
+
+    def _generation_id(self, input_id: str, key: str) -> str:
+        return "g" + digest(self.batch, self.task.asset, input_id, key)
+
+    def _account(self, chunk: list[Request], outcomes: list[Outcome]) -> None:
+        """Append to `generations` and `quarantine`; an answer that several inputs share is counted at the first."""
+        entries, asset = [], self.task.asset
+        for request, outcome in zip(chunk, outcomes, strict=True):
+            mark = hash_of(request.key)
+            entries.append(entry(self.task, request, outcome.copied() if mark in self._written else outcome))
+            self._written.add(mark)
+        rows = self._generations(entries)
+        self._writer("generations", asset).add(rows)
+        self._writer("quarantine", asset).add(_quarantine(rows))
+
+    def _generations(self, entries: list[Entry]) -> pl.DataFrame:
+        """Rows of `generations`."""
+        outcomes = [e.outcome for e in entries]
+        columns: dict[str, Any] = {
+            "batch": [self.batch] * len(entries),
+            "asset": [self.task.asset] * len(entries),
+            "generation_id": [self._generation_id(e.input_id, e.outcome.key) for e in entries],
+            "request_key": [o.key for o in outcomes],
+            "model": [o.model or self.task.model for o in outcomes],
+            "superseded_at": [None] * len(entries),
+        }
+        columns |= {name: [getattr(e, name) for e in entries] for name in Entry.__slots__ if name != "outcome"}
+        schema = table_schema("generations")
+        columns |= {name: [getattr(o, name) for o in outcomes] for name in schema if name not in columns}
+        return pl.DataFrame({name: columns[name] for name in schema}, schema)
+
+    def _add_superseded(self) -> None:
+        """Keep the outcomes of what is not asked any more, so that a prompt edited back costs nothing."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        out = self._writer("generations", self.task.asset)
+        for old in self.store.slices("generations", self.batch, asset=self.task.asset):
+            gone = [hash_of(key) not in self._written for key in old["request_key"]]
+            out.add(superseded(old.filter(gone), now, self._keep))
+        left = (e for e in self._journal.entries() if hash_of(e.outcome.key) not in self._written)
+        while entries := list(islice(left, _WRITTEN)):
+            out.add(superseded(self._generations(entries), now, self._keep))
+
+    def _writer(self, table: str, asset: str | None = None) -> PartitionWriter:
+        if table not in self._writers:
+            self._writers[table] = self.store.writer(table, self.batch, asset)
+        return self._writers[table]
+
+
+def what_is_left(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
+    """Give an answer about a document or persona without the personas that were taken down.
+
+    Where none is left it is rejected as `taken_down`, which stands: it is not asked again.
+    """
+    if outcome.status != "accepted":
+        return outcome
+    response = answer_without(outcome.response, parent, taken)
+    if response:
+        return outcome if response == outcome.response else replace(outcome, response=response)
+    return replace(outcome, status="rejected", response="", reason="taken_down", detail=NOTHING_LEFT)
+
+
+def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:
+    """Mark rows of `generations` as superseded since now, unless they were before.
+
+    What was kept long enough is left out, and what says nothing about its request.
+    """
+    told = rows.filter(pl.col("reason").is_null() | ~pl.col("reason").is_in(list(TRANSIENT)))
+    marked = told.with_columns(
+        status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
+    )
+    return marked.filter(pl.col("superseded_at") >= now - keep)
+
+
+def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:
+    return generations.filter(pl.col("status") == "rejected").select(
+        "batch",
+        "asset",
+        "input_id",
+        "reason",
+        pl.col("detail").fill_null("").alias("detail"),
+        pl.col("response").alias("raw"),
+    )

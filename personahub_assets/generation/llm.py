@@ -1,0 +1,271 @@
+"""The language model: an OpenAI-compatible endpoint, asked through the journal so that no answer is paid for twice."""
+
+import atexit
+import math
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import httpx2
+from pydantic import Field
+
+from personahub_assets.core.access import local_obstacle
+from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.config import STANDIN_URL, Environment
+from personahub_assets.core.errors import ConfigError, LLMError
+from personahub_assets.core.text import sanitise
+from personahub_assets.generation import recorded as seeds
+from personahub_assets.generation.answers import Answers
+from personahub_assets.generation.budget import Budget
+from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.engine import OpenAsker, Watch
+from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
+from personahub_assets.generation.requests import Rule, Task
+from personahub_assets.generation.transport import VARIABLE, Transport
+from personahub_assets.store.tables import Store
+
+if TYPE_CHECKING:
+    from personahub_assets.generation.client import Asker
+
+REMEDIES = (
+    "PERSONAHUB_LLM_URL is not set, so there is no language model to ask. Either\n"
+    "  1. set it to an OpenAI-compatible server, such as vLLM: PERSONAHUB_LLM_URL=http://127.0.0.1:8000/v1\n"
+    "  2. or let make start vLLM here: make demo-vllm MODEL=<hub name or folder>\n"
+    "  3. or choose the rule-based stand-in, which is not a language model, in a home of its own: "
+    "PERSONAHUB_HOME=demo-hub PERSONAHUB_LLM_URL=standin:"
+)
+
+_NOT_AS_EXPECTED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Those that servers are checked by: reading them takes 50 ms, and every asset looks at its server."""
+    return httpx2.create_ssl_context()
+
+
+# The stand-in that this process started for the address 'standin:'; it stops with the process.
+_STANDIN = ExitStack()
+_STANDIN_URLS: list[str] = []
+atexit.register(_STANDIN.close)
+_SHARED: list[Budget] = []
+
+
+@contextmanager
+def spending(budget: Budget) -> Iterator[None]:
+    """Let all runs of this process spend from one budget for a while, instead of each from its own."""
+    _SHARED.append(budget)
+    try:
+        yield
+    finally:
+        _SHARED.remove(budget)
+
+
+class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
+
+    What runs may set are the fields that Dagster calls configuration. Address and model are none: a run that somebody
+    starts in the UI must not lead key and prompts to a server of his, nor name a variable whose value is sent or shown.
+    """
+
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
+    retry: list[str] = Field(default=[], description="Ask rows quarantined for these reasons again, and nothing else")
+    max_calls: int | None = Field(default=None, description="Stop the run cleanly after so many calls")
+    max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
+    max_cost: float | None = Field(default=None, description="Stop the run cleanly after so much money")
+    max_seconds: float | None = Field(default=None, description="Stop the run cleanly after so many seconds")
+
+    def require(self) -> str:
+        """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
+
+        Raises:
+            LLMError: with the three remedies, if there is no endpoint.
+        """
+        if not self.url:
+            raise LLMError(REMEDIES)
+        if self.url != STANDIN_URL:
+            return self.url
+        if not _STANDIN_URLS:
+            from personahub_assets.standin.server import StandinServer
+
+            _STANDIN_URLS.append(_STANDIN.enter_context(StandinServer()).url)
+        return _STANDIN_URLS[0]
+
+    @cached_property
+    def model_name(self) -> str:
+        """The model to ask for: PERSONAHUB_LLM_MODEL, else the only one the server offers.
+
+        Raises:
+            LLMError: if the server cannot be reached or offers several.
+        """
+        if self.model:
+            return self.model
+        if self.url == STANDIN_URL:
+            return STANDIN_MODEL
+        offered = self.offered()
+        if len(offered) != 1:
+            raise LLMError(
+                f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
+            )
+        return offered[0]
+
+    def require_model(self) -> None:
+        """Look whether the endpoint answers, takes the key, and offers the model.
+
+        Raises:
+            LLMError: if it does not.
+        """
+        _check_offered(self.model_name, self.models())
+
+    @property
+    def shown_url(self) -> str:
+        """The address without its secrets."""
+        return public(self.url.strip()) if self.url else ""
+
+    def model_for(self, store: Store) -> str:
+        """The model to ask for in a home: as `model_name`, else, without an endpoint, the one that its seeds are of.
+
+        Raises:
+            LLMError: if neither an endpoint nor a variable nor the seeds name one model.
+        """
+        if self.model or self.url:
+            return self.model_name
+        recorded = seeds.models(store)
+        if len(recorded) > 1:
+            raise LLMError(f"the recorded answers are of {recorded}: set PERSONAHUB_LLM_MODEL to one of them")
+        return recorded[0] if recorded else self.model_name
+
+    def offered(self) -> list[str]:
+        """Names of the models that the server offers.
+
+        Raises:
+            LLMError: if it cannot be reached.
+        """
+        return list(self.models())
+
+    def models(self) -> dict[str, int | None]:
+        """The models that the server offers, each with its context in tokens, where it says so (vLLM does).
+
+        Raises:
+            LLMError: if it cannot be reached.
+        """
+        url, key = self.require(), self._key
+        address = below(base_url(url, VARIABLE), "/models")
+        try:
+            # No redirect is followed: the key is for the server that the environment names.
+            headers = authorization(url, key, VARIABLE)
+            reply = httpx2.get(address, headers=headers, timeout=10, verify=_certificates()).raise_for_status()
+            return {_storable(model["id"]): _context(model.get("max_model_len")) for model in reply.json()["data"]}
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, *_NOT_AS_EXPECTED) as error:
+            if reason := local_obstacle(error):
+                raise LLMError(f"no connection to {public(address)} can be opened from here: {reason}") from None
+            raise LLMError(
+                f"{public(address)}: {redact(str(error) or type(error).__name__, key, *secrets_of(url))}. "
+                "Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
+            ) from None
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What a run may spend: the process's shared budget, else this run's own."""
+        own = Budget(self.max_calls, self.max_tokens, self.max_cost, self.max_seconds)
+        return _SHARED[-1] if _SHARED else own
+
+    def answers(self, store: Store, task: Task, batch: str, watch: Watch) -> Answers:
+        """Where an asset gets the answers to one batch's requests.
+
+        Raises:
+            ConfigError: if a budget of money is set and no prices are.
+        """
+        check_budget(self.budget, store)
+        cuts = store.config.generation.over_long == "cut"
+        rule = Rule(task.prompt.max_tokens, frozenset(self.retry), cuts)
+
+        def opened(window: Window) -> OpenAsker:
+            return self._open(store, task, window)
+
+        return Answers(store, task, batch, opened, rule, watch, self.budget)
+
+    def _open(self, store: Store, task: Task, window: Window) -> OpenAsker:
+        """Look at the server before anything is paid.
+
+        Raises:
+            LLMError: if it does not answer, does not offer the model, or the home holds rows of the other kind.
+        """
+        # Instructor stands on the openai package, which takes a second to import: only for who asks.
+        from personahub_assets.generation.client import Asker, Limits
+
+        models = self.models()
+        _check_offered(task.model, models)
+        check_kind(store, self.shown_url, kind_of(models))
+        settings, prices = store.config.generation, store.config.prices.as_prices()
+        limits = Limits(settings.reasks, settings.over_long == "cut", models[task.model])
+
+        def spend(prompt: int, cached: int, completion: int) -> float:
+            return self.budget.spend(prices, prompt, cached, completion)
+
+        @asynccontextmanager
+        async def asker() -> AsyncIterator["Asker"]:
+            async with self.transport(
+                timeout_s=settings.timeout_s,
+                tries=settings.transport_tries,
+                faults_in_a_row=settings.consecutive_faults,
+                before=self.budget.call,
+                after=self.budget.returned,
+                on_overload=window.overloaded,
+            ) as transport:
+                tokens = await transport.control_tokens()
+                reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
+                yield Asker(transport, task, limits, spend, tokens, reserve)
+
+        return asker
+
+    def transport(self, **options: Any) -> Transport:
+        """A way to the server; the options are those of `Transport`.
+
+        Raises:
+            LLMError: if there is no endpoint.
+        """
+        return Transport(self.require(), self._key, **options)
+
+    @property
+    def _key(self) -> str:
+        """PERSONAHUB_LLM_API_KEY, for the address that PERSONAHUB_LLM_URL names; empty for any other."""
+        environment = Environment()
+        is_named = self.url == environment.llm_url and environment.llm_api_key is not None
+        return environment.llm_api_key.get_secret_value().strip() if is_named and environment.llm_api_key else ""
+
+
+def check_budget(budget: Budget, store: Store) -> None:
+    """Refuse a budget that nothing could be compared with.
+
+    Raises:
+        ConfigError: if a budget of money is set and no prices are, or it is no number.
+    """
+    prices = store.config.prices
+    if budget.max_cost is None:
+        return
+    if not (prices.prompt or prices.completion):
+        raise ConfigError(
+            f"a budget of money needs prices: set prompt and completion in [prices] of {store.root / 'hub.toml'}, "
+            "in money per million tokens"
+        )
+    if not math.isfinite(budget.max_cost):
+        raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
+
+
+def _storable(name: object) -> str:
+    """A model's name; it becomes part of every row."""
+    return sanitise(str(name))[0]
+
+
+def _context(tokens: object) -> int | None:
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+
+def _check_offered(model: str, models: dict[str, int | None]) -> None:
+    if model not in models:
+        raise LLMError(f"the server offers {sorted(models)}, not {model!r}: set PERSONAHUB_LLM_MODEL to one of them")

@@ -1,0 +1,84 @@
+"""What is known: the outcomes that the home has for the requests of one asset and batch.
+
+An outcome is in the journal, in the batch's own `generations`, or, if it was accepted, with another batch or in a seed.
+Nothing is written here: a run looks up what it need not ask, and a plan what a run would not ask.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+from personahub_assets.generation import recorded
+from personahub_assets.generation.answer_index import Shelf
+from personahub_assets.generation.journal import find
+from personahub_assets.generation.requests import Outcome, Rule
+from personahub_assets.store.tables import Store
+
+Find = Callable[[Iterable[str]], dict[str, Outcome]]
+
+
+class Known:
+    """Looks requests up by their keys.
+
+    Args:
+        rule: which outcomes stand.
+        journal: finds outcomes that are not published yet.
+        others: what other batches have accepted, where it is open already.
+    """
+
+    def __init__(
+        self, store: Store, asset: str, batch: str, rule: Rule, journal: Find, others: Callable[[], Shelf] | None = None
+    ):
+        self._store, self._asset, self._batch, self._rule, self._journal = store, asset, batch, rule, journal
+        mine = store.path("generations", batch, asset)
+        self._own = Shelf([mine] if mine.exists() else [], rule)
+        self._open_others = others or self._of_others
+
+    def sort(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
+        """Keys whose outcome stands, each with its reason, and outcomes that do not stand."""
+        stands: dict[str, str | None] = {}
+        fails: dict[str, Outcome] = {}
+        rule = self._rule
+        for key, outcome in self._journal(keys).items():
+            # What a retry has asked is in the journal until it is published.
+            if rule.retry or rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
+                stands[key] = outcome.reason
+            else:
+                fails[key] = outcome
+        marks = self._own.marks([key for key in keys if key not in stands and key not in fails])
+        stands |= {key: mark.reason for key, mark in marks.items() if mark.stands}
+        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
+        return stands, fails
+
+    def elsewhere(self, keys: set[str]) -> dict[str, Outcome]:
+        """Accepted answers of other batches, from what they published or from their journals."""
+        found = self._others.outcomes(sorted(keys))
+        own = journal_path(self._store, self._asset, self._batch)
+        for key, outcome in find([path for path in sorted(own.parent.glob("*.sqlite")) if path != own], keys).items():
+            if self._rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
+                found.setdefault(key, outcome)
+        return found
+
+    def outcomes(self, keys: list[str]) -> dict[str, Outcome]:
+        """The batch's own outcomes, whether they stand or not."""
+        found = self._journal(keys)
+        return found | self._own.outcomes([key for key in keys if key not in found])
+
+    @cached_property
+    def _others(self) -> Shelf:
+        return self._open_others()
+
+    def _of_others(self) -> Shelf:
+        mine = self._store.path("generations", self._batch, self._asset)
+        paths = [path for path in asset_files(self._store, self._asset) if path != mine]
+        return Shelf(paths, self._rule, accepted_only=True)
+
+
+def asset_files(store: Store, asset: str) -> list[Path]:
+    """The files of `generations` of all batches for one asset, and those that another home has recorded."""
+    return store.files("generations", asset=asset) + recorded.files(store, asset)
+
+
+def journal_path(store: Store, asset: str, batch: str) -> Path:
+    """Where the journal of an asset and batch is."""
+    return store.root / "journal" / asset / f"{batch}.sqlite"

@@ -1,0 +1,119 @@
+"""Maintenance: what a home may forget."""
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from personahub_assets.core.errors import LockHeld
+from personahub_assets.core.processes import is_alive
+from personahub_assets.store.removal import remove_all
+from personahub_assets.store.tables import Store
+
+_ASIDE_S, _SKEW_S = 24 * 3600.0, 3600.0
+_PID = re.compile(r"(?:^|\.)(\d{1,7})-")
+
+
+@dataclass
+class Dropped:
+    """What a round of maintenance did."""
+
+    answers: int = 0
+    partitions: int = 0
+    busy: int = 0
+    leftovers: int = 0
+    left: dict[Path, str] = field(default_factory=dict)
+    """Leftovers that could not be removed, each with the reason."""
+
+    def __str__(self) -> str:
+        said = f"{self.answers:,} superseded answers dropped from {self.partitions:,} partitions"
+        said += f", {self.leftovers:,} leftovers of killed runs removed"
+        return said + (f"; {self.busy:,} partitions are being worked on and were left alone" if self.busy else "")
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each leftover that could not be removed."""
+        return [f"{path} cannot be removed: {why}" for path, why in sorted(self.left.items())]
+
+
+def maintain(store: Store) -> Dropped:
+    """Drop superseded answers that were kept for `generation.keep_superseded_days`, and what killed runs left aside.
+
+    A partition that is being worked on is left alone. Nothing that is asked today is touched.
+
+    Raises:
+        StoreError: if a partition is damaged.
+    """
+    keep = timedelta(days=store.config.generation.keep_superseded_days)
+    before = datetime.now(UTC).replace(tzinfo=None) - keep
+    dropped = Dropped()
+    for path in store.files("generations"):
+        asset, batch = (part.name.partition("=")[2] for part in (path.parent.parent, path.parent))
+        try:
+            with store.lock(f"{asset}-{batch}", wait=False):
+                _drop(store, asset, batch, before, dropped)
+        except LockHeld:
+            dropped.busy += 1
+    _sweep(store, dropped)
+    return dropped
+
+
+def leftovers(store: Store) -> Iterator[Path]:
+    """What processes work on and remove at their end: there is more only after one was killed.
+
+    Pieces aside, downloads that did not end, releases in the making, caches and vectors half written.
+    """
+    root = store.root
+    yield from (root / "aside").glob("*")
+    yield from (root / "inbox").rglob(".*.part")
+    yield from (root / "releases").glob(".*-release-*")
+    yield from (root / "cache").rglob(".*")
+    yield from (root / "journal" / "persona_embeddings").rglob("*.aside")
+
+
+def is_owned(path: Path) -> bool:
+    """Whether the process whose id stands in a leftover's name is alive."""
+    pids = _PID.findall(path.name)
+    return bool(pids) and is_alive(int(pids[-1]))
+
+
+def age_s(path: Path) -> float:
+    """Seconds since something was last written; a time far in the future is no time (a wrong clock, an archive).
+
+    Raises:
+        FileNotFoundError: if it is gone.
+    """
+    age = time.time() - path.lstat().st_mtime
+    return age if age > -_SKEW_S else math.inf
+
+
+def _drop(store: Store, asset: str, batch: str, before: datetime, dropped: Dropped) -> None:
+    old = (pl.col("status") == "superseded") & (pl.col("superseded_at").fill_null(before) <= before)
+    marks = store.read("generations", batch, asset, columns=["status", "superseded_at"])
+    count = marks.filter(old).height
+    if not count:
+        return
+    writer = store.writer("generations", batch, asset)
+    for rows in store.slices("generations", batch, asset=asset):
+        writer.add(rows.filter(~old.fill_null(value=False)))
+    writer.publish()
+    dropped.answers += count
+    dropped.partitions += 1
+
+
+def _sweep(store: Store, dropped: Dropped) -> None:
+    """Remove what is old and of no living process, and keep account of what cannot be removed."""
+    old = []
+    for path in leftovers(store):
+        with suppress(FileNotFoundError):  # its process has just removed it
+            if age_s(path) > _ASIDE_S and not is_owned(path):
+                old.append(path)
+    old = [path for path in old if not set(path.parents) & set(old)]
+    dropped.left = remove_all(old)
+    dropped.leftovers = len(old) - len(dropped.left)

@@ -1,0 +1,91 @@
+"""Any error in one line: what failed and what to do, and where the traceback is if the fault is this program's."""
+
+import os
+import sqlite3
+import tempfile
+import traceback
+from pathlib import Path
+
+from personahub_assets.core.access import checked, obstacle, path_of
+from personahub_assets.core.errors import PersonaHubError, StoreError
+from personahub_assets.core.text import shorten
+
+_PACKAGE = Path(__file__).parents[1]
+_CHARS = 500
+_KEPT = 20  # tracebacks
+
+
+def explain(error: BaseException, home: Path) -> str:
+    """Say in one line what failed and what to do about it.
+
+    Args:
+        error: what ended a command, or a step of a run.
+        home: of the hub.
+    """
+    if isinstance(error, PersonaHubError):
+        return str(error)
+    if _is_of_history(error):
+        return str(history_problem(home / "dagster", error))
+    if reason := obstacle(error, path_of(error) or home):
+        return reason
+    return _message(error) if isinstance(error, OSError) else _unexpected(error, home / "dagster")
+
+
+def _is_of_history(error: BaseException) -> bool:
+    """Whether it comes from a database of Dagster's: the journals word their own errors."""
+    return type(error).__module__.startswith("sqlalchemy.") or isinstance(error, sqlite3.Error)
+
+
+def history_problem(folder: Path, error: BaseException) -> StoreError:
+    """What is wrong with Dagster's databases of a home, and what it would cost to do without them."""
+    return checked(
+        error,
+        folder / "history",
+        f"{folder / 'history'}: the databases of Dagster's history cannot be read: {_message(error)}. Move the folder "
+        "away, then run again: the UI then shows no earlier runs and its sensor is off; batches, rows and answers are "
+        "not in it",
+        is_folder=True,
+    )
+
+
+def _unexpected(error: BaseException, folder: Path) -> str:
+    file = _write_traceback(error, folder)
+    rest = f"; the traceback is in {file}" if file else ""
+    return f"unexpected {type(error).__name__}{_at(error)}: {_message(error)}. This is a fault of the program{rest}"
+
+
+def _message(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return shorten(" ".join(str(cause).split()) or type(cause).__name__, _CHARS)
+
+
+def _at(error: BaseException) -> str:
+    """The last line of this package that the error came through."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)
+    ]
+    if not frames:
+        return ""
+    return f" at {Path(frames[-1].filename).relative_to(_PACKAGE.parent)}:{frames[-1].lineno}"
+
+
+def _write_traceback(error: BaseException, folder: Path) -> str | None:
+    """Write the traceback beside Dagster's history, where a takedown looks, too; else where temporary files are."""
+    for parent in (folder / "tracebacks", None):
+        try:
+            if parent and folder.exists():
+                parent.mkdir(exist_ok=True)
+                _drop_old(parent)
+            handle, name = tempfile.mkstemp(prefix="personahub-", suffix=".txt", dir=parent)
+            # Python's own writer follows no circle of causes.
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(traceback.format_exception(error))
+        except (OSError, RecursionError, MemoryError):
+            continue
+        return name
+    return None
+
+
+def _drop_old(folder: Path) -> None:
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""The Dagster UI of a home: web server, code server and daemon, as `dagster dev` starts them, behind `WebGuard`.
+
+`dagster dev` starts Dagster's own web server, which has no place for a middleware; so the web server runs in this
+process, and the rest is started as there.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import uvicorn
+import yaml
+from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._serdes import serialize_value
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster._utils.log import configure_loggers
+from dagster_shared.ipc import get_ipc_shutdown_pipe, open_ipc_subprocess, send_ipc_shutdown_message
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
+from dagster_webserver.version import __version__
+
+from personahub_assets.core import project_files
+from personahub_assets.core.errors import ConfigError, PersonaHubError
+from personahub_assets.instance.web_guard import WebGuard
+
+HOST = "127.0.0.1"
+_POLL_MS = 2_000
+_STOP_S = 60
+_CLOSE_S = 5  # for open pages to let go
+
+
+def serve(port: int, names: Collection[str] = ()) -> None:
+    """Serve the UI of the instance in DAGSTER_HOME until it is interrupted.
+
+    Args:
+        port: on 127.0.0.1.
+        names: host names under which it may be asked besides those of this machine.
+
+    Raises:
+        ConfigError: if the port is taken.
+        PersonaHubError: if the daemon ends by itself.
+    """
+    os.environ["DAGSTER_IS_DEV_CLI"] = "1"  # shorter errors of code that does not load
+    configure_loggers(formatter="colored", log_level="INFO")
+    setup_interrupt_handlers()
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        listening = stack.enter_context(_listening(port))
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        workspace = stack.enter_context(_code_servers(instance))
+        daemon = stack.enter_context(_daemon(instance, workspace))
+        server = stack.enter_context(_web_server(instance, workspace, names))
+        threading.Thread(target=_follow, args=(daemon, server), daemon=True).start()
+        server.run(sockets=[listening])
+        if daemon.poll() is not None:
+            raise PersonaHubError(f"the Dagster daemon ended with code {daemon.returncode}; see its last lines above")
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """Take the port first: the rest costs seconds."""
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+            listening.listen()  # a bound port can still be taken by another's listen
+        except OSError as error:
+            raise ConfigError(f"port {port} of {HOST}: {error.strerror}; choose another with: --port NUMBER") from error
+        yield listening
+
+
+@contextmanager
+def _code_servers(instance: dg.DagsterInstance) -> Iterator[str]:
+    """One process that holds the graph for web server and daemon; yields a workspace file that names it."""
+    target = WorkspaceFileTarget([str(project_files.root() / "workspace.yaml")])
+    with (
+        ProxyServerManager(instance, target, code_server_log_level="warning") as servers,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        workspace = Path(folder) / "workspace.yaml"
+        workspace.write_text(yaml.dump({"load_from": servers.get_code_server_specs()}), "utf-8")
+        yield str(workspace)
+
+
+@contextmanager
+def _daemon(instance: dg.DagsterInstance, workspace: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process behind sensors, schedules, backfills and queued runs."""
+    reading, writing = get_ipc_shutdown_pipe()
+    command = [sys.executable, "-m", "dagster._daemon", "run", "--log-level", "info", "--log-format", "colored"]
+    options = ["--shutdown-pipe", str(reading), "--instance-ref", serialize_value(instance.get_ref()), "-w", workspace]
+    daemon = open_ipc_subprocess([*command, *options], pass_fds=[reading])
+    try:
+        yield daemon
+    finally:
+        with suppress(OSError):  # it is gone
+            send_ipc_shutdown_message(writing)
+        try:
+            daemon.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+
+
+@contextmanager
+def _web_server(instance: dg.DagsterInstance, workspace: str, names: Collection[str]) -> Iterator[uvicorn.Server]:
+    instance.optimize_for_webserver(DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW)
+    target = WorkspaceFileTarget([workspace])
+    with WorkspaceProcessContext(
+        instance, workspace_load_target=target, version=__version__, code_server_log_level="warning"
+    ) as context:
+        app = WebGuard(create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS), names)
+        yield uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_CLOSE_S))
+
+
+def _follow(daemon: "subprocess.Popen[bytes]", server: uvicorn.Server) -> None:
+    """Stop the web server when the daemon is gone: a UI whose runs stay queued for ever is worse than none."""
+    daemon.wait()
+    server.should_exit = True

@@ -1,0 +1,434 @@
+"""The freezer: makes a release of what the store holds at one moment.
+
+A snapshot of the tables is taken first; what is left out is left out of the snapshot, and everything that the card says
+is counted on it. A partition of which all rows are released, as they stand, is the store's own file under a second
+name; table files are replaced and never written to, so it stays as it was.
+"""
+
+import json
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from personahub_assets.core import project_files
+from personahub_assets.core.access import obstacle, path_of
+from personahub_assets.core.errors import ConfigError, QueryError, StoreError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.releases import folder as releases
+from personahub_assets.releases.card import card
+from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
+from personahub_assets.releases.spec import PERSONAS, Order, configs, left_out_text, public_address
+from personahub_assets.releases.version import code_version
+from personahub_assets.store.removal import discard
+from personahub_assets.store.snapshot import link_or_copy, snapshot
+from personahub_assets.store.tables import Store, sync_folder, table_schema
+from personahub_assets.warehouse import build, guard, readers
+
+STANDIN = "standin"
+# What the conditions and the card ask for beside the configs.
+_ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine")
+# Seconds to wait for a run that is just publishing: it puts rows in place, then the calls that they came from.
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+
+# Comments of the tables and their columns, as the warehouse has them.
+_DESCRIBED = {
+    "descriptions": "SELECT table_name AS config, comment AS about FROM duckdb_tables() "
+    "UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE NOT internal",
+    "columns": "SELECT table_name AS config, column_name AS column, data_type AS type, comment AS meaning "
+    "FROM duckdb_columns() ORDER BY table_name, column_index",
+}
+
+Watch = Callable[[int, int], None]
+Facts = dict[str, list[dict[str, Any]]]
+Ids = dict[str, pl.Series]
+"""Ids by batch: a row and its persona are of one batch."""
+
+
+@dataclass
+class LeftOut:
+    """Rows of a config that are not released, each counted under the first reason that holds."""
+
+    persona_left_the_hub: int = 0
+    condition_not_met: int = 0
+    persona_not_released: int = 0
+
+    def count(self, in_hub: pl.Series, meets: pl.Series, with_persona: pl.Series) -> pl.Series:
+        """Count rows for which something does not hold; give those for which all does."""
+        self.persona_left_the_hub += int((~in_hub).sum())
+        self.condition_not_met += int((in_hub & ~meets).sum())
+        self.persona_not_released += int((in_hub & meets & ~with_persona).sum())
+        return in_hub & meets & with_persona
+
+
+@dataclass
+class Cut:
+    """A snapshot with only the rows that are released, and what there is to say about them."""
+
+    store: Store
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+
+    def rows(self) -> dict[str, int]:
+        """Rows by config, also of those that have none."""
+        counts = dict.fromkeys(self.left_out, 0)
+        for row in self.facts["writers"]:
+            counts[row["config"]] += row["rows"]
+        return counts
+
+
+def freeze(store: Store, order: Order, watch: Watch | None = None) -> Release:
+    """Make a release: all of it under its name at the end, or nothing.
+
+    Args:
+        store: the home.
+        order: what to release.
+        watch: told how many configs are done, of how many.
+
+    Raises:
+        ConfigError: if the name is taken, or a condition is wrong.
+        StoreError: if there is nothing to release, rows of the stand-in are among it, or the disk is full.
+    """
+    target = releases.path(store, order.name)
+    check_free(store, order.name)
+    with store.lock("releases", wait=True):
+        check_free(store, order.name)
+        with _folders(store) as (aside, making), _disk(order.name, making):
+            cut = _settled(store, order, aside)
+            _write(cut, order, making, watch or _unwatched)
+            target.parent.mkdir(exist_ok=True)
+            making.rename(target)
+            sync_folder(target.parent)
+    return Release(target)
+
+
+def _unwatched(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def check_free(store: Store, name: str) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        ConfigError: if there is such a release.
+    """
+    place = releases.path(store, name)
+    if place.exists() or place.is_symlink():
+        raise ConfigError(
+            f"release {name!r} exists already and never changes: choose another name, or delete {place} first"
+        )
+
+
+@contextmanager
+def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
+    """Two folders to work in, on the disk of the tables and on that of the releases; gone at the end.
+
+    Under the lock: whatever lies there is of a process that was killed.
+    """
+    aside, making = store.root / "aside", releases.folder(store)
+    for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
+        discard(left)
+    name = f"{os.getpid()}-release-{uuid.uuid4().hex}"
+    both = aside / name, making / f".{name}"
+    try:
+        for folder in both:
+            folder.mkdir(parents=True)
+        yield both
+    finally:
+        for folder in both:
+            discard(folder)
+
+
+@contextmanager
+def _disk(name: str, folder: Path) -> Iterator[None]:
+    """Say plainly what a full or failing disk means."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = obstacle(error, path_of(error) or folder) or str(error)
+        raise StoreError(f"release {name!r} could not be written, and nothing is left of it: {reason}") from error
+
+
+# --- which rows ---
+
+
+def _settled(store: Store, order: Order, aside: Path) -> Cut:
+    """A cut of which every row has its call; waits a little for a run that is just publishing."""
+    for pause in (*_PAUSES, None):
+        cut = _cut(store, order, aside / uuid.uuid4().hex)
+        lost = [row for row in cut.facts["writers"] if row["model"] is None and not row["imported"]]
+        if not lost:
+            break
+        if pause is None:
+            raise StoreError(f"{_counted(lost)} have no accepted call in generations: materialise those again")
+        time.sleep(pause)
+    _refuse_standin(store, order, cut)
+    if not any(cut.rows().values()):
+        why = "; ".join(f"{config}: {left_out_text(asdict(counts))}" for config, counts in cut.left_out.items())
+        raise StoreError(f"release {order.name!r} would be empty: {why}")
+    return cut
+
+
+def _refuse_standin(store: Store, order: Order, cut: Cut) -> None:
+    marker = store.root / "writer"
+    of_standin = marker.exists() and marker.read_text("utf-8").strip() == STANDIN
+    made = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
+    if made:
+        raise StoreError(
+            f"release {order.name!r} is refused: {_counted(made)} were written by the stand-in, a rule-based writer. "
+            "It is not a language model, and its rows are no training data: run with a model in another home, and "
+            "release that one"
+        )
+
+
+def _counted(rows: list[dict[str, Any]]) -> str:
+    counts = Counter[str]()
+    for row in rows:
+        counts[row["config"]] += row["rows"]
+    return ", ".join(f"{count:,} rows of {config}" for config, count in counts.items())
+
+
+def _cut(store: Store, order: Order, folder: Path) -> Cut:
+    """Take a snapshot, leave out of it what is not released, and count what is left."""
+    tests = " ".join(test for tests in order.where.values() for test in tests)
+    snap = snapshot(store, dict.fromkeys([*configs(), *_ABOUT, *build.tables_in(tests)]), folder)
+    memory_mb = store.config.warehouse.memory_mb
+    wanted = {config: _meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
+    hub = released = _ids(snap)
+    cut = Cut(snap)
+    for config in order.configs:  # the personas come first
+        cut.left_out[config] = _narrow(snap, config, hub, released, wanted.get(config))
+        released = _ids(snap) if config == PERSONAS else released
+    cut.facts = _facts(snap, order)
+    return cut
+
+
+def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -> Ids:
+    """Ids of the rows that meet all conditions.
+
+    The conditions are the user's: each must be one expression, and they see the snapshot and nothing else.
+
+    Raises:
+        ConfigError: naming the config, what DuckDB says and the columns that there are.
+    """
+    view, key = _all_about(config), _key(config)
+    try:
+        with build.live(snap, " ".join([view, *tests])) as connection:
+            connection.execute(f"CREATE VIEW to_release AS {view}")
+            readers.bound(connection, snap.root / "spilled", memory_mb, shutil.disk_usage(snap.root).free)
+            readers.lock_down(connection, snap.root)
+            rows = connection.sql("FROM to_release").set_alias("to_release")
+            for test in tests:
+                rows = rows.filter(guard.condition(connection, test))
+            found = pl.DataFrame(rows.project(f"batch, {key} AS id"))
+    except (duckdb.Error, QueryError) as error:
+        columns = [*table_schema(config), *_borrowed(config)]
+        raise ConfigError(
+            f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
+            f"Columns of {config}: {', '.join(columns)}. For one config alone: --where '{config}: CONDITION'"
+        ) from error
+    return {str(batch): rows["id"] for (batch,), rows in found.partition_by("batch", as_dict=True).items()}
+
+
+def _all_about(config: str) -> str:
+    """The rows of a config with the columns that conditions may use beyond its own."""
+    extra = "".join(f', {place}."{name}"' for name, place in _borrowed(config).items())
+    return (
+        f"SELECT item.*{extra} FROM {config} AS item "
+        "LEFT JOIN personas AS persona ON persona.persona_id = item.persona_id "
+        "LEFT JOIN documents AS document ON document.batch = persona.batch "
+        "AND document.document_id = persona.document_id "
+        "LEFT JOIN (FROM generations WHERE status = 'accepted') AS call ON call.generation_id = item.generation_id"
+    )
+
+
+def _borrowed(config: str) -> dict[str, str]:
+    """Columns that conditions may use beyond the config's own, and where they are from."""
+    own = table_schema(config)
+    every = dict.fromkeys(table_schema(PERSONAS), "persona") | {
+        "url": "document",
+        "source": "document",
+        "model": "call",
+    }
+    return {name: place for name, place in every.items() if name not in own}
+
+
+def _key(config: str) -> str:
+    return "persona_id" if config == PERSONAS else "item_id"
+
+
+def _ids(snap: Store) -> Ids:
+    """Ids of the personas that are in the snapshot."""
+    keys = snap.partitions(PERSONAS)
+    return {batch: snap.read(PERSONAS, batch, columns=["persona_id"])["persona_id"] for batch in keys}
+
+
+def _narrow(snap: Store, config: str, hub: Ids, released: Ids, wanted: Ids | None) -> LeftOut:
+    """Leave rows of a config out of the snapshot, and say how many for which reason."""
+    left_out, key = LeftOut(), _key(config)
+    for batch in snap.partitions(config):
+        rows = snap.read(config, batch, columns=list(dict.fromkeys(["persona_id", key])))
+        meets = rows[key].is_not_null() if wanted is None else _among(rows[key], wanted, batch)
+        in_hub, with_persona = (_among(rows["persona_id"], ids, batch) for ids in (hub, released))
+        _keep(snap, config, batch, left_out.count(in_hub, meets, with_persona))
+    return left_out
+
+
+def _among(ids: pl.Series, wanted: Ids, batch: str) -> pl.Series:
+    return ids.is_in(wanted.get(batch, ids.clear()).implode())
+
+
+def _keep(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
+    """Keep some rows of a partition; where all stay, as the table has them today, the store's own file."""
+    path = snap.path(config, batch)
+    if not stays.any():
+        path.unlink()
+    elif not stays.all() or not _as_it_stands(path, config):
+        writer, start = snap.writer(config, batch), 0
+        for rows in snap.slices(config, batch):
+            writer.add(rows.filter(stays.slice(start, rows.height)))
+            start += rows.height
+        writer.publish()
+
+
+def _as_it_stands(path: Path, config: str) -> bool:
+    """Whether a file has the columns and types that the table has today."""
+    with path.open("rb") as file:
+        return list(pl.read_parquet_schema(file).items()) == list(table_schema(config).items())
+
+
+def _facts(snap: Store, order: Order) -> Facts:
+    """What the card says of the rows that are left, one list of rows for each file of sql/card."""
+    # Of configs without a row there is nothing to count; the first stands for none at all.
+    named = [name for name in order.configs if snap.files(name)] or order.configs[:1]
+    view = " UNION ALL ".join(f"SELECT '{name}' AS config, batch, generation_id FROM {name}" for name in named)
+    queries = project_files.sql_files("card")
+    try:
+        with build.live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
+            connection.execute(f"CREATE VIEW released AS {view}")
+            return {name: _rows(connection, query) for name, query in (queries | _DESCRIBED).items()}
+    except duckdb.Error as error:
+        raise StoreError(f"a table cannot be read: {error}. Materialise the asset that it names again") from error
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    found = connection.execute(query)
+    names = [column[0] for column in found.description or []]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+# --- the folder ---
+
+
+def _write(cut: Cut, order: Order, making: Path, watch: Watch) -> None:
+    """Write everything into the folder, read-only and on the disk for good."""
+    for done, config in enumerate(order.configs):
+        watch(done, len(order.configs))
+        _write_config(cut.store, order, config, making)
+    about = _about(cut, order)
+    listed = _listed(making, making.rglob("*"))
+    (making / CARD).write_text(card(about), "utf-8")
+    listed |= _listed(making, [making / CARD])
+    (making / MANIFEST).write_text(json.dumps({**about, "files": listed}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    sums = {name: said["sha256"] for name, said in (listed | _listed(making, [making / MANIFEST])).items()}
+    (making / SUMS).write_text(releases.sums_text(sums), "utf-8")
+    _settle(making)
+    watch(len(order.configs), len(order.configs))
+
+
+def _write_config(snap: Store, order: Order, config: str, making: Path) -> None:
+    paths = snap.files(config)
+    for number, path in enumerate(paths):
+        link_or_copy(path, making / "data" / config / f"train-{number:05d}-of-{len(paths):05d}.parquet")
+    if order.jsonl and paths:
+        target = making / "jsonl" / f"{config}.jsonl"
+        target.parent.mkdir(exist_ok=True)
+        with target.open("wb") as file:
+            for batch in snap.partitions(config):
+                for rows in _paper_rows(snap, config, batch):
+                    rows.write_ndjson(file)
+
+
+def _paper_rows(snap: Store, config: str, batch: str) -> Iterator[pl.DataFrame]:
+    """Rows with the field names of the data that the paper's authors published."""
+    if config == PERSONAS:
+        yield from snap.slices(config, batch, ["persona"])
+        return
+    personas = snap.read(PERSONAS, batch, columns=["persona_id", "persona"])
+    description = pl.lit((DATASETS[config].__doc__ or config).strip().splitlines()[0])
+    for rows in snap.slices(config, batch, ["persona_id", "text"]):
+        yield rows.join(personas, on="persona_id", how="left", maintain_order="left").select(
+            pl.col("persona").alias("input persona"),
+            pl.col("text").alias("synthesized text"),
+            description.alias("description"),
+        )
+
+
+def _about(cut: Cut, order: Order) -> dict[str, Any]:
+    """The manifest, but for the hashes: all that the card is made of."""
+    rows = cut.rows()
+    columns = cut.facts["columns"]
+    described = {row["config"]: row["about"] for row in cut.facts["descriptions"]}
+    return {
+        "format": 1,
+        "name": order.name,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code_version(),
+        "license": order.license,
+        "where": {config: list(tests) for config, tests in order.where.items()},
+        "jsonl": order.jsonl,
+        "configs": {
+            config: {
+                "rows": rows[config],
+                "files": len(cut.store.files(config)),
+                "description": described[config],
+                "left_out": asdict(cut.left_out[config]),
+                "columns": [
+                    {key: row[key] for key in ("column", "type", "meaning")}
+                    for row in columns
+                    if row["config"] == config
+                ],
+            }
+            for config in order.configs
+            if rows[config]
+        },
+        "empty": {config: asdict(cut.left_out[config]) for config in order.configs if not rows[config]},
+        "sources": [{**row, "source": public_address(row["source"])} for row in cut.facts["sources"]],
+        "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
+        **{name: cut.facts[name] for name in ("writers", "dedup", "quarantine")},
+    }
+
+
+def _listed(making: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of files, by their path in the folder."""
+    return {
+        path.relative_to(making).as_posix(): {"sha256": value, "bytes": path.stat().st_size}
+        for path, value in sorted(releases.hashed(path for path in paths if path.is_file()).items())
+    }
+
+
+def _settle(making: Path) -> None:
+    """Put everything on the disk, and let nobody write to it by mistake.
+
+    A file that is the store's own is made read-only in the store, too: it is replaced there and never written to.
+    """
+    for path in [*making.rglob("*"), making]:
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        if os.name == "posix":  # elsewhere a read-only file cannot be replaced
+            with suppress(PermissionError):  # a file of another user's that may be linked to
+                path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))

@@ -1,0 +1,140 @@
+"""What a release is to hold: its name, its configs, the conditions on their rows, its licence."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from personahub_assets.core.addresses import public
+from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.records import DATASETS
+
+PERSONAS = "personas"
+
+LEFT_OUT = {
+    "persona_left_the_hub": "whose persona is not in the hub any more",
+    "condition_not_met": "that do not meet the condition",
+    "persona_not_released": "whose persona is not released",
+}
+"""Why a row of a config is not in a release, and how it is said."""
+
+# A folder's name, so nothing else may pass; dots inside, since versions are written with them.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+# `tools: length(text) > 100`, but not the cast in `hop::INTEGER = 1`.
+_FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A release as it was asked for, checked."""
+
+    name: str
+    configs: tuple[str, ...]
+    where: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    jsonl: bool = False
+    license: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        select: Iterable[str] = (),
+        where: Iterable[str] = (),
+        *,
+        jsonl: bool = False,
+        license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
+    ) -> "Order":
+        """Check what was asked for.
+
+        Args:
+            name: the folder's name.
+            select: configs; none means all.
+            where: SQL conditions, each for all configs, or for one that it names: `tools: length(text) > 100`.
+            jsonl: also write JSONL with the paper's field names.
+            license: an identifier as dataset cards have them, such as apache-2.0.
+
+        Raises:
+            ConfigError: naming all that is wrong at once.
+        """
+        valid = configs()
+        asked = tuple(select) or tuple(valid)
+        faults = [f"unknown config {choices(config, valid)}" for config in asked if config not in valid]
+        faults += _name_faults(name) + _license_faults(license)
+        chosen = tuple(config for config in valid if config in asked)
+        conditions: dict[str, tuple[str, ...]] = {}
+        for text in where:
+            targets, condition = _targets(text, chosen)
+            faults += _where_faults(text, condition, targets, chosen)
+            for config in targets:
+                conditions[config] = (*conditions.get(config, ()), condition)
+        if faults:
+            raise ConfigError("; ".join(faults))
+        return cls(name, chosen, conditions, jsonl, license)
+
+
+def configs() -> list[str]:
+    """What a release can hold: the personas and every dataset."""
+    return [PERSONAS, *DATASETS]
+
+
+def check_name(name: str) -> str:
+    """Return the name if it is a legal name of a release.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    faults = _name_faults(name)
+    if faults:
+        raise ConfigError(faults[0])
+    return name
+
+
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """Say which rows are left out.
+
+    >>> left_out_text({"persona_left_the_hub": 3, "condition_not_met": 0})
+    '3 rows whose persona is not in the hub any more are left out'
+    >>> left_out_text({})
+    'there are no rows'
+    """
+    parts = [f"{count:,} rows {LEFT_OUT[reason]}" for reason, count in counts.items() if count]
+    return f"{', '.join(parts)} are left out" if parts else "there are no rows"
+
+
+def public_address(source: str | None) -> str:
+    """What may be told of a source file: an address without its secrets, or the name of a file without its folders.
+
+    >>> public_address("https://user:pass@example.org/a.csv?token=1"), public_address("/home/ann/crawl.jsonl")
+    ('https://example.org/a.csv', 'crawl.jsonl')
+    """
+    if source is None:
+        return "unknown"
+    if "://" not in source:
+        return re.split(r"[/\\]", source)[-1]
+    return public(source)
+
+
+def _targets(text: str, chosen: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The configs that a condition is for, and the condition itself."""
+    named = _FOR_ONE.fullmatch(text)
+    return ((named[1],), named[2].strip()) if named else (chosen, text.strip())
+
+
+def _name_faults(name: str) -> list[str]:
+    if _NAME.fullmatch(name):
+        return []
+    rule = "use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit and not ending with a dot"
+    return [f"release name {name!r} is not allowed: {rule}"]
+
+
+def _license_faults(license: str | None) -> list[str]:  # noqa: A002 - as above
+    if license is None or _LICENSE.fullmatch(license):
+        return []
+    return [f"licence {license!r} is not an identifier such as apache-2.0, cc-by-4.0 or other"]
+
+
+def _where_faults(text: str, condition: str, targets: tuple[str, ...], chosen: tuple[str, ...]) -> list[str]:
+    if not condition:
+        return [f"--where {text!r} has no condition"]
+    unknown = [config for config in targets if config not in chosen]
+    return [f"--where {text!r}: no selected config {choices(config, list(chosen))}" for config in unknown]

@@ -1,1 +1,0 @@
-"""The outside world: files, the warehouse, the language model, the embedder."""

@@ -1,0 +1,1 @@
+"""Plan and run: what a run would do, what it costs, and doing it."""

@@ -1,0 +1,153 @@
+"""History: what requests have cost in this home, what they gave, and how fast they were answered."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from personahub_assets.generation.lookup import asset_files
+from personahub_assets.generation.requests import Task
+from personahub_assets.instance.instance import glimpse
+from personahub_assets.store.tables import CANDIDATES, Store, read_file
+
+_RUNS = 20  # latest materialisations whose speed counts
+_CHARS_PER_TOKEN = 4  # of prompts in this home's language, where no tokens were counted yet
+_COUNTS = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
+_SPENT = ["prompt_fingerprint", "model", "reused", *_COUNTS]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one request takes, re-asks and larger tries included."""
+
+    calls: float
+    prompt_tokens: float
+    cached_tokens: float
+    completion_tokens: float
+    basis: str  # 'history' or 'settings'
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast answers came, with the window as wide as it was."""
+
+    rows: float = 0.0
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def of(self, rows: float, tokens: float) -> float | None:
+        """Seconds for so many rows; by their tokens where only other assets' speed is known."""
+        if self.rows:
+            return rows * self.seconds / self.rows
+        return tokens * self.seconds / self.tokens if self.tokens else None
+
+
+class History:
+    """Averages of a home; each is made when it is first asked for."""
+
+    def __init__(self, store: Store):
+        self._store = store
+
+    def spent(self, task: Task, prompt_chars: float) -> Spent:
+        """What a request of a task takes: by today's prompt and model if they were used before, else by any.
+
+        Args:
+            task: what is asked.
+            prompt_chars: how long its prompts are, for a home without answers; an answer is then reckoned as long as it
+                may become.
+        """
+        paid = self._paid(task.asset)
+        same = paid.filter(pl.col("prompt_fingerprint") == task.prompt.fingerprint, pl.col("model") == task.model)
+        rows = same if same.height else paid
+        if rows.is_empty():
+            return Spent(1.0, prompt_chars / _CHARS_PER_TOKEN, 0.0, task.prompt.max_tokens, "settings")
+        calls, prompt, cached, completion = rows.select(pl.col(_COUNTS).sum() / pl.col("requests").sum()).row(0)
+        return Spent(calls, prompt, cached, completion, "history")
+
+    @cache  # noqa: B019 - lives as long as a plan
+    def _paid(self, asset: str) -> pl.DataFrame:
+        """Sums over the requests that were paid, by prompt and model."""
+        parts = [read_file(path, "generations", _SPENT) for path in asset_files(self._store, asset)]
+        rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(_SPENT)), *parts], how="vertical_relaxed")
+        sums = [pl.col(_COUNTS).sum(), pl.len().alias("requests")]
+        return rows.filter(~pl.col("reused").cast(pl.Boolean)).group_by("prompt_fingerprint", "model").agg(sums)
+
+    @cache  # noqa: B019
+    def rows_per_answer(self, table: str, asked: int) -> float:
+        """Personas that an answer gives, where so many are asked for."""
+        answers = self._store.read_all(table, ["generation_id"]).drop_nulls().group_by("generation_id").len()["len"]
+        # What was asked for then is not on file; the fullest answer tells.
+        return asked * float(answers.mean()) / float(answers.max()) if len(answers) else asked  # type: ignore[arg-type]
+
+    @cached_property
+    def expanded_share(self) -> float:
+        """Share of the candidates that are expanded at the next hop; the others say nothing new."""
+        related = self._store.read_all("related_personas", ["hop", "parent_id"])
+        if related.is_empty():
+            return 1.0
+        parents = related["parent_id"].n_unique()
+        last = related["hop"].max()
+        before = self._store.read_all("text_personas", ["hop"]).height + related.filter(pl.col("hop") < last).height
+        return min(1.0, parents / max(1, before))
+
+    def kept_share(self, hop: int) -> float:
+        """Share of the candidates of a hop that stay."""
+        candidates, kept = self._fates
+        at_hop = hop if candidates[hop] else None
+        return kept[at_hop] / candidates[at_hop] if candidates[at_hop] else 1.0
+
+    @cached_property
+    def _fates(self) -> tuple[Counter[int | None], Counter[int | None]]:
+        """Candidates, and personas kept, by hop and (None) in all."""
+        counts: list[Counter[int | None]] = [Counter(), Counter()]
+        for batch in self._store.partitions("personas"):
+            for count, tables in zip(counts, (CANDIDATES, ("personas",)), strict=True):
+                for table in tables:
+                    hops = self._store.read(table, batch, columns=["hop"])["hop"]
+                    count.update(dict(hops.value_counts().iter_rows()))
+                    count[None] += len(hops)
+        return counts[0], counts[1]
+
+    def seconds(self, asset: str, rows: float, tokens: float) -> float | None:
+        """How long so many rows take; None if no speed was measured."""
+        if not rows:
+            return 0.0
+        own = self._speeds.get(asset, Speed()).of(rows, 0.0)
+        every = list(self._speeds.values())
+        any_asset = Speed(0.0, sum(speed.tokens for speed in every), sum(speed.seconds for speed in every))
+        return own if own is not None else any_asset.of(rows, tokens)
+
+    @cached_property
+    def _speeds(self) -> dict[str, Speed]:
+        return speeds(self._store.root, [path.name.removeprefix("asset=") for path in self._asset_folders()])
+
+    def _asset_folders(self) -> list[Path]:
+        return sorted((self._store.root / "tables" / "generations").glob("asset=*"))
+
+
+def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:
+    """How fast each asset was answered, as its latest materialisations say."""
+    found: dict[str, Speed] = {}
+    with glimpse(home) as instance:
+        for asset in assets if instance else ():
+            assert instance is not None
+            events = instance.fetch_materializations(dg.AssetKey(asset), limit=_RUNS).records
+            runs = [_speed(event.asset_materialization) for event in events if event.asset_materialization]
+            found[asset] = Speed(
+                sum(run.rows for run in runs), sum(run.tokens for run in runs), sum(run.seconds for run in runs)
+            )
+    return found
+
+
+def _speed(event: dg.AssetMaterialization) -> Speed:
+    """What one materialisation says; nothing if it asked nothing."""
+    said = {
+        name: event.metadata[name].value
+        for name in ("rows_asked", "completion_tokens", "seconds_asking")
+        if name in event.metadata
+    }
+    numbers = [float(value) for value in said.values() if isinstance(value, int | float)]
+    return Speed(*numbers) if len(numbers) == 3 else Speed()

@@ -1,0 +1,165 @@
+"""Looking requests up: which of them a run would ask, by the same keys and rules as a run, without a write."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import islice
+
+import polars as pl
+
+from personahub_assets.generation.answer_index import Shelf
+from personahub_assets.generation.journal import peek
+from personahub_assets.generation.lookup import Known, asset_files, journal_path
+from personahub_assets.generation.requests import Outcome, Request, Rule, Task
+from personahub_assets.runs import reasons
+from personahub_assets.runs.forecast import Work
+from personahub_assets.store.tables import Store
+
+ELSEWHERE = "other batches or recordings"
+EARLIER = "a batch earlier in the run"
+SUPERSEDED = "superseded answers"
+STOPPED = "a run that was stopped"
+
+Watch = Callable[[str, str, int], None]
+"""Told batch, asset, and how many of its requests were looked up."""
+
+_SLICE = 2_048
+_TYPICAL_CHARS = 150  # of a persona, where there is none yet
+
+
+@dataclass
+class Seen:
+    """What was found out about some requests."""
+
+    answers: list[tuple[Request, Outcome]] = field(default_factory=list)  # accepted ones, in order
+    open: list[tuple[str, int]] = field(default_factory=list)  # input id and sample of what is to be asked
+    unanswered: int = 0  # requests whose answer is to come, equal ones counted apart
+    keys: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+
+
+class Lookup:
+    """Looks requests up, batch after batch in the order of a run: what an earlier batch asks a later one need not.
+
+    Args:
+        retry: quarantined rows of these reasons are asked, and nothing else.
+    """
+
+    def __init__(self, store: Store, retry: frozenset[str], watch: Watch):
+        self._store, self._config, self._retry, self._watch = store, store.config, retry, watch
+        self._to_come: dict[str, set[str]] = defaultdict(set)  # keys that earlier batches ask, by asset
+        self._rendered: dict[str, Counter[str]] = defaultdict(Counter)  # requests and characters, by asset
+
+    def look(self, work: Work, task: Task, requests: Iterable[Request], *, read: bool = False) -> Seen:
+        """Look up what a run asks, and count it.
+
+        Args:
+            work: takes the counts.
+            read: give the answers that are on file.
+        """
+        seen = self._seen(work, task, requests, read=read)
+        self._to_come[task.asset] |= seen.asked
+        return seen
+
+    def glance(self, task: Task, batch: str, requests: Iterable[Request]) -> Seen:
+        """Look up what a run may ask."""
+        return self._seen(Work(batch, task.asset), task, requests, read=False)
+
+    def prompt_chars(self, task: Task) -> float:
+        """How long the prompts of a task are."""
+        counts = self._rendered[task.asset]
+        seen = counts["characters"] / max(1, counts["requests"])
+        return seen or len(task.prompt.instructions) + len(task.prompt.row) + _TYPICAL_CHARS
+
+    def _seen(self, work: Work, task: Task, requests: Iterable[Request], *, read: bool) -> Seen:
+        search = _Search(self._store, task, work.batch, self._rule(task), self._others)
+        seen, remaining, missing = Seen(), iter(requests), list[Request]()
+        while chunk := list(islice(remaining, _SLICE)):
+            self._measure(task.asset, chunk)
+            missing += self._sorted(work, search, chunk, seen, read=read)
+            self._watch(work.batch, task.asset, len(seen.keys))
+        work.reasons += reasons.of_missing(self._store, task, work.batch, missing)
+        return seen
+
+    def _sorted(self, work: Work, search: "_Search", chunk: list[Request], seen: Seen, *, read: bool) -> list[Request]:
+        """Count the requests of a chunk, each key once; gives those that nothing is on file for."""
+        found = search.find(list(dict.fromkeys(request.key for request in chunk)), self._to_come[work.asset], read=read)
+        missing = []
+        for request in chunk:
+            key = request.key
+            if key in found.answers:
+                seen.answers.append((request, found.answers[key]))
+            # Nothing follows from a retry: it asks what was asked before.
+            seen.unanswered += not self._retry and (key not in found.stands or found.reused.get(key) == EARLIER)
+            if key in seen.keys:
+                continue
+            seen.keys.add(key)
+            work.requests += 1
+            if (reason := found.stands.get(key)) is not None:
+                work.quarantined[reason] += 1
+            elif key in found.reused:
+                work.reused[found.reused[key]] += 1
+            elif key not in found.stands and (key in found.fails or not self._retry):
+                self._ask(work, request, seen)
+                if key in found.fails:
+                    work.reasons[reasons.of_outcome(found.fails[key])] += 1
+                else:
+                    missing.append(request)
+        return missing
+
+    def _ask(self, work: Work, request: Request, seen: Seen) -> None:
+        work.ask += 1
+        seen.asked.add(request.key)
+        seen.open.append((request.input_id, request.sample))
+
+    def _rule(self, task: Task) -> Rule:
+        return Rule(task.prompt.max_tokens, self._retry, self._config.generation.over_long == "cut")
+
+    def _measure(self, asset: str, chunk: list[Request]) -> None:
+        sizes = [sum(len(message["content"]) for message in request.messages) for request in chunk]
+        self._rendered[asset].update(requests=len(chunk), characters=sum(sizes))
+
+    @cache  # noqa: B019 - lives as long as a plan
+    def _others(self, asset: str, rule: Rule) -> Shelf:
+        """What any batch has accepted: what is missing in a batch's own file is not found there a second time."""
+        return Shelf(asset_files(self._store, asset), rule, accepted_only=True)
+
+
+@dataclass
+class _Found:
+    """What is on file for some keys."""
+
+    stands: dict[str, str | None]  # with the reason; what earlier batches ask counts as accepted
+    fails: dict[str, Outcome]
+    reused: dict[str, str]  # where an answer is from that the batch has not used so far
+    answers: dict[str, Outcome]
+
+
+class _Search:
+    """Everything that is known about the requests of one asset and batch."""
+
+    def __init__(self, store: Store, task: Task, batch: str, rule: Rule, others: Callable[[str, Rule], Shelf]):
+        self._journal = journal_path(store, task.asset, batch)
+        self._journaled: set[str] = set()
+        self._known = Known(store, task.asset, batch, rule, self._peek, partial(others, task.asset, rule))
+        filed = store.read("generations", batch, task.asset, columns=["request_key", "status"])
+        self._superseded = set(filed.filter(pl.col("status") == "superseded")["request_key"])
+
+    def find(self, keys: list[str], to_come: set[str], *, read: bool) -> _Found:
+        """Say of each key what is on file."""
+        stands, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in stands and key not in fails}
+        reused = dict.fromkeys(missing & to_come, EARLIER)
+        over = self._known.elsewhere(missing - to_come) if missing - to_come else {}
+        reused |= dict.fromkeys(over, ELSEWHERE)
+        reused |= {key: STOPPED for key in stands if key in self._journaled}
+        reused |= {key: SUPERSEDED for key in stands if key in self._superseded}
+        accepted = [key for key, reason in stands.items() if reason is None]
+        answers = self._known.outcomes(accepted) | over if read else {}
+        return _Found(dict.fromkeys(reused) | stands, fails, reused, answers)
+
+    def _peek(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        found = peek(self._journal, keys)
+        self._journaled |= found.keys()
+        return found

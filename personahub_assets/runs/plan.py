@@ -1,0 +1,389 @@
+"""The planner: walks over batches and assets as a run does, on a draft of the home, and asks nothing.
+
+What exists is looked up exactly as a run looks it up: the same requests, the same rules. What a run would write first
+is estimated from what this home has seen so far.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import LLMError, PersonaHubError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.defs.corpus import document_rows
+from personahub_assets.defs.datasets import dataset_task, item_requests
+from personahub_assets.defs.dedup import kept, to_embed, with_hashes
+from personahub_assets.defs.personas import (
+    expanded_before,
+    related_personas_task,
+    related_requests,
+    text_personas_task,
+    text_requests,
+)
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.embedding.vectors import VectorJournal
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.provenance import kind_of
+from personahub_assets.generation.requests import Outcome, Task
+from personahub_assets.instance.faults import explain
+from personahub_assets.runs.estimates import History
+from personahub_assets.runs.forecast import Aside, Plan, Work
+from personahub_assets.runs.lookup import Lookup, Watch
+from personahub_assets.sources.register import source_rows
+from personahub_assets.sources.rows import Imported
+from personahub_assets.steps import candidates as rules
+from personahub_assets.store.overlay import Draft
+from personahub_assets.store.tables import Store, in_pieces, table_schema
+
+if TYPE_CHECKING:
+    from personahub_assets.dedup.state import Hub, LexicalHub, SemanticHub
+
+_DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
+_ID = ["persona_id"]
+_READ = 1_024  # rows at a time: a row may be a million characters
+_NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
+
+
+def plan(
+    environment: Environment,
+    work: Iterable[tuple[str, set[str]]],
+    *,
+    retry: Iterable[str] = (),
+    watch: Watch = lambda _batch, _asset, _done: None,
+    personas_from: dict[str, str] | None = None,
+) -> Plan:
+    """Find out what a run would ask, and what it would do without asking.
+
+    Args:
+        environment: the home and the endpoint; only the name of its model is asked for, and only where it is not set.
+        work: batches with the assets that a run would materialise, in its order.
+        retry: quarantined rows of these reasons are asked, and nothing else.
+        watch: hears how far it is.
+        personas_from: selections of the run, by dataset, instead of hub.toml's.
+
+    Raises:
+        StoreError: if a table or a journal of the home is damaged.
+    """
+    store = Store(home=str(environment.home), personas_from=personas_from or {})
+    model, model_from, notes = _model(environment, store)
+    made = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
+    planner = _Planner(environment, store, model, frozenset(retry), watch)
+    for batch, assets in work:
+        if assets:
+            planner.walk(made, batch, assets)
+    planner.price(made)
+    return made
+
+
+def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]:
+    """The model that a run would ask, where its name is from, and what to say about it."""
+    llm = LLM(url=environment.llm_url, model=environment.llm_model)
+    if environment.llm_model:
+        return environment.llm_model, "environment", _mixing(store, environment.llm_model)
+    try:
+        name = llm.model_for(store)
+        return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
+    except LLMError as error:
+        why = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
+    names = store.read_all("generations", ["model", "status"]).filter(pl.col("status") != "superseded")["model"]
+    if names.is_empty():
+        return environment.model_name, "nothing", [f"No model to ask for its name: {why}."]
+    (name,) = names.mode().sort().head(1)
+    return name, "generations", [f"No model to ask for its name: {why}. Planned for {name}, which wrote what is here."]
+
+
+def _mixing(store: Store, model: str) -> list[str]:
+    """Say that a run would be refused, since it would mix rows of the stand-in with a model's."""
+    marker = store.root / "writer"
+    written = marker.read_text().strip() if marker.exists() else None
+    if written is None or written == kind_of([model]):
+        return []
+    return [f"This home holds rows of {'the stand-in' if written == 'standin' else 'a model'}: a run will be refused."]
+
+
+@dataclass
+class _Ahead:
+    """What is not certain about the batch in hand."""
+
+    unseen: dict[int, float] = field(default_factory=dict)  # candidates that are not written yet, by hop
+    undecided: dict[str, pl.Series] = field(default_factory=dict)  # ids by stage
+    likely: pl.DataFrame | None = None  # candidates that may become personas, each with its chance
+    expected: float = 0.0  # personas that are not written yet
+
+
+class _Planner:
+    """One walk; what earlier batches would leave is seen by later ones, as in a run."""
+
+    def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
+        self.store, self.config, self.model = store, store.config, model
+        self.lookup = Lookup(store, retry, watch)
+        self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
+        self._embedder = Embedder.of(environment, self.config)
+        self.embedding_model = self._embedder.name
+        self.history = History(store)
+        self._semantic_hubs: dict[str, SemanticHub] = {}
+
+    def walk(self, made: Plan, batch: str, assets: set[str]) -> None:
+        """Go over the assets of a batch in the order of the graph; a problem ends the batch, as it ends its run."""
+        self.batch, self.assets, self.ahead, self.aside = batch, assets, _Ahead(), Aside(batch)
+        self.__dict__.pop("_source", None)
+        steps: dict[str, Callable[[], Work | None]] = {
+            "documents": self._documents,
+            "text_personas": self._text_personas,
+            "related_personas": self._related_personas,
+            "lexical_duplicates": self._lexical,
+            "persona_embeddings": self._embeddings,
+            "semantic_duplicates": self._semantic,
+            "personas": self._personas,
+            **{name: partial(self._items, name) for name in DATASETS},
+        }
+        try:
+            for asset, step in steps.items():
+                if asset in assets and (work := step()) is not None:
+                    made.work.append(work)
+        except (PersonaHubError, OSError) as error:
+            made.problems[batch] = explain(error, self.store.root)
+        self.aside.to_decide = self._undecided.height if self.ahead.undecided else 0
+        if not self.aside.is_idle:
+            made.asides.append(self.aside)
+
+    def price(self, made: Plan) -> None:
+        """Say what the work takes."""
+        prices = self.config.prices.as_prices()
+        priced = bool(prices.prompt or prices.completion)
+        for work in made.work:
+            work.cost = 0.0 if priced else None
+            if not work.expected:
+                continue
+            task = self._task(work.asset)
+            spent = self.history.spent(task, self.lookup.prompt_chars(task))
+            work.basis = spent.basis
+            work.calls, work.prompt_tokens = work.expected * spent.calls, work.expected * spent.prompt_tokens
+            work.cached_tokens = work.expected * spent.cached_tokens
+            work.completion_tokens = work.expected * spent.completion_tokens
+            work.seconds = self.history.seconds(work.asset, work.expected, work.completion_tokens)
+            if priced:
+                work.cost = work.expected * prices.cost(
+                    spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens
+                )
+
+    # --- the corpus ---
+
+    @cached_property
+    def _source(self) -> tuple[pl.DataFrame, list[Imported]]:
+        """Documents and ready personas of the source file, read once."""
+        texts, ready = [pl.DataFrame(schema=table_schema("documents"))], list[Imported]()
+        for rows in in_pieces(source_rows(self.draft, self.batch), _READ):
+            texts.append(document_rows(self.batch, rows))
+            ready += [row for row in rows if isinstance(row, Imported)]
+        return pl.concat(texts), ready
+
+    def _documents(self) -> None:
+        rows, _ = self._source
+        before = self.store.read("documents", self.batch)
+        if not rows.equals(before):
+            self.aside.documents_new = rows.join(before, on=["document_id", "text"], how="anti").height
+            self.aside.documents_gone = before.join(rows, on="document_id", how="anti").height
+            self.draft.write("documents", self.batch, rows)
+
+    # --- candidates ---
+
+    def _text_personas(self) -> Work:
+        asked, task = self.config.text_personas.per_document, self._task("text_personas")
+        work = Work(self.batch, task.asset)
+        _, ready = self._source
+        imported = rules.imported(
+            self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
+        )
+        seen = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
+        found = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in seen.answers]
+        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, found, asked)])
+        self.ahead.unseen[0] = seen.unanswered * self.history.rows_per_answer(task.asset, asked)
+        return work
+
+    def _related_personas(self) -> Work:
+        settings, task = self.config.related_personas, self._task("related_personas")
+        work, every, words = Work(self.batch, task.asset), list[dict[str, Any]](), set[int]()
+        per_answer = self.history.rows_per_answer(task.asset, settings.fan_out)
+        last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
+        for hop in range(1, settings.hops + 1):
+            parents = {row["persona_id"]: row for row in rules.frontier(last, words, expanded)}
+            seen = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
+            found = [(parents[request.input_id], "", _parsed(task, outcome)) for request, outcome in seen.answers]
+            rows = rules.from_relations(self.batch, found, settings.fan_out)
+            follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
+            work.follow += follow
+            self.ahead.unseen[hop] = (seen.unanswered + follow) * per_answer
+            last = pl.DataFrame(rows, table_schema("related_personas"))
+            every += rows
+        self._draft_candidates(task.asset, every)
+        return work
+
+    def _draft_candidates(self, table: str, rows: list[dict[str, Any]]) -> None:
+        frame = pl.DataFrame(rows, table_schema(table))
+        if not frame["persona_id"].equals(self.store.read(table, self.batch, columns=_ID)["persona_id"]):
+            self.draft.write(table, self.batch, frame)
+
+    # --- dedup ---
+
+    def _lexical(self) -> None:
+        self._decide(self._lexical_hub, self.draft.candidates(self.batch, ["persona_id", "hop"]))
+
+    def _embeddings(self) -> None:
+        """Draft who has a vector; what has none is embedded without a call to the language model."""
+        model = self.embedding_model
+        before = self.store.read("persona_embeddings", self.batch, columns=["persona_id", "model", "unread"])
+        ready = before.filter(pl.col("model") == model)
+        wanted = to_embed(self.draft, self.batch, model)
+        new = pl.concat([wanted.select("persona_id", "persona"), self._undecided.select("persona_id", "persona")])
+        self.aside.to_embed = self._without_vector(
+            with_hashes(new.join(ready, on="persona_id", how="anti"), self._embedder)
+        )
+        is_whole = wanted["persona_id"].equals(ready["persona_id"]) and ready.height == before.height
+        if not is_whole or before["unread"].null_count():
+            rows = wanted.select(_ID).with_columns(
+                batch=pl.lit(self.batch),
+                model=pl.lit(model),
+                text_hash=pl.lit(""),
+                embedding=pl.lit(None),
+                unread=pl.lit(0.0),
+                unread_hash=pl.lit(""),
+            )
+            self.draft.write("persona_embeddings", self.batch, rows)
+            self._semantic_hubs.clear()  # which batches can be compared may be another now
+
+    def _without_vector(self, texts: pl.DataFrame) -> int:
+        """How many different texts no batch has a vector of."""
+        hashes = texts.select("text_hash").unique()
+        for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
+            rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash"])
+            hashes = hashes.join(rows.filter(pl.col("model") == self.embedding_model), on="text_hash", how="anti")
+        journal = VectorJournal(self.store.root / "journal" / "persona_embeddings" / self.batch, self.embedding_model)
+        return hashes.height - journal.known(hashes["text_hash"], tidy=False).height
+
+    def _semantic(self) -> None:
+        models = self.draft.read("persona_embeddings", self.batch, columns=["model"])["model"]
+        hub = self._semantic_hub(str(models[0]) if len(models) else self.embedding_model)
+        self._decide(hub, hub.reach(self.batch))
+
+    @cached_property
+    def _lexical_hub(self) -> "LexicalHub":
+        from personahub_assets.dedup.state import LexicalHub
+
+        return LexicalHub(self.draft)
+
+    def _semantic_hub(self, model: str) -> "SemanticHub":
+        from personahub_assets.dedup.state import SemanticHub
+
+        if model not in self._semantic_hubs:
+            self._semantic_hubs[model] = SemanticHub(self.draft, model)
+        return self._semantic_hubs[model]
+
+    def _decide(self, hub: "Hub", rows: pl.DataFrame) -> None:
+        """Find out which rows `(persona_id, hop)` a stage would decide about; what it decided of the others stands."""
+        if self.batch in hub.batches:
+            hub.decisions[self.batch] = hub.standing(self.batch)
+        if hub.outdated:
+            self.aside.decided_again += (hub.stage,)
+            self.ahead.undecided[hub.stage] = rows["persona_id"]
+            return
+        stored = hub.rows(self.batch, lambda _batch: rows)
+        undecided = stored.filter(_walked(hub, stored, self.batch))
+        self.ahead.undecided[hub.stage] = undecided["persona_id"]
+        self.aside.coming_back += undecided["admission"].count()
+        if undecided["admission"].count():
+            standing = hub.decisions[self.batch].join(undecided, on="persona_id", how="anti", maintain_order="left")
+            hub.decisions[self.batch] = standing
+            self.draft.write(hub.table, self.batch, standing.with_columns(batch=pl.lit(self.batch)))
+
+    @property
+    def _undecided(self) -> pl.DataFrame:
+        """Candidates that a stage would decide about."""
+        ids = pl.concat([pl.Series(dtype=pl.String), *self.ahead.undecided.values()]).rename("persona_id").unique()
+        return self.draft.candidates(self.batch).join(ids.to_frame(), on="persona_id", how="semi")
+
+    def _personas(self) -> None:
+        undecided = self._undecided if "semantic_duplicates" in self.assets else self._undecided.clear()
+        stays = kept(self.draft, "semantic", self.batch).join(undecided, on="persona_id", how="anti")
+        rows = self.draft.candidates(self.batch).join(stays, on="persona_id", how="semi", maintain_order="left")
+        before = self.store.read("personas", self.batch, columns=_ID)
+        if not rows["persona_id"].equals(before["persona_id"]):
+            self.aside.personas_in = rows.join(before, on="persona_id", how="anti").height
+            self.aside.personas_out = before.join(pl.concat([rows, undecided]), on="persona_id", how="anti").height
+            self.draft.write("personas", self.batch, rows)
+        if self.assets.issuperset(_DEDUP):
+            self.ahead.likely = self._with_chances(undecided)
+            self.ahead.expected = sum(count * self.history.kept_share(hop) for hop, count in self.ahead.unseen.items())
+
+    def _with_chances(self, undecided: pl.DataFrame) -> pl.DataFrame:
+        """Say how likely each candidate becomes a persona.
+
+        Where a rule changed, all is decided again: who is in the hub most likely stays, and who was dropped at a
+        similarity that is still one stays dropped.
+        """
+        hops = undecided["hop"].unique()
+        shares = pl.DataFrame({"hop": hops, "chance": [self.history.kept_share(hop) for hop in hops]})
+        rows = undecided.join(shares.cast({"hop": pl.Int8, "chance": pl.Float64}), on="hop", how="left")
+        if self.aside.decided_again:
+            now = self.store.read("personas", self.batch, columns=_ID).with_columns(stays=pl.lit(1.0))
+            rows = rows.join(now, on="persona_id", how="left").with_columns(chance=pl.coalesce("stays", "chance"))
+        for stage in self.aside.decided_again:
+            threshold = (self.config.lexical if stage == "lexical" else self.config.semantic).threshold
+            drops = self.store.read(f"{stage}_duplicates", self.batch, columns=["persona_id", "similarity"])
+            rows = rows.join(drops.filter(pl.col("similarity") >= threshold), on="persona_id", how="anti")
+        return rows
+
+    # --- datasets ---
+
+    def _items(self, name: str) -> Work:
+        task = self._task(name)
+        work = Work(self.batch, name)
+        self.lookup.look(work, task, item_requests(self.draft, task, self.batch))
+        settings = self.config.dataset(name)
+        if not settings.personas_from:  # a selection names none that are not written yet
+            work.follow = self.ahead.expected * settings.samples * settings.share
+        if self.ahead.likely is not None and self.ahead.likely.height:
+            work.follow += self._likely_items(task, self.ahead.likely)
+        return work
+
+    def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
+        """Requests to be expected about candidates that may become personas; some may be answered already."""
+        beside = Draft(home=self.store.home, personas_from=self.store.personas_from)
+        beside.write("personas", self.batch, likely)
+        chances = dict(likely.select("persona_id", "chance").iter_rows())
+        seen = self.lookup.glance(task, self.batch, item_requests(beside, task, self.batch))
+        return float(sum(chances[input_id] for input_id, _ in seen.open))
+
+    @cache  # noqa: B019 - lives as long as a plan
+    def _task(self, asset: str) -> Task:
+        if asset in DATASETS:
+            return dataset_task(asset, self.config, self.model)
+        make = {"text_personas": text_personas_task, "related_personas": related_personas_task}[asset]
+        return make(self.config, self.model)
+
+
+def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
+    """Which rows `(batch, persona_id, …)` a stage would walk: the new ones, and those whose keeper is gone."""
+    from personahub_assets.dedup.keepers import NONE, Decided, Walk, admit
+
+    walks: list[Walk] = []
+
+    def nobody(walk: Walk) -> Decided:
+        walks.append(walk)
+        nothing = np.full(len(walk.index), np.nan)
+        return Decided(np.full(len(walk.index), NONE), nothing, np.zeros(len(walk.index), np.bool_))
+
+    others = pl.concat([_NO_PLACES, *map(hub.kept, hub.others(batch))])
+    admit(rows, others, 1, nobody, replay=False, elsewhere=hub.elsewhere)
+    # Who lost the keeper finds no other one here, and so is among the newcomers.
+    return pl.Series(np.isin(np.arange(rows.height), walks[-1].index))
+
+
+def _parsed(task: Task, outcome: Outcome) -> Any:
+    return task.answer.model_validate_json(outcome.response)

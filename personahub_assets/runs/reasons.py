@@ -1,0 +1,83 @@
+"""Why requests are open: what is on file for the same input, compared with what would be asked today."""
+
+from collections import Counter
+
+import polars as pl
+
+from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Task
+from personahub_assets.store.tables import Store
+
+NEVER_RUN = "never run"
+NEW_ROWS = "new rows"
+MORE_SAMPLES = "more samples"
+PROMPT = "prompt edited"
+SAMPLING = "sampling changed"
+SCHEMA = "schema changed"
+MODEL = "model changed"
+INPUT = "text or settings changed"
+RAISED = "max_tokens raised"
+LOWERED = "max_tokens lowered"
+CUT = "too long, and cut now"
+UNANSWERED = "no answer came before"
+
+_ASKED = ["input_id", "sample"]
+_HOW = ["prompt_fingerprint", "schema_fingerprint", "model", "temperature", "top_p"]
+
+
+def of_outcome(outcome: Outcome) -> str:
+    """Why an outcome that is on file does not stand."""
+    if outcome.reason is None:
+        return LOWERED
+    if outcome.reason in TRANSIENT:
+        return UNANSWERED
+    return {"truncated": RAISED, "too_long": CUT}.get(outcome.reason, f"retry of {outcome.reason}")
+
+
+def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> Counter[str]:
+    """Why requests have no outcome on file."""
+    if not missing:
+        return Counter()
+    filed = store.read("generations", batch, task.asset, columns=[*_ASKED, *_HOW, "superseded_at"])
+    if filed.is_empty():
+        return Counter({NEVER_RUN: len(missing)})
+    # What is asked today counts before what was asked last.
+    last = filed.sort("superseded_at", descending=True, nulls_last=False).unique(
+        _ASKED, keep="first", maintain_order=True
+    )
+    wanted = pl.DataFrame(
+        [(request.input_id, request.sample) for request in missing],
+        {name: filed.schema[name] for name in _ASKED},
+        orient="row",
+    )
+    counts = wanted.join(last, on=_ASKED, how="left").group_by(_HOW).len()
+    found: Counter[str] = Counter()
+    for *how, count in counts.iter_rows():
+        if how[0] is not None:
+            found[_difference(task, *how)] += count
+    new = wanted.join(last, on=_ASKED, how="anti")
+    more = new.join(last, on="input_id", how="semi").height
+    return found + Counter({NEW_ROWS: new.height - more, MORE_SAMPLES: more})
+
+
+def _difference(
+    task: Task, prompt: str, schema: str, model: str, temperature: float | None, top_p: float | None
+) -> str:
+    """What differs between an answer on file and today's request for the same input."""
+    said = []
+    if prompt != task.prompt.fingerprint:
+        said += _of_prompt(task, prompt, temperature, top_p)
+    if schema != task.schema_fingerprint:
+        said.append(SCHEMA)
+    # A server may tell a longer name than it is asked by, with a date behind it.
+    if not model.startswith(task.model):
+        said.append(MODEL)
+    return ", ".join(said) or INPUT
+
+
+def _of_prompt(task: Task, fingerprint: str, temperature: float | None, top_p: float | None) -> list[str]:
+    """Whether the text of a prompt differs, its sampling, or both; a fingerprint is of both together."""
+    if temperature is None or top_p is None:
+        return [f"{PROMPT} or {SAMPLING}"]
+    before = task.prompt.with_settings({}, {"temperature": temperature, "top_p": top_p})
+    said = [] if before.fingerprint == fingerprint else [PROMPT]
+    return said if before.sampling == task.prompt.sampling else [*said, SAMPLING]

@@ -1,0 +1,1 @@
+"""Finding personas by meaning."""

@@ -1,0 +1,277 @@
+"""The hub by meaning: the personas whose embeddings are nearest to a vector.
+
+    hub = Nearest(store, embedder.name)
+    hub.find(vector, 10)                    (persona_id, similarity), the nearest first
+    hub.find(vector, 10, among=ids)         of these personas only
+
+Up to SCANNED personas are all compared. Beyond, a usearch index in `cache/search` of the home proposes some, whose
+cosines are computed; personas that it does not have yet are compared one by one, until they are too many and are added
+to it. It is checked by hash before it is used, mapped into memory, and can be deleted at any time.
+"""
+
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from personahub_assets.core.errors import StoreError
+from personahub_assets.core.text import digest
+from personahub_assets.dedup import array_cache
+from personahub_assets.dedup.ann_index import Ints, Neighbours
+from personahub_assets.embedding.vectors import Vectors, matrix
+from personahub_assets.store.removal import discard, remove
+from personahub_assets.store.tables import Store
+
+SCANNED = 50_000
+"""Personas that are compared one by one; more than that get an index."""
+
+_GONE = 0.2  # share of the index that is of no use any more; beyond, it is made anew
+_EFFORT = 256  # rows that a search of the index looks at
+_SPARE = 16  # rows that are looked at beyond those asked for
+_KEPT = 131_072  # rows after which a growing index is written, so that a killed process loses little
+_PIECE = 8_192  # rows that are added together
+_FORMAT = "f32 1"
+
+Flags = npt.NDArray[np.bool_]
+Watch = Callable[[int, int], None]
+"""Told how many personas are in the index so far, and how many there will be."""
+
+
+def _unwatched(_done: int, _total: int) -> None:
+    pass
+
+
+class Nearest:
+    """The personas of the hub that have a vector of one model, as they are when this is made.
+
+    Args:
+        store: holds them.
+        model: vectors of other models are never compared.
+        watch: told of the progress of an index that is made.
+
+    Raises:
+        StoreError: vectors of the model have several dimensions.
+    """
+
+    def __init__(self, store: Store, model: str, watch: Watch = _unwatched):
+        index = _Index.opened(store, model)
+        self.rows, self.left_out, self.unread = hub(store, model)
+        if _wanting(index, self.rows):
+            watch(0, self.rows.height)
+            index = _caught_up(store, model, watch)
+            self.rows, self.left_out, self.unread = hub(store, model)
+        self._index = index
+        self._alive = index.holds(self.rows["persona_id"])
+        self._new = index.lacks(self.rows)
+        self._vectors = matrix(store, model, self._new)
+
+    def __len__(self) -> int:
+        return self.rows.height
+
+    def find(self, vector: Vectors, count: int, among: pl.Series | None = None) -> pl.DataFrame:
+        """Give the personas nearest to a vector, as `(persona_id, similarity)`, the nearest first.
+
+        Args:
+            vector: (dimensions,) of the same model.
+            count: how many.
+            among: ids; no others are found.
+
+        Raises:
+            StoreError: the vector has another number of dimensions than those of the hub.
+        """
+        wanted = self._alive if among is None else self._alive & self._index.holds(among)
+        new = np.flatnonzero(self._new["persona_id"].is_in(among.implode()) if among is not None else self._all_new)
+        numbers = self._index.propose(vector, count, wanted)
+        found = pl.concat(
+            [
+                _ranked(self._index.ids.gather(numbers), self._index.vectors(numbers), vector, count),
+                _ranked(self._new["persona_id"].gather(new), self._vectors[new], vector, count),
+            ]
+        )
+        return found.sort("similarity", "persona_id", descending=[True, False]).head(count)
+
+    @property
+    def _all_new(self) -> Flags:
+        return np.ones(self._new.height, np.bool_)
+
+
+class Searchable(NamedTuple):
+    """The hub's personas as far as vectors of a model say something of them."""
+
+    rows: pl.DataFrame  # (batch, persona_id)
+    without_vector: int
+    unread: int  # those of which the model reads too little
+
+
+def hub(store: Store, model: str) -> Searchable:
+    """Find the hub's personas with a vector of a model."""
+    parts, total, unread = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0, 0
+    limit = store.config.semantic.max_unread
+    for path in store.files("personas"):
+        batch = path.parent.name.partition("=")[2]
+        personas = store.read("personas", batch, columns=["persona_id"])
+        embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model", "unread"])
+        of_model = personas.join(embedded.filter(pl.col("model") == model), on="persona_id", maintain_order="left")
+        read = of_model.filter(pl.col("unread").fill_null(0.0) <= limit)
+        parts.append(read.select(pl.lit(batch).alias("batch"), "persona_id"))
+        total, unread = total + personas.height, unread + of_model.height - read.height
+    rows = pl.concat(parts)
+    return Searchable(rows, total - unread - rows.height, unread)
+
+
+def cosines(vectors: Vectors, vector: Vectors) -> npt.NDArray[np.float64]:
+    """Cosines of rows with a vector, in float64."""
+    rows, one = vectors.astype(np.float64), vector.astype(np.float64)
+    products = np.einsum("nd,d->n", rows, one)
+    found: npt.NDArray[np.float64] = products / np.sqrt(np.einsum("nd,nd->n", rows, rows) * (one @ one))
+    return np.clip(found, -1.0, 1.0)
+
+
+def _ranked(ids: pl.Series, vectors: Vectors, vector: Vectors, count: int) -> pl.DataFrame:
+    """The nearest of some rows: found in float32, then computed in float64."""
+    if not len(ids):
+        return pl.DataFrame(schema={"persona_id": pl.String, "similarity": pl.Float64})
+    if vectors.shape[1] != len(vector):
+        raise StoreError(
+            f"the hub's vectors have {vectors.shape[1]} dimensions, the query's has {len(vector)}: the embedding model "
+            "has changed under its name. Embed the hub again with a model of another name"
+        )
+    best = np.argsort(-(vectors @ vector), kind="stable")[: count + _SPARE]
+    return pl.DataFrame({"persona_id": ids.gather(best), "similarity": cosines(vectors[best], vector)})
+
+
+class _Index(NamedTuple):
+    """An index and the ids of its rows; both may be empty."""
+
+    neighbours: Neighbours | None
+    ids: pl.Series
+
+    @classmethod
+    def opened(cls, store: Store, model: str, *, to_grow: bool = False) -> "_Index":
+        """The stored one, mapped; nothing where there is none, or none that is whole."""
+        found = array_cache.opened(_folder(store, model), f"{model} {_FORMAT}")
+        try:
+            if found is not None:
+                neighbours = Neighbours(int(found["dimensions"][0]), "f32", _EFFORT)
+                (neighbours.read if to_grow else neighbours.view)(found["index"])
+                return cls(neighbours, pl.read_ipc(found["ids"].tobytes())["persona_id"])
+        except (KeyError, RuntimeError, pl.exceptions.PolarsError):
+            pass  # written by another version of usearch or of this
+        return cls(None, pl.Series("persona_id", [], pl.String))
+
+    def holds(self, ids: pl.Series) -> Flags:
+        """Which of its rows are of these personas."""
+        return self.ids.is_in(ids.implode()).to_numpy() if len(self.ids) else np.empty(0, np.bool_)
+
+    def lacks(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of some rows `(batch, persona_id)` that it does not have."""
+        return rows.join(self.ids.to_frame("persona_id"), on="persona_id", how="anti", maintain_order="left")
+
+    def vectors(self, numbers: Ints) -> Vectors:
+        """Vectors of its rows."""
+        return self.neighbours.vectors(numbers) if self.neighbours else np.empty((0, 1), np.float32)
+
+    def propose(self, vector: Vectors, count: int, wanted: Flags) -> Ints:
+        """Numbers of wanted rows that may be the nearest; all of them where they are few."""
+        total = int(wanted.sum())
+        if not self.neighbours or total <= SCANNED:
+            return np.flatnonzero(wanted)
+        asked = 2 * count + _SPARE
+        while True:
+            near = self.neighbours.search(vector[None], min(asked, len(self.ids)))[0]
+            near = near[near >= 0]
+            found: Ints = near[wanted[near]]
+            if len(found) >= min(count, total) or asked >= len(self.ids):
+                return found
+            asked *= 4
+
+
+def _wanting(index: _Index, rows: pl.DataFrame) -> bool:
+    """Whether it lacks too much, or holds too much that is gone."""
+    return index.lacks(rows).height > SCANNED or _outlived(index, rows)
+
+
+def _outlived(index: _Index, rows: pl.DataFrame) -> bool:
+    return int((~index.holds(rows["persona_id"])).sum()) > _GONE * len(index.ids)
+
+
+def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
+    """Add what the stored index lacks, or make it anew; of several processes one works and the others wait and see."""
+    with store.lock("search", wait=True):
+        rows = hub(store, model).rows
+        index = _Index.opened(store, model)
+        if _wanting(index, rows):
+            _tidy(store, model)
+            if _outlived(index, rows):
+                remove(_folder(store, model))
+                index = _Index.opened(store, model)
+            if index.lacks(rows).height > SCANNED:
+                _grow(store, model, rows, watch)
+    return _Index.opened(store, model)
+
+
+def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
+    index = _Index.opened(store, model, to_grow=True)
+    neighbours, ids, written = index.neighbours, [index.ids], len(index.ids)
+    for some, vectors in _pieces(store, model, index.lacks(rows)):
+        neighbours = neighbours or Neighbours(vectors.shape[1], "f32", _EFFORT)
+        neighbours.add(vectors)
+        ids.append(some["persona_id"])
+        watch(len(neighbours), rows.height)
+        if len(neighbours) - written >= _KEPT:
+            _write(store, model, neighbours, pl.concat(ids))
+            written = len(neighbours)
+    if neighbours and len(neighbours) > written:
+        _write(store, model, neighbours, pl.concat(ids))
+
+
+def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Vectors]]:
+    """Rows with their vectors, some thousand at a time; without those that another process took away meanwhile."""
+    for part in rows.partition_by("batch", maintain_order=True):
+        there = store.read("persona_embeddings", part["batch"][0], columns=["persona_id", "model"])
+        part = part.join(there.filter(pl.col("model") == model), on="persona_id", how="semi", maintain_order="left")
+        vectors = matrix(store, model, part)
+        for begin in range(0, part.height, _PIECE):
+            yield part[begin : begin + _PIECE], vectors[begin : begin + _PIECE]
+
+
+def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> None:
+    buffer = io.BytesIO()
+    ids.to_frame("persona_id").write_ipc(buffer)
+    with _aside(store) as folder:
+        neighbours.write(str(folder / "index"))
+        made = {
+            "index": np.memmap(folder / "index", np.uint8, "r"),
+            "ids": np.frombuffer(buffer.getvalue(), np.uint8),
+            "dimensions": np.array([neighbours.dimensions]),
+        }
+        array_cache.save(_folder(store, model), f"{model} {_FORMAT}", made)
+
+
+@contextmanager
+def _aside(store: Store) -> Iterator[Path]:
+    folder = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        discard(folder)
+
+
+def _folder(store: Store, model: str) -> Path:
+    return store.root / "cache" / "search" / digest(model)
+
+
+def _tidy(store: Store, model: str) -> None:
+    """Remove what killed processes left, and indexes of other models."""
+    here = _folder(store, model)
+    for folder in [*here.parent.glob("*"), *here.parent.glob(".*")]:
+        if folder != here:
+            discard(folder)

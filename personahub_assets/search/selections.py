@@ -1,0 +1,142 @@
+"""Selections: files that name personas, such as those that a dataset is to be written for.
+
+picks.txt       one persona_id per line
+picks.csv, picks.jsonl (.json, .ndjson), picks.parquet       a column persona_id, and whatever else
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import polars as pl
+
+from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse.result_formats import write_all
+
+
+def _lines(content: bytes) -> pl.DataFrame:
+    return pl.DataFrame({"persona_id": content.decode("utf-8").splitlines()}, {"persona_id": pl.String})
+
+
+_READERS: dict[str, Callable[[bytes], pl.DataFrame]] = {
+    ".txt": _lines,
+    ".csv": partial(pl.read_csv, infer_schema=False),
+    ".jsonl": pl.read_ndjson,
+    ".json": pl.read_ndjson,
+    ".ndjson": pl.read_ndjson,
+    ".parquet": pl.read_parquet,
+}
+_WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], Any]] = {
+    ".txt": lambda rows, file: file.write("".join(f"{each}\n" for each in rows["persona_id"]).encode()),
+    ".csv": lambda rows, file: rows.write_csv(file),
+    ".jsonl": lambda rows, file: rows.write_ndjson(file),
+    ".json": lambda rows, file: rows.write_ndjson(file),
+    ".ndjson": lambda rows, file: rows.write_ndjson(file),
+    ".parquet": lambda rows, file: rows.write_parquet(file),
+}
+
+
+def read(path: Path) -> pl.Series:
+    """Read the ids that a file names, each once, in its order.
+
+    Raises:
+        ConfigError: the file is missing, empty, of an unknown format, damaged, or has no column persona_id.
+    """
+    reader = _READERS[_suffix(path)]
+    content = _content(path)
+    try:
+        rows = reader(content)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, RuntimeError) as error:
+        raise ConfigError(f"{path}: cannot be read as {path.suffix}: {error}") from error
+    if "persona_id" not in rows.columns:
+        raise ConfigError(f"{path}: has no column persona_id, only {rows.columns}")
+    ids = rows["persona_id"].cast(pl.String).str.strip_chars().drop_nulls()
+    ids = ids.filter(ids != "").unique(maintain_order=True)
+    if ids.is_empty():
+        raise ConfigError(f"{path}: names no persona")
+    return ids
+
+
+def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False) -> None:
+    """Write `(persona_id, ...)` in the format that a file's suffix says, so that `read` takes it.
+
+    Args:
+        safe: of CSV, write cells that a spreadsheet would run as text.
+    """
+    if safe:
+        file.write(write_all(rows, "csv", Path(), safe=True))
+    else:
+        _WRITERS[suffix.lower()](rows, file)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that says no known format, before any work is done for it.
+
+    Raises:
+        ConfigError: naming the known ones.
+    """
+    _suffix(path)
+
+
+def fingerprint(name: str) -> str:
+    """Hash of what a selection says; the personas that it names are part of a dataset's version.
+
+    A file that is not there has one too: the graph loads without it, and the dataset says what is wrong when it runs.
+    """
+    path = Path(name)
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else f"no file {path.name}"
+
+
+def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
+    """The ids of a dataset's selection, for a batch; None where there is none, for all personas.
+
+    Raises:
+        ConfigError: the file cannot be used, or names no persona of the hub, though that has some.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    ids = _read_once(path, fingerprint(name))
+    own = store.read("personas", batch, columns=["persona_id"])["persona_id"]
+    if not own.is_in(ids.implode()).any():
+        count(store, path, ids)
+    return ids
+
+
+def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
+    """How many of the ids are in the hub, and how many personas that has.
+
+    Raises:
+        ConfigError: none of them is, though the hub has some.
+    """
+    hub = store.read_all("personas", ["persona_id"])["persona_id"]
+    known = int(ids.is_in(hub.implode()).sum())
+    if len(hub) and not known:
+        raise ConfigError(
+            f"{path} names {len(ids):,} personas, and none of them is in the hub (the first is {ids[0]!r}): is it of "
+            "another home? Ids are in the table personas"
+        )
+    return known, len(hub)
+
+
+@lru_cache(maxsize=16)
+def _read_once(path: Path, _content: str) -> pl.Series:
+    """A selection is asked for by every batch of a run; parsed once for each content."""
+    return read(path)
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise ConfigError(f"{path}: unknown format {choices(suffix or path.name, list(_READERS))}")
+    return suffix
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: there is no such file, or it cannot be read ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Source files: formats, archives, registration and redaction."""

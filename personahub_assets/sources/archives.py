@@ -1,0 +1,513 @@
+"""Web archives: the records of WARC and WET files as a stream, with what is damaged among them.
+
+Archives are compressed record by record, each in a gzip member or zstd frame of its own. They are decompressed here,
+one at a time: so damage stays within its member, a reader can begin at any of them, and a record whose length is wrong
+cannot swallow the next ones. Nothing is kept in memory but one record, and of one that is too long only its beginning.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import zstandard
+from fastwarc.warc import HeaderMap
+
+from personahub_assets.core.text import shorten
+from personahub_assets.sources.encodings import Text, Undecodable, decode_text
+from personahub_assets.sources.extraction import extract_text
+from personahub_assets.sources.pages import TooDeep, TooMuchMarkup, language
+from personahub_assets.sources.responses import (
+    LONGEST_HEADER,
+    Decoded,
+    ResponseError,
+    TooLarge,
+    decode_body,
+    find_header_end,
+    parse_fields,
+    parse_response,
+)
+from personahub_assets.sources.rows import RAW_LIMIT, RawRow
+
+LARGEST = 16 << 20
+"""Bytes of a record's content, and of a decoded body, that are read at most."""
+
+_PIECE = 1 << 14  # compressed bytes at a time
+_SMALL_PIECE = 512  # of zstd: what such a piece becomes is 16 MiB at most, and a decompressor has no limit of its own
+_READY = 1 << 18  # decompressed bytes at a time
+_SCANNED = 1 << 20
+_READ = frozenset({"response", "resource", "conversion"})
+_KINDS = _READ | {"warcinfo", "request", "metadata", "revisit", "continuation"}
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_BEGINS = re.compile(rb"(?:^|\r?\n)(WARC/\d\.\d{1,2}[ \t]*\r?\n[\w-]+[ \t]*:)")
+_VERSION = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
+_LONGEST_MARK = 128
+_SHORT_HEADER = 2_048
+_LONGEST_KIND = 100
+_MEDIA_TYPE = re.compile(r"\A\s*([\w.+-]+/[\w.+-]+)")
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
+_DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+# Of zstd archives that need a dictionary, which is their first frame.
+_DICTIONARY = b"\x5d\x2a\x4d\x18"
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record, or a stretch of a file that is none.
+
+    Args:
+        at: where a reader can begin to find it as its first, None if it cannot.
+        kind: what it says it is, such as 'response'; empty for what is no record.
+        headers: its named fields.
+        content: of what may be a page or a text only; of one of more than `LARGEST` bytes, its beginning.
+        length: of the content, as the record says.
+        problem: what is damaged; empty for a whole record.
+    """
+
+    at: int | None
+    kind: str = ""
+    headers: HeaderMap | None = None
+    content: bytes = b""
+    length: int = 0
+    problem: str = ""
+
+
+def _step_gzip(member: Any, given: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(given, _READY)
+    return ready, member.unused_data if member.eof else member.unconsumed_tail
+
+
+def _step_zstd(member: Any, given: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(given)
+    return ready, member.unused_data if member.eof else b""
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """A compression.
+
+    Args:
+        piece: compressed bytes that are given to a decompressor at a time.
+        step: decompress a piece; give what came of it, and what of the piece is left.
+    """
+
+    magic: bytes
+    make: Callable[[], Any]
+    step: Callable[[Any, bytes], tuple[bytes, bytes]]
+    piece: int
+
+
+_CODECS = {
+    ".gz": _Codec(b"\x1f\x8b\x08", lambda: zlib.decompressobj(wbits=31), _step_gzip, _PIECE),
+    ".zst": _Codec(b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj(), _step_zstd, _SMALL_PIECE),
+}
+
+
+def records(path: Path, first_byte: int = 0) -> Iterator[Record]:
+    """Stream the records of an archive from a place on; the same ones whether a reader began there or before.
+
+    Args:
+        path: a .warc or .wet file, also .gz or .zst.
+        first_byte: the `at` of a record.
+    """
+    codec = _CODECS.get(path.suffix.lower())
+    with path.open("rb") as file:
+        file.seek(first_byte)
+        yield from _plain(file) if codec is None else _compressed(file, codec)
+
+
+def needs_dictionary(path: Path) -> bool:
+    """Whether a zstd archive was made with a dictionary."""
+    with path.open("rb") as file:
+        return file.read(len(_DICTIONARY)) == _DICTIONARY
+
+
+# --- rows ---
+
+
+def row(number: int, record: Record) -> RawRow:
+    """What a record holds: the text of a page, a fault with its reason, or nothing to read."""
+    place = f"record {number}"
+    if record.problem:
+        return _damaged(place, record, record.problem)
+    if record.kind not in _READ:
+        return RawRow(place, skipped=record.kind if record.kind in _KINDS else "unknown")
+    try:
+        return _conversion(place, record) if record.kind == "conversion" else _page(place, record)
+    except Undecodable as error:
+        return replace(_damaged(place, record, str(error)), reason="bad_encoding")
+    except TooLarge:
+        return RawRow(place, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
+    except TooMuchMarkup as error:
+        return replace(_damaged(place, record, str(error)), reason="too_long")
+    except (ResponseError, TooDeep) as error:
+        return _damaged(place, record, str(error))
+
+
+def _page(place: str, record: Record) -> RawRow:
+    """The main text of an HTML page: of a response, or of a resource, which has no HTTP header."""
+    if _is_http(record):
+        response = parse_response(record.content)
+        if response.status != 200:
+            return RawRow(place, skipped=f"status {response.status}")
+        content_type, decode = response.content_type, response.decode
+    else:
+        content_type = _header(record, "Content-Type") or ""
+        decode = partial(decode_body, record.content, [])
+    kind = _kind(content_type) or _kind(_header(record, "WARC-Identified-Payload-Type"))
+    if kind not in _PAGES:
+        return RawRow(place, skipped=kind or "no content type")
+    return _too_long(place, record) or _main_text(place, record, decode(LARGEST), content_type)
+
+
+def _is_http(record: Record) -> bool:
+    """Whether a record's content has an HTTP header; a resource has none, nor has the answer of a name server."""
+    kind = _kind(_header(record, "Content-Type"))
+    scheme = _address(record).partition(":")[0].lower()
+    is_said = kind == "application/http" or (not kind and scheme in ("http", "https"))
+    return record.kind == "response" and (is_said or record.content.startswith(b"HTTP/"))
+
+
+def _main_text(place: str, record: Record, body: Decoded, content_type: str) -> RawRow:
+    page = decode_text(body.data, _charset(content_type), is_html=True)
+    text = extract_text(page.text)
+    if text:
+        return _text(place, record, replace(page, text=text), is_complete=body.is_complete)
+    if not body.is_complete:
+        return _damaged(place, record, "the page is cut off, and what there is of it has no main text")
+    return replace(_damaged(place, record, "the page has no main text"), reason="empty")
+
+
+def _conversion(place: str, record: Record) -> RawRow:
+    """The text of a conversion, as WET files have it."""
+    content_type = _header(record, "Content-Type") or ""
+    kind = _kind(content_type)
+    if kind not in ("text/plain", ""):
+        return RawRow(place, skipped=kind)
+    return _too_long(place, record) or _text(place, record, decode_text(record.content, _charset(content_type)))
+
+
+def _too_long(place: str, record: Record) -> RawRow | None:
+    if record.length <= LARGEST:
+        return None
+    detail = f"{record.length:,} bytes, more than {LARGEST:,}{_of(record)}"
+    return RawRow(place, reason="too_long", detail=detail)
+
+
+def _text(place: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
+    columns = {
+        "id": (_header(record, "WARC-Record-ID") or "").strip("<> ") or None,
+        "url": _address(record) or None,
+        "date": _header(record, "WARC-Date"),
+        "language": language(text.text),
+        "text": text.text,
+    }
+    truncated = _truncated(record, is_complete=is_complete)
+    if truncated:
+        columns["truncated"] = truncated
+    if text.overruled:
+        columns |= {"encoding": text.encoding, "declared_encoding": text.overruled}
+    return RawRow(place, columns=columns, replaced=text.replaced)
+
+
+def _truncated(record: Record, *, is_complete: bool) -> str | None:
+    """Why a text is not all of its page, as the crawler says, or as its body shows."""
+    said = _header(record, "WARC-Truncated")
+    if said:
+        return shorten(said.lower(), _LONGEST_KIND)
+    if _header(record, "WARC-Segment-Number"):
+        return "segmented"
+    return None if is_complete else "incomplete"
+
+
+def _kind(content_type: str | None) -> str:
+    """The media type of a content type, without its parameters; what is none as it stands."""
+    text = content_type or ""
+    found = _MEDIA_TYPE.match(text)
+    return shorten(found[1] if found else text.partition(";")[0].strip(), _LONGEST_KIND).lower()
+
+
+def _charset(content_type: str) -> str | None:
+    found = _CHARSET.search(content_type)
+    return found[1] if found else None
+
+
+def _header(record: Record, name: str) -> str | None:
+    value = record.headers.get(name) if record.headers is not None else None
+    return value if value is None else value.strip()
+
+
+def _address(record: Record) -> str:
+    """The address of a record; some crawlers, such as wget, put it in angle brackets."""
+    address = _header(record, "WARC-Target-URI") or ""
+    return address[1:-1].strip() if address.startswith("<") and address.endswith(">") else address
+
+
+def _of(record: Record) -> str:
+    address = _address(record)
+    return f" ({address})" if address else ""
+
+
+def _damaged(place: str, record: Record, problem: str) -> RawRow:
+    raw = record.content[:RAW_LIMIT].decode("utf-8", "replace")
+    return RawRow(place, reason="damaged", detail=problem + _of(record), raw=raw)
+
+
+# --- records ---
+
+
+def _plain(file: IO[bytes]) -> Iterator[Record]:
+    """Records of an uncompressed archive; after damage, from the next line that begins one."""
+    at: int | None = file.tell()
+    while at is not None:
+        file.seek(at)
+        last = at
+        for record in _within(file, at):
+            last = last if record.at is None else record.at
+            damaged = bool(record.problem)
+            yield record
+            if damaged:
+                at = _next_mark(file, last + 1)
+                break
+        else:
+            return
+
+
+def _compressed(file: IO[bytes], codec: _Codec) -> Iterator[Record]:
+    """Records of an archive of members; after damage, from the next member that begins with one."""
+    members = _Members(file, codec)
+    while members.begin():
+        at: int | None = members.start
+        problem = ""
+        for record in _within(members, None):
+            problem = record.problem
+            yield replace(record, at=at)
+            at = None
+        broken = members.drain()
+        if broken and not problem:
+            yield Record(at, problem=f"at byte {members.start:,}: {broken}")
+        if broken:
+            members.seek(_next_member(file, codec, members.start + 1))
+
+
+def _within(stream: "_Readable", start: int | None) -> Iterator[Record]:
+    """Records of one stream up to its end, or to the first that is damaged.
+
+    Where something follows that begins no record, the record before is the damaged one: its length is wrong, and what
+    was read as its content is not all, or not only, its own.
+    """
+    held: Record | None = None
+    source = _Source(stream)
+    try:
+        while source.skip_blank_lines():
+            at = None if start is None else start + source.position
+            record = _read(source, at)
+            if held is not None:
+                yield held
+            held = record
+            if held.problem:
+                break
+    except _DAMAGED as error:
+        place = f"at byte {start:,}: " if held is None and start is not None else ""
+        what = f"no record follows at its end ({error})" if held else f"{place}{error}"
+        held = replace(held or Record(start), problem=what)
+    if held is not None:
+        yield held
+
+
+def _read(source: "_Source", at: int | None) -> Record:
+    """Take a record from its stream, with its content if that may be read.
+
+    Raises:
+        OSError, zlib.error, zstandard.ZstdError: if none begins here.
+    """
+    header, problem = source.take_header()
+    if problem:
+        return Record(at, problem=problem)
+    fields = parse_fields(header)
+    kind = (fields.get("WARC-Type") or "unknown").strip().lower()
+    length = _length(fields)
+    if length is None:
+        problem = f"Content-Length {shorten(str(fields.get('Content-Length')), _LONGEST_KIND)!r} is no number of bytes"
+        return Record(at, kind, fields, problem=problem)
+    content = b""
+    try:
+        if kind in _READ:
+            content = source.take(length if length <= LARGEST else LONGEST_HEADER)
+        size = len(content) + source.skip(length - len(content))
+    except _DAMAGED as error:
+        problem = str(error)
+    else:
+        problem = f"it is cut off: {size:,} bytes of {length:,}" if size < length else ""
+    return Record(at, kind, fields, content, length, problem)
+
+
+def _length(fields: HeaderMap) -> int | None:
+    value = (fields.get("Content-Length") or "").strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else None
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Source:
+    """Bytes of a stream, which can be looked at before they are taken."""
+
+    def __init__(self, stream: _Readable):
+        self._stream, self._buffer = stream, b""
+        self.position = 0
+
+    def skip_blank_lines(self) -> bool:
+        """Go to the next byte of a record; false at the end of the stream."""
+        if self.position == 0 and self._peek(len(_BOM)).startswith(_BOM):
+            self._drop(len(_BOM))
+        while self._peek(1):
+            blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+            self._drop(blank)
+            if self._buffer:
+                return True
+        return False
+
+    def take_header(self) -> tuple[bytes, str]:
+        """The header block of a record, or what is wrong with it.
+
+        Raises:
+            OSError: if no record begins here.
+        """
+        end = find_header_end(self._peek(_SHORT_HEADER)) or find_header_end(self._peek(LONGEST_HEADER))
+        if not _VERSION.match(self._buffer):
+            raise OSError(f"no record begins with {shorten(repr(self._buffer[:_LONGEST_MARK]), _LONGEST_KIND)}")
+        if end is None:
+            is_cut = len(self._buffer) < LONGEST_HEADER
+            return b"", "its header is cut off" if is_cut else f"its header has no end within {LONGEST_HEADER:,} bytes"
+        header = self._buffer[: end[0]]
+        self._drop(end[1])
+        return header, ""
+
+    def take(self, size: int) -> bytes:
+        """So many bytes, fewer at the end of the stream."""
+        taken = bytearray(self._buffer[:size])
+        self._drop(len(taken))
+        while len(taken) < size and (piece := self._stream.read(min(size - len(taken), _READY))):
+            taken += piece
+            self.position += len(piece)
+        return bytes(taken)
+
+    def skip(self, size: int) -> int:
+        """Pass over so many bytes; give how many there were."""
+        skipped = 0
+        while skipped < size and (piece := self.take(min(size - skipped, _READY))):
+            skipped += len(piece)
+        return skipped
+
+    def _peek(self, size: int) -> bytes:
+        while len(self._buffer) < size and (piece := self._stream.read(size - len(self._buffer))):
+            self._buffer += piece
+        return self._buffer
+
+    def _drop(self, size: int) -> None:
+        self._buffer = self._buffer[size:]
+        self.position += size
+
+
+class _Members:
+    """The members of a compressed file, read as one stream each, with a bound on what is decompressed at a time."""
+
+    def __init__(self, file: IO[bytes], codec: _Codec):
+        self._file, self._codec = file, codec
+        self._buffer = b""  # compressed, not yet given to the decompressor
+        self._ready = memoryview(b"")
+        self._member: Any = None
+        self.start = file.tell()
+
+    def begin(self) -> bool:
+        """Go to the next member; false at the end of the file."""
+        self._skip_padding()
+        self.start = self._file.tell() - len(self._buffer)
+        self._member, self._ready = self._codec.make(), memoryview(b"")
+        return bool(self._buffer)
+
+    def seek(self, at: int | None) -> None:
+        """Go on from another place; None: there is nothing more to read."""
+        self._file.seek(0, 2) if at is None else self._file.seek(at)
+        self._buffer = b""
+
+    def read(self, size: int = _READY) -> bytes:
+        """Decompressed bytes of this member, none at its end, or where the file ends within it."""
+        while not self._ready and not self._member.eof:
+            self._fill()
+            if not self._buffer:
+                break
+            given, self._buffer = self._buffer[: self._codec.piece], self._buffer[self._codec.piece :]
+            ready, left = self._codec.step(self._member, given)
+            self._ready, self._buffer = memoryview(ready), left + self._buffer
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(taken)
+
+    def drain(self) -> str:
+        """Read this member to its end; say what is wrong with it, if anything is."""
+        try:
+            while self.read():
+                pass
+        except _DAMAGED as error:
+            return str(error)
+        return "" if self._member.eof else "the file ends within a compressed record"
+
+    def _fill(self) -> None:
+        self._buffer = self._buffer or self._file.read(_PIECE)
+
+    def _skip_padding(self) -> None:
+        """Pass over zeros that fill up the end of a file; zeros before another member are damage."""
+        self._fill()
+        start = self._file.tell() - len(self._buffer)
+        if start == 0 or not self._buffer or self._buffer.strip(b"\0"):
+            return
+        piece = self._file.read(_PIECE)
+        while piece and not piece.strip(b"\0"):
+            piece = self._file.read(_PIECE)
+        self.seek(start if piece else None)
+        self._fill()
+
+
+def _next_mark(file: IO[bytes], at: int) -> int | None:
+    """Where the next line of an uncompressed archive is that begins a record."""
+    return _search(file, at, lambda window: (found.start(1) for found in _BEGINS.finditer(window)), lambda _: True)
+
+
+def _next_member(file: IO[bytes], codec: _Codec, at: int) -> int | None:
+    """Where the next member is that begins with a record."""
+
+    def places(window: bytes) -> Iterator[int]:
+        place = window.find(codec.magic)
+        while place >= 0:
+            yield place
+            place = window.find(codec.magic, place + 1)
+
+    def begins(place: int) -> bool:
+        file.seek(place)
+        member = _Members(file, codec)
+        with suppress(*_DAMAGED):
+            return member.begin() and bool(_BEGINS.match(member.read(_LONGEST_MARK)))
+        return False
+
+    return _search(file, at, places, begins)
+
+
+def _search(
+    file: IO[bytes], at: int, places: Callable[[bytes], Iterator[int]], accept: Callable[[int], bool]
+) -> int | None:
+    while True:
+        file.seek(at)
+        window = file.read(_SCANNED + _LONGEST_MARK)
+        for place in places(window):
+            if accept(at + place):
+                return at + place
+        if len(window) <= _LONGEST_MARK:
+            return None
+        at += len(window) - _LONGEST_MARK

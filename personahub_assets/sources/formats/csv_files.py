@@ -1,0 +1,101 @@
+"""CSV and TSV files: in slices, each with the dialect that was detected when the file was registered."""
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from personahub_assets.sources.columns import distinct
+from personahub_assets.sources.formats.csv_dialect import find_dialect
+from personahub_assets.sources.formats.csv_records import Dialect, Record, records
+from personahub_assets.sources.formats.slices import Cutter, Layout, Slice
+from personahub_assets.sources.formats.streams import Stream, opened, stream_at
+from personahub_assets.sources.rows import RawRow, SourceReason
+
+
+def survey_csv(path: Path, rows_per_slice: int, limit: int) -> Layout:
+    """Detect the dialect, count the records and cut them into slices."""
+    dialect = find_dialect(path)
+    cutter = Cutter(rows_per_slice, {**dialect.as_options(), "limit": limit})
+    for at, record in file_records(path, dialect, limit):
+        cutter.add(at, first_line=record.line)
+    return Layout("csv", cutter.cut())
+
+
+def describe_csv(options: dict[str, Any]) -> str:
+    """Say how a CSV file is read."""
+    return Dialect.from_options(options).describe() if options else ""
+
+
+def read_csv(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+    """Stream the rows of a slice; what is a record was decided when the file was registered."""
+    if part.reading is None:
+        yield from _read_undetected(path, part)
+        return
+    columns = Dialect.from_options(part.options).columns
+    for number, record in enumerate(slice_records(path, part), part.first_row + 1):
+        yield _row(f"record {number}", record, columns)
+
+
+def slice_records(path: Path, part: Slice) -> Iterator[Record]:
+    """The records of a slice."""
+    options = part.options
+    dialect = Dialect.from_options(options)
+    with stream_at(path, part.first_byte, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends) as stream:
+        yield from itertools.islice(records(stream, dialect, options["limit"], options["first_line"]), part.rows)
+
+
+def file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
+    """All records of a file but its header, each with the byte where it begins."""
+    stream = Stream(path, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends)
+    try:
+        stream.go(dialect.start)
+        at = stream.at
+        for number, record in enumerate(records(stream, dialect, limit, dialect.line)):
+            if number or not dialect.has_header:
+                yield at, record
+            at += record.size
+    finally:
+        stream.close()
+
+
+def _row(place: str, record: Record, columns: tuple[str, ...]) -> RawRow:
+    if record.fields is None:
+        reason: SourceReason = "too_long" if record.is_long else "malformed"
+        return RawRow(place, reason=reason, detail=f"line {record.line}: {record.problem}", raw=record.text)
+    return _fields_row(place, record.fields, columns, record.text.rstrip("\r\n"), f"line {record.line}: ")
+
+
+def _fields_row(place: str, fields: list[str], columns: Sequence[str], raw: str, where: str) -> RawRow:
+    if not any(map(str.strip, fields)):
+        return RawRow(place, reason="empty", detail=f"{where}blank record")
+    if not raw.isascii() and not _is_text(raw):
+        return RawRow(place, reason="bad_encoding", detail=f"{where}not in the encoding of the file", raw=raw)
+    if len(fields) > len(columns) and not any(fields[len(columns) :]):
+        fields = fields[: len(columns)]  # delimiters at the end, as spreadsheets write them
+    if len(fields) != len(columns):
+        detail = f"{where}{len(fields)} fields where the header has {len(columns)}"
+        return RawRow(place, reason="malformed", detail=detail, raw=raw)
+    return RawRow(place, columns=distinct(list(zip(columns, fields, strict=True))), raw=raw)
+
+
+def _is_text(raw: str) -> bool:
+    """Whether all bytes could be decoded."""
+    try:
+        raw.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
+    """Rows as earlier versions read them, for batches that they registered: ids and batches of rows must not change."""
+    with opened(path) as file:
+        decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        reader = csv.reader(decoded)
+        header = next(reader, [])
+        wanted = itertools.islice(reader, part.first_row, part.first_row + part.rows)
+        for number, fields in enumerate(wanted, part.first_row + 1):
+            yield _fields_row(f"record {number}", fields, header, ",".join(fields), "")

@@ -1,0 +1,235 @@
+"""Overwriting rows of text files with rows of the same length that say nothing, so that offsets stay.
+
+The rest of the file comes out byte for byte, in its encoding and compressed as before.
+"""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from backports import zstd
+
+from personahub_assets.core.errors import SourceError
+from personahub_assets.sources.formats.csv_files import file_records
+from personahub_assets.sources.formats.csv_records import Dialect
+from personahub_assets.sources.formats.json_files import value_extents
+from personahub_assets.sources.formats.slices import LARGEST
+from personahub_assets.sources.formats.streams import Stream, opened
+
+_CHUNK = 1 << 20
+_VALUE = re.compile(rb"([\s,]*+)((?:.*[^\s,])?)([\s,]*)", re.DOTALL)
+_NOT_LINE_END = re.compile(rb"[^\r\n]")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A row in the UTF-8 text of a file, and what makes of its bytes a row that says nothing."""
+
+    start: int
+    end: int
+    blank: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Overwritten:
+    """Rows of a file that are overwritten, in order, and how the file is encoded."""
+
+    extents: Iterable[Extent]
+    encoding: str = "utf-8"
+    has_old_line_ends: bool = False
+
+
+# --- where the rows are ---
+
+
+def lines(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
+    """Lines of JSONL."""
+    encoding = options.get("encoding", "utf-8")
+    return Overwritten(_lines(path, numbers, encoding), encoding)
+
+
+def _lines(path: Path, numbers: Collection[int], encoding: str) -> Iterator[Extent]:
+    stream = Stream(path, encoding)
+    try:
+        for number in range(max(numbers) + 1):
+            start = stream.at
+            stream.skip_line()
+            if number in numbers:
+                yield Extent(start, stream.at, _spaces)
+    finally:
+        stream.close()
+
+
+def _spaces(row: bytes) -> bytes:
+    return _NOT_LINE_END.sub(b" ", row)
+
+
+def values(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
+    """Values of a JSON file."""
+    extents = enumerate(value_extents(path, options, options["limit"]))
+    wanted = (Extent(start, end, _empty_value) for number, (start, end) in extents if number in numbers)
+    return Overwritten(wanted, options["encoding"])
+
+
+def _empty_value(row: bytes) -> bytes:
+    """An object without keys, or 0 where there is no room for one."""
+    match = _VALUE.fullmatch(row)
+    assert match is not None  # any bytes match
+    before, value, after = match.groups()
+    empty = b"{" + _spaces(value[1:-1]) + b"}" if len(value) > 1 else b"0" * len(value)
+    return before + empty + after
+
+
+def records(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
+    """Records of CSV; without options as earlier versions counted them."""
+    if not options:
+        return Overwritten(_undetected(path, numbers))
+    dialect = Dialect.from_options(options)
+    found = enumerate(file_records(path, dialect, options["limit"]))
+    wanted = (
+        Extent(at, at + record.size, _record_blanker(dialect, len(record.fields or ()), record.lines))
+        for number, (at, record) in found
+        if number in numbers
+    )
+    return Overwritten(wanted, dialect.encoding, dialect.has_old_line_ends)
+
+
+def _record_blanker(dialect: Dialect, fields: int, line_count: int) -> Callable[[bytes], bytes]:
+    """Makes a record of as many empty fields; what was none becomes a line of spaces."""
+    ends = dialect.delimiter.encode() * (fields - 1)
+
+    def blank(row: bytes) -> bytes:
+        content = row.rstrip(b"\r\n") if line_count > 1 else row.removesuffix(b"\n").removesuffix(b"\r")
+        end = row[len(content) :]
+        room = len(content) - len(ends)
+        if line_count < 2:
+            return ends + b" " * room + end
+        quote = dialect.quote.encode()
+        breaks = content.count(b"\n")
+        return quote + b"\n" * breaks + b" " * (room - 2 - breaks) + quote + ends + end
+
+    return blank
+
+
+def _undetected(path: Path, numbers: Collection[int]) -> Iterator[Extent]:
+    with opened(path) as file:
+        taken: list[str] = []
+        decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        start = 0
+        for number, fields in enumerate(csv.reader(_noted(decoded, taken)), -1):  # -1: the header
+            end = start + sum(len(line.encode("utf-8", "surrogateescape")) for line in taken)
+            if number in numbers:
+                yield Extent(start, end, _record_blanker(Dialect(), len(fields), len(taken)))
+            start = end
+            taken.clear()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+# --- writing ---
+
+
+def overwrite(path: Path, aside: Path, rows: Overwritten) -> None:
+    """Write a file anew with some rows overwritten.
+
+    Raises:
+        SourceError: if a row is too long to be held in memory, or the encoding does not give back what was read.
+    """
+    _check_encoding(path, rows.encoding)
+    stream = Stream(path, rows.encoding, has_old_line_ends=rows.has_old_line_ends)
+    try:
+        with _writing(path, aside) as sink:
+            encode = _encoder(rows)
+            for extent in rows.extents:
+                _copy(stream, extent.start - stream.at, lambda data: sink.write(encode(data, False)))
+                sink.write(encode(_blanked(path, stream, extent), False))
+            _copy(stream, None, lambda data: sink.write(encode(data, False)))
+            sink.write(encode(b"", True))
+    finally:
+        stream.close()
+
+
+def _blanked(path: Path, stream: Stream, extent: Extent) -> bytes:
+    size = extent.end - extent.start
+    if size > 4 * LARGEST and extent.blank is not _spaces:
+        raise SourceError(
+            f"{path}: a row of {size:,} bytes is too long to be blanked: remove this file and run the "
+            "same takedown again"
+        )
+    return extent.blank(stream.read(size))
+
+
+def _copy(stream: Stream, size: int | None, write: Callable[[bytes], Any]) -> None:
+    end = None if size is None else stream.at + size
+    while data := stream.read(_CHUNK if end is None else min(_CHUNK, end - stream.at)):
+        write(data)
+
+
+def _encoder(rows: Overwritten) -> Callable[[bytes, bool], bytes]:
+    """Gives UTF-8 the encoding of the file."""
+    if rows.encoding == "utf-8":
+        return lambda data, _: data.replace(b"\n", b"\r") if rows.has_old_line_ends else data
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def encode(data: bytes, is_last: bool) -> bytes:
+        text = decoder.decode(data, final=is_last)
+        text = text.replace("\n", "\r") if rows.has_old_line_ends else text
+        return text.encode(rows.encoding, "surrogateescape")
+
+    return encode
+
+
+def _check_encoding(path: Path, encoding: str) -> None:
+    """Refuse a file that would not come out as it went in."""
+    if encoding == "utf-8":
+        return
+    stream = Stream(path, encoding)
+    encode = _encoder(Overwritten((), encoding))
+    try:
+        with opened(path) as file:
+            while data := stream.read(_CHUNK):
+                again = encode(data, False)
+                if file.read(len(again)) != again:
+                    raise UnicodeError
+            if file.read(1):
+                raise UnicodeError
+    except UnicodeError as error:
+        raise SourceError(
+            f"{path}: it has bytes that are not {encoding}, so rows of it cannot be overwritten: remove this file, or "
+            f"convert it to UTF-8 and ingest it under the same --name, then run the same takedown again"
+        ) from error
+    finally:
+        stream.close()
+
+
+_COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": lambda raw: gzip.GzipFile(filename="", fileobj=raw, mode="wb"),
+    ".bz2": lambda raw: bz2.BZ2File(raw, "wb"),
+    ".xz": lambda raw: lzma.LZMAFile(raw, "wb"),  # noqa: SIM115 - closed by who calls it
+    ".zst": lambda raw: zstd.ZstdFile(raw, "wb"),
+}
+
+
+@contextmanager
+def _writing(path: Path, aside: Path) -> Iterator[IO[bytes]]:
+    """Write a file compressed as another one is."""
+    compress = _COMPRESSED.get(path.suffix.lower())
+    with aside.open("wb") as raw:
+        if compress is None:
+            yield raw
+        else:
+            with compress(raw) as file:
+                yield cast(IO[bytes], file)

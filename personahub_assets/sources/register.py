@@ -1,0 +1,373 @@
+"""Registration: a source file becomes one or several batches."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.core.access import obstacle
+from personahub_assets.core.addresses import public
+from personahub_assets.core.errors import BatchError, SourceError, choices
+from personahub_assets.core.text import batch_key, check_batch_key, former_batch_key
+from personahub_assets.sources import reader, redact
+from personahub_assets.sources.columns import clashes
+from personahub_assets.sources.rows import Columns, Imported, RawRow, Row, persona_columns, sort_rows
+from personahub_assets.sources.tombstones import Tombstones, stones, taken_down, without
+from personahub_assets.store.hashes import content_hash, file_mark, remember, sha256
+from personahub_assets.store.local_paths import check_path, printable_path, resolve_path
+from personahub_assets.store.removal import remove
+from personahub_assets.store.tables import Store, table_schema
+
+_LOG = logging.getLogger(__name__)
+_SLICE = re.compile(r"\A(.+)-\d{4,}")
+_PIPE = " is a pipe, socket or device, which can be read only once: write it to a file first"
+_NAMED = 60  # characters of a key that a number is put behind
+
+
+def register(
+    store: Store,
+    address: str,
+    *,
+    name: str | None = None,
+    text_column: str | None = None,
+    persona_column: str | None = None,
+) -> list[str]:
+    """Register a source file; registering it again takes up what changed in it.
+
+    Args:
+        store: where the batches are kept.
+        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox. Its secrets are not kept:
+            the source is what `public` shows, whatever signs the address.
+        name: batch key instead of one made of the file's name.
+        text_column, persona_column: where to look, instead of under the usual names.
+
+    Returns:
+        The batch keys, in the order of the file's slices. The first is the plain key, so a file that grows keeps it.
+
+    Raises:
+        SourceError: if the file cannot be read, or has no column of the name that was given.
+        BatchError: if a key is malformed or belongs to another file.
+    """
+    inbox = store.root / "inbox"
+    inbox.mkdir(parents=True, exist_ok=True)
+    path = reader.fetch(address, inbox) if reader.is_remote(address) else local_path(address)
+    source = public(address) if reader.is_remote(address) else str(path)
+    key = check_batch_key(name) if name else _key_of(store, path, source)
+    survey = _surveyed(store, path)
+    _check_columns(path, survey, text_column, persona_column)
+    shared = {
+        "source": source,
+        "path": str(path),
+        "sha256": survey.sha256,
+        "format": survey.format,
+        "bytes": survey.bytes,
+        "text_column": text_column,
+        "persona_column": persona_column,
+    }
+    with store.lock("batches", wait=True):
+        slices = [*survey.slices, *_emptied(store, key, source, len(survey.slices))]
+        keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
+        for batch in keys:
+            _check_owner(store, batch, source)
+        for batch, part in zip(keys, slices, strict=True):
+            _put(store, batch, {**shared, **asdict(part)})
+        if reader.is_remote(address):
+            _blank(store, path)
+    return keys
+
+
+def local_path(address: str) -> Path:
+    """The file that a path names, links followed.
+
+    Raises:
+        SourceError: if the way there ends in a circle, or it is no file that can be registered.
+    """
+    path = resolve_path(address)
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        is_pipe = Path(address).expanduser().exists()  # such as /dev/stdin, which leads to what has no path
+        problem = _PIPE if is_pipe else ": there is no such file"
+        raise SourceError(f"{printable_path(address)}{problem}") from error
+    except OSError as error:
+        raise SourceError(f"{printable_path(address)}: cannot be opened: {error.strerror}") from error
+    _check_file(path)
+    return path
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no plain file, cannot be read, or has a name that tables cannot hold."""
+    shown = printable_path(path)
+    check_path(path)
+    if path.is_dir():
+        raise SourceError(f"{shown} is a folder: name the files in it, such as {path / '*.jsonl'}")
+    if not path.is_file():
+        raise SourceError(f"{shown}{_PIPE}")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SourceError(obstacle(error, shown) or f"{shown}: cannot be read: {error.strerror}") from error
+
+
+def _surveyed(store: Store, path: Path) -> reader.Survey:
+    """Survey a file that stays the same meanwhile."""
+    try:
+        started, mark = time.time_ns(), file_mark(path)
+        survey = reader.survey(path, store.config.sources.rows_per_batch, _limit(store))
+        is_same = file_mark(path) == mark
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} was removed while it was read") from error
+    if not is_same:
+        raise SourceError(f"{path} was changed while it was read: ingest it again when it is complete")
+    remember(path, store.hashes, mark, survey.sha256, started)
+    return survey
+
+
+def _key_of(store: Store, path: Path, source: str) -> str:
+    """The key that a file has already, made from its name now or in an earlier version; else one made now."""
+    key = batch_key(path.name)
+    for made in (key, former_batch_key(path.name)):
+        rows = store.read("batches", made)
+        if not rows.is_empty() and rows["source"][0] == source:
+            return made
+    return key
+
+
+def source_slices(store: Store, key: str) -> list[str]:
+    """The batches of one source file, slices all, of which this is the first.
+
+    Raises:
+        BatchError: if it is unknown, or a later slice: a file is registered and removed as a whole.
+    """
+    source = registered(store, key)["source"]
+    every = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
+    first = _SLICE.fullmatch(key)
+    if first and first[1] in every:
+        raise BatchError(f"batch {key!r} is a slice of {source}: name the whole, {first[1]!r}, with all its slices")
+    slices = re.compile(rf"{re.escape(key)}(-\d{{4,}})?")
+    return sorted(filter(slices.fullmatch, every))
+
+
+def results_of(store: Store, batch: str) -> list[str]:
+    """Tables that have something of a batch, and journals with answers that are not published yet."""
+    tables, journal = store.root / "tables", store.root / "journal"
+    folders = [*tables.glob(f"*/batch={batch}"), *tables.glob(f"*/asset=*/batch={batch}")]
+    names = {folder.relative_to(tables).parts[0] for folder in folders if (folder / "part.parquet").exists()}
+    pending = [*journal.glob(f"*/{batch}.sqlite"), *journal.glob(f"persona_embeddings/{batch}")]
+    return sorted(names - {"batches"}) + [f"journal/{path.parent.name}" for path in pending]
+
+
+def drop_download(store: Store, path: Path) -> None:
+    """Remove a download that no batch is read from."""
+    if not (store.read_all("batches", ["path"])["path"] == str(path)).any():
+        remove(path.parent)
+
+
+def source_rows(store: Store, batch: str) -> Iterator[Row]:
+    """Stream a batch's slice of its source file and say of each row what it is.
+
+    Raises:
+        BatchError: if the batch is unknown, or its file has changed since it was registered.
+        SourceError: if the file is gone or damaged.
+    """
+    spec, limits = registered(store, batch), store.config.sources
+    columns = Columns(
+        spec["text_column"],
+        spec["persona_column"],
+        limits.max_document_chars,
+        limits.min_document_chars,
+        tuple(limits.languages),
+        limits.max_persona_chars,
+    )
+    return _rows(store, spec, columns)
+
+
+def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
+    """Stream the ready personas of a batch's slice of its source file; documents are not judged a second time.
+
+    Raises:
+        BatchError, SourceError: as `source_rows`.
+    """
+    spec, limits = registered(store, batch), store.config.sources
+    columns = Columns(
+        spec["text_column"],
+        spec["persona_column"],
+        limits.max_document_chars,
+        max_persona_chars=limits.max_persona_chars,
+    )
+    rows = iter(()) if spec["format"] in reader.PERSONA_FREE else _rows(store, spec, columns)
+    return (row for row in rows if isinstance(row, Imported))
+
+
+def read_as(store: Store, batch: str) -> str:
+    """Say how a batch's file is read, and what of it may be a surprise, a line each; else nothing.
+
+    Raises:
+        SourceError: if the file is gone or damaged.
+    """
+    spec = registered(store, batch)
+    part = _slice(spec)
+    names = reader.columns(Path(spec["path"]), spec["format"], part)
+    detected = reader.FORMATS[spec["format"]].describe(part.options)
+    chosen = [_chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
+    return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
+
+
+def _chosen_persona(names: list[str], spec: dict[str, Any]) -> str:
+    read, others = persona_columns(names, Columns(spec["text_column"], spec["persona_column"]))
+    if not others or spec["text_column"]:
+        return ""
+    said = f"personas are read from column {read!r}" if read else "no column is read as personas"
+    return f"{said}; {', '.join(others)} can be chosen with --persona-column"
+
+
+def _chosen_column(group: list[str]) -> str:
+    names = ", ".join(map(repr, group))
+    return f"columns {names} have one name: in each row the last that is not empty is used, the others are attributes"
+
+
+def registered(store: Store, batch: str) -> dict[str, Any]:
+    """The registration of a batch.
+
+    Raises:
+        BatchError: if there is none.
+    """
+    rows = store.read("batches", batch)
+    if rows.is_empty():
+        _check_not_taken_down(store, batch)
+        known = ", ".join(store.batches()[:20]) or "none yet"
+        raise BatchError(
+            f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
+        )
+    return rows.row(0, named=True)
+
+
+def _check_not_taken_down(store: Store, batch: str) -> None:
+    if Tombstones(stones(store), batch).is_whole:
+        raise BatchError(
+            f"batch {batch!r} was taken down, and its key is not used again; a file of this name needs another --name, "
+            "and its rows that were taken down stay out"
+        )
+
+
+def _blank(store: Store, path: Path) -> None:
+    """Let a download not say again what was taken down; where it cannot be written, those rows are kept out only."""
+    try:
+        if redact.blank_taken(store, path):
+            register_again(store, path)
+    except SourceError as error:
+        _LOG.warning("what was taken down is kept out, and stands in the download still: %s", error)
+
+
+def register_again(store: Store, path: Path) -> None:
+    """Take up that rows of a file were blanked: its slices hold as many rows as before."""
+    now = {"sha256": sha256(path), "bytes": path.stat().st_size}
+    for row in store.read_all("batches").iter_rows(named=True):
+        if row["path"] == str(path):  # in Python: a path that is not UTF-8 is no value of Polars
+            _put(store, row["batch"], {**row, **now})
+
+
+def waiting(store: Store) -> dict[Path, list[int]]:
+    """Source files in the inbox that no batch has as they are, with their marks; hidden files are not seen."""
+    known = store.read_all("batches", ["path", "bytes", "sha256"])
+    specs = {path: (size, sha256) for path, size, sha256 in known.iter_rows()}
+    new = {}
+    for path in sorted((store.root / "inbox").glob("*")):
+        with suppress(FileNotFoundError):  # it has just gone
+            if not path.is_file() or path.name.startswith(".") or not reader.file_format(path.name):
+                continue
+            mark = file_mark(path)
+            size, sha256 = specs.get(str(path.resolve()), (None, ""))
+            if size != mark[0] or content_hash(path, store.hashes) != sha256:
+                new[path] = mark
+    return new
+
+
+def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
+    """Every row of a source file that enters the hub passes here."""
+    _check_unchanged(store, spec)
+    rows = _watched(store, spec, reader.read_rows(Path(spec["path"]), spec["format"], _slice(spec), _limit(store)))
+    return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
+
+
+def _watched(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """Refuse a file that was changed while it was read: its rows may be of two versions."""
+    yield from rows
+    _check_unchanged(store, spec)
+
+
+def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
+    path = Path(spec["path"])
+    if not path.is_file():
+        return  # who reads it says so
+    size = path.stat().st_size
+    if size != spec["bytes"]:
+        changed = f"has {size} bytes and had {spec['bytes']}"
+    elif content_hash(path, store.hashes) != spec["sha256"]:
+        changed = "has as many bytes and other content than it had"
+    else:
+        return
+    raise BatchError(
+        f"{path} {changed} when batch {spec['batch']!r} was registered; take the change up with: personahub ingest "
+        f"{public(spec['source'])}"
+    )
+
+
+def _slice(spec: dict[str, Any]) -> reader.Slice:
+    return reader.Slice(spec["first_row"], spec["first_byte"], spec["rows"], spec["reading"])
+
+
+def _limit(store: Store) -> int:
+    return reader.record_limit(store.config.sources.max_document_chars)
+
+
+def _check_columns(path: Path, survey: reader.Survey, *wanted: str | None) -> None:
+    """Refuse a named column that the first rows do not have, rather than quarantine every row."""
+    if not any(wanted) or not survey.slices[0].rows:
+        return
+    found = reader.columns(path, survey.format, survey.slices[0])
+    folded = {name.strip().casefold() for name in found}
+    unknown = [name for name in wanted if name and name.strip().casefold() not in folded]
+    if unknown and found:
+        raise SourceError(f"{path}: no column {choices(unknown[0], found)} in its first {reader.LOOKED_AT:,} rows")
+
+
+def _emptied(store: Store, key: str, source: str, count: int) -> list[reader.Slice]:
+    """Empty slices for batches that a shrunken file no longer fills."""
+    rows = store.read_all("batches", ["batch", "source"]).iter_rows()
+    known = {batch for batch, registered_as in rows if public(registered_as) == source}
+    last = count
+    while f"{key}-{last + 1:04d}" in known:
+        last += 1
+    return [reader.Slice(0, 0, 0)] * (last - count)
+
+
+def _check_owner(store: Store, batch: str, source: str) -> None:
+    rows = store.read("batches", batch)
+    if rows.is_empty():
+        _check_not_taken_down(store, batch)
+        return
+    owner = public(rows["source"][0])  # older homes hold addresses as they were given
+    if owner != source:
+        free = next(key for n in count(2) if store.read("batches", key := f"{batch[:_NAMED]}-{n}").is_empty())
+        raise BatchError(f"batch {batch!r} belongs to {owner}; register {source} with another --name, such as {free}")
+
+
+def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
+    """Write a registration; an unchanged one keeps its time."""
+    old = store.read("batches", batch)
+    if not old.is_empty() and all(old.row(0, named=True)[name] == value for name, value in spec.items()):
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    store.write(
+        "batches", batch, pl.DataFrame([{"batch": batch, "registered_at": now, **spec}], table_schema("batches"))
+    )

@@ -1,0 +1,1 @@
+"""What assets do for one batch, without Dagster."""

@@ -1,0 +1,130 @@
+"""Candidate personas: from answers and imported rows to the rows of a table."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.core.records import RelatedPersonas, TextPersonas
+from personahub_assets.core.text import digest, words
+
+Rows = list[dict[str, Any]]
+
+
+def imported(
+    batch: str,
+    personas: Iterable[str],
+    attributes: Iterable[str | None] = repeat(None),
+    seen: Counter[str] | None = None,
+) -> Rows:
+    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost.
+
+    Args:
+        batch: the batch key.
+        personas: in the order of the file; may come in pieces.
+        attributes: what the file says of each beyond its text; ids do not depend on it.
+        seen: how often each was met in earlier pieces; grows.
+    """
+    seen = Counter() if seen is None else seen
+    rows = []
+    for persona, told in zip(personas, attributes, strict=False):
+        identity = _identity(batch, "", "imported", persona, seen)
+        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity, attributes=told))
+    return rows
+
+
+def from_text(batch: str, answers: Iterable[tuple[str, str, TextPersonas]], per_document: int) -> Rows:
+    """Candidates inferred from documents.
+
+    Args:
+        batch: the batch key.
+        answers: `(document id, generation id, answer)`.
+        per_document: an answer may hold more personas than were asked for; the rest is left out.
+    """
+    rows = []
+    for document_id, generation_id, answer in answers:
+        seen: Counter[str] = Counter()
+        for item in answer.personas[:per_document]:
+            identity = _identity(batch, document_id, item.relation, item.persona, seen)
+            rows.append(
+                _row(
+                    batch,
+                    identity,
+                    item.persona,
+                    origin="text",
+                    document_id=document_id,
+                    relation=item.relation,
+                    granularity=item.granularity,
+                    root_id=identity,
+                    generation_id=generation_id,
+                )
+            )
+    return rows
+
+
+def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, RelatedPersonas]], fan_out: int) -> Rows:
+    """Candidates related to other candidates, one hop further than their parent.
+
+    Args:
+        batch: the batch key.
+        answers: `(parent's row, generation id, answer)`.
+        fan_out: an answer may hold more personas than were asked for; the rest is left out.
+    """
+    rows = []
+    for parent, generation_id, answer in answers:
+        seen: Counter[str] = Counter()
+        for item in answer.personas[:fan_out]:
+            rows.append(
+                _row(
+                    batch,
+                    _identity(batch, parent["persona_id"], item.relation, item.persona, seen),
+                    item.persona,
+                    origin="relation",
+                    document_id=parent["document_id"],
+                    relation=item.relation,
+                    hop=parent["hop"] + 1,
+                    parent_id=parent["persona_id"],
+                    root_id=parent["root_id"],
+                    generation_id=generation_id,
+                )
+            )
+    return rows
+
+
+def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list[str]:
+    """Ids of the personas `(relation, text)` of one answer about a document or persona, in order."""
+    seen: Counter[str] = Counter()
+    return [_identity(batch, parent, relation, text, seen) for relation, text in told]
+
+
+def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
+    """Choose the candidates that a hop expands: those whose words are new to the batch.
+
+    Of several with the same words the one that was expanded before goes first, so that a grown batch keeps what was
+    paid for.
+
+    Args:
+        candidates: rows of one hop.
+        seen: hashes of the word sets that were expanded at earlier hops; grows.
+        expanded_before: ids that have children in the published partition.
+    """
+    order = pl.col("persona_id").is_in(list(expanded_before))
+    for row in candidates.sort(order, "persona_id", descending=[True, False]).iter_rows(named=True):
+        bag = int(digest(*sorted(set(words(row["persona"]))), size=16), 16)
+        if bag not in seen:
+            seen.add(bag)
+            yield row
+
+
+def _identity(batch: str, parent: str, relation: str, text: str, seen: Counter[str]) -> str:
+    """Persona id; the second of two equal personas of one parent gets its own."""
+    plain = digest(batch, parent, relation, text)
+    seen[plain] += 1
+    return "p" + (plain if seen[plain] == 1 else digest(plain, seen[plain]))
+
+
+def _row(batch: str, persona_id: str, persona: str, **known: Any) -> dict[str, Any]:
+    blank = dict.fromkeys(("document_id", "relation", "granularity", "parent_id", "generation_id", "attributes"))
+    return {"batch": batch, "persona_id": persona_id, "persona": persona, "hop": 0, **blank, **known}

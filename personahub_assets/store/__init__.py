@@ -1,0 +1,1 @@
+"""Tables of a home as Parquet files, and every path in it."""

@@ -1,0 +1,70 @@
+"""A draft: a store over a home whose writes stay in memory, so that what a run would leave can be thought through."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+from pydantic import PrivateAttr
+
+from personahub_assets.core.errors import StoreError
+from personahub_assets.store.tables import BY_ASSET, SLICE_ROWS, PartitionWriter, Store, table_schema
+
+Partition = tuple[str, str, str | None]
+
+
+class Draft(Store):
+    """Reads what was drafted, else what the home has; writes nothing to it."""
+
+    _frames: dict[Partition, pl.DataFrame] = PrivateAttr(default_factory=dict)
+
+    def read(
+        self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Read one partition."""
+        frame = self._frames.get((table, batch, asset))
+        if frame is None:
+            return super().read(table, batch, asset, columns=columns)
+        return frame.select(columns) if columns else frame
+
+    def slices(
+        self, table: str, batch: str, columns: list[str] | None = None, *, asset: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Read one partition in slices."""
+        if (table, batch, asset) in self._frames:
+            yield from self.read(table, batch, asset, columns=columns).iter_slices(SLICE_ROWS)
+        else:
+            yield from super().slices(table, batch, columns, asset=asset)
+
+    def height(self, table: str, batch: str, asset: str | None = None) -> int:
+        """Rows of one partition."""
+        frame = self._frames.get((table, batch, asset))
+        return super().height(table, batch, asset) if frame is None else frame.height
+
+    def files(self, table: str, *, asset: str | None = None) -> list[Path]:
+        """Where the partitions of a table are, or would be."""
+        wanted = [each for each in self._frames if each[0] == table and asset in (None, each[2])]
+        return sorted({self.path(*each) for each in wanted}.union(super().files(table, asset=asset)))
+
+    def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
+        """Read the partitions of all batches."""
+        schema = table_schema(table)
+        names = columns or list(schema)
+        parts = [pl.DataFrame(schema={name: schema[name] for name in names})]
+        for path in self.files(table, asset=asset):
+            of_asset = path.parent.parent.name.removeprefix("asset=") if table in BY_ASSET else None
+            parts.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
+        return pl.concat(parts)
+
+    def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
+        """Keep one partition in memory."""
+        self.path(table, batch, asset)  # refuses what a store refuses
+        schema = table_schema(table)
+        self._frames[table, batch, asset] = rows.select(list(schema)).cast(schema)  # type: ignore[arg-type]
+
+    def writer(self, table: str, batch: str, asset: str | None = None) -> PartitionWriter:
+        """Refuse: a draft leaves nothing on the disk.
+
+        Raises:
+            StoreError: always.
+        """
+        raise StoreError(f"a draft of {self.path(table, batch, asset)} cannot be written")

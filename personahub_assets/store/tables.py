@@ -1,0 +1,484 @@
+"""The store: one Parquet file per table and batch, swapped in whole; the truth that everything else is built from.
+
+Layout below the home: `tables/<table>/batch=<key>/part.parquet`; `generations` and `quarantine` also by `asset=<key>`.
+A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
+"""
+
+import glob
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, cached_property
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import dagster as dg
+import duckdb
+import polars as pl
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from personahub_assets.core import project_files as files
+from personahub_assets.core.access import checked, obstacle, obstacle_to_writing
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
+from personahub_assets.core.records import DATASETS
+from personahub_assets.core.text import check_batch_key, digest
+from personahub_assets.store.local_paths import check_path, resolve_path
+from personahub_assets.store.removal import discard
+from personahub_assets.store.schema import dataset_sql
+
+BY_ASSET = ("generations", "quarantine", "dedup_runs")
+CANDIDATES = ("text_personas", "related_personas")
+SLICE_ROWS = 8_192
+"""Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
+
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars raises over a damaged Parquet file; it panics over some."""
+
+_HELD_BYTES = 32 << 20
+
+T = TypeVar("T")
+
+
+def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows."""
+    stream = iter(rows)
+    while piece := list(islice(stream, size)):
+        yield piece
+
+
+def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of at most `size` rows, each of which ends where it weighs `most`."""
+    piece, weight = list[T](), 0
+    for row in rows:
+        piece.append(row)
+        weight += weigh(row)
+        if len(piece) == size or weight >= most:
+            yield piece
+            piece, weight = [], 0
+    if piece:
+        yield piece
+
+
+@cache
+def table_sql() -> dict[str, str]:
+    """CREATE TABLE and COMMENT statements of every table, by name."""
+    return files.sql_files("schema") | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
+
+
+def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
+    """The CREATE TABLE statement of a table, and the COMMENT statements that follow it, for a table or for a view.
+
+    A field that was added to a dataset's class is null in files written before: no column is NOT NULL.
+    """
+    create, _, comments = table_sql()[table].partition(";\n")
+    kind = "VIEW" if is_view else "TABLE"
+    return create.replace(" NOT NULL", ""), comments.replace("COMMENT ON TABLE", f"COMMENT ON {kind}", 1)
+
+
+@cache
+def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str]]]:
+    """The columns of every table with their types, in Polars and in SQL; all from one connection."""
+    in_polars, in_sql = {}, dict[str, dict[str, str]]()
+    with duckdb.connect() as connection:
+        connection.execute(";\n".join(table_statements(table)[0] for table in table_sql()))
+        for table in table_sql():
+            relation = connection.table(table)
+            in_polars[table] = dict(pl.DataFrame(relation).schema)
+            in_sql[table] = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return in_polars, in_sql
+
+
+def table_schema(table: str) -> dict[str, pl.DataType]:
+    """Column types of a table, as its SQL says.
+
+    Raises:
+        StoreError: if there is no such table.
+    """
+    if table not in table_sql():
+        raise StoreError(f"no table {choices(table, sorted(table_sql()))}")
+    return _kinds()[0][table]
+
+
+def sql_types(table: str) -> dict[str, str]:
+    """The columns of a table with their types in SQL."""
+    return _kinds()[1][table]
+
+
+class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Tables of one home, by batch."""
+
+    home: str
+    personas_from: dict[str, str] = Field(
+        default={}, description="By dataset, a file that names the personas to write for, instead of hub.toml's"
+    )
+
+    @cached_property
+    def root(self) -> Path:
+        """The home as an absolute path.
+
+        Raises:
+            SourceError: if it cannot be one.
+        """
+        root = resolve_path(self.home)
+        check_path(root)
+        return root
+
+    @property
+    def hashes(self) -> Path:
+        """Where hashes of source files are kept, to be made again if they are gone."""
+        return self.root / "cache" / "hashes"
+
+    @property
+    def config(self) -> HubConfig:
+        """`hub.toml` as it is now, with this run's selections."""
+        return HubConfig.load(self.root / "hub.toml").selecting(self.personas_from)
+
+    def path(self, table: str, batch: str, asset: str | None = None) -> Path:
+        """Where a partition's file is.
+
+        Raises:
+            BatchError: if the batch key is malformed.
+            StoreError: if there is no such table, or `asset` is missing where it belongs.
+        """
+        table_schema(table)
+        if (table in BY_ASSET) != (asset is not None):
+            raise StoreError(f"table {table}: asset must be given for {BY_ASSET} and for no other table, got {asset!r}")
+        folder = self.root / "tables" / table
+        if asset is not None:
+            folder = folder / f"asset={check_batch_key(asset)}"
+        return folder / f"batch={check_batch_key(batch)}" / "part.parquet"
+
+    def glob(self, table: str) -> str:
+        """Pattern that matches all files of a table."""
+        middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
+        return f"{glob.escape(str(self.root))}/tables/{table}/{middle}/part.parquet"
+
+    def files(self, table: str, *, asset: str | None = None) -> list[Path]:
+        """All files of a table (of one asset, where several write it), in order of their path."""
+        folders = [self.root / "tables" / table]
+        for prefix in [f"asset={asset or ''}", "batch="] if table in BY_ASSET else ["batch="]:
+            folders = [inner for folder in folders for inner in _folders(folder, prefix, whole=prefix[6:] != "")]
+        return sorted(file for folder in folders if (file := folder / "part.parquet").exists())
+
+    def partitions(self, table: str) -> list[str]:
+        """Batches that have a partition of a table, in order."""
+        return [path.parent.name.removeprefix("batch=") for path in self.files(table)]
+
+    def read(
+        self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Read one partition; empty, with its columns, where there is none yet.
+
+        Raises:
+            StoreError: if the file is damaged.
+        """
+        path = self.path(table, batch, asset)
+        if path.exists():
+            return read_file(path, table, columns)
+        schema = table_schema(table)
+        return pl.DataFrame(schema={name: schema[name] for name in columns or schema})
+
+    def slices(
+        self, table: str, batch: str, columns: list[str] | None = None, *, asset: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Read one partition in slices of at most SLICE_ROWS rows, so that memory does not grow with the partition.
+
+        The file is opened once: all slices are of one version, whoever replaces it meanwhile.
+
+        Raises:
+            StoreError: if the file is damaged.
+        """
+        path = self.path(table, batch, asset)
+        if path.exists():
+            yield from _slices(path, table, columns)
+
+    def height(self, table: str, batch: str, asset: str | None = None) -> int:
+        """Rows of one partition, without reading them."""
+        path = self.path(table, batch, asset)
+        if not path.exists():
+            return 0
+        try:
+            with path.open("rb") as file:
+                return int(pl.scan_parquet(file).select(pl.len()).collect().item())
+        except UNREADABLE as error:
+            raise damaged(path, table, error) from error
+
+    def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
+        """Read the partitions of all batches (of one asset, where several write the table)."""
+        schema = table_schema(table)
+        names = columns or list(schema)
+        empty = pl.DataFrame(schema={name: schema[name] for name in names})
+        return pl.concat([empty, *(read_file(path, table, names) for path in self.files(table, asset=asset))])
+
+    def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
+        """Publish one partition: the old file or the new one is seen, never anything between.
+
+        Raises:
+            StoreError: if the rows do not have the table's columns.
+        """
+        writer = self.writer(table, batch, asset)
+        writer.add(rows)
+        writer.publish()
+
+    def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
+        """Write one partition in pieces; nothing is seen of it before it is published."""
+        return PartitionWriter(self.path(table, batch, asset), table, self.root / "aside")
+
+    def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """Read all candidates of a batch, of text and of relations."""
+        return pl.concat([self.read(table, batch, columns=columns) for table in CANDIDATES])
+
+    def batches(self) -> list[str]:
+        """Keys of all registered batches, in order of registration."""
+        return self.read_all("batches").sort("registered_at", "batch")["batch"].to_list()
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool) -> Iterator[None]:
+        """Hold a lock of this home; the system frees it if the process dies.
+
+        Raises:
+            LockHeld: if another process holds it and `wait` is false, naming that process.
+        """
+        path = self.root / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = path.with_suffix(".pid")
+        lock = FileLock(path, timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            pid = holder.read_text() if holder.exists() else "unknown"
+            raise LockHeld(
+                f"{name} is being worked on by process {pid}; wait for it to end, or stop it, then run again"
+            ) from error
+        try:
+            holder.write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+
+class PartitionWriter:
+    """One partition written in pieces outside the glob, put in its place by a rename.
+
+    Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
+    """
+
+    def __init__(self, path: Path, table: str, aside: Path):
+        self.path, self.table, self.schema = path, table, table_schema(table)
+        self.rows = 0
+        self._aside = aside / f"{os.getpid()}-{uuid.uuid4().hex}"
+        self._pieces: list[pl.DataFrame] = []
+        self._held, self._bytes, self._chunks = 0, 0, list[Path]()
+        self._checksum = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Append rows.
+
+        Raises:
+            StoreError: if they do not have the table's columns.
+        """
+        missing = sorted(set(self.schema) - set(rows.columns))
+        if missing:
+            raise StoreError(f"table {self.table}: rows lack the columns {missing}")
+        piece = rows.select(list(self.schema)).cast(self.schema)  # type: ignore[arg-type]
+        self._pieces.append(piece)
+        self._held += piece.height
+        self.rows += piece.height
+        self._checksum += _checksum(piece)
+        self._bytes += int(piece.estimated_size())
+        if self._held >= SLICE_ROWS or self._bytes >= _HELD_BYTES:
+            self._spill()
+
+    def publish(self) -> None:
+        """Write the partition, put it in its place, and read it back.
+
+        Raises:
+            AccessError: if it cannot be written, such as on a full disk.
+            StoreError: if what stands on the disk is not what was written.
+        """
+        self._spill()
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._whole()
+            with whole.open("rb") as file:
+                os.fsync(file.fileno())
+            whole.replace(self.path)
+            sync_folder(self.path.parent)
+        self.discard()
+        self._read_back()
+
+    def discard(self) -> None:
+        """Remove what was written aside."""
+        discard(self._aside)
+
+    def _spill(self) -> None:
+        if not self._held and self._chunks:
+            return
+        chunk = self._aside / f"{len(self._chunks):06d}.parquet"
+        frame = pl.concat(self._pieces) if self._pieces else pl.DataFrame(schema=self.schema)
+        with _writing(chunk):
+            self._aside.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(chunk, compression="zstd", row_group_size=SLICE_ROWS)
+        self._chunks.append(chunk)
+        self._pieces, self._held, self._bytes = [], 0, 0
+
+    def _whole(self) -> Path:
+        """All pieces in one file."""
+        if len(self._chunks) == 1:
+            return self._chunks[0]
+        whole = self._aside / "whole.parquet"
+        pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
+        return whole
+
+    def _read_back(self) -> None:
+        rows, checksum = 0, 0
+        for piece in _slices(self.path, self.table):
+            rows += piece.height
+            checksum += _checksum(piece)
+        if (rows, checksum) != (self.rows, self._checksum):
+            raise StoreError(
+                f"{self.path}: read back {rows} rows of {self.rows} written, or others than those: is the disk failing?"
+            )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why, whoever wrote it."""
+    try:
+        yield
+    except UNREADABLE as error:
+        if reason := obstacle_to_writing(error, path):
+            raise AccessError(reason) from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class ContentVersion:
+    """Hash of what rows say, whatever their order and in whatever pieces they come; equal content, equal version."""
+
+    def __init__(self) -> None:
+        self._sum, self._rows = 0, 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take up some rows."""
+        self._rows += frame.height
+        if frame.height:
+            for row in frame.select(pl.struct(pl.all()).struct.json_encode().alias("row"))["row"]:
+                self._sum += int.from_bytes(blake2b(row.encode(), digest_size=16).digest(), "little")
+
+    @property
+    def value(self) -> str:
+        """The version so far, as 32 hex digits."""
+        return digest(self._rows, self._sum % (1 << 128), size=32)
+
+
+def content_version(*frames: pl.DataFrame) -> str:
+    """Content version of whole frames."""
+    versions = [ContentVersion() for _ in frames]
+    for version, frame in zip(versions, frames, strict=True):
+        version.add(frame)
+    return digest(*(version.value for version in versions), size=32)
+
+
+def _checksum(frame: pl.DataFrame) -> int:
+    """Sum of hashes of the rows; comparable within one process only."""
+    return int(frame.hash_rows().cast(pl.Decimal(38, 0)).sum() or 0) if frame.height else 0
+
+
+def read_file(
+    path: Path, table: str, columns: list[str] | None = None, start: int = 0, rows: int | None = None
+) -> pl.DataFrame:
+    """Read a table file, or `rows` rows of it from `start` on.
+
+    Raises:
+        StoreError: if it is missing or damaged.
+    """
+    try:
+        # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
+        with path.open("rb") as file:
+            return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
+    except UNREADABLE as error:
+        raise damaged(path, table, error) from error
+
+
+def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    try:
+        with path.open("rb") as file:
+            height = pl.scan_parquet(file).select(pl.len()).collect().item()
+            for start in range(0, height, SLICE_ROWS):
+                file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
+                yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
+    except UNREADABLE as error:
+        raise damaged(path, table, error) from error
+
+
+def _folders(folder: Path, prefix: str, *, whole: bool) -> list[Path]:
+    """Folders in a folder by their name; unlike a glob, it does not pass over one that it may not look into."""
+    try:
+        inner = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise AccessError(obstacle(error, folder) or str(error)) from error
+    return [each for each in inner if (each.name == prefix if whole else each.name.startswith(prefix))]
+
+
+def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.LazyFrame:
+    """Columns and types as the table has them now; a file written before a column was added lacks it."""
+    schema = table_schema(table)
+    wanted = {name: schema[name] for name in columns or schema}
+    found = set(frame.collect_schema().names())
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in found]
+    return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
+
+
+# What it costs to do without a file of a table, and what brings its rows back.
+_ANEW = "Delete it, then personahub run --batch {batch}: "
+_REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
+_REMEDIES = {
+    "batches": "Delete it, then ingest its source file again under the same name",
+    "documents": f"{_ANEW}the source file is read again",
+    "skipped": f"{_ANEW}the source file is read again",
+    "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next "
+    "run asks for them and pays again",
+    "quarantine": f"{_ANEW}its rows are written again",
+    "persona_embeddings": f"{_ANEW}its texts are embedded again",
+    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
+    "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
+    **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
+}
+_DECIDED = f"{_ANEW}its personas are decided about again, and come after those of other batches"
+
+
+def damaged(path: Path, table: str, error: BaseException) -> StoreError:
+    """What to say of a table file whose content is not what it should be."""
+    batch = path.parent.name.removeprefix("batch=")
+    remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
+    return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
+
+
+def first_damaged(store: Store) -> StoreError | None:
+    """What is wrong with the first table file that cannot be read; for a reader that does not name files."""
+    for table in table_sql():
+        for path in store.files(table):
+            try:
+                for _ in _slices(path, table):
+                    pass
+            except StoreError as error:
+                return error
+    return None

@@ -1,0 +1,1 @@
+"""Removing a text from everywhere: what is found, marked, swept and noted."""

@@ -1,0 +1,156 @@
+"""Receipts: what a takedown did, by place and batch; kept as rows of `takedowns`, without a word of what went."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+import polars as pl
+
+from personahub_assets.core.text import digest
+from personahub_assets.core.urls import read_address
+from personahub_assets.sources.tombstones import Tombstone
+from personahub_assets.store.tables import Store, table_schema
+
+Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
+SAMPLES = 5
+"""Addresses of a host that are shown."""
+
+
+class Target(NamedTuple):
+    """What is to be taken down."""
+
+    kind: Literal["document", "url_prefix", "persona", "batch"]
+    values: tuple[str, ...]
+    batch: str | None = None  # None: in all batches
+
+    @property
+    def takedown_id(self) -> str:
+        """The same for the same request, so that it is gone on with."""
+        return "t" + digest(self.kind, self.batch or "", *sorted(set(self.values)))
+
+
+class Line(NamedTuple):
+    """Where something was done."""
+
+    effect: Effect
+    place: str
+    batch: str | None
+
+
+@dataclass
+class Sites:
+    """Which addresses a prefix hits, by host, and hosts of the same site that it does not; not stored."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+    near: Counter[str] = field(default_factory=Counter)
+
+    def add(self, text: str) -> None:
+        """Count the address of a document that goes."""
+        address = read_address(text, any_scheme=True)
+        host = address.host if address else ""
+        self.counts[host] += 1
+        some = self.samples.setdefault(host, [])
+        if len(some) < SAMPLES and text not in some:
+            some.append(text)
+
+
+@dataclass
+class Receipt:
+    """What a takedown does, or did."""
+
+    target: Target
+    reason: str | None = None
+    begun_at: datetime = field(default_factory=lambda: now())
+    finished_at: datetime | None = None
+    rows: Counter[Line] = field(default_factory=Counter)
+    copies: list[str] = field(default_factory=list)
+    """What has the same text and stays, as it can be read; not stored."""
+    sites: Sites = field(default_factory=Sites)
+
+    def of(self, effect: Effect) -> Iterator[tuple[Line, int]]:
+        """The lines of one effect, in order."""
+        lines = [(line, count) for line, count in self.rows.items() if line.effect == effect and count]
+        return iter(sorted(lines, key=lambda item: (item[0].place, item[0].batch or "")))
+
+    @property
+    def batches(self) -> set[str]:
+        """Batches that rows went from."""
+        return {line.batch for line in self.rows if line.effect == "removed" and line.batch}
+
+    def total(self, effect: Effect) -> int:
+        """Rows of one effect."""
+        return sum(count for _, count in self.of(effect))
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "takedown_id": self.target.takedown_id,
+            "target": self.target.kind,
+            "reason": self.reason,
+            "begun_at": self.begun_at.isoformat(),
+            "finished_at": self.finished_at and self.finished_at.isoformat(),
+            **{
+                effect: [{"place": line.place, "batch": line.batch, "rows": count} for line, count in self.of(effect)]
+                for effect in get_args(Effect)
+            },
+            "copies": self.copies,
+            "addresses": {
+                host: {"documents": count, "samples": self.sites.samples[host]}
+                for host, count in self.sites.counts.most_common()
+            },
+            "hosts_that_stay": dict(self.sites.near.most_common()),
+        }
+
+
+def now() -> datetime:
+    """The time as tables have it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def put_stones(store: Store, target: Target, stones: set[Tombstone]) -> None:
+    """Store the tombstones of a takedown beside those that it has already."""
+    key = target.takedown_id
+    rows = [
+        {"takedown_id": key, "kind": stone.kind, "batch": stone.batch, "mark": stone.mark, "taken_at": now()}
+        for stone in sorted(stones, key=lambda stone: (stone.kind, stone.batch or "", stone.mark))
+    ]
+    old = store.read("tombstones", key)
+    new = pl.DataFrame(rows, table_schema("tombstones"))
+    known = ["kind", "batch", "mark"]
+    store.write("tombstones", key, pl.concat([old, new.join(old, on=known, how="anti", nulls_equal=True)]))
+
+
+def put_receipt(store: Store, receipt: Receipt) -> None:
+    """Store a receipt; what an earlier try of the same takedown had counted stays."""
+    shared = {
+        "takedown_id": receipt.target.takedown_id,
+        "target": receipt.target.kind,
+        "reason": receipt.reason,
+        "begun_at": receipt.begun_at,
+        "finished_at": receipt.finished_at,
+    }
+    rows = [{**shared, **line._asdict(), "rows": count} for line, count in sorted(receipt.rows.items(), key=str)]
+    # A takedown that found nothing is known all the same.
+    rows = rows or [{**shared, "effect": "removed", "place": "documents", "batch": receipt.target.batch, "rows": 0}]
+    store.write("takedowns", receipt.target.takedown_id, pl.DataFrame(rows, table_schema("takedowns")))
+
+
+def earlier(store: Store, target: Target) -> Receipt | None:
+    """The receipt that a takedown has already, if it was begun."""
+    stored = store.read("takedowns", target.takedown_id)
+    if stored.is_empty():
+        return None
+    first = stored.row(0, named=True)
+    rows = Counter(
+        {Line(row["effect"], row["place"], row["batch"]): row["rows"] for row in stored.iter_rows(named=True)}
+    )
+    return Receipt(target, first["reason"], first["begun_at"], first["finished_at"], rows)
+
+
+def unfinished(store: Store) -> list[str]:
+    """Takedowns that were begun and not finished."""
+    rows = store.read_all("takedowns", ["takedown_id", "finished_at"])
+    return sorted(rows.filter(pl.col("finished_at").is_null())["takedown_id"].unique())

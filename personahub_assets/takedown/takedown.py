@@ -1,0 +1,381 @@
+"""Takedown: a document, a site, a persona or a whole batch goes, with all that came from it, and does not come back.
+
+    receipt = takedown(store, Target("document", ("page-17",)), agree=lambda receipt: True)
+
+In this order, each step safe to be repeated:
+
+1. Tombstones and the begun receipt are stored. From here on rows of source files and personas of answers are kept out.
+2. What goes is read once: its texts must be known as long as something may show them.
+3. The Dagster instance loses what it tells of them.
+4. Source files inside the home are blanked.
+5. Tables, journals and recorded answers are written anew without them, what was made last first.
+6. The cache goes, leftovers of killed runs go, the warehouse is built anew.
+
+A takedown that was killed is finished by the same request. Docs: docs/takedown.md.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import filterfalse
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from personahub_assets.core.errors import BatchError, LockHeld, StoreError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.generation import retention
+from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
+from personahub_assets.releases import folder as releases
+from personahub_assets.sources import redact
+from personahub_assets.sources.register import register_again
+from personahub_assets.sources.rows import Columns, RawRow, Traits, traits
+from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
+from personahub_assets.store.local_paths import printable_path
+from personahub_assets.store.removal import remove, remove_all
+from personahub_assets.store.tables import CANDIDATES, Store
+from personahub_assets.takedown import event_log, sweep
+from personahub_assets.takedown.mark import Extent, extent
+from personahub_assets.takedown.receipts import Effect, Line, Receipt, Target, earlier, now, put_receipt, put_stones
+from personahub_assets.takedown.targets import find
+from personahub_assets.warehouse import build
+
+_LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas", *DATASETS)
+_STAGES = ("lexical", "semantic")
+_RECENT_S = 3600.0
+_IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+@dataclass
+class _Plan:
+    """What is to be done."""
+
+    stones: set[Tombstone]
+    receipt: Receipt
+    extents: dict[str, Extent] = field(default_factory=dict)
+    dropped: set[Path] = field(default_factory=set)
+    """Source files inside the home that no other batch reads: they go as a whole."""
+    hits: dict[redact.Piece, list[redact.Hit]] = field(default_factory=dict)
+    gone: sweep.Gone = field(default_factory=sweep.Gone)
+
+    def taken(self, batch: str | None) -> Tombstones:
+        return Tombstones(self.stones, batch)
+
+
+def takedown(
+    store: Store,
+    target: Target,
+    *,
+    reason: str | None = None,
+    dry_run: bool = False,
+    agree: Callable[[Receipt], bool] = lambda _: True,
+) -> Receipt:
+    """Take something down, or only count what would go.
+
+    Args:
+        reason: why; it is stored.
+        dry_run: change nothing.
+        agree: is shown what will go, and says whether it shall.
+
+    Returns:
+        The receipt; not finished if nothing was done.
+
+    Raises:
+        ConfigError, BatchError: if nothing is known by that name.
+        LockHeld: if a run or another takedown goes on, naming it. What was begun is finished by the same request.
+        StoreError, SourceError: if a file that holds some of it is damaged.
+    """
+    if not store.batches() and earlier(store, target) is None:
+        raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
+    if dry_run:
+        return _planned(store, target, reason).receipt
+    # Whoever makes a release waits for this lock: it would be of rows that go.
+    with store.lock("takedown", wait=False), store.lock("releases", wait=False), _instance(store) as instance:
+        begun = datetime.now(UTC)
+        _check_no_run(instance)
+        _mend(store, target)
+        if not agree(_planned(store, target, reason).receipt):
+            return Receipt(target, reason)
+        with _admissions(store):
+            _check_no_run(instance)
+            plan = _planned(store, target, reason)  # anew: it may have taken a while to agree
+            _carry_out(store, plan)
+        _check_no_run(instance, since=begun)
+        plan.receipt.finished_at = now()
+        put_receipt(store, plan.receipt)
+        return plan.receipt
+
+
+@contextmanager
+def _admissions(store: Store) -> Iterator[None]:
+    """Nobody decides who stays meanwhile."""
+    with ExitStack() as held:
+        for stage in _STAGES:
+            held.enter_context(store.lock(f"admission-{stage}", wait=False))
+        yield
+
+
+@contextmanager
+def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
+    """The Dagster instance of the home; None where nothing was ever run."""
+    if (store.root / "dagster").exists():
+        with open_instance(store.root) as instance:
+            yield instance
+    else:
+        yield None
+
+
+def _check_no_run(instance: dg.DagsterInstance | None, since: datetime | None = None) -> None:
+    """Refuse to work beside a run: it may hold in memory what goes, and report it afterwards.
+
+    Args:
+        since: a run that went on after this moment and has ended counts too.
+
+    Raises:
+        LockHeld: naming the runs.
+    """
+    if instance is None:
+        return
+    going = [f"{_named(run)} is going on" for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))]
+    if not going and since:
+        going = [f"{_named(run)} went on meanwhile" for run in instance.get_runs(dg.RunsFilter(updated_after=since))]
+    if going:
+        raise LockHeld(
+            f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (nothing "
+            "that is answered is lost), then run the same takedown again"
+        )
+
+
+def _named(run: dg.DagsterRun) -> str:
+    process = run.tags.get(PID_TAG, "of the Dagster UI")
+    return f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} (process {process})"
+
+
+# --- plan ---
+
+
+def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
+    """Find what goes; changes nothing."""
+    before = earlier(store, target)
+    found = find(store, target, again=before is not None)
+    receipt = Receipt(target, reason or (before and before.reason) or None, copies=found.copies, sites=found.sites)
+    plan = _Plan({*stones(store), *found.stones}, receipt)
+    batches = found.batches | (before.batches if before else set())
+    for batch in sorted(batches):
+        plan.extents[batch] = extent(store, batch, plan.taken(batch))
+        sweep.survey(store, plan.extents[batch], plan.gone, receipt)
+        if plan.extents[batch].is_gone and batch in store.batches():
+            receipt.rows[Line("removed", "batches", batch)] = 1
+    plan.stones |= {Tombstone.request(key) for key in plan.gone.keys}
+    _look_into_sources(store, plan)
+    _count_displaced(store, plan)
+    _count_released(store, plan, found.stones)
+    if before:
+        receipt.begun_at = before.begun_at
+        receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
+    return plan
+
+
+def _look_into_sources(store: Store, plan: _Plan) -> None:
+    """Rows of source files: all that lie inside the home, and those of the batches concerned elsewhere."""
+    pieces, unread = redact.pieces(store)
+    plan.receipt.rows.update(Line("unread", printable_path(path), None) for path in unread)
+    readers: dict[Path, set[str | None]] = defaultdict(set)
+    for piece in pieces:
+        readers[piece.path].add(piece.batch)
+    for piece in pieces:
+        inside = redact.is_inside(store, piece)
+        if not (inside or piece.batch in plan.extents):
+            continue
+        is_dropped = inside and all(_is_gone(plan, batch) for batch in readers[piece.path])
+        if is_dropped and piece.path.is_file():
+            plan.dropped.add(piece.path)
+        if not redact.is_readable(store, piece):
+            if inside and piece.path.is_file() and not is_dropped:
+                plan.receipt.rows[Line("unread", printable_path(piece.path), piece.batch)] += 1
+            continue
+        found = list(redact.hits(piece, _is_taken(plan, piece.batch)))
+        if found:
+            plan.hits[piece] = found
+            effect: Effect = "removed" if is_dropped else "changed" if inside else "outside"
+            plan.receipt.rows[Line(effect, printable_path(piece.path), piece.batch)] += len(found)
+
+
+def _is_gone(plan: _Plan, batch: str | None) -> bool:
+    return batch is not None and batch in plan.extents and plan.extents[batch].is_gone
+
+
+def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
+    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone."""
+    taken, is_counted = plan.taken(batch), batch in plan.extents
+
+    def is_taken(row: RawRow, columns: Columns) -> bool:
+        if row.columns is None and plan.gone.traces.much_in(row.raw, sweep.RUNS_LINE):
+            plan.stones.add(Tombstone.text(batch, row.raw))
+            return True
+        if taken.has_row(row, columns):
+            if not is_counted and row.columns is not None:
+                _count_address(plan.receipt, taken, traits(row, columns))
+            return True
+        return batch is None and _is_recorded_answer(plan.gone, row)
+
+    return is_taken
+
+
+def _count_address(receipt: Receipt, taken: Tombstones, row: Traits) -> None:
+    """Count a page that no batch has read yet among those of its site."""
+    address = row.url or row.document_id
+    if receipt.target.kind == "url_prefix" and address and taken.is_below_prefix(row.document_id, row.url):
+        receipt.sites.add(address)
+
+
+def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
+    """Whether a row is a recorded answer of another home, as `ingest --generations` takes it, about what goes."""
+    key, response = ((row.columns or {}).get(name) for name in ("request_key", "response"))
+    return isinstance(key, str) and isinstance(response, str) and gone.has_answer(key, response)
+
+
+def _count_displaced(store: Store, plan: _Plan) -> None:
+    """Candidates that stay and were dropped for one that goes: they come back when their batch is run."""
+    gone = list(plan.gone.personas)
+    for stage in _STAGES:
+        for batch in store.batches():
+            rows = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
+            freed = rows.filter(pl.col("keeper_id").is_in(gone) & ~pl.col("persona_id").is_in(gone))
+            plan.receipt.rows[Line("displaced", f"{stage}_duplicates", batch)] += freed.height
+
+
+def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
+    """Rows of releases that came from what goes; a release never changes."""
+    taken = {batch: Tombstones(found, batch) for batch in store.batches()}
+
+    def is_taken(batch: str, document_id: str) -> bool:
+        return batch in taken and taken[batch].has_document(document_id, None, None)
+
+    for release in releases.releases(store):
+        place = f"releases/{release.name}"
+        try:
+            plan.receipt.rows[Line("released", place, None)] += releases.held(release, plan.gone.personas, of=is_taken)
+        except StoreError:
+            plan.receipt.rows[Line("unread", place, None)] += 1
+
+
+# --- carry out ---
+
+
+def _carry_out(store: Store, plan: _Plan) -> None:
+    receipt = plan.receipt
+    put_stones(store, receipt.target, plan.stones - set(stones(store)))
+    put_receipt(store, receipt)
+    receipt.rows[Line("changed", "dagster", None)] += _forget_history(store, plan)
+    _forget_faults(store, plan)
+    _blank_sources(store, plan)
+    for batch in plan.extents:
+        with _locked(store, batch):
+            sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.traces, receipt)
+    receipt.rows[Line("removed", "seeds", None)] += sweep.seeds(store, plan.gone)
+    _drop_batches(store, plan)
+    _clear(store)
+
+
+def _forget_history(store: Store, plan: _Plan) -> int:
+    folder = store.root / "dagster"
+    return event_log.forget(folder, set(plan.extents), plan.gone.traces) if folder.exists() else 0
+
+
+def _forget_faults(store: Store, plan: _Plan) -> None:
+    """Rows of `quarantine` that show lines of source files; before the files are blanked, since places lead to them."""
+    places: dict[str, set[str]] = {batch: set() for batch in plan.extents}
+    for piece, found in plan.hits.items():
+        if piece.batch is not None:
+            places.setdefault(piece.batch, set()).update(hit.place for hit in found)
+    known = {piece.batch: redact.is_readable(store, piece) for piece in _of_batches(store, places)}
+    for batch, some in places.items():
+        with store.lock(f"documents-{batch}", wait=False):
+            changed = sweep.source_faults(store, batch, some, plan.gone.traces, known=known.get(batch, False))
+        plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
+
+
+def _of_batches(store: Store, batches: Collection[str]) -> Iterator[redact.Piece]:
+    return (piece for piece in redact.registered(store) if piece.batch in batches)
+
+
+def _blank_sources(store: Store, plan: _Plan) -> None:
+    numbers: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
+    for piece, found in plan.hits.items():
+        if redact.is_inside(store, piece) and piece.path not in plan.dropped:
+            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in found}
+    for piece in plan.hits:
+        if not redact.is_readable(store, piece):
+            raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
+    for (path, kind, reading), some in numbers.items():
+        with store.lock("batches", wait=True):
+            redact.blank(path, kind, some, reading)
+            register_again(store, path)
+
+
+def _mend(store: Store, target: Target) -> None:
+    """Register source files that a takedown blanked when it was killed."""
+    before = earlier(store, target)
+    if before is None or before.finished_at is not None:
+        return
+    blanked = {line.place for line in before.rows if line.effect == "changed"}
+    for path in {piece.path for piece in redact.registered(store) if not redact.is_readable(store, piece)}:
+        if str(path) in blanked and path.is_file():
+            with store.lock("batches", wait=True):
+                register_again(store, path)
+
+
+@contextmanager
+def _locked(store: Store, batch: str) -> Iterator[None]:
+    """Nobody works on a batch meanwhile."""
+    with ExitStack() as held:
+        for asset in _LOCKED:
+            held.enter_context(store.lock(f"{asset}-{batch}", wait=False))
+        yield
+
+
+def _drop_batches(store: Store, plan: _Plan) -> None:
+    """Remove the files of batches that go as a whole, and last of all that they are registered."""
+    gone = sorted((batch for batch in plan.extents if _is_gone(plan, batch)), reverse=True)
+    root = store.root
+    for batch in gone:
+        with _locked(store, batch):
+            paths = [*(root / "tables").glob(f"*/batch={batch}"), *(root / "tables").glob(f"*/asset=*/batch={batch}")]
+            paths += [*(root / "journal").glob(f"*/{batch}.sqlite*"), root / "journal" / "persona_embeddings" / batch]
+            _remove_all(path for path in paths if path.parent.name not in ("batches", "takedowns", "tombstones"))
+    with store.lock("batches", wait=True):
+        _remove_all(plan.dropped)
+        for batch in gone:
+            remove(store.path("batches", batch).parent)
+            forget_partition(root, batch)
+
+
+def _clear(store: Store) -> None:
+    """Remove what can be made again, and what killed processes left."""
+    with store.lock("warehouse", wait=True):
+        _remove_all([store.root / "cache", *filterfalse(_is_written, retention.leftovers(store))])
+    if build.path(store).exists():
+        build.build(store, force=True)
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a process writes there; no run goes on, so that is what lives and has just written."""
+    try:
+        return retention.is_owned(path) and retention.age_s(path) < _RECENT_S
+    except FileNotFoundError:
+        return False
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    """Remove files and folders in which what goes may stand.
+
+    Raises:
+        StoreError: naming each that is left, and why: the takedown is not finished.
+    """
+    if left := remove_all(paths):
+        each = "; ".join(f"{path} cannot be removed: {why}" for path, why in sorted(left.items()))
+        raise StoreError(f"{each}. What is taken down may stand there: mend that, then run the same takedown again")

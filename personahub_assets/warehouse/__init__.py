@@ -1,0 +1,1 @@
+"""The warehouse: building it, and reading it safely."""

@@ -1,0 +1,338 @@
+"""The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
+
+import itertools
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from glob import escape
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import polars as pl
+
+from personahub_assets.core import project_files
+from personahub_assets.core.access import obstacle, path_of
+from personahub_assets.core.errors import AccessError, StoreError
+from personahub_assets.core.literals import quoted
+from personahub_assets.core.records import DATASETS
+from personahub_assets.store import paths
+from personahub_assets.store.removal import discard
+from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
+from personahub_assets.warehouse import freshness, readers
+
+# Never copied into the file: large, and only asked for now and then.
+ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
+
+
+_IDENTIFIER = re.compile(r"[a-z_]+")
+_NOT_NULL = re.compile(r"(?m)^[ \t]*(\w+) .*\bNOT NULL\b")
+_COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
+_ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
+_ABOUT_ITEMS = """-- Items of all datasets in long form
+-- batch: Batch of the persona
+-- dataset: Dataset of the item
+-- item_id: The item
+-- persona_id: Persona it was written for
+-- sample: Number of the answer asked for this persona, from 0
+-- text: The item as one readable text
+-- generation_id: Call that wrote it, in generations
+"""
+_TRIES = 20
+# Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
+_WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build gave."""
+
+    rows: dict[str, int]
+    native: list[str]
+    seconds: float
+    rebuilt: bool
+
+
+def steadily(work: Callable[[], T]) -> T:
+    """Do work that reads table files through DuckDB, again if a file was replaced while it was read.
+
+    DuckDB opens a Parquet file more than once per query, and refuses what does not fit together.
+
+    Raises:
+        duckdb.Error: what the last try raised; a wrong query is not tried again.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return work()
+        except _WRONG:
+            raise
+        except duckdb.Error:
+            time.sleep(0.005 * attempt)
+    return work()
+
+
+def path(store: Store) -> Path:
+    """Where the warehouse is."""
+    return paths.warehouse_path(store.root)
+
+
+def live(store: Store, queries: str, *, with_comments: bool = False) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now.
+
+    Args:
+        store: whose tables.
+        queries: what will be asked.
+        with_comments: also say what tables and columns hold, which takes longer than the rest.
+    """
+    connection = duckdb.connect()
+    connection.execute(readers.NO_CACHE)
+    views, macros = _views(), project_files.sql_files("macros")
+    wanted = _named(queries, views, macros)
+    for table in table_sql():
+        if table in wanted:
+            _add_table(connection, store, table, native=False)
+    _add_views(connection, {name: select for name, select in views.items() if name in wanted})
+    _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
+    if with_comments:
+        _add_comments(connection, wanted)
+    return connection
+
+
+def tables_in(queries: str) -> list[str]:
+    """The tables that some queries read, by themselves or through views and macros."""
+    wanted = _named(queries, _views(), project_files.sql_files("macros"))
+    return [table for table in table_sql() if table in wanted]
+
+
+def reader(store: Store) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the warehouse that can reach the store's tables and nothing else.
+
+    For queries of this program; those that people give run in a process of their own (`query_process`).
+
+    Raises:
+        StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
+    """
+    # By its process's id: what a killed one leaves there is removed by `maintain`.
+    aside = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    return readers.open_reader(store.root, aside, store.config.warehouse.memory_mb)
+
+
+def build(store: Store, *, force: bool = False) -> Built:
+    """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
+    started = time.perf_counter()
+    with store.lock("warehouse", wait=True):
+        fresh = not force and is_fresh(store)
+        if not fresh:
+            steadily(partial(_tried, store))
+        with readers.attach(path(store)) as connection:
+            rows = {name: _total(connection, name) for name in table_sql()}
+            native = _native(connection)
+    return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
+
+
+def _tried(store: Store) -> None:
+    """Build it, unless a table file is damaged: DuckDB does not always say which, and to try again is of no use.
+
+    Raises:
+        StoreError: naming the file that is damaged, or cannot be reached.
+    """
+    try:
+        _publish(store)
+    except (duckdb.Error, OSError) as error:
+        if reason := obstacle(error, path_of(error) or store.root):
+            raise AccessError(reason) from error
+        if problem := first_damaged(store):
+            raise problem from error
+        raise
+
+
+def is_fresh(store: Store) -> bool:
+    """Whether the warehouse was built from the table files, SQL and settings of now, and the home has not moved."""
+    return freshness.is_built_from_these(store, path(store)) and not _moved(store)
+
+
+def _moved(store: Store) -> bool:
+    """Whether the views, which hold absolute paths, were made when the home was elsewhere.
+
+    True as well if the file cannot be opened: it is damaged, or a shell without -readonly holds it. A new one is
+    another file, so neither stops a run.
+    """
+    try:
+        with readers.attach(path(store)) as connection:
+            views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+    except duckdb.IOException:
+        return True
+    # As `_add_table` writes it: a home may have brackets or quotes in its path.
+    here = quoted(f"{escape(str(store.root))}/tables/")[1:-1]
+    return any(here not in sql for (sql,) in views)
+
+
+def _publish(store: Store) -> None:
+    aside = store.root / "aside" / f"{uuid.uuid4().hex}.duckdb"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    made_from = freshness.inputs(store)  # before anything is read: what is changed meanwhile makes it stale
+    settings = store.config.warehouse
+    try:
+        with duckdb.connect(str(aside)) as connection:
+            connection.execute(readers.NO_CACHE)
+            for table in table_sql():
+                _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
+                _check_keys(connection, store, table)
+            _add_views(connection, _views())
+            _sort_ids(connection, settings.sorted_ids)
+            _add_macros(connection, project_files.sql_files("macros"))
+            _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
+            connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
+        aside.replace(path(store))
+        freshness.note_built(store, path(store), made_from)
+    finally:
+        # Gone already where it was published; a build that failed leaves nothing behind.
+        discard(aside)
+
+
+def _add_table(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
+) -> None:
+    """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
+    create, _ = table_statements(table)
+    if not store.files(table):
+        connection.execute(create)
+        return
+    source = f"read_parquet({quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
+    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = ", ".join(
+        f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in sql_types(table).items()
+    )
+    if native and limit is not None and _total(connection, source) <= limit:
+        connection.execute(f"{create}; INSERT INTO {table} SELECT {columns} FROM {source}")
+    else:
+        connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
+
+
+def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+    """Say what tables, views and macros give, and what each of their columns holds."""
+    native = _native(connection)
+    statements = [table_statements(table, is_view=table not in native)[1] for table in table_sql() if table in names]
+    statements += [_comment_view(name, select) for name, select in _views().items() if name in names]
+    statements += [
+        f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])};"
+        for name, statement in project_files.sql_files("macros").items()
+        if name in names
+    ]
+    connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
+
+
+def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
+    """Refuse rows without the columns that identify them, as a file has that is not of this table.
+
+    Raises:
+        StoreError: naming the file and what it lacks.
+    """
+    keys = key_columns(table)
+    is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
+    if not connection.execute(f"SELECT 1 FROM {table} WHERE {is_incomplete} LIMIT 1").fetchone():
+        return
+    for file in store.files(table):
+        rows = pl.scan_parquet(file, glob=False)
+        if missing := [name for name in keys if name not in rows.collect_schema().names()]:
+            raise damaged(file, table, ValueError(f"it lacks the columns {missing} of {table}"))
+        empty = rows.select(pl.col(keys).null_count()).collect().row(0, named=True)
+        if nulls := [name for name, count in empty.items() if count]:
+            raise damaged(file, table, ValueError(f"it has rows without {nulls}"))
+
+
+def key_columns(table: str) -> list[str]:
+    """The columns that no row of a table can be without: what it is of, and all ids that it must have.
+
+    >>> key_columns("documents")
+    ['batch', 'document_id']
+    """
+    wanted = _NOT_NULL.findall(table_sql()[table].replace('"', ""))
+    return [name for place, name in enumerate(wanted) if place < 2 or name.endswith("_id")]
+
+
+def _views() -> dict[str, str]:
+    """The SELECT of every view, by name."""
+    return {"dataset_items": _dataset_items()} | project_files.sql_files("views")
+
+
+def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[str]:
+    """Tables, views and macros whose name occurs in the queries, or in a view or macro that does."""
+    found: set[str] = set()
+    texts = [queries]
+    while texts:
+        text = _COMMENT.sub("", texts.pop())
+        # A macro is called; a column may have its name.
+        names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - found
+        found |= names
+        texts += [(views | macros)[name] for name in names if name in views or name in macros]
+    return found
+
+
+def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
+    """Create views, whichever order they need.
+
+    Raises:
+        StoreError: naming the views that cannot be created, and why.
+    """
+    pending = dict(views)
+    while pending:
+        faults = {}
+        for name, select in pending.items():
+            try:
+                connection.execute(f"CREATE VIEW {name} AS {select}")
+            except duckdb.Error as error:
+                faults[name] = error
+        if len(faults) == len(pending):
+            raise StoreError("; ".join(f"sql/views/{name}.sql: {error}" for name, error in faults.items()))
+        pending = {name: pending[name] for name in faults}
+
+
+def comments(sql: str) -> tuple[str, dict[str, str]]:
+    """What a view or macro says of itself, in its first line, and of its columns, in lines like `-- id: What it is`."""
+    about, *more = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
+    columns = {found[1]: found[2] for line in more if (found := _ABOUT_COLUMN.fullmatch(line))}
+    return about.removeprefix("--").strip(), columns
+
+
+def _comment_view(name: str, select: str) -> str:
+    about, columns = comments(select)
+    about_columns = "".join(
+        f'COMMENT ON COLUMN {name}."{column}" IS {quoted(text)};' for column, text in columns.items()
+    )
+    return f"COMMENT ON VIEW {name} IS {quoted(about)};{about_columns}"
+
+
+def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
+    """Put tables in order under the view `ids`, so that one id is found without reading the others."""
+    if _total(connection, "ids") <= limit:
+        connection.execute(project_files.sql_files("marts")["ids"])
+
+
+def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -> None:
+    """Create table macros."""
+    for statement in macros.values():
+        connection.execute(statement)
+
+
+def _dataset_items() -> str:
+    parts = [
+        f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
+        for name in DATASETS
+    ]
+    return _ABOUT_ITEMS + "\nUNION ALL\n".join(parts)
+
+
+def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
+    return [name for (name,) in found if name in table_sql()]
+
+
+def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    row: Any = connection.execute(f"SELECT count(*) FROM {source}").fetchone()
+    return int(row[0])

@@ -1,0 +1,81 @@
+"""Freshness of the warehouse: whether it was built from the files that are there now, by what they are, not by when.
+
+Beside the warehouse a note is kept of what it was built from: a hash over path, size, time of change and inode of every
+table file, over the SQL, and over hub.toml. Any other set of files makes it stale: one that is new, changed, gone,
+restored from a backup, or has a time in the future. A table file is only ever replaced, so it has a new inode.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+from personahub_assets.core import project_files
+from personahub_assets.store.hashes import file_mark
+from personahub_assets.store.tables import BY_ASSET, Store, table_sql
+
+_SQL = ("views", "macros", "marts")
+
+
+def inputs(store: Store) -> str:
+    """Hash of what a warehouse is built from, as it is now."""
+    hasher = blake2b(digest_size=20)
+    for line in (*sorted(_table_files(store)), *table_sql().values(), *_sql(), _settings(store)):
+        hasher.update(f"{len(line)} {line}".encode("utf-8", "surrogateescape"))
+    return hasher.hexdigest()
+
+
+def note_built(store: Store, warehouse: Path, made_from: str) -> None:
+    """Note what a warehouse was built from; the hash is of a moment before it was begun."""
+    note = _note(store)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    aside = note.with_name(f".{note.name}.{os.getpid()}-note")
+    aside.write_text(json.dumps({"warehouse": file_mark(warehouse), "inputs": made_from}))
+    aside.replace(note)
+
+
+def is_built_from_these(store: Store, warehouse: Path) -> bool:
+    """Whether this very file was built from the files that are there now."""
+    try:
+        noted = json.loads(_note(store).read_text())
+        return bool(noted["warehouse"] == file_mark(warehouse) and noted["inputs"] == inputs(store))
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
+        return False
+
+
+def _note(store: Store) -> Path:
+    return store.root / "cache" / "warehouse.json"
+
+
+def _table_files(store: Store) -> Iterator[str]:
+    for table in table_sql():
+        folder = f"{store.root}/tables/{table}"
+        for within in _below(folder, "asset=") if table in BY_ASSET else (folder,):
+            for partition in _below(within, "batch="):
+                try:
+                    stat = os.stat(f"{partition}/part.parquet")  # noqa: PTH116 - a Path for each takes three times as long
+                except FileNotFoundError:
+                    continue
+                yield f"{partition[len(folder) :]} {table} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+
+
+def _below(folder: str, prefix: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.name.startswith(prefix)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _sql() -> Iterator[str]:
+    for folder in _SQL:
+        for name, text in project_files.sql_files(folder).items():
+            yield f"{folder}/{name} {text}"
+
+
+def _settings(store: Store) -> str:
+    try:
+        return (store.root / "hub.toml").read_text("utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return "none"

@@ -1,0 +1,131 @@
+"""hub.toml and the environment: every mistake is named with its file and the valid choices."""
+
+from pathlib import Path
+
+import pytest
+
+from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.errors import ConfigError
+
+
+def loaded(folder: Path, text: str) -> HubConfig:
+    (folder / "hub.toml").write_text(text)
+    return HubConfig.load(folder / "hub.toml")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "LLM_URL", "LLM_MODEL", "LLM_API_KEY", "EMBED_URL", "EMBED_MODEL", "EMBED_API_KEY"):
+        monkeypatch.delenv(f"PERSONAHUB_{name}", raising=False)
+
+
+def test_no_file_and_an_empty_one_are_the_defaults(tmp_path: Path) -> None:
+    assert HubConfig.load(tmp_path / "hub.toml") == HubConfig() == loaded(tmp_path, "")
+    assert HubConfig().lexical.threshold == HubConfig().semantic.threshold == 0.9
+
+
+def test_settings_reach_their_place(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+        [text_personas]
+        per_document = 5
+        parameters = {tone = "dry"}
+        temperature = 0
+        [datasets.tools]
+        samples = 3
+        share = 0.25
+        max_tokens = 2000
+        """,
+    )
+    assert config.text_personas.per_document == 5
+    assert config.text_personas.sampling() == {"temperature": 0}
+    assert config.dataset("tools").samples == 3
+    assert config.dataset("tools").sampling() == {"max_tokens": 2000}
+    assert config.dataset("game_npcs").share == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("colour = 1", "colour"),
+        ("[lexical]\ntreshold = 0.9", "lexical.treshold"),
+        ("[datasets.tools]\nsample = 2", "datasets.tools.sample"),
+        ("[text_personas]\nseed = 1", "text_personas.seed"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_file(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=r"docs/configuration\.md") as caught:
+        loaded(tmp_path, text)
+    assert f"{tmp_path / 'hub.toml'}: {key}: " in str(caught.value)
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, "colour = 1\n[lexical]\nthreshold = 2\n[generation]\nwindow = 0\n")
+    for part in ("colour", "lexical.threshold", "got 2", "generation.window", "got 0"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[lexical]\nthreshold = 0.49",
+        "[semantic]\nthreshold = 1.01",
+        "[sources]\nrows_per_batch = 0",
+        "[text_personas]\nper_document = 9",
+        "[text_personas]\ngranularity = 'medium'",
+        "[related_personas]\nhops = 7",
+        "[related_personas]\nfan_out = 0",
+        "[datasets.tools]\nshare = 1.5",
+        "[datasets.tools]\nsamples = 0",
+        "[generation]\ntimeout_s = 0",
+        "[generation]\nreasks = -1",
+        "[warehouse]\nnative_rows = -1",
+        "lexical = 0.9",
+        "[lexical]\nthreshold = 'high'",
+    ],
+)
+def test_bounds_are_kept(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"hub\.toml: \w+"):
+        loaded(tmp_path, text)
+
+
+def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hub\.toml: unknown datasets \['tolls'\]; there are .*'tools'"):
+        loaded(tmp_path, "[datasets.tolls]\nsamples = 2")
+
+
+@pytest.mark.parametrize("data", [b"[lexical", b"a = ", b"a = 1\na = 2", b"\xff\xfe", "[lexical]".encode("utf-16")])
+def test_what_is_no_toml_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "hub.toml").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"hub\.toml: not valid TOML"):
+        HubConfig.load(tmp_path / "hub.toml")
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "LLM_URL", "LLM_MODEL", "LLM_API_KEY", "EMBED_URL", "EMBED_MODEL", "EMBED_API_KEY"):
+        monkeypatch.setenv(f"PERSONAHUB_{name}", "")
+    environment = Environment()
+    assert environment.home == Path("hub")
+    assert (environment.llm_url, environment.llm_model, environment.llm_api_key) == (None, None, None)
+    assert environment.embed_model == "all-MiniLM-L6-v2"
+
+
+def test_variables_are_read_and_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_LLM_URL", "http://127.0.0.1:8000/v1")
+    monkeypatch.setenv("PERSONAHUB_LLM_API_KEY", "s3cret")
+    monkeypatch.setenv("PERSONAHUB_SOMETHING_ELSE", "ignored")
+    environment = Environment()
+    assert environment.llm_url == "http://127.0.0.1:8000/v1"
+    assert environment.llm_api_key is not None
+    assert environment.llm_api_key.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(environment) + str(environment.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "name"),
+    [("standin:", None, "standin"), ("standin:", "m", "standin"), ("http://x/v1", "m", "m"), (None, None, "default")],
+)
+def test_the_name_of_the_model(url: str | None, model: str | None, name: str) -> None:
+    assert Environment(llm_url=url, llm_model=model).model_name == name

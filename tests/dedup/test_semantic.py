@@ -1,0 +1,387 @@
+"""The walk over embeddings: brute force where all are compared, none wrong and nearly none missed by an index."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from personahub_assets.dedup import semantic
+from personahub_assets.dedup.ann_index import Neighbours
+from personahub_assets.dedup.bounds import projection
+from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, cosine
+from personahub_assets.dedup.keepers import NONE
+from personahub_assets.dedup.semantic import Decided, decide, differences
+
+THRESHOLDS = [0.5, 0.7, 0.9, 1.0]
+DIMENSIONS = [1, 2, 3, 8, 63, 64, 65, 200]
+NOTHING = np.empty(0, np.int64)
+
+
+def unit(vectors: npt.ArrayLike) -> Vectors:
+    doubles = np.asarray(vectors, np.float64)
+    found: Vectors = (doubles / np.linalg.norm(doubles, axis=1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def clustered(seed: int, rows: int, dimensions: int, noise: float | None = None, groups: int | None = None) -> Vectors:
+    """Rows near common centres, so that many cosines are close to each threshold; without noise they are equal."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(groups or max(1, rows // 4), dimensions))
+    amount = random.choice([0.0, 0.1, 0.3, 0.6], size=(rows, 1)) if noise is None else noise
+    return unit(centres[random.integers(0, len(centres), rows)] + amount * random.normal(size=(rows, dimensions)))
+
+
+def everyone(vectors: Vectors) -> tuple[Vectors, Ints, Flags]:
+    return vectors, np.arange(len(vectors)), np.ones(len(vectors), bool)
+
+
+def brute_force(vectors: Vectors, places: Ints, may_stay: Flags, kept: list[Kept], threshold: float) -> Decided:
+    """Say the rule as plainly as possible."""
+    rows = [(int(place), vector) for each in kept for place, vector in zip(each.places, each.vectors, strict=True)]
+    found = []
+    for vector, place, may in zip(vectors, places, may_stay, strict=True):
+        near = [(-cosine(vector, other), earlier) for earlier, other in rows if earlier < place]
+        best, keeper = min((pair for pair in near if -pair[0] >= threshold), default=(np.nan, NONE))
+        found.append((keeper, -best, keeper == NONE and may))
+        if found[-1][2]:
+            rows.append((int(place), vector))
+    keepers, similarities, stays = (np.array(column) for column in zip(*found, strict=True))
+    return Decided(keepers, similarities, stays, "exact", 1.0)
+
+
+def same(one: Decided, other: Decided) -> bool:
+    return (
+        one.keeper.tolist() == other.keeper.tolist()
+        and one.stays.tolist() == other.stays.tolist()
+        and np.array_equal(one.similarity, other.similarity, equal_nan=True)
+    )
+
+
+def drawn(seed: int, rows: int, earlier: int, dimensions: int) -> tuple[Vectors, Ints, Flags, list[Kept]]:
+    """Rows to decide about and, in two parts, kept ones; their places are mixed."""
+    random = np.random.default_rng(seed)
+    vectors = clustered(seed, rows + earlier, dimensions)
+    places = random.permutation(rows + earlier)
+    parts = rows + np.array([0, random.integers(0, earlier + 1), earlier])
+    kept = [Kept(vectors[a:b], places[a:b]) for a, b in pairwise(parts)]
+    return vectors[:rows], np.sort(places[:rows]), random.random(rows) < 0.9, kept
+
+
+# --- Exact ---------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 80),
+    st.integers(0, 50),
+    st.sampled_from(DIMENSIONS),
+    st.sampled_from(THRESHOLDS),
+)
+def test_exact_is_brute_force(seed: int, rows: int, earlier: int, dimensions: int, threshold: float) -> None:
+    case = drawn(seed, rows, earlier, dimensions)
+    found = decide(*case, threshold)
+    assert (found.method, found.recall) == ("exact", 1.0)
+    assert same(found, brute_force(*case, threshold))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS), st.sampled_from([1, 16, 37, 200]), st.integers(1, 3))
+def test_blocks_and_threads_change_nothing(seed: int, threshold: float, block: int, threads: int) -> None:
+    case = drawn(seed, 150, 120, 16)
+    expected = decide(*case, threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantic, "_BLOCK", block)
+        patch.setattr(semantic, "_SLICE", max(1, block // 3))
+        patch.setattr(semantic, "_PIECE", block)
+        patch.setattr(semantic, "_PIECES", threads)
+        assert same(decide(*case, threshold, threads=threads), expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS), st.lists(st.integers(0, 300), max_size=4))
+def test_two_walks_are_one(seed: int, threshold: float, cuts: list[int]) -> None:
+    vectors, places, may_stay = everyone(clustered(seed, 300, 24))
+    whole = decide(vectors, places, may_stay, [], threshold)
+    kept: list[Kept] = []
+    found: list[Decided] = []
+    for begin, end in pairwise([0, *sorted(cuts), 300]):
+        part = decide(vectors[begin:end], places[begin:end], may_stay[begin:end], kept, threshold)
+        kept.append(Kept(vectors[begin:end][part.stays], places[begin:end][part.stays]))
+        found.append(part)
+    assert np.concatenate([part.keeper for part in found]).tolist() == whole.keeper.tolist()
+    assert np.concatenate([part.stays for part in found]).tolist() == whole.stays.tolist()
+
+
+def test_the_rule_holds_over_many_blocks() -> None:
+    vectors, places, may_stay = everyone(clustered(1, 5000, 48))
+    found = decide(vectors, places, may_stay, [], 0.9)
+    dropped = np.flatnonzero(~found.stays)
+    assert 500 < len(dropped) < 4500
+    assert found.stays[found.keeper[dropped]].all()
+    assert (found.keeper[dropped] < dropped).all()
+    assert [cosine(vectors[i], vectors[found.keeper[i]]) for i in dropped] == found.similarity[dropped].tolist()
+    cosines = vectors[found.stays].astype(np.float64) @ vectors[found.stays].astype(np.float64).T
+    assert np.max(np.triu(cosines, 1)) < 0.9
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_equal_vectors_have_one_keeper(threshold: float) -> None:
+    vectors = np.repeat(clustered(2, 3, 384, noise=1.0), 1500, axis=0)
+    found = decide(*everyone(vectors), [], threshold)
+    assert np.flatnonzero(found.stays).tolist() == [0, 1500, 3000]
+    assert set(found.similarity[~found.stays].tolist()) == {1.0}
+
+
+def test_of_equally_similar_keepers_the_first_is_taken() -> None:
+    kept = [Kept(unit([[1, 0], [1, 0]]), np.array([7, 3])), Kept(unit([[1, 0]]), np.array([5]))]
+    assert decide(unit([[1, 1]]), np.array([9]), np.array([True]), kept, 0.5).keeper.tolist() == [3]
+    assert decide(unit([[1, 1]]), np.array([4]), np.array([True]), kept, 0.5).keeper.tolist() == [3]
+    assert decide(unit([[1, 1]]), np.array([3]), np.array([True]), kept, 0.5).keeper.tolist() == [NONE]
+
+
+def test_a_row_that_may_not_stay_is_nobodys_keeper() -> None:
+    found = decide(unit([[1, 0], [1, 0], [1, 0]]), np.arange(3), np.array([False, True, True]), [], 0.9)
+    assert found.keeper.tolist() == [NONE, NONE, 1]
+    assert found.stays.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("exact_up_to", [semantic.EXACT_UP_TO, 0])
+def test_nothing_gives_nothing(exact_up_to: int) -> None:
+    kept = [Kept(np.empty((0, 1), np.float32), NOTHING), Kept(clustered(3, 5, 8), np.arange(5))]
+    found = decide(np.empty((0, 8), np.float32), NOTHING, np.empty(0, bool), kept[1:], 0.9, exact_up_to=exact_up_to)
+    assert found.keeper.tolist() == found.similarity.tolist() == found.stays.tolist() == []
+    assert decide(*everyone(clustered(3, 1, 1)), kept[:1], 0.9, exact_up_to=exact_up_to).stays.tolist() == [True]
+
+
+def test_kept_rows_may_be_in_a_file(tmp_path: Path) -> None:
+    vectors, places, may_stay, kept = drawn(4, 100, 400, 32)
+    np.save(tmp_path / "kept.npy", kept[1].vectors)
+    stored = Kept(np.load(tmp_path / "kept.npy", mmap_mode="r"), kept[1].places)
+    expected = decide(vectors, places, may_stay, kept, 0.9)
+    assert same(decide(vectors, places, may_stay, [kept[0], stored], 0.9), expected)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "places", "says"),
+    [
+        (np.ones((2, 4), np.float32), [0, 1], "one has 2.0; divide"),
+        (np.zeros((2, 4), np.float32), [0, 1], "one has 0.0; divide"),
+        (np.full((2, 4), np.nan, np.float32), [0, 1], "one has nan; divide"),
+        (unit(np.ones((2, 4))), [1, 0], "ascending"),
+        (unit(np.ones((2, 4))), [0], r"expected float32 \(1, dimensions\)"),
+        (np.ones((2, 1)), [0, 1], "are float64"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(vectors: Vectors, places: list[int], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        decide(vectors, np.array(places), np.ones(len(places), bool), [], 0.9)
+
+
+def test_vectors_of_other_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match="kept vectors have 3 dimensions, those to decide about 4"):
+        decide(*everyone(unit(np.ones((2, 4)))), [Kept(unit(np.ones((1, 3))), np.array([5]))], 0.9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS[:3]), st.sampled_from([0, 10**13]), st.integers(1, 4))
+def test_marks_and_equal_vectors_keep_rows_apart(seed: int, threshold: float, exact_up_to: int, marks: int) -> None:
+    """Rows of other marks are as if they were not there, and so are those with the very same vector."""
+    random = np.random.default_rng(seed)
+    vectors, places, may_stay, kept = drawn(seed, 60, 40, 12)
+    own = random.integers(0, marks, len(places))
+    marked = [Kept(each.vectors, each.places, random.integers(0, marks, len(each.places))) for each in kept]
+    found = decide(vectors, places, may_stay, marked, threshold, marks=own, same=0.9999, exact_up_to=exact_up_to)
+
+    rows = [row for each in marked for row in zip(each.places, each.vectors, each.all_marks, strict=True)]
+    for at, (vector, place, mark) in enumerate(zip(vectors, places, own, strict=True)):
+        near = [(-cosine(vector, other), earlier) for earlier, other, of in rows if earlier < place and of == mark]
+        best, keeper = min((pair for pair in near if threshold <= -pair[0] < 0.9999), default=(np.nan, NONE))
+        assert (found.keeper[at], found.stays[at]) == (keeper, keeper == NONE and may_stay[at])
+        assert np.array_equal(found.similarity[at], -best, equal_nan=True)
+        if found.stays[at]:
+            rows.append((place, vector, mark))
+
+
+# --- Cosine and bound ----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_cosine(seed: int, dimensions: int) -> None:
+    x, y = clustered(seed, 2, dimensions, noise=1.0)
+    assert cosine(x, y) == cosine(y, x)
+    assert cosine(x, x) == cosine(np.float32(3) * x, np.float32(3) * x) == 1.0
+    doubles = x.astype(np.float64), y.astype(np.float64)
+    assert cosine(x, y) == pytest.approx(np.dot(*doubles) / np.prod(np.linalg.norm(doubles, axis=1)), abs=1e-12)
+
+
+def spread(seed: int, rows: int, dimensions: int) -> dict[str, Vectors]:
+    """Kinds of rows that a bound may stumble over."""
+    random = np.random.default_rng(seed)
+    normal = random.normal(size=(rows, dimensions))
+    one = np.eye(dimensions)[random.integers(0, dimensions, rows)]
+    return {
+        "normal": unit(normal),
+        "clustered": clustered(seed, rows, dimensions),
+        "axes": unit(one * random.choice([-1, 1], size=(rows, 1))),
+        "nearly axes": unit(one + 1e-4 * normal),
+        "signs": unit(np.sign(normal)),
+        "skewed": unit(normal * np.geomspace(1, 1e-6, dimensions)),
+        "positive": unit(np.abs(normal) + 1),
+        "long": unit(normal) * np.float32(1.00004),
+        "short": unit(normal) * np.float32(0.99996),
+    }
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.sampled_from([*DIMENSIONS, 384, 700]), st.sampled_from(THRESHOLDS), st.data())
+def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, threshold: float, data: st.DataObject) -> None:
+    """The directions and the step may come from quite other vectors."""
+    kinds = spread(seed, 40, dimensions)
+    fitted, x, y = (kinds[data.draw(st.sampled_from(sorted(kinds)))] for _ in range(3))
+    cast = projection(fitted, threshold)
+    one, other = cast.shadows(x), cast.shadows(y)
+    products = one.codes.astype(np.int64) @ other.codes.astype(np.int64).T
+    losses = one.losses[:, None] + other.losses
+    doubles = [rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (x, y)]
+    cosines = doubles[0] @ doubles[1].T
+    assert (products * cast.square + losses >= cosines).all()
+
+
+def test_the_bound_is_close() -> None:
+    vectors = clustered(5, 300, 384, noise=0.3)
+    cast = projection(vectors, 0.9)
+    codes, losses = cast.shadows(vectors)
+    products = codes.astype(np.int64) @ codes.astype(np.int64).T * cast.square
+    assert np.mean(products + losses[:, None] + losses - vectors @ vectors.T) < 0.15
+
+
+def test_without_the_instruction_the_result_is_the_same(tmp_path: Path) -> None:
+    """A process whose kernels are compiled for the plainest CPU of this kind."""
+    case = drawn(6, 400, 300, 100)
+    np.savez(tmp_path / "case.npz", *case[:3], case[3][0].vectors, case[3][0].places)
+    code = (
+        "import sys, numpy as np; from personahub_assets.dedup.cosines import Kept\n"
+        "from personahub_assets.dedup.semantic import decide\n"
+        "a = list(np.load(sys.argv[1]).values()); r = decide(*a[:3], [Kept(*a[3:])], 0.9)\n"
+        "np.savez(sys.argv[2], r.keeper, r.similarity)"
+    )
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    arguments = [sys.executable, "-c", code, str(tmp_path / "case.npz"), str(tmp_path / "found.npz")]
+    subprocess.run(arguments, env={**os.environ, **plain}, check=True)
+    keeper, similarity = np.load(tmp_path / "found.npz").values()
+    expected = decide(*case[:3], case[3][:1], 0.9)
+    assert keeper.tolist() == expected.keeper.tolist()
+    assert np.array_equal(similarity, expected.similarity, equal_nan=True)
+
+
+# --- Index ---------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(0, 40), st.sampled_from(THRESHOLDS))
+def test_a_small_index_misses_nothing(seed: int, rows: int, earlier: int, threshold: float) -> None:
+    case = drawn(seed, rows, earlier, 32)
+    found = decide(*case, threshold, exact_up_to=0)
+    assert (found.method, found.recall) == ("usearch", 1.0)
+    assert same(found, brute_force(*case, threshold))
+
+
+def test_an_index_finds_nearly_all() -> None:
+    vectors, places, may_stay = everyone(clustered(7, 6000, 64, noise=0.2))
+    exact = decide(vectors, places, may_stay, [], 0.9)
+    found = decide(vectors, places, may_stay, [], 0.9, exact_up_to=0)
+    assert found.recall >= 0.99
+    assert len(differences(found, exact)) <= 30
+    dropped = np.flatnonzero(found.keeper != NONE)
+    cosines = [cosine(vectors[i], vectors[found.keeper[i]]) for i in dropped]
+    assert cosines == found.similarity[dropped].tolist()
+    assert min(cosines) >= 0.9
+
+
+def test_an_index_and_equal_vectors() -> None:
+    """Of equal ones the first alone is kept, so the index never has two, which it would be bad at."""
+    case = everyone(np.repeat(clustered(8, 40, 48, noise=1.0), 100, axis=0)[np.random.default_rng(0).permutation(4000)])
+    found = decide(*case, [], 0.9, exact_up_to=0)
+    assert found.stays.sum() == 40
+    assert same(found, decide(*case, [], 0.9))
+
+
+def test_an_index_is_asked_again_if_all_that_it_proposed_is_near() -> None:
+    near = clustered(12, 500, 64, noise=0.1, groups=1)
+    kept = [Kept(near[:400], np.random.default_rng(0).permutation(1000)[:400])]
+    case = near[400:], np.arange(1000, 1100), np.zeros(100, bool), kept, 0.9
+    assert same(decide(*case, exact_up_to=0), decide(*case))
+
+
+def _same(index: Neighbours) -> Neighbours:
+    return index
+
+
+def test_an_index_is_kept_and_grows() -> None:
+    vectors, places, may_stay = everyone(clustered(9, 900, 40))
+    whole = decide(vectors, places, may_stay, [], 0.9)
+    kept: list[Kept] = []
+    stored = b""
+    for begin in range(0, 900, 300):
+        index = Neighbours(40)
+        if kept:
+            index.restore(stored)
+        part = slice(begin, begin + 300)
+        found = decide(
+            vectors[part], places[part], may_stay[part], kept, 0.9, exact_up_to=0, index=partial(_same, index)
+        )
+        assert found.keeper.tolist() == whole.keeper[part].tolist()
+        kept.append(Kept(vectors[part][found.stays], places[part][found.stays]))
+        assert len(index) == sum(len(each.places) for each in kept)
+        stored = index.stored()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_an_index_of_signs_proposes_the_keepers_of_the_exact_walk(shift: float) -> None:
+    """Of many dimensions an index has signs only; vectors that all point one way are told apart by them, too."""
+    vectors = clustered(12, 3_000, 384) + np.float32(shift)
+    case = everyone((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    index = Neighbours(384)
+    assert index.kind == "b1"
+    threshold = 0.9 if not shift else 0.995
+    whole = decide(*case, [], threshold)
+    found = decide(*case, [], threshold, exact_up_to=0, index=partial(_same, index))
+    assert 0 < (whole.keeper != NONE).sum() < 3_000
+    assert (found.keeper != whole.keeper).mean() <= 0.001
+    again = Neighbours(384)
+    again.restore(index.stored())
+    assert again.search(case[0][:5], 3).tolist() == index.search(case[0][:5], 3).tolist()
+
+
+def test_an_index_takes_what_it_lacks() -> None:
+    vectors, places, may_stay, kept = drawn(10, 60, 500, 32)
+    index = Neighbours(32)
+    index.catch_up(kept[:1])
+    index.add(kept[1].vectors[:7])
+    found = decide(vectors, places, may_stay, kept, 0.9, exact_up_to=0, index=lambda: index)
+    assert same(found, decide(*drawn(10, 60, 500, 32), 0.9))
+
+
+def test_an_index_of_more_than_is_kept_is_refused() -> None:
+    index = Neighbours(8)
+    index.add(clustered(11, 3, 8))
+    with pytest.raises(ValueError, match="has 3 rows, more than are kept"):
+        decide(*everyone(clustered(11, 3, 8)), [], 0.9, exact_up_to=0, index=lambda: index)
+
+
+def test_differences_are_listed() -> None:
+    one = Decided(np.array([NONE, 0, 0]), np.array([np.nan, 1, 1]), np.array([True, False, False]), "exact", 1.0)
+    other = Decided(
+        np.array([NONE, NONE, 0]), np.array([np.nan, np.nan, 1]), np.array([True, True, False]), "usearch", 0.5
+    )
+    assert differences(one, other).tolist() == [1]
+    assert differences(one, one).tolist() == []

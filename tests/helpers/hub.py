@@ -1,0 +1,101 @@
+"""A small home to run the real graph in, with the real stand-in behind it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+from rich.console import Console
+
+from personahub_assets.core.config import Environment
+from personahub_assets.definitions import build
+from personahub_assets.defs.batches import BATCHES
+from personahub_assets.instance.instance import open_instance
+from personahub_assets.runs.runner import run_batches
+from personahub_assets.sources.register import register
+from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
+
+SETTINGS = """
+[text_personas]
+per_document = 2
+[related_personas]
+hops = 1
+fan_out = 1
+"""
+
+TOPICS = [
+    "The harbour crane stopped at noon and the containers waited until the electricians had found the burnt relay.",
+    "Soak the chickpeas overnight, boil them with a bay leaf, and keep a cup of the water for the dressing.",
+    "The court found that the fence stood forty centimetres on the neighbour's land and had to be moved by spring.",
+    "Our bees came through the winter with six frames of brood, and the willow is already giving pollen.",
+    "The new timetable drops the last bus to the valley, which leaves the night shift of the bakery without a ride.",
+    "A telescope of eight inches shows the ring of Saturn clearly when the air above the roofs is calm.",
+]
+
+
+class Hub:
+    """One home, its store, and how to run it."""
+
+    def __init__(self, home: Path, standin: StandinServer):
+        self.home, self.standin = home, standin
+        if not home.exists():
+            home.mkdir(parents=True)
+            (home / "hub.toml").write_text(SETTINGS)
+        self.environment = Environment(
+            home=home, llm_url=standin.url, llm_model=None, embed_url=None, embed_model="all-MiniLM-L6-v2"
+        )
+        self.store = Store(home=str(home))
+
+    def pages(self, name: str, texts: Iterable[str]) -> list[str]:
+        """Write texts as a source file and register it."""
+        path = self.home / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"id": f"{name}-{n}", "text": t}) + "\n" for n, t in enumerate(texts)))
+        return register(self.store, str(path))
+
+    def personas(self, name: str, texts: Iterable[str]) -> list[str]:
+        """Write ready personas as a source file and register it."""
+        path = self.home / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"persona": t}) + "\n" for t in texts))
+        return register(self.store, str(path))
+
+    def run(self, *batches: str, select: Iterable[str] = ()) -> dict[str, str]:
+        """What `personahub run` does, in this process."""
+        return run_batches(self.environment, list(batches), list(select), Console(quiet=True)).failed
+
+    def calls(self) -> int:
+        """Calls that the stand-in has counted so far."""
+        return int(self.standin.stats()["calls"])
+
+    def personas_kept(self) -> int:
+        """Personas of the hub."""
+        return self.rows("personas").height
+
+    def instance(self) -> dg.DagsterInstance:
+        """The instance that the runs are recorded in."""
+        return open_instance(self.home)
+
+    def stale(self) -> set[tuple[str, str]]:
+        """`(asset, batch)` of every partition that is not fresh, as a newly loaded code location sees it."""
+        graph = build(self.environment).resolve_asset_graph()
+        with self.instance() as instance:
+            resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+            return {
+                (key.to_user_string(), batch)
+                for key in graph.materializable_asset_keys
+                if graph.get(key).partitions_def is not None
+                for batch in instance.get_dynamic_partitions(str(BATCHES.name))
+                if resolver.get_status(key, batch).value != "FRESH"
+            }
+
+    def files(self) -> dict[str, bytes]:
+        """Every table file with its content, by its path below the home."""
+        tables = self.home / "tables"
+        return {path.relative_to(tables).as_posix(): path.read_bytes() for path in sorted(tables.rglob("*.parquet"))}
+
+    def rows(self, table: str) -> pl.DataFrame:
+        """All rows of a table."""
+        return self.store.read_all(table)
