@@ -30,7 +30,7 @@ from common import DOCS, NotInstalled, environment, table, write  # noqa: E402
 BLOCK = "quick"
 FELL = 0.85
 _LINE = re.compile(r"\| ([a-z]{2,20}) \| (\d{1,9}(?:\.\d{1,9})?) \|")
-_CLIENT_ROWS = {"ours": 4_000, "instructor": 400}
+_CLIENT_ROWS = {"ours": 3_000, "instructor": 300}
 _ROUNDS = 2
 _LEXICAL_ROWS = 1_000_000
 _PERSONAS_PER_BATCH = 100
