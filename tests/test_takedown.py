@@ -19,7 +19,6 @@ import pytest
 import typer.testing
 from dagster._core.test_utils import create_run_for_test
 from remnants import remnants
-from rich.console import Console
 
 from personahub_assets.cli.app import app
 from personahub_assets.core.config import Environment
@@ -69,7 +68,7 @@ class Home:
     def run(self, *batches: str, select: Iterable[str] = ("+personas", "math_problems")) -> int:
         """Run, and give the calls that it took."""
         before = self.standin.stats()["calls"]
-        assert run_batches(self.environment, list(batches), list(select), Console(quiet=True)).failed == {}
+        assert run_batches(self.environment, list(batches), list(select)).failed == {}
         return int(self.standin.stats()["calls"] - before)
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:

@@ -245,7 +245,8 @@ def plan(
     """
     from personahub_assets.cli.confirm import planned
     from personahub_assets.cli.plan import show
-    from personahub_assets.runs.runner import ordered, say_selections
+    from personahub_assets.cli.run import say_selections
+    from personahub_assets.runs.runner import ordered
 
     environment = Environment()
     order = ordered(
@@ -291,9 +292,10 @@ def run(
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
     from personahub_assets.cli.confirm import consent
+    from personahub_assets.cli.run import run_and_report
     from personahub_assets.generation.budget import Budget, seconds_of
     from personahub_assets.runs.endpoint import require_endpoint
-    from personahub_assets.runs.runner import Ordered, run_batches
+    from personahub_assets.runs.runner import Ordered
 
     environment = Environment()
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
@@ -304,7 +306,7 @@ def run(
         if ask:
             ask(order)
 
-    result = run_batches(
+    result = run_and_report(
         environment,
         batch or [],
         select or [],

@@ -33,11 +33,13 @@ def make(
     # Before Dagster is loaded: what is wrong is said at once.
     Order.of(name, select, where, jsonl=jsonl, license=license_id)
     build.check_free(store, name)
-    from personahub_assets.runs.runner import command, run_release
+    from personahub_assets.cli.run import Bars, command
+    from personahub_assets.runs.runner import run_release
 
     config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
     started = time.perf_counter()
-    run_release(environment, config | ({"license": license_id} if license_id else {}), console)
+    with Bars(console) as bars:
+        run_release(environment, config | ({"license": license_id} if license_id else {}), bars.hear)
     _say(folder.release(store, name), time.perf_counter() - started, command(store.root), console)
 
 

@@ -1,26 +1,18 @@
-"""Running the graph without the UI: in this process, in the instance that the UI shows, with progress bars."""
+"""Running the graph without the UI: in this process, in the instance that the UI shows."""
 
-import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
-import duckdb
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TimeElapsedColumn
-from rich.table import Column
 
-from personahub_assets.cli.console import Label, on_one_line, say, table
-from personahub_assets.cli.console import progress as progress_bars
 from personahub_assets.core import interrupts
-from personahub_assets.core.config import STANDIN_URL, Environment
+from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished, choices
-from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
@@ -34,7 +26,6 @@ from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.search import selections
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build as warehouse
 
 ASKING = tuple(ANSWERS)
 """Assets that ask the language model, in the order of the graph."""
@@ -45,11 +36,19 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Result:
-    """What became of a run: problems by batch, what --retry left to the next run, and why it stopped, if it did."""
+    """What became of a run.
+
+    Attributes:
+        failed: problems by batch.
+        unfinished: what --retry left to the next run, by batch.
+        stopped: why it stopped before the end, if it did.
+        seconds: that it took.
+    """
 
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,12 @@ def run_batches(
     environment: Environment,
     batches: list[str],
     select: list[str],
-    console: Console,
     *,
     budget: Budget | None = None,
     retry: list[str] | None = None,
     approve: Callable[[Ordered], None] | None = None,
     personas_from: Path | None = None,
+    listener: progress.Listener | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -118,6 +117,7 @@ def run_batches(
         retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
         approve: told what will be done, before anything is; raises what is to stop it.
         personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
+        listener: told how far each step is.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, a file of
@@ -126,28 +126,23 @@ def run_batches(
     order = ordered(environment, batches, select, retry=retry, personas_from=personas_from)
     if budget:
         check_budget(budget, order.store)
-    say_selections(order, console)
-    if order.reasons and not order.work:
-        say(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", to=console)
     if approve:
         approve(order)
     result = Result()
     with open_instance(order.store.root) as instance, spending(budget or Budget()):
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
-        _all_runs(order, instance, console, result)
-        seconds = time.perf_counter() - started
-    _report(order.store, environment, result, seconds, console)
-    if "report" not in result.failed:
-        _warn_of_quarantine(order.store, order.batches, console)
+        _all_runs(order, instance, listener, result)
+        result.seconds = time.perf_counter() - started
     return result
 
 
-def run_release(environment: Environment, config: dict[str, Any], console: Console) -> None:
+def run_release(environment: Environment, config: dict[str, Any], listener: progress.Listener) -> None:
     """Make a release, as a run that the UI shows.
 
     Args:
         config: as `defs.releases.ReleaseConfig` has it.
+        listener: told how far it is.
 
     Raises:
         BatchError: if there is no batch at all.
@@ -157,7 +152,7 @@ def run_release(environment: Environment, config: dict[str, Any], console: Conso
     home = environment.home.expanduser().resolve()
     known_batches(Store(home=str(home)), [])
     definitions = build(environment)
-    with open_instance(home) as instance, _Bars(console) as bars, progress.listening(bars.hear):
+    with open_instance(home) as instance, progress.listening(listener):
         _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
 
 
@@ -180,28 +175,6 @@ def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
     path = file.expanduser().resolve()
     selections.read(path)
     return dict.fromkeys(datasets, str(path))
-
-
-def say_selections(order: Ordered, console: Console) -> None:
-    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs.
-
-    Raises:
-        ConfigError: if one is.
-    """
-    store, config = order.store, order.store.config
-    files = {name: file for name in order.datasets if (file := config.dataset(name).personas_from)}
-    for file in dict.fromkeys(files.values()):
-        names = [name for name, other in files.items() if other == file]
-        ids = selections.read(Path(file))
-        known, total = selections.count(store, Path(file), ids)
-        rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
-        say(f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.", to=console)
-    if store.personas_from:
-        say(
-            "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
-            "personas_from under [datasets.NAME] in hub.toml.",
-            to=console,
-        )
 
 
 def _quarantined(
@@ -262,10 +235,10 @@ def _selection(item: str) -> dg.AssetSelection:
     return above | one.downstream() if item.endswith("+") else above
 
 
-def _all_runs(order: Ordered, instance: dg.DagsterInstance, console: Console, result: Result) -> None:
+def _all_runs(order: Ordered, instance: dg.DagsterInstance, listener: progress.Listener | None, result: Result) -> None:
     definitions, home = order.definitions, order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
-    with _Bars(console) as bars, progress.listening(bars.hear):
+    with progress.listening(listener) if listener else nullcontext():
         for place, (key, assets) in enumerate(work):
             if assets:
                 name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
@@ -329,133 +302,3 @@ def _execute(
         # Dagster's error, whose cause is this one: who follows causes and contexts would go round for ever.
         error.__context__ = None
         raise
-
-
-class _Bars:
-    """One progress bar per asset and batch, finished ones staying in view."""
-
-    def __init__(self, console: Console):
-        self._progress = progress_bars(
-            SpinnerColumn(),
-            Label("{task.fields[batch]}", style="cyan"),
-            Label("{task.description}"),
-            BarColumn(bar_width=24),
-            # In a narrow terminal the note is wrapped; numbers are not cut.
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(table_column=Column(no_wrap=True)),
-            Label("{task.fields[note]}", style="dim", table_column=Column()),
-            to=console,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> "_Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def hear(self, step: progress.Step) -> None:
-        """Show how far a step is."""
-        key = (step.batch, step.asset)
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
-        task = self._tasks[key]
-        if step.note == "done":
-            self._progress.update(task, completed=step.done, total=step.done)
-            self._progress.stop_task(task)
-        else:
-            self._progress.update(task, completed=step.done, total=step.total, note=step.note)
-
-
-def _report(store: Store, environment: Environment, result: Result, seconds: float, console: Console) -> None:
-    """Say what there is now, what failed, and where to look next."""
-    _say_counts(store, result, console)
-    say(f"{seconds:.1f} s. Home: {store.root}", to=console)
-    if environment.llm_url == STANDIN_URL:
-        say(
-            "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
-            "they show how the hub works and are no training data.",
-            style="yellow",
-            to=console,
-        )
-    for name, rest in result.unfinished.items():
-        say(f"left: {name}: {rest}", style="yellow", to=console)
-    if result.stopped:
-        say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
-    for batch, problem in result.failed.items():
-        say((f"failed: {batch}:", "bold red"), " ", on_one_line(problem), to=console)
-    call = command(store.root)
-    say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
-
-
-def _say_counts(store: Store, result: Result, console: Console) -> None:
-    """Count what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
-    if not warehouse.path(store).exists():
-        return
-    try:
-        with warehouse.reader(store) as connection:
-            counts, tokens = _counts(connection), _tokens(connection, store.config.prices.currency)
-    except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
-        interrupts.check()
-        result.failed.setdefault("report", explain(error, store.root))
-        return
-    table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
-    say(tokens, to=console)
-
-
-def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
-    """Warn of batches of this run of which no row could be used."""
-    if not warehouse.path(store).exists():
-        return
-    with warehouse.reader(store) as connection:
-        rows = connection.execute(sql_files("checks")["documents/some_row_of_a_batch_is_usable"]).fetchall()
-    for batch, quarantined, mostly in rows:
-        if batch in batches:
-            say(
-                f"warning: batch {batch}: all of its {quarantined:,} rows are in quarantine, most as {mostly}; see "
-                f"{command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
-                style="bold yellow",
-                to=console,
-            )
-
-
-def command(root: Path) -> str:
-    """How to call the command line for this home from here, as it can be pasted."""
-    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
-    called = Path(sys.argv[0])
-    by_path = called.name == "personahub" and not shutil.which("personahub")
-    return home + (str(_from_here(called.absolute())) if by_path else "personahub")
-
-
-def _from_here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    return [(name, f"{_count(connection, name):,}") for name in _in_order()]
-
-
-def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    (total,) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
-    return int(total)
-
-
-def _in_order() -> Iterable[str]:
-    first = ["batches", "documents", "text_personas", "related_personas", "lexical_duplicates", "semantic_duplicates"]
-    return [*first, "personas", *DATASETS, "generations", "quarantine"]
-
-
-def _tokens(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
-    row = connection.execute(
-        "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
-        "coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0), "
-        "coalesce(sum(cost), 0) FROM generations"
-    ).fetchone()
-    assert row is not None
-    requests, reused, answers, prompt, cached, completion, wasted, cost = row
-    return (
-        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens "
-        f"({cached:,} of them cached by the server), {completion:,} completion tokens, {wasted:,} of both wasted"
-        + (f"; {cost:,.4f} {currency}" if cost else "")
-    )

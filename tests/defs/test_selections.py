@@ -8,14 +8,16 @@ from hub import Hub
 from rich.console import Console
 
 from personahub_assets.cli.confirm import planned
+from personahub_assets.cli.run import run_and_report
 from personahub_assets.core.errors import ConfigError
-from personahub_assets.runs.runner import ordered, run_batches
+from personahub_assets.runs.runner import ordered
 
 
 def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:
     """What `personahub run` does and says."""
     said = io.StringIO()
-    result = run_batches(hub.environment, [], list(select), Console(file=said, width=200), personas_from=personas_from)
+    console = Console(file=said, width=200)
+    result = run_and_report(hub.environment, [], list(select), console, personas_from=personas_from)
     assert result.failed == {}
     return said.getvalue()
 

@@ -9,7 +9,6 @@ import dagster as dg
 import polars as pl
 import pytest
 from hub import SETTINGS, TOPICS, Hub
-from rich.console import Console
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.defs.maintenance import maintenance
@@ -63,7 +62,7 @@ def refused(once: Once, home: Path, refusing: StandinServer) -> Hub:
 
 
 def go(hub: Hub, *select: str, budget: Budget | None = None, retry: list[str] | None = None) -> Result:
-    return run_batches(hub.environment, [], list(select), Console(quiet=True), budget=budget, retry=retry)
+    return run_batches(hub.environment, [], list(select), budget=budget, retry=retry)
 
 
 def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:

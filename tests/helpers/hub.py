@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
-from rich.console import Console
 
 from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
@@ -64,7 +63,7 @@ class Hub:
 
     def run(self, *batches: str, select: Iterable[str] = ()) -> dict[str, str]:
         """What `personahub run` does, in this process."""
-        return run_batches(self.environment, list(batches), list(select), Console(quiet=True)).failed
+        return run_batches(self.environment, list(batches), list(select)).failed
 
     def calls(self) -> int:
         """Calls that the stand-in has counted so far."""

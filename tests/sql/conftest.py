@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from personahub_assets.core.config import Environment
 from personahub_assets.runs.runner import run_batches
@@ -84,7 +83,7 @@ def _run(home: Path, server: StandinServer) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         environment = Environment(home=home, llm_url=server.url, llm_model="standin", embed_url=None)
-        failed = run_batches(environment, [], [], Console(quiet=True)).failed
+        failed = run_batches(environment, [], []).failed
     assert failed == {}
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from personahub_assets.cli.run import run_and_report
 from personahub_assets.core.config import Environment, HubConfig, Lexical
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.project_files import sql_files
@@ -390,7 +391,7 @@ def test_a_batch_that_is_wholly_in_quarantine_is_warned_of_and_fails_a_check(cop
     register(copied, str(path))
     console = Console(record=True, width=200, quiet=False, file=io.StringIO())
     environment = Environment(home=copied.root, llm_url=None, embed_url=None)
-    assert run_batches(environment, ["wrong"], ["documents"], console).failed == {}
+    assert run_and_report(environment, ["wrong"], ["documents"], console).failed == {}
     said = console.export_text()
     assert "warning: batch wrong: all of its 2 rows are in quarantine, most as no_text" in said
     found = failures(copied)[("documents", "some_row_of_a_batch_is_usable")]
@@ -453,13 +454,13 @@ def test_batches_that_are_behind_a_new_rule_give_warnings_with_the_remedy(
     dedup = ["lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas"]
     environment = Environment(home=copied.root, llm_url=None, embed_url=None)
     # Decides about both batches anew, but makes the tables of one.
-    assert run_batches(environment, ["first"], dedup, Console(quiet=True)).failed == {}
+    assert run_batches(environment, ["first"], dedup).failed == {}
     behind = failures(copied)
     assert {"/".join(place) for place in behind if place[0] in dedup} == expected
     for place, result in behind.items():
         assert result.severity is dg.AssetCheckSeverity.WARN, place
         if place[0] in dedup:
             assert {row["remedy"] for row in shown(result)} == {"personahub run --batch second"}
-    assert run_batches(environment, ["second"], dedup, Console(quiet=True)).failed == {}
+    assert run_batches(environment, ["second"], dedup).failed == {}
     # Items of personas that are dropped now stay until their datasets are made again.
     assert failing(copied) <= {(name, "persona_in_hub") for name in DATASETS}

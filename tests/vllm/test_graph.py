@@ -6,7 +6,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from rich.console import Console
 from vllm_server import VllmServer
 
 from personahub_assets.core.config import Environment
@@ -37,7 +36,7 @@ def hub(tiny_llm: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     source.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(DOCUMENTS)))
     register(Store(home=str(home)), str(source))
     environment = Environment(home=Path(home), llm_url=f"{tiny_llm.url}/v1", llm_model=None, embed_url=None)
-    failed = run_batches(environment, [], [], Console(quiet=True)).failed
+    failed = run_batches(environment, [], []).failed
     assert not failed
     with build.reader(Store(home=str(home))) as connection:
         yield connection

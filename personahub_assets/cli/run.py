@@ -1,0 +1,221 @@
+"""`personahub run` and `release` on the terminal: progress bars while the graph runs, and what came of it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TimeElapsedColumn
+from rich.table import Column
+
+from personahub_assets.cli.console import Label, on_one_line, say, table
+from personahub_assets.cli.console import progress as progress_bars
+from personahub_assets.core import interrupts
+from personahub_assets.core.config import STANDIN_URL, Environment
+from personahub_assets.core.project_files import sql_files
+from personahub_assets.core.records import DATASETS
+from personahub_assets.generation.budget import Budget
+from personahub_assets.instance import progress
+from personahub_assets.instance.faults import explain
+from personahub_assets.runs.runner import Ordered, Result, run_batches
+from personahub_assets.search import selections
+from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
+
+
+def run_and_report(
+    environment: Environment,
+    batches: list[str],
+    select: list[str],
+    console: Console,
+    *,
+    budget: Budget | None = None,
+    retry: list[str] | None = None,
+    approve: Callable[[Ordered], None] | None = None,
+    personas_from: Path | None = None,
+) -> Result:
+    """Run batches with a bar for each step, and say what there is then; see `run_batches` for the other arguments.
+
+    Raises:
+        BatchError, ConfigError: as `run_batches` does.
+    """
+    orders: list[Ordered] = []
+
+    def begin(order: Ordered) -> None:
+        orders.append(order)
+        say_selections(order, console)
+        if order.reasons and not order.work:
+            say(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", to=console)
+        if approve:
+            approve(order)
+
+    with Bars(console) as bars:
+        result = run_batches(
+            environment,
+            batches,
+            select,
+            budget=budget,
+            retry=retry,
+            approve=begin,
+            personas_from=personas_from,
+            listener=bars.hear,
+        )
+    store = orders[0].store
+    _report(store, environment, result, console)
+    if "report" not in result.failed:
+        _warn_of_quarantine(store, orders[0].batches, console)
+    return result
+
+
+def say_selections(order: Ordered, console: Console) -> None:
+    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    store, config = order.store, order.store.config
+    files = {name: file for name in order.datasets if (file := config.dataset(name).personas_from)}
+    for file in dict.fromkeys(files.values()):
+        names = [name for name, other in files.items() if other == file]
+        ids = selections.read(Path(file))
+        known, total = selections.count(store, Path(file), ids)
+        rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
+        say(f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.", to=console)
+    if store.personas_from:
+        say(
+            "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
+            "personas_from under [datasets.NAME] in hub.toml.",
+            to=console,
+        )
+
+
+class Bars:
+    """One progress bar per asset and batch, finished ones staying in view; they appear with the first step."""
+
+    def __init__(self, console: Console):
+        self._progress = progress_bars(
+            SpinnerColumn(),
+            Label("{task.fields[batch]}", style="cyan"),
+            Label("{task.description}"),
+            BarColumn(bar_width=24),
+            # In a narrow terminal the note is wrapped; numbers are not cut.
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            Label("{task.fields[note]}", style="dim", table_column=Column()),
+            to=console,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def hear(self, step: progress.Step) -> None:
+        """Show how far a step is."""
+        self._progress.start()  # does nothing where it has begun
+        key = (step.batch, step.asset)
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
+        task = self._tasks[key]
+        if step.note == "done":
+            self._progress.update(task, completed=step.done, total=step.done)
+            self._progress.stop_task(task)
+        else:
+            self._progress.update(task, completed=step.done, total=step.total, note=step.note)
+
+
+def _report(store: Store, environment: Environment, result: Result, console: Console) -> None:
+    """Say what there is now, what failed, and where to look next."""
+    _say_counts(store, result, console)
+    say(f"{result.seconds:.1f} s. Home: {store.root}", to=console)
+    if environment.llm_url == STANDIN_URL:
+        say(
+            "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
+            "they show how the hub works and are no training data.",
+            style="yellow",
+            to=console,
+        )
+    for name, rest in result.unfinished.items():
+        say(f"left: {name}: {rest}", style="yellow", to=console)
+    if result.stopped:
+        say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
+    for batch, problem in result.failed.items():
+        say((f"failed: {batch}:", "bold red"), " ", on_one_line(problem), to=console)
+    call = command(store.root)
+    say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
+
+
+def _say_counts(store: Store, result: Result, console: Console) -> None:
+    """Count what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
+    if not build.path(store).exists():
+        return
+    try:
+        with build.reader(store) as connection:
+            counts, tokens = _counts(connection), _tokens(connection, store.config.prices.currency)
+    except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
+        interrupts.check()
+        result.failed.setdefault("report", explain(error, store.root))
+        return
+    table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
+    say(tokens, to=console)
+
+
+def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
+    """Warn of batches of this run of which no row could be used."""
+    if not build.path(store).exists():
+        return
+    with build.reader(store) as connection:
+        rows = connection.execute(sql_files("checks")["documents/some_row_of_a_batch_is_usable"]).fetchall()
+    for batch, quarantined, mostly in rows:
+        if batch in batches:
+            say(
+                f"warning: batch {batch}: all of its {quarantined:,} rows are in quarantine, most as {mostly}; see "
+                f"{command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
+                style="bold yellow",
+                to=console,
+            )
+
+
+def command(root: Path) -> str:
+    """How to call the command line for this home from here, as it can be pasted."""
+    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
+    called = Path(sys.argv[0])
+    by_path = called.name == "personahub" and not shutil.which("personahub")
+    return home + (str(_from_here(called.absolute())) if by_path else "personahub")
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return [(name, f"{_count(connection, name):,}") for name in _in_order()]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    (total,) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+    return int(total)
+
+
+def _in_order() -> Iterable[str]:
+    first = ["batches", "documents", "text_personas", "related_personas", "lexical_duplicates", "semantic_duplicates"]
+    return [*first, "personas", *DATASETS, "generations", "quarantine"]
+
+
+def _tokens(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
+    row = connection.execute(
+        "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
+        "coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0), "
+        "coalesce(sum(cost), 0) FROM generations"
+    ).fetchone()
+    assert row is not None
+    requests, reused, answers, prompt, cached, completion, wasted, cost = row
+    return (
+        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens "
+        f"({cached:,} of them cached by the server), {completion:,} completion tokens, {wasted:,} of both wasted"
+        + (f"; {cost:,.4f} {currency}" if cost else "")
+    )
