@@ -7,6 +7,7 @@ by hand. tests/test_docs.py asserts that the committed pages are up to date.
 """
 
 import ast
+import contextlib
 import functools
 import inspect
 import itertools
@@ -207,12 +208,17 @@ def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
     return str(found[0]).rstrip("."), columns
 
 
+_OPEN = contextlib.ExitStack()
+
+
 @functools.cache
 def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
     macros = (f"{name}()" for name in project_files.sql_files("macros"))
-    return live(
-        Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)), with_comments=True
+    return _OPEN.enter_context(
+        live(
+            Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)), with_comments=True
+        )
     )
 
 

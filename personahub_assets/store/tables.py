@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import Field
@@ -27,6 +26,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import check_batch_key, digest
+from personahub_assets.store.connections import connect_small
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.schema import dataset_sql
@@ -85,7 +85,7 @@ def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
 def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str]]]:
     """The columns of every table with their types, in Polars and in SQL; all from one connection."""
     in_polars, in_sql = {}, dict[str, dict[str, str]]()
-    with duckdb.connect() as connection:
+    with connect_small() as connection:
         connection.execute(";\n".join(table_statements(table)[0] for table in table_sql()))
         for table in table_sql():
             relation = connection.table(table)

@@ -5,7 +5,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from glob import escape
@@ -21,6 +22,7 @@ from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.records import DATASETS
 from personahub_assets.store import paths
+from personahub_assets.store.connections import settle
 from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
 from personahub_assets.warehouse import freshness, readers
@@ -81,7 +83,8 @@ def path(store: Store) -> Path:
     return paths.warehouse_path(store.root)
 
 
-def live(store: Store, queries: str, *, with_comments: bool = False) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def live(store: Store, queries: str, *, with_comments: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now.
 
     Args:
@@ -89,18 +92,21 @@ def live(store: Store, queries: str, *, with_comments: bool = False) -> duckdb.D
         queries: what will be asked.
         with_comments: also say what tables and columns hold, which takes longer than the rest.
     """
-    connection = duckdb.connect()
-    connection.execute(readers.NO_CACHE)
     views, macros = _views(), project_files.sql_files("macros")
     wanted = _named(queries, views, macros)
-    for table in table_sql():
-        if table in wanted:
-            _add_table(connection, store, table, native=False)
-    _add_views(connection, {name: select for name, select in views.items() if name in wanted})
-    _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
-    if with_comments:
-        _add_comments(connection, wanted)
-    return connection
+    with duckdb.connect() as connection:
+        try:
+            connection.execute(readers.NO_CACHE)
+            for table in table_sql():
+                if table in wanted:
+                    _add_table(connection, store, table, native=False)
+            _add_views(connection, {name: select for name, select in views.items() if name in wanted})
+            _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
+            if with_comments:
+                _add_comments(connection, wanted)
+            yield connection
+        finally:
+            settle(connection)
 
 
 def tables_in(queries: str) -> list[str]:
@@ -132,6 +138,7 @@ def build(store: Store, *, force: bool = False) -> Built:
         with readers.attach(path(store)) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
+            settle(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
 
@@ -165,6 +172,7 @@ def _moved(store: Store) -> bool:
     try:
         with readers.attach(path(store)) as connection:
             views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
+            settle(connection)
     except duckdb.IOException:
         return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
@@ -187,6 +195,7 @@ def _publish(store: Store) -> None:
             _sort_ids(connection, settings.sorted_ids)
             _add_macros(connection, project_files.sql_files("macros"))
             _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
+            settle(connection)
             connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
         aside.replace(path(store))
         freshness.note_built(store, path(store), made_from)

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from personahub_assets.core.errors import QueryError
+from personahub_assets.store.connections import connect_small
 
 _KIND = duckdb.StatementType
 # Not among them: enable_logging and enable_profiling write files (and end the process where they may not), query and
@@ -260,7 +261,7 @@ def _is_bare(tree: dict[str, Any]) -> bool:
 @cache
 def _refused() -> frozenset[str]:
     """Table functions of this DuckDB that nobody has found harmless."""
-    with duckdb.connect() as connection:
+    with connect_small() as connection:
         return frozenset(name for (name,) in connection.execute(TABLE_FUNCTIONS).fetchall()) - _HARMLESS
 
 

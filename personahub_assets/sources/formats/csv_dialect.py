@@ -14,6 +14,7 @@ from personahub_assets.sources.formats.csv_records import Dialect, sample_record
 from personahub_assets.sources.formats.encodings import find_encoding
 from personahub_assets.sources.formats.streams import Stream, opened
 from personahub_assets.sources.rows import USUAL_NAMES
+from personahub_assets.store.connections import connect_small
 
 SAMPLE = 1 << 20
 _TRIED = 1 << 17  # bytes that every candidate is tried on
@@ -137,7 +138,7 @@ def _has_header(dialect: Dialect, body: bytes) -> bool:
 
 def _ask_sniffer(columns: str, body: bytes, options: dict[str, Any]) -> tuple[Any, ...] | None:
     options = {**options, "ignore_errors": True, "comment": "", "max_line_size": SAMPLE + 1}
-    with tempfile.NamedTemporaryFile(suffix=".csv") as file, duckdb.connect() as connection:
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file, connect_small() as connection:
         file.write(body)
         file.flush()
         asked = ", ".join(f"{name} = ?" for name in options)

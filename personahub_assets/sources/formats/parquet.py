@@ -17,6 +17,7 @@ import polars as pl
 from personahub_assets.sources.formats.parquet_bytes import PREFIX, Unannotated
 from personahub_assets.sources.formats.slices import Layout, Slice, by_number
 from personahub_assets.sources.rows import RawRow, SourceReason
+from personahub_assets.store.connections import connect_small
 
 _ROWS = 8_192  # at a time
 _TRIES = 400  # at halving such a piece: enough for a dozen bad rows, and a bound where all are
@@ -150,7 +151,7 @@ def _time_text(number: int, dtype: pl.DataType) -> str:
 
 def _count_by_duckdb(path: Path, error: BaseException) -> int:
     try:
-        with duckdb.connect() as connection:
+        with connect_small() as connection:
             row = connection.execute("SELECT count(*) FROM read_parquet(?)", [_literal(path)]).fetchone()
     except duckdb.Error:
         raise error from None
@@ -159,13 +160,13 @@ def _count_by_duckdb(path: Path, error: BaseException) -> int:
 
 
 def _rows_by_duckdb(path: Path, start: int, size: int) -> _Rows:
-    with duckdb.connect() as connection:
+    with connect_small() as connection:
         return _rows_between(connection, _literal(path), start, size)
 
 
 def _decoded_rows(path: Path, start: int, size: int) -> list[RawRow]:
     """Rows whose strings are read as bytes; a string that is not UTF-8 is a fault of its row. None if that fails."""
-    with closing(Unannotated()) as files, duckdb.connect() as connection:
+    with closing(Unannotated()) as files, connect_small() as connection:
         connection.register_filesystem(files)
         try:
             strings = {name for name, kind in _types(connection, _literal(path)).items() if "BLOB" not in kind}
