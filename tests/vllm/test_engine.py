@@ -34,7 +34,9 @@ REPLACEMENTS = 2
 
 @pytest.fixture(scope="module")
 def client(tiny_llm: VllmServer) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=tiny_llm.url, timeout=300, limits=httpx2.Limits(max_connections=100)) as client:
+    # No connection is used again: the server closes those that were idle for 5 s, at times just as a request is sent.
+    limits = httpx2.Limits(max_connections=100, max_keepalive_connections=0)
+    with httpx2.Client(base_url=tiny_llm.url, timeout=300, limits=limits) as client:
         yield client
 
 
