@@ -1,7 +1,5 @@
 """Registration: what becomes of a file that is new, grown, shrunken, unchanged, gone, or somebody else's."""
 
-import functools
-import http.server
 import json
 import threading
 from collections import Counter
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import serving_folder
 
 from personahub_assets.core.errors import BatchError, SourceError
 from personahub_assets.sources.register import imported_personas, register, registered, source_rows, waiting
@@ -193,19 +192,14 @@ def test_an_address_is_downloaded_into_the_inbox_and_taken_up_anew_when_it_chang
     site = tmp_path / "site"
     (site / "x").mkdir(parents=True)
     pages(site / "x" / "crawl.jsonl", 2)
-    handler = functools.partial(_Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_port}/x/crawl.jsonl"
+    with serving_folder(site) as site_address:
+        address = f"{site_address}/x/crawl.jsonl"
         assert register(store, address) == ["crawl"]
         pages(site / "x" / "crawl.jsonl", 4)
         assert texts(store, "crawl") == ["Page 0", "Page 1"]  # what was registered, not what is there now
         assert register(store, address) == ["crawl", "crawl-0002"]
         with pytest.raises(SourceError, match=r"nothing\.jsonl: cannot be fetched"):
             register(store, address.replace("crawl", "nothing"))
-        server.shutdown()
-        thread.join()
     assert [texts(store, key) for key in ("crawl", "crawl-0002")] == [["Page 0", "Page 1", "Page 2"], ["Page 3"]]
     spec = registered(store, "crawl")
     assert spec["source"] == address
@@ -218,20 +212,10 @@ def test_what_was_taken_down_is_not_kept_in_a_download(store: Store, tmp_path: P
     site.mkdir()
     pages(site / "crawl.jsonl", 2)
     put_stones(store, Target("document", ("1",)), {Tombstone.document("crawl", "1")})
-    handler = functools.partial(_Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        register(store, f"http://127.0.0.1:{server.server_port}/crawl.jsonl")
-        server.shutdown()
-        thread.join()
+    with serving_folder(site) as site_address:
+        register(store, f"{site_address}/crawl.jsonl")
     assert texts(store, "crawl") == ["Page 0"]
     assert "Page 1" not in Path(registered(store, "crawl")["path"]).read_text()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 def test_registrations_at_the_same_time_are_all_there(store: Store, tmp_path: Path) -> None:

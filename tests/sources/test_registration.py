@@ -1,10 +1,7 @@
 """Registration of odd files: names in any script, what is no file, dates no clock shows; and how a batch goes again."""
 
-import functools
-import http.server
 import os
 import socket
-import threading
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sites import serving_folder
 
 from personahub_assets.core.errors import BatchError, SourceError
 from personahub_assets.core.text import BATCH_KEY, batch_key, former_batch_key
@@ -204,21 +202,11 @@ def test_a_batch_with_results_is_not_unregistered(store: Store, tmp_path: Path, 
 def test_a_download_goes_with_its_batch(store: Store, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     pages(tmp_path / "site" / "crawl.jsonl")
-    handler = functools.partial(_Quiet, directory=str(tmp_path / "site"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        register(store, f"http://127.0.0.1:{server.server_port}/crawl.jsonl")
-        server.shutdown()
-        thread.join()
+    with serving_folder(tmp_path / "site") as site_address:
+        register(store, f"{site_address}/crawl.jsonl")
     assert list((store.root / "inbox").rglob("*.jsonl")) != []
     unregister(store, "crawl")
     assert list((store.root / "inbox").iterdir()) == []
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 def test_on_the_command_line(store: Store, tmp_path: Path, called: Callable[..., tuple[int, str, str]]) -> None:
