@@ -32,12 +32,13 @@ from processes import Process
 from personahub_assets.cli import app
 from personahub_assets.cli.search import Searcher
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import StoreError
+from personahub_assets.core.errors import QueryError, StoreError
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
+from personahub_assets.warehouse.query_process import ids_meeting
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
 COMMANDS += ["ui", "version"]
@@ -531,10 +532,15 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
     ],
 )
 def test_sql_refuses(here: Cli, demo: Demo, query: str, message: str) -> None:
-    files = sorted(demo.home.rglob("*"))
+    files = lasting(demo.home)
     said = here("sql", query.format(home=demo.home), "--format", "csv", at=demo.home)
     assert message in said.refusal()
-    assert sorted(demo.home.rglob("*")) == files
+    assert lasting(demo.home) == files
+
+
+def lasting(home: Path) -> list[Path]:
+    """Files of a home but those of queries that run: other workers ask the same home."""
+    return sorted(file for file in home.rglob("*") if "aside" not in file.relative_to(home).parts)
 
 
 def test_sql_describes_a_table(here: Cli, demo: Demo) -> None:
@@ -602,7 +608,7 @@ def test_sql_stops_after_a_time(here: Cli, demo: Demo, query: str) -> None:
     """In DuckDB's planner and in one call of a function, too, which it does not interrupt."""
     said = here("sql", query, "--max-time", ".6s", at=demo.home)
     assert said.refusal() == "error: stopped after 0.6 s (--max-time)\n"
-    assert not list((demo.home / "aside").iterdir())
+    assert not list((demo.home / "aside").glob(f"{os.getpid()}-*"))
 
 
 def test_sql_refuses_what_is_no_time(here: Cli, demo: Demo) -> None:
@@ -619,6 +625,11 @@ def test_sql_is_bounded_in_memory(here: Cli, tmp_path: Path) -> None:
         "SELECT list(repeat('x', 1_000_000)) FROM range(2000)",
     ):
         assert here("sql", query, at=home).refusal().startswith("error: out of memory (warehouse.memory_mb = 256): ")
+
+
+def test_a_condition_is_bounded_in_memory(demo: Demo) -> None:
+    with pytest.raises(QueryError, match="out of memory"):
+        ids_meeting(demo.home, 256, "personas", ["persona_id"], ["length(repeat('x', 4_000_000_000)) > hop"])
 
 
 def test_sql_ends_with_the_command(demo: Demo, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import polars as pl
 from rich.console import Console
@@ -27,7 +26,8 @@ from personahub_assets.search.nearest import Nearest, Searchable, Watch, hub
 from personahub_assets.store.paths import check_output
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
-from personahub_assets.warehouse.guard import condition
+from personahub_assets.warehouse.query_process import ids_meeting
+from personahub_assets.warehouse.readers import steadily
 from personahub_assets.warehouse.result_formats import write_all
 
 _AROUND = 20  # personas near a text, for each one that is chosen of them
@@ -180,19 +180,12 @@ def _among(store: Store, where: str | None) -> pl.Series | None:
         return None
     build.build(store)
     try:
-        with build.reader(store) as connection:
-            test = condition(connection, where)
-            found = build.steadily(lambda: _meeting(connection, test))
-    except (duckdb.Error, QueryError) as error:
+        found = ids_meeting(store.root.resolve(), store.config.warehouse.memory_mb, "personas", ["persona_id"], [where])
+    except QueryError as error:
         raise ConfigError(f"--where {where!r}: {error}") from error
     if not found:
         raise ConfigError(f"--where {where!r}: no persona of the hub is so")
     return pl.Series("persona_id", [persona_id for (persona_id,) in found])
-
-
-def _meeting(connection: duckdb.DuckDBPyConnection, test: duckdb.Expression) -> list[tuple[str]]:
-    people = connection.sql("FROM personas").set_alias("personas").filter(test)
-    return list(people.project("persona_id").fetchall())
 
 
 def _check(store: Store, model: str, searchable: Searchable, console: Console) -> None:
@@ -223,7 +216,7 @@ def _show(store: Store, found: pl.DataFrame, form: str, output: Path | None, *, 
     """Put the personas beside what was found of them, in its order."""
     ids = found["persona_id"].to_list()
     with build.live(store, "personas") as connection:
-        people = build.steadily(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
+        people = steadily(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
     rows = found.join(people, on="persona_id", maintain_order="left")
     rows = rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)
     if output:

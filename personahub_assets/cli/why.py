@@ -16,6 +16,7 @@ from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
+from personahub_assets.warehouse.readers import steadily
 
 Line = dict[str, Any]
 
@@ -38,7 +39,7 @@ def explain(environment: Environment, asked: str, err: Console, *, as_json: bool
         UnknownId: if nothing has it, with ids that are like it.
     """
     store = Store(home=str(environment.home))
-    lines = build.steadily(partial(_lines, store, sanitise(asked.strip())[0], err))
+    lines = steadily(partial(_lines, store, sanitise(asked.strip())[0], err))
     if as_json:
         say_json(_things(lines))
     else:

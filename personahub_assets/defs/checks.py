@@ -20,7 +20,8 @@ from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import live, steadily
+from personahub_assets.warehouse.build import live
+from personahub_assets.warehouse.readers import steadily
 
 _ANY = "any_dataset"
 _SHOWN = 10

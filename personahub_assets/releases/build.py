@@ -7,7 +7,6 @@ name; table files are replaced and never written to, so it stays as it was.
 
 import json
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -31,10 +30,12 @@ from personahub_assets.releases.card import card
 from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
 from personahub_assets.releases.spec import PERSONAS, Order, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
+from personahub_assets.store.paths import warehouse_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.snapshot import link_or_copy, snapshot
 from personahub_assets.store.tables import Store, sync_folder, table_schema
-from personahub_assets.warehouse import build, guard, readers
+from personahub_assets.warehouse import build
+from personahub_assets.warehouse.query_process import ids_meeting
 
 STANDIN = "standin"
 # What the conditions and the card ask for beside the configs.
@@ -222,23 +223,21 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -
     Raises:
         ConfigError: naming the config, what DuckDB says and the columns that there are.
     """
-    view, key = _all_about(config), _key(config)
+    view, key, file = _all_about(config), _key(config), warehouse_path(snap.root)
     try:
-        with build.live(snap, " ".join([view, *tests])) as connection:
+        with build.live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
-            readers.bound(connection, snap.root / "spilled", memory_mb, shutil.disk_usage(snap.root).free)
-            readers.lock_down(connection, snap.root)
-            rows = connection.sql("FROM to_release").set_alias("to_release")
-            for test in tests:
-                rows = rows.filter(guard.condition(connection, test))
-            found = pl.DataFrame(rows.project(f"batch, {key} AS id"))
+        found = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
         columns = [*table_schema(config), *_borrowed(config)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
             f"Columns of {config}: {', '.join(columns)}. For one config alone: --where '{config}: CONDITION'"
         ) from error
-    return {str(batch): rows["id"] for (batch,), rows in found.partition_by("batch", as_dict=True).items()}
+    finally:
+        discard(file)
+    rows = pl.DataFrame(found, schema={"batch": pl.String, "id": pl.String}, orient="row")
+    return {str(batch): ids["id"] for (batch,), ids in rows.partition_by("batch", as_dict=True).items()}
 
 
 def _all_about(config: str) -> str:

@@ -5,13 +5,13 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -44,10 +44,6 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
 """
-_TRIES = 20
-# Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
-_WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,41 +56,26 @@ class Built:
     rebuilt: bool
 
 
-def steadily(work: Callable[[], T]) -> T:
-    """Do work that reads table files through DuckDB, again if a file was replaced while it was read.
-
-    DuckDB opens a Parquet file more than once per query, and refuses what does not fit together.
-
-    Raises:
-        duckdb.Error: what the last try raised; a wrong query is not tried again.
-    """
-    for attempt in range(_TRIES):
-        try:
-            return work()
-        except _WRONG:
-            raise
-        except duckdb.Error:
-            time.sleep(0.005 * attempt)
-    return work()
-
-
 def path(store: Store) -> Path:
     """Where the warehouse is."""
     return paths.warehouse_path(store.root)
 
 
 @contextmanager
-def live(store: Store, queries: str, *, with_comments: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection in which what some queries name (tables, views, macros) reads the store as it is now.
+def live(
+    store: Store, queries: str, *, with_comments: bool = False, file: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which what some queries name (tables, views, macros) reads the store as it is now.
 
     Args:
         store: whose tables.
         queries: what will be asked.
         with_comments: also say what tables and columns hold, which takes longer than the rest.
+        file: a new database, so that another process can ask it; none is one in memory.
     """
     views, macros = _views(), project_files.sql_files("macros")
     wanted = _named(queries, views, macros)
-    with duckdb.connect() as connection:
+    with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
             for table in table_sql():
@@ -134,7 +115,7 @@ def build(store: Store, *, force: bool = False) -> Built:
     with store.lock("warehouse", wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
-            steadily(partial(_tried, store))
+            readers.steadily(partial(_tried, store))
         with readers.attach(path(store)) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,24 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
     asked |= {"form": job.form, "single": job.single, "safe": job.safe}
     try:
         yield from _Worker(job.seconds, memory_mb, search).answers(asked)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], tests: Sequence[str]) -> list[list[str]]:
+    """Give some columns of the rows of a view that meet all conditions; each is the user's, and must be one expression.
+
+    Raises:
+        StoreError: if there is no warehouse yet, or it cannot be opened.
+        QueryError: if a condition is wrong or could do more than read, or takes more memory than it may.
+    """
+    check_warehouse(home)
+    aside = _make_folder(home)
+    asked = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
+    asked |= {"view": view, "columns": list(columns), "tests": list(tests)}
+    try:
+        frames = _Worker(None, memory_mb, lambda *_: []).answers(asked)
+        return [row for frame in frames for row in frame.head["rows"]]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -19,6 +19,7 @@ from personahub_assets.warehouse import sandbox
 
 _SHOWN = 200
 _CELL_CHARS = 20_000
+_IDS_PER_FRAME = 50_000
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
 # What Polars holds as it is, and only that: an unsigned number of 128 bits would become -1, a MAP ends the process.
 _FIT = {"boolean", "float", "double", "decimal", "varchar", "uuid", "enum", "json", "sqlnull", "date", "time"}
@@ -91,7 +92,7 @@ def main() -> None:
     sandbox.bound_memory(job["memory_mb"] + _OVERHEAD_MB + _OVERHEAD_PER_CPU_MB * (os.cpu_count() or 1))
     channel.listen()
     try:
-        _answer(job, aside, channel)
+        (_meet if "tests" in job else _answer)(job, aside, channel)
         channel.send("done")
     except StoreError as error:
         channel.send("error", name="store", text=str(error))
@@ -137,6 +138,24 @@ def _answer(job: dict[str, Any], aside: Path, channel: Channel) -> None:
         else:
             for data in _encoded(connection, statement, job, aside):
                 channel.send("data", data)
+
+
+def _meet(job: dict[str, Any], aside: Path, channel: Channel) -> None:
+    """Send what is asked of the rows that meet all conditions."""
+    from personahub_assets.warehouse import guard, readers
+
+    connection = readers.open_reader(Path(job["home"]), aside, job["memory_mb"])
+    tests = [guard.condition(connection, text) for text in job["tests"]]
+
+    def meeting() -> list[Any]:
+        rows = connection.table(job["view"]).set_alias(job["view"])
+        for test in tests:
+            rows = rows.filter(test)
+        return list(rows.project(", ".join(job["columns"])).fetchall())
+
+    found = readers.steadily(meeting)
+    for start in range(0, len(found), _IDS_PER_FRAME):
+        channel.send("rows", rows=_rows(found[start : start + _IDS_PER_FRAME]))
 
 
 def _shown(connection: Any, statement: Any) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Connections that read the warehouse of a home: bounded in memory, and locked, so that they reach its tables only."""
 
 import shutil
+import time
+from collections.abc import Callable
 from glob import escape
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -13,6 +16,10 @@ from personahub_assets.store.paths import check_warehouse, warehouse_path
 # The cache keeps pieces of a file that has been replaced since: 265 of 4,271 queries failed beside a writer in a tight
 # loop with it, 1 of 4,858 without.
 NO_CACHE = "SET enable_external_file_cache = false"
+_TRIES = 20
+# Not DuckDB's ProgrammingError as a whole: a file that is replaced while it is read gives InvalidInputException, too.
+_WRONG = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.PermissionException)
+T = TypeVar("T")
 
 
 def open_reader(home: Path, aside: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
@@ -39,6 +46,24 @@ def open_reader(home: Path, aside: Path, memory_mb: int) -> duckdb.DuckDBPyConne
     connection.execute(NO_CACHE)
     lock_down(connection, home)
     return connection
+
+
+def steadily(work: Callable[[], T]) -> T:
+    """Do work that reads table files through DuckDB, again if a file was replaced while it was read.
+
+    DuckDB opens a Parquet file more than once per query, and refuses what does not fit together.
+
+    Raises:
+        duckdb.Error: what the last try raised; a wrong query is not tried again.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return work()
+        except _WRONG:
+            raise
+        except duckdb.Error:
+            time.sleep(0.005 * attempt)
+    return work()
 
 
 def attach(file: Path) -> duckdb.DuckDBPyConnection:

@@ -127,6 +127,13 @@ def test_items_go_with_the_personas_that_are_not_released(store: Store) -> None:
     assert left_out(made, "personas") == {"condition_not_met": 2}
 
 
+def test_a_condition_may_take_no_more_memory_than_a_query(store: Store) -> None:
+    (store.root / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
+    with pytest.raises(ConfigError, match="for personas: out of memory"):
+        freeze(Store(home=store.home), Order.of("v1", where=["personas: length(repeat('x', 4000000000)) > hop"]))
+    assert_nothing_is_made(store)
+
+
 def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> None:
     made = freeze(store, Order.of("v1", ["math_problems"]))
     assert made.rows == {"math_problems": 9}

@@ -179,7 +179,8 @@ print(len(seen), flush=True)
 QUERIER = """
 import sys
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import live, steadily
+from personahub_assets.warehouse.build import live
+from personahub_assets.warehouse.readers import steadily
 store = Store(home=sys.argv[1])
 print("ready", flush=True)
 seen = set()
