@@ -11,6 +11,7 @@ from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
+from personahub_assets.defs.resources import resources
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
@@ -60,11 +61,7 @@ def build(
         jobs=[refresh, rebuild, releasing, maintenance],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh)],
-        resources={
-            "store": store,
-            "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
-            "embedder": embedder,
-        },
+        resources=resources(store, llm or LLM(url=environment.llm_url, model=environment.llm_model), embedder),
         # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
         executor=dg.in_process_executor,
     )

@@ -153,7 +153,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
         description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
-    def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
+    def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
         seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
         marks = {path.name: mark for path, mark in new.items()}
