@@ -46,9 +46,9 @@ class Plan:
     """How signatures are made; only those of one plan can be compared."""
 
     threshold: float
-    method: Method = "exact"
-    ngram: int = 1
-    permutations: int = 128
+    method: Method
+    ngram: int
+    permutations: int
     order: Order = UNORDERED
     width: int = 1
 

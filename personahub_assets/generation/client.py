@@ -82,7 +82,7 @@ Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
 class Limits:
     """How far one request may go."""
 
-    reasks: int = 2
+    reasks: int
     cuts: bool = False
     context: int | None = None
 

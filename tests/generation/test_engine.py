@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import LIMITS, Reply, Script, error, good, serving
 from scripted import TASK as SCRIPTED
-from scripted import Reply, Script, error, good, serving
 
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, StoreError
@@ -56,7 +56,7 @@ class Run:
     url: str
     most: int = 16
     task: Task = TASK
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = LIMITS
     budget: Budget = field(default_factory=Budget)
     way: dict[str, Any] = field(default_factory=dict)
     seconds_left: float | None = None
@@ -70,7 +70,12 @@ class Run:
     def asker(self) -> OpenAsker:
         @asynccontextmanager
         async def opened() -> Any:
-            more: dict[str, Any] = {"timeout_s": 20, "on_overload": self.window.overloaded}
+            more: dict[str, Any] = {
+                "timeout_s": 20,
+                "tries": 5,
+                "faults_in_a_row": 20,
+                "on_overload": self.window.overloaded,
+            }
             more |= {"before": self.budget.call, "after": self.budget.returned}
             async with Transport(self.url, "none", **(more | self.way)) as transport:
                 reserve = partial(self.budget.reserve, Prices())
