@@ -16,7 +16,7 @@ from personahub_assets.core.text import words
 from personahub_assets.dedup import lexical
 from personahub_assets.dedup.keepers import NONE, Decided
 from personahub_assets.dedup.lexical import Segment, decide, segment
-from personahub_assets.dedup.signatures import Method, Plan, cost, plan, suits
+from personahub_assets.dedup.signatures import Method, SignatureScheme, cost, plan, suits
 from personahub_assets.dedup.wordsets import order_of, word_sets
 
 THRESHOLDS = [0.5, 0.55, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
@@ -30,8 +30,10 @@ Row = tuple[int, str, bool]  # place, text, may stay
 Ints = np.typing.NDArray[np.int64]
 
 
-def bare_plan(threshold: float, method: Method = "exact", ngram: int = 1, permutations: int = 128, **more: Any) -> Plan:
-    return Plan(threshold, method, ngram, permutations, **more)
+def bare_plan(
+    threshold: float, method: Method = "exact", ngram: int = 1, permutations: int = 128, **more: Any
+) -> SignatureScheme:
+    return SignatureScheme(threshold, method, ngram, permutations, **more)
 
 
 # --- The rule, as plainly as possible ------------------------------------------------------------------------------
@@ -70,14 +72,14 @@ def series(texts: list[str]) -> pl.Series:
     return pl.Series(texts, dtype=pl.String)
 
 
-def walked(rows: list[Row], kept: list[Segment], chosen: Plan, threads: int = 1) -> Decided:
+def walked(rows: list[Row], kept: list[Segment], chosen: SignatureScheme, threads: int = 1) -> Decided:
     places, texts, may_stay = zip(*rows, strict=True) if rows else ((), (), ())
     return decide(
         series(list(texts)), np.array(places, np.int64), np.array(may_stay, np.bool_), kept, chosen, threads=threads
     )
 
 
-def kept_in(parts: list[list[tuple[int, str]]], chosen: Plan) -> list[Segment]:
+def kept_in(parts: list[list[tuple[int, str]]], chosen: SignatureScheme) -> list[Segment]:
     return [
         segment(chosen.sets(series([text for _, text in part])), np.array([p for p, _ in part], np.int64), chosen)
         for part in parts
@@ -119,7 +121,7 @@ def drawn(seed: int, count: int, draw: Callable[[random.Random], str]) -> tuple[
     return rows, parts
 
 
-def planned(threshold: float, width: int, texts: list[str], ordered: bool) -> Plan:
+def planned(threshold: float, width: int, texts: list[str], ordered: bool) -> SignatureScheme:
     bare = bare_plan(threshold, width=width)
     return replace(bare, order=order_of(word_sets(series(texts)))) if ordered else bare
 

@@ -24,10 +24,10 @@ from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.client import Asker, Limits
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
-from personahub_assets.generation.requests import Outcome, Request, Tally, Task
+from personahub_assets.generation.requests import Outcome, Request, Task, Usage
 from personahub_assets.generation.transport import Transport
 from personahub_assets.standin.server import StandinServer
 
@@ -60,12 +60,12 @@ class Run:
     budget: Budget = field(default_factory=Budget)
     way: dict[str, Any] = field(default_factory=dict)
     seconds_left: float | None = None
-    watch: Callable[[Tally], None] = lambda _tally: None
+    watch: Callable[[Usage], None] = lambda _tally: None
     settled: Callable[[Request], None] = lambda _request: None
-    tally: Tally = field(default_factory=Tally)
+    tally: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        self.window = Window(self.most)
+        self.window = AdaptiveConcurrency(self.most)
 
     def asker(self) -> OpenAsker:
         @asynccontextmanager
