@@ -4,12 +4,13 @@ Every key has a default, so an empty or missing `hub.toml` is legal; an unknown 
 """
 
 import tomllib
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core.errors import ConfigError
@@ -25,6 +26,22 @@ class Section(BaseModel):
     """One table of hub.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Names that settings had in the version before, which are still read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        for old, new in cls.old_names.items():
+            if isinstance(values, dict) and old in values and new not in values:
+                values = {name: value for name, value in values.items() if name != old} | {new: values[old]}
+                warnings.warn(
+                    f"hub.toml: {old} is called {new} now; the old name is read until version 0.3",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        return values
 
 
 def _known_language(code: str) -> str:
@@ -100,10 +117,14 @@ class DatasetTask(PromptSettings):
 class Generation(Section):
     """How the language model is asked."""
 
-    window: int = Field(
-        512, ge=1, le=4096, description="Requests in flight at most; it adapts to the server and stays below"
+    old_names: ClassVar[Mapping[str, str]] = {"window": "max_in_flight", "reasks": "validation_retries"}
+
+    max_in_flight: int = Field(
+        512, ge=1, le=4096, description="Requests in flight at most; their number adapts to the server and stays below"
     )
-    reasks: int = Field(2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor")
+    validation_retries: int = Field(
+        2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor"
+    )
     transport_tries: int = Field(5, ge=1, le=20, description="Tries of one request against transport faults")
     consecutive_faults: int = Field(20, ge=1, description="Transport faults in a row after which the step fails")
     timeout_s: float = Field(300, gt=0, description="Seconds until a try of a request is given up")
