@@ -194,4 +194,10 @@ def test_the_example_of_a_new_dataset_is_right() -> None:
 
 def test_the_changelog_has_the_present_version() -> None:
     (version,) = re.findall(r'^version = "(.+)"$', page("pyproject.toml"), flags=re.MULTILINE)
-    assert f"\n## {version}\n" in page("CHANGELOG.md")
+    versions = re.findall(r"^## (\S+) - \d{4}-\d{2}-\d{2}$", page("CHANGELOG.md"), flags=re.MULTILINE)
+    assert versions[0] == version
+
+
+def test_the_changelog_is_by_kind() -> None:
+    kinds = re.findall(r"^### (.+)$", page("CHANGELOG.md"), flags=re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
