@@ -193,7 +193,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     text = page("mkdocs.yml")
-    listed = re.findall(r"^ +- ([\w-]+\.md)$", text[text.index("\nnav:") :], flags=re.MULTILINE)
+    listed = re.findall(r"^ +- (?:\w+: )?([\w-]+\.md)$", text[text.index("\nnav:") :], flags=re.MULTILINE)
     assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("docs/index.md")))
     assert linked == set(listed) - {"index.md"}
