@@ -1,5 +1,7 @@
 """Every error a user can meet.
 
+The tree of classes:
+
     PersonaHubError
     ├── ConfigError          hub.toml, an environment variable or a flag is wrong
     ├── SourceError          a source file cannot be read at all (bad rows are quarantined instead)
