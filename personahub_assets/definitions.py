@@ -3,7 +3,7 @@
 import dagster as dg
 
 from personahub_assets.core.config import Environment
-from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
+from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
@@ -11,6 +11,8 @@ from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance, nightly
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
+from personahub_assets.defs.resources import resources
+from personahub_assets.defs.sensors import inbox_sensor
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
@@ -60,11 +62,7 @@ def build(
         jobs=[refresh, rebuild, releasing, maintenance],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh)],
-        resources={
-            "store": store,
-            "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
-            "embedder": embedder,
-        },
+        resources=resources(store, llm or LLM(url=environment.llm_url, model=environment.llm_model), embedder),
         # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
         executor=dg.in_process_executor,
     )

@@ -120,7 +120,9 @@ def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
         specs=[dg.AssetCheckSpec(check.name, asset=check.asset, description=check.about) for check in checks],
         can_subset=True,
     )
-    def run_checks(context: dg.AssetCheckExecutionContext, store: Store) -> Iterator[dg.AssetCheckResult]:
+    def run_checks(
+        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+    ) -> Iterator[dg.AssetCheckResult]:
         wanted = {(key.asset_key.to_user_string(), key.name) for key in context.selected_asset_check_keys}
         chosen = [check for check in checks if (check.asset, check.name) in wanted]
         yield from steadily(partial(_results, store, chosen))

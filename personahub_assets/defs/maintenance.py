@@ -8,7 +8,7 @@ from personahub_assets.store.tables import Store
 
 
 @dg.op
-def drop_superseded(context: dg.OpExecutionContext, store: Store) -> None:
+def drop_superseded(context: dg.OpExecutionContext, store: dg.ResourceParam[Store]) -> None:
     """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
 
     Raises:
