@@ -211,6 +211,16 @@ def test_the_readme_covers_the_first_steps_only() -> None:
     assert len(page("README.md").splitlines()) <= 200
 
 
+def test_the_pages_are_in_plain_english() -> None:
+    """Words that readers stumble over; generated tables, code and quoted output are not looked at."""
+    odd = r"\b(?:whoever|nobody|anew|parted|what goes|is so|therefrom|mended)\b"
+    for path in pages():
+        text = re.sub(
+            r"<!-- generated.*?<!-- end -->|^```.*?^```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+        assert not (found := re.findall(odd, text, flags=re.IGNORECASE)), f"{path.name}: {found}"
+
+
 def test_the_hooks_are_those_of_make_lint() -> None:
     lint = re.findall(r"^\t\$\(BIN\)/(.+)$", page("Makefile").split("\nlint:")[1].split("\n\n")[0], flags=re.MULTILINE)
     hooks = re.findall(
