@@ -67,6 +67,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/vague_names.py --check
 	$(MAKE) docs
 
 docs: install
