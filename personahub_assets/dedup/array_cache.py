@@ -2,8 +2,6 @@
 
 import errno
 import json
-import os
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy.typing as npt
 
 from personahub_assets.core.access import errno_of, obstacle
 from personahub_assets.core.errors import AccessError
+from personahub_assets.store.atomic import aside_name
 from personahub_assets.store.hashes import sha256
 from personahub_assets.store.removal import discard, remove
 
@@ -42,7 +41,7 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
 
 def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Put arrays in the place of what the folder held."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex}")
+    aside = folder.with_name(f".{folder.name}.{aside_name()}")
     aside.mkdir(parents=True)
     try:
         for name, array in arrays.items():

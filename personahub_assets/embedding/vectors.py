@@ -17,8 +17,6 @@ import errno
 import hashlib
 import io
 import logging
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +27,9 @@ import polars as pl
 from personahub_assets.core.access import checked
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.text import digest
+from personahub_assets.store.atomic import replacing
 from personahub_assets.store.removal import discard
-from personahub_assets.store.tables import Store, sync_folder
+from personahub_assets.store.tables import Store
 
 SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())})
 """Columns of what `known` and `vector_frame` return."""
@@ -141,17 +140,8 @@ class VectorJournal:
                 raise
 
     def _write(self, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self.folder / f"{uuid.uuid4().hex}.aside"
-        try:
-            with aside.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.folder / f"{_name(content)}{_SUFFIX}")
-        finally:
-            discard(aside)
-        sync_folder(self.folder)
+        with replacing(self.folder / f"{_name(content)}{_SUFFIX}") as file:
+            file.write_bytes(content)
 
     def _chunks(self, *, tidy: bool) -> Iterator[pl.DataFrame]:
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):

@@ -4,8 +4,6 @@ Layout below the home: `seeds/<asset>/<hash of where they are from>.parquet`, in
 no rows of this home: only what is asked here and answered there enters its tables.
 """
 
-import os
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -24,8 +22,8 @@ from personahub_assets.generation import provenance
 from personahub_assets.generation.answer_index import hash_of
 from personahub_assets.sources import reader
 from personahub_assets.sources.tombstones import Tombstones, taken_down
+from personahub_assets.store.atomic import aside_folder
 from personahub_assets.store.local_paths import resolve_path
-from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import PartitionWriter, Store, in_pieces, read_file, table_schema
 
 ANSWERS: Mapping[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas, **DATASETS}
@@ -95,10 +93,7 @@ def plant(store: Store, address: str) -> Planted:
     planted, taken = Planted(), taken_down(store, None)
     with ExitStack() as stack:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
-            aside = store.root / "aside" / f"{os.getpid()}-seeds-{uuid.uuid4().hex}"
-            aside.mkdir(parents=True)
-            stack.callback(discard, aside)
-            place = reader.fetch(address, aside)
+            place = reader.fetch(address, stack.enter_context(aside_folder(store.root, "seeds-")))
         else:
             place = resolve_path(address)
         name = f"{digest(public(address) if is_remote else str(place))}.parquet"

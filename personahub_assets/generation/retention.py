@@ -74,7 +74,9 @@ def leftovers(store: Store) -> Iterator[Path]:
     yield from (root / "inbox").rglob(".*.part")
     yield from (root / "releases").glob(".*-release-*")
     yield from (root / "cache").rglob(".*")
-    yield from (root / "journal" / "persona_embeddings").rglob("*.aside")
+    yield from (root / "journal" / "persona_embeddings").rglob(".*")
+    yield from (root / "journal" / "persona_embeddings").rglob("*.aside")  # of version 0.1
+    yield from (root / "dagster").rglob(".*.[0-9]*-*")
 
 
 def is_owned(path: Path) -> bool:

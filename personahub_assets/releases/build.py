@@ -30,10 +30,11 @@ from personahub_assets.releases.card import card
 from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
 from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
+from personahub_assets.store.atomic import aside_name, sync_folder
 from personahub_assets.store.paths import warehouse_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.snapshot import link_or_copy, snapshot
-from personahub_assets.store.tables import Store, sync_folder, table_schema
+from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse import build
 from personahub_assets.warehouse.query_process import ids_meeting
 
@@ -140,7 +141,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
     aside, making = store.root / "aside", releases.folder(store)
     for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
         discard(left)
-    name = f"{os.getpid()}-release-{uuid.uuid4().hex}"
+    name = aside_name("release-")
     both = aside / name, making / f".{name}"
     try:
         for folder in both:

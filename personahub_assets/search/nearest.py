@@ -10,10 +10,7 @@ to it. It is checked by hash before it is used, mapped into memory, and can be d
 """
 
 import io
-import os
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +23,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.ann_index import Ints, Neighbours
 from personahub_assets.embedding.vectors import Vectors, matrix
+from personahub_assets.store.atomic import aside_folder
 from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.tables import Store
 
@@ -245,7 +243,7 @@ def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.D
 def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> None:
     buffer = io.BytesIO()
     ids.to_frame("persona_id").write_ipc(buffer)
-    with _aside(store) as folder:
+    with aside_folder(store.root) as folder:
         neighbours.write(str(folder / "index"))
         made = {
             "index": np.memmap(folder / "index", np.uint8, "r"),
@@ -253,16 +251,6 @@ def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> 
             "dimensions": np.array([neighbours.dimensions]),
         }
         array_cache.save(_folder(store, model), f"{model} {_FORMAT}", made)
-
-
-@contextmanager
-def _aside(store: Store) -> Iterator[Path]:
-    folder = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        discard(folder)
 
 
 def _folder(store: Store, model: str) -> Path:

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
 from personahub_assets.core.text import digest
+from personahub_assets.store.atomic import replacing
 
 _SETTLED_NS = 3_000_000_000
 """A change within one tick of a file system's clock may leave no trace; the coarsest clock ticks every 2 s."""
@@ -61,11 +60,9 @@ def remember(path: Path, cache: Path, mark: list[int], sha256: str, started_ns: 
     if mark[2] >= started_ns - _SETTLED_NS:
         return
     kept = _kept(path, cache)
-    aside = kept.with_name(f".{kept.name}.{os.getpid()}-{uuid.uuid4().hex}")
-    with suppress(OSError):  # such as a home that cannot be written to: the file is read again next time
-        cache.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps({"mark": mark, "sha256": sha256}))
-        aside.replace(kept)
+    # A home may not be written to: the file is read again next time.
+    with suppress(OSError), replacing(kept, sync=False) as file:
+        file.write_text(json.dumps({"mark": mark, "sha256": sha256}))
 
 
 def _kept(path: Path, cache: Path) -> Path:

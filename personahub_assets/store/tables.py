@@ -6,9 +6,8 @@ A file is written outside the glob, synced, then renamed over its predecessor: a
 
 import glob
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -25,6 +24,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import check_batch_key, digest
+from personahub_assets.store import atomic
 from personahub_assets.store.connections import connect_small
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
@@ -273,7 +273,7 @@ class PartitionWriter:
     def __init__(self, path: Path, table: str, aside: Path):
         self.path, self.table, self.schema = path, table, table_schema(table)
         self.rows = 0
-        self._aside = aside / f"{os.getpid()}-{uuid.uuid4().hex}"
+        self._aside = aside / atomic.aside_name()
         self._pieces: list[pl.DataFrame] = []
         self._held, self._bytes, self._chunks = 0, 0, list[Path]()
         self._checksum = 0
@@ -306,11 +306,7 @@ class PartitionWriter:
         self._spill()
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._whole()
-            with whole.open("rb") as file:
-                os.fsync(file.fileno())
-            whole.replace(self.path)
-            sync_folder(self.path.parent)
+            atomic.publish(self._whole(), self.path)
         self.discard()
         self._read_back()
 
@@ -357,16 +353,6 @@ def _writing(path: Path) -> Iterator[None]:
         if reason := obstacle_to_writing(error, path):
             raise AccessError(reason) from error
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
-    with suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 class ContentVersion:

@@ -10,13 +10,13 @@ of words in common with a text that is taken down. The files are rebuilt, so tha
 import json
 import sqlite3
 import time
-import uuid
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from personahub_assets.core.errors import LockHeld, StoreError
+from personahub_assets.store.atomic import replacing
 from personahub_assets.takedown.shingles import Traces
 
 GONE = "(taken down)"
@@ -54,9 +54,8 @@ def _in_log(path: Path, traces: Traces) -> int:
     lines = content.splitlines(keepends=True)
     kept = [line for line in lines if not traces.found_in(line.decode("utf-8", "replace"))]
     if len(kept) < len(lines):
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        aside.write_bytes(b"".join(kept))
-        aside.replace(path)
+        with replacing(path) as file:
+            file.write_bytes(b"".join(kept))
     return len(lines) - len(kept)
 
 

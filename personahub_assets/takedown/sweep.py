@@ -1,6 +1,5 @@
 """Sweep: the files of a batch without what does not stand any more."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,7 @@ from personahub_assets.generation.answers import NOTHING_LEFT, what_is_left
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.sources.tombstones import Tombstones, answer_without
+from personahub_assets.store.atomic import replacing
 from personahub_assets.store.tables import (
     CANDIDATES,
     PartitionWriter,
@@ -203,10 +203,8 @@ def _strangers(store: Store, extent: Extent) -> None:
 
 
 def _replace(store: Store, path: Path, rows: pl.DataFrame) -> None:
-    aside = store.root / "aside" / f"{uuid.uuid4().hex}.parquet"
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    rows.write_parquet(aside)
-    aside.replace(path)
+    with replacing(path, store.root / "aside") as file:
+        rows.write_parquet(file)
 
 
 def seeds(store: Store, gone: Gone) -> int:

@@ -1,10 +1,8 @@
 """The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
 
 import itertools
-import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +20,8 @@ from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.records import DATASETS
 from personahub_assets.store import paths
+from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
-from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
 from personahub_assets.warehouse import freshness, readers
 
@@ -105,7 +103,7 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
     # By its process's id: what a killed one leaves there is removed by `maintain`.
-    aside = store.root / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    aside = store.root / "aside" / aside_name()
     return readers.open_reader(store.root, aside, store.config.warehouse.memory_mb)
 
 
@@ -162,27 +160,20 @@ def _moved(store: Store) -> bool:
 
 
 def _publish(store: Store) -> None:
-    aside = store.root / "aside" / f"{uuid.uuid4().hex}.duckdb"
-    aside.parent.mkdir(parents=True, exist_ok=True)
     made_from = freshness.inputs(store)  # before anything is read: what is changed meanwhile makes it stale
     settings = store.config.warehouse
-    try:
-        with duckdb.connect(str(aside)) as connection:
-            connection.execute(readers.NO_CACHE)
-            for table in table_sql():
-                _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
-                _check_keys(connection, store, table)
-            _add_views(connection, _views())
-            _sort_ids(connection, settings.sorted_ids)
-            _add_macros(connection, project_files.sql_files("macros"))
-            _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
-            settle(connection)
-            connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
-        aside.replace(path(store))
-        freshness.note_built(store, path(store), made_from)
-    finally:
-        # Gone already where it was published; a build that failed leaves nothing behind.
-        discard(aside)
+    with replacing(path(store), store.root / "aside", sync=False) as aside, duckdb.connect(str(aside)) as connection:
+        connection.execute(readers.NO_CACHE)
+        for table in table_sql():
+            _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
+            _check_keys(connection, store, table)
+        _add_views(connection, _views())
+        _sort_ids(connection, settings.sorted_ids)
+        _add_macros(connection, project_files.sql_files("macros"))
+        _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
+        settle(connection)
+        connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
+    freshness.note_built(store, path(store), made_from)
 
 
 def _add_table(

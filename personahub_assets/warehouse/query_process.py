@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PersonaHubError, QueryError, StoreError
+from personahub_assets.store.atomic import aside_name
 from personahub_assets.store.paths import check_warehouse
 
 _WORKER = "personahub_assets.warehouse.query_worker"
@@ -100,7 +100,7 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
 def _make_folder(home: Path) -> Path:
     """A folder for what does not fit into memory; elsewhere if the home is somebody else's."""
     # By this process's id: what a killed one leaves there is removed by `maintain`.
-    folder = home / "aside" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    folder = home / "aside" / aside_name()
     try:
         folder.mkdir(parents=True)
     except OSError as error:
