@@ -44,7 +44,7 @@ def prepared(home: Path, numbers: range, *, window: int, timeout_s: float, sampl
     """A home with these personas in its hub; one that has personas keeps them and gets the settings."""
     store = Store(home=str(home))
     (home / "hub.toml").write_text(
-        f"[generation]\nwindow = {window}\ntimeout_s = {timeout_s}\n[datasets.instructions]\n{sampling}\n"
+        f"[generation]\nmax_in_flight = {window}\ntimeout_s = {timeout_s}\n[datasets.instructions]\n{sampling}\n"
     )
     if not store.height("personas", BATCH):
         writer = store.writer("personas", BATCH)

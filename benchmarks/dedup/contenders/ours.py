@@ -9,7 +9,7 @@ import polars as pl
 from task import PERMUTATIONS, Outcome, Task, run
 
 from personahub_assets.dedup.lexical import decide
-from personahub_assets.dedup.signatures import Method, Plan, plan
+from personahub_assets.dedup.signatures import Method, SignatureScheme, plan
 
 
 def deduplicate(task: Task, method: Method) -> Outcome:
@@ -17,7 +17,7 @@ def deduplicate(task: Task, method: Method) -> Outcome:
     texts = pl.read_parquet(task.source, columns=["persona"])["persona"]
     task.in_memory = perf_counter()
     count = len(texts)
-    chosen = plan(Plan(task.threshold, method, permutations=PERMUTATIONS), texts, count)
+    chosen = plan(SignatureScheme(task.threshold, method, 1, PERMUTATIONS), texts, count)
     decided = decide(texts, np.arange(count), np.ones(count, np.bool_), [], chosen)
     return Outcome(rows=np.flatnonzero(decided.stays).tolist(), facts=partial(_candidates, chosen, texts))
 
@@ -26,11 +26,11 @@ def load() -> None:
     """Load the compiled kernels, as the imports of other tools load theirs; compiled where there is no cache."""
     texts = pl.Series(["a nurse", "a nurse who paints", "a nurse who paints é"])
     for method in get_args(Method):
-        chosen = plan(Plan(0.9, method), texts, 3)
+        chosen = plan(SignatureScheme(0.9, method, 1, 128), texts, 3)
         decide(texts, np.arange(3), np.ones(3, np.bool_), [], chosen)
 
 
-def _candidates(chosen: Plan, texts: pl.Series) -> dict[str, float | bool]:
+def _candidates(chosen: SignatureScheme, texts: pl.Series) -> dict[str, float | bool]:
     """Pairs of rows with a common signature, per row: an upper bound, since only kept rows are compared with."""
     first, found = chosen.signatures(chosen.sets(texts))
     _, counts = np.unique(found, return_counts=True)

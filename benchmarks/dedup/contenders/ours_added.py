@@ -13,7 +13,7 @@ import polars as pl
 from task import Outcome, Task, run
 
 from personahub_assets.dedup.lexical import Segment, decide, segment
-from personahub_assets.dedup.signatures import Plan, plan
+from personahub_assets.dedup.signatures import SignatureScheme, plan
 
 _ADDED = 10_000
 
@@ -24,7 +24,7 @@ def deduplicate(task: Task) -> Outcome:
     count = len(texts)
     places, before = np.arange(count), count - _ADDED
     started = perf_counter()
-    chosen = plan(Plan(task.threshold), texts.head(before), before)
+    chosen = plan(SignatureScheme(task.threshold, "exact", 1, 128), texts.head(before), before)
     whole = decide(texts, places, np.ones(count, np.bool_), [], chosen)
     rebuilt = perf_counter() - started
 
