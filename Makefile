@@ -2,6 +2,7 @@
 # make ui        the Dagster UI of ./hub (HOME_DIR=demo-hub shows the demo)
 # make test      the test suite          make lint       lint, format, types, import contracts, and make docs
 # make docs      the documentation site, into site/; broken links and anchors fail
+# make generated  what is written from the code: the graph, tables of docs/, answers in tests/sql/snapshots
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
@@ -18,7 +19,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Who may not keep what Python has compiled waits for it at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint docs clean
+.PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint docs generated clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -73,6 +74,11 @@ lint: install
 docs: install
 	sh scripts/docs-env.sh
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+generated: install
+	$(BIN)/python scripts/draw_graph.py
+	$(BIN)/python scripts/describe.py
+	UPDATE_SNAPSHOTS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/sql/test_snapshots.py
 
 test-vllm: install
 	sh scripts/vllm-env.sh

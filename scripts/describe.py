@@ -1,6 +1,6 @@
 """Write what the code knows into the documentation: settings, reasons, tables and ready questions.
 
-    python scripts/describe.py      rewrites docs/configuration.md, docs/reasons.md and docs/tables.md
+    python scripts/describe.py      rewrites the pages of docs/ that are named in PAGES
 
 Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the sentences around it are written
 by hand. tests/test_docs.py asserts that the committed pages are up to date.
@@ -27,11 +27,12 @@ from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.records import DATASETS
 from personahub_assets.generation import requests
 from personahub_assets.sources import rows as sources
+from personahub_assets.sources.formats import FORMATS
 from personahub_assets.store.tables import Store, table_sql
 from personahub_assets.warehouse.build import comments, live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("configuration.md", "reasons.md", "tables.md")
+PAGES = ("configuration.md", "reasons.md", "source-files.md", "tables.md")
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -78,6 +79,15 @@ def prompts() -> str:
     return _table(("prompt", "temperature", "top_p", "max_tokens", "parameters"), rows)
 
 
+def formats() -> str:
+    """The formats of source files, their suffixes and rows."""
+    rows = []
+    for form in FORMATS:
+        compressed = f" (also {_suffixes(form.compressions)})" if form.compressions else ""
+        rows.append((form.title, _suffixes(form.suffixes) + compressed, form.row))
+    return _table(("format", "suffixes", "a row is"), rows)
+
+
 def generation_reasons() -> str:
     """Why a request ended without an accepted answer."""
     return _reasons(requests, "Reason")
@@ -119,8 +129,12 @@ def view_names() -> list[str]:
 
 _BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
-    for block in (settings, prompts, generation_reasons, source_reasons, tables, views, macros, questions)
+    for block in (settings, prompts, formats, generation_reasons, source_reasons, tables, views, macros, questions)
 }
+
+
+def _suffixes(names: Iterable[str]) -> str:
+    return ", ".join(f"`.{name}`" for name in names)
 
 
 def _kind(field: FieldInfo) -> str:

@@ -23,6 +23,7 @@ from remnants import remnants
 from personahub_assets.cli.app import app
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LockHeld
+from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import digest
 from personahub_assets.defs.checks import all_checks
 from personahub_assets.embedding.vectors import VectorJournal
@@ -41,9 +42,9 @@ from personahub_assets.takedown.shingles import Traces
 from personahub_assets.takedown.takedown import takedown
 from personahub_assets.warehouse import build
 
-UNUSED = ("reasoning_problems", "instructions", "knowledge_texts", "game_npcs", "tools")
+UNUSED = DATASETS.keys() - {"math_problems"}
 SETTINGS = "[text_personas]\nper_document = 2\n[related_personas]\nhops = 6\nfan_out = 1\n" + "".join(
-    f"[datasets.{name}]\nshare = 0\n" for name in UNUSED
+    f"[datasets.{name}]\nshare = 0\n" for name in sorted(UNUSED)
 )
 GONE = "The lighthouse keeper of the northern isle wrote down every ship, and the name of each captain who waved."
 OTHER = "Another text under the id that is taken down, which nobody may keep, whatever it was rejected for."

@@ -7,9 +7,10 @@ from enum import StrEnum
 from glob import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from personahub_assets.cli.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
@@ -133,7 +134,18 @@ def _refuse(error: TyperException) -> int:
     return error.exit_code
 
 
-@app.command()
+class _Ingest(TyperCommand):
+    """A command whose help ends with the formats of source files, which are imported only for it."""
+
+    def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Write what stands below the options."""
+        from personahub_assets.sources.reader import VALID
+
+        formatter.write_paragraph()
+        formatter.write_text(f"Source files are: {VALID}")
+
+
+@app.command(cls=_Ingest)
 def ingest(
     files: Annotated[
         list[str] | None,
@@ -149,7 +161,7 @@ def ingest(
         str | None, typer.Option(help="Unregister this batch, for which nothing was made yet", metavar="KEY")
     ] = None,
 ) -> None:
-    """Register source files as batches: JSONL, JSON, CSV, TSV (also .gz, .zst, .bz2, .xz), WARC, WET or Parquet.
+    """Register source files as batches.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
     already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several

@@ -1,30 +1,22 @@
 """Source files: finding their format, cutting them into slices, reading the rows of a slice as a stream."""
 
-import csv
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import fsspec
-import zstandard
 
 from personahub_assets.core.access import obstacle
 from personahub_assets.core.addresses import public, redact, secrets_of
 from personahub_assets.core.errors import SourceError
 from personahub_assets.core.text import digest
-from personahub_assets.sources.formats.csv_files import describe_csv, read_csv, survey_csv
-from personahub_assets.sources.formats.json_files import describe_json, read_json, survey_json
-from personahub_assets.sources.formats.jsonl import describe_jsonl, read_jsonl
-from personahub_assets.sources.formats.parquet import read_parquet, survey_parquet
-from personahub_assets.sources.formats.slices import LARGEST, Layout, Slice
+from personahub_assets.sources import formats
+from personahub_assets.sources.formats.slices import LARGEST, Slice
 from personahub_assets.sources.formats.streams import COMPRESSIONS, DAMAGED, is_plain, opened
-from personahub_assets.sources.formats.warc import read_archive, survey_archive
 from personahub_assets.sources.rows import RawRow
 from personahub_assets.store.hashes import sha256
-from personahub_assets.store.tables import UNREADABLE
 
 __all__ = [
     "Slice",
@@ -40,32 +32,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Format:
-    """A format of source files.
-
-    Args:
-        suffixes: of file names, without the dot.
-        compressions: that may follow.
-        survey: reads a file once: path, rows per slice, bytes of a record at most.
-        read: streams the rows of a slice: path, slice, bytes of a record at most.
-        describe: says how a file is read, of the options of its slices.
-    """
-
-    suffixes: tuple[str, ...]
-    compressions: tuple[str, ...]
-    survey: Callable[[Path, int, int], Layout]
-    read: Callable[[Path, Slice, int], Iterator[RawRow]]
-    describe: Callable[[dict[str, Any]], str] = lambda _: ""
-
-
-FORMATS = {
-    "jsonl": Format(("jsonl", "ndjson"), COMPRESSIONS, survey_json, read_jsonl, describe_jsonl),
-    "json": Format(("json",), COMPRESSIONS, survey_json, read_json, describe_json),
-    "csv": Format(("csv", "tsv"), COMPRESSIONS, survey_csv, read_csv, describe_csv),
-    "parquet": Format(("parquet",), (), survey_parquet, read_parquet),
-    "warc": Format(("warc", "wet"), ("gz", "zst"), survey_archive, read_archive),
-}
+FORMATS = {form.name: form for form in formats.FORMATS}
+"""By the names that the table `batches` stores."""
 _BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
 VALID = "; ".join(
     ", ".join(f".{suffix}" for suffix in form.suffixes)
@@ -73,12 +41,12 @@ VALID = "; ".join(
     for form in FORMATS.values()
 )
 """The suffixes of all formats, for messages."""
-_OTHERS = {
-    "arc": "ARC, the format before WARC, is not read: convert it first (pip install warcio; warcio recompress IN OUT)",
-    "wat": "WAT files hold metadata of pages, no text: ingest the .warc or .wet file of the same name",
-}
-PERSONA_FREE = frozenset({"warc"})
-"""Formats whose rows are never ready personas."""
+_UNREAD = {suffix: remedy for form in FORMATS.values() for suffix, remedy in form.unread.items()}
+_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    *DAMAGED,
+    *(error for form in FORMATS.values() for error in form.errors),
+)
 LOOKED_AT = 1_000
 """Rows that are looked at for the names of columns."""
 _CHUNK = 1 << 20
@@ -178,8 +146,8 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
 def _other_format(path: Path) -> str:
     """What a file is that cannot be read."""
     for suffix in path.name.lower().split(".")[1:]:
-        if suffix in _OTHERS:
-            return _OTHERS[suffix]
+        if suffix in _UNREAD:
+            return _UNREAD[suffix]
     return f"unknown format {path.suffix!r}"
 
 
@@ -222,6 +190,6 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file raises into one clear error."""
     try:
         yield
-    except (*DAMAGED, csv.Error, zstandard.ZstdError, *UNREADABLE) as error:
+    except _ERRORS as error:
         reason = obstacle(error, path)
         raise SourceError(reason or f"{path}: damaged or not what its name says: {error}") from error

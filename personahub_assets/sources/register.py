@@ -204,7 +204,7 @@ def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
         limits.max_document_chars,
         max_persona_chars=limits.max_persona_chars,
     )
-    rows = iter(()) if spec["format"] in reader.PERSONA_FREE else _rows(store, spec, columns)
+    rows = _rows(store, spec, columns) if reader.FORMATS[spec["format"]].has_personas else iter(())
     return (row for row in rows if isinstance(row, Imported))
 
 

@@ -11,6 +11,7 @@ import pytest
 from hub import SETTINGS, TOPICS, Hub
 
 from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.retention import maintain
@@ -81,8 +82,8 @@ def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:
         if not result.stopped:
             break
     assert result == Result()
-    # Every request was paid for once: 3 documents, 6 relations, 12 personas times 6 datasets.
-    assert spent == hub.rows("generations").height == 3 + 6 + 12 * 6
+    # Every request was paid for once: 3 documents, 6 relations, 12 personas for each dataset.
+    assert spent == hub.rows("generations").height == 3 + 6 + 12 * len(DATASETS)
 
 
 def test_nothing_half_is_published(asked: Hub) -> None:

@@ -18,6 +18,7 @@ import pytest
 from written import calls, persona, problem, put, write_batch
 
 from personahub_assets.core.errors import ConfigError, StoreError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.releases import build
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, releases, verify
@@ -25,7 +26,7 @@ from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 CONFIGS = ("personas", "math_problems", "tools")
-EMPTY = {"reasoning_problems", "instructions", "knowledge_texts", "game_npcs"}
+EMPTY = DATASETS.keys() - set(CONFIGS)
 
 
 def rows(made: Release, config: str) -> pl.DataFrame:

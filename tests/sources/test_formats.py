@@ -9,6 +9,7 @@ import lzma
 import struct
 import tempfile
 import tracemalloc
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.errors import SourceError
 from personahub_assets.sources import reader, redact
-from personahub_assets.sources.formats import streams
+from personahub_assets.sources.formats import FORMATS, Format, streams
 from personahub_assets.sources.formats.slices import LARGEST, Slice
 from personahub_assets.sources.register import read_as, register, source_rows
 from personahub_assets.sources.rows import Columns, Document, Fault, RawRow, sort_rows
@@ -30,6 +31,7 @@ from personahub_assets.sources.source_paths import expand
 from personahub_assets.store.tables import Store
 
 DATA = Path(__file__).parents[1] / "data"
+Called = Callable[..., tuple[int, str, str]]
 COMPRESS = {
     "": bytes,
     ".gz": gzip.compress,
@@ -55,6 +57,81 @@ def rows_of(path: Path, rows_per_slice: int = 1_000, limit: int = LARGEST) -> li
 
 def column(rows: list[RawRow], name: str = "text") -> list[Any]:
     return [row.columns[name] if row.columns else row.reason for row in rows]
+
+
+# --- what every format has ---
+
+NAMES = [
+    pytest.param(form, suffix + compression, id=suffix + compression)
+    for form in FORMATS
+    for suffix in form.suffixes
+    for compression in ("", *(f".{each}" for each in form.compressions))
+]
+PARTS = [*Format.__annotations__, *sorted(Format.__abstractmethods__)]
+NEEDED = [name for name in PARTS if name in Format.__abstractmethods__ or not hasattr(Format, name)]
+
+
+@pytest.mark.parametrize(("form", "suffix"), NAMES)
+def test_a_sample_of_every_format_is_read_and_loses_what_is_redacted(tmp_path: Path, form: Format, suffix: str) -> None:
+    texts = [f'Text {n} of "a" Zürich sample, {"x" * 40}' for n in range(5)]
+    path = tmp_path / f"a.{suffix}"
+    form.write_sample(path, texts)
+    found = reader.survey(path, 2)
+    assert found.format == form.name
+    assert [part.rows for part in found.slices] == [2, 2, 1]
+    assert isinstance(form.describe(found.slices[0].options), str)
+
+    def read() -> list[RawRow]:
+        return [row for part in found.slices for row in reader.read_rows(path, form.name, part)]
+
+    before = read()
+    assert column(before) == texts
+    assert all(isinstance(row, Document) for row in sort_rows(before, Columns()))
+
+    redact.blank(path, form.name, {1, 4}, found.slices[0].file_reading)
+    after = read()
+    assert [n for n in range(5) if after[n] == before[n]] == [0, 2, 3]
+    assert [isinstance(row, Document) for row in sort_rows(after, Columns())] == [True, False, True, True, False]
+    with streams.opened(path) as file:
+        left = file.read()
+    assert b"Text 1" not in left
+    assert b"Text 4" not in left
+
+
+def planted(without: set[str]) -> None:
+    """Define a format that lacks some of what formats have."""
+    whole = {name: getattr(FORMATS[0], name, None) for name in PARTS}
+    type("Planted", (Format,), {name: value for name, value in whole.items() if name not in without})
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_format_without_one_part_is_refused_by_the_name_of_the_part(name: str) -> None:
+    planted(set())
+    with pytest.raises(TypeError, match=rf"the source format Planted lacks {name}; see .*formats\.format"):
+        planted({name})
+
+
+def test_a_format_without_several_parts_is_told_of_all_and_what_they_do() -> None:
+    with pytest.raises(TypeError, match="lacks suffixes, survey, redact; see ") as caught:
+        planted({"suffixes", "survey", "redact"})
+    assert [line.split()[:3] for line in str(caught.value).splitlines()[1:]] == [
+        ["survey:", "Read", "a"],
+        ["redact:", "Write", "a"],
+    ]
+
+
+def test_names_and_suffixes_are_of_one_format_each() -> None:
+    suffixes = [suffix for form in FORMATS for suffix in (*form.suffixes, *form.unread)]
+    assert len({form.name for form in FORMATS}) == len(FORMATS)
+    assert len(set(suffixes)) == len(suffixes)
+    assert [suffix for suffix in suffixes if suffix.strip(".").lower() != suffix] == []
+
+
+def test_the_help_of_ingest_names_every_suffix(called: Called, home: Path) -> None:
+    code, out, _ = called("ingest", "--help", home=home)
+    assert code == 0
+    said = " ".join(out.split())
+    assert [form.name for form in FORMATS if ", ".join(f".{suffix}" for suffix in form.suffixes) not in said] == []
 
 
 # --- CSV ---

@@ -1,7 +1,7 @@
 """Every check passes on a good home, and for every check there is a planted fault that it, and no other, finds."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -297,8 +297,36 @@ CASES = [pytest.param(place, fault, id=place) for place, fault in FAULTS.items()
 ]
 
 
+def without_fault(checks: Iterable[str], faults: Iterable[str]) -> str:
+    """What to change where checks and planted faults do not go together; empty where they do."""
+    missing, stale = sorted(set(checks) - set(faults)), sorted(set(faults) - set(checks))
+    return "\n".join([*map(_fault_to_add, missing), *map(_fault_to_remove, stale)])
+
+
+def _fault_to_add(place: str) -> str:
+    asset = place.split("/")[0]
+    table = "ANY" if asset == ANY else f'"{asset}"'
+    return (
+        f"sql/checks/{place}.sql has no planted fault: add to FAULTS in tests/sql/test_checks.py a change of a table "
+        f'that this check finds, and no other, such as\n    "{place}": Fault({table}, first("COLUMN", VALUE)),'
+    )
+
+
+def _fault_to_remove(place: str) -> str:
+    return f"there is no sql/checks/{place}.sql: remove its fault from FAULTS in tests/sql/test_checks.py"
+
+
 def test_every_check_has_a_planted_fault() -> None:
-    assert set(FAULTS) == set(sql_files("checks"))
+    assert not (lacking := without_fault(sql_files("checks"), FAULTS)), lacking
+
+
+def test_a_check_without_a_planted_fault_is_told_what_to_add() -> None:
+    said = without_fault(["documents/is_new", "any_dataset/is_new", "personas/unique_texts"], ["personas/unique_texts"])
+    assert "sql/checks/documents/is_new.sql has no planted fault: add to FAULTS in tests/sql/test_checks.py" in said
+    assert '\n    "documents/is_new": Fault("documents", first("COLUMN", VALUE)),' in said
+    assert '\n    "any_dataset/is_new": Fault(ANY, first("COLUMN", VALUE)),' in said
+    assert "unique_texts" not in said
+    assert "there is no sql/checks/personas/old.sql: remove its fault" in without_fault([], ["personas/old"])
 
 
 @pytest.fixture(scope="module")

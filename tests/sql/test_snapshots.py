@@ -102,7 +102,10 @@ def compare(store: Store, name: str, folder: Path) -> None:
 
 def test_every_snapshot_has_its_question() -> None:
     for folder in ("small", "demo"):
-        assert sorted(path.stem for path in (SNAPSHOTS / folder).glob("*")) == sorted(QUERIES)
+        stored = {path.stem for path in (SNAPSHOTS / folder).glob("*")}
+        new, old = sorted(set(QUERIES) - stored), sorted(stored - set(QUERIES))
+        assert not new, f"tests/sql/snapshots/{folder} has no {new}: run this file with UPDATE_SNAPSHOTS=1"
+        assert not old, f"tests/sql/snapshots/{folder} has {old}, and sql/analysis has no such question: remove them"
 
 
 def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path, called: Called) -> None:

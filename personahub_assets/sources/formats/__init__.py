@@ -1,1 +1,13 @@
-"""Readers of source files, one file per format; `sources.reader` has the table of formats."""
+"""Formats of source files, a class each; to add one, write a file like the others and add its class to `FORMATS`."""
+
+from personahub_assets.sources.formats.csv_files import Csv
+from personahub_assets.sources.formats.format import Format
+from personahub_assets.sources.formats.json_files import Json
+from personahub_assets.sources.formats.jsonl import Jsonl
+from personahub_assets.sources.formats.parquet import Parquet
+from personahub_assets.sources.formats.warc import Warc
+
+__all__ = ["FORMATS", "Format"]
+
+FORMATS: tuple[Format, ...] = (Jsonl(), Json(), Csv(), Parquet(), Warc())
+"""In the order in which messages and pages name them."""

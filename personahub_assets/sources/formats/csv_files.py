@@ -3,43 +3,63 @@
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from personahub_assets.sources.columns import distinct
 from personahub_assets.sources.formats.csv_dialect import find_dialect
 from personahub_assets.sources.formats.csv_records import Dialect, Record, records
+from personahub_assets.sources.formats.format import Format
+from personahub_assets.sources.formats.overwriting import Extent, Overwritten, overwrite, write_text
 from personahub_assets.sources.formats.slices import Cutter, Layout, Slice
 from personahub_assets.sources.formats.streams import Stream, opened, stream_at
 from personahub_assets.sources.rows import RawRow, SourceReason
 
 
-def survey_csv(path: Path, rows_per_slice: int, limit: int) -> Layout:
-    """Detect the dialect, count the records and cut them into slices."""
-    dialect = find_dialect(path)
-    cutter = Cutter(rows_per_slice, {**dialect.as_options(), "limit": limit})
-    for at, record in file_records(path, dialect, limit):
-        cutter.add(at, first_line=record.line)
-    return Layout("csv", cutter.cut())
+class Csv(Format):
+    """Records of CSV, of any usual dialect."""
+
+    name = "csv"
+    title = "CSV"
+    suffixes = ("csv", "tsv")
+    row = "a record"
+    errors = (csv.Error,)
+
+    def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:
+        """Detect the dialect, count the records and cut them into slices."""
+        dialect = find_dialect(path)
+        cutter = Cutter(rows_per_slice, {**dialect.as_options(), "limit": limit})
+        for at, record in _file_records(path, dialect, limit):
+            cutter.add(at, first_line=record.line)
+        return Layout("csv", cutter.cut())
+
+    def describe(self, options: dict[str, Any]) -> str:
+        """Name the dialect."""
+        return Dialect.from_options(options).describe() if options else ""
+
+    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+        """Stream the rows of a slice; what is a record was decided when the file was registered."""
+        if part.reading is None:
+            yield from _read_undetected(path, part)
+            return
+        columns = Dialect.from_options(part.options).columns
+        for number, record in enumerate(_slice_records(path, part), part.first_row + 1):
+            yield _row(f"record {number}", record, columns)
+
+    def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
+        """Make records of empty fields of some rows; without options as earlier versions counted them."""
+        rows = _detected(path, numbers, options) if options else Overwritten(_undetected(path, numbers))
+        overwrite(path, aside, rows)
+
+    def write_sample(self, path: Path, texts: Sequence[str]) -> None:
+        """Write a header and a quoted record per text."""
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer, quoting=csv.QUOTE_ALL).writerows([["text"], *([text] for text in texts)])
+        write_text(path, buffer.getvalue())
 
 
-def describe_csv(options: dict[str, Any]) -> str:
-    """Say how a CSV file is read."""
-    return Dialect.from_options(options).describe() if options else ""
-
-
-def read_csv(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
-    """Stream the rows of a slice; what is a record was decided when the file was registered."""
-    if part.reading is None:
-        yield from _read_undetected(path, part)
-        return
-    columns = Dialect.from_options(part.options).columns
-    for number, record in enumerate(slice_records(path, part), part.first_row + 1):
-        yield _row(f"record {number}", record, columns)
-
-
-def slice_records(path: Path, part: Slice) -> Iterator[Record]:
+def _slice_records(path: Path, part: Slice) -> Iterator[Record]:
     """The records of a slice."""
     options = part.options
     dialect = Dialect.from_options(options)
@@ -47,7 +67,7 @@ def slice_records(path: Path, part: Slice) -> Iterator[Record]:
         yield from itertools.islice(records(stream, dialect, options["limit"], options["first_line"]), part.rows)
 
 
-def file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
+def _file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
     """All records of a file but its header, each with the byte where it begins."""
     stream = Stream(path, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends)
     try:
@@ -99,3 +119,53 @@ def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
         wanted = itertools.islice(reader, part.first_row, part.first_row + part.rows)
         for number, fields in enumerate(wanted, part.first_row + 1):
             yield _fields_row(f"record {number}", fields, header, ",".join(fields), "")
+
+
+# --- blank records ---
+
+
+def _detected(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
+    dialect = Dialect.from_options(options)
+    found = enumerate(_file_records(path, dialect, options["limit"]))
+    wanted = (
+        Extent(at, at + record.size, _record_blanker(dialect, len(record.fields or ()), record.lines))
+        for number, (at, record) in found
+        if number in numbers
+    )
+    return Overwritten(wanted, dialect.encoding, dialect.has_old_line_ends)
+
+
+def _record_blanker(dialect: Dialect, fields: int, line_count: int) -> Callable[[bytes], bytes]:
+    """Makes a record of as many empty fields; what was none becomes a line of spaces."""
+    ends = dialect.delimiter.encode() * (fields - 1)
+
+    def blank(row: bytes) -> bytes:
+        content = row.rstrip(b"\r\n") if line_count > 1 else row.removesuffix(b"\n").removesuffix(b"\r")
+        end = row[len(content) :]
+        room = len(content) - len(ends)
+        if line_count < 2:
+            return ends + b" " * room + end
+        quote = dialect.quote.encode()
+        breaks = content.count(b"\n")
+        return quote + b"\n" * breaks + b" " * (room - 2 - breaks) + quote + ends + end
+
+    return blank
+
+
+def _undetected(path: Path, numbers: Collection[int]) -> Iterator[Extent]:
+    with opened(path) as file:
+        taken: list[str] = []
+        decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        start = 0
+        for number, fields in enumerate(csv.reader(_noted(decoded, taken)), -1):  # -1: the header
+            end = start + sum(len(line.encode("utf-8", "surrogateescape")) for line in taken)
+            if number in numbers:
+                yield Extent(start, end, _record_blanker(Dialect(), len(fields), len(taken)))
+            start = end
+            taken.clear()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line

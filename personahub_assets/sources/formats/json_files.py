@@ -1,65 +1,72 @@
 """JSON files: an array of objects, objects one after another over several lines, or an object with a list of them."""
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from personahub_assets.core.errors import SourceError
-from personahub_assets.sources.columns import fold_name
-from personahub_assets.sources.formats.encodings import find_encoding
-from personahub_assets.sources.formats.json_rows import parse_value, too_long, value_row
+from personahub_assets.sources.formats.format import Format
+from personahub_assets.sources.formats.json_rows import too_long, value_row
+from personahub_assets.sources.formats.json_survey import file_values, rows_of, survey_json
 from personahub_assets.sources.formats.json_values import Value, Values
-from personahub_assets.sources.formats.jsonl import survey_jsonl
-from personahub_assets.sources.formats.slices import Cutter, Layout, Slice
-from personahub_assets.sources.formats.streams import Stream, opened, stream_at
-from personahub_assets.sources.rows import TEXT_NAMES, RawRow
+from personahub_assets.sources.formats.overwriting import Extent, Overwritten, overwrite, spaces, write_text
+from personahub_assets.sources.formats.slices import Layout, Slice
+from personahub_assets.sources.formats.streams import Stream, stream_at
+from personahub_assets.sources.rows import RawRow
 
-_SAMPLE = 1 << 20
-_LISTS = ("data", "rows", "items", "records", "examples", "documents", "instances", "results")
 _ABOUT = {"array": "an array of objects", "objects": "objects one after another", "list": "an object with a list"}
+_VALUE = re.compile(rb"([\s,]*+)((?:.*[^\s,])?)([\s,]*)", re.DOTALL)
 
 
-def survey_json(path: Path, rows_per_slice: int, limit: int) -> Layout:
-    """Find out what a file holds, by its beginning, and cut its rows into slices.
+class Json(Format):
+    """JSON other than one object per line."""
 
-    Raises:
-        SourceError: if it is one object with several lists, of which none has a usual name, or is cut off.
-    """
-    encoding, form = _look(path)
-    if form == "jsonl":
-        return survey_jsonl(path, rows_per_slice, limit)
-    stream = Stream(path, encoding)
-    try:
-        if form == "object":
-            return _survey_object(path, stream, rows_per_slice, limit, encoding)
-        return Layout("json", _cut(_values(stream, form, limit), rows_per_slice, form, encoding, limit))
-    finally:
-        stream.close()
+    name = "json"
+    title = "JSON"
+    suffixes = ("json",)
+    row = (
+        "an element of an array; one of several objects over several lines; an element of the list under a key such as "
+        "`data` or `rows`; or the only object of the file. A `.json` file of JSON lines is read as JSONL. A `.jsonl` "
+        "file with an array, or with objects over several lines, is read as JSON"
+    )
+
+    def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:
+        """Cut the rows into slices; what turns out to be lines of JSON is of the format `jsonl`."""
+        return survey_json(path, rows_per_slice, limit)
+
+    def describe(self, options: dict[str, Any]) -> str:
+        """Say where the rows stand, and the encoding."""
+        name = f" under {options['name']!r}" if options.get("name") else ""
+        return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
+
+    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+        """Stream the rows of a slice; what is a row was decided when the file was registered."""
+        options, limit = part.options, part.options["limit"]
+        with stream_at(path, part.first_byte, options["encoding"]) as stream:
+            values = Values(stream, limit, is_array=options["form"] != "objects")
+            rows = rows_of(stream, values, options["form"])
+            for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), rows, strict=False):
+                yield _row(f"element {number}", value, limit)
+            values.give_back()
+
+    def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
+        """Make objects without keys of some rows."""
+        extents = enumerate(_extents(path, options, options["limit"]))
+        wanted = (Extent(start, end, _empty_value) for number, (start, end) in extents if number in numbers)
+        overwrite(path, aside, Overwritten(wanted, options["encoding"]))
+
+    def write_sample(self, path: Path, texts: Sequence[str]) -> None:
+        """Write an array over several lines."""
+        write_text(path, json.dumps([{"text": text} for text in texts], indent=1))
 
 
-def describe_json(options: dict[str, Any]) -> str:
-    """Say how a JSON file is read."""
-    name = f" under {options['name']!r}" if options.get("name") else ""
-    return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
-
-
-def read_json(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
-    """Stream the rows of a slice; what is a row was decided when the file was registered."""
-    options, limit = part.options, part.options["limit"]
-    with stream_at(path, part.first_byte, options["encoding"]) as stream:
-        values = Values(stream, limit, is_array=options["form"] != "objects")
-        rows = _rows(stream, values, options["form"])
-        for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), rows, strict=False):
-            yield _row(f"element {number}", value, limit)
-        values.give_back()
-
-
-def value_extents(path: Path, options: dict[str, Any], limit: int) -> Iterator[tuple[int, int]]:
+def _extents(path: Path, options: dict[str, Any], limit: int) -> Iterator[tuple[int, int]]:
     """Where each row of a file begins, the gap before it included, and where it ends."""
     stream = Stream(path, options["encoding"])
     try:
         stream.go(options["begin"])
-        for value in _values(stream, options["form"], limit):
+        for value in file_values(stream, options["form"], limit):
             yield value.at, value.end
     finally:
         stream.close()
@@ -75,122 +82,10 @@ def _row(place: str, value: Value, limit: int) -> RawRow:
     return value_row(place, value.value, value.text)
 
 
-def _values(stream: Stream, form: str, limit: int) -> Iterator[Value]:
-    """The rows of a file from where its stream stands."""
-    return _rows(stream, Values(stream, limit, is_array=form != "objects"), form)
-
-
-def _rows(stream: Stream, values: Values, form: str) -> Iterator[Value]:
-    """Values that are rows; text behind the end of an array is a fault."""
-    if stream.at == 0 and form == "array":
-        values.skip_gap()
-        values.skip_char()
-    yield from values
-    at = values.at
-    if form == "array" and values.skip_gap():
-        yield Value(at, at, None, values.beginning, "text behind the end of the array")
-
-
-def _look(path: Path) -> tuple[str, str]:
-    """The encoding and the form of a file, by its beginning."""
-    with opened(path) as file:
-        sample = file.read(_SAMPLE)
-    encoding = find_encoding(sample)
-    encoding = encoding if encoding.startswith(("utf-16", "utf-32")) else "utf-8"
-    text = sample.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
-    is_json = ".json" in (suffix.lower() for suffix in path.suffixes)
-    if text.startswith("["):
-        return encoding, _form_of_array(text, is_json)
-    return encoding, _form_of_object(text, is_json) if text.startswith("{") else "jsonl"
-
-
-def _form_of_array(text: str, is_json: bool) -> str:
-    first, _, rest = text.partition("\n")
-    return "jsonl" if not is_json and _is_whole(first) and rest.lstrip().startswith("[") else "array"
-
-
-def _form_of_object(text: str, is_json: bool) -> str:
-    """JSONL by its first line; else by whether anything follows the first object."""
-    first, _, rest = text.partition("\n")
-    if _is_whole(first):
-        return "jsonl" if rest.strip() or not is_json else "object"
-    try:
-        _, end = parse_value(text)
-    except (ValueError, RecursionError):
-        return "object" if is_json and not first.rstrip().endswith("}") else "jsonl"
-    return "objects" if text[end:].strip() else "object"
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        return not text[parse_value(text)[1] :].strip()
-    except (ValueError, RecursionError):
-        return False
-
-
-def _cut(values: Iterator[Value], rows_per_slice: int, form: str, encoding: str, limit: int) -> list[Slice]:
-    cutter = Cutter(rows_per_slice, {"form": form, "encoding": encoding, "begin": 0, "limit": limit})
-    for value in values:
-        cutter.add(value.at)
-    return cutter.cut()
-
-
-def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, encoding: str) -> Layout:
-    """One object: a row, or what stands around a list of rows."""
-    values = Values(stream, limit, is_array=True)
-    lists, names = dict[str, list[Slice]](), set[str]()
-    try:
-        for name in _keys(values):
-            names.add(fold_name(name))
-            if values.next_char == "[":
-                lists |= _rows_of(name, values, rows_per_slice, encoding, limit)
-            else:
-                values.parse()
-    except (ValueError, RecursionError, IndexError) as error:
-        raise SourceError(f"{path}: damaged or not what its name says: not JSON: {error}") from error
-    if not lists or names & TEXT_NAMES:
-        return _one_row(path, rows_per_slice, limit, encoding)
-    name = next((name for name in _LISTS if name in lists), min(lists))
-    if len(lists) > 1 and name not in _LISTS:
-        raise SourceError(
-            f"{path}: one object with the lists {', '.join(sorted(lists))}: write the one with the rows as JSONL, "
-            f"such as with: jq -c '.{name}[]'"
-        )
-    return Layout("json", lists[name])
-
-
-def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layout:
-    """An object that is a row itself; others may follow it."""
-    stream = Stream(path, encoding)
-    try:
-        slices = _cut(_values(stream, "objects", limit), rows_per_slice, "objects", encoding, limit)
-    finally:
-        stream.close()
-    return Layout("json", slices)
-
-
-def _keys(values: Values) -> Iterator[str]:
-    """The keys of an object; reading then stands at the value of each, behind which it must be left."""
-    values.skip_gap()
-    values.skip_char()
-    while values.skip_gap() and values.next_char != "}":
-        name, _ = values.parse()
-        if not values.skip_gap() or values.next_char != ":" or not isinstance(name, str):
-            raise ValueError(f"no colon after the key {str(name)[:80]!r}")
-        values.skip_char()
-        if not values.skip_gap():
-            raise ValueError("the file ends within an object")
-        yield name
-
-
-def _rows_of(name: str, values: Values, rows_per_slice: int, encoding: str, limit: int) -> dict[str, list[Slice]]:
-    """The slices of a list, under its name; nothing for a list of anything but objects."""
-    values.skip_char()
-    cutter = Cutter(
-        rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit, "name": name}
-    )
-    is_rows: Any = None
-    for value in values:
-        is_rows = isinstance(value.value, dict) if is_rows is None else is_rows
-        cutter.add(value.at)
-    return {name: cutter.cut()} if is_rows else {}
+def _empty_value(row: bytes) -> bytes:
+    """An object without keys, or 0 where there is no room for one."""
+    match = _VALUE.fullmatch(row)
+    assert match is not None  # any bytes match
+    before, value, after = match.groups()
+    empty = b"{" + spaces(value[1:-1]) + b"}" if len(value) > 1 else b"0" * len(value)
+    return before + empty + after

@@ -1,65 +1,52 @@
 """JSONL: one JSON object per line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from personahub_assets.sources.formats.encodings import find_encoding
+from personahub_assets.sources.formats.format import Format
 from personahub_assets.sources.formats.json_rows import json_row, too_long
+from personahub_assets.sources.formats.json_survey import survey_json
+from personahub_assets.sources.formats.overwriting import overwrite, overwritten_lines, write_text
 from personahub_assets.sources.formats.slices import Layout, Slice
-from personahub_assets.sources.formats.streams import Stream, opened, stream_at
+from personahub_assets.sources.formats.streams import stream_at
 from personahub_assets.sources.rows import RawRow
 
-_CHUNK = 1 << 20
-_SAMPLE = 1 << 16
 
+class Jsonl(Format):
+    """Lines of JSON."""
 
-def survey_jsonl(path: Path, rows_per_slice: int, _limit: int) -> Layout:
-    """Count the lines and cut them into slices; no line is held in memory."""
-    with opened(path) as file:
-        encoding = find_encoding(file.read(_SAMPLE))
-    encoding = encoding if encoding.startswith(("utf-16", "utf-32")) else "utf-8"
-    reading = None if encoding == "utf-8" else json.dumps({"encoding": encoding})
-    stream = Stream(path, encoding)
-    try:
-        slices = _slices(stream, rows_per_slice, reading)
-    finally:
-        stream.close()
-    return Layout("jsonl", slices)
+    name = "jsonl"
+    title = "JSONL"
+    suffixes = ("jsonl", "ndjson")
+    row = "a line with a JSON object"
 
+    def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:
+        """Cut the lines into slices; what turns out to be JSON over several lines is of the format `json`."""
+        return survey_json(path, rows_per_slice, limit)
 
-def _slices(stream: Stream, rows_per_slice: int, reading: str | None) -> list[Slice]:
-    slices: list[Slice] = []
-    start = at = rows = first = 0
-    last = b"\n"
-    while chunk := stream.read(_CHUNK):
-        position = 0
-        while (missing := rows_per_slice - rows) <= (ends := chunk.count(b"\n", position)):
-            for _ in range(missing):
-                position = chunk.index(b"\n", position) + 1
-            slices.append(Slice(first, start, rows_per_slice, reading))
-            first, start, rows = first + rows_per_slice, at + position, 0
-        rows += ends
-        at, last = at + len(chunk), chunk[-1:]
-    rows += last != b"\n"
-    return [*slices, Slice(first, start, rows, reading)] if rows else slices
+    def describe(self, options: dict[str, Any]) -> str:
+        """Name an encoding other than UTF-8."""
+        return f"encoding {options['encoding']}" if options else ""
 
+    def read(self, path: Path, part: Slice, limit: int) -> Iterator[RawRow]:
+        """Stream the rows of a slice."""
+        with stream_at(path, part.first_byte, part.options.get("encoding", "utf-8")) as stream:
+            for number in range(part.first_row + 1, part.first_row + part.rows + 1):
+                line = stream.readline(limit + 1)
+                if not line:
+                    return
+                if len(line) > limit and not line.endswith(b"\n"):
+                    stream.skip_line()
+                    yield too_long(f"line {number}", "a line", limit, line)
+                else:
+                    yield json_row(f"line {number}", line)
 
-def describe_jsonl(options: dict[str, Any]) -> str:
-    """Say how a JSONL file is read."""
-    return f"encoding {options['encoding']}" if options else ""
+    def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
+        """Make lines of spaces of some rows."""
+        overwrite(path, aside, overwritten_lines(path, numbers, options.get("encoding", "utf-8")))
 
-
-def read_jsonl(path: Path, part: Slice, limit: int) -> Iterator[RawRow]:
-    """Stream the rows of a slice."""
-    with stream_at(path, part.first_byte, part.options.get("encoding", "utf-8")) as stream:
-        for number in range(part.first_row + 1, part.first_row + part.rows + 1):
-            line = stream.readline(limit + 1)
-            if not line:
-                return
-            if len(line) > limit and not line.endswith(b"\n"):
-                stream.skip_line()
-                yield too_long(f"line {number}", "a line", limit, line)
-            else:
-                yield json_row(f"line {number}", line)
+    def write_sample(self, path: Path, texts: Sequence[str]) -> None:
+        """Write a line per text."""
+        write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in texts))

@@ -5,9 +5,7 @@ The rest of the file comes out byte for byte, in its encoding and compressed as 
 
 import bz2
 import codecs
-import csv
 import gzip
-import io
 import lzma
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,14 +17,11 @@ from typing import IO, Any, cast
 from backports import zstd
 
 from personahub_assets.core.errors import SourceError
-from personahub_assets.sources.formats.csv_files import file_records
-from personahub_assets.sources.formats.csv_records import Dialect
-from personahub_assets.sources.formats.json_files import value_extents
+from personahub_assets.sources.formats.format import REMEDY
 from personahub_assets.sources.formats.slices import LARGEST
 from personahub_assets.sources.formats.streams import Stream, opened
 
 _CHUNK = 1 << 20
-_VALUE = re.compile(rb"([\s,]*+)((?:.*[^\s,])?)([\s,]*)", re.DOTALL)
 _NOT_LINE_END = re.compile(rb"[^\r\n]")
 
 
@@ -48,12 +43,13 @@ class Overwritten:
     has_old_line_ends: bool = False
 
 
-# --- where the rows are ---
+def spaces(row: bytes) -> bytes:
+    """A row of spaces, with the line ends that it has."""
+    return _NOT_LINE_END.sub(b" ", row)
 
 
-def lines(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
-    """Lines of JSONL."""
-    encoding = options.get("encoding", "utf-8")
+def overwritten_lines(path: Path, numbers: Collection[int], encoding: str = "utf-8") -> Overwritten:
+    """Lines of a file, by their numbers from 0, each of which becomes a line of spaces."""
     return Overwritten(_lines(path, numbers, encoding), encoding)
 
 
@@ -64,82 +60,15 @@ def _lines(path: Path, numbers: Collection[int], encoding: str) -> Iterator[Exte
             start = stream.at
             stream.skip_line()
             if number in numbers:
-                yield Extent(start, stream.at, _spaces)
+                yield Extent(start, stream.at, spaces)
     finally:
         stream.close()
 
 
-def _spaces(row: bytes) -> bytes:
-    return _NOT_LINE_END.sub(b" ", row)
-
-
-def values(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
-    """Values of a JSON file."""
-    extents = enumerate(value_extents(path, options, options["limit"]))
-    wanted = (Extent(start, end, _empty_value) for number, (start, end) in extents if number in numbers)
-    return Overwritten(wanted, options["encoding"])
-
-
-def _empty_value(row: bytes) -> bytes:
-    """An object without keys, or 0 where there is no room for one."""
-    match = _VALUE.fullmatch(row)
-    assert match is not None  # any bytes match
-    before, value, after = match.groups()
-    empty = b"{" + _spaces(value[1:-1]) + b"}" if len(value) > 1 else b"0" * len(value)
-    return before + empty + after
-
-
-def records(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
-    """Records of CSV; without options as earlier versions counted them."""
-    if not options:
-        return Overwritten(_undetected(path, numbers))
-    dialect = Dialect.from_options(options)
-    found = enumerate(file_records(path, dialect, options["limit"]))
-    wanted = (
-        Extent(at, at + record.size, _record_blanker(dialect, len(record.fields or ()), record.lines))
-        for number, (at, record) in found
-        if number in numbers
-    )
-    return Overwritten(wanted, dialect.encoding, dialect.has_old_line_ends)
-
-
-def _record_blanker(dialect: Dialect, fields: int, line_count: int) -> Callable[[bytes], bytes]:
-    """Makes a record of as many empty fields; what was none becomes a line of spaces."""
-    ends = dialect.delimiter.encode() * (fields - 1)
-
-    def blank(row: bytes) -> bytes:
-        content = row.rstrip(b"\r\n") if line_count > 1 else row.removesuffix(b"\n").removesuffix(b"\r")
-        end = row[len(content) :]
-        room = len(content) - len(ends)
-        if line_count < 2:
-            return ends + b" " * room + end
-        quote = dialect.quote.encode()
-        breaks = content.count(b"\n")
-        return quote + b"\n" * breaks + b" " * (room - 2 - breaks) + quote + ends + end
-
-    return blank
-
-
-def _undetected(path: Path, numbers: Collection[int]) -> Iterator[Extent]:
-    with opened(path) as file:
-        taken: list[str] = []
-        decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        start = 0
-        for number, fields in enumerate(csv.reader(_noted(decoded, taken)), -1):  # -1: the header
-            end = start + sum(len(line.encode("utf-8", "surrogateescape")) for line in taken)
-            if number in numbers:
-                yield Extent(start, end, _record_blanker(Dialect(), len(fields), len(taken)))
-            start = end
-            taken.clear()
-
-
-def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    for line in lines:
-        taken.append(line)
-        yield line
-
-
-# --- writing ---
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8, compressed as its name says."""
+    with _writing(path, path) as sink:
+        sink.write(text.encode())
 
 
 def overwrite(path: Path, aside: Path, rows: Overwritten) -> None:
@@ -164,11 +93,8 @@ def overwrite(path: Path, aside: Path, rows: Overwritten) -> None:
 
 def _blanked(path: Path, stream: Stream, extent: Extent) -> bytes:
     size = extent.end - extent.start
-    if size > 4 * LARGEST and extent.blank is not _spaces:
-        raise SourceError(
-            f"{path}: a row of {size:,} bytes is too long to be blanked: remove this file and run the "
-            "same takedown again"
-        )
+    if size > 4 * LARGEST and extent.blank is not spaces:
+        raise SourceError(f"{path}: a row of {size:,} bytes is too long to be blanked: {REMEDY}")
     return extent.blank(stream.read(size))
 
 

@@ -5,7 +5,7 @@ it otherwise, it is halved until the rows are found that it refuses. A file with
 decimals of more than 38 digits, is read by DuckDB.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from personahub_assets.sources.formats.format import Format
 from personahub_assets.sources.formats.parquet_bytes import PREFIX, Unannotated
 from personahub_assets.sources.formats.slices import Layout, Slice, by_number
 from personahub_assets.sources.rows import RawRow, SourceReason
 from personahub_assets.store.connections import connect_small
+from personahub_assets.store.tables import UNREADABLE
 
 _ROWS = 8_192  # at a time
 _TRIES = 400  # at halving such a piece: enough for a dozen bad rows, and a bound where all are
@@ -30,21 +32,42 @@ _Rows = list[dict[str, Any]]
 _Read = Callable[[int, int], _Rows]
 
 
-def survey_parquet(path: Path, rows_per_slice: int, _limit: int) -> Layout:
-    """Count the rows and cut them into slices."""
-    try:
-        total = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-    except _REFUSED as error:
-        total = _count_by_duckdb(path, error)
-    return Layout("parquet", list(by_number(total, rows_per_slice)))
+class Parquet(Format):
+    """Rows of Parquet."""
 
+    name = "parquet"
+    title = "Parquet"
+    suffixes = ("parquet",)
+    row = "a row"
+    compressions = ()
+    errors = UNREADABLE
 
-def read_parquet(path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
-    """Stream the rows of a slice."""
-    read = _reader(path)
-    end = part.first_row + part.rows
-    for start in range(part.first_row, end, _ROWS):
-        yield from _piece(path, read, start, min(_ROWS, end - start), iter(range(_TRIES)))
+    def survey(self, path: Path, rows_per_slice: int, _limit: int) -> Layout:
+        """Count the rows and cut them into slices."""
+        try:
+            total = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        except _REFUSED as error:
+            total = _count_by_duckdb(path, error)
+        return Layout("parquet", list(by_number(total, rows_per_slice)))
+
+    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+        """Stream the rows of a slice."""
+        read = _reader(path)
+        end = part.first_row + part.rows
+        for start in range(part.first_row, end, _ROWS):
+            yield from _piece(path, read, start, min(_ROWS, end - start), iter(range(_TRIES)))
+
+    def redact(self, path: Path, aside: Path, numbers: Collection[int], _options: dict[str, Any]) -> None:
+        """Make all values of some rows null."""
+        rows = pl.scan_parquet(path, glob=False)
+        names = rows.collect_schema().names()
+        number = pl.int_range(pl.len(), dtype=pl.Int64)
+        gone = number.is_in(pl.Series(sorted(numbers), dtype=pl.Int64).implode())
+        rows.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name in names).sink_parquet(aside)
+
+    def write_sample(self, path: Path, texts: Sequence[str]) -> None:
+        """Write a column of texts."""
+        pl.DataFrame({"text": texts}).write_parquet(path)
 
 
 def _piece(path: Path, read: _Read, start: int, size: int, tries: Iterator[int]) -> Iterator[RawRow]:
