@@ -1,20 +1,75 @@
-"""The one Definitions: what Dagster loads."""
+"""The one Definitions: what Dagster loads.
+
+Another project takes the graph into its own Definitions with `build_definitions`: docs/your-own-dagster.md.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
 from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
-from personahub_assets.defs.maintenance import maintenance, nightly
+from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.defs.naming import RESOURCES, Names
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.store.tables import Store
+
+__all__ = ["build", "build_definitions", "defs"]
+
+
+def build_definitions(
+    key_prefix: str | Sequence[str] | None = None,
+    group_prefix: str | None = None,
+    *,
+    name_prefix: str | None = None,
+    pool: str | None = None,
+    environment: Environment | None = None,
+    resources: Mapping[str, Any] | None = None,
+) -> dg.Definitions:
+    """Build the graph as a part of another project, to be merged into that project's own Definitions.
+
+        dg.Definitions.merge(ours, build_definitions("personahub", "personahub"))
+
+    No executor and no IO manager is set: those of the other project are used. The assets write their tables
+    themselves and hand nothing to an IO manager. Sensor and schedule are stopped until somebody starts them.
+
+    Args:
+        key_prefix: before the key of each asset; with `"personahub"`, `tools` becomes `personahub/tools`.
+        group_prefix: before the name of each group; with `"personahub"`, `datasets` becomes `personahub_datasets`.
+        name_prefix: before the names of jobs, schedules, sensors, ops and resources, and of the dynamic partitions;
+            with `"personahub"`, `refresh_batch` becomes `personahub_refresh_batch` and the partitions
+            `personahub_batch`. Without it, the key prefix joined by `_`.
+        pool: of the assets that ask the language model; without it, `llm`.
+        environment: the home and the endpoints; without it, the `PERSONAHUB_…` variables. Code versions say the
+            names of its models.
+        resources: instead of those made of `environment`, by the names without prefix: store, llm, embedder.
+
+    Returns:
+        Assets, checks, jobs, the schedule, the sensor and the resources.
+
+    Raises:
+        ConfigError: if a prefix has characters that Dagster does not take, a resource is unknown, or hub.toml is wrong.
+        PromptError: if a prompt file is wrong.
+    """
+    given = dict(resources or {})
+    unknown = sorted(set(given) - set(RESOURCES))
+    if unknown:
+        raise ConfigError(f"resources: unknown name {choices(unknown[0], list(RESOURCES))}")
+    names = Names.of(key_prefix, group_prefix, name_prefix, pool)
+    environment = environment or Environment()
+    return _assembled(environment, {**_resources(environment), **given}, names)
 
 
 def build(
@@ -31,43 +86,75 @@ def build(
         ConfigError: if hub.toml is wrong.
         PromptError: if a prompt file is.
     """
-    home = environment.home.expanduser().resolve()
-    store = Store(home=str(home), personas_from=personas_from or {})
-    config = store.config
-    model = environment.model_name
+    resources = _resources(environment, personas_from)
+    # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
+    return _assembled(environment, {**resources, **({"llm": llm} if llm else {})}, Names(), dg.in_process_executor)
+
+
+def _resources(environment: Environment, personas_from: dict[str, str] | None = None) -> dict[str, Any]:
+    store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
+    return {
+        "store": store,
+        "llm": LLM(url=environment.llm_url, model=environment.llm_model),
+        "embedder": Embedder.of(environment, store.config),
+    }
+
+
+def _assembled(
+    environment: Environment, resources: Mapping[str, Any], names: Names, executor: dg.ExecutorDefinition | None = None
+) -> dg.Definitions:
+    made = _assets(resources["store"], environment.model_name, resources["embedder"].name)
+    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in made for spec in asset.specs}
+    with _single_runs():
+        assets = [names.asset(asset) for asset in made]
+    keys = [key for asset in assets for key in asset.keys]
+    releases, one_file = (dg.AssetSelection.assets(*map(names.key, each.keys)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
-        REFRESH,
-        selection=dg.AssetSelection.all() - dg.AssetSelection.assets("release"),
+        names.name(REFRESH),
+        selection=dg.AssetSelection.assets(*keys) - releases,
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
-    rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
-    releasing = dg.define_asset_job(
-        RELEASE, selection=["release"], description="Makes one release, whose name is given in the launchpad."
+    rebuild = dg.define_asset_job(
+        names.name(REBUILD), selection=one_file, description="Rebuilds warehouse.duckdb if stale."
     )
-    embedder = Embedder.of(environment, config)
-    assets = [
-        documents_asset(config),
-        *persona_assets(config, model),
-        *dedup_assets(config, embedder.name),
-        *dataset_assets(config, model),
-        warehouse,
-        release,
-    ]
-    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in assets for spec in asset.specs}
+    releasing = dg.define_asset_job(
+        names.name(RELEASE), selection=releases, description="Makes one release, whose name is given in the launchpad."
+    )
+    maintaining, nightly = maintenance(names)
     return dg.Definitions(
         assets=assets,
-        asset_checks=sql_checks(groups),
-        jobs=[refresh, rebuild, releasing, maintenance],
+        asset_checks=[names.checks(checks) for checks in sql_checks(groups)],
+        jobs=[refresh, rebuild, releasing, maintaining],
         schedules=[nightly],
-        sensors=[inbox_sensor(refresh)],
-        resources={
-            "store": store,
-            "llm": llm or LLM(url=environment.llm_url, model=environment.llm_model),
-            "embedder": embedder,
-        },
-        # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
-        executor=dg.in_process_executor,
+        sensors=[inbox_sensor(refresh, names)],
+        resources={names.name(name): resource for name, resource in resources.items()},
+        executor=executor,
     )
+
+
+def _assets(store: Store, model: str, embedding_model: str) -> list[dg.AssetsDefinition]:
+    config = store.config
+    with _single_runs():
+        return [
+            documents_asset(config),
+            *persona_assets(config, model),
+            *dedup_assets(config, embedding_model),
+            *dataset_assets(config, model),
+            warehouse,
+            release,
+        ]
+
+
+@contextmanager
+def _single_runs() -> Iterator[None]:
+    """Use single-run backfills, which Dagster 1.13 marks as beta, without a warning.
+
+    The project depends on them knowingly, and the range of versions in pyproject.toml is narrow. Whoever loads the
+    graph keeps the warnings about what is theirs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 @dg.definitions

@@ -15,6 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from personahub_assets.core import interrupts
 from personahub_assets.core.errors import BatchesFailed, BudgetSpent, PersonaHubError
 from personahub_assets.core.text import digest, plain
+from personahub_assets.defs.naming import Names
 from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
@@ -117,7 +118,7 @@ def exclusively(store: Store, asset: str, body: Callable[[str], Report]) -> Call
 
 
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
-    asset = context.asset_key.to_user_string()
+    asset = context.asset_key.path[-1]
     interrupts.check()
     progress.tell(progress.Step(key, asset, 0, None))
     started, cpu = time.perf_counter(), time.process_time()
@@ -142,17 +143,18 @@ def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) 
     context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
 
 
-def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDefinition:
     """Register complete source files of the inbox as batches and request one run per batch."""
 
     @dg.sensor(
-        name="inbox",
+        name=names.name("inbox"),
         job=job,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
+    @names.function
     def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
         seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
@@ -176,7 +178,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
             run_requests=[
                 dg.RunRequest(run_key=f"{key}:{spec['sha256'][:16]}", partition_key=key) for key, spec in specs.items()
             ],
-            dynamic_partitions_requests=[BATCHES.build_add_request(keys)],
+            dynamic_partitions_requests=[names.batches.build_add_request(keys)],
         )
 
     return inbox
