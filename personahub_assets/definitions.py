@@ -4,23 +4,22 @@ Another project takes the graph into its own Definitions with `build_definitions
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import dagster as dg
 
-from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.defs.maintenance import maintenance
-from personahub_assets.defs.naming import RESOURCES, Names
+from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
+from personahub_assets.defs.resources import resources
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
@@ -36,7 +35,8 @@ def build_definitions(
     name_prefix: str | None = None,
     pool: str | None = None,
     environment: Environment | None = None,
-    resources: Mapping[str, Any] | None = None,
+    llm: LLM | None = None,
+    embedder: Embedder | None = None,
 ) -> dg.Definitions:
     """Build the graph as a part of another project, to be merged into that project's own Definitions.
 
@@ -52,24 +52,21 @@ def build_definitions(
             with `"personahub"`, `refresh_batch` becomes `personahub_refresh_batch` and the partitions
             `personahub_batch`. Without it, the key prefix joined by `_`.
         pool: of the assets that ask the language model; without it, `llm`.
-        environment: the home and the endpoints; without it, the `PERSONAHUB_…` variables. Code versions say the
-            names of its models.
-        resources: instead of those made of `environment`, by the names without prefix: store, llm, embedder.
+        environment: the home and the endpoints; without it, the `PERSONAHUB_…` variables.
+        llm: the language model, instead of that of `environment`.
+        embedder: what makes vectors, instead of that of `environment`.
 
     Returns:
-        Assets, checks, jobs, the schedule, the sensor and the resources.
+        Assets, checks, jobs, the schedule, the sensor, and the resources store, llm and embedder.
 
     Raises:
-        ConfigError: if a prefix has characters that Dagster does not take, a resource is unknown, or hub.toml is wrong.
+        ConfigError: if a prefix has characters that Dagster does not take, or hub.toml is wrong.
         PromptError: if a prompt file is wrong.
     """
-    given = dict(resources or {})
-    unknown = sorted(set(given) - set(RESOURCES))
-    if unknown:
-        raise ConfigError(f"resources: unknown name {choices(unknown[0], list(RESOURCES))}")
     names = Names.of(key_prefix, group_prefix, name_prefix, pool)
     environment = environment or Environment()
-    return _assembled(environment, {**_resources(environment), **given}, names)
+    store = Store(home=str(environment.home.expanduser().resolve()))
+    return _assembled(environment, store, llm, embedder, names)
 
 
 def build(
@@ -86,27 +83,25 @@ def build(
         ConfigError: if hub.toml is wrong.
         PromptError: if a prompt file is.
     """
-    resources = _resources(environment, personas_from)
-    # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
-    return _assembled(environment, {**resources, **({"llm": llm} if llm else {})}, Names(), dg.in_process_executor)
-
-
-def _resources(environment: Environment, personas_from: dict[str, str] | None = None) -> dict[str, Any]:
     store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
-    return {
-        "store": store,
-        "llm": LLM(url=environment.llm_url, model=environment.llm_model),
-        "embedder": Embedder.of(environment, store.config),
-    }
+    # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
+    return _assembled(environment, store, llm, None, Names(), dg.in_process_executor)
 
 
 def _assembled(
-    environment: Environment, resources: Mapping[str, Any], names: Names, executor: dg.ExecutorDefinition | None = None
+    environment: Environment,
+    store: Store,
+    llm: LLM | None,
+    embedder: Embedder | None,
+    names: Names,
+    executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
-    made = _assets(resources["store"], environment.model_name, resources["embedder"].name)
-    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in made for spec in asset.specs}
+    llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
+    embedder = embedder or Embedder.of(environment, store.config)
     with _single_runs():
+        made = _assets(store.config, llm.model or environment.model_name, embedder.name)
         assets = [names.asset(asset) for asset in made]
+    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in made for spec in asset.specs}
     keys = [key for asset in assets for key in asset.keys]
     releases, one_file = (dg.AssetSelection.assets(*map(names.key, each.keys)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
@@ -127,22 +122,20 @@ def _assembled(
         jobs=[refresh, rebuild, releasing, maintaining],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh, names)],
-        resources={names.name(name): resource for name, resource in resources.items()},
+        resources={names.name(name): resource for name, resource in resources(store, llm, embedder).items()},
         executor=executor,
     )
 
 
-def _assets(store: Store, model: str, embedding_model: str) -> list[dg.AssetsDefinition]:
-    config = store.config
-    with _single_runs():
-        return [
-            documents_asset(config),
-            *persona_assets(config, model),
-            *dedup_assets(config, embedding_model),
-            *dataset_assets(config, model),
-            warehouse,
-            release,
-        ]
+def _assets(config: HubConfig, model: str, embedding_model: str) -> list[dg.AssetsDefinition]:
+    return [
+        documents_asset(config),
+        *persona_assets(config, model),
+        *dedup_assets(config, embedding_model),
+        *dataset_assets(config, model),
+        warehouse,
+        release,
+    ]
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from typer.exceptions import TyperException
 from personahub_assets.cli.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
 from personahub_assets.core import interrupts
 from personahub_assets.core.addresses import public
-from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import BatchError, ConfigError, SourceError
 
 if TYPE_CHECKING:
+    from personahub_assets.core.config import Environment
     from personahub_assets.store.tables import Store
 
 app = typer.Typer(
@@ -48,6 +48,12 @@ _WHERE = (
 
 
 _SAFE = "Of CSV: write texts that a spreadsheet would run as formulas behind an apostrophe"
+
+
+def _environment() -> "Environment":
+    from personahub_assets.core.config import Environment  # takes longer than a page of help
+
+    return Environment()
 
 
 class Format(StrEnum):
@@ -157,7 +163,7 @@ def ingest(
     """
     from personahub_assets.store.tables import Store
 
-    store = Store(home=str(Environment().home))
+    store = Store(home=str(_environment().home))
     if remove is not None:
         if files or generations or name or text_column or persona_column:
             raise ConfigError(f"--remove {remove} goes alone, without files and other options")
@@ -248,7 +254,7 @@ def plan(
     from personahub_assets.cli.run import say_selections
     from personahub_assets.runs.runner import ordered
 
-    environment = Environment()
+    environment = _environment()
     order = ordered(
         environment, batch or [], select or [], retry=_retried(reason, "plan", retry=retry), personas_from=personas_from
     )
@@ -297,7 +303,7 @@ def run(
     from personahub_assets.runs.endpoint import require_endpoint
     from personahub_assets.runs.runner import Ordered
 
-    environment = Environment()
+    environment = _environment()
     budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
     ask = None if yes or not _is_attended() else consent(environment, ERR, budget)
 
@@ -361,11 +367,11 @@ def release(
     if (verify or show or not name) and given:
         raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
     if verify:
-        raise typer.Exit(1 if shipping.verify(Environment(), name, ERR) else 0)
+        raise typer.Exit(1 if shipping.verify(_environment(), name, ERR) else 0)
     if show or not name:
-        shipping.show(Environment(), name)
+        shipping.show(_environment(), name)
     else:
-        shipping.make(Environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
+        shipping.make(_environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()
@@ -379,7 +385,7 @@ def maintain() -> None:
     from personahub_assets.generation.retention import maintain as work
     from personahub_assets.store.tables import Store
 
-    dropped = work(Store(home=str(Environment().home)))
+    dropped = work(Store(home=str(_environment().home)))
     for line in (str(dropped), *dropped.problems):
         say(line)
     raise typer.Exit(1 if dropped.left else 0)
@@ -406,7 +412,7 @@ def takedown(
     from personahub_assets.cli.takedown import forget
 
     targets = {"document": document, "url_prefix": url_prefix, "persona": persona}
-    forget(Environment(), targets, batch, reason, ERR, dry_run=dry_run, yes=yes, as_json=as_json)
+    forget(_environment(), targets, batch, reason, ERR, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -432,10 +438,10 @@ def sql(
     from personahub_assets.generation.budget import seconds_of
 
     if schema:
-        describe(Environment(), query, form.value, output, safe=safe)
+        describe(_environment(), query, form.value, output, safe=safe)
     else:
         seconds = seconds_of(max_time) if max_time else None
-        answer(Environment(), query, form.value, output, seconds=seconds, safe=safe)
+        answer(_environment(), query, form.value, output, seconds=seconds, safe=safe)
 
 
 @app.command()
@@ -454,7 +460,7 @@ def why(
     """
     from personahub_assets.cli.why import explain
 
-    explain(Environment(), asked, ERR, as_json=as_json, full=full)
+    explain(_environment(), asked, ERR, as_json=as_json, full=full)
 
 
 @app.command()
@@ -483,9 +489,9 @@ def search(
     if form is Format.parquet:
         raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
     if diverse:
-        choose(Environment(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
+        choose(_environment(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
     else:
-        search(Environment(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
+        search(_environment(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
 
 
 @app.command()
@@ -517,7 +523,7 @@ def doctor(
     """Check versions, disk, settings, prompts, the endpoint, its model, every schema, and the embedder."""
     from personahub_assets.cli.doctor import examine
 
-    raise typer.Exit(0 if examine(Environment(), ERR, canary=canary) else 1)
+    raise typer.Exit(0 if examine(_environment(), ERR, canary=canary) else 1)
 
 
 @app.command()
@@ -537,7 +543,7 @@ def ui(
     from personahub_assets.instance.web_ui import serve
 
     check_names(name or [])
-    home = Environment().home.expanduser().resolve()
+    home = _environment().home.expanduser().resolve()
     if escape(str(home)) != str(home):
         raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")
     os.environ["PERSONAHUB_HOME"] = str(home)

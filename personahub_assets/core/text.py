@@ -5,13 +5,16 @@ import re
 import sys
 import unicodedata
 from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import regex
 from anyascii import anyascii
 
 from personahub_assets.core.errors import BatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 BATCH_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 _SUFFIXES = re.compile(
@@ -79,12 +82,14 @@ def seen(text: str) -> str:
 
 
 @cache
-def kinds(count: int = sys.maxunicode + 1) -> npt.NDArray[np.uint8]:
+def kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
     """Say of each of the first code points what it is in a text: OUTSIDE of words, WORD, UNSPACED and so on.
 
     What compiled code cuts words by; the same patterns as `words`.
     """
     characters = "".join(map(chr, range(count)))
+    import numpy as np  # takes as long as all else that most commands load
+
     found = np.zeros(count, np.uint8)
     for kind, pattern in (
         (OPENING, f"[{_OPENING}]+"),

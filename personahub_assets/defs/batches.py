@@ -155,7 +155,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
     @names.function
-    def inbox(context: dg.SensorEvaluationContext, store: Store) -> dg.SensorResult | dg.SkipReason:
+    def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
         seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
         marks = {path.name: mark for path, mark in new.items()}

@@ -129,7 +129,9 @@ def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
         specs=[dg.AssetCheckSpec(check.name, asset=check.asset, description=check.about) for check in checks],
         can_subset=True,
     )
-    def run_checks(context: dg.AssetCheckExecutionContext, store: Store) -> Iterator[dg.AssetCheckResult]:
+    def run_checks(
+        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+    ) -> Iterator[dg.AssetCheckResult]:
         # Another project's graph may have a prefix before the keys.
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]

@@ -34,7 +34,7 @@ def documents_asset(config: HubConfig) -> dg.AssetsDefinition:
         code_version=digest("3", config.sources.gates),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def documents(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    def documents(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """Texts to infer personas from, one row per usable row of the batch's source file.
 
         Rows that cannot be used go to quarantine with file, line and reason; rows that already are personas go straight

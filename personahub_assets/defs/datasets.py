@@ -70,7 +70,9 @@ def _dataset_asset(name: str, config: HubConfig, model: str) -> dg.AssetsDefinit
         code_version=dataset_task(name, config, model).code_version(*version(settings)),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def dataset(context: dg.AssetExecutionContext, store: Store, llm: LLM) -> dg.MaterializeResult:
+    def dataset(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[LLM]
+    ) -> dg.MaterializeResult:
         def body(batch: str) -> Report:
             with store.lock(f"{name}-{batch}", wait=False):
                 return _items(name, store, llm, batch, context)

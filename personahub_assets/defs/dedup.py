@@ -45,7 +45,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         kinds={"polars", "parquet"},
         code_version=digest("2", config.lexical.rule, size=16),
     )
-    def lexical_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    def lexical_duplicates(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """Candidates that share nearly all words with a kept persona of any batch (paper, 2.2.1: MinHash at 0.9)."""
 
         from personahub_assets.dedup.state import LexicalHub
@@ -64,7 +64,9 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         kinds={"huggingface", "parquet"},
         code_version=digest("2", embedding_model, size=16),
     )
-    def persona_embeddings(context: dg.AssetExecutionContext, store: Store, embedder: Embedder) -> dg.MaterializeResult:
+    def persona_embeddings(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], embedder: dg.ResourceParam[Embedder]
+    ) -> dg.MaterializeResult:
         """Unit vectors of the lexical survivors, those of before included; no text is embedded twice."""
 
         def body(batch: str) -> Report:
@@ -90,7 +92,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
         kinds={"numpy", "parquet"},
         code_version=digest("3", str(config.semantic.threshold), str(config.semantic.max_unread), size=16),
     )
-    def semantic_duplicates(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    def semantic_duplicates(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
 
         from personahub_assets.dedup.state import SemanticHub
@@ -110,7 +112,7 @@ def dedup_assets(config: HubConfig, embedding_model: str) -> list[dg.AssetsDefin
     @dg.asset(
         **shared, deps=["text_personas", "related_personas", "semantic_duplicates"], kinds={"parquet"}, code_version="1"
     )
-    def personas(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult:
+    def personas(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """The hub: the batch's candidates that survived both stages."""
 
         def body(batch: str) -> Report:

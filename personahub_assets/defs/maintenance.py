@@ -13,7 +13,7 @@ def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
 
     @dg.op(name=names.name("drop_superseded"))
     @names.function
-    def drop_superseded(context: dg.OpExecutionContext, store: Store) -> None:
+    def drop_superseded(context: dg.OpExecutionContext, store: dg.ResourceParam[Store]) -> None:
         """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
 
         Raises:

@@ -77,7 +77,9 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
             text.per_document, text.granularity, text.max_chars
         ),
     )
-    def text_personas(context: dg.AssetExecutionContext, store: Store, llm: LLM) -> dg.MaterializeResult:
+    def text_personas(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[LLM]
+    ) -> dg.MaterializeResult:
         """Candidates: who would read, write, like or dislike each document (paper, 2.1), and imported personas."""
 
         def body(batch: str) -> Report:
@@ -91,7 +93,9 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
         deps=["text_personas"],
         code_version=related_personas_task(config, model).code_version(related.hops, related.fan_out),
     )
-    def related_personas(context: dg.AssetExecutionContext, store: Store, llm: LLM) -> dg.MaterializeResult:
+    def related_personas(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[LLM]
+    ) -> dg.MaterializeResult:
         """Candidates: who stands in a close relationship to each candidate (paper, 2.1), repeated for each hop."""
 
         def body(batch: str) -> Report:

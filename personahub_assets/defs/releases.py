@@ -45,7 +45,7 @@ class ReleaseConfig(dg.Config):
     output_required=False,
 )
 def release(
-    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store
+    context: dg.AssetExecutionContext, config: ReleaseConfig, store: dg.ResourceParam[Store]
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
 

@@ -16,7 +16,7 @@ from personahub_assets.warehouse.build import build, path
     owners=OWNERS,
     code_version="1",
 )
-def warehouse(store: Store) -> dg.MaterializeResult:
+def warehouse(store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
     """warehouse.duckdb: tables, views and comments over the store, published by rename.
 
     Tables up to warehouse.native_rows rows are copied in; larger ones and the calls are views over the store.

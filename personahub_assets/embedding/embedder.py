@@ -20,12 +20,11 @@ from itertools import groupby
 from threading import Event, Lock
 from typing import Any, NamedTuple, TypeVar
 
-import dagster as dg
 import httpx2
 import numpy as np
 import numpy.typing as npt
 import tenacity
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
@@ -103,7 +102,7 @@ Finished = Generator[tuple[list[int], Vectors], None, None]
 Job = TypeVar("Job")
 
 
-class Embedder(dg.ConfigurableResource[None]):
+class Embedder(BaseModel):
     """Turns texts into unit vectors, so that a dot product is a cosine.
 
     Without `url` the model runs in this process on the CPU (see `minilm.py` and `models.py` for where it comes from).
@@ -111,10 +110,12 @@ class Embedder(dg.ConfigurableResource[None]):
     embedded; its vector is their mean.
     """
 
-    # What a run may not set, as in `LLM`: the base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none:
-    # local), and the model's name, which is sent to the server and stored with each vector.
-    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
-    model: dg.ResourceDependency[str] = Field(default=LOCAL_MODEL)  # type: ignore[arg-type]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none: local), and the model's name, which
+    # is sent to the server and stored with each vector.
+    url: str | None = Field(default=None, repr=False)
+    model: str = LOCAL_MODEL
     precision: minilm.Precision = Field(
         default="float32", description="How the local model calculates, float32 or int8; a server knows its own."
     )

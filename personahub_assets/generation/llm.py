@@ -8,9 +8,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import httpx2
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
@@ -64,15 +63,13 @@ def spending(budget: Budget) -> Iterator[None]:
         _SHARED.remove(budget)
 
 
-class LLM(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
+class LLM(BaseModel):
+    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used."""
 
-    What runs may set are the fields that Dagster calls configuration. Address and model are none: a run that somebody
-    starts in the UI must not lead key and prompts to a server of his, nor name a variable whose value is sent or shown.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
-    model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
+    url: str | None = Field(default=None, repr=False)
+    model: str | None = None
     retry: list[str] = Field(default=[], description="Ask rows quarantined for these reasons again, and nothing else")
     max_calls: int | None = Field(default=None, description="Stop the run cleanly after so many calls")
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")

@@ -15,10 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import dagster as dg
 import polars as pl
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from personahub_assets.core import project_files as files
 from personahub_assets.core.access import checked, obstacle, obstacle_to_writing
@@ -110,8 +109,10 @@ def sql_types(table: str) -> dict[str, str]:
     return _kinds()[1][table]
 
 
-class Store(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Store(BaseModel):
     """Tables of one home, by batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: str
     personas_from: dict[str, str] = Field(

@@ -1,0 +1,76 @@
+"""What assets are given by name, and what of it the launchpad shows and a run may set."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.embedding.minilm import Precision
+from personahub_assets.generation.llm import LLM
+from personahub_assets.store.tables import Store
+
+
+def _as_in(model: type[BaseModel], name: str) -> Any:
+    """A field with the default, the bounds and the description that it has in a class."""
+    return model.model_fields[name]
+
+
+class StoreResource(dg.ConfigurableResource[Store]):
+    """Tables of one home, by batch."""
+
+    home: str
+    personas_from: dict[str, str] = _as_in(Store, "personas_from")
+
+    def create_resource(self, context: dg.InitResourceContext) -> Store:  # noqa: ARG002
+        """Give the store of a run."""
+        return Store(home=self.home, personas_from=self.personas_from)
+
+
+class LLMResource(dg.ConfigurableResource[LLM]):
+    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
+
+    A run may set the fields that Dagster calls configuration. Address and model are not: a run that somebody starts in
+    the UI must not send key and prompts to another server, nor name a variable whose value is sent or shown.
+    """
+
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
+    retry: list[str] = _as_in(LLM, "retry")
+    max_calls: int | None = _as_in(LLM, "max_calls")
+    max_tokens: int | None = _as_in(LLM, "max_tokens")
+    max_cost: float | None = _as_in(LLM, "max_cost")
+    max_seconds: float | None = _as_in(LLM, "max_seconds")
+
+    def create_resource(self, context: dg.InitResourceContext) -> LLM:  # noqa: ARG002
+        """Give the language model of a run."""
+        return LLM(**{name: getattr(self, name) for name in LLM.model_fields})
+
+
+class EmbedderResource(dg.ConfigurableResource[Embedder]):
+    """Turns texts into unit vectors, here or by the endpoint named by PERSONAHUB_EMBED_URL.
+
+    Address and model are not settable by a run, as in `LLMResource`.
+    """
+
+    url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
+    model: dg.ResourceDependency[str] = Field(default="")  # type: ignore[arg-type]
+    precision: Precision = _as_in(Embedder, "precision")
+    batch_size: int = _as_in(Embedder, "batch_size")
+    max_in_flight: int = _as_in(Embedder, "max_in_flight")
+    timeout: float = _as_in(Embedder, "timeout")
+    retry_wait: float = _as_in(Embedder, "retry_wait")
+    max_chars: int = _as_in(Embedder, "max_chars")
+
+    def create_resource(self, context: dg.InitResourceContext) -> Embedder:  # noqa: ARG002
+        """Give the embedder of a run."""
+        return Embedder(**{name: getattr(self, name) for name in Embedder.model_fields})
+
+
+def resources(store: Store, llm: LLM, embedder: Embedder) -> dict[str, Any]:
+    """Give what assets ask for, with the settings of these objects as defaults."""
+    return {
+        "store": StoreResource(**store.model_dump()),
+        "llm": LLMResource(**llm.model_dump()),
+        "embedder": EmbedderResource(**embedder.model_dump()),
+    }
