@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from personahub_assets.core.config import Environment, HubConfig
-from personahub_assets.defs.batches import REBUILD, REFRESH, inbox_sensor
+from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
@@ -20,6 +20,7 @@ from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.resources import resources
+from personahub_assets.defs.sensors import inbox_sensor
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM

@@ -40,7 +40,7 @@ from vllm_server import VllmServer  # noqa: E402
 
 from personahub_assets.core.config import HubConfig  # noqa: E402
 from personahub_assets.core.records import Instruction  # noqa: E402
-from personahub_assets.defs.datasets import dataset_task  # noqa: E402
+from personahub_assets.steps.datasets import dataset_task  # noqa: E402
 
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 MODEL = "tiny"

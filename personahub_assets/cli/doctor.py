@@ -13,13 +13,13 @@ from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.defs.datasets import dataset_task
-from personahub_assets.defs.personas import related_personas_task, text_personas_task
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.instance.faults import explain
+from personahub_assets.steps.datasets import dataset_task
+from personahub_assets.steps.personas import related_personas_task, text_personas_task
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
 _FREE_GB = 2

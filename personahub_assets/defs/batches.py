@@ -1,7 +1,5 @@
-"""Batches: the partitions, how a body runs over those of its step, and the sensor that finds new source files."""
+"""Batches: the partitions, and how a body runs over those of its step."""
 
-import json
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,69 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from personahub_assets.core import interrupts
-from personahub_assets.core.errors import BatchesFailed, BudgetSpent, PersonaHubError
-from personahub_assets.core.text import digest, plain
-from personahub_assets.defs.naming import Names
+from personahub_assets.core.errors import BatchesFailed, BudgetSpent
+from personahub_assets.core.text import digest
+from personahub_assets.defs.metadata.sample import asked_next, sample
+from personahub_assets.generation.engine import Watch
 from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
-from personahub_assets.sources.register import register, waiting
-from personahub_assets.store.tables import UNREADABLE, Store, content_version
+from personahub_assets.steps.result import Result
+from personahub_assets.store.tables import UNREADABLE, Store
 
 BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 OWNERS = ["team:personahub"]
 REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
 
-_SAMPLE_ROWS = 5
-_ID_CHARS = 120
-_UNTOLD = frozenset({"batch", "embedding", "generation_id", "parent_id", "root_id"})  # vectors, and ids of elsewhere
-_IDS = ("item_id", "persona_id", "document_id")
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
 
 
 @dataclass
 class Report:
-    """What a body says about one batch: the first rows, how many there are, and a hash of what they say."""
+    """What an asset records of one batch.
 
-    head: pl.DataFrame
-    rows: int
-    version: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        result: what its step says.
+        pictures: metadata that only people look at.
+    """
 
-    @classmethod
-    def of(cls, rows: pl.DataFrame, metadata: dict[str, Any] | None = None) -> "Report":
-        """Report on rows that are in memory."""
-        return cls(rows.head(_SAMPLE_ROWS), rows.height, content_version(rows), metadata or {})
+    result: Result
+    pictures: dict[str, Any] = field(default_factory=dict)
 
     def as_metadata(self) -> dict[str, Any]:
-        """Row count, how to ask about the first row, what the body adds, and last, since it is tall, a sample."""
-        return {"dagster/row_count": self.rows, **asked_next(self.head), **self.metadata, "sample": sample(self.head)}
+        """Row count, how to ask about the first row, facts, pictures, and last, since it is tall, a sample."""
+        result = self.result
+        about = {"dagster/row_count": result.rows, **asked_next(result.head), **result.facts, **self.pictures}
+        return {**about, "sample": sample(result.head)}
 
 
-def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
-    """Show the first rows as a table: plain text, long values cut; what tells nothing here is left out."""
-    some = rows.head(_SAMPLE_ROWS)
-    shown = some.drop([column.name for column in some if column.name in _UNTOLD or column.is_null().all()])
-    if some.is_empty():
-        return dg.MetadataValue.text("no rows")
-    records = [
-        dg.TableRecord({name: plain(str(value)) if value is not None else "" for name, value in row.items()})
-        for row in shown.iter_rows(named=True)
-    ]
-    return dg.MetadataValue.table(records=records)
-
-
-def asked_next(rows: pl.DataFrame) -> dict[str, Any]:
-    """The command that says where a row came from, to be pasted into a shell."""
-    name = next((name for name in _IDS if name in rows.columns), None)
-    # Ids of documents are the source's: one with escapes or line breaks is nothing to paste.
-    ids = [key for key in rows[name] if key.isprintable() and len(key) <= _ID_CHARS] if name else []
-    return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(ids[0])}")} if ids else {}
+def watcher(context: dg.AssetExecutionContext, batch: str) -> Watch:
+    """Tell those who watch the run, and its log, how far the calls of an asset are."""
+    return progress.watcher(batch, context.asset_key.to_user_string(), context.log.info)
 
 
 def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:
@@ -107,11 +84,15 @@ def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report
     return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
 
 
-def exclusively(store: Store, asset: str, body: Callable[[str], Report]) -> Callable[[str], Report]:
-    """Let a body work on a batch only while nobody else does, such as a takedown."""
+def locked(store: Store, asset: str, body: Callable[[str], Report], *, wait: bool = True) -> Callable[[str], Report]:
+    """Hold the batch's lock while the body runs; a takedown takes it, too.
+
+    Args:
+        wait: for whoever holds it; else the body is refused with LockHeld, as where two runs would both pay.
+    """
 
     def alone(batch: str) -> Report:
-        with store.lock(f"{asset}-{batch}", wait=True):
+        with store.lock(f"{asset}-{batch}", wait=wait):
             return body(batch)
 
     return alone
@@ -123,14 +104,14 @@ def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key
     progress.tell(progress.Step(key, asset, 0, None))
     started, cpu = time.perf_counter(), time.process_time()
     report = body(key)
-    report.metadata["seconds"] = round(time.perf_counter() - started, 3)
-    report.metadata["cpu_seconds"] = round(time.process_time() - cpu, 3)
-    progress.tell(progress.Step(key, asset, report.rows, report.rows, "done"))
+    report.result.facts["seconds"] = round(time.perf_counter() - started, 3)
+    report.result.facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
+    progress.tell(progress.Step(key, asset, report.result.rows, report.result.rows, "done"))
     return report
 
 
 def _version(report: Report) -> dg.DataVersion:
-    return dg.DataVersion(report.version)
+    return dg.DataVersion(report.result.version)
 
 
 def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) -> None:
@@ -141,44 +122,3 @@ def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) 
         _TAGS["code"]: context.assets_def.code_versions_by_key[context.asset_key] or "",
     }
     context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
-
-
-def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDefinition:
-    """Register complete source files of the inbox as batches and request one run per batch."""
-
-    @dg.sensor(
-        name=names.name("inbox"),
-        job=job,
-        minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
-        "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
-    )
-    @names.function
-    def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
-        seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
-        new = waiting(store)
-        marks = {path.name: mark for path, mark in new.items()}
-        ready = [path for path in new if seen.get(path.name) == marks[path.name]]
-        context.update_cursor(json.dumps(marks))
-        keys, failures = [], []
-        for path in ready:
-            try:
-                keys += register(store, str(path))
-            except PersonaHubError as error:
-                failures.append(f"{path.name}: {error}")
-        if failures:
-            context.log.error("; ".join(failures))
-        if not keys:
-            return dg.SkipReason(
-                "; ".join(failures) or f"{len(new)} new files in {store.root / 'inbox'}, none complete yet"
-            )
-        specs = {key: store.read("batches", key).row(0, named=True) for key in keys}
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=f"{key}:{spec['sha256'][:16]}", partition_key=key) for key, spec in specs.items()
-            ],
-            dynamic_partitions_requests=[names.batches.build_add_request(keys)],
-        )
-
-    return inbox

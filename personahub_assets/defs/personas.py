@@ -1,61 +1,20 @@
 """Personas: documents to candidates, candidates to related candidates."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
-from personahub_assets.core import project_files
 from personahub_assets.core.config import HubConfig
-from personahub_assets.core.records import RelatedPersonas, TextPersonas
-from personahub_assets.core.text import cut
-from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, over_batches
-from personahub_assets.defs.metadata import charts
+from personahub_assets.defs.batches import BATCHES, LLM_POOL, OWNERS, Report, locked, over_batches, watcher
 from personahub_assets.defs.metadata.usage import report
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.requests import Request, Task
-from personahub_assets.instance import progress
-from personahub_assets.sources.register import imported_personas
-from personahub_assets.steps import candidates as rules
-from personahub_assets.store.tables import SLICE_ROWS, Store, in_pieces
-
-_GRANULARITY = {
-    "coarse": "Make all of them coarse.",
-    "fine": "Make all of them fine.",
-    "both": "Mix both kinds.",
-}
-
-
-def text_personas_task(config: HubConfig, model: str) -> Task:
-    """Text-to-persona as the prompt file and hub.toml have it now."""
-    settings = config.text_personas
-    prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("text_personas", prompt, TextPersonas, model)
-
-
-def related_personas_task(config: HubConfig, model: str) -> Task:
-    """Persona-to-persona as the prompt file and hub.toml have it now."""
-    settings = config.related_personas
-    prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("related_personas", prompt, RelatedPersonas, model)
-
-
-def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
-    """What text-to-persona asks for a batch: one request per document."""
-    settings = store.config.text_personas
-    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
-    for documents in store.slices("documents", batch, ["document_id", "text"]):
-        for document_id, text in documents.iter_rows():
-            yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
-
-
-def related_requests(task: Task, parents: Mapping[str, Any], fan_out: int) -> Iterator[Request]:
-    """What persona-to-persona asks at a hop: one request per persona that is expanded, by its id."""
-    for persona_id, row in parents.items():
-        yield task.request(persona_id, {"persona": row["persona"]}, count=fan_out)
+from personahub_assets.steps.personas import (
+    expand_personas,
+    infer_text_personas,
+    related_personas_task,
+    text_personas_task,
+)
+from personahub_assets.store.tables import Store
 
 
 def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
@@ -83,10 +42,10 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
         """Candidates: who would read, write, like or dislike each document (paper, 2.1), and imported personas."""
 
         def body(batch: str) -> Report:
-            with store.lock(f"text_personas-{batch}", wait=False):
-                return _text_personas(store, llm, batch, context)
+            asked = infer_text_personas(store, llm, batch, watcher(context, batch))
+            return report(store, "text_personas", batch, asked)
 
-        return over_batches(context, body)
+        return over_batches(context, locked(store, "text_personas", body, wait=False))
 
     @dg.asset(
         **shared,
@@ -99,50 +58,9 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
         """Candidates: who stands in a close relationship to each candidate (paper, 2.1), repeated for each hop."""
 
         def body(batch: str) -> Report:
-            with store.lock(f"related_personas-{batch}", wait=False):
-                return _related_personas(store, llm, batch, context)
+            asked = expand_personas(store, llm, batch, watcher(context, batch))
+            return report(store, "related_personas", batch, asked)
 
-        return over_batches(context, body)
+        return over_batches(context, locked(store, "related_personas", body, wait=False))
 
     return [text_personas, related_personas]
-
-
-def _text_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
-    settings = store.config.text_personas
-    seen = Counter[str]()
-    total = store.height("documents", batch)
-    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
-    with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
-        for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
-            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
-            answers.write("text_personas", rules.imported(batch, texts, told, seen))
-        for accepted in answers.of(partial(text_requests, store, task, batch), total):
-            found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
-            answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
-        answers.publish("text_personas")
-    return report(answers, imported=seen.total())
-
-
-def expanded_before(store: Store, batch: str) -> set[str]:
-    """Ids of the candidates that have children in the published partition."""
-    return set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
-
-
-def _related_personas(store: Store, llm: LLM, batch: str, context: dg.AssetExecutionContext) -> Report:
-    settings = store.config.related_personas
-    last = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
-    expanded = expanded_before(store, batch)
-    rows_per_hop, seen = {}, set[int]()
-    with llm.answers(store, task, batch, progress.watcher(batch, task.asset, context.log.info)) as answers:
-        for hop in range(1, settings.hops + 1):
-            parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
-            requests = partial(related_requests, task, parents, settings.fan_out)
-            hops = []
-            for accepted in answers.of(requests, len(parents)):
-                found = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
-                hops.append(answers.write("related_personas", rules.from_relations(batch, found, settings.fan_out)))
-            last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
-            rows_per_hop[str(hop)] = last.height
-        answers.publish("related_personas")
-    return report(answers, rows_per_hop=rows_per_hop, **charts.hops(rows_per_hop))

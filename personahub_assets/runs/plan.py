@@ -16,16 +16,6 @@ import polars as pl
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError, PersonaHubError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.defs.corpus import document_rows
-from personahub_assets.defs.datasets import dataset_task, item_requests
-from personahub_assets.defs.dedup import kept, to_embed, with_hashes
-from personahub_assets.defs.personas import (
-    expanded_before,
-    related_personas_task,
-    related_requests,
-    text_personas_task,
-    text_requests,
-)
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.llm import LLM
@@ -38,6 +28,17 @@ from personahub_assets.runs.lookup import Lookup, Watch
 from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates as rules
+from personahub_assets.steps.corpus import document_rows
+from personahub_assets.steps.datasets import dataset_task, item_requests
+from personahub_assets.steps.dedup import kept
+from personahub_assets.steps.embeddings import to_embed, with_hashes
+from personahub_assets.steps.personas import (
+    expanded_before,
+    related_personas_task,
+    related_requests,
+    text_personas_task,
+    text_requests,
+)
 from personahub_assets.store.overlay import Draft
 from personahub_assets.store.tables import Store, in_pieces, table_schema
 

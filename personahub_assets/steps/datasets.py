@@ -1,12 +1,21 @@
-"""Dataset items: which personas they are written for, and their rows."""
+"""Personas to synthetic data: which personas a dataset is written for, what it asks, and its rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from personahub_assets.core.records import DatasetItem
+from personahub_assets.core import project_files
+from personahub_assets.core.config import DatasetTask, HubConfig
+from personahub_assets.core.records import DATASETS, DatasetItem
 from personahub_assets.core.text import digest
+from personahub_assets.generation.engine import Watch
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.requests import Request, Task
+from personahub_assets.search import selections
+from personahub_assets.steps.asked import Asked
+from personahub_assets.store.tables import Store
 
 _SCALE = 1 << 32
 
@@ -39,3 +48,53 @@ def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, Datas
         }
         for persona_id, sample, generation_id, answer in answers
     ]
+
+
+def dataset_task(name: str, config: HubConfig, model: str) -> Task:
+    """A dataset's task as its prompt file, its class and hub.toml have it now."""
+    settings = config.dataset(name)
+    prompt = project_files.prompt(name).with_settings(settings.parameters, settings.sampling())
+    return Task(name, prompt, DATASETS[name], model)
+
+
+def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
+    """What a dataset asks for a batch: so many samples for each of the chosen personas."""
+    samples = store.config.dataset(task.asset).samples
+    # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.
+    for rows in asked_personas(store, task.asset, batch):
+        for persona_id, persona in rows.iter_rows():
+            for sample in range(samples):
+                yield task.request(persona_id, {"persona": persona}, sample)
+
+
+def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
+    """`(persona_id, persona)` of the personas that a dataset uses, in slices."""
+    settings = store.config.dataset(name)
+    among = selections.chosen(store, settings.personas_from, batch)
+    for rows in store.slices("personas", batch, ["persona_id", "persona"]):
+        yield chosen(rows, name, settings.share, among)
+
+
+def version(settings: DatasetTask) -> list[int | float | str]:
+    """What of a dataset's settings can change its rows, beside the prompt; a selection by what it names."""
+    selected = [selections.fingerprint(settings.personas_from)] if settings.personas_from else []
+    return [settings.samples, settings.share, *selected]
+
+
+def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+    """Ask for the items of a dataset for each of its personas in a batch, and publish them.
+
+    Raises:
+        LLMError: if there is no model to ask, or it fails for all.
+        BudgetSpent: if nothing is left to spend; the answers so far are kept for the next run.
+        SelectionError: if the personas that it names cannot be found.
+    """
+    settings = store.config.dataset(name)
+    total = sum(rows.height for rows in asked_personas(store, name, batch)) * settings.samples
+    task = dataset_task(name, store.config, llm.model_for(store) if total else "none")
+    with llm.answers(store, task, batch, watch) as answers:
+        for accepted in answers.of(partial(item_requests, store, task, batch), total):
+            found = [(request.input_id, request.sample, generation, answer) for request, generation, answer in accepted]
+            answers.write(name, items(name, batch, found))
+        answers.publish(name)
+    return Asked.of(answers, **({"personas_from": settings.personas_from} if settings.personas_from else {}))

@@ -18,7 +18,6 @@ from personahub_assets.core import project_files
 from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished
 from personahub_assets.core.records import DATASETS
 from personahub_assets.defs import datasets, personas
-from personahub_assets.defs.corpus import document_rows
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs import lookup, reasons
 from personahub_assets.runs.forecast import Plan, Work
@@ -26,6 +25,7 @@ from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import ASKING, ordered
 from personahub_assets.sources.register import source_rows
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.steps.corpus import document_rows
 
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
 DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from remnants import remnants
 
 from personahub_assets.core.errors import SourceError
-from personahub_assets.defs.corpus import document_rows
 from personahub_assets.sources import redact
 from personahub_assets.sources.register import register, source_rows, waiting
 from personahub_assets.sources.rows import Document, Imported, Skipped
+from personahub_assets.steps.corpus import document_rows
 from personahub_assets.store.tables import Store
 from personahub_assets.takedown import takedown
 from personahub_assets.takedown.receipts import Target

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from personahub_assets.core.errors import BatchError
-from personahub_assets.defs.corpus import document_rows
 from personahub_assets.sources.register import imported_personas, register, source_rows
 from personahub_assets.sources.rows import Document, Fault, Imported
 from personahub_assets.sources.tombstones import Tombstone
 from personahub_assets.steps.candidates import imported
+from personahub_assets.steps.corpus import document_rows
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.takedown.receipts import Line, Target, put_stones
 from personahub_assets.takedown.takedown import takedown

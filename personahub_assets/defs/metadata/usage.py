@@ -6,24 +6,23 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata import charts
 from personahub_assets.defs.metadata.svg import line_charts
-from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.concurrency import Window
 from personahub_assets.generation.requests import Tally
+from personahub_assets.steps.asked import Asked
+from personahub_assets.store.tables import Store
 
 
-def report(answers: Answers, **metadata: Any) -> Report:
+def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
     """Report on a partition that was asked for and published: numbers first, then pictures."""
-    store, asset, batch = answers.store, answers.task.asset, answers.batch
-    column = "text" if asset in DATASETS else "persona"
-    said = {
-        **metadata,
-        **accounting(answers.tally),
+    asked.facts |= accounting(asked.tally)
+    pictures = {
+        **charts.hops(asked.facts.get("rows_per_hop", {})),
         **charts.tokens(store, asset, batch),
-        **charts.lengths(store, asset, batch, column),
+        **charts.lengths(store, asset, batch, "text" if asset in DATASETS else "persona"),
         **charts.reasons(store, asset, batch),
-        **ramp(answers.window),
+        **ramp(asked.window),
     }
-    return Report(answers.head, answers.rows, answers.version.value, said)
+    return Report(asked, pictures)
 
 
 def accounting(tally: Tally) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 from hub import Hub
 
-from personahub_assets.defs.batches import Report, sample
+from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata import charts
+from personahub_assets.defs.metadata.sample import sample
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.steps.result import Result
 from personahub_assets.store.tables import Store, table_schema
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -165,8 +167,8 @@ def test_a_sample_leaves_out_what_tells_nothing() -> None:
     assert len(table.records) == 5
     assert list(table.records[0].data) == ["persona_id", "persona", "hop"]
     assert str(table.records[0].data["persona"]).startswith("![x](http://127.0.0.1:9/a.png) <img")
-    assert str(Report.of(rows).as_metadata()["why"].value) == "personahub why p"
+    assert str(Report(Result.of(rows)).as_metadata()["why"].value) == "personahub why p"
     hidden = pl.DataFrame({"document_id": ["a\x1b[31m", "b\n", "c\u202e", "d" * 200]})
-    assert "why" not in Report.of(hidden).as_metadata()
+    assert "why" not in Report(Result.of(hidden)).as_metadata()
     assert sample(rows.head(0)) == dg.MetadataValue.text("no rows")
-    assert list(Report.of(rows, {"calls": 1}).as_metadata()) == ["dagster/row_count", "why", "calls", "sample"]
+    assert list(Report(Result.of(rows, {"calls": 1})).as_metadata()) == ["dagster/row_count", "why", "calls", "sample"]

@@ -1,0 +1,28 @@
+"""What a step says that asked a language model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from personahub_assets.generation.answers import Answers
+from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.requests import Tally
+from personahub_assets.steps.result import Result
+
+
+@dataclass(kw_only=True)
+class Asked(Result):
+    """A partition whose rows were asked for.
+
+    Attributes:
+        tally: calls, tokens, money and time.
+        window: how many requests were in flight, and what came of it.
+    """
+
+    tally: Tally
+    window: Window
+
+    @classmethod
+    def of(cls, answers: Answers, **facts: Any) -> "Asked":  # type: ignore[override]
+        """Make the result of answers that are published."""
+        version = answers.version.value
+        return cls(answers.head, answers.rows, version, facts, tally=answers.tally, window=answers.window)

@@ -1,0 +1,119 @@
+"""Which candidates stay, each dropped one with the persona it was dropped for.
+
+A stage decides about one batch under its admission lock, and reads what other batches keep from the store as state.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from personahub_assets.steps.result import HEAD_ROWS, Result
+from personahub_assets.store.tables import Store, content_version, table_schema
+
+if TYPE_CHECKING:
+    from personahub_assets.dedup.state import Hub, LexicalSearch, SemanticSearch
+
+_NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
+
+
+@dataclass(kw_only=True)
+class Decided(Result):
+    """The drops of a batch.
+
+    Attributes:
+        hub: the stage, with the decisions that it opened with.
+        made: `(batch, persona_id, admission, keeper_id, similarity)`, what was decided now, of whichever batches.
+    """
+
+    hub: "Hub"
+    made: pl.DataFrame
+
+
+@dataclass(kw_only=True)
+class Kept(Result):
+    """The personas of a batch.
+
+    Attributes:
+        candidates: before dedup.
+        personas: those of them that stay.
+    """
+
+    candidates: pl.DataFrame
+    personas: pl.DataFrame
+
+
+def find_lexical_duplicates(store: Store, batch: str) -> Decided:
+    """Decide which candidates of a batch share nearly all words with a kept persona of any batch, and publish it."""
+    from personahub_assets.dedup.state import LexicalHub
+
+    with store.lock("admission-lexical", wait=True):
+        hub = LexicalHub(store)
+        rows = hub.rows(batch, lambda key: store.candidates(key, ["persona_id", "hop", "persona"]))
+        return _decided(hub, hub.search(rows, batch), rows, batch)
+
+
+def find_semantic_duplicates(store: Store, batch: str, model: str) -> Decided:
+    """Decide which lexical survivors of a batch mean nearly the same as a kept persona of any batch, and publish it.
+
+    Args:
+        model: whose vectors are compared where the batch has none.
+    """
+    from personahub_assets.dedup.state import SemanticHub
+
+    with store.lock("admission-semantic", wait=True):
+        models = store.read("persona_embeddings", batch, columns=["model"])["model"]
+        hub = SemanticHub(store, str(models[0]) if len(models) else model)
+        rows = hub.rows(batch, hub.reach)
+        decided = _decided(hub, hub.search(rows, batch), rows, batch)
+    decided.facts["batches_of_other_models"] = len(hub.apart)
+    decided.facts["not_read"] = hub.marks(batch).filter(~pl.col("is_read")).height
+    return decided
+
+
+def collect_personas(store: Store, batch: str) -> Kept:
+    """Publish the candidates of a batch that survived both stages."""
+    candidates = store.candidates(batch)
+    rows = candidates.join(kept(store, "semantic", batch), on="persona_id", how="semi", maintain_order="left")
+    store.write("personas", batch, rows)
+    facts = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
+    version = content_version(rows)
+    return Kept(rows.head(HEAD_ROWS), rows.height, version, facts, candidates=candidates, personas=rows)
+
+
+def kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
+    """`(persona_id)` of what a batch keeps at a stage."""
+    decisions = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
+    return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
+
+
+def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.DataFrame, batch: str) -> "Decided":
+    """Decide about the rows, write the decisions, which are the state, then the dropped ones: the asset's rows."""
+    from personahub_assets.dedup.keepers import admit
+
+    others = pl.concat([_NO_PLACES, *(hub.kept(other) for other in hub.others(batch))])
+    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
+    decisions = hub.publish(batch, made, search.how)
+    how = hub.how(batch)
+    dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(list(table_schema(hub.asset)))
+    hub.store.write(hub.asset, batch, dropped)
+    return Decided(
+        dropped.head(HEAD_ROWS),
+        dropped.height,
+        content_version(decisions),  # who is kept matters to what follows, not only who is dropped
+        {
+            "candidates": decisions.height,
+            "kept": decisions.height - dropped.height,
+            "dropped_share": _share(dropped, decisions),
+            "method": how.method,
+            "rule": hub.rule,
+            "decided_again": made.height - decisions.height,
+            "recall_on_sample": how.recall,
+        },
+        hub=hub,
+        made=made,
+    )
+
+
+def _share(part: pl.DataFrame, whole: pl.DataFrame) -> float:
+    return round(part.height / whole.height, 4) if whole.height else 0.0

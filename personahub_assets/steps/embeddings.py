@@ -1,0 +1,119 @@
+"""Unit vectors of the lexical survivors."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.embedding.models import REMEDY
+from personahub_assets.embedding.reading import LONG
+from personahub_assets.embedding.vectors import VectorJournal, vector_frame
+from personahub_assets.steps.dedup import kept
+from personahub_assets.steps.result import HEAD_ROWS, Result
+from personahub_assets.store.tables import Store, content_version, read_file, table_schema
+
+_READINGS = {"text_hash": pl.String(), "unread": pl.Float64(), "unread_hash": pl.String()}
+
+Watch = Callable[[int, int], None]
+"""Hears how many texts are embedded, and of how many."""
+
+
+@dataclass(kw_only=True)
+class Embedded(Result):
+    """A partition of vectors.
+
+    Attributes:
+        vectors: one for each persona; null where a text has none.
+    """
+
+    vectors: pl.Series
+
+
+def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -> Embedded:
+    """Embed the lexical survivors of a batch that have no vector yet, and publish the vectors of all.
+
+    Raises:
+        EmbedError: if the endpoint fails; what was embedded before is kept for the next run.
+        ConfigError: if the local model is neither installed nor to be had.
+    """
+    texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
+    journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
+    vectors, made = _vectors(store, embedder, journal, texts, watch)
+    rows = (
+        _with_readings(store, embedder, texts)
+        .join(vectors, on="text_hash", how="left", maintain_order="left")
+        .with_columns(batch=pl.lit(batch), model=pl.lit(embedder.name))
+        .select(list(table_schema("persona_embeddings")))
+    )
+    store.write("persona_embeddings", batch, rows)
+    journal.drop()
+    facts = {"texts_embedded": made, "model": embedder.name, **_unread(rows, store.config.semantic.max_unread)}
+    return Embedded(rows.head(HEAD_ROWS), rows.height, content_version(rows), facts, vectors=rows["embedding"])
+
+
+def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
+    """`(persona_id, persona)` of the lexical survivors, and of candidates that have a vector already.
+
+    Those may survive again, under a higher threshold: their vectors are paid.
+    """
+    candidates = store.candidates(batch, ["persona_id", "persona"])
+    embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
+    wanted = pl.concat([kept(store, "lexical", batch), embedded.filter(pl.col("model") == model).select("persona_id")])
+    return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left")
+
+
+def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+    """Add `text_hash`, by which vectors are found again."""
+    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"].to_list()), pl.String))
+
+
+def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
+    """Add `unread` and `unread_hash`; those of texts that any batch has are taken over."""
+    columns = ["text_hash", "unread", "unread_hash"]
+    known = [rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)]
+    found = pl.concat([pl.DataFrame(schema=_READINGS), *known]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
+    read = pl.DataFrame(embedder.readings(missing["persona"].to_list()), list(_READINGS)[1:], orient="row")
+    made = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
+    return texts.join(pl.concat([found, made]), on="text_hash", how="left", maintain_order="left")
+
+
+def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
+    """Say how many personas are compared by their words only, and what helps."""
+    unread = rows.filter(pl.col("unread") > limit).height
+    counts: dict[str, Any] = {
+        "not_read": unread,
+        "longer_than_the_model_reads": int(rows["unread_hash"].str.starts_with(LONG).sum()),
+    }
+    return counts | ({"remedy": f"{unread} personas are not read by the model: {REMEDY}"} if unread else {})
+
+
+def _vectors(
+    store: Store, embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
+) -> tuple[pl.DataFrame, int]:
+    """`(text_hash, embedding)` for every text, and how many had to be made."""
+    columns = ["text_hash", "embedding"]
+    known = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
+    found = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *known]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
+    parts, done = [found], 0
+    for positions, vectors in embedder.stream(missing["persona"].to_list()):
+        hashes = missing["text_hash"][positions].to_list()
+        journal.add(hashes, vectors)
+        parts.append(vector_frame(hashes, vectors))
+        done += len(positions)
+        watch(done, missing.height)
+    return pl.concat(parts), missing.height
+
+
+def _published(store: Store, model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Columns of texts that any batch has vectors for; they are read only where there are some."""
+    for path in store.files("persona_embeddings"):
+        hashes = read_file(path, "persona_embeddings", ["model", "text_hash"]).filter(pl.col("model") == model)
+        if hashes.join(texts, on="text_hash", how="semi").height:
+            rows = read_file(path, "persona_embeddings", ["model", *columns])
+            of_model = rows.filter(pl.col("model") == model).select(columns)
+            yield of_model.join(texts, on="text_hash", how="semi")

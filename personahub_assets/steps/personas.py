@@ -1,0 +1,107 @@
+"""Documents to candidates, and candidates to related candidates."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.core import project_files
+from personahub_assets.core.config import HubConfig
+from personahub_assets.core.records import RelatedPersonas, TextPersonas
+from personahub_assets.core.text import cut
+from personahub_assets.generation.engine import Watch
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.requests import Request, Task
+from personahub_assets.sources.register import imported_personas
+from personahub_assets.steps import candidates as rules
+from personahub_assets.steps.asked import Asked
+from personahub_assets.store.tables import SLICE_ROWS, Store, in_pieces
+
+_GRANULARITY = {
+    "coarse": "Make all of them coarse.",
+    "fine": "Make all of them fine.",
+    "both": "Mix both kinds.",
+}
+
+
+def text_personas_task(config: HubConfig, model: str) -> Task:
+    """Text-to-persona as the prompt file and hub.toml have it now."""
+    settings = config.text_personas
+    prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
+    return Task("text_personas", prompt, TextPersonas, model)
+
+
+def related_personas_task(config: HubConfig, model: str) -> Task:
+    """Persona-to-persona as the prompt file and hub.toml have it now."""
+    settings = config.related_personas
+    prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
+    return Task("related_personas", prompt, RelatedPersonas, model)
+
+
+def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
+    """What text-to-persona asks for a batch: one request per document."""
+    settings = store.config.text_personas
+    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
+    for documents in store.slices("documents", batch, ["document_id", "text"]):
+        for document_id, text in documents.iter_rows():
+            yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
+
+
+def related_requests(task: Task, parents: Mapping[str, Any], fan_out: int) -> Iterator[Request]:
+    """What persona-to-persona asks at a hop: one request per persona that is expanded, by its id."""
+    for persona_id, row in parents.items():
+        yield task.request(persona_id, {"persona": row["persona"]}, count=fan_out)
+
+
+def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+    """Ask for the personas of each document of a batch, add the imported ones, and publish the candidates.
+
+    Raises:
+        LLMError: if there is no model to ask, or it fails for all.
+        BudgetSpent: if nothing is left to spend; the answers so far are kept for the next run.
+    """
+    settings = store.config.text_personas
+    seen = Counter[str]()
+    total = store.height("documents", batch)
+    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
+    with llm.answers(store, task, batch, watch) as answers:
+        for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
+            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
+            answers.write("text_personas", rules.imported(batch, texts, told, seen))
+        for accepted in answers.of(partial(text_requests, store, task, batch), total):
+            found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
+            answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
+        answers.publish("text_personas")
+    return Asked.of(answers, imported=seen.total())
+
+
+def expanded_before(store: Store, batch: str) -> set[str]:
+    """Ids of the candidates that have children in the published partition."""
+    return set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
+
+
+def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+    """Ask for the related personas of each candidate of a batch, hop by hop, and publish the candidates.
+
+    Raises:
+        LLMError, BudgetSpent: as for `infer_text_personas`.
+    """
+    settings = store.config.related_personas
+    last = store.read("text_personas", batch)
+    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
+    expanded = expanded_before(store, batch)
+    rows_per_hop, seen = {}, set[int]()
+    with llm.answers(store, task, batch, watch) as answers:
+        for hop in range(1, settings.hops + 1):
+            parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
+            requests = partial(related_requests, task, parents, settings.fan_out)
+            hops = []
+            for accepted in answers.of(requests, len(parents)):
+                found = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
+                hops.append(answers.write("related_personas", rules.from_relations(batch, found, settings.fan_out)))
+            last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
+            rows_per_hop[str(hop)] = last.height
+        answers.publish("related_personas")
+    return Asked.of(answers, rows_per_hop=rows_per_hop)
