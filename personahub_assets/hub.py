@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import ConfigError, QueryError, choices
+from personahub_assets.core.errors import ConfigError, QueryError, StoreError, choices
 from personahub_assets.store.local_paths import resolve_path
 
 if TYPE_CHECKING:
@@ -174,6 +174,8 @@ class Hub:
         Raises:
             StoreError: if the warehouse cannot be read.
         """
+        import duckdb
+
         from personahub_assets.core.records import DATASETS
         from personahub_assets.warehouse import build
 
@@ -181,10 +183,15 @@ class Hub:
             return {}
         sources = ["batches", "documents", "text_personas", "related_personas"]
         names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *DATASETS]
-        with build.reader(self.store) as connection:
-            counts = {}
-            for name in (*names, "generations", "quarantine"):
-                (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+        counts = {}
+        try:
+            with build.reader(self.store) as connection:
+                for name in (*names, "generations", "quarantine"):
+                    (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+        except duckdb.Error as error:  # such as in a home that was moved: its views name the old place
+            raise StoreError(
+                f"{build.path(self.store)}: {error}. Build it anew: personahub run --select warehouse"
+            ) from error
         return counts
 
     def sql(self, query: str | Path, *, seconds: float | None = None) -> "pl.DataFrame":
