@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from personahub_assets.cli.console import Piece, on_one_line, say
-from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.config import Environment, Generation, HubConfig
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.embedding.embedder import Embedder
@@ -50,7 +50,7 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     if canary and environment.llm_url:
         yield "model", lambda: _model(llm)
         for task in _tasks(home, environment.llm_model or "none"):
-            yield f"schema {task.asset}", lambda task=task: _canary(llm, task)  # type: ignore[misc]
+            yield f"schema {task.asset}", lambda task=task: _canary(llm, task, home)  # type: ignore[misc]
 
 
 def _versions() -> str:
@@ -95,18 +95,18 @@ def _model(llm: LLM) -> str:
     return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
 
 
-def _canary(llm: LLM, task: Task) -> str:
+def _canary(llm: LLM, task: Task, home: Path) -> str:
     """Ask one question with the task's schema; a schema that a server cannot take shows here."""
     task = Task(task.asset, task.prompt, task.answer, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
-    outcome = asyncio.run(_ask(llm, task, values))
+    outcome = asyncio.run(_ask(llm, task, values, HubConfig.load(home / "hub.toml").generation))
     if outcome.status == "rejected":
         raise LLMError(f"{outcome.reason}: {outcome.detail}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens
     return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"
 
 
-async def _ask(llm: LLM, task: Task, values: dict[str, str]) -> Outcome:
+async def _ask(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> Outcome:
     shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
-    async with llm.transport(timeout_s=120, tries=2) as transport:
-        return await Asker(transport, task, Limits()).ask(task.request("canary", values, 0, **shared))
+    async with llm.transport(timeout_s=120, tries=2, faults_in_a_row=settings.consecutive_faults) as transport:
+        return await Asker(transport, task, Limits(settings.reasks)).ask(task.request("canary", values, 0, **shared))

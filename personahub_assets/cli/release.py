@@ -10,7 +10,7 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import StoreError
 from personahub_assets.releases import build, folder
 from personahub_assets.releases.folder import Release
-from personahub_assets.releases.spec import Order, left_out_text
+from personahub_assets.releases.spec import ReleaseSpec, left_out_text
 from personahub_assets.store.tables import Store
 
 
@@ -31,7 +31,7 @@ def make(
     """
     store = Store(home=str(environment.home))
     # Before Dagster is loaded: what is wrong is said at once.
-    Order.of(name, select, where, jsonl=jsonl, license=license_id)
+    ReleaseSpec.of(name, select, where, jsonl=jsonl, license=license_id)
     build.check_free(store, name)
     from personahub_assets.cli.run import Bars, command
     from personahub_assets.runs.runner import run_release

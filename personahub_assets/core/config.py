@@ -56,7 +56,7 @@ class Sources(Section):
         return f"{limits}, {sorted(self.languages)}"
 
 
-class Task(Section):
+class PromptSettings(Section):
     """Overrides of one prompt file's front matter."""
 
     parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
@@ -72,7 +72,7 @@ class Task(Section):
 PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
 
 
-class TextPersonasTask(Task):
+class TextPersonasTask(PromptSettings):
     """Text-to-persona."""
 
     per_document: PerCall = Field(3, description="Personas asked of one document, in one call")
@@ -80,14 +80,14 @@ class TextPersonasTask(Task):
     max_chars: int = Field(8_000, ge=100, description="Characters of a document shown to the model; cut at a sentence")
 
 
-class RelatedPersonasTask(Task):
+class RelatedPersonasTask(PromptSettings):
     """Persona-to-persona."""
 
     hops: int = Field(2, ge=0, le=6, description="How many times relations are followed (the paper: up to 6)")
     fan_out: PerCall = Field(2, description="Personas asked of one persona, in one call")
 
 
-class DatasetTask(Task):
+class DatasetTask(PromptSettings):
     """One synthetic dataset."""
 
     samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")

@@ -25,7 +25,7 @@ import polars as pl
 from personahub_assets.dedup.codec import Codes, Packed, pack, pack_row, room, size_of, unpack, word_at
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
 from personahub_assets.dedup.kernels import kernel
-from personahub_assets.dedup.signatures import EPSILON, Plan
+from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
 _PIECE = 16_384  # rows that a thread prepares at a time
@@ -45,7 +45,7 @@ class Segment(NamedTuple):
     owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
 
 
-def segment(sets: Sets, places: Ints, chosen: Plan) -> Segment:
+def segment(sets: Sets, places: Ints, chosen: SignatureScheme) -> Segment:
     """Make kept rows searchable."""
     first, found = chosen.signatures(sets)
     owners = np.repeat(np.arange(len(places), dtype=np.uint32), np.diff(first))
@@ -56,7 +56,7 @@ def segment(sets: Sets, places: Ints, chosen: Plan) -> Segment:
 class _Table:
     """Kept rows of this walk: their sets, and a hash table with chains from signature to row."""
 
-    def __init__(self, chosen: Plan) -> None:
+    def __init__(self, chosen: SignatureScheme) -> None:
         self._plan = chosen
         self.rows = self.entries = self.end = 0
         self.places = np.empty(0, np.int64)
@@ -119,7 +119,7 @@ def decide(
     places: Ints,
     may_stay: npt.NDArray[np.bool_],
     kept: Sequence[Segment],
-    chosen: Plan,
+    chosen: SignatureScheme,
     *,
     memory: int = 2 << 30,
     spill: Callable[[Segment], Segment] = lambda segment: segment,

@@ -45,9 +45,6 @@ from personahub_assets.dedup.int8 import LANES, reaching
 from personahub_assets.dedup.keepers import NONE, prefers
 from personahub_assets.dedup.kernels import kernel
 
-EXACT_UP_TO = 10**13
-"""Comparisons (rows times kept rows) up to which all are made."""
-
 _BLOCK = 1024  # rows that are decided together
 _SLICE = 256  # rows that a thread takes at a time: their shadows stay in the innermost cache
 _PIECE = 16_384  # kept rows of earlier walks that are prepared at a time by one thread
@@ -74,7 +71,7 @@ def decide(
     *,
     marks: Ints | None = None,
     same: float = np.inf,
-    exact_up_to: int = EXACT_UP_TO,
+    exact_up_to: float = np.inf,
     index: Callable[[], Neighbours] | None = None,
     threads: int = os.cpu_count() or 1,
 ) -> Decided:
@@ -88,7 +85,7 @@ def decide(
         threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
         marks: (n,) of the rows; those of two marks are out of each other's reach. None: all have the mark 0.
         same: cosine from which two rows are out of each other's reach again, as what tells them apart is not in them.
-        exact_up_to: comparisons up to which all are made.
+        exact_up_to: comparisons (rows times kept rows) up to which all are made.
         index: gives one with the rows of `kept`, or the first of them, in this order, for this walk alone: the rows
             that stay are added. Asked only where it is needed; None: made anew.
         threads: how many search.

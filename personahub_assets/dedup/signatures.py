@@ -25,7 +25,7 @@ import polars as pl
 
 from personahub_assets.core.text import WORDS, digest
 from personahub_assets.dedup.kernels import kernel
-from personahub_assets.dedup.wordsets import UNORDERED, Ints, Keys, Order, Sets, mix, order_of, word_sets
+from personahub_assets.dedup.wordsets import UNORDERED, Ints, Keys, Sets, WordOrder, mix, order_of, word_sets
 
 Method = Literal["exact", "minhash"]
 
@@ -42,14 +42,14 @@ _TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as m
 
 
 @dataclass(frozen=True)
-class Plan:
+class SignatureScheme:
     """How signatures are made; only those of one plan can be compared."""
 
     threshold: float
-    method: Method = "exact"
-    ngram: int = 1
-    permutations: int = 128
-    order: Order = UNORDERED
+    method: Method
+    ngram: int
+    permutations: int
+    order: WordOrder = UNORDERED
     width: int = 1
 
     @cached_property
@@ -100,7 +100,7 @@ class Plan:
         return missing, np.array(wide, np.int64)
 
 
-def plan(bare: Plan, texts: pl.Series, rows: int) -> Plan:
+def plan(bare: SignatureScheme, texts: pl.Series, rows: int) -> SignatureScheme:
     """Choose the order of words and the width for so many rows like these texts; `minhash` needs neither."""
     if bare.method == "minhash" or texts.is_empty():
         return bare
@@ -116,7 +116,7 @@ def plan(bare: Plan, texts: pl.Series, rows: int) -> Plan:
     return best
 
 
-def suits(chosen: Plan, texts: pl.Series) -> bool:
+def suits(chosen: SignatureScheme, texts: pl.Series) -> bool:
     """Whether a plan that was made for other texts will do for these, too.
 
     Texts of another kind may have words in common that the plan takes for rare; then nearly all pairs are candidates.
@@ -129,7 +129,7 @@ def suits(chosen: Plan, texts: pl.Series) -> bool:
     return costs <= max(_TOLERATED, _UNSUITABLE * least)
 
 
-def cost(chosen: Plan, sample: Sets, rows: int) -> float:
+def cost(chosen: SignatureScheme, sample: Sets, rows: int) -> float:
     """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
     first, found = chosen.signatures(sample)
     size = max(1, len(first) - 1)

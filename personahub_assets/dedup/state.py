@@ -25,7 +25,7 @@ from personahub_assets.dedup import array_cache, lexical, semantic, signatures
 from personahub_assets.dedup.ann_index import Neighbours
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk, in_order, places
-from personahub_assets.dedup.wordsets import Order
+from personahub_assets.dedup.wordsets import WordOrder
 from personahub_assets.embedding.reading import SAME
 from personahub_assets.embedding.vectors import matrix
 from personahub_assets.store.removal import discard, remove
@@ -201,7 +201,7 @@ class LexicalHub(Hub):
         """Compare rows `(persona_id, persona)` with each other and with what other batches keep."""
         return LexicalSearch(self, rows["persona"], self.others(batch))
 
-    def segment(self, plan: signatures.Plan, batch: str) -> lexical.Segment:
+    def segment(self, plan: signatures.SignatureScheme, batch: str) -> lexical.Segment:
         """What a batch keeps, searchable."""
 
         def make(kept: pl.DataFrame) -> array_cache.Arrays:
@@ -213,15 +213,15 @@ class LexicalHub(Hub):
     def _texts(self, batch: str) -> pl.DataFrame:
         return self.store.candidates(batch, ["persona_id", "persona"])
 
-    def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.Plan:
+    def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.SignatureScheme:
         """The plan by which the other batches' segments were made, or another one where it does not suit."""
         chosen = self.settings
-        bare = signatures.Plan(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
+        bare = signatures.SignatureScheme(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
         rows = len(texts) + sum(self.decisions[other].height for other in others)
         stored = array_cache.opened(self.cache / "plan", self.rule)
         if stored is not None:
             width, planned_for = stored["numbers"].tolist()
-            plan = replace(bare, order=Order(stored["hashes"], stored["ranks"]), width=width)
+            plan = replace(bare, order=WordOrder(stored["hashes"], stored["ranks"]), width=width)
             if rows <= _OUTGROWN * planned_for and signatures.suits(plan, texts):
                 return plan
         if chosen.method == "minhash":
@@ -260,7 +260,7 @@ class LexicalSearch:
             )
 
     @cached_property
-    def _plan(self) -> signatures.Plan:
+    def _plan(self) -> signatures.SignatureScheme:
         return self._hub.plan(self._texts, self._others)
 
     @cached_property

@@ -42,7 +42,7 @@ class Sets(NamedTuple):
     keys: Keys
 
 
-class Order(NamedTuple):
+class WordOrder(NamedTuple):
     """The frequent words: an open-addressing table from hash to rank, the most frequent one ranking last."""
 
     hashes: Keys
@@ -62,7 +62,7 @@ class _Room(threading.local):
 
 
 _room = _Room()
-UNORDERED = Order(np.zeros(2, np.uint64), np.zeros(2, np.uint32))
+UNORDERED = WordOrder(np.zeros(2, np.uint64), np.zeros(2, np.uint32))
 
 
 @kernel
@@ -243,7 +243,7 @@ def _rank(words, hashes, ranks):
         hashes[at], ranks[at] = words[rank], rank
 
 
-def word_sets(texts: pl.Series, ngram: int = 1, order: Order = UNORDERED) -> Sets:
+def word_sets(texts: pl.Series, ngram: int = 1, order: WordOrder = UNORDERED) -> Sets:
     """Cut texts into words (see `core.text.words`) and hash them.
 
     Args:
@@ -265,12 +265,12 @@ def word_sets(texts: pl.Series, ngram: int = 1, order: Order = UNORDERED) -> Set
     return Sets(starts, keys[: starts[-1]].copy())
 
 
-def order_of(sample: Sets) -> Order:
+def order_of(sample: Sets) -> WordOrder:
     """Rank the words that occur more than once in a sample, whose own order is none."""
     words, counts = np.unique(sample.keys, return_counts=True)
     often = np.flatnonzero(counts > 1)
     often = often[np.argsort(counts[often], kind="stable")][-_RANKED:]
     slots = 1 << max(1, 2 * len(often)).bit_length()  # as small as it may be: it is looked into for every word
-    table = Order(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
+    table = WordOrder(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     _rank(words[often], *table)
     return table

@@ -15,7 +15,7 @@ from personahub_assets.instance import progress
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.card import body
 from personahub_assets.releases.folder import Release
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 RELEASE = "make_release"
@@ -55,7 +55,7 @@ def release(
         _unnamed(context)
         return
     started = time.perf_counter()
-    order = Order.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
+    order = ReleaseSpec.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
     made = freeze(store, order, partial(_tell, config.name))
     progress.tell(progress.Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.generation.requests import Outcome, Reason, Rule
+from personahub_assets.generation.requests import Outcome, Reason, ReusePolicy
 from personahub_assets.store.tables import SLICE_ROWS, read_file
 
 _KEYS = ["request_key", "status", "reason", "max_tokens", "answer_tokens"]
@@ -33,7 +33,7 @@ class Mark:
     stands: bool
 
 
-class Shelf:
+class AnswerIndex:
     """The outcomes in some files of `generations`.
 
     Args:
@@ -42,7 +42,7 @@ class Shelf:
         accepted_only: leave out what was rejected or does not stand.
     """
 
-    def __init__(self, files: Sequence[Path], rule: Rule, *, accepted_only: bool = False):
+    def __init__(self, files: Sequence[Path], rule: ReusePolicy, *, accepted_only: bool = False):
         self._files = list(files)
         self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
         parts = [part for n, path in enumerate(self._files) if (part := _part(n, path, rule, accepted_only)).height]
@@ -119,7 +119,7 @@ _INDEX: dict[str, Any] = {
 }
 
 
-def _part(number: int, path: Path, rule: Rule, accepted_only: bool) -> pl.DataFrame:
+def _part(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl.DataFrame:
     """Index of the outcomes of one file."""
     rows = read_file(path, "generations", _KEYS).with_row_index("place")
     rows = rows.with_columns(_standing(rows, rule).alias("stands"))
@@ -134,7 +134,7 @@ def _part(number: int, path: Path, rule: Rule, accepted_only: bool) -> pl.DataFr
     ).cast(pl.Schema(_INDEX))
 
 
-def _standing(rows: pl.DataFrame, rule: Rule) -> pl.Series:
+def _standing(rows: pl.DataFrame, rule: ReusePolicy) -> pl.Series:
     """Which rows the rule lets stand; it is asked once per kind of row, not once per row."""
     kinds = rows.select(
         "reason",

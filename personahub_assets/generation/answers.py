@@ -20,11 +20,11 @@ from personahub_assets.core.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.core.text import digest
 from personahub_assets.generation.answer_index import hash_of
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
-from personahub_assets.generation.lookup import Known, journal_path
-from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Rule, Tally, Task
+from personahub_assets.generation.lookup import AnswerLookup, journal_path
+from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
 
@@ -51,20 +51,20 @@ class Answers:
         store: Store,
         task: Task,
         batch: str,
-        opened: Callable[[Window], OpenAsker],
-        rule: Rule,
+        opened: Callable[[AdaptiveConcurrency], OpenAsker],
+        rule: ReusePolicy,
         watch: Watch,
         budget: Budget,
     ):
         generation = store.config.generation
         self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
-        self.tally = Tally()
-        self.window = Window(generation.window)
+        self.tally = Usage()
+        self.window = AdaptiveConcurrency(generation.window)
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget = opened, budget
         self._keep = timedelta(days=generation.keep_superseded_days)
         self._journal = Journal(journal_path(store, task.asset, batch))
-        self._known = Known(store, task.asset, batch, rule, self._journal.find)
+        self._known = AnswerLookup(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0
         self._taken = taken_down(store, batch)

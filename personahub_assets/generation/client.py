@@ -26,7 +26,7 @@ from personahub_assets.core.errors import BudgetSpent
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.generation.budget import Worst
-from personahub_assets.generation.context import Room, TooLong
+from personahub_assets.generation.context import ContextWindow, TooLong
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
 
@@ -82,7 +82,7 @@ Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
 class Limits:
     """How far one request may go."""
 
-    reasks: int = 2
+    reasks: int
     cuts: bool = False
     context: int | None = None
 
@@ -117,7 +117,7 @@ class Asker:
         self.reserve = reserve
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
-        self.room = Room(transport, task, limits.context, cuts=limits.cuts)
+        self.room = ContextWindow(transport, task, limits.context, cuts=limits.cuts)
         sampling = self.sampling = task.prompt.sampling.model_dump()  # once, not for each row
         # What Instructor adds for the schema is the same for all requests of a task.
         _, self.arguments = _INSTRUCTOR.request_handler(task.answer, {"model": task.model, **sampling, "messages": []})

@@ -37,7 +37,7 @@ class Span:
     overloads: int
 
 
-class Window:
+class AdaptiveConcurrency:
     """Decides the width; told of every answer and of every sign of overload.
 
     Args:

@@ -23,7 +23,7 @@ class TooLong(Exception):
     """A prompt does not fit, and must not or cannot be cut."""
 
 
-class Room:
+class ContextWindow:
     """The context of a model, and how prompts of one task fill it.
 
     Args:

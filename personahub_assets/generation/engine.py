@@ -14,14 +14,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import TYPE_CHECKING, Any
 
 from personahub_assets.core.errors import BudgetSpent, LLMError
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.journal import Journal
-from personahub_assets.generation.requests import Outcome, Request, Tally
+from personahub_assets.generation.requests import Outcome, Request, Usage
 
 if TYPE_CHECKING:
     from personahub_assets.generation.client import Asker
 
-Watch = Callable[[Tally], None]
+Watch = Callable[[Usage], None]
 OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]
 
 _DRAIN_S = 3.0
@@ -35,8 +35,8 @@ def ask_all(
     requests: Iterator[Request],
     open_asker: OpenAsker,
     journal: Journal,
-    window: Window,
-    tally: Tally,
+    window: AdaptiveConcurrency,
+    tally: Usage,
     watch: Watch,
     settled: Callable[[Request], None] = lambda _request: None,
     seconds_left: float | None = None,
@@ -78,8 +78,8 @@ class _Crew:
         self,
         requests: Iterator[Request],
         journal: Journal,
-        window: Window,
-        tally: Tally,
+        window: AdaptiveConcurrency,
+        tally: Usage,
         watch: Watch,
         settled: Callable[[Request], None],
     ):

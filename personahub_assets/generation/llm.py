@@ -19,10 +19,10 @@ from personahub_assets.core.text import sanitise
 from personahub_assets.generation import recorded as seeds
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
-from personahub_assets.generation.requests import Rule, Task
+from personahub_assets.generation.requests import ReusePolicy, Task
 from personahub_assets.generation.transport import VARIABLE, Transport
 from personahub_assets.store.tables import Store
 
@@ -179,14 +179,14 @@ class LLM(BaseModel):
         """
         check_budget(self.budget, store)
         cuts = store.config.generation.over_long == "cut"
-        rule = Rule(task.prompt.max_tokens, frozenset(self.retry), cuts)
+        rule = ReusePolicy(task.prompt.max_tokens, frozenset(self.retry), cuts)
 
-        def opened(window: Window) -> OpenAsker:
+        def opened(window: AdaptiveConcurrency) -> OpenAsker:
             return self._open(store, task, window)
 
         return Answers(store, task, batch, opened, rule, watch, self.budget)
 
-    def _open(self, store: Store, task: Task, window: Window) -> OpenAsker:
+    def _open(self, store: Store, task: Task, window: AdaptiveConcurrency) -> OpenAsker:
         """Look at the server before anything is paid.
 
         Raises:

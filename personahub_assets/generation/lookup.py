@@ -9,15 +9,15 @@ from functools import cached_property
 from pathlib import Path
 
 from personahub_assets.generation import recorded
-from personahub_assets.generation.answer_index import Shelf
+from personahub_assets.generation.answer_index import AnswerIndex
 from personahub_assets.generation.journal import find
-from personahub_assets.generation.requests import Outcome, Rule
+from personahub_assets.generation.requests import Outcome, ReusePolicy
 from personahub_assets.store.tables import Store
 
 Find = Callable[[Iterable[str]], dict[str, Outcome]]
 
 
-class Known:
+class AnswerLookup:
     """Looks requests up by their keys.
 
     Args:
@@ -27,11 +27,17 @@ class Known:
     """
 
     def __init__(
-        self, store: Store, asset: str, batch: str, rule: Rule, journal: Find, others: Callable[[], Shelf] | None = None
+        self,
+        store: Store,
+        asset: str,
+        batch: str,
+        rule: ReusePolicy,
+        journal: Find,
+        others: Callable[[], AnswerIndex] | None = None,
     ):
         self._store, self._asset, self._batch, self._rule, self._journal = store, asset, batch, rule, journal
         mine = store.path("generations", batch, asset)
-        self._own = Shelf([mine] if mine.exists() else [], rule)
+        self._own = AnswerIndex([mine] if mine.exists() else [], rule)
         self._open_others = others or self._of_others
 
     def sort(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
@@ -65,13 +71,13 @@ class Known:
         return found | self._own.outcomes([key for key in keys if key not in found])
 
     @cached_property
-    def _others(self) -> Shelf:
+    def _others(self) -> AnswerIndex:
         return self._open_others()
 
-    def _of_others(self) -> Shelf:
+    def _of_others(self) -> AnswerIndex:
         mine = self._store.path("generations", self._batch, self._asset)
         paths = [path for path in asset_files(self._store, self._asset) if path != mine]
-        return Shelf(paths, self._rule, accepted_only=True)
+        return AnswerIndex(paths, self._rule, accepted_only=True)
 
 
 def asset_files(store: Store, asset: str) -> list[Path]:

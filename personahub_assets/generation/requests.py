@@ -168,7 +168,7 @@ _KNOWN = frozenset(_FIELDS)
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReusePolicy:
     """Which earlier outcomes still stand; the others are asked again.
 
     Args:
@@ -195,7 +195,7 @@ class Rule:
 
 
 @dataclass
-class Tally:
+class Usage:
     """Running totals of one asset and batch, for progress and metadata."""
 
     total: int = 0

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from personahub_assets.generation.requests import Tally
+from personahub_assets.generation.requests import Usage
 
 LOG_EVERY_S = 15.0
 
@@ -42,11 +42,11 @@ def tell(step: Step) -> None:
         listener(step)
 
 
-def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Tally], None]:
+def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Usage], None]:
     """Make a watch that tells the listeners always and the log every few seconds."""
     last = time.monotonic()
 
-    def watch(tally: Tally) -> None:
+    def watch(tally: Usage) -> None:
         nonlocal last
         note = describe(tally)
         tell(Step(batch, asset, tally.done, tally.total, note))
@@ -57,7 +57,7 @@ def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Tal
     return watch
 
 
-def describe(tally: Tally) -> str:
+def describe(tally: Usage) -> str:
     """Say in one line what the calls gave so far, how fast, and how long it will take."""
     parts = [f"{tally.calls:,} calls"]
     if tally.seconds and tally.paid:

@@ -28,7 +28,7 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.releases import folder as releases
 from personahub_assets.releases.card import card
 from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
-from personahub_assets.releases.spec import PERSONAS, Order, configs, left_out_text, public_address
+from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
 from personahub_assets.store.paths import warehouse_path
 from personahub_assets.store.removal import discard
@@ -89,7 +89,7 @@ class Cut:
         return counts
 
 
-def freeze(store: Store, order: Order, watch: Watch | None = None) -> Release:
+def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Release:
     """Make a release: all of it under its name at the end, or nothing.
 
     Args:
@@ -164,7 +164,7 @@ def _disk(name: str, folder: Path) -> Iterator[None]:
 # --- which rows ---
 
 
-def _settled(store: Store, order: Order, aside: Path) -> Cut:
+def _settled(store: Store, order: ReleaseSpec, aside: Path) -> Cut:
     """A cut of which every row has its call; waits a little for a run that is just publishing."""
     for pause in (*_PAUSES, None):
         cut = _cut(store, order, aside / uuid.uuid4().hex)
@@ -181,7 +181,7 @@ def _settled(store: Store, order: Order, aside: Path) -> Cut:
     return cut
 
 
-def _refuse_standin(store: Store, order: Order, cut: Cut) -> None:
+def _refuse_standin(store: Store, order: ReleaseSpec, cut: Cut) -> None:
     marker = store.root / "writer"
     of_standin = marker.exists() and marker.read_text("utf-8").strip() == STANDIN
     made = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
@@ -200,7 +200,7 @@ def _counted(rows: list[dict[str, Any]]) -> str:
     return ", ".join(f"{count:,} rows of {config}" for config, count in counts.items())
 
 
-def _cut(store: Store, order: Order, folder: Path) -> Cut:
+def _cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
     """Take a snapshot, leave out of it what is not released, and count what is left."""
     tests = " ".join(test for tests in order.where.values() for test in tests)
     snap = snapshot(store, dict.fromkeys([*configs(), *_ABOUT, *build.tables_in(tests)]), folder)
@@ -307,7 +307,7 @@ def _as_it_stands(path: Path, config: str) -> bool:
         return list(pl.read_parquet_schema(file).items()) == list(table_schema(config).items())
 
 
-def _facts(snap: Store, order: Order) -> Facts:
+def _facts(snap: Store, order: ReleaseSpec) -> Facts:
     """What the card says of the rows that are left, one list of rows for each file of sql/card."""
     # Of configs without a row there is nothing to count; the first stands for none at all.
     named = [name for name in order.configs if snap.files(name)] or order.configs[:1]
@@ -330,7 +330,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 # --- the folder ---
 
 
-def _write(cut: Cut, order: Order, making: Path, watch: Watch) -> None:
+def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
     """Write everything into the folder, read-only and on the disk for good."""
     for done, config in enumerate(order.configs):
         watch(done, len(order.configs))
@@ -346,7 +346,7 @@ def _write(cut: Cut, order: Order, making: Path, watch: Watch) -> None:
     watch(len(order.configs), len(order.configs))
 
 
-def _write_config(snap: Store, order: Order, config: str, making: Path) -> None:
+def _write_config(snap: Store, order: ReleaseSpec, config: str, making: Path) -> None:
     paths = snap.files(config)
     for number, path in enumerate(paths):
         link_or_copy(path, making / "data" / config / f"train-{number:05d}-of-{len(paths):05d}.parquet")
@@ -374,7 +374,7 @@ def _paper_rows(snap: Store, config: str, batch: str) -> Iterator[pl.DataFrame]:
         )
 
 
-def _about(cut: Cut, order: Order) -> dict[str, Any]:
+def _about(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
     """The manifest, but for the hashes: all that the card is made of."""
     rows = cut.rows()
     columns = cut.facts["columns"]

@@ -25,7 +25,7 @@ _FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Order:
+class ReleaseSpec:
     """A release as it was asked for, checked."""
 
     name: str
@@ -43,7 +43,7 @@ class Order:
         *,
         jsonl: bool = False,
         license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
-    ) -> "Order":
+    ) -> "ReleaseSpec":
         """Check what was asked for.
 
         Args:

@@ -8,10 +8,10 @@ from itertools import islice
 
 import polars as pl
 
-from personahub_assets.generation.answer_index import Shelf
+from personahub_assets.generation.answer_index import AnswerIndex
 from personahub_assets.generation.journal import peek
-from personahub_assets.generation.lookup import Known, asset_files, journal_path
-from personahub_assets.generation.requests import Outcome, Request, Rule, Task
+from personahub_assets.generation.lookup import AnswerLookup, asset_files, journal_path
+from personahub_assets.generation.requests import Outcome, Request, ReusePolicy, Task
 from personahub_assets.runs import reasons
 from personahub_assets.runs.forecast import Work
 from personahub_assets.store.tables import Store
@@ -113,17 +113,17 @@ class Lookup:
         seen.asked.add(request.key)
         seen.open.append((request.input_id, request.sample))
 
-    def _rule(self, task: Task) -> Rule:
-        return Rule(task.prompt.max_tokens, self._retry, self._config.generation.over_long == "cut")
+    def _rule(self, task: Task) -> ReusePolicy:
+        return ReusePolicy(task.prompt.max_tokens, self._retry, self._config.generation.over_long == "cut")
 
     def _measure(self, asset: str, chunk: list[Request]) -> None:
         sizes = [sum(len(message["content"]) for message in request.messages) for request in chunk]
         self._rendered[asset].update(requests=len(chunk), characters=sum(sizes))
 
     @cache  # noqa: B019 - lives as long as a plan
-    def _others(self, asset: str, rule: Rule) -> Shelf:
+    def _others(self, asset: str, rule: ReusePolicy) -> AnswerIndex:
         """What any batch has accepted: what is missing in a batch's own file is not found there a second time."""
-        return Shelf(asset_files(self._store, asset), rule, accepted_only=True)
+        return AnswerIndex(asset_files(self._store, asset), rule, accepted_only=True)
 
 
 @dataclass
@@ -139,10 +139,12 @@ class _Found:
 class _Search:
     """Everything that is known about the requests of one asset and batch."""
 
-    def __init__(self, store: Store, task: Task, batch: str, rule: Rule, others: Callable[[str, Rule], Shelf]):
+    def __init__(
+        self, store: Store, task: Task, batch: str, rule: ReusePolicy, others: Callable[[str, ReusePolicy], AnswerIndex]
+    ):
         self._journal = journal_path(store, task.asset, batch)
         self._journaled: set[str] = set()
-        self._known = Known(store, task.asset, batch, rule, self._peek, partial(others, task.asset, rule))
+        self._known = AnswerLookup(store, task.asset, batch, rule, self._peek, partial(others, task.asset, rule))
         filed = store.read("generations", batch, task.asset, columns=["request_key", "status"])
         self._superseded = set(filed.filter(pl.col("status") == "superseded")["request_key"])
 

@@ -39,7 +39,7 @@ from personahub_assets.steps.personas import (
     text_personas_task,
     text_requests,
 )
-from personahub_assets.store.overlay import Draft
+from personahub_assets.store.overlay import OverlayStore
 from personahub_assets.store.tables import Store, in_pieces, table_schema
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Planner:
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
         self.lookup = Lookup(store, retry, watch)
-        self.draft = Draft(home=str(store.root), personas_from=store.personas_from)
+        self.draft = OverlayStore(home=str(store.root), personas_from=store.personas_from)
         self._embedder = Embedder.of(environment, self.config)
         self.embedding_model = self._embedder.name
         self.history = History(store)
@@ -355,7 +355,7 @@ class _Planner:
 
     def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
         """Requests to be expected about candidates that may become personas; some may be answered already."""
-        beside = Draft(home=self.store.home, personas_from=self.store.personas_from)
+        beside = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
         beside.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
         seen = self.lookup.glance(task, self.batch, item_requests(beside, task, self.batch))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from personahub_assets.generation.answers import Answers
-from personahub_assets.generation.concurrency import Window
-from personahub_assets.generation.requests import Tally
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
+from personahub_assets.generation.requests import Usage
 from personahub_assets.steps.result import Result
 
 
@@ -18,8 +18,8 @@ class Asked(Result):
         window: how many requests were in flight, and what came of it.
     """
 
-    tally: Tally
-    window: Window
+    tally: Usage
+    window: AdaptiveConcurrency
 
     @classmethod
     def of(cls, answers: Answers, **facts: Any) -> "Asked":  # type: ignore[override]

@@ -12,7 +12,7 @@ from personahub_assets.store.tables import BY_ASSET, SLICE_ROWS, PartitionWriter
 Partition = tuple[str, str, str | None]
 
 
-class Draft(Store):
+class OverlayStore(Store):
     """Reads what was drafted, else what the home has; writes nothing to it."""
 
     _frames: dict[Partition, pl.DataFrame] = PrivateAttr(default_factory=dict)

@@ -28,7 +28,7 @@ from personahub_assets.takedown.receipts import Sites, Target
 _NEAR, _COMPARED = 3, 20_000
 
 
-class Document(NamedTuple):
+class StoredDocument(NamedTuple):
     """A document of a batch; address and text are None where only its id is left."""
 
     batch: str
@@ -85,7 +85,7 @@ def _below_prefixes(store: Store, target: Target) -> Found:
     """Documents of sites or folders; and what near hosts have, which stays."""
     stones = {Tombstone.url_prefix(target.batch, check_prefix(prefix)) for prefix in target.values}
     taken, prefixes = Tombstones(stones, target.batch), UrlPrefixes(target.values)
-    documents, sites = list[Document](), Sites()
+    documents, sites = list[StoredDocument](), Sites()
     for row in _documents(store):
         if taken.is_below_prefix(row.document_id, row.url):
             documents.append(row)
@@ -101,7 +101,7 @@ def _below_prefixes(store: Store, target: Target) -> Found:
 
 def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
     """All that some batches have, slices of one source file together; of texts and addresses in them come stones."""
-    registered, documents, personas = store.batches(), list[Document](), list[Persona]()
+    registered, documents, personas = store.batches(), list[StoredDocument](), list[Persona]()
     keys = {key for name in target.values if name in registered or not again for key in source_slices(store, name)}
     wanted = Target("batch", tuple(sorted(keys)))
     documents += [row for row in _documents(store) if row.batch in keys]
@@ -112,7 +112,7 @@ def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
         if row.persona is not None:
             personas.append(Persona(batch, "", "", row.persona))
         else:
-            documents.append(Document(batch, row.document_id or "", row.url, row.text))
+            documents.append(StoredDocument(batch, row.document_id or "", row.url, row.text))
     found = _stones_of_documents(store, wanted, documents)
     of_personas = _stones_of_personas(store, wanted, personas)
     found.stones = {stone for stone in found.stones if stone.kind != "document"} | of_personas.stones
@@ -137,15 +137,15 @@ def _is_wanted(target: Target, batch: str) -> bool:
     return batch in target.values if target.kind == "batch" else target.batch in (None, batch)
 
 
-def _documents(store: Store) -> Iterator[Document]:
+def _documents(store: Store) -> Iterator[StoredDocument]:
     """Every document that any table knows of, those of which only rows made from it are left included."""
     for batch in store.batches():
         known = set()
         for rows in store.slices("documents", batch, ["batch", "document_id", "url", "text"]):
             known |= set(rows["document_id"])
-            yield from map(Document._make, rows.iter_rows())
+            yield from map(StoredDocument._make, rows.iter_rows())
         left = set[str]().union(*(_column(store, batch, *track) for track in _TRACKS))
-        yield from (Document(batch, document_id, None, None) for document_id in sorted(left - known))
+        yield from (StoredDocument(batch, document_id, None, None) for document_id in sorted(left - known))
 
 
 _TRACKS: tuple[tuple[str, str, str | None], ...] = (
@@ -159,14 +159,14 @@ def _column(store: Store, batch: str, table: str, column: str, asset: str | None
     return set(store.read(table, batch, asset, columns=[column])[column].drop_nulls())
 
 
-def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[Document]:
+def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[StoredDocument]:
     """Documents of batches that were registered and not materialised since."""
     for batch, row in _source_rows(store, store.batches()):
         if row.persona is None and row.document_id in wanted:
-            yield Document(batch, str(row.document_id), row.url, row.text)
+            yield StoredDocument(batch, str(row.document_id), row.url, row.text)
 
 
-def _stones_of_documents(store: Store, target: Target, documents: list[Document]) -> Found:
+def _stones_of_documents(store: Store, target: Target, documents: list[StoredDocument]) -> Found:
     taken = [row for row in documents if _is_wanted(target, row.batch)]
     found = Found({row.batch for row in taken}, {Tombstone.document(row.batch, row.document_id) for row in taken})
     identities = {(row.batch, row.document_id) for row in taken}
@@ -190,8 +190,8 @@ def _stones_of_documents(store: Store, target: Target, documents: list[Document]
 def _scoped(
     make: Callable[[str | None, str], Tombstone],
     values: Iterable[tuple[str | None, str]],
-    staying: Iterable[Document],
-    value_of: Callable[[Document], str | None],
+    staying: Iterable[StoredDocument],
+    value_of: Callable[[StoredDocument], str | None],
     everywhere: bool,
 ) -> set[Tombstone]:
     """Stones of texts or addresses `(value, batch)`, where nothing that stays has the same."""

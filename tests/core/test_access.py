@@ -192,7 +192,7 @@ def test_a_local_lack_of_handles_is_no_fault_of_the_server(standin: object) -> N
     url = f"{standin.url}"  # type: ignore[attr-defined]
 
     async def asked() -> None:
-        async with Transport(url, "none", tries=2, faults_in_a_row=1) as transport:
+        async with Transport(url, "none", timeout_s=20, tries=2, faults_in_a_row=1) as transport:
             with no_files_left():
                 await transport.post("/chat/completions", b"{}", Meter())
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from personahub_assets.core.text import words
 from personahub_assets.dedup import lexical
 from personahub_assets.dedup.keepers import NONE, Decided
 from personahub_assets.dedup.lexical import Segment, decide, segment
-from personahub_assets.dedup.signatures import Method, Plan, cost, plan, suits
+from personahub_assets.dedup.signatures import Method, SignatureScheme, cost, plan, suits
 from personahub_assets.dedup.wordsets import order_of, word_sets
 
 THRESHOLDS = [0.5, 0.55, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
@@ -27,6 +28,12 @@ seeds = st.integers(0, 2**32)
 
 Row = tuple[int, str, bool]  # place, text, may stay
 Ints = np.typing.NDArray[np.int64]
+
+
+def bare_plan(
+    threshold: float, method: Method = "exact", ngram: int = 1, permutations: int = 128, **more: Any
+) -> SignatureScheme:
+    return SignatureScheme(threshold, method, ngram, permutations, **more)
 
 
 # --- The rule, as plainly as possible ------------------------------------------------------------------------------
@@ -65,14 +72,14 @@ def series(texts: list[str]) -> pl.Series:
     return pl.Series(texts, dtype=pl.String)
 
 
-def walked(rows: list[Row], kept: list[Segment], chosen: Plan, threads: int = 1) -> Decided:
+def walked(rows: list[Row], kept: list[Segment], chosen: SignatureScheme, threads: int = 1) -> Decided:
     places, texts, may_stay = zip(*rows, strict=True) if rows else ((), (), ())
     return decide(
         series(list(texts)), np.array(places, np.int64), np.array(may_stay, np.bool_), kept, chosen, threads=threads
     )
 
 
-def kept_in(parts: list[list[tuple[int, str]]], chosen: Plan) -> list[Segment]:
+def kept_in(parts: list[list[tuple[int, str]]], chosen: SignatureScheme) -> list[Segment]:
     return [
         segment(chosen.sets(series([text for _, text in part])), np.array([p for p, _ in part], np.int64), chosen)
         for part in parts
@@ -114,8 +121,8 @@ def drawn(seed: int, count: int, draw: Callable[[random.Random], str]) -> tuple[
     return rows, parts
 
 
-def planned(threshold: float, width: int, texts: list[str], ordered: bool) -> Plan:
-    bare = Plan(threshold, width=width)
+def planned(threshold: float, width: int, texts: list[str], ordered: bool) -> SignatureScheme:
+    bare = bare_plan(threshold, width=width)
     return replace(bare, order=order_of(word_sets(series(texts)))) if ordered else bare
 
 
@@ -190,7 +197,7 @@ def test_sizes_just_at_the_threshold(shared: int, first: int, second: int, thres
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
 def test_many_identical_texts_cost_one_comparison_each(threshold: float) -> None:
     texts = series(["A nurse in Oslo who sings", "someone else entirely"]).gather([0, 1] * 20_000)
-    found = decide(texts, np.arange(40_000), np.ones(40_000, np.bool_), [], plan(Plan(threshold), texts, 40_000))
+    found = decide(texts, np.arange(40_000), np.ones(40_000, np.bool_), [], plan(bare_plan(threshold), texts, 40_000))
     assert found.stays.sum() == 2
     assert found.keeper[2:].tolist() == [0, 1] * 19_999
     assert set(found.similarity[2:]) == {1.0}
@@ -198,7 +205,7 @@ def test_many_identical_texts_cost_one_comparison_each(threshold: float) -> None
 
 def test_the_most_similar_keeper_is_named_and_of_equals_the_first() -> None:
     kept = [(1, "a b c x"), (3, "a b c d"), (2, "a b c y"), (8, "a b c d e")]
-    chosen = Plan(0.5)
+    chosen = bare_plan(0.5)
     for parts in ([kept], [[row] for row in kept], [kept[2:], kept[:2]]):
         segments = kept_in([sorted(part) for part in parts], chosen)
         found = walked([(4, "a b c d e", False), (5, "a b c z", True), (9, "a b c d e", True)], segments, chosen)
@@ -207,7 +214,7 @@ def test_the_most_similar_keeper_is_named_and_of_equals_the_first() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    for chosen in (Plan(0.9), Plan(0.9, "minhash"), plan(Plan(0.5), series([]), 0)):
+    for chosen in (bare_plan(0.9), bare_plan(0.9, "minhash"), plan(bare_plan(0.5), series([]), 0)):
         empty = kept_in([[], []], chosen)
         assert len(walked([], empty, chosen).keeper) == 0
         assert walked([(0, "", True), (1, "", True)], empty, chosen).keeper.tolist() == [NONE, 0]
@@ -220,7 +227,7 @@ def test_walks_one_after_the_other_are_one_walk(
 ) -> None:
     """What a walk keeps is a segment for the next one; with minhash, too, since signatures do not change."""
     rows, _ = drawn(seed, count, few_words)
-    chosen = Plan(threshold, method, width=width)
+    chosen = bare_plan(threshold, method, width=width)
     whole = walked(rows, [], chosen)
     cuts = [0, *sorted(random.Random(seed).choices(range(len(rows) + 1), k=3)), len(rows)]
     segments: list[Segment] = []
@@ -243,7 +250,8 @@ def test_grams_are_compared_like_words(seed: int, threshold: float, width: int, 
         parts = text.split()
         return " ".join("_".join(parts[i : i + ngram]) for i in range(max(1, len(parts) - ngram + 1)))
 
-    found = walked([(i, text, True) for i, text in enumerate(texts)], [], Plan(threshold, ngram=ngram, width=width))
+    used = bare_plan(threshold, ngram=ngram, width=width)
+    found = walked([(i, text, True) for i, text in enumerate(texts)], [], used)
     assert same(found, brute_force([(i, grams(text), True) for i, text in enumerate(texts)], [], threshold))
 
 
@@ -284,7 +292,7 @@ def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatc
     places = np.arange(rows) * 3 + 7
     may_stay = np.arange(rows) % 11 != 5
     expected = by_bits(bits, places, may_stay, threshold)
-    chosen = plan(Plan(threshold), texts, rows)
+    chosen = plan(bare_plan(threshold), texts, rows)
     spilled: list[Segment] = []
 
     def spill(segment: Segment) -> Segment:
@@ -306,21 +314,21 @@ def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatc
 @pytest.mark.parametrize("permutations", [16, 100, 128, 256, 1024])
 def test_bands_find_a_pair_at_the_threshold(permutations: int) -> None:
     for threshold in np.arange(0.5, 0.96, 0.01):
-        band = Plan(threshold, "minhash", permutations=permutations).band
+        band = bare_plan(threshold, "minhash", permutations=permutations).band
 
         def found(band: int, threshold: float = threshold) -> float:
             return float(1 - (1 - threshold**band) ** (permutations // band))
 
         assert found(band) >= 0.999
         assert all(found(longer) < 0.999 for longer in range(band + 1, permutations + 1))
-    assert Plan(1.0, "minhash", permutations=permutations).band == permutations
+    assert bare_plan(1.0, "minhash", permutations=permutations).band == permutations
 
 
 @settings(max_examples=100)
 @given(seeds, st.integers(0, 40), thresholds, st.integers(1, 2))
 def test_minhash_reports_only_what_is_within_the_threshold(seed: int, count: int, threshold: float, ngram: int) -> None:
     rows, parts = drawn(seed, count, few_words)
-    chosen = Plan(threshold, "minhash", permutations=64)
+    chosen = bare_plan(threshold, "minhash", permutations=64)
     found = walked(rows, kept_in(parts, chosen), chosen)
     text_at = dict([*chain.from_iterable(parts)])
     for (place, text, may_stay), keeper, similarity, stays in zip(
@@ -344,7 +352,7 @@ def test_minhash_finds_planted_pairs(threshold: float, shared: int, alone: int) 
         for side in "ab"
         for pair in range(pairs)
     ]
-    chosen = plan(Plan(threshold, "minhash"), series(texts), len(texts))
+    chosen = plan(bare_plan(threshold, "minhash"), series(texts), len(texts))
     found = walked([(i, text, True) for i, text in enumerate(texts)], [], chosen)
     assert found.stays[:pairs].all()
     there = found.keeper[pairs:] == np.arange(pairs)
@@ -352,7 +360,7 @@ def test_minhash_finds_planted_pairs(threshold: float, shared: int, alone: int) 
     similarity = shared / (shared + 2 * alone)
     assert set(found.similarity[pairs:][there]) == {similarity}
     assert similarity >= threshold
-    exact = plan(Plan(threshold), series(texts), len(texts))
+    exact = plan(bare_plan(threshold), series(texts), len(texts))
     assert (walked([(i, text, True) for i, text in enumerate(texts)], [], exact).keeper[pairs:] >= 0).all()
 
 
@@ -395,9 +403,9 @@ def test_a_plan_changes_nothing(seed: int, count: int, threshold: float, other: 
     texts = series([text for _, text, _ in rows])
     results = []
     for chosen in (
-        plan(Plan(threshold), texts, count),
-        plan(Plan(threshold), texts, 10**9),
-        plan(Plan(threshold), series(other), 10**6),
+        plan(bare_plan(threshold), texts, count),
+        plan(bare_plan(threshold), texts, 10**9),
+        plan(bare_plan(threshold), series(other), 10**6),
     ):
         results.append(walked(rows, kept_in(parts, chosen), chosen))
     assert same(results[0], results[1])
@@ -407,7 +415,7 @@ def test_a_plan_changes_nothing(seed: int, count: int, threshold: float, other: 
 @pytest.mark.parametrize("threshold", [0.8, 0.9, 0.95])
 def test_templates_are_cheap_and_right(threshold: float) -> None:
     texts = series(templated(20_000))
-    chosen = plan(Plan(threshold), texts, len(texts))
+    chosen = plan(bare_plan(threshold), texts, len(texts))
     assert cost(chosen, chosen.sets(texts), len(texts)) <= 50
     # Two of them differ in some of six slots of 22 words: one slot is 21/23, two are 20/24.
     slots = np.array([text.split()[-6:] for text in texts.to_list()])
@@ -427,25 +435,25 @@ def test_templates_are_cheap_and_right(threshold: float) -> None:
 
 def test_a_plan_for_other_texts_does_not_suit() -> None:
     mine, foreign = series(templated(4_000)), series(templated(4_000, name="é"))
-    chosen = plan(Plan(0.9), mine, 4_000)
+    chosen = plan(bare_plan(0.9), mine, 4_000)
     assert suits(chosen, mine)
     assert suits(chosen, series(templated(4_000, seed=1)))
     assert suits(chosen, series([]))
     assert suits(chosen, series(["one text only, of another kind"]))
     assert not suits(chosen, foreign)
-    assert suits(plan(Plan(0.9), foreign, 4_000), foreign)
+    assert suits(plan(bare_plan(0.9), foreign, 4_000), foreign)
 
 
 def test_the_name_of_a_plan_is_what_signatures_depend_on() -> None:
     order = order_of(word_sets(series(["a b", "a b c", "c"])))
-    bare = Plan(0.9)
+    bare = bare_plan(0.9)
     others = [
-        Plan(0.8),
-        Plan(0.9, "minhash"),
-        Plan(0.9, ngram=2),
-        Plan(0.9, permutations=64),
-        Plan(0.9, width=2),
-        Plan(0.9, order=order),
+        bare_plan(0.8),
+        bare_plan(0.9, "minhash"),
+        bare_plan(0.9, ngram=2),
+        bare_plan(0.9, permutations=64),
+        bare_plan(0.9, width=2),
+        bare_plan(0.9, order=order),
     ]
     assert len({bare.name, *(each.name for each in others)}) == 7
-    assert Plan(0.9).name == bare.name
+    assert bare_plan(0.9).name == bare.name

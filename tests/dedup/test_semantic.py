@@ -154,7 +154,7 @@ def test_a_row_that_may_not_stay_is_nobodys_keeper() -> None:
     assert found.stays.tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("exact_up_to", [semantic.EXACT_UP_TO, 0])
+@pytest.mark.parametrize("exact_up_to", [np.inf, 0])
 def test_nothing_gives_nothing(exact_up_to: int) -> None:
     kept = [Kept(np.empty((0, 1), np.float32), NOTHING), Kept(clustered(3, 5, 8), np.arange(5))]
     found = decide(np.empty((0, 8), np.float32), NOTHING, np.empty(0, bool), kept[1:], 0.9, exact_up_to=exact_up_to)

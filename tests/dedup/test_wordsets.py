@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.core.text import normalised, words
-from personahub_assets.dedup.wordsets import UNORDERED, Order, Sets, order_of, word_sets
+from personahub_assets.dedup.wordsets import UNORDERED, Sets, WordOrder, order_of, word_sets
 
 BITS = 2**64 - 1
 
@@ -127,7 +127,7 @@ def test_no_order_is_an_order_without_words() -> None:
 
 def test_a_full_table_of_ranks_is_searched_to_its_end() -> None:
     hashes = np.array([8, 16, 24, 0], np.uint64)  # all begin at the same place
-    order = Order(hashes, np.array([3, 2, 1, 0], np.uint32))
+    order = WordOrder(hashes, np.array([3, 2, 1, 0], np.uint32))
     text = pl.Series(["some words that the table has not"])
     assert rows(word_sets(text, 1, order)) == rows(word_sets(text))
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.text import digest
 from personahub_assets.generation import answer_index
-from personahub_assets.generation.answer_index import Mark, Shelf, hash_of, hashes_of, outcome_of
-from personahub_assets.generation.requests import Outcome, Reason, Rule
+from personahub_assets.generation.answer_index import AnswerIndex, Mark, hash_of, hashes_of, outcome_of
+from personahub_assets.generation.requests import Outcome, Reason, ReusePolicy
 from personahub_assets.store import tables as room
 from personahub_assets.store.tables import table_schema
 
@@ -48,7 +48,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- the rule ---
 
-_PLAIN = Rule(max_tokens=100)
+_PLAIN = ReusePolicy(max_tokens=100)
 
 
 @pytest.mark.parametrize(
@@ -79,23 +79,23 @@ _PLAIN = Rule(max_tokens=100)
         (_PLAIN, "unreachable", 100, 0, False),
         # Inputs that do not fit.
         (_PLAIN, "too_long", 100, 0, True),
-        (Rule(100, cuts=True), "too_long", 100, 0, False),
-        (Rule(100, cuts=True), None, 100, 50, True),
-        (Rule(100, cuts=True), "refused", 100, 50, True),
+        (ReusePolicy(100, cuts=True), "too_long", 100, 0, False),
+        (ReusePolicy(100, cuts=True), None, 100, 50, True),
+        (ReusePolicy(100, cuts=True), "refused", 100, 50, True),
         # Only what was named, and all of that.
-        (Rule(100, frozenset({"refused"})), "refused", 100, 50, False),
-        (Rule(100, frozenset({"refused"})), "empty", 100, 50, True),
-        (Rule(100, frozenset({"refused"})), None, 100, 50, True),
-        (Rule(100, frozenset({"refused"})), None, 200, 150, True),
-        (Rule(100, frozenset({"refused"})), "timeout", 100, 0, True),
-        (Rule(100, frozenset({"refused"}), cuts=True), "too_long", 100, 0, True),
-        (Rule(100, frozenset({"truncated"})), "truncated", 200, 50, False),
-        (Rule(100, frozenset(REASONS)), "unreachable", 100, 0, False),
-        (Rule(100, frozenset(REASONS)), None, 100, 0, True),
+        (ReusePolicy(100, frozenset({"refused"})), "refused", 100, 50, False),
+        (ReusePolicy(100, frozenset({"refused"})), "empty", 100, 50, True),
+        (ReusePolicy(100, frozenset({"refused"})), None, 100, 50, True),
+        (ReusePolicy(100, frozenset({"refused"})), None, 200, 150, True),
+        (ReusePolicy(100, frozenset({"refused"})), "timeout", 100, 0, True),
+        (ReusePolicy(100, frozenset({"refused"}), cuts=True), "too_long", 100, 0, True),
+        (ReusePolicy(100, frozenset({"truncated"})), "truncated", 200, 50, False),
+        (ReusePolicy(100, frozenset(REASONS)), "unreachable", 100, 0, False),
+        (ReusePolicy(100, frozenset(REASONS)), None, 100, 0, True),
     ],
 )
 def test_which_outcomes_stand(
-    rule: Rule, reason: str | None, max_tokens: int | None, answer_tokens: int, stands: bool
+    rule: ReusePolicy, reason: str | None, max_tokens: int | None, answer_tokens: int, stands: bool
 ) -> None:
     assert rule.stands(reason, max_tokens, answer_tokens) == stands
 
@@ -125,11 +125,13 @@ _ROWS = st.builds(
     st.integers(0, 5),
 )
 _RULES = st.builds(
-    Rule, st.sampled_from([50, 100, 150]), st.frozensets(st.sampled_from(REASONS), max_size=2), st.booleans()
+    ReusePolicy, st.sampled_from([50, 100, 150]), st.frozensets(st.sampled_from(REASONS), max_size=2), st.booleans()
 )
 
 
-def plain(files: list[list[dict[str, Any]]], rule: Rule, *, accepted_only: bool) -> dict[str, tuple[Mark, Outcome]]:
+def plain(
+    files: list[list[dict[str, Any]]], rule: ReusePolicy, *, accepted_only: bool
+) -> dict[str, tuple[Mark, Outcome]]:
     """What the shelf should say: of equal keys the first row of the first file that has one."""
     said: dict[str, tuple[Mark, Outcome]] = {}
     for rows in files:
@@ -149,12 +151,12 @@ def plain(files: list[list[dict[str, Any]]], rule: Rule, *, accepted_only: bool)
     asked=st.lists(st.integers(0, 16), max_size=20),
 )
 def test_the_shelf_agrees_with_a_plain_dict(
-    tmp_path: Path, files: list[list[dict[str, Any]]], rule: Rule, accepted_only: bool, asked: list[int]
+    tmp_path: Path, files: list[list[dict[str, Any]]], rule: ReusePolicy, accepted_only: bool, asked: list[int]
 ) -> None:
     if accepted_only:  # within one file a key that stands and one that does not are never both accepted
         files = [list({each["request_key"]: each for each in rows}.values()) for rows in files]
     paths = [written(tmp_path / f"{n}.parquet", rows) for n, rows in enumerate(files)]
-    shelf = Shelf(paths, rule, accepted_only=accepted_only)
+    shelf = AnswerIndex(paths, rule, accepted_only=accepted_only)
     expected = plain(files, rule, accepted_only=accepted_only)
     keys = [key(number) for number in asked]
     assert shelf.marks(keys) == {name: expected[name][0] for name in keys if name in expected}
@@ -165,7 +167,7 @@ def test_the_shelf_agrees_with_a_plain_dict(
 
 def test_an_outcome_comes_back_as_it_was_written(tmp_path: Path) -> None:
     rejected = row(2, status="rejected", reason="refused", detail="no", attempts=3, repaired=True, response="I can't")
-    shelf = Shelf([written(tmp_path / "a.parquet", [row(1), rejected])], _PLAIN)
+    shelf = AnswerIndex([written(tmp_path / "a.parquet", [row(1), rejected])], _PLAIN)
     found = shelf.outcomes([key(2)])[key(2)]
     assert found == Outcome(
         key(2),
@@ -191,14 +193,14 @@ def test_an_outcome_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_superseded_answer_is_an_accepted_one(tmp_path: Path) -> None:
-    shelf = Shelf([written(tmp_path / "a.parquet", [row(1, status="superseded")])], _PLAIN)
+    shelf = AnswerIndex([written(tmp_path / "a.parquet", [row(1, status="superseded")])], _PLAIN)
     assert shelf.marks([key(1)]) == {key(1): Mark(None, True)}
     assert shelf.outcomes([key(1)])[key(1)].status == "accepted"
 
 
 def test_of_equal_keys_the_one_that_was_paid_counts(tmp_path: Path) -> None:
     twins = [row(1, attempts=2), row(5), row(1, attempts=0, reused=True)]
-    shelf = Shelf([written(tmp_path / "a.parquet", twins)], _PLAIN)
+    shelf = AnswerIndex([written(tmp_path / "a.parquet", twins)], _PLAIN)
     assert shelf.outcomes([key(1)])[key(1)].attempts == 2
 
 
@@ -206,7 +208,7 @@ def test_of_equal_keys_the_one_that_was_paid_counts(tmp_path: Path) -> None:
 def test_an_empty_shelf_knows_nothing(tmp_path: Path, files: list[list[dict[str, Any]]]) -> None:
     paths = [written(tmp_path / f"{n}.parquet", rows) for n, rows in enumerate(files)]
     for accepted_only in (False, True):
-        shelf = Shelf(paths, _PLAIN, accepted_only=accepted_only)
+        shelf = AnswerIndex(paths, _PLAIN, accepted_only=accepted_only)
         for keys in ([key(1)], []):
             assert shelf.marks(keys) == {}
             assert shelf.outcomes(keys) == {}
@@ -214,7 +216,7 @@ def test_an_empty_shelf_knows_nothing(tmp_path: Path, files: list[list[dict[str,
 
 def test_a_file_that_goes_away_or_is_replaced_is_as_if_it_had_no_such_key(tmp_path: Path) -> None:
     paths = [written(tmp_path / f"{n}.parquet", [row(n * 10 + m) for m in range(5)]) for n in range(3)]
-    shelf = Shelf(paths, _PLAIN, accepted_only=True)
+    shelf = AnswerIndex(paths, _PLAIN, accepted_only=True)
     paths[0].unlink()
     written(paths[1], [row(77)])
     keys = [key(number) for number in range(30)]
@@ -226,7 +228,7 @@ def test_a_file_without_later_columns_is_read(tmp_path: Path) -> None:
     late = ["max_tokens", "answer_tokens", "flight_s", "queue_s", "superseded_at", "cached_tokens"]
     frame = pl.DataFrame([row(1), row(2, status="rejected", reason="empty")], table_schema("generations"))
     frame.drop(late).write_parquet(path)
-    shelf = Shelf([path], _PLAIN)
+    shelf = AnswerIndex([path], _PLAIN)
     assert shelf.marks([key(1), key(2)]) == {key(1): Mark(None, True), key(2): Mark("empty", True)}
     assert shelf.outcomes([key(1)])[key(1)].max_tokens is None
 

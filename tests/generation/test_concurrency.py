@@ -5,18 +5,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from modelled import Model
 
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 
 _WARM = 30  # spans
 
 
-def warmed(model: Model, most: int = 512, spans: int = _WARM) -> Window:
-    window = Window(most, model.now)
+def warmed(model: Model, most: int = 512, spans: int = _WARM) -> AdaptiveConcurrency:
+    window = AdaptiveConcurrency(most, model.now)
     model.run(window, until=lambda: len(window.spans) >= spans)
     return window
 
 
-def share(model: Model, window: Window) -> float:
+def share(model: Model, window: AdaptiveConcurrency) -> float:
     """Part of what the server can do that the window lets it do."""
     return model.rate(window, 60 * model.seconds) / model.capacity
 
@@ -74,7 +74,7 @@ _STEPS = st.lists(
 def test_it_stays_between_one_and_the_most_whatever_happens(
     most: int, steps: list[tuple[float, float, float, int]]
 ) -> None:
-    window, now = Window(most, 0.0), 0.0
+    window, now = AdaptiveConcurrency(most, 0.0), 0.0
     assert 1 <= window.width <= most
     for pause, took, full, overloads in steps:
         now += pause
@@ -89,9 +89,9 @@ def test_it_stays_between_one_and_the_most_whatever_happens(
 # --- overload ---
 
 
-def shrunk(most: int) -> tuple[Window, list[int]]:
+def shrunk(most: int) -> tuple[AdaptiveConcurrency, list[int]]:
     """A window that was told of little but overload until it was at one, and its widths."""
-    window, now, widths = Window(most, 0.0), 0.0, [min(most, 64)]
+    window, now, widths = AdaptiveConcurrency(most, 0.0), 0.0, [min(most, 64)]
     while window.width > 1:
         now += 1.0
         for _ in range(9):
@@ -109,7 +109,7 @@ def test_signs_of_overload_shrink_it_at_each_look() -> None:
 
 
 def test_a_storm_without_any_answer_narrows_the_window_at_once() -> None:
-    window = Window(64, 0.0)
+    window = AdaptiveConcurrency(64, 0.0)
     for _ in range(63):
         window.overloaded()
     assert window.width == 64
@@ -121,7 +121,7 @@ def test_a_storm_without_any_answer_narrows_the_window_at_once() -> None:
 
 
 def test_a_few_signs_among_many_answers_are_no_overload() -> None:
-    window, now = Window(64, 0.0), 0.0
+    window, now = AdaptiveConcurrency(64, 0.0), 0.0
     for number in range(2_000):
         now += 0.01
         if number % 50 == 0:
@@ -174,7 +174,7 @@ def test_it_follows_a_server_that_loses_and_regains_most_of_its_places() -> None
 @settings(max_examples=40)
 def test_it_does_not_shrink_when_the_requests_run_out(left: int, slots: int, seed: int) -> None:
     model = Model(slots, seed=seed)
-    window = Window(512, 0.0)
+    window = AdaptiveConcurrency(512, 0.0)
     model.run(window, until=lambda: model.sent >= left, left=left)
     wide, place = window.width, len(model.widths)
     model.run(window, until=lambda: False, left=0)

@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import MAX_TOKENS, TASK, Reply, Script, ask, error, good
+from scripted import MAX_TOKENS, TASK, WAY, Reply, Script, ask, error, good
 
 from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.transport import Transport
@@ -33,31 +33,31 @@ def sentences(count: int) -> str:
 
 
 def test_where_the_context_is_not_known_the_server_decides(script: Script) -> None:
-    (outcome,) = ask(script.told(good()).url, Limits(context=None), text="x" * 100_000)
+    (outcome,) = ask(script.told(good()).url, Limits(2, context=None), text="x" * 100_000)
     assert outcome.status == "accepted"
     assert script.count_calls == 0
-    (outcome,) = ask(script.told(error(413)).url, Limits(context=None), text="x" * 100_000)
+    (outcome,) = ask(script.told(error(413)).url, Limits(2, context=None), text="x" * 100_000)
     assert outcome.reason == "too_long"
 
 
 def test_what_surely_fits_is_not_counted(script: Script) -> None:
     context = MAX_TOKENS + prompt_bytes("x" * 500) + _TEMPLATE
     script.told(good())
-    (outcome,) = ask(script.url, Limits(context=context), text="x" * 500)
+    (outcome,) = ask(script.url, Limits(2, context=context), text="x" * 500)
     assert (outcome.status, script.count_calls) == ("accepted", 0)
 
 
 def test_what_may_not_fit_is_counted_and_sent_if_it_does(script: Script) -> None:
     script.told(good()).count = quarter
     context = MAX_TOKENS + prompt_bytes("x" * 500) // 4
-    (outcome,) = ask(script.url, Limits(context=context), text="x" * 500)
+    (outcome,) = ask(script.url, Limits(2, context=context), text="x" * 500)
     assert (outcome.status, outcome.detail, script.count_calls) == ("accepted", None, 1)
 
 
 def test_what_does_not_fit_by_one_token_costs_no_call(script: Script) -> None:
     script.told().count = quarter
     tokens = prompt_bytes("x" * 500) // 4
-    (outcome,) = ask(script.url, Limits(context=MAX_TOKENS + tokens - 1), text="x" * 500)
+    (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS + tokens - 1), text="x" * 500)
     assert (outcome.reason, outcome.attempts, outcome.prompt_tokens) == ("too_long", 0, 0)
     assert f"{tokens:,} prompt tokens and {MAX_TOKENS:,} for the answer" in (outcome.detail or "")
     assert f"{MAX_TOKENS + tokens - 1:,}" in (outcome.detail or "")
@@ -67,8 +67,8 @@ def test_what_does_not_fit_by_one_token_costs_no_call(script: Script) -> None:
 def test_without_a_tokenizer_the_estimate_is_on_the_safe_side(script: Script) -> None:
     text = "x" * 500
     enough = MAX_TOKENS + prompt_bytes(text) + _TEMPLATE
-    assert ask(script.told(good()).url, Limits(context=enough), text=text)[0].status == "accepted"
-    assert ask(script.told().url, Limits(context=enough - 1), text=text)[0].reason == "too_long"
+    assert ask(script.told(good()).url, Limits(2, context=enough), text=text)[0].status == "accepted"
+    assert ask(script.told().url, Limits(2, context=enough - 1), text=text)[0].reason == "too_long"
     assert (script.bodies, script.count_calls) == ([], 1)
 
 
@@ -79,8 +79,8 @@ def test_the_share_of_bytes_that_became_tokens_is_learned(script: Script) -> Non
     context = MAX_TOKENS + _TEMPLATE + short
 
     async def both() -> list[str | None]:
-        async with Transport(script.url, "none") as transport:
-            asker = Asker(transport, TASK, Limits(context=context))
+        async with Transport(script.url, "none", **WAY) as transport:
+            asker = Asker(transport, TASK, Limits(2, context=context))
             wanted = [TASK.request(name, {"persona": text + "x" * n}) for name, n in (("a", 0), ("b", 300))]
             return [(await asker.ask(request)).reason for request in wanted]
 
@@ -92,13 +92,13 @@ def test_the_share_of_bytes_that_became_tokens_is_learned(script: Script) -> Non
 
 def test_an_answer_longer_than_the_whole_context_is_too_long_even_where_inputs_are_cut(script: Script) -> None:
     script.told().count = quarter
-    (outcome,) = ask(script.url, Limits(context=MAX_TOKENS, cuts=True), text=sentences(50))
+    (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS, cuts=True), text=sentences(50))
     assert (outcome.reason, script.bodies) == ("too_long", [])
 
 
 def test_instructions_that_leave_no_room_are_too_long_even_where_inputs_are_cut(script: Script) -> None:
     script.told().count = quarter
-    (outcome,) = ask(script.url, Limits(context=MAX_TOKENS + 20, cuts=True), text=sentences(50))
+    (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS + 20, cuts=True), text=sentences(50))
     assert (outcome.reason, script.bodies) == ("too_long", [])
     assert "however short" in (outcome.detail or "")
 
@@ -110,7 +110,7 @@ def test_a_cut_input_fits_and_ends_with_a_sentence(script: Script, count: int, s
     text = sentences(count)
     share, template = (4, 0) if counts else (1, _TEMPLATE)
     context = MAX_TOKENS + prompt_bytes("") // share + template + spare
-    (outcome,) = ask(script.url, Limits(context=context, cuts=True), text=text)
+    (outcome,) = ask(script.url, Limits(2, context=context, cuts=True), text=text)
     assert outcome.status == "accepted"
     (body,) = script.bodies
     sent = body["messages"][1]["content"]
@@ -130,7 +130,7 @@ def test_a_cut_input_fits_and_ends_with_a_sentence(script: Script, count: int, s
 
 def test_a_cut_input_keeps_its_key(script: Script) -> None:
     script.told(good()).count = quarter
-    (cut,) = ask(script.url, Limits(context=MAX_TOKENS + 400, cuts=True), text=sentences(100))
+    (cut,) = ask(script.url, Limits(2, context=MAX_TOKENS + 400, cuts=True), text=sentences(100))
     (whole,) = ask(script.told(good()).url, text=sentences(100))
     assert cut.key == whole.key
     assert cut.detail
@@ -146,11 +146,11 @@ def test_a_cut_input_that_is_rejected_all_the_same_says_why(script: Script) -> N
 
 def test_the_stand_ins_context_is_kept() -> None:
     with StandinServer(f"max_model_len={MAX_TOKENS + 600}") as server:
-        limits = Limits(context=MAX_TOKENS + 600)
+        limits = Limits(2, context=MAX_TOKENS + 600)
         (outcome,) = ask(server.url, limits, text=sentences(100))
         assert (outcome.reason, server.stats()["calls"], server.stats()["rejected"]) == ("too_long", 0, 0)
         assert server.stats()["tokenize_calls"] == 1
-        (outcome,) = ask(server.url, Limits(context=MAX_TOKENS + 600, cuts=True), text=sentences(100))
+        (outcome,) = ask(server.url, Limits(2, context=MAX_TOKENS + 600, cuts=True), text=sentences(100))
         assert (outcome.status, server.stats()["rejected"]) == ("accepted", 0)
         # Where the context is not known, the server's own verdict counts.
         (outcome,) = ask(server.url, text=sentences(100))
@@ -161,5 +161,5 @@ def test_a_prompt_is_not_given_up_because_it_could_not_be_counted(script: Script
     """A counting route that stumbles once says nothing about the length of the prompt."""
     replies = [error(503), error(503)]
     script.told(good()).count = lambda body: replies.pop(0) if replies else quarter(body)
-    (outcome,) = ask(script.url, Limits(context=MAX_TOKENS + prompt_bytes("x" * 500) // 2), text="x" * 500)
+    (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS + prompt_bytes("x" * 500) // 2), text="x" * 500)
     assert outcome.reason != "too_long"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import LIMITS, Reply, Script, error, good, serving
 from scripted import TASK as SCRIPTED
-from scripted import Reply, Script, error, good, serving
 
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, StoreError
@@ -24,10 +24,10 @@ from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.client import Asker, Limits
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
-from personahub_assets.generation.requests import Outcome, Request, Tally, Task
+from personahub_assets.generation.requests import Outcome, Request, Task, Usage
 from personahub_assets.generation.transport import Transport
 from personahub_assets.standin.server import StandinServer
 
@@ -56,21 +56,26 @@ class Run:
     url: str
     most: int = 16
     task: Task = TASK
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = LIMITS
     budget: Budget = field(default_factory=Budget)
     way: dict[str, Any] = field(default_factory=dict)
     seconds_left: float | None = None
-    watch: Callable[[Tally], None] = lambda _tally: None
+    watch: Callable[[Usage], None] = lambda _tally: None
     settled: Callable[[Request], None] = lambda _request: None
-    tally: Tally = field(default_factory=Tally)
+    tally: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        self.window = Window(self.most)
+        self.window = AdaptiveConcurrency(self.most)
 
     def asker(self) -> OpenAsker:
         @asynccontextmanager
         async def opened() -> Any:
-            more: dict[str, Any] = {"timeout_s": 20, "on_overload": self.window.overloaded}
+            more: dict[str, Any] = {
+                "timeout_s": 20,
+                "tries": 5,
+                "faults_in_a_row": 20,
+                "on_overload": self.window.overloaded,
+            }
             more |= {"before": self.budget.call, "after": self.budget.returned}
             async with Transport(self.url, "none", **(more | self.way)) as transport:
                 reserve = partial(self.budget.reserve, Prices())

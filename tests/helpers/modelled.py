@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from personahub_assets.generation.concurrency import Window
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
 
 
 @dataclass
@@ -41,13 +41,13 @@ class Model:
         """Answers per second with all places taken."""
         return self.slots / self.seconds
 
-    def rate(self, window: Window, seconds: float) -> float:
+    def rate(self, window: AdaptiveConcurrency, seconds: float) -> float:
         """Run for so long; answers per second in that time."""
         began, before = self.now, self.answers
         self.run(window, until=lambda: self.now >= began + seconds)
         return (self.answers - before) / (self.now - began)
 
-    def run(self, window: Window, *, until: Callable[[], bool], left: float = float("inf")) -> None:
+    def run(self, window: AdaptiveConcurrency, *, until: Callable[[], bool], left: float = float("inf")) -> None:
         """Answer requests until a condition holds, or no requests are left."""
         while not until():
             while self.flying < window.width and left > 0:
@@ -63,7 +63,7 @@ class Model:
             window.answered(self.now - since, running, self.now)
             self.widths.append(window.width)
 
-    def _send(self, window: Window) -> None:
+    def _send(self, window: AdaptiveConcurrency) -> None:
         self.sent += 1
         self.flying += 1
         if self.limit is not None and self.flying > self.limit:

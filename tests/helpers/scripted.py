@@ -177,9 +177,13 @@ def requests(task: Task, rows: int, text: str = "A keeper of lighthouse {}") -> 
     return [task.request(f"p{n}", {"persona": text.format(n)}) for n in range(rows)]
 
 
+WAY: dict[str, Any] = {"tries": 2, "timeout_s": 10, "faults_in_a_row": 20}
+LIMITS = Limits(reasks=2)
+
+
 def ask(
     url: str,
-    limits: Limits | None = None,
+    limits: Limits = LIMITS,
     task: Task = TASK,
     rows: int = 1,
     *,
@@ -191,8 +195,8 @@ def ask(
     """Ask for some rows with one asker, one after the other or all together."""
 
     async def all_of_them() -> list[Outcome]:
-        async with Transport(url, "none", **({"tries": 2, "timeout_s": 10} | way)) as transport:
-            asker = Asker(transport, task, limits or Limits(), spend)
+        async with Transport(url, "none", **(WAY | way)) as transport:
+            asker = Asker(transport, task, limits, spend)
             wanted = requests(task, rows, text)
             if together:
                 return await asyncio.gather(*map(asker.ask, wanted))
@@ -205,7 +209,7 @@ def over(url: str, work: Callable[[Transport], Awaitable[Any]], **way: Any) -> A
     """Do something with a transport."""
 
     async def all_of_it() -> Any:
-        async with Transport(url, "none", **({"timeout_s": 10} | way)) as transport:
+        async with Transport(url, "none", **(WAY | {"tries": 5} | way)) as transport:
             return await work(transport)
 
     return asyncio.run(all_of_it())

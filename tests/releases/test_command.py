@@ -9,7 +9,7 @@ import pytest
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, release
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 Said = tuple[int, str, str]
@@ -64,8 +64,8 @@ def assert_described(made: Release, event: dg.AssetMaterialization) -> None:
 
 def test_releases_are_listed_and_verified(store: Store, say: Callable[..., Said]) -> None:
     assert say()[1].endswith("has no releases yet\n")
-    freeze(store, Order.of("v1", ["tools"]))
-    freeze(store, Order.of("v2", ["personas"]))
+    freeze(store, ReleaseSpec.of("v1", ["tools"]))
+    freeze(store, ReleaseSpec.of("v2", ["personas"]))
     (store.root / "releases" / "v0").mkdir()
     for arguments in ((), ("--list",)):
         code, out, _ = say(*arguments)

@@ -21,7 +21,7 @@ from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.releases import build
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, releases, verify
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 CONFIGS = ("personas", "math_problems", "tools")
@@ -62,7 +62,7 @@ def assert_nothing_is_made(store: Store) -> None:
 
 
 def test_a_release_holds_the_tables_as_they_are_at_no_cost(store: Store) -> None:
-    made = freeze(store, Order.of("v1"))
+    made = freeze(store, ReleaseSpec.of("v1"))
     assert made.rows == {"personas": 9, "math_problems": 9, "tools": 5}
     assert made.manifest["empty"].keys() == EMPTY
     for config in CONFIGS:
@@ -78,19 +78,19 @@ def test_a_release_holds_the_tables_as_they_are_at_no_cost(store: Store) -> None
 
 
 def test_it_stays_as_it_is_when_the_tables_change(store: Store) -> None:
-    made = freeze(store, Order.of("v1", jsonl=True))
+    made = freeze(store, ReleaseSpec.of("v1", jsonl=True))
     before = {name: path.read_bytes() for name, path in made.files().items()}
     write_batch(store, "a", 2)
     store.path("tools", "b").unlink()
     assert {name: path.read_bytes() for name, path in made.files().items()} == before
     assert verify(made) == []
-    later = freeze(store, Order.of("v2"))
+    later = freeze(store, ReleaseSpec.of("v2"))
     assert later.rows == {"personas": 6, "math_problems": 6, "tools": 1}
     assert verify(made) == []
 
 
 def test_nobody_may_write_to_its_files(store: Store) -> None:
-    made = freeze(store, Order.of("v1"))
+    made = freeze(store, ReleaseSpec.of("v1"))
     modes = {stat.S_IMODE(path.stat().st_mode) & 0o222 for path in made.files().values()}
     assert modes == {0}
     write_batch(store, "a", 3)  # the store replaces its read-only files as ever
@@ -99,7 +99,7 @@ def test_nobody_may_write_to_its_files(store: Store) -> None:
 
 def test_a_condition_chooses_rows_and_leaves_whole_files_shared(store: Store) -> None:
     order = ("v1", ["personas", "math_problems"], ["math_problems: batch = 'b' OR length(text) % 2 = 1"])
-    made = freeze(store, Order.of(*order))
+    made = freeze(store, ReleaseSpec.of(*order))
     kept = store.read_all("math_problems").filter((pl.col("batch") == "b") | (pl.col("text").str.len_chars() % 2 == 1))
     assert 4 < kept.height < 9
     assert rows(made, "math_problems").equals(kept)
@@ -109,19 +109,19 @@ def test_a_condition_chooses_rows_and_leaves_whole_files_shared(store: Store) ->
     )
     assert ours[1] == theirs[1]
     assert ours[0] != theirs[0]
-    again = freeze(store, Order.of("v2", *order[1:]))
+    again = freeze(store, ReleaseSpec.of("v2", *order[1:]))
     assert hashes(again) == hashes(made)
     assert store.read_all("math_problems").height == 9
 
 
 def test_a_partition_without_a_row_left_has_no_file(store: Store) -> None:
-    made = freeze(store, Order.of("v1", ["personas", "tools"], ["batch = 'b'"]))
+    made = freeze(store, ReleaseSpec.of("v1", ["personas", "tools"], ["batch = 'b'"]))
     assert [path.name for path in made.data("tools")] == ["train-00000-of-00001.parquet"]
     assert made.rows == {"personas": 4, "tools": 2}
 
 
 def test_items_go_with_the_personas_that_are_not_released(store: Store) -> None:
-    made = freeze(store, Order.of("v1", where=["personas: hop = 0"]))
+    made = freeze(store, ReleaseSpec.of("v1", where=["personas: hop = 0"]))
     assert ids(made, "math_problems") == ids(made, "personas") == ["pa0", "pa2", "pa3", "pa4", "pb0", "pb2", "pb3"]
     assert left_out(made, "math_problems") == {"persona_not_released": 2}
     assert left_out(made, "personas") == {"condition_not_met": 2}
@@ -130,12 +130,12 @@ def test_items_go_with_the_personas_that_are_not_released(store: Store) -> None:
 def test_a_condition_may_take_no_more_memory_than_a_query(store: Store) -> None:
     (store.root / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
     with pytest.raises(ConfigError, match="for personas: out of memory"):
-        freeze(Store(home=store.home), Order.of("v1", where=["personas: length(repeat('x', 4000000000)) > hop"]))
+        freeze(Store(home=store.home), ReleaseSpec.of("v1", where=["personas: length(repeat('x', 4000000000)) > hop"]))
     assert_nothing_is_made(store)
 
 
 def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> None:
-    made = freeze(store, Order.of("v1", ["math_problems"]))
+    made = freeze(store, ReleaseSpec.of("v1", ["math_problems"]))
     assert made.rows == {"math_problems": 9}
     assert "`persona_id` leads nowhere" in (made.path / "README.md").read_text()
 
@@ -143,7 +143,7 @@ def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> Non
 @pytest.mark.parametrize("select", [[], ["math_problems"]])
 def test_items_whose_persona_left_the_hub_are_left_out_and_counted(store: Store, select: list[str]) -> None:
     put(store, "personas", "a", [persona("a", n) for n in (0, 1, 3)])
-    made = freeze(store, Order.of("v1", select))
+    made = freeze(store, ReleaseSpec.of("v1", select))
     assert ids(made, "math_problems") == ["pa0", "pa1", "pa3", "pb0", "pb1", "pb2", "pb3"]
     assert left_out(made, "math_problems") == {"persona_left_the_hub": 2}
     assert "| `math_problems` | whose persona is not in the hub any more | 2 |" in (made.path / "README.md").read_text()
@@ -161,24 +161,24 @@ def test_items_whose_persona_left_the_hub_are_left_out_and_counted(store: Store,
     ],
 )
 def test_conditions_may_use_what_is_known_of_the_rows(store: Store, condition: str, kept: list[str]) -> None:
-    assert ids(freeze(store, Order.of("v1", ["personas"], [condition])), "personas") == kept
+    assert ids(freeze(store, ReleaseSpec.of("v1", ["personas"], [condition])), "personas") == kept
 
 
 def test_items_may_be_chosen_by_their_persona_and_their_model(store: Store) -> None:
-    made = freeze(store, Order.of("v1", ["tools"], ["origin = 'text'", "model = 'tiny'", "source = 'crawl0'"]))
+    made = freeze(store, ReleaseSpec.of("v1", ["tools"], ["origin = 'text'", "model = 'tiny'", "source = 'crawl0'"]))
     assert ids(made, "tools") == ["pa2", "pa4", "pb2"]
 
 
 def test_files_of_an_older_form_are_written_as_the_table_is_today(store: Store) -> None:
     old = store.path("personas", "a")
     store.read("personas", "a").drop("granularity").write_parquet(old)
-    made = freeze(store, Order.of("v1", ["personas"]))
+    made = freeze(store, ReleaseSpec.of("v1", ["personas"]))
     assert rows(made, "personas").equals(store.read_all("personas"))
     assert [path.stat().st_nlink > 1 for path in made.data("personas")] == [False, True]
 
 
 def test_jsonl_has_the_field_names_of_the_published_data(store: Store) -> None:
-    made = freeze(store, Order.of("v1", jsonl=True))
+    made = freeze(store, ReleaseSpec.of("v1", jsonl=True))
     lines = {path.stem: path.read_text("utf-8").splitlines() for path in sorted((made.path / "jsonl").glob("*"))}
     assert {name: len(found) for name, found in lines.items()} == {"math_problems": 9, "personas": 9, "tools": 5}
     assert json.loads(lines["personas"][0]) == {"persona": "A keeper of the 0th lighthouse of a."}
@@ -191,7 +191,7 @@ def test_jsonl_has_the_field_names_of_the_published_data(store: Store) -> None:
 
 
 def test_what_the_manifest_says(store: Store) -> None:
-    made = freeze(store, Order.of("v1", ["personas", "tools"], license="cc-by-4.0"))
+    made = freeze(store, ReleaseSpec.of("v1", ["personas", "tools"], license="cc-by-4.0"))
     told = made.manifest
     assert (told["name"], told["license"], told["code"]["package"]) == ("v1", "cc-by-4.0", "personahub-assets")
     assert {(r["batch"], r["source"], r["source_rows"], r["released_rows"]) for r in told["sources"]} == {
@@ -217,35 +217,35 @@ def test_what_the_manifest_says(store: Store) -> None:
 
 
 def test_a_taken_name_is_refused_before_and_after_the_work(store: Store) -> None:
-    freeze(store, Order.of("v1", ["tools"]))
+    freeze(store, ReleaseSpec.of("v1", ["tools"]))
     with pytest.raises(ConfigError, match="release 'v1' exists already and never changes: choose another name"):
-        freeze(store, Order.of("v1", ["tools"]))
+        freeze(store, ReleaseSpec.of("v1", ["tools"]))
     (store.root / "releases" / "v2").symlink_to(store.root / "nowhere")
     with pytest.raises(ConfigError, match="exists already"):
-        freeze(store, Order.of("v2", ["tools"]))
+        freeze(store, ReleaseSpec.of("v2", ["tools"]))
 
 
 def test_an_empty_release_is_refused_with_the_reason(store: Store) -> None:
     with pytest.raises(StoreError, match="would be empty: tools: 5 rows that do not meet the condition are left out"):
-        freeze(store, Order.of("v1", ["tools"], ["sample = 7"]))
+        freeze(store, ReleaseSpec.of("v1", ["tools"], ["sample = 7"]))
     with pytest.raises(StoreError, match="would be empty: instructions: there are no rows"):
-        freeze(store, Order.of("v1", ["instructions"]))
+        freeze(store, ReleaseSpec.of("v1", ["instructions"]))
     assert_nothing_is_made(store)
 
 
 def test_rows_of_the_stand_in_are_refused(store: Store) -> None:
     calls(store, "b", "tools", ["tb0", "tb2"], model="standin")
     with pytest.raises(StoreError, match="release 'v1' is refused: 2 rows of tools were written by the stand-in"):
-        freeze(store, Order.of("v1"))
+        freeze(store, ReleaseSpec.of("v1"))
     assert_nothing_is_made(store)
-    assert freeze(store, Order.of("v1", ["math_problems"])).rows == {"math_problems": 9}
+    assert freeze(store, ReleaseSpec.of("v1", ["math_problems"])).rows == {"math_problems": 9}
 
 
 def test_in_a_home_of_the_stand_in_only_imported_rows_are_released(store: Store) -> None:
     (store.root / "writer").write_text("standin")
     with pytest.raises(StoreError, match=r"7 rows of personas were written by the stand-in"):
-        freeze(store, Order.of("v1", ["personas"]))
-    made = freeze(store, Order.of("v1", ["personas"], ["origin = 'imported'"]))
+        freeze(store, ReleaseSpec.of("v1", ["personas"]))
+    made = freeze(store, ReleaseSpec.of("v1", ["personas"], ["origin = 'imported'"]))
     assert ids(made, "personas") == ["pa0", "pb0"]
 
 
@@ -253,7 +253,7 @@ def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.M
     monkeypatch.setattr(build, "_PAUSES", ())
     calls(store, "a", "tools", ["ta0"])
     with pytest.raises(StoreError, match="2 rows of tools have no accepted call in generations"):
-        freeze(store, Order.of("v1"))
+        freeze(store, ReleaseSpec.of("v1"))
     assert_nothing_is_made(store)
 
 
@@ -264,7 +264,7 @@ def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: 
     late = shutil.move(path, store.root / "late.parquet")
     timer = threading.Timer(0.3, lambda: shutil.move(late, path))
     timer.start()
-    assert freeze(store, Order.of("v1")).rows["tools"] == 5
+    assert freeze(store, ReleaseSpec.of("v1")).rows["tools"] == 5
     timer.join()
 
 
@@ -289,7 +289,7 @@ def test_a_wrong_or_hostile_condition_does_nothing(written: Path, condition: str
     before = set(written.parent.rglob("*"))
     home = str(written).replace("'", "''")
     with pytest.raises(ConfigError) as refused:
-        freeze(Store(home=str(written)), Order.of("v1", ["personas"], [condition.format(home=home)]))
+        freeze(Store(home=str(written)), ReleaseSpec.of("v1", ["personas"], [condition.format(home=home)]))
     assert said in str(refused.value)
     assert "for personas: " in str(refused.value)
     assert "Columns of personas: batch, persona_id, persona, origin" in str(refused.value)
@@ -301,7 +301,7 @@ def test_a_wrong_or_hostile_condition_does_nothing(written: Path, condition: str
 
 KILLED = """
 import os, signal, sys
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.releases.build import freeze
 from personahub_assets.store.tables import Store
 
@@ -309,7 +309,7 @@ def watch(done, total):
     if done == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-freeze(Store(home=sys.argv[1]), Order.of("v1", jsonl=True), watch)
+freeze(Store(home=sys.argv[1]), ReleaseSpec.of("v1", jsonl=True), watch)
 """
 
 
@@ -319,7 +319,7 @@ def test_a_killed_one_leaves_nothing_to_see_and_the_next_cleans_up(store: Store)
     assert ended.returncode == -signal.SIGKILL
     assert releases(store) == []
     assert len(leavings(store)) == 2
-    assert freeze(store, Order.of("v1")).rows["personas"] == 9
+    assert freeze(store, ReleaseSpec.of("v1")).rows["personas"] == 9
     assert leavings(store) == []
     assert {path: path.read_bytes() for path in store.root.glob("tables/**/*.parquet")} == tables
 
@@ -327,14 +327,14 @@ def test_a_killed_one_leaves_nothing_to_see_and_the_next_cleans_up(store: Store)
 def test_hidden_folders_of_others_stay(store: Store) -> None:
     mine = store.root / "releases" / ".git"
     mine.mkdir(parents=True)
-    assert [found.name for found in [freeze(store, Order.of("v1")), *releases(store)]] == ["v1", "v1"]
+    assert [found.name for found in [freeze(store, ReleaseSpec.of("v1")), *releases(store)]] == ["v1", "v1"]
     assert mine.is_dir()
 
 
 def test_of_two_that_make_the_same_one_wins(store: Store) -> None:
     def make(_: int) -> str:
         try:
-            return freeze(store, Order.of("v1")).name
+            return freeze(store, ReleaseSpec.of("v1")).name
         except ConfigError as error:
             return str(error)
 
@@ -350,7 +350,7 @@ def test_a_full_disk_is_said_plainly_and_leaves_nothing(store: Store) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
     try:
         with pytest.raises(StoreError, match=r"release 'v1' could not be written, .*File too large.*raise it"):
-            freeze(store, Order.of("v1", jsonl=True))
+            freeze(store, ReleaseSpec.of("v1", jsonl=True))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert_nothing_is_made(store)
@@ -361,7 +361,7 @@ def test_where_the_disks_differ_files_are_copied(store: Store, monkeypatch: pyte
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    made = freeze(store, Order.of("v1"))
+    made = freeze(store, ReleaseSpec.of("v1"))
     assert made.bytes()[0] == 0
     assert rows(made, "personas").equals(store.read_all("personas"))
     assert verify(made) == []

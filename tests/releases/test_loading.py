@@ -9,7 +9,7 @@ import pytest
 
 from personahub_assets.core.project_files import root
 from personahub_assets.releases.build import freeze
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 PYTHON = root() / ".venv-datasets" / "bin" / "python"
@@ -29,7 +29,7 @@ def test_the_datasets_library_loads_every_config(tmp_path: Path, written: Path) 
     store = Store(home=str(tmp_path / "a hub's home"))  # no brackets: the library would take them for a pattern
     store.root.mkdir()
     (store.root / "tables").symlink_to(written / "tables")
-    made = freeze(store, Order.of("v1.0", where=["math_problems: batch = 'b'"], jsonl=True))
+    made = freeze(store, ReleaseSpec.of("v1.0", where=["math_problems: batch = 'b'"], jsonl=True))
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     ended = subprocess.run(
         [PYTHON, "-c", LOAD, str(made.path)],

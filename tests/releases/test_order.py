@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.releases.spec import Order, check_name, left_out_text, public_address
+from personahub_assets.releases.spec import ReleaseSpec, check_name, left_out_text, public_address
 
 
 def test_all_configs_are_released_unless_some_are_selected() -> None:
-    assert Order.of("v1").configs == ("personas", *DATASETS)
-    assert Order.of("v1", ["tools", "personas", "tools"]).configs == ("personas", "tools")
+    assert ReleaseSpec.of("v1").configs == ("personas", *DATASETS)
+    assert ReleaseSpec.of("v1", ["tools", "personas", "tools"]).configs == ("personas", "tools")
 
 
 def test_a_condition_is_for_all_configs_or_for_the_one_that_it_names() -> None:
-    order = Order.of("v1", ["personas", "tools"], ["hop::INTEGER <= 1", "tools: length(text) > 9", "tools:sample = 0"])
+    order = ReleaseSpec.of(
+        "v1", ["personas", "tools"], ["hop::INTEGER <= 1", "tools: length(text) > 9", "tools:sample = 0"]
+    )
     assert order.where == {
         "personas": ("hop::INTEGER <= 1",),
         "tools": ("hop::INTEGER <= 1", "length(text) > 9", "sample = 0"),
@@ -27,7 +29,7 @@ def test_a_condition_is_for_all_configs_or_for_the_one_that_it_names() -> None:
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
-        Order.of("V 1", ["tool", "personas"], ["tools: sample = 0", " "], license="Mine, all mine")
+        ReleaseSpec.of("V 1", ["tool", "personas"], ["tools: sample = 0", " "], license="Mine, all mine")
     for said in (
         "unknown config 'tool' (did you mean 'tools'?",
         "release name 'V 1' is not allowed: use 1 to 64 of a-z",

@@ -12,7 +12,7 @@ from written import persona, put
 from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, held, release, releases, verify
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 
@@ -23,9 +23,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory, written: Path) -> Store:
     store = Store(home=str(home))
     (home / "releases").mkdir(parents=True)
     (home / "tables").symlink_to(written / "tables")
-    freeze(store, Order.of("all", jsonl=True))
-    freeze(store, Order.of("tools", ["tools"]))
-    freeze(store, Order.of("second", ["personas", "math_problems"], ["batch = 'b'"]))
+    freeze(store, ReleaseSpec.of("all", jsonl=True))
+    freeze(store, ReleaseSpec.of("tools", ["tools"]))
+    freeze(store, ReleaseSpec.of("second", ["personas", "math_problems"], ["batch = 'b'"]))
     return store
 
 
@@ -129,9 +129,9 @@ def everywhere(store: Store, count: Callable[[Release], int]) -> dict[str, int]:
 
 
 def test_a_row_that_has_left_the_store_is_found_in_its_release(store: Store) -> None:
-    freeze(store, Order.of("v1"))
+    freeze(store, ReleaseSpec.of("v1"))
     put(store, "personas", "a", [persona("a", n) for n in range(4)])
-    freeze(store, Order.of("v2"))
+    freeze(store, ReleaseSpec.of("v2"))
     assert everywhere(store, partial(held, persona_ids=["pa4"])) == {"v1": 3}
 
 

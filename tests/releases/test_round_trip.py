@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from personahub_assets.releases.build import freeze
-from personahub_assets.releases.spec import Order
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.sources.attributes import merge_released
 from personahub_assets.sources.register import imported_personas, register
 from personahub_assets.steps.candidates import imported
@@ -29,7 +29,7 @@ def released(home: Path, source: Path) -> Path:
     made = imported(key, [row.persona for row in rows], [row.attributes for row in rows])
     for table in ("text_personas", "personas"):
         store.write(table, key, pl.DataFrame(made, table_schema(table), orient="row"))
-    return next(freeze(store, Order.of("first", ["personas"])).path.rglob("*.parquet"))
+    return next(freeze(store, ReleaseSpec.of("first", ["personas"])).path.rglob("*.parquet"))
 
 
 def attributes(path: Path) -> dict[str, dict[str, Any]]:

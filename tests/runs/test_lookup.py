@@ -15,7 +15,7 @@ from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.journal import Journal, entry
 from personahub_assets.generation.lookup import journal_path
-from personahub_assets.generation.requests import Outcome, Reason, Request, Rule, Task
+from personahub_assets.generation.requests import Outcome, Reason, Request, ReusePolicy, Task
 from personahub_assets.runs.forecast import Work
 from personahub_assets.runs.lookup import Lookup
 from personahub_assets.store.tables import Store, table_schema
@@ -89,7 +89,7 @@ def test_a_plan_counts_what_a_run_asks(
     requests = [request(number) for number in asked]
     work = Work("a", TASK.asset)
     Lookup(store, retry, lambda *_: None).look(work, TASK, requests)
-    rule = Rule(LIMIT, retry)
+    rule = ReusePolicy(LIMIT, retry)
     with Answers(store, TASK, "a", pytest.fail, rule, lambda _tally: None, Budget()) as answers:
         wanted = [each.key for each in answers._unknown(iter(requests))]
     assert work.ask == len(wanted) == len(set(wanted))

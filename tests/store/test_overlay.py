@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from personahub_assets.core.errors import BatchError, StoreError
-from personahub_assets.store.overlay import Draft
+from personahub_assets.store.overlay import OverlayStore
 from personahub_assets.store.tables import SLICE_ROWS, Store, table_schema
 
 
@@ -17,19 +17,21 @@ def rows(batch: str, *ids: str) -> pl.DataFrame:
 
 
 @pytest.fixture
-def draft(store: Store) -> Draft:
+def draft(store: Store) -> OverlayStore:
     store.write("personas", "a", rows("a", "p1", "p2"))
-    return Draft(home=str(store.root))
+    return OverlayStore(home=str(store.root))
 
 
-def test_what_is_not_drafted_is_read_from_the_home(draft: Draft) -> None:
+def test_what_is_not_drafted_is_read_from_the_home(draft: OverlayStore) -> None:
     assert draft.read("personas", "a", columns=["persona_id"])["persona_id"].to_list() == ["p1", "p2"]
     assert draft.height("personas", "a") == 2
     assert [part.height for part in draft.slices("personas", "a")] == [2]
     assert draft.read("personas", "b").is_empty()
 
 
-def test_what_is_drafted_is_seen_in_every_way_and_written_nowhere(draft: Draft, store: Store, home: Path) -> None:
+def test_what_is_drafted_is_seen_in_every_way_and_written_nowhere(
+    draft: OverlayStore, store: Store, home: Path
+) -> None:
     before = sorted(home.rglob("*"))
     many = [f"p{number}" for number in range(SLICE_ROWS + 1)]
     draft.write("personas", "a", rows("a", *many))
@@ -42,14 +44,14 @@ def test_what_is_drafted_is_seen_in_every_way_and_written_nowhere(draft: Draft, 
     assert sorted(home.rglob("*")) == before
 
 
-def test_tables_by_asset_are_told_apart(draft: Draft) -> None:
+def test_tables_by_asset_are_told_apart(draft: OverlayStore) -> None:
     run = {"batch": "a", "stage": "lexical", "rule": "x", "method": "exact", "recall": 1.0, "candidates": 1, "kept": 1}
     draft.write("dedup_runs", "a", pl.DataFrame([run]), "lexical_duplicates")
     assert draft.read_all("dedup_runs", asset="lexical_duplicates").height == 1
     assert draft.read_all("dedup_runs", asset="semantic_duplicates").is_empty()
 
 
-def test_it_refuses_what_a_store_refuses_and_to_write(draft: Draft) -> None:
+def test_it_refuses_what_a_store_refuses_and_to_write(draft: OverlayStore) -> None:
     with pytest.raises(BatchError, match="Not a key"):
         draft.write("personas", "Not a key", rows("a"))
     with pytest.raises(StoreError, match="cannot be written"):

@@ -6,8 +6,8 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata import charts
 from personahub_assets.defs.metadata.svg import line_charts
-from personahub_assets.generation.concurrency import Window
-from personahub_assets.generation.requests import Tally
+from personahub_assets.generation.concurrency import AdaptiveConcurrency
+from personahub_assets.generation.requests import Usage
 from personahub_assets.steps.asked import Asked
 from personahub_assets.store.tables import Store
 
@@ -25,7 +25,7 @@ def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
     return Report(asked, pictures)
 
 
-def accounting(tally: Tally) -> dict[str, Any]:
+def accounting(tally: Usage) -> dict[str, Any]:
     """Metadata about calls, tokens, money and time.
 
     `server_share` is the part of the time in which this process had nothing to do but wait for the server: near 1 the
@@ -56,7 +56,7 @@ def accounting(tally: Tally) -> dict[str, Any]:
     return spent | ({"quarantine_reasons": dict(tally.reasons)} if tally.reasons else {})
 
 
-def ramp(window: Window) -> dict[str, Any]:
+def ramp(window: AdaptiveConcurrency) -> dict[str, Any]:
     """How the window followed the server, as a plot."""
     if not window.spans:
         return {}
