@@ -30,7 +30,9 @@ def test_the_definitions_are_listed(home: Path) -> None:
     done = dg("list", "defs", "--json", home=home)
     assert done.returncode == 0, done.stderr
     listed = json.loads(done.stdout)
-    assert {*DATASETS, "documents", "personas", "warehouse", "release"} <= {one["asset_key"] for one in listed["assets"]}
+    assert {*DATASETS, "documents", "personas", "warehouse", "release"} <= {
+        one["asset_key"] for one in listed["assets"]
+    }
     assert {job["name"] for job in listed["jobs"]} == {
         *("refresh_batch", "rebuild_warehouse", "make_release", "maintenance")
     }
