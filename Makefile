@@ -1,6 +1,7 @@
 # make demo      the whole graph over examples/, with the stand-in writer
 # make ui        the Dagster UI of ./hub (HOME_DIR=demo-hub shows the demo)
-# make test      the test suite          make lint       lint, format, types, the law of imports
+# make test      the test suite          make lint       lint, format, types, import contracts, and make docs
+# make docs      the documentation site, into site/; broken links and anchors fail
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
@@ -17,7 +18,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Who may not keep what Python has compiled waits for it at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint clean
+.PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint docs clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -66,6 +67,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/vague_names.py --check
+	$(MAKE) docs
+
+docs: install
+	sh scripts/docs-env.sh
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 test-vllm: install
 	sh scripts/vllm-env.sh
@@ -86,5 +93,5 @@ bench-quick: install
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-datasets .venv-vllm .venv-bench $(DEMO_HOME)
+	rm -rf .venv .venv-datasets .venv-docs .venv-vllm .venv-bench $(DEMO_HOME) site
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

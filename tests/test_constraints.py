@@ -40,6 +40,7 @@ def test_every_package_has_one_version_and_hashes_and_no_index(file: Path) -> No
         ("constraints.txt", [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]),
         ("constraints.txt", PROJECT["build-system"]["requires"]),
         ("constraints-hub.txt", PROJECT["project"]["optional-dependencies"]["hub"]),
+        ("constraints-docs.txt", PROJECT["dependency-groups"]["docs"]),
     ],
 )
 def test_every_dependency_is_pinned_within_its_range(file: str, wanted: list[str]) -> None:
@@ -50,6 +51,10 @@ def test_every_dependency_is_pinned_within_its_range(file: str, wanted: list[str
         assert all(requirement.specifier.contains(version) for version in found), (
             f"{requirement}: {found}; make constraints"
         )
+
+
+def test_the_site_generator_is_not_in_the_base_environment() -> None:
+    assert not {name for name in pinned(ROOT / "constraints.txt") if name.startswith("mkdocs")}
 
 
 def test_no_old_installer_is_left() -> None:

@@ -25,6 +25,7 @@ from personahub_assets.store.schema import dataset_sql
 from personahub_assets.store.tables import table_sql
 
 ROOT = Path(__file__).resolve().parent.parent
+BESIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".github/PULL_REQUEST_TEMPLATE.md")
 DESCRIBE = runpy.run_path(str(ROOT / "scripts" / "describe.py"))
 
 
@@ -36,6 +37,18 @@ def section(text: str, heading: str) -> str:
     """The text under a heading, up to the next one of its level."""
     level = heading.split(" ")[0]
     return re.split(rf"^{level} ", text.split(f"{heading}\n", 1)[1], flags=re.MULTILINE)[0]
+
+
+def pages() -> list[Path]:
+    """All documentation: the files beside the code, and the pages of the site."""
+    return [*(ROOT / name for name in BESIDE), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs make them."""
+    lines = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", lines, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands() -> dict[str, typing.Any]:
@@ -124,8 +137,8 @@ def test_every_ready_question_is_listed() -> None:
     assert [question for _, question in listed if not question.endswith("?")] == []
 
 
-def test_the_readme_names_every_command_and_make_target() -> None:
-    text = section(page("README.md"), "## Commands")
+def test_every_command_and_make_target_is_described() -> None:
+    text = page("docs/commands.md")
     rows = re.findall(r"^\| `(make|personahub) ([a-z-]+)", text, flags=re.MULTILINE)
     assert {name for kind, name in rows if kind == "personahub"} == set(commands())
     assert {name for kind, name in rows if kind == "make"} == set(make_targets())
@@ -134,8 +147,7 @@ def test_the_readme_names_every_command_and_make_target() -> None:
 def test_what_the_pages_tell_to_run_exists() -> None:
     """Commands, their options, make targets and files of the repository that any page names."""
     options = {name: {o for p in command.params for o in p.opts} | {"--help"} for name, command in commands().items()}
-    paths = [Path("README.md"), *(path.relative_to(ROOT) for path in sorted((ROOT / "docs").glob("*.md")))]
-    for path in paths:
+    for path in (path.relative_to(ROOT) for path in pages()):
         text = page(str(path))
         for command, rest in re.findall(r"^(?:    |\$ )personahub ([a-z-]+)(.*)$", text, flags=re.MULTILINE):
             assert command in options, f"{path}: personahub {command}"
@@ -143,13 +155,13 @@ def test_what_the_pages_tell_to_run_exists() -> None:
             assert named <= options[command], f"{path}: personahub {command}: {named - options[command]}"
         for target in re.findall(r"(?:`|^    )make ([a-z-]+)", text, flags=re.MULTILINE):
             assert target in make_targets(), f"{path}: make {target}"
-        for file in re.findall(r"\b(?:sql|scripts|examples|vllm|personahub_assets)/[\w/]+\.\w+", text):
+        for file in re.findall(r"\b(?:sql|scripts|examples|vllm|personahub_assets|tests)/[\w/]+\.\w+", text):
             assert (ROOT / file).is_file(), f"{path}: {file}"
 
 
 def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of that section, with three personas, in a home without a model."""
-    text = section(page("README.md"), "## Without any model")
+    text = section(page("README.md"), "## Without a model")
     (settings,) = re.findall(r"printf '(.*)' > hub/hub.toml", text)
     (selection,) = re.findall(r"^    personahub run (.*)$", text, flags=re.MULTILINE)
     for name in ("LLM_URL", "LLM_MODEL", "EMBED_URL"):
@@ -172,10 +184,58 @@ def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypa
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text("utf-8"))
-        local = [link for link in links if "://" not in link]
-        assert [link for link in local if not (path.parent / link).exists()] == [], path
+    """Files and headings; `make docs` checks the pages of the site once more."""
+    for path in pages():
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text("utf-8")):
+            if "://" in link:
+                continue
+            target = path.parent / link if link else path
+            assert target.exists(), f"{path.name}: {link}"
+            if anchor:
+                assert anchor in anchors(target.read_text("utf-8")), f"{path.name}: {link}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    text = page("mkdocs.yml")
+    listed = re.findall(r"^ +- (?:\w+: )?([\w-]+\.md)$", text[text.index("\nnav:") :], flags=re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", page("docs/index.md")))
+    assert linked == set(listed) - {"index.md"}
+
+
+def test_the_site_loads_nothing_from_other_hosts() -> None:
+    """No web fonts, and no repo_url, for which the theme asks GitHub about the repository."""
+    text = page("mkdocs.yml")
+    assert "  font: false\n" in text
+    assert not re.search(r"^(repo_url|extra_javascript):", text, flags=re.MULTILINE)
+    assert "://" not in page("docs/stylesheets/extra.css")
+
+
+def test_the_readme_covers_the_first_steps_only() -> None:
+    assert len(page("README.md").splitlines()) <= 200
+
+
+def test_the_pages_are_in_plain_english() -> None:
+    """Words that readers stumble over; generated tables, code and quoted output are not looked at."""
+    left_out = re.compile(r"<!-- generated.*?<!-- end -->|^```.*?^```$", re.DOTALL | re.MULTILINE)
+    odd = re.compile(r"\b(?:whoever|nobody|anew|parted|what goes|is so)\b", re.IGNORECASE)
+    for path in pages():
+        assert odd.findall(left_out.sub("", path.read_text("utf-8"))) == [], path.name
+
+
+def test_the_hooks_are_those_of_make_lint() -> None:
+    lint = re.findall(r"^\t\$\(BIN\)/(.+)$", page("Makefile").split("\nlint:")[1].split("\n\n")[0], flags=re.MULTILINE)
+    hooks = re.findall(
+        r"entry: \.venv/bin/(.+?)(?: --force-exclude)?$", page(".pre-commit-config.yaml"), flags=re.MULTILINE
+    )
+    assert hooks == [command.removesuffix(" .") for command in lint]
+
+
+def test_ci_runs_every_supported_version_of_python() -> None:
+    supported = re.findall(r"Python :: (3\.\d+)", page("pyproject.toml"))
+    (matrix,) = re.findall(r"python-version: \[(.+)\]", page(".github/workflows/ci.yml"))
+    assert [version.strip('" ') for version in matrix.split(",")] == supported
+    assert f">={supported[0]},<3.{int(supported[-1].split('.')[1]) + 1}" in page("pyproject.toml")
 
 
 def test_the_example_of_a_new_dataset_is_right() -> None:
@@ -198,7 +258,13 @@ def test_the_example_of_a_new_dataset_is_right() -> None:
 
 def test_the_changelog_has_the_present_version() -> None:
     (version,) = re.findall(r'^version = "(.+)"$', page("pyproject.toml"), flags=re.MULTILINE)
-    assert f"\n## {version}\n" in page("CHANGELOG.md")
+    versions = re.findall(r"^## (\S+) - \d{4}-\d{2}-\d{2}$", page("CHANGELOG.md"), flags=re.MULTILINE)
+    assert versions[0] == version
+
+
+def test_the_changelog_is_by_kind() -> None:
+    kinds = re.findall(r"^### (.+)$", page("CHANGELOG.md"), flags=re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def python_blocks(name: str) -> str:

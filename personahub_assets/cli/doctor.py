@@ -109,4 +109,6 @@ def _canary(llm: LLM, task: Task, home: Path) -> str:
 async def _ask(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> Outcome:
     shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
     async with llm.transport(timeout_s=120, tries=2, faults_in_a_row=settings.consecutive_faults) as transport:
-        return await Asker(transport, task, Limits(settings.reasks)).ask(task.request("canary", values, 0, **shared))
+        return await Asker(transport, task, Limits(settings.validation_retries)).ask(
+            task.request("canary", values, 0, **shared)
+        )

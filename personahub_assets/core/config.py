@@ -4,12 +4,13 @@ Every key has a default, so an empty or missing `hub.toml` is legal; an unknown 
 """
 
 import tomllib
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core.errors import ConfigError
@@ -25,6 +26,22 @@ class Section(BaseModel):
     """One table of hub.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Names that settings had in the version before, which are still read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        for old, new in cls.old_names.items():
+            if isinstance(values, dict) and old in values and new not in values:
+                values = {name: value for name, value in values.items() if name != old} | {new: values[old]}
+                warnings.warn(
+                    f"hub.toml: {old} is called {new} now; the old name is read until version 0.3",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        return values
 
 
 def _known_language(code: str) -> str:
@@ -60,9 +77,9 @@ class PromptSettings(Section):
     """Overrides of one prompt file's front matter."""
 
     parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
-    temperature: float | None = Field(None, ge=0, le=2, description="Instead of the prompt's")
-    top_p: float | None = Field(None, gt=0, le=1, description="Instead of the prompt's")
-    max_tokens: int | None = Field(None, ge=16, le=32768, description="Instead of the prompt's")
+    temperature: float | None = Field(None, ge=0, le=2, description="Overrides the value of the prompt")
+    top_p: float | None = Field(None, gt=0, le=1, description="Overrides the value of the prompt")
+    max_tokens: int | None = Field(None, ge=16, le=32768, description="Overrides the value of the prompt")
 
     def sampling(self) -> dict[str, Any]:
         """The sampling values that are set."""
@@ -75,7 +92,7 @@ PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
 class TextPersonasTask(PromptSettings):
     """Text-to-persona."""
 
-    per_document: PerCall = Field(3, description="Personas asked of one document, in one call")
+    per_document: PerCall = Field(3, description="Personas requested per document, in one call")
     granularity: Literal["coarse", "fine", "both"] = Field("both", description="How specific they should be")
     max_chars: int = Field(8_000, ge=100, description="Characters of a document shown to the model; cut at a sentence")
 
@@ -84,13 +101,13 @@ class RelatedPersonasTask(PromptSettings):
     """Persona-to-persona."""
 
     hops: int = Field(2, ge=0, le=6, description="How many times relations are followed (the paper: up to 6)")
-    fan_out: PerCall = Field(2, description="Personas asked of one persona, in one call")
+    fan_out: PerCall = Field(2, description="Personas requested per persona, in one call")
 
 
 class DatasetTask(PromptSettings):
     """One synthetic dataset."""
 
-    samples: int = Field(1, ge=1, le=64, description="Answers asked per persona")
+    samples: int = Field(1, ge=1, le=64, description="Answers per persona")
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
     personas_from: str | None = Field(
         None, description="File that names the personas to write for, relative to the home; without it, all"
@@ -98,31 +115,31 @@ class DatasetTask(PromptSettings):
 
 
 class Generation(Section):
-    """How the language model is asked."""
+    """How requests are sent to the language model."""
 
-    window: int = Field(
-        512, ge=1, le=4096, description="Requests in flight at most; it adapts to the server and stays below"
+    old_names: ClassVar[Mapping[str, str]] = {"window": "max_in_flight", "reasks": "validation_retries"}
+
+    max_in_flight: int = Field(
+        512, ge=1, le=4096, description="Maximum number of requests in flight; adapts to the server"
     )
-    reasks: int = Field(2, ge=0, le=5, description="Times an invalid answer is asked again through Instructor")
-    transport_tries: int = Field(5, ge=1, le=20, description="Tries of one request against transport faults")
+    validation_retries: int = Field(2, ge=0, le=5, description="Retries of an invalid answer, through Instructor")
+    transport_tries: int = Field(5, ge=1, le=20, description="Attempts of one request in case of transport faults")
     consecutive_faults: int = Field(20, ge=1, description="Transport faults in a row after which the step fails")
-    timeout_s: float = Field(300, gt=0, description="Seconds until a try of a request is given up")
+    timeout_s: float = Field(300, gt=0, description="Timeout of one attempt in seconds")
     over_long: Literal["quarantine", "cut"] = Field(
         "quarantine",
         description="Inputs beyond the model's context: too_long, or cut at the end of a sentence",
     )
-    keep_superseded_days: float = Field(
-        30, ge=0, description="Days for which answers to what is not asked any more are kept for reuse"
-    )
+    keep_superseded_days: float = Field(30, ge=0, description="Days for which superseded answers are kept for reuse")
 
 
 class PricesSection(Section):
-    """What tokens cost, in money per million; for the cost in progress, metadata, SQL and budgets."""
+    """Price of tokens per million; used for cost in progress, metadata, SQL and budgets."""
 
     prompt: float = Field(0, ge=0, description="Per million prompt tokens")
-    cached: float | None = Field(None, ge=0, description="Per million cached prompt tokens; else as prompt")
+    cached: float | None = Field(None, ge=0, description="Per million cached prompt tokens; default: as prompt")
     completion: float = Field(0, ge=0, description="Per million completion tokens")
-    currency: str = Field("USD", max_length=8, description="Shown behind the figures")
+    currency: str = Field("USD", max_length=8, description="Currency shown after amounts")
 
     def as_prices(self) -> Prices:
         """Without the currency."""
@@ -130,22 +147,26 @@ class PricesSection(Section):
 
 
 class RunSection(Section):
-    """When `personahub run` asks before it begins, on a terminal; the option --yes answers for scripts."""
+    """When `personahub run` asks for confirmation, on a terminal; --yes skips it."""
 
     confirm_cost: float = Field(
-        10.0, ge=0, description="Ask if a run would cost more than this; needs [prices]. `inf` never asks"
+        10.0,
+        ge=0,
+        description="Ask for confirmation if a run would cost more than this; needs [prices]. `inf` never asks",
     )
-    confirm_calls: int | None = Field(None, ge=0, description="Ask if a run would make more calls than this")
+    confirm_calls: int | None = Field(
+        None, ge=0, description="Ask for confirmation if a run would make more calls than this"
+    )
 
 
 class Stage(Section):
     """What both dedup stages have."""
 
     max_drop_share: float = Field(
-        0.8, ge=0, le=1, description="A check warns of a batch that loses more than this share, and 100 or more"
+        0.8, ge=0, le=1, description="A check warns if a batch loses more than this share, with 100 or more drops"
     )
     max_keeper_share: float = Field(
-        0.05, ge=0, le=1, description="A check warns of a keeper that takes more than this share, and 100 or more"
+        0.05, ge=0, le=1, description="A check warns if one keeper takes more than this share, with 100 or more drops"
     )
 
 
@@ -157,7 +178,7 @@ class Lexical(Stage):
         "exact", description="All pairs, or those that the paper's sketch finds (99.9 % at the threshold)"
     )
     ngram: int = Field(1, ge=1, le=10, description="Words in a row that count as one element of a set")
-    permutations: int = Field(128, ge=16, le=1024, description="Of minhash")
+    permutations: int = Field(128, ge=16, le=1024, description="Number of MinHash permutations")
     memory_mb: int = Field(
         2_048, ge=64, le=65_536, description="Memory for kept personas; beyond it they are searched on disk"
     )
@@ -174,8 +195,8 @@ class Embeddings(Section):
 
     model: str = Field(
         "all-MiniLM-L6-v2",
-        description="Model that makes them; another than this one is fetched from the model hub once. "
-        "`PERSONAHUB_EMBED_MODEL` goes before",
+        description="Embedding model; others than the default are downloaded once. "
+        "Overridden by `PERSONAHUB_EMBED_MODEL`",
     )
     precision: Literal["float32", "int8"] = Field(
         "float32",
@@ -188,7 +209,9 @@ class Semantic(Stage):
 
     threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
     exact_up_to: int = Field(
-        10**13, ge=0, description="Comparisons (new × all) up to which all are made; beyond, usearch proposes"
+        10**13,
+        ge=0,
+        description="Comparisons (new × all) up to which the stage is exact; beyond, usearch proposes neighbours",
     )
 
     max_unread: float = Field(
@@ -210,10 +233,10 @@ class WarehouseSection(Section):
     sorted_ids: int = Field(
         20_000_000,
         ge=0,
-        description="Up to so many ids are sorted, so that why and lineage find one at once; more are searched for",
+        description="Maximum number of ids that are sorted for fast lookups by why and lineage",
     )
     memory_mb: int = Field(
-        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries write aside in the home"
+        4_096, ge=256, le=1_048_576, description="Memory of personahub sql; beyond it queries spill to the home"
     )
 
 

@@ -1,20 +1,22 @@
 """Every error a user can meet.
 
-PersonaHubError
-├── ConfigError          hub.toml, an environment variable or a flag is wrong
-├── SourceError          a source file cannot be read at all (bad rows are quarantined instead)
-├── PromptError          a prompt file cannot be used
-├── BatchError           a batch key is malformed, unknown or taken
-├── StoreError           a table file is missing or damaged
-│   └── AccessError      the way to a file failed, so nothing is said about what is in it
-├── UnknownId            nothing in the home has an id
-├── QueryError           SQL that could do more than read, is wrong, or asks for too much
-├── LockHeld             another process works on the same thing
-├── LLMError             no usable language model endpoint
-│   └── EndpointDown     too many consecutive transport faults; the journal is intact
-├── Unfinished           a step stopped before its end on purpose; what was answered is in the journal
-│   └── BudgetSpent      calls, tokens, money or time of the run are spent
-└── BatchesFailed        some batches of a run failed; the others are published
+The tree of classes:
+
+    PersonaHubError
+    ├── ConfigError          hub.toml, an environment variable or a flag is wrong
+    ├── SourceError          a source file cannot be read at all (bad rows are quarantined instead)
+    ├── PromptError          a prompt file cannot be used
+    ├── BatchError           a batch key is malformed, unknown or taken
+    ├── StoreError           a table file is missing or damaged
+    │   └── AccessError      the way to a file failed, so nothing is said about what is in it
+    ├── UnknownId            nothing in the home has an id
+    ├── QueryError           SQL that could do more than read, is wrong, or asks for too much
+    ├── LockHeld             another process works on the same thing
+    ├── LLMError             no usable language model endpoint
+    │   └── EndpointDown     too many consecutive transport faults; the journal is intact
+    ├── Unfinished           a step stopped before its end on purpose; what was answered is in the journal
+    │   └── BudgetSpent      calls, tokens, money or time of the run are spent
+    └── BatchesFailed        some batches of a run failed; the others are published
 """
 
 

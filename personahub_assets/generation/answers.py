@@ -59,7 +59,7 @@ class Answers:
         generation = store.config.generation
         self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
         self.tally = Usage()
-        self.window = AdaptiveConcurrency(generation.window)
+        self.window = AdaptiveConcurrency(generation.max_in_flight)
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget = opened, budget
         self._keep = timedelta(days=generation.keep_superseded_days)

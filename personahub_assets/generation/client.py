@@ -82,7 +82,7 @@ Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
 class Limits:
     """How far one request may go."""
 
-    reasks: int
+    validation_retries: int
     cuts: bool = False
     context: int | None = None
 
@@ -186,7 +186,7 @@ class _Conversation:
             raise _Rejected("too_long", str(error)) from error
         asked: list[Any] = list(messages)
         last: ValidationError | None = None
-        for left in range(self.asker.limits.reasks, -1, -1):
+        for left in range(self.asker.limits.validation_retries, -1, -1):
             try:
                 completion = await self._whole(asked)
             except _Rejected as verdict:

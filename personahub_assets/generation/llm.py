@@ -199,7 +199,7 @@ class LLM(BaseModel):
         _check_offered(task.model, models)
         check_kind(store, self.shown_url, kind_of(models))
         settings, prices = store.config.generation, store.config.prices.as_prices()
-        limits = Limits(settings.reasks, settings.over_long == "cut", models[task.model])
+        limits = Limits(settings.validation_retries, settings.over_long == "cut", models[task.model])
 
         def spend(prompt: int, cached: int, completion: int) -> float:
             return self.budget.spend(prices, prompt, cached, completion)

@@ -11,7 +11,7 @@
 -- asset: Asset that made it
 -- document_id: Document at the end of the line, null for imported lines
 -- url: Address of that document, if known
--- source: What the source file says about where the document is from
+-- source: Origin of the document according to the source file
 -- generation_id: Call that made it, in generations
 -- prompt: Name of the prompt file of that call
 -- prompt_fingerprint: Hash of the prompt with its parameters and sampling

@@ -1,4 +1,4 @@
--- The personas of the hub that are most like one: everybody whom the same model reads is compared
+-- The personas of the hub most similar to one, among all that the same model has embedded
 -- similarity: Cosine of the two embeddings
 -- persona_id: Id of the persona
 -- persona: Who it is

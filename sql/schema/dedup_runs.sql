@@ -8,10 +8,10 @@ CREATE TABLE dedup_runs (
     kept BIGINT NOT NULL
 );
 COMMENT ON TABLE dedup_runs IS 'How the stored decisions about each batch were made, by stage';
-COMMENT ON COLUMN dedup_runs.batch IS 'Batch decided about';
+COMMENT ON COLUMN dedup_runs.batch IS 'Batch';
 COMMENT ON COLUMN dedup_runs.stage IS 'lexical or semantic';
-COMMENT ON COLUMN dedup_runs.rule IS 'What was compared and from which similarity on; another rule decides about all batches again';
+COMMENT ON COLUMN dedup_runs.rule IS 'What was compared, and the threshold; another rule decides all batches again';
 COMMENT ON COLUMN dedup_runs.method IS 'How similar pairs were found: exact, minhash or usearch';
 COMMENT ON COLUMN dedup_runs.recall IS 'Share of the keepers found, on a sample of rows where the index was used; 1 for exact, null for minhash';
 COMMENT ON COLUMN dedup_runs.candidates IS 'Personas of the batch that reached the stage';
-COMMENT ON COLUMN dedup_runs.kept IS 'Those of them that stay';
+COMMENT ON COLUMN dedup_runs.kept IS 'Those of them that were kept';

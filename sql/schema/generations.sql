@@ -31,18 +31,18 @@ CREATE TABLE generations (
     superseded_at TIMESTAMP,
     response VARCHAR
 );
-COMMENT ON TABLE generations IS 'Calls to the language model, one row per request, retries and re-asks included in its row';
+COMMENT ON TABLE generations IS 'Calls to the language model, one row per request, including its retries';
 COMMENT ON COLUMN generations.batch IS 'Batch that the answer is used in';
 COMMENT ON COLUMN generations.generation_id IS 'Id of this row: hash of batch, asset, input and request';
-COMMENT ON COLUMN generations.asset IS 'Asset that asked';
+COMMENT ON COLUMN generations.asset IS 'Asset that sent the request';
 COMMENT ON COLUMN generations.input_id IS 'Document or persona the call was for';
-COMMENT ON COLUMN generations.sample IS 'Number of the answer asked for this input, from 0';
+COMMENT ON COLUMN generations.sample IS 'Number of the answer for this input, from 0';
 COMMENT ON COLUMN generations.request_key IS 'Identity of the request: hash of model, messages, sampling, schema and sample';
 COMMENT ON COLUMN generations.prompt IS 'Name of the prompt file';
 COMMENT ON COLUMN generations.prompt_fingerprint IS 'Hash of the prompt with its parameters and sampling';
 COMMENT ON COLUMN generations.schema_fingerprint IS 'Hash of the JSON schema of the answer';
 COMMENT ON COLUMN generations.model IS 'Model that answered; standin is the rule-based writer, not a model';
-COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (what became of an earlier form of the request)';
+COMMENT ON COLUMN generations.status IS 'accepted, rejected (see quarantine) or superseded (the request has changed since)';
 COMMENT ON COLUMN generations.reason IS 'Why it was rejected, null if accepted: docs/reasons.md';
 COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer; of an accepted one, what was cut from the input, else null';
 COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch or row of the home: nothing was paid for this row';
@@ -56,10 +56,10 @@ COMMENT ON COLUMN generations.answer_tokens IS 'Completion tokens of the last an
 COMMENT ON COLUMN generations.wasted_tokens IS 'Prompt and completion tokens of the attempts that were rejected';
 COMMENT ON COLUMN generations.latency_s IS 'Seconds from the first send to the last answer';
 COMMENT ON COLUMN generations.cost IS 'Money paid for this row by the prices in hub.toml at the time, 0 where reused';
-COMMENT ON COLUMN generations.queue_s IS 'Seconds it waited for a place in the window, and between tries';
-COMMENT ON COLUMN generations.flight_s IS 'Seconds on the wire, all tries';
-COMMENT ON COLUMN generations.max_tokens IS 'Token limit of the answer in the prompt; the one larger try had twice as many';
-COMMENT ON COLUMN generations.temperature IS 'Sampling temperature that was asked for, null in rows of older versions';
-COMMENT ON COLUMN generations.top_p IS 'Nucleus sampling that was asked for, null in rows of older versions';
-COMMENT ON COLUMN generations.superseded_at IS 'When it stopped being asked (UTC), null unless superseded';
+COMMENT ON COLUMN generations.queue_s IS 'Seconds of waiting for a free request slot, and between attempts';
+COMMENT ON COLUMN generations.flight_s IS 'Seconds on the network, all attempts';
+COMMENT ON COLUMN generations.max_tokens IS 'Token limit of the answer; the second attempt with a larger limit had twice as many';
+COMMENT ON COLUMN generations.temperature IS 'Sampling temperature of the request, null in rows of older versions';
+COMMENT ON COLUMN generations.top_p IS 'Nucleus sampling of the request, null in rows of older versions';
+COMMENT ON COLUMN generations.superseded_at IS 'When it was superseded (UTC), null otherwise';
 COMMENT ON COLUMN generations.response IS 'The accepted answer as JSON, or the last bad answer, cut to 4,000 characters';

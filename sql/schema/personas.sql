@@ -17,7 +17,7 @@ COMMENT ON COLUMN personas.batch IS 'Batch key';
 COMMENT ON COLUMN personas.persona_id IS 'Hash of batch, parent or document, relation and text';
 COMMENT ON COLUMN personas.persona IS 'One or two sentences describing a kind of person';
 COMMENT ON COLUMN personas.origin IS 'text (inferred from a document), relation (from another persona) or imported';
-COMMENT ON COLUMN personas.document_id IS 'Document at the root of its line, null for imported lines';
+COMMENT ON COLUMN personas.document_id IS 'Document at the root of its line, null for imported personas';
 COMMENT ON COLUMN personas.relation IS 'read, write, like or dislike for text; what the person is to the parent for relation';
 COMMENT ON COLUMN personas.granularity IS 'coarse or fine, for origin text';
 COMMENT ON COLUMN personas.hop IS 'Relations followed from the root persona, 0 for roots';

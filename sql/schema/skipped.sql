@@ -3,7 +3,7 @@ CREATE TABLE skipped (
     kind VARCHAR NOT NULL,
     rows BIGINT NOT NULL
 );
-COMMENT ON TABLE skipped IS 'Rows of source files that nobody wants to read, such as requests and images in web archives, counted';
+COMMENT ON TABLE skipped IS 'Counts of source file records that are not pages, such as requests and images in web archives';
 COMMENT ON COLUMN skipped.batch IS 'Batch key';
 COMMENT ON COLUMN skipped.kind IS 'Type of the record, type of its content, or status of the response';
 COMMENT ON COLUMN skipped.rows IS 'How many rows of the batch are of this kind';

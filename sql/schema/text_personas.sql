@@ -17,7 +17,7 @@ COMMENT ON COLUMN text_personas.batch IS 'Batch key';
 COMMENT ON COLUMN text_personas.persona_id IS 'Hash of batch, parent or document, relation and text';
 COMMENT ON COLUMN text_personas.persona IS 'One or two sentences describing a kind of person';
 COMMENT ON COLUMN text_personas.origin IS 'text (inferred from a document), relation (from another persona) or imported';
-COMMENT ON COLUMN text_personas.document_id IS 'Document at the root of its line, null for imported lines';
+COMMENT ON COLUMN text_personas.document_id IS 'Document at the root of its line, null for imported personas';
 COMMENT ON COLUMN text_personas.relation IS 'read, write, like or dislike for text; what the person is to the parent for relation';
 COMMENT ON COLUMN text_personas.granularity IS 'coarse or fine, for origin text';
 COMMENT ON COLUMN text_personas.hop IS 'Relations followed from the root persona, 0 for roots';

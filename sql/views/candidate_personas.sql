@@ -3,7 +3,7 @@
 -- persona_id: Hash of batch, parent or document, relation and text
 -- persona: One or two sentences describing a kind of person
 -- origin: text (inferred from a document), relation (from another persona) or imported
--- document_id: Document at the root of its line, null for imported lines
+-- document_id: Document at the root of its line, null for imported personas
 -- relation: read, write, like or dislike for text; what the person is to the parent for relation
 -- granularity: coarse or fine, for origin text
 -- hop: Relations followed from the root persona, 0 for roots

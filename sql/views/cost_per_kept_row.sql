@@ -1,19 +1,19 @@
--- Calls, tokens and money by asset, hop, prompt and model, and what each comes to per row that was kept
--- asset: Asset that asked
--- hop: Of the rows that were asked for; null where the persona is gone
+-- Calls, tokens and cost by asset, hop, prompt and model, also per kept row
+-- asset: Asset that sent the request
+-- hop: Hop of the input; null if the persona no longer exists
 -- prompt_fingerprint: Hash of the prompt with its parameters and sampling
 -- model: Model that answered
 -- requests: Rows of generations
 -- accepted: Of them, those with an answer in use
 -- rejected: Of them, those that are quarantined
--- superseded: Of them, those that are not asked for any more
--- calls: Answers that were paid for, re-asks included; reused ones are not
--- kept_rows: Rows of personas or items that came of accepted ones
+-- superseded: Of them, those whose request has changed since
+-- calls: Answers that were paid for, including retries, without reused ones
+-- kept_rows: Rows of personas or items from accepted answers
 -- prompt_tokens: Paid
 -- cached_tokens: Of the prompt tokens, those from the server's prefix cache
 -- completion_tokens: Paid
 -- wasted_tokens: Of answers that were not used
--- cost: By the prices of their time
+-- cost: With the prices at the time of the call
 -- tokens_per_kept_row: Prompt and completion tokens
 -- cost_per_kept_row: Cost by kept rows
 -- cached_percent: Cached of all prompt tokens

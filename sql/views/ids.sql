@@ -1,4 +1,4 @@
--- What every id is and which batch it is in: documents, personas, dataset items and calls
+-- Kind and batch of every id: documents, personas, dataset items and calls
 -- id: Id of a document, persona, item or call
 -- kind: document, persona, item or generation
 -- batch: Batch that it is in; a document's id may be in several

@@ -2,7 +2,7 @@
 -- batch: Batch of the line
 -- dataset: Dataset of the item
 -- item_id: The item, in dataset_items
--- sample: Number of the answer asked for this persona, from 0
+-- sample: Number of the answer for this persona, from 0
 -- text: The item as one readable text
 -- persona_id: Persona it was written for
 -- persona: Text of that persona; null if its batch has lost it since
@@ -12,7 +12,7 @@
 -- root_id: First persona of its line
 -- document_id: Document at the root of the line, null for imported lines
 -- url: Address of that document, if known
--- source: What the source file says about where the document is from
+-- source: Origin of the document according to the source file
 -- generation_id: Call that wrote the item, in generations
 -- prompt: Name of the prompt file of that call
 -- prompt_fingerprint: Hash of the prompt with its parameters and sampling

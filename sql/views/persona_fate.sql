@@ -1,4 +1,4 @@
--- What became of every candidate: kept, dropped at a stage for a keeper, or not decided yet
+-- State of every candidate: kept, dropped at a stage for a keeper, or not decided yet
 -- batch: Batch of the candidate
 -- persona_id: The candidate
 -- origin: text, relation or imported

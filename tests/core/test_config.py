@@ -62,8 +62,8 @@ def test_an_unknown_key_is_refused_with_its_file(tmp_path: Path, text: str, key:
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, "colour = 1\n[lexical]\nthreshold = 2\n[generation]\nwindow = 0\n")
-    for part in ("colour", "lexical.threshold", "got 2", "generation.window", "got 0"):
+        loaded(tmp_path, "colour = 1\n[lexical]\nthreshold = 2\n[generation]\nmax_in_flight = 0\n")
+    for part in ("colour", "lexical.threshold", "got 2", "generation.max_in_flight", "got 0"):
         assert part in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
         "[datasets.tools]\nshare = 1.5",
         "[datasets.tools]\nsamples = 0",
         "[generation]\ntimeout_s = 0",
-        "[generation]\nreasks = -1",
+        "[generation]\nvalidation_retries = -1",
         "[warehouse]\nnative_rows = -1",
         "lexical = 0.9",
         "[lexical]\nthreshold = 'high'",

@@ -614,7 +614,7 @@ def test_a_budget_of_money_needs_prices(hub: Hub) -> None:
 
 def test_concurrency_tries_and_endpoint_are_not_part_of_the_question(hub: Hub) -> None:
     hub.run(NAMES[:10])
-    hub.settle("[generation]\nwindow = 2\nreasks = 5\ntransport_tries = 9\ntimeout_s = 7\n")
+    hub.settle("[generation]\nmax_in_flight = 2\nvalidation_retries = 5\ntransport_tries = 9\ntimeout_s = 7\n")
     with StandinServer() as server:
         hub.server = server
         assert hub.asked(NAMES[:10]) == 0

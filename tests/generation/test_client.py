@@ -109,7 +109,7 @@ def test_an_invalid_answer_goes_back_with_what_was_wrong(script: Script) -> None
 def test_an_answer_that_stays_invalid_is_rejected_after_the_reasks(
     script: Script, content: str, reason: str, detail: str
 ) -> None:
-    outcome = ask_one(script, *[Reply(content)] * 3, limits=Limits(reasks=2))
+    outcome = ask_one(script, *[Reply(content)] * 3, limits=Limits(validation_retries=2))
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", reason, 3)
     assert detail in (outcome.detail or "")
     assert outcome.wasted_tokens == 3 * COST == outcome.prompt_tokens + outcome.completion_tokens
@@ -118,7 +118,7 @@ def test_an_answer_that_stays_invalid_is_rejected_after_the_reasks(
 
 
 def test_no_reasks_means_one_call(script: Script) -> None:
-    assert ask_one(script, Reply("{}"), limits=Limits(reasks=0)).reason == "schema_violation"
+    assert ask_one(script, Reply("{}"), limits=Limits(validation_retries=0)).reason == "schema_violation"
 
 
 @pytest.mark.parametrize("reasks", [1, 2, 5])
@@ -134,7 +134,7 @@ def test_no_reasks_means_one_call(script: Script) -> None:
 def test_a_prompt_of_a_reask_is_bounded_whatever_was_wrong_and_however_often(
     script: Script, bad: str, reasks: int
 ) -> None:
-    outcome = ask_one(script, *[Reply(bad)] * (1 + reasks), limits=Limits(reasks=reasks))
+    outcome = ask_one(script, *[Reply(bad)] * (1 + reasks), limits=Limits(validation_retries=reasks))
     assert outcome.attempts == 1 + reasks
     first, *again = ([message["content"] for message in body["messages"]] for body in script.bodies)
     for messages in again:
@@ -146,7 +146,7 @@ def test_a_prompt_of_a_reask_is_bounded_whatever_was_wrong_and_however_often(
 
 def test_a_reask_carries_the_last_bad_answer_and_no_earlier_one(script: Script) -> None:
     bad = [json.dumps({"category": f"mistake {n}", "instruction": "short"}) for n in range(3)]
-    ask_one(script, *map(Reply, bad), good(), limits=Limits(reasks=3))
+    ask_one(script, *map(Reply, bad), good(), limits=Limits(validation_retries=3))
     said = [[message["content"] for message in body["messages"][-2:]] for body in script.bodies[1:]]
     assert [hint.partition('"rejected_answer">\n')[2].removesuffix("\n</data>") for _, hint in said] == bad
     assert all("at least 20 characters" in hint for _, hint in said)
@@ -165,7 +165,7 @@ def test_an_empty_answer_is_asked_again_as_it_was(script: Script, content: str |
 
 @pytest.mark.parametrize("content", ["", " \n\t ", None])
 def test_an_answer_that_stays_empty_has_a_reason_of_its_own(script: Script, content: str | None) -> None:
-    outcome = ask_one(script, *[Reply(content)] * 3, limits=Limits(reasks=2))
+    outcome = ask_one(script, *[Reply(content)] * 3, limits=Limits(validation_retries=2))
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "empty", 3)
     assert outcome.detail
     assert outcome.wasted_tokens == 3 * COST
@@ -214,7 +214,7 @@ def test_what_cannot_be_stored_is_replaced_wherever_it_is(script: Script) -> Non
 
 
 def test_a_repaired_answer_must_still_be_as_the_schema_wants_it(script: Script) -> None:
-    outcome = ask_one(script, Reply('{"category": "a\nb"}'), limits=Limits(reasks=0))
+    outcome = ask_one(script, Reply('{"category": "a\nb"}'), limits=Limits(validation_retries=0))
     assert (outcome.reason, outcome.repaired) == ("schema_violation", False)
 
 
@@ -240,7 +240,7 @@ _DIGITS = st.builds(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_ANY_TEXT | _ANY_JSON.map(json.dumps) | _NESTED | _DIGITS)
 def test_no_answer_whatsoever_ends_in_a_traceback(script: Script, content: str) -> None:
-    (outcome,) = ask(script.told(*[Reply(content)] * 4).url, Limits(reasks=1))
+    (outcome,) = ask(script.told(*[Reply(content)] * 4).url, Limits(validation_retries=1))
     assert outcome.status == "rejected"
     assert outcome.reason in {"invalid_json", "schema_violation", "empty", "refused"}
     json.loads(outcome.to_json().encode("utf-8"))
@@ -266,7 +266,9 @@ def test_an_answer_cut_twice_is_rejected(script: Script) -> None:
 
 
 def test_the_larger_try_is_made_once_and_later_ones_keep_its_room(script: Script) -> None:
-    outcome = ask_one(script, Reply("{", "length"), Reply("{}"), Reply("{", "length"), limits=Limits(reasks=5))
+    outcome = ask_one(
+        script, Reply("{", "length"), Reply("{}"), Reply("{", "length"), limits=Limits(validation_retries=5)
+    )
     assert (outcome.reason, outcome.attempts) == ("truncated", 3)
     assert [body["max_tokens"] for body in script.bodies] == [MAX_TOKENS, 2 * MAX_TOKENS, 2 * MAX_TOKENS]
     assert outcome.max_tokens == MAX_TOKENS
@@ -426,7 +428,7 @@ NPC = Task("game_npcs", project_files.prompt("game_npcs"), GameNPC, "standin")
 )
 def test_each_fault_of_the_stand_in(faults: str, calls: int, reason: str | None) -> None:
     with StandinServer(faults) as server:
-        outcomes = ask(server.url, Limits(reasks=2), NPC, rows=2, faults_in_a_row=99)
+        outcomes = ask(server.url, Limits(validation_retries=2), NPC, rows=2, faults_in_a_row=99)
         stats = server.stats()
     assert [outcome.reason for outcome in outcomes] == [reason] * 2
     assert stats["calls"] == 2 * calls

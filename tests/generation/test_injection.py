@@ -68,7 +68,7 @@ def received(script: Script, task: Task, sent: list[Request]) -> list[dict[str, 
     script.told(otherwise=good())
 
     async def work(transport: Transport) -> None:
-        asker = Asker(transport, task, Limits(reasks=0))
+        asker = Asker(transport, task, Limits(validation_retries=0))
         for request in sent:
             await asker.ask(request)
 

@@ -178,7 +178,7 @@ def requests(task: Task, rows: int, text: str = "A keeper of lighthouse {}") -> 
 
 
 WAY: dict[str, Any] = {"tries": 2, "timeout_s": 10, "faults_in_a_row": 20}
-LIMITS = Limits(reasks=2)
+LIMITS = Limits(validation_retries=2)
 
 
 def ask(
