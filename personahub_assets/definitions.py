@@ -100,9 +100,9 @@ def _assembled(
     llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
     embedder = embedder or Embedder.of(environment, store.config)
     with _single_runs():
-        made = _assets(store.config, llm.model or environment.model_name, embedder.name)
-        assets = [names.asset(asset) for asset in made]
-    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in made for spec in asset.specs}
+        plain = _assets(store.config, llm.model or environment.model_name, embedder.name)
+        assets = [names.asset(asset) for asset in plain]
+    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in plain for spec in asset.specs}
     keys = [key for asset in assets for key in asset.keys]
     releases, one_file = (dg.AssetSelection.assets(*map(names.key, each.keys)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
@@ -143,8 +143,8 @@ def _assets(config: HubConfig, model: str, embedding_model: str) -> list[dg.Asse
 def _single_runs() -> Iterator[None]:
     """Use single-run backfills, which Dagster 1.13 marks as beta, without a warning.
 
-    The project depends on them knowingly, and the range of versions in pyproject.toml is narrow. Whoever loads the
-    graph keeps the warnings about what is theirs.
+    The project depends on them knowingly, and the range of versions in pyproject.toml is narrow. The project that
+    loads the graph keeps its own warnings.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)

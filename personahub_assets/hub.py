@@ -86,20 +86,20 @@ class Hub:
         embed_model: str | None = None,
         environment: Environment | None = None,
     ):
-        given: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "home": path,
             "llm_url": llm_url,
             "llm_model": llm_model,
             "embed_url": embed_url,
             "embed_model": embed_model,
         }
-        given = {name: value for name, value in given.items() if value is not None}
-        if "" in given.values():
-            empty = [name for name, value in given.items() if value == ""]
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if "" in settings.values():
+            empty = [name for name, value in settings.items() if value == ""]
             raise ConfigError(f"{', '.join(empty)} is empty: give a value, or leave it out")
-        if environment is not None and given:
-            raise ConfigError(f"{', '.join(given)}: give them in `environment`, or leave that out")
-        self.environment = environment or Environment(**given)
+        if environment is not None and settings:
+            raise ConfigError(f"{', '.join(settings)}: give them in `environment`, or leave that out")
+        self.environment = environment or Environment(**settings)
 
     def __repr__(self) -> str:
         return f"Hub({str(self.home)!r})"
@@ -188,9 +188,9 @@ class Hub:
             with build.reader(self.store) as connection:
                 for name in (*names, "generations", "quarantine"):
                     (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
-        except duckdb.Error as error:  # such as in a home that was moved: its views name the old place
+        except duckdb.Error as error:  # as in a home that was moved: its views name the old folder
             raise StoreError(
-                f"{build.path(self.store)}: {error}. Build it anew: personahub run --select warehouse"
+                f"{build.path(self.store)}: {error}. Build it again: personahub run --select warehouse"
             ) from error
         return counts
 
@@ -343,11 +343,11 @@ class Hub:
 
         if not files:
             raise ConfigError("nothing to ingest: name a file, such as hub.ingest('pages.jsonl')")
-        found = expand(self.store, list(map(str, files))).files
-        if name and len(found) > 1:
-            raise ConfigError(f"name {name!r} is for one file, got {len(found)}; ingest them one by one")
+        sources = expand(self.store, list(map(str, files))).files
+        if name and len(sources) > 1:
+            raise ConfigError(f"name {name!r} is for one file, got {len(sources)}; ingest them one by one")
         columns = {"text_column": text_column, "persona_column": persona_column}
-        return [key for file in found for key in register(self.store, file.address, name=name or file.key, **columns)]
+        return [key for file in sources for key in register(self.store, file.address, name=name or file.key, **columns)]
 
     def plan(
         self,
@@ -381,8 +381,8 @@ class Hub:
         from personahub_assets.runs.plan import plan
         from personahub_assets.runs.runner import ordered
 
-        listed, asked = _listed(batches, select), _retried(retry)
-        order = ordered(self.environment, *listed, retry=asked, personas_from=_path(personas_from))
+        names, reasons = _listed(batches, select), _retried(retry)
+        order = ordered(self.environment, *names, retry=reasons, personas_from=_path(personas_from))
         approve(order)
         return plan(
             self.environment, order.named, retry=order.reasons, watch=watch, personas_from=order.store.personas_from
@@ -517,7 +517,7 @@ def _path(path: str | Path | None) -> Path | None:
 
 @contextmanager
 def _own_dagster_home() -> Iterator[None]:
-    """A run points DAGSTER_HOME at its own instance; whoever calls it from Python may use another one."""
+    """A run points DAGSTER_HOME at its own instance; the caller may use another one."""
     before = os.environ.get("DAGSTER_HOME")
     try:
         yield

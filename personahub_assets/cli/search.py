@@ -40,8 +40,8 @@ def search(
     """
     _check_target(hub.home, form, output, safe=safe)
     with index_bar(console) as watch:
-        found = hub.search(text, count, where=where, tell=_teller(console), watch=watch)
-    _write(found, form, output, safe=safe)
+        rows = hub.search(text, count, where=where, tell=_teller(console), watch=watch)
+    _write(rows, form, output, safe=safe)
 
 
 def choose(

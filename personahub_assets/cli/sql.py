@@ -131,8 +131,8 @@ def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = Fa
 def _results(hub: Hub, query: str, form: str, **options: Any) -> Iterator[Iterator[Frame]]:
     """The parts of an answer; a search within it shows a bar on standard error where its index is made."""
     with index_bar(ERR) as watch:
-        found = hub.results(query, form, tell=partial(say, style="yellow", to=ERR), watch=watch, **options)
-        with closing(found) as frames:
+        answers = hub.results(query, form, tell=partial(say, style="yellow", to=ERR), watch=watch, **options)
+        with closing(answers) as frames:
             yield frames
 
 

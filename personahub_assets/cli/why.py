@@ -24,26 +24,26 @@ def explain(hub: Hub, asked: str, err: Console, *, as_json: bool, full: bool) ->
     Raises:
         UnknownId: if nothing has it, with ids that are like it.
     """
-    things = hub.why(asked, tell=lambda message: say(message, style="dim", to=err))
+    entries = hub.why(asked, tell=lambda message: say(message, style="dim", to=err))
     if as_json:
-        say_json(things)
+        say_json(entries)
     else:
-        _show(things, full=full)
+        _show(entries, full=full)
 
 
-def _show(things: list[Thing], *, full: bool) -> None:
-    for place, thing in enumerate(things[:_SHOWN]):
-        if place:
+def _show(entries: list[Thing], *, full: bool) -> None:
+    for number, entry in enumerate(entries[:_SHOWN]):
+        if number:
             say(to=OUT)
-        say((thing["id"], "bold"), f": {thing['kind']} of batch {thing['batch']}", to=OUT)
-        for line in thing["lines"]:
+        say((entry["id"], "bold"), f": {entry['kind']} of batch {entry['batch']}", to=OUT)
+        for line in entry["lines"]:
             say(*_pieces(line), indent=2, to=OUT)
             if line["text"]:
                 text = line["text"] if full else shorten(" ".join(line["text"].split()), _CHARS)
                 say_text(text, style="italic", indent=4, to=OUT)
-    if len(things) > _SHOWN:
+    if len(entries) > _SHOWN:
         say(to=OUT)
-        say(f"The first {_SHOWN} of {len(things)}; ask for one as batch/id, or for all with --json", to=OUT)
+        say(f"The first {_SHOWN} of {len(entries)}; ask for one as batch/id, or for all with --json", to=OUT)
 
 
 def _pieces(line: Line) -> list[Piece]:

@@ -43,16 +43,16 @@ class Names:
         Raises:
             ConfigError: if one is empty, or has characters that Dagster does not take.
         """
-        parts = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
-        if "" in parts:
+        segments = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
+        if "" in segments:
             raise ConfigError(f"key_prefix {key_prefix!r} has an empty part; for no prefix, leave it out")
         if name_prefix is None:
-            name_prefix = re.sub(r"\W", "_", "_".join(parts), flags=re.ASCII) or None
+            name_prefix = re.sub(r"\W", "_", "_".join(segments), flags=re.ASCII) or None
         for option, value in {"group_prefix": group_prefix, "name_prefix": name_prefix, "pool": pool}.items():
             if value is not None and not _WORD.fullmatch(value):
                 raise ConfigError(f"{option} {value!r}: use letters A to Z, digits and _; for none, leave it out")
         group, name = (f"{prefix}_" if prefix else "" for prefix in (group_prefix, name_prefix))
-        return cls(parts, group, name, pool)
+        return cls(segments, group, name, pool)
 
     def name(self, name: str) -> str:
         """Of a job, schedule, sensor, op, resource or of partitions."""
@@ -123,11 +123,11 @@ class Names:
             yield from function(*arguments, **original(named))
 
         # Dagster reads the annotation of a generator otherwise.
-        made: Any = generate if inspect.isgeneratorfunction(function) else call
+        wrapper: Any = generate if inspect.isgeneratorfunction(function) else call
         parameters = [each.replace(name=renamed(each.name)) for each in signature.parameters.values()]
-        made.__signature__ = signature.replace(parameters=parameters)
-        made.__annotations__ = {renamed(name): annotation for name, annotation in annotations.items()}
-        return cast("Callable[..., Any]", made)
+        wrapper.__signature__ = signature.replace(parameters=parameters)
+        wrapper.__annotations__ = {renamed(name): annotation for name, annotation in annotations.items()}
+        return cast("Callable[..., Any]", wrapper)
 
     def _spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(

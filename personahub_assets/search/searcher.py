@@ -144,12 +144,12 @@ class Searcher:
         build.build(self.store)
         memory_mb = self.store.config.warehouse.memory_mb
         try:
-            found = ids_meeting(self.store.root.resolve(), memory_mb, "personas", ["persona_id"], [where])
+            ids = ids_meeting(self.store.root.resolve(), memory_mb, "personas", ["persona_id"], [where])
         except QueryError as error:
             raise ConfigError(f"--where {where!r}: {error}") from error
-        if not found:
+        if not ids:
             raise ConfigError(f"--where {where!r}: no persona of the hub is so")
-        return pl.Series("persona_id", [persona_id for (persona_id,) in found])
+        return pl.Series("persona_id", [persona_id for (persona_id,) in ids])
 
     def _people(self, found: pl.DataFrame) -> pl.DataFrame:
         """Put the personas beside what was found of them, in its order."""
@@ -160,13 +160,13 @@ class Searcher:
         return rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)
 
     def _check(self, searchable: Searchable) -> None:
-        there, left_out, unread = searchable.rows.height, searchable.without_vector, searchable.unread
+        searched, left_out, unread = searchable.rows.height, searchable.without_vector, searchable.unread
         model = self.embedder.name
-        if not there and not left_out and not unread:
+        if not searched and not left_out and not unread:
             raise StoreError(f"{self.store.root} has no personas yet: personahub run")
-        if not there and unread:
+        if not searched and unread:
             raise StoreError(f"{model} reads none of the {unread:,} personas that it has vectors of: {REMEDY}")
-        if not there:
+        if not searched:
             raise StoreError(
                 f"none of the {left_out:,} personas has a vector of {model}. Set PERSONAHUB_EMBED_MODEL (and "
                 "PERSONAHUB_EMBED_URL) to the model that the hub was embedded with, or embed it with this one: "

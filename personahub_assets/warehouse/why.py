@@ -64,7 +64,9 @@ def _things(store: Store, asked: str, tell: Callable[[str], None]) -> list[Thing
         if not rows:
             raise UnknownId(_unknown(connection, store, asked))
     groups = groupby(rows, lambda row: (row["of_id"], row["kind"], row["batch"]))
-    return [Thing(id=id_, kind=kind, batch=batch, lines=list(map(_line, some))) for (id_, kind, batch), some in groups]
+    return [
+        Thing(id=id_, kind=kind, batch=batch, lines=list(map(_line, lines))) for (id_, kind, batch), lines in groups
+    ]
 
 
 def _line(row: dict[str, Any]) -> Line:
@@ -88,8 +90,8 @@ def _opened(store: Store, tell: Callable[[str], None]) -> Iterator[duckdb.DuckDB
 
 def _unknown(connection: duckdb.DuckDBPyConnection, store: Store, asked: str) -> str:
     near = connection.execute(_NEAR, {"id": asked.rpartition("/")[2]}).fetchall()
-    found = "; ".join(f"{shorten(id_)} ({kind} of {batch})" if kind != "batch" else id_ for id_, kind, batch in near)
-    hint = f"Ids like it: {found}." if near else "No id is like it."
+    names = "; ".join(f"{shorten(id_)} ({kind} of {batch})" if kind != "batch" else id_ for id_, kind, batch in near)
+    hint = f"Ids like it: {names}." if near else "No id is like it."
     return (
         f"nothing in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row. "
         f'{hint} A persona is found by what it is like: personahub search "words"; by its words: personahub sql '
