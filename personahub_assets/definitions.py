@@ -1,14 +1,22 @@
-"""The one Definitions: what Dagster loads."""
+"""The one Definitions: what Dagster loads.
+
+Another project takes the graph into its own Definitions with `build_definitions`: docs/your-own-dagster.md.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 
-from personahub_assets.core.config import Environment
+from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents_asset
 from personahub_assets.defs.datasets import dataset_assets
 from personahub_assets.defs.dedup import dedup_assets
-from personahub_assets.defs.maintenance import maintenance, nightly
+from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import persona_assets
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.resources import resources
@@ -17,6 +25,49 @@ from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.store.tables import Store
+
+__all__ = ["build", "build_definitions", "defs"]
+
+
+def build_definitions(
+    key_prefix: str | Sequence[str] | None = None,
+    group_prefix: str | None = None,
+    *,
+    name_prefix: str | None = None,
+    pool: str | None = None,
+    environment: Environment | None = None,
+    llm: LLM | None = None,
+    embedder: Embedder | None = None,
+) -> dg.Definitions:
+    """Build the graph as a part of another project, to be merged into that project's own Definitions.
+
+        dg.Definitions.merge(ours, build_definitions("personahub", "personahub"))
+
+    No executor and no IO manager is set: those of the other project are used. The assets write their tables
+    themselves and hand nothing to an IO manager. Sensor and schedule are stopped until somebody starts them.
+
+    Args:
+        key_prefix: before the key of each asset; with `"personahub"`, `tools` becomes `personahub/tools`.
+        group_prefix: before the name of each group; with `"personahub"`, `datasets` becomes `personahub_datasets`.
+        name_prefix: before the names of jobs, schedules, sensors, ops and resources, and of the dynamic partitions;
+            with `"personahub"`, `refresh_batch` becomes `personahub_refresh_batch` and the partitions
+            `personahub_batch`. Without it, the key prefix joined by `_`.
+        pool: of the assets that ask the language model; without it, `llm`.
+        environment: the home and the endpoints; without it, the `PERSONAHUB_…` variables.
+        llm: the language model, instead of that of `environment`.
+        embedder: what makes vectors, instead of that of `environment`.
+
+    Returns:
+        Assets, checks, jobs, the schedule, the sensor, and the resources store, llm and embedder.
+
+    Raises:
+        ConfigError: if a prefix has characters that Dagster does not take, or hub.toml is wrong.
+        PromptError: if a prompt file is wrong.
+    """
+    names = Names.of(key_prefix, group_prefix, name_prefix, pool)
+    environment = environment or Environment()
+    store = Store(home=str(environment.home.expanduser().resolve()))
+    return _assembled(environment, store, llm, embedder, names)
 
 
 def build(
@@ -33,39 +84,71 @@ def build(
         ConfigError: if hub.toml is wrong.
         PromptError: if a prompt file is.
     """
-    home = environment.home.expanduser().resolve()
-    store = Store(home=str(home), personas_from=personas_from or {})
-    config = store.config
-    model = environment.model_name
+    store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
+    # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
+    return _assembled(environment, store, llm, None, Names(), dg.in_process_executor)
+
+
+def _assembled(
+    environment: Environment,
+    store: Store,
+    llm: LLM | None,
+    embedder: Embedder | None,
+    names: Names,
+    executor: dg.ExecutorDefinition | None = None,
+) -> dg.Definitions:
+    llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
+    embedder = embedder or Embedder.of(environment, store.config)
+    with _single_runs():
+        plain = _assets(store.config, llm.model or environment.model_name, embedder.name)
+        assets = [names.asset(asset) for asset in plain]
+    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in plain for spec in asset.specs}
+    keys = [key for asset in assets for key in asset.keys]
+    releases, one_file = (dg.AssetSelection.assets(*map(names.key, each.keys)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
-        REFRESH,
-        selection=dg.AssetSelection.all() - dg.AssetSelection.assets("release"),
+        names.name(REFRESH),
+        selection=dg.AssetSelection.assets(*keys) - releases,
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
-    rebuild = dg.define_asset_job(REBUILD, selection=["warehouse"], description="Rebuilds warehouse.duckdb if stale.")
-    releasing = dg.define_asset_job(
-        RELEASE, selection=["release"], description="Makes one release, whose name is given in the launchpad."
+    rebuild = dg.define_asset_job(
+        names.name(REBUILD), selection=one_file, description="Rebuilds warehouse.duckdb if stale."
     )
-    embedder = Embedder.of(environment, config)
-    assets = [
+    releasing = dg.define_asset_job(
+        names.name(RELEASE), selection=releases, description="Makes one release, whose name is given in the launchpad."
+    )
+    maintaining, nightly = maintenance(names)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[names.checks(checks) for checks in sql_checks(groups)],
+        jobs=[refresh, rebuild, releasing, maintaining],
+        schedules=[nightly],
+        sensors=[inbox_sensor(refresh, names)],
+        resources={names.name(name): resource for name, resource in resources(store, llm, embedder).items()},
+        executor=executor,
+    )
+
+
+def _assets(config: HubConfig, model: str, embedding_model: str) -> list[dg.AssetsDefinition]:
+    return [
         documents_asset(config),
         *persona_assets(config, model),
-        *dedup_assets(config, embedder.name),
+        *dedup_assets(config, embedding_model),
         *dataset_assets(config, model),
         warehouse,
         release,
     ]
-    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in assets for spec in asset.specs}
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=sql_checks(groups),
-        jobs=[refresh, rebuild, releasing, maintenance],
-        schedules=[nightly],
-        sensors=[inbox_sensor(refresh)],
-        resources=resources(store, llm or LLM(url=environment.llm_url, model=environment.llm_model), embedder),
-        # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
-        executor=dg.in_process_executor,
-    )
+
+
+@contextmanager
+def _single_runs() -> Iterator[None]:
+    """Use single-run backfills, which Dagster 1.13 marks as beta, without a warning.
+
+    The project depends on them knowingly, and the range of versions in pyproject.toml is narrow. The project that
+    loads the graph keeps its own warnings.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 @dg.definitions

@@ -30,9 +30,9 @@ import typer
 from processes import Process
 
 from personahub_assets.cli import app
-from personahub_assets.cli.search import Searcher
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import QueryError, StoreError
+from personahub_assets.hub import Hub
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
@@ -886,7 +886,7 @@ def test_search_says_that_the_hub_was_embedded_with_another_model(
 ) -> None:
     other = Environment(home=demo.home, embed_url="http://127.0.0.1:9/v1", embed_model="another")
     with pytest.raises(StoreError, match="none of the 4 personas has a vector of another"):
-        Searcher(other).find("x", 3)
+        Hub(environment=other).search("x", 3)
 
 
 # --- doctor ---

@@ -1,10 +1,12 @@
 """The documentation says what the code does: generated pages are up to date, and nothing is left out."""
 
+import inspect
 import re
 import runpy
 import typing
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -14,8 +16,10 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import DatasetTask, Environment, HubConfig
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, DatasetItem
+from personahub_assets.definitions import build_definitions
 from personahub_assets.embedding.minilm import cache_folder
 from personahub_assets.generation.requests import Reason
+from personahub_assets.hub import Hub
 from personahub_assets.sources.rows import SourceReason
 from personahub_assets.store.schema import dataset_sql
 from personahub_assets.store.tables import table_sql
@@ -261,3 +265,42 @@ def test_the_changelog_has_the_present_version() -> None:
 def test_the_changelog_is_by_kind() -> None:
     kinds = re.findall(r"^### (.+)$", page("CHANGELOG.md"), flags=re.MULTILINE)
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def python_blocks(name: str) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", page(name), flags=re.MULTILINE | re.DOTALL))
+
+
+def test_the_examples_of_the_python_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERSONAHUB_LLM_URL", "standin:")
+    Path("hub").mkdir()
+    Path("hub/hub.toml").write_text("[text_personas]\nper_document = 2\n[related_personas]\nhops = 1\nfan_out = 1\n")
+    Path("pages.jsonl").write_text('{"id": "1", "text": "Soak the chickpeas overnight with a bay leaf."}\n')
+    exec(python_blocks("docs/python.md"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "4 None"
+    assert said[-1].startswith("no dataset 'tool' (did you mean 'tools'?")
+
+
+def test_every_method_of_a_hub_is_described() -> None:
+    methods = {name for name in vars(Hub) if not name.startswith("_")} - {"home", "store", "results"}
+    assert methods <= set(re.findall(r"`(?:[^`]*, )?hub\.(\w+)\(", page("docs/python.md")))
+
+
+def test_the_example_of_your_own_dagster_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code = python_blocks("docs/your-own-dagster.md").replace("/data/hub", str(tmp_path / "hub"))
+    scope: dict[str, typing.Any] = {}
+    exec(code, scope)
+    dg.Definitions.validate_loadable(scope["defs"])
+    names = section(page("docs/your-own-dagster.md"), "# The graph in your own Dagster")
+    assert {job.name for job in scope["defs"].get_repository_def().get_all_jobs()} >= {"personahub_refresh_batch"}
+    assert "`personahub_refresh_batch`" in names
+    with dg.DagsterInstance.ephemeral() as instance:
+        scope["add_batches"](instance)
+        assert instance.get_dynamic_partitions("personahub_batch") == []
+    text = page("docs/your-own-dagster.md")
+    for argument in inspect.signature(build_definitions).parameters:
+        assert f"`{argument}`" in text

@@ -20,6 +20,7 @@ from personahub_assets.core.errors import BatchError, ConfigError, SourceError
 
 if TYPE_CHECKING:
     from personahub_assets.core.config import Environment
+    from personahub_assets.hub import Hub
     from personahub_assets.store.tables import Store
 
 app = typer.Typer(
@@ -55,6 +56,12 @@ def _environment() -> "Environment":
     from personahub_assets.core.config import Environment  # takes longer than a page of help
 
     return Environment()
+
+
+def _hub() -> "Hub":
+    from personahub_assets.hub import Hub
+
+    return Hub()
 
 
 class Format(StrEnum):
@@ -261,17 +268,19 @@ def plan(
 
     Exit code: 0, or 1 if a run would fail at a batch.
     """
-    from personahub_assets.cli.confirm import planned
+    from personahub_assets.cli.confirm import watching
     from personahub_assets.cli.plan import show
     from personahub_assets.cli.run import say_selections
-    from personahub_assets.runs.runner import ordered
 
-    environment = _environment()
-    order = ordered(
-        environment, batch or [], select or [], retry=_retried(reason, "plan", retry=retry), personas_from=personas_from
-    )
-    say_selections(order, ERR)
-    made = planned(environment, order, ERR)
+    with watching(ERR) as watch:
+        made = _hub().plan(
+            batch or [],
+            select or [],
+            retry=_retried(reason, "plan", retry=retry),
+            personas_from=personas_from,
+            approve=lambda order: say_selections(order, ERR),
+            watch=watch,
+        )
     if as_json:
         say_json(made.as_json())
     else:
@@ -311,30 +320,23 @@ def run(
     """
     from personahub_assets.cli.confirm import consent
     from personahub_assets.cli.run import run_and_report
-    from personahub_assets.generation.budget import Budget, seconds_of
-    from personahub_assets.runs.endpoint import require_endpoint
-    from personahub_assets.runs.runner import Ordered
+    from personahub_assets.generation.budget import seconds_of
 
-    environment = _environment()
-    budget = Budget(max_calls, max_tokens, max_cost, seconds_of(max_time) if max_time else None)
-    ask = None if yes or not _is_attended() else consent(environment, ERR, budget)
-
-    def approve(order: Ordered) -> None:
-        require_endpoint(environment, order)
-        if ask:
-            ask(order)
-
+    hub = _hub()
     result = run_and_report(
-        environment,
+        hub,
         batch or [],
         select or [],
         ERR,
-        budget=budget,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+        max_seconds=seconds_of(max_time) if max_time else None,
         retry=_retried(reason, "run", retry=retry),
-        approve=approve,
+        approve=None if yes or not _is_attended() else consent(hub.environment, ERR, max_calls, max_cost),
         personas_from=personas_from,
     )
-    raise typer.Exit(1 if result.failed else 3 if result.stopped or result.unfinished else 0)
+    raise typer.Exit(result.exit_code)
 
 
 def _retried(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
@@ -450,10 +452,10 @@ def sql(
     from personahub_assets.generation.budget import seconds_of
 
     if schema:
-        describe(_environment(), query, form.value, output, safe=safe)
+        describe(_hub(), query, form.value, output, safe=safe)
     else:
         seconds = seconds_of(max_time) if max_time else None
-        answer(_environment(), query, form.value, output, seconds=seconds, safe=safe)
+        answer(_hub(), query, form.value, output, seconds=seconds, safe=safe)
 
 
 @app.command()
@@ -472,7 +474,7 @@ def why(
     """
     from personahub_assets.cli.why import explain
 
-    explain(_environment(), asked, ERR, as_json=as_json, full=full)
+    explain(_hub(), asked, ERR, as_json=as_json, full=full)
 
 
 @app.command()
@@ -501,9 +503,9 @@ def search(
     if form is Format.parquet:
         raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
     if diverse:
-        choose(_environment(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
+        choose(_hub(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
     else:
-        search(_environment(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
+        search(_hub(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
 
 
 @app.command()

@@ -11,14 +11,15 @@ from rich.progress import SpinnerColumn, TimeElapsedColumn
 from personahub_assets.cli.console import Label, confirm, progress, say
 from personahub_assets.cli.plan import show, summary
 from personahub_assets.core.config import Environment, HubConfig
-from personahub_assets.generation.budget import Budget
 from personahub_assets.runs.forecast import Plan
 from personahub_assets.runs.lookup import Watch
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Ordered
 
 
-def consent(environment: Environment, console: Console, budget: Budget) -> Callable[[Ordered], None]:
+def consent(
+    environment: Environment, console: Console, max_calls: int | None, max_cost: float | None
+) -> Callable[[Ordered], None]:
     """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
 
     The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
@@ -28,8 +29,8 @@ def consent(environment: Environment, console: Console, budget: Budget) -> Calla
     def ask(order: Ordered) -> None:
         if not _has_bound(config):
             return
-        made = planned(environment, order, console)
-        if not _is_much(made, config, budget):
+        made = _planned(environment, order, console)
+        if not _is_much(made, config, max_calls, max_cost):
             return
         show(made, console)
         if not confirm(f"This run would make {summary(made)}. Begin?"):
@@ -39,19 +40,19 @@ def consent(environment: Environment, console: Console, budget: Budget) -> Calla
     return ask
 
 
-def planned(environment: Environment, order: Ordered, console: Console) -> Plan:
+def _planned(environment: Environment, order: Ordered, console: Console) -> Plan:
     """Plan what was ordered, showing how far it is.
 
     Raises:
         StoreError: if a table or a journal of the home is damaged.
     """
-    with _watching(console) as watch:
+    with watching(console) as watch:
         selections = order.store.personas_from
         return plan(environment, order.named, retry=order.reasons, watch=watch, personas_from=selections)
 
 
 @contextmanager
-def _watching(console: Console) -> Iterator[Watch]:
+def watching(console: Console) -> Iterator[Watch]:
     """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
     columns = (SpinnerColumn(), Label("planning {task.description}"), TimeElapsedColumn())
     with progress(*columns, to=console, transient=True) as bars:
@@ -69,9 +70,9 @@ def _has_bound(config: HubConfig) -> bool:
     return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
 
 
-def _is_much(made: Plan, config: HubConfig, budget: Budget) -> bool:
+def _is_much(made: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
     """Whether a run goes beyond what it may do unasked, however far its budget lets it go."""
     total, bound = made.total, config.run
-    calls = min(total.calls, math.inf if budget.max_calls is None else budget.max_calls)
-    cost = min(total.cost or 0.0, math.inf if budget.max_cost is None else budget.max_cost)
+    calls = min(total.calls, math.inf if max_calls is None else max_calls)
+    cost = min(total.cost or 0.0, math.inf if max_cost is None else max_cost)
     return cost > bound.confirm_cost or (bound.confirm_calls is not None and calls > bound.confirm_calls)

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, cast
 
@@ -20,7 +20,15 @@ import regex
 import typer
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import Progress, ProgressColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -280,3 +288,23 @@ def confirm(question: str) -> bool:
         return typer.confirm(printable(question), err=True)
     except typer.Abort as stop:
         raise KeyboardInterrupt from stop
+
+
+@contextmanager
+def index_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of a search index that is made; it appears when there is something to tell."""
+    columns = Label("search index"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
+    bars: list[Progress] = []
+
+    def watch(done: int, total: int) -> None:
+        if not bars:
+            bars.append(progress(*columns, to=console))
+            bars[0].start()
+            bars[0].add_task("", total=total)
+        bars[0].update(bars[0].task_ids[0], completed=done, total=total)
+
+    try:
+        yield watch
+    finally:
+        for bar in bars:
+            bar.stop()

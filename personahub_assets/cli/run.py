@@ -2,8 +2,9 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from rich.console import Console
@@ -15,31 +16,30 @@ from personahub_assets.cli.console import progress as progress_bars
 from personahub_assets.core import interrupts
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.project_files import sql_files
-from personahub_assets.core.records import DATASETS
-from personahub_assets.generation.budget import Budget
+from personahub_assets.hub import Hub
 from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
-from personahub_assets.runs.runner import Ordered, Result, run_batches
+from personahub_assets.runs.runner import Ordered, Result
 from personahub_assets.search import selections
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
 
 
 def run_and_report(
-    environment: Environment,
+    hub: Hub,
     batches: list[str],
     select: list[str],
     console: Console,
     *,
-    budget: Budget | None = None,
     retry: list[str] | None = None,
     approve: Callable[[Ordered], None] | None = None,
     personas_from: Path | None = None,
+    **bounds: Any,
 ) -> Result:
-    """Run batches with a bar for each step, and say what there is then; see `run_batches` for the other arguments.
+    """Run batches with a bar for each step, and say what there is then; see `Hub.run` for the other arguments.
 
     Raises:
-        BatchError, ConfigError: as `run_batches` does.
+        BatchError, ConfigError, LLMError: as `Hub.run` does.
     """
     orders: list[Ordered] = []
 
@@ -52,18 +52,17 @@ def run_and_report(
             approve(order)
 
     with Bars(console) as bars:
-        result = run_batches(
-            environment,
+        result = hub.run(
             batches,
             select,
-            budget=budget,
             retry=retry,
             approve=begin,
             personas_from=personas_from,
             listener=bars.hear,
+            **bounds,
         )
     store = orders[0].store
-    _report(store, environment, result, console)
+    _report(store, hub.environment, result, console)
     if "report" not in result.failed:
         _warn_of_quarantine(store, orders[0].batches, console)
     return result
@@ -150,16 +149,17 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
 
 
 def _say_counts(store: Store, result: Result, console: Console) -> None:
-    """Count what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
-    if not build.path(store).exists():
+    """Say what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
+    if not result.rows:
         return
     try:
         with build.reader(store) as connection:
-            counts, tokens = _counts(connection), _tokens(connection, store.config.prices.currency)
+            tokens = _tokens(connection, store.config.prices.currency)
     except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
         interrupts.check()
         result.failed.setdefault("report", explain(error, store.root))
         return
+    counts = [(name, f"{count:,}") for name, count in result.rows.items()]
     table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
     say(tokens, to=console)
 
@@ -190,20 +190,6 @@ def command(root: Path) -> str:
 
 def _from_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    return [(name, f"{_count(connection, name):,}") for name in _in_order()]
-
-
-def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    (total,) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
-    return int(total)
-
-
-def _in_order() -> Iterable[str]:
-    first = ["batches", "documents", "text_personas", "related_personas", "lexical_duplicates", "semantic_duplicates"]
-    return [*first, "personas", *DATASETS, "generations", "quarantine"]
 
 
 def _tokens(connection: duckdb.DuckDBPyConnection, currency: str) -> str:

@@ -5,21 +5,22 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from personahub_assets.cli.console import OUT, close_output, say, table
+from personahub_assets.cli.console import ERR, OUT, close_output, index_bar, say, table
 from personahub_assets.cli.output_files import output_file
 from personahub_assets.cli.query_text import query_text
-from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError, QueryError, choices
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.text import printable
+from personahub_assets.hub import Hub
 from personahub_assets.store.paths import check_output
-from personahub_assets.warehouse.query_process import Frame, Job, Search, ask
+from personahub_assets.warehouse.query_process import Frame
 
 __all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
 
@@ -58,7 +59,7 @@ ORDER BY k.name, p.place
 
 
 def answer(
-    environment: Environment,
+    hub: Hub,
     query: str | None,
     form: str,
     output: Path | None,
@@ -69,7 +70,7 @@ def answer(
     """Run queries and write the result of each.
 
     Args:
-        environment: says where the home is.
+        hub: the home.
         query: SQL, a file of it, '-' for standard input; None lists the tables.
         form: table, csv, json or parquet.
         output: a file instead of standard output; there is all of a result in it, or it is left as it was.
@@ -83,13 +84,15 @@ def answer(
         ConfigError: if Parquet is asked for without a file, several results are to go into one, or that cannot be
             written.
     """
-    job = _job(environment, query_text(query) or _TABLES, form, output, seconds=seconds, safe=safe)
-    with _writer(output, form) as write, closing(ask(job, _searching(environment))) as frames:
+    _check_target(hub.home, form, output, safe=safe)
+    single = output is not None or form == "parquet"
+    text = query_text(query) or _TABLES
+    with _writer(output, form) as write, _results(hub, text, form, single=single, seconds=seconds, safe=safe) as frames:
         for frame in frames:
             write(frame)
 
 
-def describe(environment: Environment, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
+def describe(hub: Hub, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
     """Write the columns of all tables and views, or of one, with types and comments.
 
     Raises:
@@ -97,47 +100,40 @@ def describe(environment: Environment, name: str | None, form: str, output: Path
         ConfigError: if there is no such table or view.
     """
     if name is not None:
-        _check_table(environment, name)
+        _check_table(hub, name)
     query = _SCHEMA.format(condition="true" if name is None else f"k.name = {quoted(name)}")
     if form != "table":
-        answer(environment, query, form, output, safe=safe)
+        answer(hub, query, form, output, safe=safe)
         return
-    job = _job(environment, query, "rows", output)
-    with _console(output) as console, closing(ask(job, _searching(environment))) as frames:
+    _check_target(hub.home, "rows", output)
+    with _console(output) as console, _results(hub, query, "rows") as frames:
         for frame in frames:
             _write_schema(frame.head["rows"], console)
 
 
-def _check_table(environment: Environment, name: str) -> None:
-    frames = ask(_job(environment, _TABLES, "rows", None), _searching(environment))
-    valid = [known for frame in frames for (known, *_) in frame.head["rows"]]
+def _check_table(hub: Hub, name: str) -> None:
+    with _results(hub, _TABLES, "rows") as frames:
+        valid = [known for frame in frames for (known, *_) in frame.head["rows"]]
     if name not in valid:
         raise ConfigError(f"no table or view {choices(name, valid)}")
 
 
-def _job(environment: Environment, text: str, form: str, output: Path | None, **more: Any) -> Job:
-    home = environment.home.expanduser().resolve()
-    if more.get("safe") and form != "csv":
+def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = False) -> None:
+    if safe and form != "csv":
         raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats hold texts as they are")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
     if output is not None:
         check_output(home, output)
-    return Job(home, text, form, single=output is not None or form == "parquet", **more)
 
 
-def _searching(environment: Environment) -> Search:
-    """What `search_personas` finds; nothing is loaded before it is used."""
-    searchers: list[Any] = []
-
-    def search(text: str, count: int) -> list[dict[str, Any]]:
-        from personahub_assets.cli.search import Searcher
-
-        if not searchers:
-            searchers.append(Searcher(environment))
-        return list(searchers[0].find(text, count).to_dicts())
-
-    return search
+@contextmanager
+def _results(hub: Hub, query: str, form: str, **options: Any) -> Iterator[Iterator[Frame]]:
+    """The parts of an answer; a search within it shows a bar on standard error where its index is made."""
+    with index_bar(ERR) as watch:
+        answers = hub.results(query, form, tell=partial(say, style="yellow", to=ERR), watch=watch, **options)
+        with closing(answers) as frames:
+            yield frames
 
 
 @contextmanager

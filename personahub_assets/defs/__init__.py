@@ -2,11 +2,3 @@
 
 Every asset body reads, calls a pure function, writes and reports.
 """
-
-import warnings
-
-import dagster as dg
-
-# Single-run backfills are marked beta in Dagster 1.13; the project depends on them knowingly, and the range of
-# versions in pyproject.toml is narrow.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)

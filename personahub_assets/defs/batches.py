@@ -99,7 +99,7 @@ def locked(store: Store, asset: str, body: Callable[[str], Report], *, wait: boo
 
 
 def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
-    asset = context.asset_key.to_user_string()
+    asset = context.asset_key.path[-1]
     interrupts.check()
     progress.tell(progress.Step(key, asset, 0, None))
     started, cpu = time.perf_counter(), time.process_time()

@@ -54,8 +54,13 @@ class Check:
         """
         return replace(self, sql=filled(self.sql, config, f"the check {self.asset}/{self.name}"))
 
-    def result(self, connection: duckdb.DuckDBPyConnection) -> dg.AssetCheckResult:
-        """Run the query."""
+    def result(self, connection: duckdb.DuckDBPyConnection, key: dg.AssetKey | None = None) -> dg.AssetCheckResult:
+        """Run the query.
+
+        Args:
+            connection: has the tables.
+            key: of the asset in the graph, where it has a prefix.
+        """
         found = connection.execute(self.sql)
         names = [column[0] for column in found.description or []]
         rows = found.fetchmany(_SHOWN)
@@ -65,7 +70,11 @@ class Check:
             records = [dg.TableRecord({n: plain(str(v)) for n, v in zip(names, row, strict=True)}) for row in rows]
             metadata["first_rows"] = dg.MetadataValue.table(records=records)
         return dg.AssetCheckResult(
-            passed=not rows, asset_key=self.asset, check_name=self.name, severity=self.severity, metadata=metadata
+            passed=not rows,
+            asset_key=key or self.asset,
+            check_name=self.name,
+            severity=self.severity,
+            metadata=metadata,
         )
 
 
@@ -123,14 +132,15 @@ def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     def run_checks(
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> Iterator[dg.AssetCheckResult]:
-        wanted = {(key.asset_key.to_user_string(), key.name) for key in context.selected_asset_check_keys}
-        chosen = [check for check in checks if (check.asset, check.name) in wanted]
+        # Another project's graph may have a prefix before the keys.
+        keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
+        chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
         yield from steadily(partial(_results, store, chosen))
 
     return run_checks
 
 
-def _results(store: Store, checks: list[Check]) -> list[dg.AssetCheckResult]:
-    ready = [check.filled(store.config) for check in checks]
-    with live(store, " ".join(check.sql for check in ready)) as connection:
-        return [check.result(connection) for check in ready]
+def _results(store: Store, checks: list[tuple[Check, dg.AssetKey]]) -> list[dg.AssetCheckResult]:
+    ready = [(check.filled(store.config), key) for check, key in checks]
+    with live(store, " ".join(check.sql for check, _ in ready)) as connection:
+        return [check.result(connection, key) for check, key in ready]

@@ -3,33 +3,39 @@
 import dagster as dg
 
 from personahub_assets.core.errors import StoreError
+from personahub_assets.defs.naming import Names
 from personahub_assets.generation.retention import maintain
 from personahub_assets.store.tables import Store
 
 
-@dg.op
-def drop_superseded(context: dg.OpExecutionContext, store: dg.ResourceParam[Store]) -> None:
-    """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
+def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    """The job, and the schedule that runs it each night."""
 
-    Raises:
-        StoreError: if some of that cannot be removed, naming it, after all else is done.
-    """
-    dropped = maintain(store)
-    context.log.info(str(dropped))
-    if dropped.left:
-        raise StoreError("; ".join(dropped.problems))
+    @dg.op(name=names.name("drop_superseded"))
+    @names.function
+    def drop_superseded(context: dg.OpExecutionContext, store: dg.ResourceParam[Store]) -> None:
+        """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
 
+        Raises:
+            StoreError: if some of that cannot be removed, naming it, after all else is done.
+        """
+        dropped = maintain(store)
+        context.log.info(str(dropped))
+        if dropped.left:
+            raise StoreError("; ".join(dropped.problems))
 
-@dg.job(description="Drops superseded answers after generation.keep_superseded_days. Makes no call, touches no row.")
-def maintenance() -> None:
-    """One step."""
-    drop_superseded()
+    @dg.job(
+        name=names.name("maintenance"),
+        description="Drops superseded answers after generation.keep_superseded_days. Makes no call, touches no row.",
+    )
+    def job() -> None:
+        drop_superseded()
 
-
-nightly = dg.ScheduleDefinition(
-    name="nightly_maintenance",
-    job=maintenance,
-    cron_schedule="0 3 * * *",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Runs the maintenance job each night. Stopped until you start it.",
-)
+    nightly = dg.ScheduleDefinition(
+        name=names.name("nightly_maintenance"),
+        job=job,
+        cron_schedule="0 3 * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Runs the maintenance job each night. Stopped until you start it.",
+    )
+    return job, nightly

@@ -68,7 +68,8 @@ def _unnamed(context: dg.AssetExecutionContext) -> None:
     Raises:
         ConfigError: where it is the release that was asked for.
     """
-    said = "a release is made on purpose, under a name of its own: give it in the launchpad, ops.release.config.name"
+    op = context.op_execution_context.op_handle.name
+    said = f"a release is made on purpose, under a name of its own: give it in the launchpad, ops.{op}.config.name"
     if len(context.run.asset_selection or ()) <= 1:
         raise ConfigError(said)
     context.log.warning(f"no release is made: {said}")

@@ -6,22 +6,23 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from personahub_assets.core.errors import PersonaHubError
-from personahub_assets.defs.batches import BATCHES
+from personahub_assets.defs.naming import Names
 from personahub_assets.sources.register import register, waiting
 from personahub_assets.store.tables import Store
 
 
-def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDefinition:
     """Register complete source files of the inbox as batches and request one run per batch."""
 
     @dg.sensor(
-        name="inbox",
+        name=names.name("inbox"),
         job=job,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
+    @names.function
     def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
         seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
@@ -45,7 +46,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
             run_requests=[
                 dg.RunRequest(run_key=f"{key}:{spec['sha256'][:16]}", partition_key=key) for key, spec in specs.items()
             ],
-            dynamic_partitions_requests=[BATCHES.build_add_request(keys)],
+            dynamic_partitions_requests=[names.batches.build_add_request(keys)],
         )
 
     return inbox

@@ -12,7 +12,7 @@ import dagster as dg
 
 from personahub_assets.core import interrupts
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished, choices
+from personahub_assets.core.errors import BatchError, BatchesFailed, BudgetSpent, ConfigError, Unfinished, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
@@ -43,12 +43,29 @@ class Result:
         unfinished: what --retry left to the next run, by batch.
         stopped: why it stopped before the end, if it did.
         seconds: that it took.
+        rows: of each table afterwards, where they were counted.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
     seconds: float = field(default=0.0, compare=False)
+    rows: dict[str, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def exit_code(self) -> int:
+        """What `personahub run` ends with: 0 done, 1 something failed, 3 stopped or with rows left."""
+        return 1 if self.failed else 3 if self.stopped or self.unfinished else 0
+
+    def raise_for_failure(self) -> "Result":
+        """Give the same result, unless something failed.
+
+        Raises:
+            BatchesFailed: naming the batches with their problems.
+        """
+        if self.failed:
+            raise BatchesFailed("; ".join(f"{name}: {problem}" for name, problem in self.failed.items()))
+        return self
 
 
 @dataclass(frozen=True)

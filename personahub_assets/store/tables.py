@@ -217,6 +217,15 @@ class Store(BaseModel):
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
         return pl.concat([empty, *(read_file(path, table, names) for path in self.files(table, asset=asset))])
 
+    def scan(self, table: str) -> pl.LazyFrame:
+        """Read the partitions of all batches lazily, with the table's columns also where there is none yet.
+
+        Raises:
+            StoreError: if there is no such table, or a file is damaged.
+        """
+        empty = pl.LazyFrame(schema=table_schema(table))
+        return pl.concat([empty, *(_scanned(path, table) for path in self.files(table))])
+
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Publish one partition: the old file or the new one is seen, never anything between.
 
@@ -399,6 +408,13 @@ def read_file(
         # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
         with path.open("rb") as file:
             return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
+    except UNREADABLE as error:
+        raise damaged(path, table, error) from error
+
+
+def _scanned(path: Path, table: str) -> pl.LazyFrame:
+    try:
+        return _shaped(pl.scan_parquet(path, glob=False), table, None)
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 

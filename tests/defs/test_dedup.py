@@ -8,15 +8,18 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from personahub_assets.cli.search import Searcher
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.defs.dedup import dedup_assets
 from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse.build import live
+
+# Single-run backfills are beta in Dagster 1.13; `definitions` uses them without a warning, and its parts do not.
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 ALL = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 
@@ -232,8 +235,9 @@ def test_what_is_not_read_is_counted_and_the_remedy_named(world: Small) -> None:
 PEOPLE_AT = {kind["of"]: 11 * number + 1 for number, kind in enumerate(PEOPLE)}
 
 
-def test_a_search_finds_no_strangers(world: Small, capsys: pytest.CaptureFixture[str]) -> None:
-    searcher = Searcher(Environment(home=world.store.root))
+def test_a_search_finds_no_strangers(world: Small) -> None:
+    said: list[str] = []
+    searcher = Searcher(world.store, Embedder.of(Environment(), world.store.config), said.append, lambda *_: None)
     for kind in ("thai", "korean", "chinese", "emoji"):
         with pytest.raises(ConfigError, match=r"does not read .* multilingual"):
             searcher.find(PEOPLE[PEOPLE_AT[kind] // 11]["people"][0], 5)
@@ -241,9 +245,8 @@ def test_a_search_finds_no_strangers(world: Small, capsys: pytest.CaptureFixture
     found = searcher.find(texts[3], 5)
     assert found["persona_id"][0] == f"world-{PEOPLE_AT['thai in a frame'] + 2}"
     assert found["similarity"][1] < 0.99
-    said = capsys.readouterr().err
-    assert "does not know all words" in said
-    assert "are not read by all-MiniLM-L6-v2" in said
+    assert any("does not know all words" in line for line in said)
+    assert any("are not read by all-MiniLM-L6-v2" in line for line in said)
 
 
 def test_a_home_of_an_older_version_is_decided_again_without_a_call(

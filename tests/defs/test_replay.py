@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hub import TOPICS, Hub
 
+import personahub_assets
 from personahub_assets.cli.sql import answer
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError
@@ -22,7 +23,7 @@ QUERY = "SELECT * FROM generations"
 def recorded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the finished home publishes: one Parquet file, made by `personahub sql`."""
     path = tmp_path_factory.mktemp("published") / "gens.parquet"
-    answer(Environment(home=finished), QUERY, "parquet", path)
+    answer(personahub_assets.Hub(finished), QUERY, "parquet", path)
     return path
 
 

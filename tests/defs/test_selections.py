@@ -7,17 +7,18 @@ import pytest
 from hub import Hub
 from rich.console import Console
 
-from personahub_assets.cli.confirm import planned
+import personahub_assets
 from personahub_assets.cli.run import run_and_report
 from personahub_assets.core.errors import ConfigError
-from personahub_assets.runs.runner import ordered
 
 
 def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:
     """What `personahub run` does and says."""
     said = io.StringIO()
     console = Console(file=said, width=200)
-    result = run_and_report(hub.environment, [], list(select), console, personas_from=personas_from)
+    result = run_and_report(
+        personahub_assets.Hub(environment=hub.environment), [], list(select), console, personas_from=personas_from
+    )
     assert result.failed == {}
     return said.getvalue()
 
@@ -83,8 +84,8 @@ def test_only_those_named_are_paid(ran: Hub) -> None:
     calls = ran.calls()
     settings = (ran.home / "hub.toml").read_text()
     (ran.home / "hub.toml").write_text(f'{settings}\n[datasets.game_npcs.parameters]\nworld = "A moon."\n')
-    order = ordered(ran.environment, [], ["game_npcs"], personas_from=picks(ran, *everybody[:3]))
-    assert planned(ran.environment, order, Console(file=io.StringIO())).total.ask == 3
+    home = personahub_assets.Hub(environment=ran.environment)
+    assert home.plan(select=["game_npcs"], personas_from=picks(ran, *everybody[:3])).total.ask == 3
     assert ran.calls() == calls
     run(ran, "game_npcs", personas_from=picks(ran, *everybody[:3]))
     assert ran.calls() - calls == 3

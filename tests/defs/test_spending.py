@@ -13,6 +13,7 @@ from hub import SETTINGS, TOPICS, Hub
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.defs.naming import Names
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.retention import maintain
 from personahub_assets.runs.runner import ASKING, Result, run_batches
@@ -174,7 +175,8 @@ def test_superseded_answers_are_reused_until_maintenance_drops_them(asked: Hub) 
     go(hub, "tools")
     assert hub.calls() == spent
     age(hub.store, "tools", 40)
-    result = maintenance.execute_in_process(resources={"store": hub.store})
+    job, _ = maintenance(Names())
+    result = job.execute_in_process(resources={"store": hub.store})
     assert result.success
     left = hub.store.read("generations", "a", "tools")
     assert set(left["status"]) == {"accepted"}

@@ -18,6 +18,7 @@ from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.checks import Check, all_checks
+from personahub_assets.hub import Hub
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
 from personahub_assets.store.tables import Store
@@ -419,7 +420,7 @@ def test_a_batch_that_is_wholly_in_quarantine_is_warned_of_and_fails_a_check(cop
     register(copied, str(path))
     console = Console(record=True, width=200, quiet=False, file=io.StringIO())
     environment = Environment(home=copied.root, llm_url=None, embed_url=None)
-    assert run_and_report(environment, ["wrong"], ["documents"], console).failed == {}
+    assert run_and_report(Hub(environment=environment), ["wrong"], ["documents"], console).failed == {}
     said = console.export_text()
     assert "warning: batch wrong: all of its 2 rows are in quarantine, most as no_text" in said
     found = failures(copied)[("documents", "some_row_of_a_batch_is_usable")]

@@ -20,8 +20,8 @@ import pytest
 
 from personahub_assets.cli.sql import describe
 from personahub_assets.core import project_files
-from personahub_assets.core.config import Environment
 from personahub_assets.core.project_files import sql_files
+from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
 
@@ -165,7 +165,7 @@ def test_macros_are_described_like_tables(copied: Store) -> None:
         )
         connection.execute("COMMENT ON MACRO TABLE of_batch IS 'Personas of a batch'")
     target = copied.root / "schema.json"
-    describe(Environment(home=copied.root), "of_batch", "json", target)
+    describe(Hub(copied.root), "of_batch", "json", target)
     assert [(row["kind"], row["about"], row["column"], row["type"]) for row in rows(target)] == [
         ("macro", "Personas of a batch", "key", "parameter"),
         ("macro", "Personas of a batch", "least", "parameter"),

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from personahub_assets.cli.console import OUT
 from personahub_assets.cli.why import explain
-from personahub_assets.core.config import Environment
+from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse import build
 
@@ -373,7 +373,7 @@ def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setattr(OUT, "_width", 60)
     explain(
-        Environment(home=built.root),
+        Hub(built.root),
         persona(built, hop=1)["persona_id"],
         Console(quiet=True),
         as_json=False,

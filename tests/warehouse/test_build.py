@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from personahub_assets.cli.sql import QueryError, answer
-from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
+from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store, table_schema, table_sql
 from personahub_assets.warehouse import build
 
@@ -292,7 +292,7 @@ def test_a_query_cannot_write_into_the_tables(shared: Store, query: str) -> None
     file = shared.path("documents", "a")
     before = _files(shared.root)
     with pytest.raises(QueryError):
-        answer(Environment(home=shared.root), query.format(file=file, folder=file.parent), "csv", None)
+        answer(Hub(shared.root), query.format(file=file, folder=file.parent), "csv", None)
     assert _files(shared.root) == before
 
 

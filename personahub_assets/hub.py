@@ -1,0 +1,543 @@
+"""A hub from Python: personas and datasets as frames, and the commands of `personahub` as methods.
+
+    from personahub_assets import Hub
+
+    hub = Hub("hub")
+    hub.ingest("pages.jsonl")
+    hub.plan(select=["personas"]).total.calls
+    hub.run(select=["+personas"], max_cost=5).raise_for_failure()
+    hub.personas().filter(pl.col("hop") == 0).collect()
+
+What a method needs is imported when it is called: Dagster only by `plan` and `run`.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import ConfigError, QueryError, StoreError, choices
+from personahub_assets.store.local_paths import resolve_path
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from personahub_assets.embedding.embedder import Embedder
+    from personahub_assets.generation.budget import Budget
+    from personahub_assets.instance.progress import Step
+    from personahub_assets.runs.forecast import Plan
+    from personahub_assets.runs.runner import Ordered, Result
+    from personahub_assets.search.searcher import Choice, Searcher
+    from personahub_assets.store.tables import Store
+    from personahub_assets.warehouse.query_process import Frame
+    from personahub_assets.warehouse.why import Thing
+
+__all__ = ["Hub"]
+
+_LOG = logging.getLogger("personahub")
+_MOST = 100_000  # personas of one search
+# The budget, the listeners and DAGSTER_HOME are the process's: one run at a time.
+_ONE_RUN = threading.RLock()
+
+Names = Sequence[str]
+Tell = Callable[[str], None]
+T = TypeVar("T")
+
+
+def _unwatched(*_: object) -> None:
+    pass
+
+
+class Hub:
+    """The hub of one home.
+
+    It holds no file, connection or lock between two calls, so any number of them can be made, also of one home, and
+    none needs to be closed. Every call sees what is there at that moment. Runs of one process wait for one another.
+
+    Messages that are no errors, such as that some personas have no vector, go to the logger `personahub`.
+
+    Args:
+        path: the home, as PERSONAHUB_HOME names it; without it, that variable, else `./hub`. It need not exist yet.
+        llm_url: address of the language model, or `standin:`; as all that follow, instead of the variable of its name.
+        llm_model: its model.
+        embed_url: address of an embeddings endpoint.
+        embed_model: the model that makes vectors.
+        environment: all of that at once.
+
+    Raises:
+        ConfigError: if the path is empty, or `environment` is given with other arguments.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        llm_url: str | None = None,
+        llm_model: str | None = None,
+        embed_url: str | None = None,
+        embed_model: str | None = None,
+        environment: Environment | None = None,
+    ):
+        settings: dict[str, Any] = {
+            "home": path,
+            "llm_url": llm_url,
+            "llm_model": llm_model,
+            "embed_url": embed_url,
+            "embed_model": embed_model,
+        }
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if "" in settings.values():
+            empty = [name for name, value in settings.items() if value == ""]
+            raise ConfigError(f"{', '.join(empty)} is empty: give a value, or leave it out")
+        if environment is not None and settings:
+            raise ConfigError(f"{', '.join(settings)}: give them in `environment`, or leave that out")
+        self.environment = environment or Environment(**settings)
+
+    def __repr__(self) -> str:
+        return f"Hub({str(self.home)!r})"
+
+    @cached_property
+    def home(self) -> Path:
+        """The home, as an absolute path.
+
+        Raises:
+            SourceError: if it is no path.
+        """
+        return resolve_path(str(self.environment.home))
+
+    @cached_property
+    def store(self) -> "Store":
+        """The tables as files, by batch.
+
+        Raises:
+            SourceError: if the home cannot be a folder of tables.
+        """
+        from personahub_assets.store.tables import Store
+
+        return Store(home=str(self.home))
+
+    # --- what there is ---
+
+    def batches(self) -> list[str]:
+        """Keys of the registered batches, in order of registration."""
+        return self.store.batches()
+
+    def personas(self) -> "pl.LazyFrame":
+        """All personas of the hub, lazily.
+
+        Returns:
+            `(batch, persona_id, persona, origin, document_id, relation, granularity, hop, parent_id, root_id,
+            generation_id, attributes)`; without rows where nothing was made yet.
+
+        Raises:
+            StoreError: if a table file is damaged.
+        """
+        return self.table("personas")
+
+    def dataset(self, name: str) -> "pl.LazyFrame":
+        """All items of a synthetic dataset, lazily.
+
+        Args:
+            name: such as `tools`; docs/tables.md describes the columns of each.
+
+        Raises:
+            ConfigError: if there is no such dataset, naming those that there are.
+            StoreError: if a table file is damaged.
+        """
+        from personahub_assets.core.records import DATASETS
+
+        if name not in DATASETS:
+            raise ConfigError(f"no dataset {choices(name, list(DATASETS))}")
+        return self.table(name)
+
+    def table(self, name: str) -> "pl.LazyFrame":
+        """Any table of docs/tables.md, lazily: the rows of all batches.
+
+        The frame is of the files that are there now. A run replaces a file as a whole; call again for the new ones.
+
+        Raises:
+            StoreError: if there is no such table, or a table file is damaged.
+        """
+        return self.store.scan(name)
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table, as the warehouse has them; none before it is built.
+
+        Raises:
+            StoreError: if the warehouse cannot be read.
+        """
+        import duckdb
+
+        from personahub_assets.core.records import DATASETS
+        from personahub_assets.warehouse import build
+
+        if not build.path(self.store).exists():
+            return {}
+        sources = ["batches", "documents", "text_personas", "related_personas"]
+        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *DATASETS]
+        counts = {}
+        try:
+            with build.reader(self.store) as connection:
+                for name in (*names, "generations", "quarantine"):
+                    (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
+        except duckdb.Error as error:  # as in a home that was moved: its views name the old folder
+            raise StoreError(
+                f"{build.path(self.store)}: {error}. Build it again: personahub run --select warehouse"
+            ) from error
+        return counts
+
+    def sql(self, query: str | Path, *, seconds: float | None = None) -> "pl.DataFrame":
+        """Query the warehouse in a process of its own, which can do nothing but read.
+
+        Args:
+            query: SQL that gives one result, or a file of it.
+            seconds: after which it is stopped; None never.
+
+        Raises:
+            StoreError: if there is no warehouse yet.
+            QueryError: if the query is wrong, gives no result or several, could do more than read, or takes more time
+                or memory than it may.
+            ConfigError: if the file cannot be read.
+        """
+        import polars as pl
+
+        data = b"".join(frame.payload for frame in self.results(_text(query), "parquet", single=True, seconds=seconds))
+        if not data:
+            raise QueryError("the query gives no result: end it with a SELECT")
+        return pl.read_parquet(BytesIO(data))
+
+    def results(
+        self,
+        query: str,
+        form: str,
+        *,
+        single: bool = False,
+        safe: bool = False,
+        seconds: float | None = None,
+        tell: Tell = _LOG.warning,
+        watch: Callable[[int, int], None] = _unwatched,
+    ) -> "Generator[Frame, None, None]":
+        """Give the results of SQL piece by piece, in a format; `sql` gives a frame.
+
+        Args:
+            query: SQL.
+            form: table, rows, csv, json or parquet.
+            single: whether only one result can be taken.
+            safe: of CSV, write cells that a spreadsheet would run as text.
+            seconds: after which it is stopped.
+            tell: told what `search_personas` leaves out.
+            watch: told of the progress of a search index that is made.
+
+        Raises:
+            StoreError, QueryError: as `sql` does.
+        """
+        from personahub_assets.warehouse.query_process import Job, ask
+
+        searchers: list[Searcher] = []
+
+        def search(text: str, count: int) -> list[dict[str, Any]]:
+            if not searchers:  # nothing of it is loaded before a query uses it
+                searchers.append(self._searcher(tell, watch))
+            return list(searchers[0].find(text, count).to_dicts())
+
+        return ask(Job(self.home, query, form, single=single, safe=safe, seconds=seconds), search)
+
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        tell: Tell = _LOG.warning,
+        watch: Callable[[int, int], None] = _unwatched,
+    ) -> "pl.DataFrame":
+        """Find the personas nearest in meaning to a text.
+
+        Args:
+            text: any text, such as `a nurse on night shifts`.
+            k: how many.
+            where: an SQL condition on the columns of `personas`, such as `hop = 0`.
+            tell: told what was not searched.
+            watch: told of the progress of an index that is made.
+
+        Returns:
+            `(similarity, persona, persona_id, batch, hop)`, the nearest first; similarity is a cosine.
+
+        Raises:
+            ConfigError: if the text is empty or mostly not read by the model, `k` is out of bounds, or the condition
+                is wrong.
+            StoreError: if there is nothing to search.
+        """
+        return self._searcher(tell, watch).search(text, _checked_count(k), where)
+
+    def choose(
+        self,
+        k: int = 10,
+        text: str | None = None,
+        *,
+        where: str | None = None,
+        tell: Tell = _LOG.warning,
+        watch: Callable[[int, int], None] = _unwatched,
+    ) -> "Choice":
+        """Choose a few personas that stand for all, or for those around a text or under a condition.
+
+        Returns:
+            The chosen ones, and how near all others are to them.
+
+        Raises:
+            ConfigError, StoreError: as `search` does.
+        """
+        return self._searcher(tell, watch).choose(_checked_count(k), text, where)
+
+    def why(self, asked: str, *, tell: Tell = _LOG.warning) -> "list[Thing]":
+        """Say where a row came from, or where it went, as `personahub why --json` does.
+
+        Args:
+            asked: id of a document, persona, item, generation or quarantined row; or `batch/id`.
+            tell: told that the warehouse is not up to date.
+
+        Returns:
+            One entry for each kind and batch that has the id, with keys id, kind, batch and lines.
+
+        Raises:
+            UnknownId: if nothing has it, naming ids that are like it.
+        """
+        from personahub_assets.warehouse.why import explain
+
+        return explain(self.store, asked, tell)
+
+    # --- what is done ---
+
+    def ingest(
+        self,
+        *files: str | Path,
+        name: str | None = None,
+        text_column: str | None = None,
+        persona_column: str | None = None,
+    ) -> list[str]:
+        """Register source files as batches.
+
+        Args:
+            files: files, folders, patterns, or addresses such as `hf://`.
+            name: batch key of a single file, instead of one made of its name.
+            text_column: column with the text of documents, where its name does not say so.
+            persona_column: column with ready personas.
+
+        Returns:
+            Keys of the batches; a file of many rows becomes several.
+
+        Raises:
+            ConfigError: if no file is named, or a name is given for several.
+            SourceError, BatchError: if a file cannot be registered; those before it are.
+        """
+        from personahub_assets.sources.register import register
+        from personahub_assets.sources.source_paths import expand
+
+        if not files:
+            raise ConfigError("nothing to ingest: name a file, such as hub.ingest('pages.jsonl')")
+        sources = expand(self.store, list(map(str, files))).files
+        if name and len(sources) > 1:
+            raise ConfigError(f"name {name!r} is for one file, got {len(sources)}; ingest them one by one")
+        columns = {"text_column": text_column, "persona_column": persona_column}
+        return [key for file in sources for key in register(self.store, file.address, name=name or file.key, **columns)]
+
+    def plan(
+        self,
+        batches: Names = (),
+        select: Names = (),
+        *,
+        retry: Names | None = None,
+        personas_from: str | Path | None = None,
+        approve: "Callable[[Ordered], None]" = _unwatched,
+        watch: Callable[[str, str, int], None] = _unwatched,
+    ) -> "Plan":
+        """Find out what a run would ask and why, how many calls and tokens, in what time and for how much money.
+
+        It asks nothing and changes nothing.
+
+        Args:
+            batches: keys; none means all.
+            select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
+            retry: only rows quarantined for these reasons; empty for any reason.
+            personas_from: a file that names the personas that datasets are written for, as `run` takes it.
+            approve: told what was understood, before anything is planned.
+            watch: told the batch, the asset and how many requests were looked up.
+
+        Returns:
+            The plan; `plan.total.calls` and `plan.total.cost` add it up, `plan.as_json()` is as docs/plan.md says.
+
+        Raises:
+            BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
+            StoreError: if a table or a journal is damaged.
+        """
+        from personahub_assets.runs.plan import plan
+        from personahub_assets.runs.runner import ordered
+
+        names, reasons = _listed(batches, select), _retried(retry)
+        order = ordered(self.environment, *names, retry=reasons, personas_from=_path(personas_from))
+        approve(order)
+        return plan(
+            self.environment, order.named, retry=order.reasons, watch=watch, personas_from=order.store.personas_from
+        )
+
+    def run(
+        self,
+        batches: Names = (),
+        select: Names = (),
+        *,
+        max_calls: int | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        max_seconds: float | None = None,
+        retry: Names | None = None,
+        personas_from: str | Path | None = None,
+        approve: "Callable[[Ordered], None]" = _unwatched,
+        listener: "Callable[[Step], None] | None" = None,
+    ) -> "Result":
+        """Materialise the graph, batch by batch, then the warehouse; in this process, recorded in the home's Dagster.
+
+        What is answered already is not asked again, so a run that was stopped is simply called again. It begins
+        without a question, whatever it costs: look at `plan`, or set a bound. In a notebook Ctrl-C, or Interrupt, stops
+        it at its next call, and what is in flight is waited for.
+
+        Args:
+            batches: keys; none means all.
+            select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
+            max_calls: stop cleanly after so many calls, and so for the other bounds.
+            max_tokens: of prompts and answers together.
+            max_cost: in the currency of [prices] of hub.toml.
+            max_seconds: from now on.
+            retry: ask only rows quarantined for these reasons again; empty for any reason.
+            personas_from: a file that names the personas that the chosen datasets are written for.
+            approve: told what will be done, before anything is; raises what is to stop it.
+            listener: told how far each step is.
+
+        Returns:
+            What failed, what is left, why it stopped, and how many rows there are now. A batch that fails does not stop
+            the others and raises nothing: `result.raise_for_failure()` does.
+
+        Raises:
+            BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a bound
+                is none.
+            LLMError: if something is to be asked, and the endpoint does not answer or does not offer the model.
+        """
+        from personahub_assets.generation.budget import Budget
+        from personahub_assets.runs.endpoint import require_endpoint
+        from personahub_assets.runs.runner import run_batches
+
+        bounds = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost, "max_seconds": max_seconds}
+        wrong = [f"{name} {value!r}" for name, value in bounds.items() if value is not None and not value >= 0]
+        if wrong:
+            raise ConfigError(f"{', '.join(wrong)}: a bound is a number of 0 or more, or None for no bound")
+        budget = Budget(max_calls, max_tokens, max_cost, max_seconds)
+
+        def approved(order: "Ordered") -> None:
+            require_endpoint(self.environment, order)
+            approve(order)
+
+        def work() -> "Result":
+            with _ONE_RUN, _own_dagster_home():
+                return run_batches(
+                    self.environment,
+                    *_listed(batches, select),
+                    budget=budget,
+                    retry=_retried(retry),
+                    approve=approved,
+                    personas_from=_path(personas_from),
+                    listener=listener,
+                )
+
+        result = _beside_event_loop(work, budget)
+        self._count(result)
+        return result
+
+    def _count(self, result: "Result") -> None:
+        """Note how many rows there are; where that fails it is one more thing that failed, and hides no other."""
+        from personahub_assets.core import interrupts
+        from personahub_assets.instance.faults import explain
+
+        try:
+            result.rows = self.counts()
+        except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
+            interrupts.check()
+            result.failed.setdefault("report", explain(error, self.home))
+
+    def _searcher(self, tell: Tell, watch: Callable[[int, int], None]) -> "Searcher":
+        from personahub_assets.search.searcher import Searcher
+
+        return Searcher(self.store, self._embedder, tell, watch)
+
+    @cached_property
+    def _embedder(self) -> "Embedder":
+        from personahub_assets.embedding.embedder import Embedder
+
+        return Embedder.of(self.environment, self.store.config)
+
+
+def _text(query: str | Path) -> str:
+    if isinstance(query, str):
+        return query
+    try:
+        return query.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{query}: {error}") from error
+
+
+def _checked_count(k: int) -> int:
+    if not 1 <= k <= _MOST:
+        raise ConfigError(f"k is a number from 1 to {_MOST:,}, got {k!r}")
+    return k
+
+
+def _listed(batches: Names, select: Names) -> tuple[list[str], list[str]]:
+    """Names as lists; a single text would be taken for a list of its letters."""
+    for argument, value in {"batches": batches, "select": select}.items():
+        if isinstance(value, str):
+            raise ConfigError(f"{argument} is a list of names, got {value!r}: write [{value!r}]")
+    return list(batches), list(select)
+
+
+def _retried(retry: Names | None) -> list[str] | None:
+    if isinstance(retry, str):
+        raise ConfigError(f"retry is a list of reasons, got {retry!r}: write [{retry!r}]")
+    return None if retry is None else list(retry)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+@contextmanager
+def _own_dagster_home() -> Iterator[None]:
+    """A run points DAGSTER_HOME at its own instance; the caller may use another one."""
+    before = os.environ.get("DAGSTER_HOME")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("DAGSTER_HOME", None)
+        else:
+            os.environ["DAGSTER_HOME"] = before
+
+
+def _beside_event_loop(work: Callable[[], T], budget: "Budget") -> T:
+    """Do work that runs an event loop of its own: where one runs already, as in a notebook, in another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1, "personahub-run") as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            budget.max_calls = budget.calls  # signals come to this thread only; the next call finds nothing left
+            raise
