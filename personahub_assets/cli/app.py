@@ -45,11 +45,11 @@ _FAULTS = (
 
 _WHERE = (
     "SQL condition on the rows, such as 'hop <= 1', for all configs, or for one: 'tools: length(text) > 100' "
-    "(may be repeated; all must hold)"
+    "(repeatable; all must hold)"
 )
 
 
-_SAFE = "Of CSV: write texts that a spreadsheet would run as formulas behind an apostrophe"
+_SAFE = "Make CSV safe for spreadsheets: put an apostrophe before texts that look like formulas"
 
 
 def _environment() -> "Environment":
@@ -158,27 +158,27 @@ def ingest(
         list[str] | None,
         typer.Argument(help="Files, folders, patterns, or hf://, https://, s3:// addresses", metavar="FILE…"),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Batch key, instead of one made of the file's name")] = None,
+    name: Annotated[str | None, typer.Option(help="Batch key (default: from the file name)")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text of documents")] = None,
-    persona_column: Annotated[str | None, typer.Option(help="Column with ready personas")] = None,
+    persona_column: Annotated[str | None, typer.Option(help="Column with personas")] = None,
     generations: Annotated[
-        bool, typer.Option("--generations", help="The files are recorded answers of another home, to be reused here")
+        bool, typer.Option("--generations", help="The files are recorded answers of another home, for reuse here")
     ] = False,
     remove: Annotated[
-        str | None, typer.Option(help="Unregister this batch, for which nothing was made yet", metavar="KEY")
+        str | None, typer.Option(help="Unregister this batch; only if it has no results", metavar="KEY")
     ] = None,
 ) -> None:
     """Register source files as batches.
 
     Rows with a column text, content, body, … are documents; rows with a column persona or "input persona" are personas
     already; other columns are kept as attributes. A file of more than sources.rows_per_batch rows becomes several
-    batches. Ingesting a file again takes up what changed in it; rows that were there keep their ids.
+    batches. Ingest a file again to update it; unchanged rows keep their ids.
 
-    With --generations: files of the table generations, or homes. What is asked here and was answered there is not asked
-    again, and needs no endpoint.
+    With --generations: files of the table generations, or homes. Requests with a recorded answer are not sent and need
+    no endpoint.
 
-    With --remove KEY: a batch that was registered by mistake is none any more, all slices of its file included. One
-    with results is removed by personahub takedown --batch KEY.
+    With --remove KEY: unregister a batch without results, including all slices of its file. To remove a batch with
+    results: personahub takedown --batch KEY.
     """
     from personahub_assets.store.tables import Store
 
@@ -251,20 +251,20 @@ def _plant(store: "Store", files: list[str]) -> None:
 @app.command()
 def plan(
     reason: Annotated[list[str] | None, typer.Argument(help="With --retry: only rows quarantined for these")] = None,
-    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (repeatable)")] = None,
     select: Annotated[
-        list[str] | None, typer.Option(help="Only this asset (may be repeated); '+personas', 'tools+' as with run")
+        list[str] | None, typer.Option(help="Only this asset (repeatable); '+personas', 'tools+' as with run")
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Of quarantined rows, and nothing else")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Plan only quarantined requests")] = False,
     personas_from: Annotated[
-        Path | None, typer.Option(help="Of datasets only for the personas that this file names, as with run")
+        Path | None, typer.Option(help="Plan datasets only for the personas in this file, as with run")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, as docs/plan.md describes it")] = False,
 ) -> None:
-    """Say what `personahub run` would ask and why, how many calls and tokens, at what speed and price.
+    """Show which requests `personahub run` would send and why, with calls, tokens, time and cost.
 
-    It asks nothing and changes nothing. Requests about rows that exist are looked up one by one: so many are asked.
-    What a run would write first is estimated from what this home has seen, and marked with ≈.
+    Sends no request and changes nothing. Requests about existing rows are counted exactly. Requests about rows that the
+    run writes first are estimated from this home and marked with ≈.
 
     Exit code: 0, or 1 if a run would fail at a batch.
     """
@@ -291,30 +291,33 @@ def plan(
 @app.command()
 def run(
     reason: Annotated[list[str] | None, typer.Argument(help="With --retry: only rows quarantined for these")] = None,
-    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (may be repeated)")] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch (repeatable)")] = None,
     select: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this asset (may be repeated); '+personas' adds what it is made of, 'tools+' what follows"
+            help="Only this asset (repeatable); '+personas' adds everything upstream, 'tools+' everything downstream"
         ),
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Ask quarantined rows again, and nothing else")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Send only quarantined requests again")] = False,
     personas_from: Annotated[
         Path | None,
-        typer.Option(help="Write the datasets, in this run, only for the personas that this file names (persona_id)"),
+        typer.Option(help="Generate datasets in this run only for the personas in this file (column persona_id)"),
     ] = None,
-    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many calls")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after so many tokens")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Stop cleanly after so much money ([prices])")] = None,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after this many calls")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop cleanly after this many tokens")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, help="Stop cleanly after this cost (needs [prices] in hub.toml)")
+    ] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking, whatever it costs")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
 
-    What is answered already is not asked again, so a run that was stopped, or killed, is simply run again. Runs are
-    recorded in the Dagster instance of the home: see them with `personahub ui`.
+    Stored answers are reused. To continue a run that was stopped or killed, run it again. Runs are recorded in the
+    Dagster instance of the home: see them with `personahub ui`.
 
-    On a terminal it asks before it begins if it would cost more than [run] of hub.toml allows: see `personahub plan`.
+    On a terminal, asks for confirmation if the run would cost more than confirm_cost in [run] of hub.toml: see
+    `personahub plan`.
 
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
@@ -356,23 +359,25 @@ def _is_attended() -> bool:
 
 @app.command()
 def release(
-    name: Annotated[str | None, typer.Argument(help="Name of the folder below releases/; none lists them")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the release; without it, list the releases")] = None,
     select: Annotated[
-        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (may be repeated)")
+        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (repeatable)")
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help=_WHERE)] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Also write JSONL with the paper's field names")] = False,
-    license_id: Annotated[str | None, typer.Option("--license", help="For the card, such as apache-2.0")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="Licence in the dataset card, such as apache-2.0")
+    ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash everything again; without NAME, of all releases")
+        bool, typer.Option("--verify", help="Verify the hashes of this release; without NAME, of all")
     ] = False,
     show: Annotated[bool, typer.Option("--list", help="List the releases")] = False,
 ) -> None:
-    """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or look after such folders.
+    """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or list and verify releases.
 
-    Files that are released as they stand are shared with the store, so they cost no space. A release never changes.
+    Unchanged files are hard links and take no space. A release never changes.
 
-    Exit code of --verify: 0 all is as it was released, 1 something is not.
+    Exit code of --verify: 0 unchanged, 1 changed.
     """
     from personahub_assets.cli import release as shipping
 
@@ -390,9 +395,7 @@ def release(
 
 @app.command()
 def maintain() -> None:
-    """Drop superseded answers that were kept long enough, and leftovers of killed runs.
-
-    How long is said by generation.keep_superseded_days in hub.toml.
+    """Delete superseded answers after generation.keep_superseded_days, and leftovers of killed runs.
 
     The same as the job `maintenance` in the UI. Exit code: 0, or 1 if something could not be removed.
     """
@@ -407,21 +410,25 @@ def maintain() -> None:
 
 @app.command()
 def takedown(
-    document: Annotated[list[str] | None, typer.Option(help="Id of a document (may be repeated)")] = None,
+    document: Annotated[list[str] | None, typer.Option(help="Id of a document (repeatable)")] = None,
     url_prefix: Annotated[
         list[str] | None, typer.Option(help="Documents of this site or folder, such as https://example.org/ann")
     ] = None,
-    persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (may be repeated)")] = None,
-    batch: Annotated[str | None, typer.Option(help="Only in this batch; alone: the whole batch")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; it is stored, so let it not repeat what goes")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    persona: Annotated[list[str] | None, typer.Option(help="Id of a persona (repeatable)")] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Restrict to this batch; without other targets, remove the whole batch")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Reason, stored in the receipt; do not quote the removed text")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be removed, and stop")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON")] = False,
 ) -> None:
-    """Remove documents, personas or a batch with all that came from them, and keep them from coming back.
+    """Remove documents, personas or a batch with everything derived from them, and keep them out.
 
-    Whatever the home holds of them goes: rows, answers, journals, lines of source files inside the home, samples in the
-    UI, caches. Releases and source files elsewhere are listed, not changed. Run it again if it was interrupted.
+    Removes rows, answers, journals, lines of source files inside the home, samples in the UI and caches. Lists releases
+    and other source files, and does not change them. If it was interrupted, run it again.
     """
     from personahub_assets.cli.takedown import forget
 
@@ -445,8 +452,8 @@ def sql(
 ) -> None:
     """Query the warehouse, read-only; without a query, list its tables.
 
-    Questions that people ask are ready in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql. A line
-    `.read FILE` within a query stands for the text of that file.
+    Ready questions are in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql. A line `.read FILE` includes
+    that file.
     """
     from personahub_assets.cli.sql import answer, describe
     from personahub_assets.generation.budget import seconds_of
@@ -463,14 +470,14 @@ def why(
     asked: Annotated[
         str, typer.Argument(help="A document, persona, item, generation or quarantined row; or batch/id", metavar="ID")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, for scripts")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Long texts as they are")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print long texts completely")] = False,
 ) -> None:
-    """Say where a row came from, which call made it, and whether it is in the hub, or where it went instead.
+    """Explain a row: its origin, the call that produced it, and whether it is in the hub.
 
     The same in SQL: SELECT * FROM why('ID'). Its parts: lineage('ID') and fate('ID').
 
-    Exit code: 0 found, 1 unknown; then ids that are like it are named.
+    Exit code: 0, or 1 for an unknown id (similar ids are listed).
     """
     from personahub_assets.cli.why import explain
 
@@ -479,19 +486,19 @@ def why(
 
 @app.command()
 def search(
-    text: Annotated[str | None, typer.Argument(help="What the personas should be near to")] = None,
-    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="How many")] = 10,
+    text: Annotated[str | None, typer.Argument(help="Text to search for")] = None,
+    count: Annotated[int, typer.Option("-k", "--count", min=1, max=100_000, help="Number of results")] = 10,
     diverse: Annotated[
         bool, typer.Option("--diverse", help="Personas that cover the hub instead of near ones")
     ] = False,
-    where: Annotated[str | None, typer.Option(help="Only personas under this SQL condition, such as hop = 0")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition on the personas, such as hop = 0")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write the result")] = Format.table,
     output: Annotated[
         Path | None, typer.Option(help="Write to this file: .parquet, .jsonl, .csv, or .txt with the ids alone")
     ] = None,
     safe: Annotated[bool, typer.Option("--safe", help=_SAFE)] = False,
 ) -> None:
-    """Find the personas nearest in meaning to a text, or, with --diverse, a few that stand for all.
+    """Find the personas nearest in meaning to a text, or, with --diverse, personas that cover the hub.
 
     With a text, --diverse chooses among the nearest ones, 20 for each. What --output writes is what
     `personahub run --select tools --personas-from FILE` takes. In SQL: FROM search_personas('a nurse', k := 10).
@@ -512,11 +519,11 @@ def search(
 def standin(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one")] = 8399,
     faults: Annotated[str, typer.Option(help=_FAULTS)] = "",
-    latency_ms: Annotated[float, typer.Option(help="Wait so long before each answer")] = 0.0,
+    latency_ms: Annotated[float, typer.Option(help="Delay before each answer in milliseconds")] = 0.0,
 ) -> None:
     """Serve the stand-in, a rule-based writer behind an OpenAI-compatible interface. It is not a language model.
 
-    What it was asked is counted at /stats.
+    Statistics of its requests are at /stats.
     """
     from personahub_assets.standin.server import StandinError, serve
 
@@ -532,7 +539,7 @@ def _say_address(port: int) -> None:
 
 @app.command()
 def doctor(
-    canary: Annotated[bool, typer.Option(help="Ask the model one question per schema")] = True,
+    canary: Annotated[bool, typer.Option(help="Send one request per schema to the model")] = True,
 ) -> None:
     """Check versions, disk, settings, prompts, the endpoint, its model, every schema, and the embedder."""
     from personahub_assets.cli.doctor import examine
@@ -545,12 +552,12 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1")] = 3000,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Also answer under this host name, such as a reverse proxy's (may be repeated)"),
+        typer.Option(help="Also answer under this host name, such as a reverse proxy's (repeatable)"),
     ] = None,
 ) -> None:
     """Open the Dagster UI of the home, with its daemon (sensors, queued runs).
 
-    It answers under the names of this machine only, and no page of another site: see docs/security.md.
+    It listens on this machine only and refuses requests from pages of other sites: see docs/security.md.
     """
     from personahub_assets.instance.instance import open_instance
     from personahub_assets.instance.web_guard import check_names
