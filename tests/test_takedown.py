@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,27 +92,33 @@ class Home:
         return [*texts, *(text[:60] for text in texts if not text.startswith("Topic"))]
 
 
+HUB = "hub [a] 'b'"
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, standin: StandinServer) -> Home:
+def built(once: Once, standin: StandinServer) -> Home:
     """Pages from outside of the home; people inside of it, one of whom is dropped for a persona of page a."""
-    folder = tmp_path_factory.mktemp("takedown")
-    home = Home(folder / "hub [a] 'b'", standin)
-    (home.root / "inbox").mkdir(parents=True)
-    (home.root / "hub.toml").write_text(SETTINGS)
-    lines = [json.dumps(row) for row in PAGES] + [json.dumps(PAGES[0])[:-9]]
-    (folder / "pages.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_HOME", "")
-        register(home.store, str(folder / "pages.jsonl"))
-        home.run("pages")
-        (first,) = home.sql("SELECT persona FROM text_personas WHERE document_id = 'a' ORDER BY persona_id LIMIT 1")
-        people = home.root / "inbox" / "people.jsonl.gz"
-        rows = [{"persona": first[0].upper()}, {"persona": DRUMMER}]
-        people.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
-        register(home.store, str(people))
-        home.run("people", select=("documents", "text_personas", "lexical_duplicates"))
-    build.build(home.store)
-    return home
+
+    def make(folder: Path) -> None:
+        home = Home(folder / HUB, standin)
+        (home.root / "inbox").mkdir(parents=True)
+        (home.root / "hub.toml").write_text(SETTINGS)
+        lines = [json.dumps(row) for row in PAGES] + [json.dumps(PAGES[0])[:-9]]
+        (folder / "pages.jsonl").write_text("\n".join(lines) + "\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAGSTER_HOME", "")
+            register(home.store, str(folder / "pages.jsonl"))
+            home.run("pages")
+            (first,) = home.sql("SELECT persona FROM text_personas WHERE document_id = 'a' ORDER BY persona_id LIMIT 1")
+            people = home.root / "inbox" / "people.jsonl.gz"
+            rows = [{"persona": first[0].upper()}, {"persona": DRUMMER}]
+            people.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+            register(home.store, str(people))
+            home.run("people", select=("documents", "text_personas", "lexical_duplicates"))
+        build.build(home.store)
+
+    return Home(once("takedown", make) / HUB, standin)
 
 
 @pytest.fixture
