@@ -80,21 +80,21 @@ class Neighbours:
         Raises:
             ValueError: it has more rows than there are.
         """
-        known, first = len(self), 0
-        if known > sum(len(each.vectors) for each in kept):
-            raise ValueError(f"the index has {known} rows, more than are kept; delete it, and it will be made anew")
+        indexed, first = len(self), 0
+        if indexed > sum(len(each.vectors) for each in kept):
+            raise ValueError(f"the index has {indexed} rows, more than are kept; delete it, and it will be made anew")
         for each in kept:
             for begin, end in _parts(len(each.vectors), _PIECE):
-                self.add(each.vectors[max(begin, min(end, known - first)) : end])
+                self.add(each.vectors[max(begin, min(end, indexed - first)) : end])
             first += len(each.vectors)
 
     def search(self, vectors: Vectors, count: int) -> Ints:
         """Propose so many neighbours for each of the vectors: their numbers, (n, count); -1: there are fewer."""
-        found: Any = self._index.search(self._codes(vectors), count)
+        matches: Any = self._index.search(self._codes(vectors), count)
         if len(vectors) == 1:  # a list of matches, and no more than there are
-            return np.pad(found.keys.astype(np.int64), (0, count - len(found.keys)), constant_values=-1)[None]
-        there = np.arange(count) < found.counts[:, None]
-        return np.where(there, found.keys.astype(np.int64), -1)
+            return np.pad(matches.keys.astype(np.int64), (0, count - len(matches.keys)), constant_values=-1)[None]
+        is_match = np.arange(count) < matches.counts[:, None]
+        return np.where(is_match, matches.keys.astype(np.int64), -1)
 
     def _codes(self, vectors: Vectors) -> Any:
         return np.packbits(vectors > self._centre, axis=1) if self.kind == "b1" else vectors
@@ -103,8 +103,8 @@ class Neighbours:
         """Give back the vectors of some rows, exactly if they are stored as f32."""
         if not len(numbers):
             return np.empty((0, self.dimensions), np.float32)
-        found: Any = self._index.get(numbers.astype(np.uint64))
-        return np.stack(found)
+        vectors: Any = self._index.get(numbers.astype(np.uint64))
+        return np.stack(vectors)
 
     def stored(self) -> bytes:
         """Give all of it, to be restored."""

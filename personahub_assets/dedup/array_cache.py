@@ -31,12 +31,12 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
     Returns:
         Arrays mapped into memory, read-only.
     """
-    found = opened(folder, stamp)
-    if found is None:
+    arrays = opened(folder, stamp)
+    if arrays is None:
         save(folder, stamp, make())
-        found = opened(folder, stamp)
-    assert found is not None, f"{folder} cannot be read back"
-    return found
+        arrays = opened(folder, stamp)
+    assert arrays is not None, f"{folder} cannot be read back"
+    return arrays
 
 
 def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

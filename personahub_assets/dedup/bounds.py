@@ -70,11 +70,11 @@ class Projection:
     def turned(self, vectors: Vectors) -> Vectors:
         """Shadows before they are made integers: (n, width)."""
         k = self.basis.shape[1]
-        found = np.zeros((len(vectors), self.width), np.float32)
-        np.matmul(vectors, self.basis, out=found[:, :k])
-        rest = 1.0 - np.einsum("nk,nk->n", found, found)
-        found[:, k] = np.sqrt(np.maximum(rest, 0.0) + 3 * self._eta)
-        return found @ self.rotation
+        shadows = np.zeros((len(vectors), self.width), np.float32)
+        np.matmul(vectors, self.basis, out=shadows[:, :k])
+        residuals = 1.0 - np.einsum("nk,nk->n", shadows, shadows)
+        shadows[:, k] = np.sqrt(np.maximum(residuals, 0.0) + 3 * self._eta)
+        return shadows @ self.rotation
 
     def shadows(self, vectors: Vectors) -> Shadows:
         """Cast the shadows of rows of length 1."""
@@ -98,9 +98,9 @@ class Projection:
 
 def projection(vectors: Vectors, threshold: float) -> Projection:
     """Choose directions and width by what comparing some rows would cost; the result does not depend on the choice."""
-    some = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
-    few = some[:: max(1, len(some) // 512)]
-    directions = _principal(some)
+    sample = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
+    few = sample[:: max(1, len(sample) // 512)]
+    directions = _principal(sample)
     near = few @ few.T >= threshold
     chosen, least = CHUNK, np.inf
     for width in range(CHUNK, directions.shape[1] + CHUNK + 1, CHUNK):
@@ -127,8 +127,8 @@ def _principal(vectors: Vectors) -> Doubles:
         span = np.random.default_rng(0).normal(size=(len(moments), _DIRECTIONS))
         for _ in range(3):
             span = np.linalg.qr(moments @ span)[0]
-    found: Doubles = span @ np.linalg.eigh(span.T @ moments @ span)[1][:, ::-1]
-    return found
+    directions: Doubles = span @ np.linalg.eigh(span.T @ moments @ span)[1][:, ::-1]
+    return directions
 
 
 def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:

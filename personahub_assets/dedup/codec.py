@@ -83,8 +83,8 @@ def word_at(codes, begin, i):
     if i >= rare:
         return FREQUENT | np.uint64(codes[begin + _HEAD + 3 * rare + i])
     word = np.uint64(0)
-    for part in range(4):
-        word |= np.uint64(codes[begin + _HEAD + 4 * i + part]) << np.uint64(16 * part)
+    for chunk in range(4):
+        word |= np.uint64(codes[begin + _HEAD + 4 * i + chunk]) << np.uint64(16 * chunk)
     return word
 
 

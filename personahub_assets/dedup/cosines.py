@@ -53,8 +53,8 @@ def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
 def dot(x, y):
     """Sum of products in float64, always in the same order: the products of float32 numbers are exact."""
     a = b = c = d = e = f = g = h = 0.0
-    whole = len(x) // 8 * 8
-    for i in range(0, whole, 8):
+    unrolled = len(x) // 8 * 8
+    for i in range(0, unrolled, 8):
         a += np.float64(x[i]) * np.float64(y[i])
         b += np.float64(x[i + 1]) * np.float64(y[i + 1])
         c += np.float64(x[i + 2]) * np.float64(y[i + 2])
@@ -63,7 +63,7 @@ def dot(x, y):
         f += np.float64(x[i + 5]) * np.float64(y[i + 5])
         g += np.float64(x[i + 6]) * np.float64(y[i + 6])
         h += np.float64(x[i + 7]) * np.float64(y[i + 7])
-    for i in range(whole, len(x)):
+    for i in range(unrolled, len(x)):
         a += np.float64(x[i]) * np.float64(y[i])
     return ((a + b) + (c + d)) + ((e + f) + (g + h))
 

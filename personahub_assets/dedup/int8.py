@@ -51,8 +51,8 @@ def reaching(typing, tiles, extra, tile, queries, query, cut):  # noqa: ARG001
         def times(value: Any, factor: int) -> Any:
             return builder.mul(value, value.type(factor))
 
-        def plus(value: Any, more: int) -> Any:
-            return builder.add(value, value.type(more))
+        def plus(value: Any, addend: int) -> Any:
+            return builder.add(value, value.type(addend))
 
         shelf = context.make_array(signature.args[0])(context, builder, value=values[0])
         groups = builder.extract_value(shelf.shape, 1)  # of four numbers
@@ -60,23 +60,23 @@ def reaching(typing, tiles, extra, tile, queries, query, cut):  # noqa: ARG001
         extra_at = pointer(1, _REGISTER, times(values[2], _REGISTERS))
         query_at = pointer(3, ir.IntType(32), builder.mul(values[4], groups))
         totals = [cgutils.alloca_once(builder, _REGISTER) for _ in range(_REGISTERS)]
-        for part, total in enumerate(totals):
-            builder.store(builder.load(builder.gep(extra_at, [groups.type(part)]), align=4), total)
+        for register, total in enumerate(totals):
+            builder.store(builder.load(builder.gep(extra_at, [groups.type(register)]), align=4), total)
         with cgutils.for_range(builder, builder.udiv(groups, groups.type(CHUNK // 4))) as loop:
             sums = [builder.load(total) for total in totals]
             for step in range(CHUNK // 4):
                 group = plus(times(loop.index, CHUNK // 4), step)
                 number = _in_all(builder, builder.load(builder.gep(query_at, [group]), align=1))
-                for part in range(_REGISTERS):
-                    codes = builder.load(builder.gep(tile_at, [plus(times(group, _REGISTERS), part)]), align=4)
-                    sums[part] = _add_products(context, builder, sums[part], codes, number)
-            for total, found in zip(totals, sums, strict=True):
-                builder.store(found, total)
+                for register in range(_REGISTERS):
+                    codes = builder.load(builder.gep(tile_at, [plus(times(group, _REGISTERS), register)]), align=4)
+                    sums[register] = _add_products(context, builder, sums[register], codes, number)
+            for total, register_sum in zip(totals, sums, strict=True):
+                builder.store(register_sum, total)
         cut = _in_all(builder, values[5])
         near = ir.Constant(ir.IntType(64), 0)
-        for part, total in enumerate(totals):
+        for register, total in enumerate(totals):
             reached = builder.bitcast(builder.icmp_signed(">=", builder.load(total), cut), ir.IntType(16))
-            near = builder.or_(near, builder.shl(builder.zext(reached, near.type), near.type(16 * part)))
+            near = builder.or_(near, builder.shl(builder.zext(reached, near.type), near.type(16 * register)))
         return near
 
     return types.uint64(tiles, extra, types.intp, queries, types.intp, types.int32), generate

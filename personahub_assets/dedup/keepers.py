@@ -96,18 +96,20 @@ def admit(
     Returns:
         `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
     """
-    known, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
-    place = places(rows["admission"].fill_null(0))
-    kept = known & ~dropped & (not replay)
-    held = rows["keeper_id"].is_in(elsewhere.implode()).fill_null(value=False).to_numpy()
-    doubtful = np.flatnonzero((known if replay else dropped & ~_still_kept(rows, kept, place, others)) & ~held)
-    again = decide(Walk(doubtful, place[doubtful], ~dropped[doubtful], *_standing(kept, place)))
+    admitted, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
+    positions = places(rows["admission"].fill_null(0))
+    kept = admitted & ~dropped & (not replay)
+    keeper_elsewhere = rows["keeper_id"].is_in(elsewhere.implode()).fill_null(value=False).to_numpy()
+    doubtful = np.flatnonzero(
+        (admitted if replay else dropped & ~_still_kept(rows, kept, positions, others)) & ~keeper_elsewhere
+    )
+    again = decide(Walk(doubtful, positions[doubtful], ~dropped[doubtful], *_standing(kept, positions)))
     kept[doubtful] = again.stays
 
     homeless = doubtful[(again.keeper == NONE) & ~again.stays]
-    fresh, numbers = _newcomers(rows, np.concatenate([np.flatnonzero(~known), homeless]), admission)
-    place[fresh] = places(numbers)
-    new = decide(Walk(fresh, place[fresh], np.ones(len(fresh), np.bool_), *_standing(kept, place)))
+    fresh, numbers = _newcomers(rows, np.concatenate([np.flatnonzero(~admitted), homeless]), admission)
+    positions[fresh] = places(numbers)
+    new = decide(Walk(fresh, positions[fresh], np.ones(len(fresh), np.bool_), *_standing(kept, positions)))
 
     admissions = rows["admission"].scatter(fresh, numbers)
     walked = pl.DataFrame(
@@ -121,40 +123,40 @@ def admit(
         rows.with_columns(admissions),
         walked,
         pl.concat(
-            [others.select("persona_id", "place"), pl.DataFrame({"persona_id": rows["persona_id"], "place": place})]
+            [others.select("persona_id", "place"), pl.DataFrame({"persona_id": rows["persona_id"], "place": positions})]
         ),
     )
 
 
-def _still_kept(rows: pl.DataFrame, kept: Flags, place: Ints, others: pl.DataFrame) -> Flags:
+def _still_kept(rows: pl.DataFrame, kept: Flags, positions: Ints, others: pl.DataFrame) -> Flags:
     """Whether the keeper of each row is kept, and stands before it; one that went and came back stands after it."""
-    own = pl.DataFrame({"persona_id": rows["persona_id"], "place": place}).filter(pl.Series(kept))
+    own = pl.DataFrame({"persona_id": rows["persona_id"], "place": positions}).filter(pl.Series(kept))
     keepers = pl.concat([others.select("persona_id", "place"), own])
-    found = rows.select("keeper_id").join(
+    matches = rows.select("keeper_id").join(
         keepers, left_on="keeper_id", right_on="persona_id", how="left", maintain_order="left"
     )
-    return (found["place"] < pl.Series(place)).fill_null(value=False).to_numpy()
+    return (matches["place"] < pl.Series(positions)).fill_null(value=False).to_numpy()
 
 
-def _standing(kept: Flags, place: Ints) -> tuple[Ints, Ints]:
+def _standing(kept: Flags, positions: Ints) -> tuple[Ints, Ints]:
     index = np.flatnonzero(kept)
-    return index, place[index]
+    return index, positions[index]
 
 
 def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, pl.Series]:
     """Rows to be admitted, in order, with their new admissions: a number for each batch."""
     batches = rows["batch"].unique(maintain_order=True)
-    some = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
-    wanted = batches.filter(batches.is_in(some["batch"].implode()))
+    newcomers = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
+    wanted = batches.filter(batches.is_in(newcomers["batch"].implode()))
     numbers = pl.DataFrame({"batch": wanted, "admission": np.arange(admission, admission + len(wanted))})
-    ordered = in_order(some.join(numbers, on="batch"))
+    ordered = in_order(newcomers.join(numbers, on="batch"))
     return ordered["row"].to_numpy().astype(np.int64), ordered["admission"]
 
 
 def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """Put what the walks found beside what stands."""
-    found = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
-    joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(found, on="row", how="left")
+    matches = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
+    joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(matches, on="row", how="left")
     new = pl.col("place").is_not_null()
     return (
         joined.with_columns(
@@ -167,6 +169,6 @@ def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> p
 
 
 @kernel
-def prefers(similarity: float, place: int, best: float, keeper: int) -> bool:
+def prefers(similarity: float, position: int, best: float, keeper: int) -> bool:
     """Whether a kept row is a better keeper than the one found so far: more similar, or as similar and earlier."""
-    return bool(keeper == NONE or similarity > best or (similarity == best and place < keeper))
+    return bool(keeper == NONE or similarity > best or (similarity == best and position < keeper))

@@ -26,10 +26,10 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 @cache
-def _drop_those_of_other_sources(here: Path = Path(__file__).parent) -> bool:
+def _drop_those_of_other_sources(folder: Path = Path(__file__).parent) -> bool:
     """Whether kernels may be kept here: not beside some of other sources that cannot be removed."""
-    mark = here / "__pycache__" / "kernels.sha256"
-    sources = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
+    mark = folder / "__pycache__" / "kernels.sha256"
+    sources = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
     try:
         if mark.exists() and mark.read_text() == sources:
             return True

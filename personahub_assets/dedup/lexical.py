@@ -45,12 +45,12 @@ class Segment(NamedTuple):
     owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
 
 
-def segment(sets: Sets, places: Ints, chosen: SignatureScheme) -> Segment:
+def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
     """Make kept rows searchable."""
-    first, found = chosen.signatures(sets)
-    owners = np.repeat(np.arange(len(places), dtype=np.uint32), np.diff(first))
-    order = np.argsort(found, kind="stable")
-    return Segment(places, *pack(sets), found[order], owners[order])
+    first, signatures = chosen.signatures(sets)
+    owners = np.repeat(np.arange(len(positions), dtype=np.uint32), np.diff(first))
+    order = np.argsort(signatures, kind="stable")
+    return Segment(positions, *pack(sets), signatures[order], owners[order])
 
 
 class _Table:
@@ -116,7 +116,7 @@ class _Piece(NamedTuple):
 
 def decide(
     texts: pl.Series,
-    places: Ints,
+    positions: Ints,
     may_stay: npt.NDArray[np.bool_],
     kept: Sequence[Segment],
     chosen: SignatureScheme,
@@ -129,9 +129,9 @@ def decide(
 
     Args:
         texts: (n,) in the order of the walk.
-        places: (n,) where each row stands in the order of all rows, ascending; 0 or above.
+        positions: (n,) where each row stands in the order of all rows, ascending; 0 or above.
         may_stay: (n,) rows that are not kept even if they have no keeper are false.
-        kept: kept rows of other walks; those at a later place are no keepers.
+        kept: kept rows of other walks; those at a later position are no keepers.
         chosen: the plan by which the segments were made.
         memory: bytes of kept rows beyond which they are given to `spill`.
         spill: puts a segment elsewhere, on disk for example, and gives it back.
@@ -143,23 +143,23 @@ def decide(
 
     def prepare(begin: int) -> _Piece:
         sets = chosen.sets(texts.slice(begin, _PIECE))
-        some = slice(begin, begin + _PIECE)
-        piece = _Piece(begin, sets, *chosen.signatures(sets), keeper[some], similarity[some], len(segments))
-        _search(segments, piece, places, chosen.threshold)
+        span = slice(begin, begin + _PIECE)
+        piece = _Piece(begin, sets, *chosen.signatures(sets), keeper[span], similarity[span], len(segments))
+        _search(segments, piece, positions, chosen.threshold)
         return piece
 
     for piece in _ahead(prepare, range(0, len(texts), _PIECE), threads):
         if table.bytes > memory:
             segments.append(spill(table.freeze()))
             table = _Table(chosen)
-        _search(segments[piece.searched :], piece, places, chosen.threshold)
-        some = slice(piece.begin, piece.begin + _PIECE)
+        _search(segments[piece.searched :], piece, positions, chosen.threshold)
+        span = slice(piece.begin, piece.begin + _PIECE)
         table.reserve(piece, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
         table.rows, table.end, table.entries, _ = _walk(
-            *piece.sets, piece.first, piece.signatures, places[some], may_stay[some], chosen.threshold,
+            *piece.sets, piece.first, piece.signatures, positions[span], may_stay[span], chosen.threshold,
             table.rows, table.end, table.entries, table.places, table.starts, table.codes, table.stamps,
             table.slots, table.chains,
-            piece.keeper, piece.similarity, stays[some], piece.begin,
+            piece.keeper, piece.similarity, stays[span], piece.begin,
         )  # fmt: skip
     return Decided(keeper, similarity, stays)
 
@@ -176,19 +176,19 @@ def _ahead(prepare: Callable[[int], _Piece], begins: range, threads: int) -> Ite
             yield waiting.popleft().result()
 
 
-def _search(segments: Sequence[Segment], piece: _Piece, places: Ints, threshold: float) -> None:
+def _search(segments: Sequence[Segment], piece: _Piece, positions: Ints, threshold: float) -> None:
     for each in segments:
         stamps = np.full(len(each.places), -1, np.int64)
         _look_up(
-            *piece.sets, piece.first, piece.signatures, places[piece.begin :], threshold,
+            *piece.sets, piece.first, piece.signatures, positions[piece.begin :], threshold,
             each.places, each.starts, each.codes, each.signatures, each.owners, stamps, piece.keeper, piece.similarity,
         )  # fmt: skip
 
 
 @kernel
-def _lacking(size, other, threshold):
+def _lacking(size, other_size, threshold):
     """How many words two sets within the threshold may have that the other has not, both together; negative: none."""
-    return size + other - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other) - EPSILON))
+    return size + other_size - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other_size) - EPSILON))
 
 
 @kernel
@@ -226,8 +226,8 @@ def _jaccard(keys, a, a_end, codes, b, b_end, threshold):
 
 @kernel
 def _look_up(
-    starts, keys, first, signatures, places, threshold,
-    kept_places, kept_starts, kept_codes, kept_signatures, owners, stamps, keeper, similarity,
+    starts, keys, first, signatures, positions, threshold,
+    kept_positions, kept_starts, kept_codes, kept_signatures, owners, stamps, keeper, similarity,
 ):  # fmt: skip
     """Find keepers among the rows of a segment."""
     count = len(kept_signatures)
@@ -242,20 +242,20 @@ def _look_up(
             while 0 <= at < count and kept_signatures[at] < wanted:
                 at += 1
             while 0 <= at < count and kept_signatures[at] == wanted:
-                other = np.int64(owners[at])
+                owner = np.int64(owners[at])
                 at += 1
-                if stamps[other] == row or kept_places[other] >= places[row]:
+                if stamps[owner] == row or kept_positions[owner] >= positions[row]:
                     continue
-                stamps[other] = row
-                found = _jaccard(keys, begin, end, kept_codes, kept_starts[other], kept_starts[other + 1], threshold)
-                if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
-                    keeper[row], similarity[row] = kept_places[other], found
+                stamps[owner] = row
+                jaccard = _jaccard(keys, begin, end, kept_codes, kept_starts[owner], kept_starts[owner + 1], threshold)
+                if jaccard >= threshold and prefers(jaccard, kept_positions[owner], similarity[row], keeper[row]):
+                    keeper[row], similarity[row] = kept_positions[owner], jaccard
 
 
 @kernel
 def _walk(
-    starts, keys, first, signatures, places, may_stay, threshold,
-    rows, code_end, entries, kept_places, kept_starts, kept_codes, stamps, slots, chains,
+    starts, keys, first, signatures, positions, may_stay, threshold,
+    rows, code_end, entries, kept_positions, kept_starts, kept_codes, stamps, slots, chains,
     keeper, similarity, stays, piece_begin,
 ):  # fmt: skip
     """Decide about the rows of a piece, in order, and add those that stay to the table."""
@@ -273,20 +273,22 @@ def _walk(
             entry = np.int64(slots[signatures[s] & mask]) - 1
             while entry >= 0:
                 if chains[entry, 0] == upper and _ones(chains[entry, 1] ^ sketch) <= lacking:
-                    other = np.int64(chains[entry, 2])
-                    if stamps[other] != piece_begin + row:
-                        stamps[other] = piece_begin + row
-                        found = _jaccard(
-                            keys, begin, end, kept_codes, kept_starts[other], kept_starts[other + 1], threshold
+                    owner = np.int64(chains[entry, 2])
+                    if stamps[owner] != piece_begin + row:
+                        stamps[owner] = piece_begin + row
+                        jaccard = _jaccard(
+                            keys, begin, end, kept_codes, kept_starts[owner], kept_starts[owner + 1], threshold
                         )
-                        if found >= threshold and prefers(found, kept_places[other], similarity[row], keeper[row]):
-                            keeper[row], similarity[row] = kept_places[other], found
+                        if jaccard >= threshold and prefers(
+                            jaccard, kept_positions[owner], similarity[row], keeper[row]
+                        ):
+                            keeper[row], similarity[row] = kept_positions[owner], jaccard
                 entry = np.int64(chains[entry, 3]) - 1
             if similarity[row] == 1.0:
                 break
         stays[row] = keeper[row] == NONE and may_stay[row]
         if stays[row]:
-            kept_places[rows], stamps[rows] = places[row], -1
+            kept_positions[rows], stamps[rows] = positions[row], -1
             for s in range(first[row], first[row + 1]):
                 slot = signatures[s] & mask
                 chains[entries, 0], chains[entries, 1] = signatures[s] >> np.uint64(32), sketch

@@ -64,7 +64,7 @@ class Decided(keepers.Decided):
 
 def decide(
     vectors: Vectors,
-    places: Ints,
+    positions: Ints,
     may_stay: Flags,
     kept: Sequence[Kept],
     threshold: float,
@@ -79,9 +79,9 @@ def decide(
 
     Args:
         vectors: (n, d) rows of length 1, in the order of the walk.
-        places: (n,) where each row stands in the order of all rows, ascending; 0 or above.
+        positions: (n,) where each row stands in the order of all rows, ascending; 0 or above.
         may_stay: (n,) rows that are not kept even if they have no keeper are false.
-        kept: kept rows of other walks; those at a later place are no keepers.
+        kept: kept rows of other walks; those at a later position are no keepers.
         threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
         marks: (n,) of the rows; those of two marks are out of each other's reach. None: all have the mark 0.
         same: cosine from which two rows are out of each other's reach again, as what tells them apart is not in them.
@@ -93,10 +93,10 @@ def decide(
     Raises:
         ValueError: a vector is not of length 1, or the shapes do not fit together.
     """
-    _check(vectors, places, may_stay, kept)
+    _check(vectors, positions, may_stay, kept)
     if not len(vectors):
         return Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_), "exact", 1.0)
-    own = Kept(vectors, places, marks)
+    own = Kept(vectors, positions, marks)
     walk = _Walk(own, may_stay, kept, _Reach(threshold, same))
     with ThreadPoolExecutor(threads) as pool:
         if len(vectors) * (sum(len(each.places) for each in kept) + len(vectors)) <= exact_up_to:
@@ -106,14 +106,14 @@ def decide(
         return Decided(*walk.result(), "usearch", walk.recall(pool))
 
 
-def differences(one: keepers.Decided, other: keepers.Decided) -> Ints:
+def differences(first: keepers.Decided, second: keepers.Decided) -> Ints:
     """List the rows that were decided differently: another keeper, or one where the other has none."""
-    return np.flatnonzero((one.keeper != other.keeper) | (one.stays != other.stays))
+    return np.flatnonzero((first.keeper != second.keeper) | (first.stays != second.stays))
 
 
-def _check(vectors: Vectors, places: Ints, may_stay: Flags, kept: Sequence[Kept]) -> None:
+def _check(vectors: Vectors, positions: Ints, may_stay: Flags, kept: Sequence[Kept]) -> None:
     for name, rows, count in (
-        ("vectors", vectors, len(places)),
+        ("vectors", vectors, len(positions)),
         ("vectors", vectors, len(may_stay)),
         *(("kept vectors", each.vectors, len(each.places)) for each in kept),
     ):
@@ -121,7 +121,7 @@ def _check(vectors: Vectors, places: Ints, may_stay: Flags, kept: Sequence[Kept]
             raise ValueError(f"{name} are {rows.dtype} {rows.shape}; expected float32 ({count}, dimensions)")
         if len(rows) and len(vectors) and rows.shape[1] != vectors.shape[1]:
             raise ValueError(f"{name} have {rows.shape[1]} dimensions, those to decide about {vectors.shape[1]}")
-    if np.any(np.diff(places) <= 0):
+    if np.any(np.diff(positions) <= 0):
         raise ValueError("places of the rows to decide about are not ascending; sort the rows by place")
     check_lengths("vectors", vectors)
 
@@ -135,93 +135,93 @@ class _Walk:
     def __init__(self, rows: Kept, may_stay: Flags, kept: Sequence[Kept], reach: "_Reach") -> None:
         self.kept, self.may_stay, self.reach = kept, may_stay, reach
         self.projection = projection(rows.vectors, reach.threshold)
-        self.asked = self._asked(rows)
+        self.queries = self._queries(rows)
         self.stays = np.zeros(len(rows.places), np.bool_)
 
     def result(self) -> tuple[Ints, Doubles, Flags]:
         """Keepers, similarities, and who stays."""
-        return self.asked.keeper, self.asked.similarity, self.stays
+        return self.queries.keeper, self.queries.similarity, self.stays
 
     def exactly(self, pool: ThreadPoolExecutor) -> None:
         """Compare each row with all kept ones before it."""
-        self._visit(self.kept, self.asked, pool)
+        self._visit(self.kept, self.queries, pool)
         shelf, count = self._empty_shelf(len(self.stays)), 0
         for begin, end in spans(len(self.stays), _BLOCK):
-            self._search(self.asked, range(begin, end), shelf, count, pool)
+            self._search(self.queries, range(begin, end), shelf, count, pool)
             count = self._settle(begin, end, shelf, count)
 
     def by_index(self, index: Neighbours) -> None:
         """Compare each row with kept ones that the index proposes, and with all those of its own block."""
-        earlier = _Earlier([*self.kept, Kept(self.asked.vectors, self.asked.places, self.asked.marks)])
+        earlier = _Earlier([*self.kept, Kept(self.queries.vectors, self.queries.places, self.queries.marks)])
         index.catch_up(self.kept)
         shelf = self._empty_shelf(_BLOCK)
         for begin, end in spans(len(self.stays), _BLOCK):
             self._ask(index, earlier, np.arange(begin, end))
             stayed = shelf.rows[: self._settle(begin, end, shelf, 0)]
             earlier.own.append(stayed.copy())
-            index.add(self.asked.vectors[stayed])
+            index.add(self.queries.vectors[stayed])
 
     def recall(self, pool: ThreadPoolExecutor) -> float:
         """Share of the keepers of some rows, looked up exactly, that were found; the rows are drawn with a seed."""
         count = len(self.stays)
         drawn = np.sort(np.random.default_rng(0).choice(count, min(_SAMPLE, count), replace=False))
-        truth = self._asked(self._part(drawn))
+        truth = self._queries(self._part(drawn))
         self._visit(self.kept, truth, pool)
         stayed = np.flatnonzero(self.stays)
         self._visit((self._part(stayed[begin:end]) for begin, end in spans(len(stayed), _PIECE)), truth, pool)
-        there = truth.keeper != NONE
-        return float(np.mean(self.asked.keeper[drawn][there] == truth.keeper[there])) if there.any() else 1.0
+        matched = truth.keeper != NONE
+        return float(np.mean(self.queries.keeper[drawn][matched] == truth.keeper[matched])) if matched.any() else 1.0
 
     def _part(self, rows: Ints) -> Kept:
-        return Kept(self.asked.vectors[rows], self.asked.places[rows], self.asked.marks[rows])
+        return Kept(self.queries.vectors[rows], self.queries.places[rows], self.queries.marks[rows])
 
-    def _asked(self, rows: Kept) -> "_Asked":
+    def _queries(self, rows: Kept) -> "_Queries":
         codes, losses = self.projection.shadows(rows.vectors)
         offsets = codes.sum(axis=1, dtype=np.int64) * 128
         nothing = np.full(len(rows.places), np.nan), np.full(len(rows.places), NONE)
         vectors, *numbers = (_read_only(each) for each in (rows.vectors, rows.places, rows.all_marks))
-        return _Asked(vectors, numbers[0], numbers[1], codes, losses, offsets, *nothing)
+        return _Queries(vectors, numbers[0], numbers[1], codes, losses, offsets, *nothing)
 
     def _empty_shelf(self, size: int) -> "_Shelf":
         tiles, extra = empty_tiles(size, self.projection.width)
-        return _Shelf(tiles, extra, self.asked.vectors, *(np.empty(size, np.int64) for _ in range(3)))
+        return _Shelf(tiles, extra, self.queries.vectors, *(np.empty(size, np.int64) for _ in range(3)))
 
-    def _visit(self, kept: Iterable[Kept], asked: "_Asked", pool: ThreadPoolExecutor) -> None:
+    def _visit(self, kept: Iterable[Kept], queries: "_Queries", pool: ThreadPoolExecutor) -> None:
         """Look among kept rows of other walks, some at a time."""
-        pieces = ((each, *part) for each in kept for part in spans(len(each.places), _PIECE))
+        pieces = ((each, *span) for each in kept for span in spans(len(each.places), _PIECE))
         while few := list(islice(pieces, _PIECES)):
             for shelf in pool.map(self._shelf, *zip(*few, strict=True)):
-                self._search(asked, range(len(asked.places)), shelf, len(shelf.places), pool)
+                self._search(queries, range(len(queries.places)), shelf, len(shelf.places), pool)
 
     def _shelf(self, kept: Kept, begin: int, end: int) -> "_Shelf":
         vectors = _read_only(kept.vectors[begin:end])
         check_lengths("kept vectors", vectors)
         tiles = tiled(*self.projection.shadows(vectors), self.projection.square)
-        given = (np.array(each[begin:end]) for each in (kept.places, kept.all_marks))
-        return _Shelf(*tiles, vectors, np.arange(end - begin), *given)
+        columns = (np.array(each[begin:end]) for each in (kept.places, kept.all_marks))
+        return _Shelf(*tiles, vectors, np.arange(end - begin), *columns)
 
-    def _search(self, asked: "_Asked", rows: range, shelf: "_Shelf", count: int, pool: ThreadPoolExecutor) -> None:
+    def _search(self, queries: "_Queries", rows: range, shelf: "_Shelf", count: int, pool: ThreadPoolExecutor) -> None:
         def search(begin: int) -> None:
             end = min(begin + _SLICE, rows.stop)
-            _scan(asked, begin, end, shelf, count, self.reach, self.projection.square)
+            _scan(queries, begin, end, shelf, count, self.reach, self.projection.square)
 
         list(pool.map(search, rows[::_SLICE]))
 
     def _settle(self, begin: int, end: int, shelf: "_Shelf", count: int) -> int:
         square = self.projection.square
-        return int(_settle(self.asked, begin, end, shelf, count, self.may_stay, self.stays, self.reach, square))
+        return int(_settle(self.queries, begin, end, shelf, count, self.may_stay, self.stays, self.reach, square))
 
     def _ask(self, index: Neighbours, earlier: "_Earlier", rows: Ints, count: int = _NEIGHBOURS) -> None:
         """Ask for neighbours of rows, and for more of those whose neighbours are all within the threshold."""
         count = min(count, len(index))
-        more = []
+        saturated = []
         for begin, end in spans(len(rows) if count else 0, max(1, _BLOCK * _NEIGHBOURS // max(1, count))):
-            some = rows[begin:end]
-            near = earlier.rows(index.search(self.asked.vectors[some], count))
-            within = _verify(self.asked, some, *near, self.reach)
-            more.append(some[within == count])
-        if more and count < len(index):
-            self._ask(index, earlier, np.concatenate(more), count * 4)
+            chunk = rows[begin:end]
+            near = earlier.rows(index.search(self.queries.vectors[chunk], count))
+            within = _verify(self.queries, chunk, *near, self.reach)
+            saturated.append(chunk[within == count])
+        if saturated and count < len(index):
+            self._ask(index, earlier, np.concatenate(saturated), count * 4)
 
 
 class _Earlier:
@@ -233,19 +233,19 @@ class _Earlier:
         self.own: list[Ints] = []
 
     def rows(self, keys: Ints) -> tuple[Vectors, Ints, Ints]:
-        """Vectors, places and marks of the rows of these numbers, (..., d) and (...); -1: of none, after all others."""
+        """Vectors, positions and marks of rows by number, (..., d) and (...); -1: of none, after all others."""
         *others, own = self._kept
         vectors = np.zeros((*keys.shape, own.vectors.shape[1]), np.float32)
-        places, marks = np.full(keys.shape, np.iinfo(np.int64).max), np.zeros(keys.shape, np.int64)
+        positions, marks = np.full(keys.shape, np.iinfo(np.int64).max), np.zeros(keys.shape, np.int64)
         for each, first in zip(others, self._firsts, strict=False):
-            here = (keys >= first) & (keys < first + len(each.places))
-            at = keys[here] - first
-            vectors[here], places[here], marks[here] = each.vectors[at], each.places[at], each.all_marks[at]
-        here = keys >= self._firsts[-1]
-        if here.any():
-            at = np.concatenate(self.own)[keys[here] - self._firsts[-1]]
-            vectors[here], places[here], marks[here] = own.vectors[at], own.places[at], own.all_marks[at]
-        return vectors, places, marks
+            mask = (keys >= first) & (keys < first + len(each.places))
+            at = keys[mask] - first
+            vectors[mask], positions[mask], marks[mask] = each.vectors[at], each.places[at], each.all_marks[at]
+        mask = keys >= self._firsts[-1]
+        if mask.any():
+            at = np.concatenate(self.own)[keys[mask] - self._firsts[-1]]
+            vectors[mask], positions[mask], marks[mask] = own.vectors[at], own.places[at], own.all_marks[at]
+        return vectors, positions, marks
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -266,7 +266,7 @@ class _Reach(NamedTuple):
     same: float
 
 
-class _Asked(NamedTuple):
+class _Queries(NamedTuple):
     """Rows that look for keepers, and the best found so far."""
 
     vectors: Vectors
@@ -291,83 +291,83 @@ class _Shelf(NamedTuple):
 
 
 @kernel
-def _take(asked, i, found, place, reach):
+def _take(queries, i, cosine, position, reach):
     """Take a kept row as keeper if it is the best so far."""
-    if reach.threshold <= found < reach.same and prefers(found, place, asked.similarity[i], asked.keeper[i]):
-        asked.similarity[i], asked.keeper[i] = found, place
+    if reach.threshold <= cosine < reach.same and prefers(cosine, position, queries.similarity[i], queries.keeper[i]):
+        queries.similarity[i], queries.keeper[i] = cosine, position
 
 
 @kernel
-def _wanted(asked, i, reach):
+def _wanted(queries, i, reach):
     """Cosine from which a row may be a better keeper."""
-    return reach.threshold if asked.keeper[i] == NONE else asked.similarity[i]
+    return reach.threshold if queries.keeper[i] == NONE else queries.similarity[i]
 
 
 @kernel
-def _cut(asked, i, reach, square):
+def _cut(queries, i, reach, square):
     """Product of codes from which a row may be a better keeper, rounded down."""
-    return np.int32(np.floor((_wanted(asked, i, reach) - asked.losses[i]) / square) + asked.offsets[i])
+    return np.int32(np.floor((_wanted(queries, i, reach) - queries.losses[i]) / square) + queries.offsets[i])
 
 
 @kernel
-def _compare(asked, i, shelf, tile, near, count, reach, square):
+def _compare(queries, i, shelf, tile, near, count, reach, square):
     """Compare a row with those of a tile that may be better keepers; the new cut."""
     for lane in range(LANES):
         slot = tile * LANES + lane
         if not near >> np.uint64(lane) & np.uint64(1) or slot >= count:
             continue
-        if shelf.places[slot] < asked.places[i] and shelf.marks[slot] == asked.marks[i]:
-            x, y = asked.vectors[i], shelf.vectors[shelf.rows[slot]]
+        if shelf.places[slot] < queries.places[i] and shelf.marks[slot] == queries.marks[i]:
+            x, y = queries.vectors[i], shelf.vectors[shelf.rows[slot]]
             product = dot(x, y)
-            if product * (1 + 3 * UNIT) >= _wanted(asked, i, reach):  # nearly the cosine, at a third of its cost
-                _take(asked, i, scaled(product, x, y), shelf.places[slot], reach)
-    return _cut(asked, i, reach, square)
+            if product * (1 + 3 * UNIT) >= _wanted(queries, i, reach):  # nearly the cosine, at a third of its cost
+                _take(queries, i, scaled(product, x, y), shelf.places[slot], reach)
+    return _cut(queries, i, reach, square)
 
 
 @kernel
-def _scan(asked, begin, end, shelf, count, reach, square):
+def _scan(queries, begin, end, shelf, count, reach, square):
     """Find the best keepers of some rows on a shelf."""
     tiles = (count + LANES - 1) // LANES
-    cuts = np.array([_cut(asked, i, reach, square) for i in range(begin, end)])
+    cuts = np.array([_cut(queries, i, reach, square) for i in range(begin, end)])
     for first in range(0, tiles, _GROUP):
         for i in range(begin, end):
             for tile in range(first, min(first + _GROUP, tiles)):
-                near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cuts[i - begin])
+                near = reaching(shelf.tiles, shelf.extra, tile, queries.codes, i, cuts[i - begin])
                 if near:
-                    cuts[i - begin] = _compare(asked, i, shelf, tile, near, count, reach, square)
+                    cuts[i - begin] = _compare(queries, i, shelf, tile, near, count, reach, square)
 
 
 @kernel
-def _settle(asked, begin, end, shelf, count, may_stay, stays, reach, square):
+def _settle(queries, begin, end, shelf, count, may_stay, stays, reach, square):
     """Decide about the rows of a block, in order, and put those that stay on the shelf; how many it has then."""
     first = count // LANES
     for i in range(begin, end):
-        cut = _cut(asked, i, reach, square)
+        cut = _cut(queries, i, reach, square)
         for tile in range(first, (count + LANES - 1) // LANES):
-            near = reaching(shelf.tiles, shelf.extra, tile, asked.codes, i, cut)
+            near = reaching(shelf.tiles, shelf.extra, tile, queries.codes, i, cut)
             if near:
-                cut = _compare(asked, i, shelf, tile, near, count, reach, square)
-        stays[i] = may_stay[i] and asked.keeper[i] == NONE
+                cut = _compare(queries, i, shelf, tile, near, count, reach, square)
+        stays[i] = may_stay[i] and queries.keeper[i] == NONE
         if stays[i]:
-            for k in range(asked.codes.shape[1]):
-                shelf.tiles[count // LANES, k // 4, count % LANES, k % 4] = np.int32(asked.codes[i, k]) + 128
-            shelf.extra[count] = np.int32(np.ceil(asked.losses[i] / square))
-            shelf.rows[count], shelf.places[count], shelf.marks[count] = i, asked.places[i], asked.marks[i]
+            for k in range(queries.codes.shape[1]):
+                shelf.tiles[count // LANES, k // 4, count % LANES, k % 4] = np.int32(queries.codes[i, k]) + 128
+            shelf.extra[count] = np.int32(np.ceil(queries.losses[i] / square))
+            shelf.rows[count], shelf.places[count], shelf.marks[count] = i, queries.places[i], queries.marks[i]
             count += 1
     return count
 
 
 @kernel
-def _verify(asked, rows, vectors, places, marks, reach):
+def _verify(queries, rows, vectors, positions, marks, reach):
     """Find the best keepers of rows among proposed ones, vectors (n, k, d); how many of them are within reach."""
     within = np.zeros(len(rows), np.int64)
     for i in range(len(rows)):
-        x = asked.vectors[rows[i]]
-        for j in range(places.shape[1]):
+        x = queries.vectors[rows[i]]
+        for j in range(positions.shape[1]):
             product = dot(x, vectors[i, j])
             if product * (1 + 3 * UNIT) >= reach.threshold:  # as in `_compare`
-                found = scaled(product, x, vectors[i, j])
-                within[i] += found >= reach.threshold
-                if places[i, j] < asked.places[rows[i]] and marks[i, j] == asked.marks[rows[i]]:
-                    _take(asked, rows[i], found, places[i, j], reach)
+                cosine = scaled(product, x, vectors[i, j])
+                within[i] += cosine >= reach.threshold
+                if positions[i, j] < queries.places[rows[i]] and marks[i, j] == queries.marks[rows[i]]:
+                    _take(queries, rows[i], cosine, positions[i, j], reach)
     return within

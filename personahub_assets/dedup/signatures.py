@@ -74,9 +74,9 @@ class SignatureScheme:
         if self.method == "minhash":
             bands = self.permutations // self.band
             first = np.arange(len(sizes) + 1, dtype=np.int64) * bands
-            found = np.empty(first[-1], np.uint64)
-            _bands(*sets, bands, self.band, found)
-            return first, found
+            signatures = np.empty(first[-1], np.uint64)
+            _bands(*sets, bands, self.band, signatures)
+            return first, signatures
         top = int(np.max(sizes, initial=1))
         missing, widths = self._sizes(int(top / self.threshold) + 1)
         narrow = widths[np.minimum((np.arange(top + 1) / self.threshold + EPSILON).astype(np.int64), len(widths) - 1)]
@@ -88,9 +88,9 @@ class SignatureScheme:
         )
         first = np.zeros(len(sizes) + 1, np.int64)
         np.cumsum(counts[sizes], out=first[1:])
-        found = np.empty(first[-1], np.uint64)
-        _subsets(*sets, missing, narrow, widths, first, found)
-        return first, found
+        signatures = np.empty(first[-1], np.uint64)
+        _subsets(*sets, missing, narrow, widths, first, signatures)
+        return first, signatures
 
     def _sizes(self, top: int) -> tuple[Ints, Ints]:
         """By size of a set: how many words may be missing in its partner, and the width where it is the larger."""
@@ -131,15 +131,15 @@ def suits(chosen: SignatureScheme, texts: pl.Series) -> bool:
 
 def cost(chosen: SignatureScheme, sample: Sets, rows: int) -> float:
     """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
-    first, found = chosen.signatures(sample)
+    first, signatures = chosen.signatures(sample)
     size = max(1, len(first) - 1)
-    _, counts = np.unique(found, return_counts=True)
+    _, counts = np.unique(signatures, return_counts=True)
     candidates = np.sum(counts * (counts - 1) / 2) / size * (rows / size)
-    return float(len(found) / size + candidates * _CANDIDATE)
+    return float(len(signatures) / size + candidates * _CANDIDATE)
 
 
 @kernel
-def _subsets(starts, keys, missing, narrow, widths, first, found):
+def _subsets(starts, keys, missing, narrow, widths, first, signatures):
     prefix = np.empty(np.max(missing[: len(widths)]) + _WIDEST + 1, np.uint64)
     chosen = np.empty(_WIDEST + 1, np.int64)
     for row in range(len(starts) - 1):
@@ -155,7 +155,7 @@ def _subsets(starts, keys, missing, narrow, widths, first, found):
                 h = np.uint64(width)
                 for i in range(width):
                     h += prefix[chosen[i]]
-                found[at] = mix(h)
+                signatures[at] = mix(h)
                 at += 1
                 i = width - 1
                 while i >= 0 and chosen[i] == length - width + i:
@@ -168,7 +168,7 @@ def _subsets(starts, keys, missing, narrow, widths, first, found):
 
 
 @kernel
-def _bands(starts, keys, bands, band, found):
+def _bands(starts, keys, bands, band, signatures):
     for row in range(len(starts) - 1):
         for b in range(bands):
             h = np.uint64(b)
@@ -178,4 +178,4 @@ def _bands(starts, keys, bands, band, found):
                 for at in range(starts[row], starts[row + 1]):
                     least = min(least, mix(keys[at] * odd))
                 h = mix(h ^ least)
-            found[row * bands + b] = h
+            signatures[row * bands + b] = h

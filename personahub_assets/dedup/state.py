@@ -101,8 +101,8 @@ class Hub:
     @property
     def next_admission(self) -> int:
         """A number above all that were given."""
-        given = self.store.read_all(self.table, ["admission"])["admission"]  # of vectors of other models, too
-        return int(given.max() or 0) + 1  # type: ignore[arg-type]
+        admissions = self.store.read_all(self.table, ["admission"])["admission"]  # of vectors of other models, too
+        return int(admissions.max() or 0) + 1  # type: ignore[arg-type]
 
     def rows(self, batch: str, read: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
         """Give the rows to decide about, in order: the batch's, and those of all batches if the hub is outdated.
@@ -115,12 +115,12 @@ class Hub:
             `(batch, persona_id, hop, ..., admission, keeper_id, similarity)`.
         """
         nothing = self.store.read(self.table, batch, columns=_DECIDED).clear()
-        parts = []
+        frames = []
         for key in sorted({batch, *(self.batches if self.outdated else ())}):
             before = self.decisions.get(key, nothing).select(_DECIDED)
             rows = read(key).with_columns(batch=pl.lit(key))
-            parts.append(rows.join(before, on="persona_id", how="left" if key == batch else "inner"))
-        return in_order(pl.concat(parts))
+            frames.append(rows.join(before, on="persona_id", how="left" if key == batch else "inner"))
+        return in_order(pl.concat(frames))
 
     def kept(self, batch: str) -> pl.DataFrame:
         """`(persona_id, place)` of what a batch keeps, in order."""
@@ -128,7 +128,7 @@ class Hub:
 
     def others(self, batch: str) -> list[str]:
         """Batches whose kept rows are compared with; none where everything is decided again."""
-        return [] if self.outdated else [other for other in self.batches if other != batch]
+        return [] if self.outdated else [key for key in self.batches if key != batch]
 
     def publish(self, batch: str, decisions: pl.DataFrame, how: "How | None") -> pl.DataFrame:
         """Write the decisions of a batch, and of all others that were made again; give those of the batch.
@@ -138,16 +138,16 @@ class Hub:
             decisions: as `dedup.keepers.admit` gives them.
             how: they were made; None: nothing had to be compared, so it was as the time before.
         """
-        parts = {str(key): rows for (key,), rows in decisions.partition_by("batch", as_dict=True).items()}
+        by_batch = {str(key): rows for (key,), rows in decisions.partition_by("batch", as_dict=True).items()}
         for key in (batch, *(self.batches if self.outdated else ())):  # those without any candidate left, too
-            parts.setdefault(key, decisions.clear())
-        runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in parts.items()}
-        tables = [("dedup_runs", runs, self.asset), (self.table, parts, None)]
+            by_batch.setdefault(key, decisions.clear())
+        runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in by_batch.items()}
+        tables = [("dedup_runs", runs, self.asset), (self.table, by_batch, None)]
         # If a replay stops between the two, everything must be decided again; if another run does, nothing must be.
         for table, frames, asset in reversed(tables) if self.outdated else tables:
             for key, rows in frames.items():
                 self.store.write(table, key, rows, asset)
-        return parts[batch]
+        return by_batch[batch]
 
     def how(self, batch: str) -> "How":
         """How the stored decisions about a batch were made."""
@@ -217,7 +217,7 @@ class LexicalHub(Hub):
         """The plan by which the other batches' segments were made, or another one where it does not suit."""
         chosen = self.settings
         bare = signatures.SignatureScheme(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
-        rows = len(texts) + sum(self.decisions[other].height for other in others)
+        rows = len(texts) + sum(self.decisions[batch].height for batch in others)
         stored = array_cache.opened(self.cache / "plan", self.rule)
         if stored is not None:
             width, planned_for = stored["numbers"].tolist()
@@ -226,7 +226,7 @@ class LexicalHub(Hub):
                 return plan
         if chosen.method == "minhash":
             return bare
-        sample = pl.concat([texts, *(self._texts(other)["persona"] for other in others[:: max(1, len(others) // 8)])])
+        sample = pl.concat([texts, *(self._texts(batch)["persona"] for batch in others[:: max(1, len(others) // 8)])])
         plan = signatures.plan(bare, sample, rows)
         remove(self.cache)
         array_cache.save(
@@ -265,7 +265,7 @@ class LexicalSearch:
 
     @cached_property
     def _segments(self) -> list[lexical.Segment]:
-        return [self._hub.segment(self._plan, other) for other in self._others]
+        return [self._hub.segment(self._plan, batch) for batch in self._others]
 
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
@@ -291,12 +291,12 @@ class SemanticHub(Hub):
         self.settings = store.config.semantic
         self.model = model
         super().__init__(store, "semantic", self.settings.rule(model))
-        made = {
+        embedded = {
             batch: self.store.read("persona_embeddings", batch, columns=["model", "unread"]) for batch in self.batches
         }
-        self.batches = [batch for batch, rows in made.items() if (rows["model"] == model).all()]
-        self.apart = sorted(set(made) - set(self.batches))
-        self._old = {batch for batch in self.batches if made[batch]["unread"].null_count()}
+        self.batches = [batch for batch, rows in embedded.items() if (rows["model"] == model).all()]
+        self.apart = sorted(set(embedded) - set(self.batches))
+        self._old = {batch for batch in self.batches if embedded[batch]["unread"].null_count()}
         if self._old:
             self.rule += ", some of an older version"  # so that all are decided again when none is left
 
@@ -365,17 +365,17 @@ class SemanticHub(Hub):
 
     def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
         """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
-        stamps = [self.stamp(other) for other in others]
+        stamps = [self.stamp(batch) for batch in others]
         index = Neighbours(dimensions)
         key = f"{self.rule}, {index.kind}"
         stored = array_cache.opened(self.cache / "index", key)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
             index.restore(stored["index"].tobytes())
-        known = len(index)
+        restored_rows = len(index)
         index.catch_up(kept)
-        if len(index) > known:
-            made = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
-            array_cache.save(self.cache / "index", key, made)
+        if len(index) > restored_rows:
+            arrays = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
+            array_cache.save(self.cache / "index", key, arrays)
         return index
 
 
@@ -385,7 +385,7 @@ class SemanticSearch:
     def __init__(self, hub: SemanticHub, rows: pl.DataFrame, others: Sequence[str]):
         # Batches are in the order in which they were admitted, so that the index grows at its end.
         self._hub, self._rows = hub, rows
-        self._others = sorted(others, key=lambda other: (hub.kept(other)["place"].max() or 0, other))
+        self._others = sorted(others, key=lambda batch: (hub.kept(batch)["place"].max() or 0, batch))
         self.how: How | None = None
 
     def decide(self, walk: Walk) -> Decided:
@@ -396,8 +396,8 @@ class SemanticSearch:
         keeper, similarity = np.full(len(is_read), NONE), np.full(len(is_read), np.nan)
         stays = walk.may_stay.copy()
         if is_read.any():
-            found = self._compare(self._read(walk, is_read))
-            keeper[is_read], similarity[is_read], stays[is_read] = found.keeper, found.similarity, found.stays
+            decided = self._compare(self._read(walk, is_read))
+            keeper[is_read], similarity[is_read], stays[is_read] = decided.keeper, decided.similarity, decided.stays
         return Decided(keeper, similarity, stays)
 
     def _read(self, walk: Walk, is_read: Flags) -> Walk:
@@ -412,10 +412,10 @@ class SemanticSearch:
         )
 
     def _compare(self, walk: Walk) -> Decided:
-        whole = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
+        covers_all = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
         standing = Kept(self._vectors[walk.standing], walk.standing_places, self._marks[walk.standing])
         decided = semantic.decide(
-            self._vectors if whole and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
+            self._vectors if covers_all and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
             walk.places,
             walk.may_stay,
             [*self._kept, standing],
@@ -449,4 +449,4 @@ class SemanticSearch:
 
     @cached_property
     def _kept(self) -> list[Kept]:
-        return [self._hub.vectors(other) for other in self._others]
+        return [self._hub.vectors(batch) for batch in self._others]

@@ -186,19 +186,19 @@ class Embedder(BaseModel):
             EmbedError: as for `embed`.
         """
         engine = self._endpoint() if self.url else self._local()
-        held: list[tuple[list[int], Vectors]] = []
+        ready: list[tuple[list[int], Vectors]] = []
         failure: EmbedError | None = None
         try:
             with closing(engine.run(texts, self.batch_size)) as finished:
                 for positions, rows in self._of_one_dimension(finished):
-                    held.append((positions, rows))
-                    if sum(len(done) for done, _ in held) >= piece:
-                        yield _joined(held)
-                        held = []
+                    ready.append((positions, rows))
+                    if sum(len(done) for done, _ in ready) >= piece:
+                        yield _joined(ready)
+                        ready = []
         except EmbedError as error:
             failure = error
-        if held:
-            yield _joined(held)
+        if ready:
+            yield _joined(ready)
         if failure:
             raise failure
 
@@ -253,11 +253,11 @@ class Embedder(BaseModel):
         for word, scripts in words:
             for name in scripts:
                 by_script.setdefault(name, set()).add(word[:_PROBE_CHARS])
-        some = {name: sorted(found, key=len)[-2:] for name, found in by_script.items() if len(found) > 1}
-        pairs = [word for pair in some.values() for word in pair]
+        probes = {name: sorted(samples, key=len)[-2:] for name, samples in by_script.items() if len(samples) > 1}
+        pairs = [word for pair in probes.values() for word in pair]
         vectors = self.embed(pairs) if pairs else np.empty((0, 0), np.float32)
         cosines = np.einsum("nd,nd->n", vectors[::2], vectors[1::2])
-        return {name for name, cosine in zip(some, cosines, strict=True) if cosine >= SAME}
+        return {name for name, cosine in zip(probes, cosines, strict=True) if cosine >= SAME}
 
     @property
     def _is_int8(self) -> bool:
@@ -292,8 +292,8 @@ class Embedder(BaseModel):
         return key.get_secret_value().strip() if key and self.url == environment.embed_url else ""
 
 
-def _joined(held: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
-    return [position for positions, _ in held for position in positions], np.concatenate([rows for _, rows in held])
+def _joined(ready: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
+    return [position for positions, _ in ready for position in positions], np.concatenate([rows for _, rows in ready])
 
 
 def _fit(text: str) -> str:
@@ -363,8 +363,8 @@ class _Model:
         """The mean over the tokens of each text, of any length; of a long text, the mean over its windows."""
         if len(batch.positions) == len(batch.ids):
             return self._means(batch.ids)
-        parts = (batch.ids[first : first + _WINDOWS] for first in range(0, len(batch.ids), _WINDOWS))
-        return _mean(np.concatenate([self._means(part) for part in parts]))
+        chunks = (batch.ids[first : first + _WINDOWS] for first in range(0, len(batch.ids), _WINDOWS))
+        return _mean(np.concatenate([self._means(chunk) for chunk in chunks]))
 
     def _means(self, ids: Ids) -> Vectors:
         values = {
@@ -414,9 +414,9 @@ class _Local:
                     yield from (TokenBatch([start + member], tokens.windows(ids[member])) for member in members)
                     continue
                 for first in range(0, len(members), size):
-                    part = members[first : first + size]
-                    rows = np.array([ids[position] for position in part], dtype=np.int64)
-                    yield TokenBatch([start + position for position in part], rows)
+                    chunk = members[first : first + size]
+                    rows = np.array([ids[position] for position in chunk], dtype=np.int64)
+                    yield TokenBatch([start + position for position in chunk], rows)
 
 
 def _cores() -> int:
@@ -485,8 +485,8 @@ class _Endpoint:
         with httpx2.Client(headers=self.headers, timeout=self.timeout, limits=limits) as client:
 
             def work(batch: Batch) -> Vectors:
-                parts = (batch.texts[first : first + size] for first in range(0, len(batch.texts), size))
-                rows = np.concatenate([self._fitted(client, stop, part) for part in parts])
+                chunks = (batch.texts[first : first + size] for first in range(0, len(batch.texts), size))
+                rows = np.concatenate([self._fitted(client, stop, chunk) for chunk in chunks])
                 return rows if len(rows) == len(batch.positions) else _mean(rows)
 
             for batch, rows in _in_threads(self.in_flight, work, self._batches(texts, size), stop):
@@ -501,9 +501,9 @@ class _Endpoint:
             for position in order[:longer]:
                 yield Batch([start + position], _cut(window[position], self.max_chars))
             for first in range(longer, len(order), size):
-                part = order[first : first + size]
+                chunk = order[first : first + size]
                 # Some servers refuse an empty text.
-                yield Batch([start + position for position in part], [window[position] or " " for position in part])
+                yield Batch([start + position for position in chunk], [window[position] or " " for position in chunk])
 
     def _fitted(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
         """Embed a batch; where the server refuses, halve the batch, and at last the text, until it fits.
@@ -515,8 +515,8 @@ class _Endpoint:
         except _RefusedError:
             if len(texts) > 1:
                 half = len(texts) // 2
-                parts = [self._fitted(client, stop, part) for part in (texts[:half], texts[half:])]
-                return np.concatenate(parts)
+                embedded = [self._fitted(client, stop, chunk) for chunk in (texts[:half], texts[half:])]
+                return np.concatenate(embedded)
             if len(texts[0]) <= _SHORTEST_CUT:
                 raise
             halves = _cut(texts[0], -(-len(texts[0]) // 2))

@@ -137,9 +137,9 @@ def _build(folder: Path, source: Path, graph: bytes, tensors: "Tensors") -> None
 
 
 def _check(file: Path, expected: str) -> None:
-    found = sha256(file)
-    if found != expected:
-        raise ConfigError(f"{file} has SHA-256 {found}, expected {expected}; run {_REINSTALL}")
+    actual = sha256(file)
+    if actual != expected:
+        raise ConfigError(f"{file} has SHA-256 {actual}, expected {expected}; run {_REINSTALL}")
 
 
 def _tensors(weights: Path, precision: Precision) -> "Tensors":
@@ -195,7 +195,7 @@ def _linears() -> Iterator[tuple[str, ...]]:
     """Names of the linear layers; what takes the same input is multiplied at once."""
     for layer in range(_LAYERS):
         name = f"encoder.layer.{layer}"
-        yield tuple(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
+        yield tuple(f"{name}.attention.self.{projection}" for projection in ("query", "key", "value"))
         yield (f"{name}.attention.output.dense",)
         yield (f"{name}.intermediate.dense",)
         yield (f"{name}.output.dense",)
@@ -203,7 +203,7 @@ def _linears() -> Iterator[tuple[str, ...]]:
 
 def _int8_layout(tensors: Tensors) -> Tensors:
     """Places in the int8 file: for each linear layer its matrix (in, out), then the scales of its columns."""
-    places: Tensors = {}
+    layout: Tensors = {}
     offset = 0
     for names in _linears():
         rows = tensors[f"{names[0]}.weight"].shape[1]
@@ -212,9 +212,9 @@ def _int8_layout(tensors: Tensors) -> Tensors:
             ("int8", (rows, columns), rows * columns, _INT8),
             ("scale", (columns,), 4 * columns, _FLOAT),
         ):
-            places[f"{names[0]}.{suffix}"] = Tensor(shape, offset, length, kind, INT8_WEIGHTS)
+            layout[f"{names[0]}.{suffix}"] = Tensor(shape, offset, length, kind, INT8_WEIGHTS)
             offset += length
-    return places
+    return layout
 
 
 def _quantised(weights: Path, tensors: Tensors) -> Iterator[bytes]:
@@ -270,8 +270,8 @@ def _attribute(name: str, value: int | float | list[int]) -> bytes:
 
 
 def _external(name: str, tensor: Tensor) -> bytes:
-    place = {"location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.length)}
-    entries = (_field(1, key) + _field(2, value) for key, value in place.items())
+    location = {"location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.length)}
+    entries = (_field(1, key) + _field(2, value) for key, value in location.items())
     return _fields(1, tensor.shape) + _field(2, tensor.kind) + _field(8, name) + _fields(13, entries) + _field(14, 1)
 
 
@@ -290,13 +290,13 @@ class Graph:
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: int | float | list[int]) -> str:
         """Append a node with one output."""
-        return self.split(op, *inputs, parts=1, domain=domain, **attributes)[0]
+        return self.split(op, *inputs, output_count=1, domain=domain, **attributes)[0]
 
     def split(
-        self, op: str, *inputs: str, parts: int, domain: str = "", **attributes: int | float | list[int]
+        self, op: str, *inputs: str, output_count: int, domain: str = "", **attributes: int | float | list[int]
     ) -> list[str]:
         """Append a node with several outputs."""
-        outputs = [f"{op}_{len(self._nodes)}_{part}" for part in range(parts)]
+        outputs = [f"{op}_{len(self._nodes)}_{index}" for index in range(output_count)]
         described = (_attribute(name, value) for name, value in attributes.items())
         node = _fields(1, inputs) + _fields(2, outputs) + _field(4, op) + _fields(5, described) + _field(7, domain)
         self._nodes.append(node)
@@ -334,8 +334,8 @@ class Graph:
         matrices = [self.add("Transpose", self.weight(f"{name}.weight"), perm=[1, 0]) for name in names]
         return self.add("MatMul", x, self._side_by_side(matrices, axis=1))
 
-    def _side_by_side(self, parts: list[str], axis: int) -> str:
-        return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=axis)
+    def _side_by_side(self, tensors: list[str], axis: int) -> str:
+        return tensors[0] if len(tensors) == 1 else self.add("Concat", *tensors, axis=axis)
 
     def _int8_product(self, x: str, name: str) -> str:
         largest = self.add("ReduceMax", self.add("Abs", x), self.integers(1), keepdims=0)
@@ -402,8 +402,8 @@ def _attention(graph: Graph, x: str, shape: str, name: str) -> str:
     projected = graph.linear(x, f"{name}.query", f"{name}.key", f"{name}.value")
     by_head = graph.add("Concat", shape, graph.integers(3, _HEADS, size), axis=0)
     heads = graph.add("Transpose", graph.add("Reshape", projected, by_head), perm=[2, 0, 3, 1, 4])
-    parts = graph.split("Split", heads, parts=3, axis=0, num_outputs=3)
-    query, key, value = (graph.add("Squeeze", part, graph.integers(0)) for part in parts)
+    projections = graph.split("Split", heads, output_count=3, axis=0, num_outputs=3)
+    query, key, value = (graph.add("Squeeze", projection, graph.integers(0)) for projection in projections)
     scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
     weights = graph.add("Softmax", graph.add("Mul", scores, graph.number(size**-0.5)), axis=-1)
     mixed = graph.add("Transpose", graph.add("MatMul", weights, value), perm=[0, 2, 1, 3])

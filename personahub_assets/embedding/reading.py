@@ -60,7 +60,10 @@ def prepared(text: str) -> str:
     """
     if text.isascii():
         return text
-    kept = (part if set(part) <= set(_JOINERS) else seen(part) for part in regex.split(rf"([{_JOINERS}]+)", text))
+    kept = (
+        segment if set(segment) <= set(_JOINERS) else seen(segment)
+        for segment in regex.split(rf"([{_JOINERS}]+)", text)
+    )
     return _USELESS_JOINER.sub("", unicodedata.normalize("NFKC", "".join(kept)))
 
 

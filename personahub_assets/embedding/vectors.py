@@ -68,22 +68,22 @@ def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
     Raises:
         StoreError: vectors are missing, or of several dimensions.
     """
-    parts = rows.with_row_index("at").partition_by("batch", as_dict=True)
-    found: Vectors | None = None
-    for (batch,), part in parts.items():
+    by_batch = rows.with_row_index("at").partition_by("batch", as_dict=True)
+    vectors: Vectors | None = None
+    for (batch,), batch_rows in by_batch.items():
         table = store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
-        usable = table.filter(pl.col("model") == model).join(part, on="persona_id")
+        usable = table.filter(pl.col("model") == model).join(batch_rows, on="persona_id")
         sizes = usable["embedding"].list.len().unique().to_list()
-        wide = sizes[0] if found is None and len(sizes) == 1 else None if found is None else found.shape[1]
-        if usable.height < part.height or sizes != [wide]:
+        wide = sizes[0] if vectors is None and len(sizes) == 1 else None if vectors is None else vectors.shape[1]
+        if usable.height < batch_rows.height or sizes != [wide]:
             raise StoreError(
-                f"batch {batch}: {usable.height} of {part.height} personas have vectors of {model}, of {sizes}"
+                f"batch {batch}: {usable.height} of {batch_rows.height} personas have vectors of {model}, of {sizes}"
                 f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
             )
-        if found is None:
-            found = np.empty((rows.height, sizes[0]), np.float32)
-        found[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
-    return np.empty((0, 1), np.float32) if found is None else found
+        if vectors is None:
+            vectors = np.empty((rows.height, sizes[0]), np.float32)
+        vectors[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
+    return np.empty((0, 1), np.float32) if vectors is None else vectors
 
 
 class VectorJournal:
@@ -109,8 +109,8 @@ class VectorJournal:
             StoreError: a file cannot be read although it is there.
         """
         wanted = hashes.rename("text_hash").to_frame()
-        parts = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
-        return pl.concat([pl.DataFrame(schema=SCHEMA), *parts]).unique("text_hash", keep="any")
+        matches = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
+        return pl.concat([pl.DataFrame(schema=SCHEMA), *matches]).unique("text_hash", keep="any")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
         """Write vectors of texts; when it returns they survive kill -9 and a power cut.

@@ -45,8 +45,10 @@ class AnswerIndex:
     def __init__(self, files: Sequence[Path], rule: ReusePolicy, *, accepted_only: bool = False):
         self._files = list(files)
         self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
-        parts = [part for n, path in enumerate(self._files) if (part := _part(n, path, rule, accepted_only)).height]
-        index = pl.concat(parts).sort("hash", "file", "place") if parts else pl.DataFrame(schema=_INDEX)
+        segments = [
+            segment for n, path in enumerate(self._files) if (segment := _part(n, path, rule, accepted_only)).height
+        ]
+        index = pl.concat(segments).sort("hash", "file", "place") if segments else pl.DataFrame(schema=_INDEX)
         self._hashes: Index = index["hash"].to_numpy()
         self._file, self._places = index["file"].to_numpy(), index["place"].to_numpy()
         self._reasons, self._stands = index["reason"], index["stands"]
@@ -57,28 +59,28 @@ class AnswerIndex:
 
     def outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
         """Read the outcomes of the keys that are here."""
-        found = {}
+        outcomes = {}
         # In the order in which they lie, so that keys in any order do not make it read a row group twice.
         for key, at in sorted(self._find(keys), key=lambda hit: (self._file[hit[1]], self._places[hit[1]])):
             row = self._group(int(self._file[at]), int(self._places[at]) // SLICE_ROWS).get(key)
             if row is not None:
-                found[key] = outcome_of(row)
-        return found
+                outcomes[key] = outcome_of(row)
+        return outcomes
 
     def _find(self, keys: Sequence[str]) -> Iterable[tuple[str, int]]:
         if not len(self._hashes) or not keys:
             return
         wanted = np.array([hash_of(key) for key in keys], dtype=np.uint64)
-        places = np.searchsorted(self._hashes, wanted)
-        inside = np.minimum(places, len(self._hashes) - 1)
-        for key, place, hit in zip(keys, inside.tolist(), (self._hashes[inside] == wanted).tolist(), strict=True):
+        lower_bounds = np.searchsorted(self._hashes, wanted)
+        inside = np.minimum(lower_bounds, len(self._hashes) - 1)
+        for key, position, hit in zip(keys, inside.tolist(), (self._hashes[inside] == wanted).tolist(), strict=True):
             if hit:
-                yield key, place
+                yield key, position
 
     def _group(self, file: int, group: int) -> dict[str, dict[str, Any]]:
         """One row group by key, read anew unless it was just used."""
-        place = (file, group)
-        if place not in self._groups:
+        location = (file, group)
+        if location not in self._groups:
             try:
                 rows = read_file(self._files[file], "generations", None, group * SLICE_ROWS, SLICE_ROWS)
             except StoreError:
@@ -86,11 +88,11 @@ class AnswerIndex:
                     raise  # its answers are there, only not to be read: to ask anew would pay for them again
                 rows = pl.DataFrame()  # removed since by its owner; what is not found is asked
             # Of equal keys the first counts: it is the one that was paid.
-            self._groups[place] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}
-        self._groups.move_to_end(place)
+            self._groups[location] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}
+        self._groups.move_to_end(location)
         if len(self._groups) > _GROUPS_HELD:
             self._groups.popitem(last=False)
-        return self._groups[place]
+        return self._groups[location]
 
 
 def hash_of(key: str) -> int:
@@ -105,9 +107,9 @@ def hashes_of(keys: pl.Expr) -> pl.Expr:
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """The outcome that a row of `generations` stands for."""
-    known = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
+    fields = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
     status = "rejected" if row["reason"] else "accepted"
-    return Outcome(row["request_key"], status, known.pop("response", ""), **known)  # type: ignore[arg-type]
+    return Outcome(row["request_key"], status, fields.pop("response", ""), **fields)  # type: ignore[arg-type]
 
 
 _INDEX: dict[str, Any] = {
@@ -142,5 +144,5 @@ def _standing(rows: pl.DataFrame, rule: ReusePolicy) -> pl.Series:
         # Only whether an answer is longer than today's limit matters.
         answer_tokens=pl.when(pl.col("answer_tokens") > rule.max_tokens).then(rule.max_tokens + 1).otherwise(0),
     )
-    stands = {kind: rule.stands(*kind) for kind in kinds.unique().iter_rows()}
-    return pl.Series([stands[kind] for kind in kinds.iter_rows()], dtype=pl.Boolean)
+    verdicts = {kind: rule.stands(*kind) for kind in kinds.unique().iter_rows()}
+    return pl.Series([verdicts[kind] for kind in kinds.iter_rows()], dtype=pl.Boolean)

@@ -173,33 +173,33 @@ class Answers:
 
     def _to_ask(self, chunk: list[Request]) -> list[Request]:
         keys = list({request.key for request in chunk})
-        stands, fails = self._known.sort(keys)
-        missing = {key for key in keys if key not in stands and key not in fails and key not in self._pending}
+        standing, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in standing and key not in fails and key not in self._pending}
         if missing:
-            stands |= dict.fromkeys(self._taken_over(chunk, missing))
-        asked = []
+            standing |= dict.fromkeys(self._taken_over(chunk, missing))
+        to_ask = []
         for request in chunk:
             key = request.key
-            if key in stands:
-                self.tally.known(stands[key])
+            if key in standing:
+                self.tally.known(standing[key])
             elif key in self._pending:
                 self.tally.doubles += 1
             elif self.rule.retry and key not in fails:
                 self._unasked += 1
             else:
                 self._pending.add(key)
-                asked.append(replace(request, earlier=fails[key]) if key in fails else request)
-        return asked
+                to_ask.append(replace(request, earlier=fails[key]) if key in fails else request)
+        return to_ask
 
     def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
         """Copy accepted answers to the same requests from other batches and seeds into the journal.
 
         Their files may change; and what somebody else recorded is not trusted more than what a model says.
         """
-        found = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
+        copies = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
         by_key = {request.key: request for request in chunk}
-        self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in found.items()])
-        return set(found)
+        self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in copies.items()])
+        return set(copies)
 
     def _is_valid(self, outcome: Outcome) -> bool:
         try:
@@ -211,9 +211,9 @@ class Answers:
     # --- the second pass: write ---
 
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
-        found = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
+        by_key = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
-            return [self._left_of(request.input_id, found[request.key]) for request in chunk]
+            return [self._left_of(request.input_id, by_key[request.key]) for request in chunk]
         except KeyError as error:
             raise StoreError(
                 f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
@@ -294,8 +294,8 @@ def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFra
 
     What was kept long enough is left out, and what says nothing about its request.
     """
-    told = rows.filter(pl.col("reason").is_null() | ~pl.col("reason").is_in(list(TRANSIENT)))
-    marked = told.with_columns(
+    informative = rows.filter(pl.col("reason").is_null() | ~pl.col("reason").is_in(list(TRANSIENT)))
+    marked = informative.with_columns(
         status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
     )
     return marked.filter(pl.col("superseded_at") >= now - keep)

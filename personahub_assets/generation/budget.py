@@ -171,7 +171,7 @@ def seconds_of(text: str) -> float:
     Raises:
         ConfigError: if it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhd]?)", text.strip().lower())
-    if not found or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhd]?)", text.strip().lower())
+    if not match or not float(match[1]):
         raise ConfigError(f"{text!r} is not a time: write 90s, 30m, 2h or 1d")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

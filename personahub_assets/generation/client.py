@@ -184,11 +184,11 @@ class _Conversation:
             messages, self.result.detail = await self.asker.room.fitted(self.request)
         except TooLong as error:
             raise _Rejected("too_long", str(error)) from error
-        asked: list[Any] = list(messages)
+        turns: list[Any] = list(messages)
         last: ValidationError | None = None
         for left in range(self.asker.limits.validation_retries, -1, -1):
             try:
-                completion = await self._whole(asked)
+                completion = await self._whole(turns)
             except _Rejected as verdict:
                 if last is None or verdict.reason not in ("too_long", "bad_request"):
                     raise
@@ -203,7 +203,7 @@ class _Conversation:
             except ValidationError as error:
                 if not left:
                     raise _Rejected(*_what_is_wrong(error)) from error
-                asked, last = self._reask(messages, completion, error), error
+                turns, last = self._reask(messages, completion, error), error
         raise AssertionError("unreachable: the loop returns or raises")
 
     def _parsed(self, completion: ChatCompletion) -> Answer:
@@ -278,8 +278,8 @@ class _Conversation:
             return self._counted(messages, await self._delivered(messages))
 
         async def worst(exactly: bool) -> tuple[int, int]:
-            more = len(self.asker.head)
-            self.most = await self.asker.room.most(messages, more, exactly=exactly), self.max_tokens
+            extra_bytes = len(self.asker.head)
+            self.most = await self.asker.room.most(messages, extra_bytes, exactly=exactly), self.max_tokens
             return self.most
 
         async with self.asker.reserve(worst):
@@ -369,7 +369,7 @@ def _choice(choice: dict[str, Any]) -> dict[str, Any]:
 def _text(value: Any) -> str | None:
     """A text, or the texts of its parts; an object is the answer that was to be written as JSON."""
     if isinstance(value, list):
-        texts = [part.get("text") if isinstance(part, dict) else part for part in value]
+        texts = [segment.get("text") if isinstance(segment, dict) else segment for segment in value]
         return "".join(text for text in texts if isinstance(text, str))
     return json.dumps(value) if isinstance(value, dict) else value if isinstance(value, str) else None
 
@@ -407,8 +407,8 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _strings(part)
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _strings(child)
 
 
 def _what_is_wrong(error: ValidationError) -> tuple[Reason, str]:

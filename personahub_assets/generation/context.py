@@ -49,9 +49,9 @@ class ContextWindow:
         count = await self._count(messages)
         if count is None or count <= room:
             return messages, None
-        told = f"{count:,} prompt tokens and {self._task.prompt.max_tokens:,} for the answer"
+        demand = f"{count:,} prompt tokens and {self._task.prompt.max_tokens:,} for the answer"
         if not self._cuts or room <= 0:
-            raise TooLong(f"{told} do not fit the model's context of {self.context:,}")
+            raise TooLong(f"{demand} do not fit the model's context of {self.context:,}")
         share, values = 1.0, request.values
         for _ in range(_ROUNDS):
             inputs = count * _bytes_of(values.values()) / max(1, sum(_bytes(messages)))  # tokens of what can be cut
@@ -60,24 +60,24 @@ class ContextWindow:
             messages = self._task.prompt.messages(values, request.sample, **request.shared)
             count = await self._count(messages) or self._bound(messages)
             if count <= room:
-                kept, whole = (sum(map(len, found.values())) for found in (values, request.values))
-                return messages, f"input cut to {kept:,} of {whole:,} characters: {told} did not fit {self.context:,}"
-        raise TooLong(f"{told} do not fit the model's context of {self.context:,}, however short the input")
+                kept, total = (sum(map(len, texts.values())) for texts in (values, request.values))
+                return messages, f"input cut to {kept:,} of {total:,} characters: {demand} did not fit {self.context:,}"
+        raise TooLong(f"{demand} do not fit the model's context of {self.context:,}, however short the input")
 
-    async def most(self, messages: list[Message], more: int, *, exactly: bool) -> int:
+    async def most(self, messages: list[Message], extra_bytes: int, *, exactly: bool) -> int:
         """Tokens that a prompt cannot have more of; exactly: counted by the server, where it counts.
 
         A token is at least one byte. Once a prompt with the same instructions was answered, they and the template are
         known to take no more tokens than that prompt did.
 
         Args:
-            more: bytes of the request besides the messages; some servers put the schema into the prompt.
+            extra_bytes: bytes of the request besides the messages; some servers put the schema into the prompt.
         """
         if exactly and (counted := await self._counted(messages)) is not None:
             return counted + _TEMPLATE_TOKENS
         turns = sum(_longest(message["content"]) + _TEMPLATE_TOKENS for message in messages[1:])
         system = messages[0]["content"]
-        return turns + min(self._least.get(system, 1 << 62), _longest(system) + more + _TEMPLATE_TOKENS)
+        return turns + min(self._least.get(system, 1 << 62), _longest(system) + extra_bytes + _TEMPLATE_TOKENS)
 
     def learn(self, messages: list[Message], prompt_tokens: int) -> None:
         """Note how many tokens a prompt became."""
@@ -89,9 +89,9 @@ class ContextWindow:
 
     def _bound(self, messages: list[Message]) -> int:
         """A cautious guess: what is not ASCII counts in full, the rest by the share that was seen."""
-        plain, other = _bytes(messages)
+        plain, non_ascii = _bytes(messages)
         share = min(1.0, self._share * _MARGIN) if self._share else 1.0
-        return int(plain * share) + other + _TEMPLATE_TOKENS
+        return int(plain * share) + non_ascii + _TEMPLATE_TOKENS
 
     async def _count(self, messages: list[Message]) -> int | None:
         """Tokens as the server counts them, the bound if it never does, None if it only failed to do so now."""
@@ -104,7 +104,7 @@ class ContextWindow:
 
 def _bytes(messages: list[Message]) -> tuple[int, int]:
     """Bytes of ASCII, and of all other characters."""
-    plain = other = 0
+    plain = non_ascii = 0
     for message in messages:
         text = message["content"]
         if text.isascii():
@@ -112,8 +112,8 @@ def _bytes(messages: list[Message]) -> tuple[int, int]:
         else:
             ascii_part = sum(character.isascii() for character in text)
             plain += ascii_part
-            other += len(text.encode()) - ascii_part
-    return plain, other
+            non_ascii += len(text.encode()) - ascii_part
+    return plain, non_ascii
 
 
 def _longest(text: str) -> int:

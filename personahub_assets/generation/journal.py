@@ -183,16 +183,16 @@ def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
     Raises:
         AccessError: if one cannot be opened.
     """
-    found: dict[str, Outcome] = {}
+    accepted: dict[str, Outcome] = {}
     for path in paths:
         try:
-            outcomes = peek(path, [key for key in keys if key not in found])
+            outcomes = peek(path, [key for key in keys if key not in accepted])
         except AccessError:
             raise  # its answers are there, only not to be read: to ask anew would pay for them again
         except StoreError:
             continue
-        found.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
-    return found
+        accepted.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
+    return accepted
 
 
 def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
@@ -269,13 +269,13 @@ def _entries(connection: sqlite3.Connection) -> Iterator[Entry]:
 
 
 def _found(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:
-    found = {}
+    outcomes = {}
     for start in range(0, len(keys), _LIMIT):
-        part = keys[start : start + _LIMIT]
-        marks = ",".join("?" * len(part))
-        for key, text in connection.execute(f"SELECT key, outcome FROM answers WHERE key IN ({marks})", part):
-            found[key] = Outcome.from_json(text)
-    return found
+        chunk = keys[start : start + _LIMIT]
+        marks = ",".join("?" * len(chunk))
+        for key, text in connection.execute(f"SELECT key, outcome FROM answers WHERE key IN ({marks})", chunk):
+            outcomes[key] = Outcome.from_json(text)
+    return outcomes
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -42,33 +42,33 @@ class AnswerLookup:
 
     def sort(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
         """Keys whose outcome stands, each with its reason, and outcomes that do not stand."""
-        stands: dict[str, str | None] = {}
+        standing: dict[str, str | None] = {}
         fails: dict[str, Outcome] = {}
         rule = self._rule
         for key, outcome in self._journal(keys).items():
             # What a retry has asked is in the journal until it is published.
             if rule.retry or rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
-                stands[key] = outcome.reason
+                standing[key] = outcome.reason
             else:
                 fails[key] = outcome
-        marks = self._own.marks([key for key in keys if key not in stands and key not in fails])
-        stands |= {key: mark.reason for key, mark in marks.items() if mark.stands}
+        marks = self._own.marks([key for key in keys if key not in standing and key not in fails])
+        standing |= {key: mark.reason for key, mark in marks.items() if mark.stands}
         fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
-        return stands, fails
+        return standing, fails
 
     def elsewhere(self, keys: set[str]) -> dict[str, Outcome]:
         """Accepted answers of other batches, from what they published or from their journals."""
-        found = self._others.outcomes(sorted(keys))
+        accepted = self._others.outcomes(sorted(keys))
         own = journal_path(self._store, self._asset, self._batch)
         for key, outcome in find([path for path in sorted(own.parent.glob("*.sqlite")) if path != own], keys).items():
             if self._rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
-                found.setdefault(key, outcome)
-        return found
+                accepted.setdefault(key, outcome)
+        return accepted
 
     def outcomes(self, keys: list[str]) -> dict[str, Outcome]:
         """The batch's own outcomes, whether they stand or not."""
-        found = self._journal(keys)
-        return found | self._own.outcomes([key for key in keys if key not in found])
+        journaled = self._journal(keys)
+        return journaled | self._own.outcomes([key for key in keys if key not in journaled])
 
     @cached_property
     def _others(self) -> AnswerIndex:

@@ -26,10 +26,10 @@ def check_kind(store: Store, origin: str, kind: str) -> None:
     """
     marker = store.root / "writer"
     with store.lock("writer", wait=True):
-        found = marker.read_text().strip() if marker.exists() else kind
-        if found != kind:
+        recorded_kind = marker.read_text().strip() if marker.exists() else kind
+        if recorded_kind != kind:
             raise LLMError(
-                f"{store.root} holds rows written by {_NAMES[found]}, and {origin} is {_NAMES[kind]}: "
+                f"{store.root} holds rows written by {_NAMES[recorded_kind]}, and {origin} is {_NAMES[kind]}: "
                 "the two are never mixed. Set PERSONAHUB_HOME to another folder"
             )
         marker.write_text(kind)

@@ -68,8 +68,8 @@ class Planted:
     def __str__(self) -> str:
         by_asset = ", ".join(f"{asset} {count:,}" for asset, count in sorted(self.usable.items()))
         of = ", ".join(sorted(self.models))
-        said = f"{self.usable.total():,} recorded answers of {of} can be reused ({by_asset})"
-        return f"{said}; left out: {self.reasons}" if self.left_out else said
+        summary = f"{self.usable.total():,} recorded answers of {of} can be reused ({by_asset})"
+        return f"{summary}; left out: {self.reasons}" if self.left_out else summary
 
     @property
     def reasons(self) -> str:
@@ -93,12 +93,12 @@ def plant(store: Store, address: str) -> Planted:
     planted, taken = Planted(), taken_down(store, None)
     with ExitStack() as stack:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
-            place = reader.fetch(address, stack.enter_context(aside_folder(store.root, "seeds-")))
+            source = reader.fetch(address, stack.enter_context(aside_folder(store.root, "seeds-")))
         else:
-            place = resolve_path(address)
-        name = f"{digest(public(address) if is_remote else str(place))}.parquet"
+            source = resolve_path(address)
+        name = f"{digest(public(address) if is_remote else str(source))}.parquet"
         pots: dict[str, PartitionWriter] = {}
-        for rows in in_pieces(_usable(place, planted, taken), _READ):
+        for rows in in_pieces(_usable(source, planted, taken), _READ):
             for asset in {row.asset for row in rows}:
                 if asset not in pots:
                     pots[asset] = PartitionWriter(_folder(store, asset) / name, "generations", store.root / "aside")
@@ -128,34 +128,34 @@ def _folder(store: Store, asset: str) -> Path:
     return store.root / "seeds" / asset
 
 
-def _usable(place: Path, planted: Planted, taken: Tombstones) -> Iterator[Recorded]:
+def _usable(source: Path, planted: Planted, taken: Tombstones) -> Iterator[Recorded]:
     """The answers that can be reused; what else there is, is counted."""
-    seen: set[int] = set()
-    for path in _found(place):
-        found = reader.survey(path, 2**62)
-        for raw in reader.read_rows(path, found.format, found.slices[0]):
+    seen_marks: set[int] = set()
+    for path in _found(source):
+        survey = reader.survey(path, 2**62)
+        for raw in reader.read_rows(path, survey.format, survey.slices[0]):
             row = _recorded(raw.columns or {})
-            if isinstance(row, Recorded) and (mark := hash_of(row.request_key)) in seen:
+            if isinstance(row, Recorded) and (mark := hash_of(row.request_key)) in seen_marks:
                 row = "met twice"
             elif isinstance(row, Recorded) and taken.has_request(row.request_key):
                 row = "taken down"
             if isinstance(row, str):
                 planted.left_out[row] += 1
                 continue
-            seen.add(mark)
+            seen_marks.add(mark)
             planted.usable[row.asset] += 1
             planted.models.add(row.model)
             yield row
 
 
-def _found(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    tables = place / "tables" / "generations"
-    paths = sorted((tables if tables.is_dir() else place).rglob("*.parquet"))
+def _found(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    tables = source / "tables" / "generations"
+    paths = sorted((tables if tables.is_dir() else source).rglob("*.parquet"))
     if not paths:
         raise SourceError(
-            f"{place}: no Parquet file in it; want a home, its tables/generations, or a file of generations"
+            f"{source}: no Parquet file in it; want a home, its tables/generations, or a file of generations"
         )
     return paths
 
@@ -192,7 +192,7 @@ def _check(store: Store, address: str, planted: Planted) -> None:
 def _frame(rows: list[Recorded]) -> pl.DataFrame:
     """Rows of `generations` for which nothing was paid."""
     schema = table_schema("generations")
-    known: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         **dict.fromkeys(("attempts", "prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens"), 0),
         **dict.fromkeys(("latency_s", "cost", "queue_s", "flight_s"), 0.0),
         "batch": "",
@@ -200,5 +200,5 @@ def _frame(rows: list[Recorded]) -> pl.DataFrame:
         "reused": True,
         "superseded_at": None,
     }
-    told = [{**known, **row.model_dump()} for row in rows]
-    return pl.DataFrame([[row[name] for name in schema] for row in told], schema, orient="row")
+    records = [{**defaults, **row.model_dump()} for row in rows]
+    return pl.DataFrame([[row[name] for name in schema] for row in records], schema, orient="row")

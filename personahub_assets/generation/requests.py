@@ -124,10 +124,10 @@ class Outcome:
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
         """Read from the journal; fields of a later version are ignored."""
-        found = json.loads(text)
-        if not found.keys() <= _KNOWN:
-            found = {name: value for name, value in found.items() if name in _KNOWN}
-        return cls(**found)
+        attributes = json.loads(text)
+        if not attributes.keys() <= _KNOWN:
+            attributes = {name: value for name, value in attributes.items() if name in _KNOWN}
+        return cls(**attributes)
 
     def after(self, earlier: "Outcome | None") -> "Outcome":
         """This outcome with what was spent in vain before; all of that was wasted."""

@@ -32,14 +32,14 @@ class Dropped:
     """Leftovers that could not be removed, each with the reason."""
 
     def __str__(self) -> str:
-        said = f"{self.answers:,} superseded answers dropped from {self.partitions:,} partitions"
-        said += f", {self.leftovers:,} leftovers of killed runs removed"
-        return said + (f"; {self.busy:,} partitions are being worked on and were left alone" if self.busy else "")
+        summary = f"{self.answers:,} superseded answers dropped from {self.partitions:,} partitions"
+        summary += f", {self.leftovers:,} leftovers of killed runs removed"
+        return summary + (f"; {self.busy:,} partitions are being worked on and were left alone" if self.busy else "")
 
     @property
     def problems(self) -> list[str]:
         """A line for each leftover that could not be removed."""
-        return [f"{path} cannot be removed: {why}" for path, why in sorted(self.left.items())]
+        return [f"{path} cannot be removed: {reason}" for path, reason in sorted(self.left.items())]
 
 
 def maintain(store: Store) -> Dropped:
@@ -54,7 +54,7 @@ def maintain(store: Store) -> Dropped:
     before = datetime.now(UTC).replace(tzinfo=None) - keep
     dropped = Dropped()
     for path in store.files("generations"):
-        asset, batch = (part.name.partition("=")[2] for part in (path.parent.parent, path.parent))
+        asset, batch = (folder.name.partition("=")[2] for folder in (path.parent.parent, path.parent))
         try:
             with store.lock(f"{asset}-{batch}", wait=False):
                 _drop(store, asset, batch, before, dropped)

@@ -298,6 +298,6 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
     fault = state.outcome.exception() if state.outcome else None
-    asked = fault.pause if isinstance(fault, Fault) else None
+    requested_s = fault.pause if isinstance(fault, Fault) else None
     # A date that has passed, or 0, says no more than "again".
-    return min(asked, _RETRY_AFTER_S) + _JITTER(state) if asked else _BACKOFF(state)
+    return min(requested_s, _RETRY_AFTER_S) + _JITTER(state) if requested_s else _BACKOFF(state)

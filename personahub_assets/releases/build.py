@@ -125,10 +125,10 @@ def check_free(store: Store, name: str) -> None:
     Raises:
         ConfigError: if there is such a release.
     """
-    place = releases.path(store, name)
-    if place.exists() or place.is_symlink():
+    target = releases.path(store, name)
+    if target.exists() or target.is_symlink():
         raise ConfigError(
-            f"release {name!r} exists already and never changes: choose another name, or delete {place} first"
+            f"release {name!r} exists already and never changes: choose another name, or delete {target} first"
         )
 
 
@@ -177,18 +177,18 @@ def _settled(store: Store, order: ReleaseSpec, aside: Path) -> Cut:
         time.sleep(pause)
     _refuse_standin(store, order, cut)
     if not any(cut.rows().values()):
-        why = "; ".join(f"{config}: {left_out_text(asdict(counts))}" for config, counts in cut.left_out.items())
-        raise StoreError(f"release {order.name!r} would be empty: {why}")
+        reasons = "; ".join(f"{config}: {left_out_text(asdict(counts))}" for config, counts in cut.left_out.items())
+        raise StoreError(f"release {order.name!r} would be empty: {reasons}")
     return cut
 
 
 def _refuse_standin(store: Store, order: ReleaseSpec, cut: Cut) -> None:
     marker = store.root / "writer"
     of_standin = marker.exists() and marker.read_text("utf-8").strip() == STANDIN
-    made = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
-    if made:
+    rows = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
+    if rows:
         raise StoreError(
-            f"release {order.name!r} is refused: {_counted(made)} were written by the stand-in, a rule-based writer. "
+            f"release {order.name!r} is refused: {_counted(rows)} were written by the stand-in, a rule-based writer. "
             "It is not a language model, and its rows are no training data: run with a model in another home, and "
             "release that one"
         )
@@ -228,7 +228,7 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -
     try:
         with build.live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
-        found = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
+        matches = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
         columns = [*table_schema(config), *_borrowed(config)]
         raise ConfigError(
@@ -237,13 +237,13 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -
         ) from error
     finally:
         discard(file)
-    rows = pl.DataFrame(found, schema={"batch": pl.String, "id": pl.String}, orient="row")
+    rows = pl.DataFrame(matches, schema={"batch": pl.String, "id": pl.String}, orient="row")
     return {str(batch): ids["id"] for (batch,), ids in rows.partition_by("batch", as_dict=True).items()}
 
 
 def _all_about(config: str) -> str:
     """The rows of a config with the columns that conditions may use beyond its own."""
-    extra = "".join(f', {place}."{name}"' for name, place in _borrowed(config).items())
+    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed(config).items())
     return (
         f"SELECT item.*{extra} FROM {config} AS item "
         "LEFT JOIN personas AS persona ON persona.persona_id = item.persona_id "
@@ -261,7 +261,7 @@ def _borrowed(config: str) -> dict[str, str]:
         "source": "document",
         "model": "call",
     }
-    return {name: place for name, place in every.items() if name not in own}
+    return {name: alias for name, alias in every.items() if name not in own}
 
 
 def _key(config: str) -> str:
@@ -323,9 +323,9 @@ def _facts(snap: Store, order: ReleaseSpec) -> Facts:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description or []]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    cursor = connection.execute(query)
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 # --- the folder ---
@@ -336,12 +336,14 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
     for done, config in enumerate(order.configs):
         watch(done, len(order.configs))
         _write_config(cut.store, order, config, making)
-    about = _about(cut, order)
+    manifest = _about(cut, order)
     listed = _listed(making, making.rglob("*"))
-    (making / CARD).write_text(card(about), "utf-8")
+    (making / CARD).write_text(card(manifest), "utf-8")
     listed |= _listed(making, [making / CARD])
-    (making / MANIFEST).write_text(json.dumps({**about, "files": listed}, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    sums = {name: said["sha256"] for name, said in (listed | _listed(making, [making / MANIFEST])).items()}
+    (making / MANIFEST).write_text(
+        json.dumps({**manifest, "files": listed}, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    sums = {name: entry["sha256"] for name, entry in (listed | _listed(making, [making / MANIFEST])).items()}
     (making / SUMS).write_text(releases.sums_text(sums), "utf-8")
     _settle(making)
     watch(len(order.configs), len(order.configs))

@@ -53,34 +53,34 @@ _CHECKING = (
     "also finds what has been added."
 )
 
-About = Mapping[str, Any]
+Manifest = Mapping[str, Any]
 
 
-def card(about: About) -> str:
+def card(manifest: Manifest) -> str:
     """Write the card of a release.
 
     Args:
-        about: what manifest.json says, but for its files.
+        manifest: what manifest.json says, but for its files.
     """
-    return f"---\n{front_matter(about)}---\n\n{body(about)}"
+    return f"---\n{front_matter(manifest)}---\n\n{body(manifest)}"
 
 
-def front_matter(about: About) -> str:
+def front_matter(manifest: Manifest) -> str:
     """The YAML from which the `datasets` library and the Hub know the configs, the licence and the size."""
-    configs = about["configs"]
+    configs = manifest["configs"]
     return yaml.safe_dump(
         {
-            "pretty_name": about["name"],
-            "license": about["license"] or "unknown",
+            "pretty_name": manifest["name"],
+            "license": manifest["license"] or "unknown",
             "tags": ["synthetic", "personas"],
             "size_categories": [_size(sum(config["rows"] for config in configs.values()))],
             "configs": [
                 {
                     "config_name": name,
-                    **({"default": True} if place == 0 else {}),
+                    **({"default": True} if index == 0 else {}),
                     "data_files": [{"split": "train", "path": f"data/{name}/train-*.parquet"}],
                 }
-                for place, name in enumerate(configs)
+                for index, name in enumerate(configs)
             ],
         },
         sort_keys=False,
@@ -88,23 +88,27 @@ def front_matter(about: About) -> str:
     )
 
 
-def body(about: About) -> str:
+def body(manifest: Manifest) -> str:
     """The card below the front matter."""
     sections = {
-        "What is in it": _configs(about),
-        "How to load it": _loading(about),
-        "Columns": _columns(about),
-        "Where the rows come from": _sources(about),
-        "Who wrote them": _writers(about),
-        "Dedup": _dedup(about),
-        "Quarantine": _quarantine(about),
-        "Licence": _license(about),
-        "Known limits": "\n".join(f"- {limit}" for limit in _limits(about)),
+        "What is in it": _configs(manifest),
+        "How to load it": _loading(manifest),
+        "Columns": _columns(manifest),
+        "Where the rows come from": _sources(manifest),
+        "Who wrote them": _writers(manifest),
+        "Dedup": _dedup(manifest),
+        "Quarantine": _quarantine(manifest),
+        "Licence": _license(manifest),
+        "Known limits": "\n".join(f"- {limit}" for limit in _limits(manifest)),
         "Is it whole?": _CHECKING,
     }
-    made = f"Frozen on {about['created_at']} by {_code(about)}; nothing in this folder changes after that."
-    parts = [f"# {about['name']}", f"{_METHOD} {made}", *(f"## {title}\n\n{text}" for title, text in sections.items())]
-    return "\n\n".join(parts) + "\n"
+    provenance = f"Frozen on {manifest['created_at']} by {_code(manifest)}; nothing in this folder changes after that."
+    paragraphs = [
+        f"# {manifest['name']}",
+        f"{_METHOD} {provenance}",
+        *(f"## {title}\n\n{text}" for title, text in sections.items()),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def code(value: object) -> str:
@@ -116,9 +120,11 @@ def code(value: object) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; columns of numbers stand to the right."""
-    found = [list(row) for row in rows]
-    numbers = [bool(found) and all(isinstance(row[at], int | float) for row in found) for at in range(len(head))]
-    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in found]
+    body_rows = [list(row) for row in rows]
+    numbers = [
+        bool(body_rows) and all(isinstance(row[at], int | float) for row in body_rows) for at in range(len(head))
+    ]
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in body_rows]
     lines = [head, ["---:" if number else "---" for number in numbers], *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -127,45 +133,45 @@ def _size(rows: int) -> str:
     return next((name for limit, name in _SIZES if rows < limit), "n>1B")
 
 
-def _code(about: About) -> str:
-    code_ = about["code"]
+def _code(manifest: Manifest) -> str:
+    code_ = manifest["code"]
     commit = f" (commit {code(code_['commit'])})" if code_["commit"] else ""
     return f"{code_['package']} {code_['version']}{commit}"
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else ""
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %" if total else ""
 
 
 # --- sections ---
 
 
-def _configs(about: About) -> str:
+def _configs(manifest: Manifest) -> str:
     rows = [
         (code(name), config["rows"], config["files"], config["description"].rstrip("."))
-        for name, config in about["configs"].items()
+        for name, config in manifest["configs"].items()
     ]
-    said = [_table(("config", "rows", "files", "what"), rows)]
-    if about["where"]:
-        said += ["Only rows that meet a condition:", _table(("configs", "condition"), _conditions(about))]
-    if left_out := _left_out(about):
-        said += ["Left out:", _table(("config", "rows", "count"), left_out)]
-    if about["empty"]:
-        said.append(f"Asked for, and without a row: {', '.join(map(code, about['empty']))}.")
-    return "\n\n".join(said)
+    paragraphs = [_table(("config", "rows", "files", "what"), rows)]
+    if manifest["where"]:
+        paragraphs += ["Only rows that meet a condition:", _table(("configs", "condition"), _conditions(manifest))]
+    if left_out := _left_out(manifest):
+        paragraphs += ["Left out:", _table(("config", "rows", "count"), left_out)]
+    if manifest["empty"]:
+        paragraphs.append(f"Asked for, and without a row: {', '.join(map(code, manifest['empty']))}.")
+    return "\n\n".join(paragraphs)
 
 
-def _conditions(about: About) -> list[tuple[str, str]]:
+def _conditions(manifest: Manifest) -> list[tuple[str, str]]:
     """Conditions, each once, with the configs that it was for."""
-    found: dict[str, list[str]] = {}
-    for name, tests in about["where"].items():
+    by_condition: dict[str, list[str]] = {}
+    for name, tests in manifest["where"].items():
         for test in tests:
-            found.setdefault(test, []).append(code(name))
-    return [(", ".join(names), code(test)) for test, names in found.items()]
+            by_condition.setdefault(test, []).append(code(name))
+    return [(", ".join(names), code(test)) for test, names in by_condition.items()]
 
 
-def _left_out(about: About) -> list[tuple[str, str, int]]:
-    every = {name: config["left_out"] for name, config in about["configs"].items()} | about["empty"]
+def _left_out(manifest: Manifest) -> list[tuple[str, str, int]]:
+    every = {name: config["left_out"] for name, config in manifest["configs"].items()} | manifest["empty"]
     return [
         (code(name), LEFT_OUT[reason], count)
         for name, counts in every.items()
@@ -174,16 +180,16 @@ def _left_out(about: About) -> list[tuple[str, str, int]]:
     ]
 
 
-def _loading(about: About) -> str:
-    configs = list(about["configs"])
+def _loading(manifest: Manifest) -> str:
+    configs = list(manifest["configs"])
     chosen = next((name for name in configs if name != PERSONAS), configs[0])
     python = f'from datasets import load_dataset\n\nrows = load_dataset("FOLDER", "{chosen}", split="train")'
-    said = [
+    paragraphs = [
         f"```python\n{python}\n```",
         "`FOLDER` is this folder, or its repository on the Hub. Or in SQL, with DuckDB:",
     ]
-    said.append(f"```sql\n{_query(chosen, joined=PERSONAS in configs)}\n```")
-    return "\n\n".join([*said, _JSONL] if about["jsonl"] else said)
+    paragraphs.append(f"```sql\n{_query(chosen, joined=PERSONAS in configs)}\n```")
+    return "\n\n".join([*paragraphs, _JSONL] if manifest["jsonl"] else paragraphs)
 
 
 def _query(config: str, *, joined: bool) -> str:
@@ -195,17 +201,17 @@ def _query(config: str, *, joined: bool) -> str:
     return f"SELECT persona_id, text FROM {source}"
 
 
-def _columns(about: About) -> str:
-    parts = []
-    for name, config in about["configs"].items():
+def _columns(manifest: Manifest) -> str:
+    tables = []
+    for name, config in manifest["configs"].items():
         rows = [
             (code(c["column"]), code(c["type"]), (c["meaning"] or "").replace("|", "\\|")) for c in config["columns"]
         ]
-        parts.append(f"### {code(name)}\n\n{_table(('column', 'type', 'meaning'), rows)}")
-    return "\n\n".join(parts)
+        tables.append(f"### {code(name)}\n\n{_table(('column', 'type', 'meaning'), rows)}")
+    return "\n\n".join(tables)
 
 
-def _sources(about: About) -> str:
+def _sources(manifest: Manifest) -> str:
     rows = [
         (
             code(row["batch"]),
@@ -214,35 +220,35 @@ def _sources(about: About) -> str:
             row["released_rows"],
             code(row["sha256"] or ""),
         )
-        for row in about["sources"]
+        for row in manifest["sources"]
     ]
-    said = [_table(("batch", "source file", "its rows", "rows here", "SHA-256 of the file"), rows)]
-    if PERSONAS in about["configs"]:
-        origins = [(code(row["origin"]), row["hop"], row["rows"]) for row in about["origins"]]
-        said += [_ORIGINS, _table(("origin", "hops", "personas"), origins)]
-    return "\n\n".join(said)
+    paragraphs = [_table(("batch", "source file", "its rows", "rows here", "SHA-256 of the file"), rows)]
+    if PERSONAS in manifest["configs"]:
+        origins = [(code(row["origin"]), row["hop"], row["rows"]) for row in manifest["origins"]]
+        paragraphs += [_ORIGINS, _table(("origin", "hops", "personas"), origins)]
+    return "\n\n".join(paragraphs)
 
 
-def _writers(about: About) -> str:
-    models = _summed(about["writers"], "model")
-    prompts = _summed([row for row in about["writers"] if not row["imported"]], "prompt", "prompt_fingerprint")
+def _writers(manifest: Manifest) -> str:
+    models = _summed(manifest["writers"], "model")
+    prompts = _summed([row for row in manifest["writers"] if not row["imported"]], "prompt", "prompt_fingerprint")
     shares = [
         (
             code(config),
             code(model) if model else "none: imported",
             rows,
-            _percent(rows, about["configs"][config]["rows"]),
+            _percent(rows, manifest["configs"][config]["rows"]),
         )
         for (config, model), rows in models.items()
     ]
-    said = [_table(("config", "model", "rows", "share"), shares)]
+    paragraphs = [_table(("config", "model", "rows", "share"), shares)]
     if prompts:
         marks = [(code(config), code(name), code(mark), rows) for (config, name, mark), rows in prompts.items()]
-        said += [_FINGERPRINTS, _table(("config", "prompt", "fingerprint", "rows"), marks)]
-    return "\n\n".join(said)
+        paragraphs += [_FINGERPRINTS, _table(("config", "prompt", "fingerprint", "rows"), marks)]
+    return "\n\n".join(paragraphs)
 
 
-def _summed(writers: Iterable[About], *names: str) -> dict[tuple[Any, ...], int]:
+def _summed(writers: Iterable[Mapping[str, Any]], *names: str) -> dict[tuple[Any, ...], int]:
     """Rows by config and some columns."""
     sums: dict[tuple[Any, ...], int] = {}
     for row in writers:
@@ -251,8 +257,8 @@ def _summed(writers: Iterable[About], *names: str) -> dict[tuple[Any, ...], int]
     return sums
 
 
-def _dedup(about: About) -> str:
-    if not about["dedup"]:
+def _dedup(manifest: Manifest) -> str:
+    if not manifest["dedup"]:
         return "These batches have been through no dedup."
     head = ("stage", "rule", "method", "batches", "candidates", "dropped", "share")
     rows = [
@@ -265,12 +271,12 @@ def _dedup(about: About) -> str:
             row["dropped"],
             _percent(row["dropped"], row["candidates"]),
         )
-        for row in about["dedup"]
+        for row in manifest["dedup"]
     ]
     return f"{_DROPPED}\n\n{_table(head, rows)}"
 
 
-def _quarantine(about: About) -> str:
+def _quarantine(manifest: Manifest) -> str:
     head = ("step", "asked", "reason", "quarantined", "share")
     rows = [
         (
@@ -280,27 +286,29 @@ def _quarantine(about: About) -> str:
             row["quarantined"],
             _percent(row["quarantined"], row["asked"]),
         )
-        for row in about["quarantine"]
+        for row in manifest["quarantine"]
     ]
     return f"{_MISSING}\n\n{_table(head, rows)}"
 
 
-def _license(about: About) -> str:
-    if about["license"]:
-        return f"{code(about['license'])}, as who made the release says. The licences of the sources were not checked."
+def _license(manifest: Manifest) -> str:
+    if manifest["license"]:
+        return (
+            f"{code(manifest['license'])}, as who made the release says. The licences of the sources were not checked."
+        )
     return "None was stated. The licences of the sources and of the models' output were not checked."
 
 
-def _limits(about: About) -> list[str]:
-    found = [_UNREAD, _LEANINGS, _LANGUAGES]
-    found.append(
-        _LEADS if PERSONAS in about["configs"] else "The personas are not part of it: `persona_id` leads nowhere."
+def _limits(manifest: Manifest) -> list[str]:
+    limits = [_UNREAD, _LEANINGS, _LANGUAGES]
+    limits.append(
+        _LEADS if PERSONAS in manifest["configs"] else "The personas are not part of it: `persona_id` leads nowhere."
     )
-    if about["where"]:
-        found.append("It is a selection: counts and shares of models are those of the rows above, not of the home.")
-    rules = {(row["stage"], row["rule"]) for row in about["dedup"]}
+    if manifest["where"]:
+        limits.append("It is a selection: counts and shares of models are those of the rows above, not of the home.")
+    rules = {(row["stage"], row["rule"]) for row in manifest["dedup"]}
     if len(rules) > len({stage for stage, _ in rules}):
-        found.append("Batches were deduplicated by different rules, so near-duplicates may remain between them.")
-    if any(row["method"] == "minhash" or (row["least_recall"] or 1) < 1 for row in about["dedup"]):
-        found.append("Dedup was approximate in part, so near-duplicates may remain.")
-    return found
+        limits.append("Batches were deduplicated by different rules, so near-duplicates may remain between them.")
+    if any(row["method"] == "minhash" or (row["least_recall"] or 1) < 1 for row in manifest["dedup"]):
+        limits.append("Dedup was approximate in part, so near-duplicates may remain.")
+    return limits

@@ -47,8 +47,8 @@ class Release:
             StoreError: if it is missing or damaged.
         """
         try:
-            found = json.loads((self.path / MANIFEST).read_bytes())
-            return {**found, "files": dict(found["files"]), "configs": dict(found["configs"])}
+            content = json.loads((self.path / MANIFEST).read_bytes())
+            return {**content, "files": dict(content["files"]), "configs": dict(content["configs"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             damage = f"release {self.name!r}: {MANIFEST} is missing or damaged: {error!r}"
             raise _problem(error, self.path / MANIFEST, damage) from error
@@ -56,12 +56,12 @@ class Release:
     @property
     def rows(self) -> dict[str, int]:
         """Rows by config."""
-        return {config: about["rows"] for config, about in self.manifest["configs"].items()}
+        return {config: entry["rows"] for config, entry in self.manifest["configs"].items()}
 
     def files(self) -> dict[str, Path]:
         """Everything in the folder that is not a folder itself, by its path in it."""
-        found = (path for path in self.path.rglob("*") if path.is_symlink() or not path.is_dir())
-        return {path.relative_to(self.path).as_posix(): path for path in sorted(found)}
+        paths = (path for path in self.path.rglob("*") if path.is_symlink() or not path.is_dir())
+        return {path.relative_to(self.path).as_posix(): path for path in sorted(paths)}
 
     def bytes(self) -> tuple[int, int]:
         """Bytes of files that are shared with the store or another release, and of files that are this one's alone."""
@@ -95,8 +95,8 @@ def path(store: Store, name: str) -> Path:
 
 def releases(store: Store) -> list[Release]:
     """All releases of a home, by name."""
-    found = folder(store).glob("[!.]*")
-    return [Release(path) for path in sorted(found) if path.is_dir()]
+    folders = folder(store).glob("[!.]*")
+    return [Release(path) for path in sorted(folders) if path.is_dir()]
 
 
 def release(store: Store, name: str) -> Release:
@@ -105,18 +105,18 @@ def release(store: Store, name: str) -> Release:
     Raises:
         ConfigError: if there is none of that name, naming those that there are.
     """
-    place = path(store, name)
-    if not place.is_dir():
-        known = [found.name for found in releases(store)]
-        said = choices(name, known) if known else f"{name!r} (there is none yet)"
-        raise ConfigError(f"no release {said}; make it with: personahub release {name}")
-    return Release(place)
+    target = path(store, name)
+    if not target.is_dir():
+        existing = [entry.name for entry in releases(store)]
+        description = choices(name, existing) if existing else f"{name!r} (there is none yet)"
+        raise ConfigError(f"no release {description}; make it with: personahub release {name}")
+    return Release(target)
 
 
-def verify(found: Release) -> list[str]:
+def verify(release: Release) -> list[str]:
     """Hash every file again and say what is not as it was released; nothing is said of a whole release."""
-    files = found.files()
-    sums, faults = _sums(found.path / SUMS)
+    files = release.files()
+    sums, faults = _sums(release.path / SUMS)
     hashes = hashed(path for name, path in files.items() if name != SUMS and not path.is_symlink())
     actual = {name: hashes.get(path, "a link") for name, path in files.items() if name != SUMS}
     faults += [f"{name}: missing" for name in sorted(sums.keys() - actual.keys())]
@@ -124,7 +124,7 @@ def verify(found: Release) -> list[str]:
     for name in sorted(sums.keys() & actual.keys()):
         if actual[name] != sums[name]:
             faults.append(f"{name}: changed: SHA-256 is {actual[name]}, {SUMS} has {sums[name]}")
-    return faults or _manifest_faults(found, sums)
+    return faults or _manifest_faults(release, sums)
 
 
 def _problem(error: Exception, path: Path, damage: str) -> StoreError:
@@ -143,10 +143,10 @@ def _sums(path: Path) -> tuple[dict[str, str], list[str]]:
     return sums, [] if sums_text(sums) == text else [f"{SUMS}: changed: not as it was written"]
 
 
-def _manifest_faults(found: Release, sums: dict[str, str]) -> list[str]:
+def _manifest_faults(release: Release, sums: dict[str, str]) -> list[str]:
     """Whether the manifest, which has the hash that SHA256SUMS says, has those hashes, too."""
     try:
-        listed = {name: about["sha256"] for name, about in found.manifest["files"].items()}
+        listed = {name: entry["sha256"] for name, entry in release.manifest["files"].items()}
     except (StoreError, KeyError, TypeError) as error:
         return [f"{MANIFEST}: {error}"]
     wanted = {name: value for name, value in sums.items() if name != MANIFEST}
@@ -166,29 +166,29 @@ def hashed(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def held(
-    found: Release, persona_ids: Iterable[str], *, of: Callable[[str, str], bool] = lambda _batch, _document: False
+    release: Release, persona_ids: Iterable[str], *, of: Callable[[str, str], bool] = lambda _batch, _document: False
 ) -> int:
     """How many rows of a release are some personas, or what was made of them.
 
     The release is looked through as it is, so what has left the store since is found too.
 
     Args:
-        found: the release.
+        release: looked through.
         persona_ids: personas; personas related to them and items written for any of these count as well.
         of: whether a document, by batch and id, is meant; all personas inferred from it count like those named.
 
     Raises:
         StoreError: if a file of the release is damaged.
     """
-    lines = _read(found, PERSONAS, ["batch", "persona_id", "document_id", "parent_id"])
+    lines = _read(release, PERSONAS, ["batch", "persona_id", "document_id", "parent_id"])
     documents = lines.select("batch", "document_id").drop_nulls().unique()
     meant = documents.filter([of(*each) for each in documents.iter_rows()])
     of_documents = lines.join(meant, on=["batch", "document_id"], how="semi")["persona_id"]
     ids = pl.Series(sorted(_with_descendants(lines, {*persona_ids, *of_documents})), dtype=pl.String).implode()
     count = int(lines["persona_id"].is_in(ids).sum())
-    for place in sorted((found.path / "data").glob("*")):
-        if place.name != PERSONAS:
-            count += int(_read(found, place.name, ["persona_id"])["persona_id"].is_in(ids).sum())
+    for config_folder in sorted((release.path / "data").glob("*")):
+        if config_folder.name != PERSONAS:
+            count += int(_read(release, config_folder.name, ["persona_id"])["persona_id"].is_in(ids).sum())
     return count
 
 
@@ -201,13 +201,14 @@ def _with_descendants(lines: pl.DataFrame, ids: set[str]) -> set[str]:
         ids = ids.union(children)
 
 
-def _read(found: Release, config: str, columns: list[str]) -> pl.DataFrame:
+def _read(release: Release, config: str, columns: list[str]) -> pl.DataFrame:
     empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    files = found.data(config)
+    files = release.data(config)
     try:
         return pl.scan_parquet(files, glob=False).select(columns).collect() if files else empty
     except (pl.exceptions.PolarsError, OSError) as error:
         damage = (
-            f"release {found.name!r}: {config} cannot be read: {error}. See: personahub release {found.name} --verify"
+            f"release {release.name!r}: {config} cannot be read: {error}. "
+            f"See: personahub release {release.name} --verify"
         )
-        raise _problem(error, found.path, damage) from error
+        raise _problem(error, release.path, damage) from error

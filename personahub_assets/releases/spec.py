@@ -57,10 +57,10 @@ class ReleaseSpec:
             ConfigError: naming all that is wrong at once.
         """
         valid = configs()
-        asked = tuple(select) or tuple(valid)
-        faults = [f"unknown config {choices(config, valid)}" for config in asked if config not in valid]
+        requested = tuple(select) or tuple(valid)
+        faults = [f"unknown config {choices(config, valid)}" for config in requested if config not in valid]
         faults += _name_faults(name) + _license_faults(license)
-        chosen = tuple(config for config in valid if config in asked)
+        chosen = tuple(config for config in valid if config in requested)
         conditions: dict[str, tuple[str, ...]] = {}
         for text in where:
             targets, condition = _targets(text, chosen)
@@ -97,8 +97,8 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     >>> left_out_text({})
     'there are no rows'
     """
-    parts = [f"{count:,} rows {LEFT_OUT[reason]}" for reason, count in counts.items() if count]
-    return f"{', '.join(parts)} are left out" if parts else "there are no rows"
+    counted = [f"{count:,} rows {LEFT_OUT[reason]}" for reason, count in counts.items() if count]
+    return f"{', '.join(counted)} are left out" if counted else "there are no rows"
 
 
 def public_address(source: str | None) -> str:

@@ -23,10 +23,10 @@ def commit(checkout: Path) -> str | None:
     try:
         folder = _git_folder(checkout / ".git")
         head = (folder / "HEAD").read_text("utf-8").strip()
-        found = _resolved(folder, head.removeprefix("ref: ")) if head.startswith("ref: ") else head
+        revision = _resolved(folder, head.removeprefix("ref: ")) if head.startswith("ref: ") else head
     except (OSError, UnicodeDecodeError):
         return None
-    return found if _HASH.fullmatch(found) else None
+    return revision if _HASH.fullmatch(revision) else None
 
 
 def _git_folder(path: Path) -> Path:

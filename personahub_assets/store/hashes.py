@@ -42,13 +42,13 @@ def content_hash(path: Path, cache: Path) -> str:
     """
     mark, started = file_mark(path), time.time_ns()
     with suppress(OSError, ValueError, TypeError, KeyError):
-        known = json.loads(_kept(path, cache).read_text())
-        if known["mark"] == mark:
-            return str(known["sha256"])
-    found = sha256(path)
+        cached = json.loads(_kept(path, cache).read_text())
+        if cached["mark"] == mark:
+            return str(cached["sha256"])
+    file_hash = sha256(path)
     if file_mark(path) == mark:
-        remember(path, cache, mark, found, started)
-    return found
+        remember(path, cache, mark, file_hash, started)
+    return file_hash
 
 
 def remember(path: Path, cache: Path, mark: list[int], sha256: str, started_ns: int) -> None:

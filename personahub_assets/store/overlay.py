@@ -49,11 +49,11 @@ class OverlayStore(Store):
         """Read the partitions of all batches."""
         schema = table_schema(table)
         names = columns or list(schema)
-        parts = [pl.DataFrame(schema={name: schema[name] for name in names})]
+        frames = [pl.DataFrame(schema={name: schema[name] for name in names})]
         for path in self.files(table, asset=asset):
             of_asset = path.parent.parent.name.removeprefix("asset=") if table in BY_ASSET else None
-            parts.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
-        return pl.concat(parts)
+            frames.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
+        return pl.concat(frames)
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Keep one partition in memory."""

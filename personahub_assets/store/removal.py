@@ -42,11 +42,11 @@ def remove_all(paths: Iterable[Path]) -> dict[Path, str]:
 
 def discard(path: Path) -> None:
     """Remove what is of no use any more, and warn if it cannot be: no result depends on it."""
-    for left, why in remove_all([path]).items():
-        _LOG.warning("%s is of no use any more and cannot be removed: %s; remove it by hand", left, why)
+    for left, cause in remove_all([path]).items():
+        _LOG.warning("%s is of no use any more and cannot be removed: %s; remove it by hand", left, cause)
 
 
 def reason(error: OSError) -> str:
     """What the system says, with the file where that is known."""
-    said = error.strerror or str(error)
-    return f"{said}: {error.filename}" if error.filename else said
+    message = error.strerror or str(error)
+    return f"{message}: {error.filename}" if error.filename else message

@@ -61,8 +61,8 @@ def sql_type(annotation: Any) -> str:
     if origin is list:
         return f"{sql_type(arguments[0])}[]"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        parts = (f'"{name}" {sql_type(field.annotation)}' for name, field in annotation.model_fields.items())
-        return f"STRUCT({', '.join(parts)})"
+        members = (f'"{name}" {sql_type(field.annotation)}' for name, field in annotation.model_fields.items())
+        return f"STRUCT({', '.join(members)})"
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     raise TypeError(f"{annotation!r} has no column type; use str, int, float, bool, Literal, list or a nested model")

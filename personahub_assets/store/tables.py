@@ -164,7 +164,7 @@ class Store(BaseModel):
         """All files of a table (of one asset, where several write it), in order of their path."""
         folders = [self.root / "tables" / table]
         for prefix in [f"asset={asset or ''}", "batch="] if table in BY_ASSET else ["batch="]:
-            folders = [inner for folder in folders for inner in _folders(folder, prefix, whole=prefix[6:] != "")]
+            folders = [inner for folder in folders for inner in _folders(folder, prefix, exact=prefix[6:] != "")]
         return sorted(file for folder in folders if (file := folder / "part.parquet").exists())
 
     def partitions(self, table: str) -> list[str]:
@@ -338,9 +338,9 @@ class PartitionWriter:
         """All pieces in one file."""
         if len(self._chunks) == 1:
             return self._chunks[0]
-        whole = self._aside / "whole.parquet"
-        pl.scan_parquet(self._chunks, glob=False).sink_parquet(whole, compression="zstd", row_group_size=SLICE_ROWS)
-        return whole
+        merged = self._aside / "whole.parquet"
+        pl.scan_parquet(self._chunks, glob=False).sink_parquet(merged, compression="zstd", row_group_size=SLICE_ROWS)
+        return merged
 
     def _read_back(self) -> None:
         rows, checksum = 0, 0
@@ -430,7 +430,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
         raise damaged(path, table, error) from error
 
 
-def _folders(folder: Path, prefix: str, *, whole: bool) -> list[Path]:
+def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:
     """Folders in a folder by their name; unlike a glob, it does not pass over one that it may not look into."""
     try:
         inner = list(folder.iterdir())
@@ -438,15 +438,15 @@ def _folders(folder: Path, prefix: str, *, whole: bool) -> list[Path]:
         return []
     except OSError as error:
         raise AccessError(obstacle(error, folder) or str(error)) from error
-    return [each for each in inner if (each.name == prefix if whole else each.name.startswith(prefix))]
+    return [each for each in inner if (each.name == prefix if exact else each.name.startswith(prefix))]
 
 
 def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.LazyFrame:
     """Columns and types as the table has them now; a file written before a column was added lacks it."""
     schema = table_schema(table)
     wanted = {name: schema[name] for name in columns or schema}
-    found = set(frame.collect_schema().names())
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in found]
+    present = set(frame.collect_schema().names())
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in present]
     return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
 
 

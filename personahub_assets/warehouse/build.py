@@ -155,8 +155,8 @@ def _moved(store: Store) -> bool:
     except duckdb.IOException:
         return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
-    here = quoted(f"{escape(str(store.root))}/tables/")[1:-1]
-    return any(here not in sql for (sql,) in views)
+    tables_prefix = quoted(f"{escape(str(store.root))}/tables/")[1:-1]
+    return any(tables_prefix not in sql for (sql,) in views)
 
 
 def _publish(store: Store) -> None:
@@ -234,7 +234,7 @@ def key_columns(table: str) -> list[str]:
     ['batch', 'document_id']
     """
     wanted = _NOT_NULL.findall(table_sql()[table].replace('"', ""))
-    return [name for place, name in enumerate(wanted) if place < 2 or name.endswith("_id")]
+    return [name for index, name in enumerate(wanted) if index < 2 or name.endswith("_id")]
 
 
 def _views() -> dict[str, str]:
@@ -244,15 +244,15 @@ def _views() -> dict[str, str]:
 
 def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[str]:
     """Tables, views and macros whose name occurs in the queries, or in a view or macro that does."""
-    found: set[str] = set()
+    mentioned: set[str] = set()
     texts = [queries]
     while texts:
         text = _COMMENT.sub("", texts.pop())
         # A macro is called; a column may have its name.
-        names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - found
-        found |= names
+        names = {name for name in _IDENTIFIER.findall(text) if name not in macros or f"{name}(" in text} - mentioned
+        mentioned |= names
         texts += [(views | macros)[name] for name in names if name in views or name in macros]
-    return found
+    return mentioned
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
@@ -276,17 +276,17 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
 
 def comments(sql: str) -> tuple[str, dict[str, str]]:
     """What a view or macro says of itself, in its first line, and of its columns, in lines like `-- id: What it is`."""
-    about, *more = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
-    columns = {found[1]: found[2] for line in more if (found := _ABOUT_COLUMN.fullmatch(line))}
-    return about.removeprefix("--").strip(), columns
+    summary, *column_lines = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
+    columns = {match[1]: match[2] for line in column_lines if (match := _ABOUT_COLUMN.fullmatch(line))}
+    return summary.removeprefix("--").strip(), columns
 
 
 def _comment_view(name: str, select: str) -> str:
-    about, columns = comments(select)
+    summary, columns = comments(select)
     about_columns = "".join(
         f'COMMENT ON COLUMN {name}."{column}" IS {quoted(text)};' for column, text in columns.items()
     )
-    return f"COMMENT ON VIEW {name} IS {quoted(about)};{about_columns}"
+    return f"COMMENT ON VIEW {name} IS {quoted(summary)};{about_columns}"
 
 
 def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
@@ -302,16 +302,16 @@ def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -
 
 
 def _dataset_items() -> str:
-    parts = [
+    selects = [
         f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
         for name in DATASETS
     ]
-    return _ABOUT_ITEMS + "\nUNION ALL\n".join(parts)
+    return _ABOUT_ITEMS + "\nUNION ALL\n".join(selects)
 
 
 def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    found = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
-    return [name for (name,) in found if name in table_sql()]
+    tables = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
+    return [name for (name,) in tables if name in table_sql()]
 
 
 def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:

@@ -254,8 +254,10 @@ def _is_bare(tree: dict[str, Any]) -> bool:
     node = dict(tree["node"])
     columns = node.pop("select_list", [])
     is_empty = node.pop("from_table", {}).get("type") == "EMPTY"
-    rest = {name: value for name, value in node.items() if value not in _NOTHING}
-    return is_empty and len(columns) == 1 and not columns[0]["alias"] and rest == _BARE and not tree["named_param_map"]
+    clauses = {name: value for name, value in node.items() if value not in _NOTHING}
+    return (
+        is_empty and len(columns) == 1 and not columns[0]["alias"] and clauses == _BARE and not tree["named_param_map"]
+    )
 
 
 @cache

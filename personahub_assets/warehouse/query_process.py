@@ -71,10 +71,10 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
     check_warehouse(job.home)
     memory_mb = HubConfig.load(job.home / "hub.toml").warehouse.memory_mb
     aside = _make_folder(job.home)
-    asked = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
-    asked |= {"form": job.form, "single": job.single, "safe": job.safe}
+    request = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
+    request |= {"form": job.form, "single": job.single, "safe": job.safe}
     try:
-        yield from _Worker(job.seconds, memory_mb, search).answers(asked)
+        yield from _Worker(job.seconds, memory_mb, search).answers(request)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -88,10 +88,10 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
     """
     check_warehouse(home)
     aside = _make_folder(home)
-    asked = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
-    asked |= {"view": view, "columns": list(columns), "tests": list(tests)}
+    request = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
+    request |= {"view": view, "columns": list(columns), "tests": list(tests)}
     try:
-        frames = _Worker(None, memory_mb, lambda *_: []).answers(asked)
+        frames = _Worker(None, memory_mb, lambda *_: []).answers(request)
         return [row for frame in frames for row in frame.head["rows"]]
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -65,9 +65,9 @@ class Channel:
             self._replies.put(json.loads(line))
         os._exit(1)
 
-    def send(self, kind: str, payload: bytes = b"", **more: Any) -> None:
+    def send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
         """Send one frame."""
-        head = json.dumps({"kind": kind, "size": len(payload), **more})
+        head = json.dumps({"kind": kind, "size": len(payload), **fields})
         with self._sending:
             self._output.write(head.encode() + b"\n" + payload)
             self._output.flush()
@@ -153,9 +153,9 @@ def _meet(job: dict[str, Any], aside: Path, channel: Channel) -> None:
             rows = rows.filter(test)
         return list(rows.project(", ".join(job["columns"])).fetchall())
 
-    found = readers.steadily(meeting)
-    for start in range(0, len(found), _IDS_PER_FRAME):
-        channel.send("rows", rows=_rows(found[start : start + _IDS_PER_FRAME]))
+    matches = readers.steadily(meeting)
+    for start in range(0, len(matches), _IDS_PER_FRAME):
+        channel.send("rows", rows=_rows(matches[start : start + _IDS_PER_FRAME]))
 
 
 def _shown(connection: Any, statement: Any) -> dict[str, Any]:

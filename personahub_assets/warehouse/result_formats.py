@@ -75,15 +75,15 @@ class _Parquet:
         return b""
 
     def end(self) -> Iterator[bytes]:
-        whole = self._files[0]
+        merged = self._files[0]
         if len(self._files) > 1:
-            whole = self._folder / "whole.parquet"
-            with _writing(whole):
-                pl.scan_parquet(self._files, glob=False).sink_parquet(whole)
-        with whole.open("rb") as file:
+            merged = self._folder / "whole.parquet"
+            with _writing(merged):
+                pl.scan_parquet(self._files, glob=False).sink_parquet(merged)
+        with merged.open("rb") as file:
             while data := file.read(_READ_BYTES):
                 yield data
-        for file_aside in {whole, *self._files}:
+        for file_aside in {merged, *self._files}:
             file_aside.unlink()
 
 
