@@ -3,10 +3,10 @@
 import json
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.naming import Names
+from personahub_assets.instance.compat import UnresolvedAssetJobDefinition
 from personahub_assets.sources.register import register, waiting
 from personahub_assets.store.tables import Store
 

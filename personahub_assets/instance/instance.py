@@ -11,19 +11,19 @@ from typing import Any
 
 import dagster as dg
 import yaml
-from dagster._core.instance.ref import InstanceRef
 from filelock import FileLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from personahub_assets.core import project_files
 from personahub_assets.core.processes import is_alive
+from personahub_assets.instance.compat import NO_COMPUTE_LOGS_MODULE, InstanceRef
 from personahub_assets.instance.faults import history_problem
 
 # Capturing a run's output starts three processes per run, sends the progress bars through one of them, and Ctrl-C
 # makes the others print tracebacks. Runs of the command line write to the terminal; the UI captures its own.
 _IN_PROCESS = {
     "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
+        "module": NO_COMPUTE_LOGS_MODULE,
         "class": "NoOpComputeLogManager",
         "config": {},
     }

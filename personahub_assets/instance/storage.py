@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as db
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-from dagster._core.storage.runs import SqliteRunStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy.engine import Connection, Engine
+
+from personahub_assets.instance.compat import (
+    INDEX_SHARD_NAME,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+)
 
 _MOST = 8  # databases that are open at a time: every run has one
 

@@ -17,12 +17,6 @@ from pathlib import Path
 import dagster as dg
 import uvicorn
 import yaml
-from dagster._cli.proxy_server_manager import ProxyServerManager
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._serdes import serialize_value
-from dagster._utils.interrupts import setup_interrupt_handlers
-from dagster._utils.log import configure_loggers
 from dagster_shared.ipc import get_ipc_shutdown_pipe, open_ipc_subprocess, send_ipc_shutdown_message
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
@@ -30,6 +24,15 @@ from dagster_webserver.version import __version__
 
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import ConfigError, PersonaHubError
+from personahub_assets.instance import compat
+from personahub_assets.instance.compat import (
+    ProxyServerManager,
+    WorkspaceFileTarget,
+    WorkspaceProcessContext,
+    configure_loggers,
+    serialize_value,
+    setup_interrupt_handlers,
+)
 from personahub_assets.instance.web_guard import WebGuard
 
 HOST = "127.0.0.1"
@@ -94,7 +97,7 @@ def _code_servers(instance: dg.DagsterInstance) -> Iterator[str]:
 def _daemon(instance: dg.DagsterInstance, workspace: str) -> Iterator["subprocess.Popen[bytes]"]:
     """The process behind sensors, schedules, backfills and queued runs."""
     reading, writing = get_ipc_shutdown_pipe()
-    command = [sys.executable, "-m", "dagster._daemon", "run", "--log-level", "info", "--log-format", "colored"]
+    command = [sys.executable, "-m", compat.DAEMON_MODULE, "run", "--log-level", "info", "--log-format", "colored"]
     options = ["--shutdown-pipe", str(reading), "--instance-ref", serialize_value(instance.get_ref()), "-w", workspace]
     daemon = open_ipc_subprocess([*command, *options], pass_fds=[reading])
     try:

@@ -1,0 +1,61 @@
+"""Parts of Dagster that it does not document, in one place: a new version of Dagster is looked at here first.
+
+Each is loaded when it is used, since some take a second. A test imports every one of them, and finds no other in the
+package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dagster._cli.proxy_server_manager import ProxyServerManager
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from dagster._core.instance.ref import InstanceRef
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+    from dagster._core.storage.runs import SqliteRunStorage
+    from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._serdes import serialize_value
+    from dagster._utils.interrupts import setup_interrupt_handlers
+    from dagster._utils.log import configure_loggers
+
+__all__ = [
+    "INDEX_SHARD_NAME",
+    "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "InstanceRef",
+    "ProxyServerManager",
+    "SqliteEventLogStorage",
+    "SqliteRunStorage",
+    "UnresolvedAssetJobDefinition",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
+    "configure_loggers",
+    "serialize_value",
+    "setup_interrupt_handlers",
+]
+
+MODULES = {
+    "INDEX_SHARD_NAME": "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "InstanceRef": "dagster._core.instance.ref",
+    "ProxyServerManager": "dagster._cli.proxy_server_manager",
+    "SQLITE_BUSY_TIMEOUT_SECONDS": "dagster._core.storage.sqlite",
+    "SqliteEventLogStorage": "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "SqliteRunStorage": "dagster._core.storage.runs",
+    "UnresolvedAssetJobDefinition": "dagster._core.definitions.unresolved_asset_job_definition",
+    "WorkspaceFileTarget": "dagster._core.workspace.load_target",
+    "WorkspaceProcessContext": "dagster._core.workspace.context",
+    "configure_loggers": "dagster._utils.log",
+    "serialize_value": "dagster._serdes",
+    "setup_interrupt_handlers": "dagster._utils.interrupts",
+}
+DAEMON_MODULE = "dagster._daemon"
+"""Run by `python -m`, with the arguments of `dagster-daemon`."""
+NO_COMPUTE_LOGS_MODULE = "dagster._core.storage.noop_compute_log_manager"
+"""Named in the configuration of an instance."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)
