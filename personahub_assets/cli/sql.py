@@ -113,7 +113,7 @@ def describe(hub: Hub, name: str | None, form: str, output: Path | None, *, safe
 
 def _check_table(hub: Hub, name: str) -> None:
     with _results(hub, _TABLES, "rows") as frames:
-        valid = [table for frame in frames for (table, *_) in frame.head["rows"]]
+        valid = [table_name for frame in frames for (table_name, *_) in frame.head["rows"]]
     if name not in valid:
         raise ConfigError(f"no table or view {choices(name, valid)}")
 

@@ -197,8 +197,8 @@ def _escaped(match: regex.Match[str]) -> str:
 def plain(text: str, limit: int = 240) -> str:
     """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
     beginning = text[: 4 * limit]
-    printable = "".join(char if char.isprintable() else " " for char in beginning)
-    shown = " ".join(printable.split())
+    visible = "".join(char if char.isprintable() else " " for char in beginning)
+    shown = " ".join(visible.split())
     return shorten(shown + "…" if len(text) > len(beginning) else shown, limit)
 
 

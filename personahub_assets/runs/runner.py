@@ -198,13 +198,13 @@ def _quarantined(
     store: Store, keys: list[str], assets: set[dg.AssetKey], reasons: list[str]
 ) -> list[tuple[str, set[dg.AssetKey]]]:
     """Partitions with quarantined rows of these reasons, each for a run of its own."""
-    selected = []
+    partitions = []
     for key in keys:
         for name in ASKING:
             rows = store.read("quarantine", key, name, columns=["reason"]) if dg.AssetKey(name) in assets else None
             if rows is not None and rows["reason"].is_in(reasons).any():
-                selected.append((key, {dg.AssetKey(name)}))
-    return selected
+                partitions.append((key, {dg.AssetKey(name)}))
+    return partitions
 
 
 def _partitions(instance: dg.DagsterInstance) -> set[str]:
