@@ -121,11 +121,11 @@ def _check_arguments(arguments: list[str]) -> None:
     Raises:
         ConfigError: naming the option, or the place.
     """
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if not argument or (equals and not value and re.fullmatch("--[a-z-]+", option)):
-            last = arguments[place - 1] if place else ""
-            name = option or (last if last.startswith("-") else f"argument {place + 1}")
+            last = arguments[index - 1] if index else ""
+            name = option or (last if last.startswith("-") else f"argument {index + 1}")
             raise ConfigError(f"{name} is empty: give a value, or leave it out (is a variable not set?)")
 
 
@@ -228,8 +228,8 @@ def _register_file(store: "Store", address: str, **options: str | None) -> None:
     for key in keys:
         spec = store.read("batches", key).row(0, named=True)
         say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
-    if said := read_as(store, keys[0]):
-        say(said)
+    if summary := read_as(store, keys[0]):
+        say(summary)
 
 
 def _unregister(store: "Store", key: str) -> None:
@@ -273,7 +273,7 @@ def plan(
     from personahub_assets.cli.run import say_selections
 
     with watching(ERR) as watch:
-        made = _hub().plan(
+        forecast = _hub().plan(
             batch or [],
             select or [],
             retry=_retried(reason, "plan", retry=retry),
@@ -282,10 +282,10 @@ def plan(
             watch=watch,
         )
     if as_json:
-        say_json(made.as_json())
+        say_json(forecast.as_json())
     else:
-        show(made, OUT)
-    raise typer.Exit(1 if made.problems else 0)
+        show(forecast, OUT)
+    raise typer.Exit(1 if forecast.problems else 0)
 
 
 @app.command()
@@ -382,9 +382,11 @@ def release(
     from personahub_assets.cli import release as shipping
 
     making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
-    given = [option for option, value in making.items() if value]
-    if (verify or show or not name) and given:
-        raise ConfigError(f"{', '.join(given)}: for making a release (personahub release NAME), not for looking at one")
+    making_options = [option for option, value in making.items() if value]
+    if (verify or show or not name) and making_options:
+        raise ConfigError(
+            f"{', '.join(making_options)}: for making a release (personahub release NAME), not for looking at one"
+        )
     if verify:
         raise typer.Exit(1 if shipping.verify(_environment(), name, ERR) else 0)
     if show or not name:

@@ -29,11 +29,11 @@ def consent(
     def ask(order: Ordered) -> None:
         if not _has_bound(config):
             return
-        made = _planned(environment, order, console)
-        if not _is_much(made, config, max_calls, max_cost):
+        forecast = _planned(environment, order, console)
+        if not _is_much(forecast, config, max_calls, max_cost):
             return
-        show(made, console)
-        if not confirm(f"This run would make {summary(made)}. Begin?"):
+        show(forecast, console)
+        if not confirm(f"This run would make {summary(forecast)}. Begin?"):
             say("not begun; nothing was asked", to=console)
             raise typer.Exit(1)
 
@@ -70,9 +70,9 @@ def _has_bound(config: HubConfig) -> bool:
     return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
 
 
-def _is_much(made: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
+def _is_much(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
     """Whether a run goes beyond what it may do unasked, however far its budget lets it go."""
-    total, bound = made.total, config.run
+    total, bound = forecast.total, config.run
     calls = min(total.calls, math.inf if max_calls is None else max_calls)
     cost = min(total.cost or 0.0, math.inf if max_cost is None else max_cost)
     return cost > bound.confirm_cost or (bound.confirm_calls is not None and calls > bound.confirm_calls)

@@ -31,10 +31,10 @@ def examine(environment: Environment, console: Console, *, canary: bool) -> bool
     for name, check in _checks(environment, canary=canary):
         mark: Piece = ("ok", "green")
         try:
-            found = check()
+            finding = check()
         except Exception as error:  # noqa: BLE001 - what is wrong with one thing must not hide the others
-            found, mark, well = explain(error, environment.home), ("no", "bold red"), False
-        say(mark, "  ", (name, "bold"), "  ", on_one_line(found), to=console)
+            finding, mark, well = explain(error, environment.home), ("no", "bold red"), False
+        say(mark, "  ", (name, "bold"), "  ", on_one_line(finding), to=console)
     return well
 
 

@@ -29,12 +29,12 @@ def show(plan: Plan, console: Console) -> None:
 def summary(plan: Plan) -> str:
     """The plan in one line."""
     total = plan.total
-    parts = [f"{_count(total)} call{'' if total.calls == 1 else 's'}"]
+    phrases = [f"{_count(total)} call{'' if total.calls == 1 else 's'}"]
     if total.seconds:
-        parts.append(duration(total.seconds))
+        phrases.append(duration(total.seconds))
     if total.cost is not None:
-        parts.append(_money(total.cost, plan.currency))
-    return ", ".join(parts)
+        phrases.append(_money(total.cost, plan.currency))
+    return ", ".join(phrases)
 
 
 def duration(seconds: float) -> str:
@@ -83,8 +83,8 @@ def _figures(work: Work, currency: str) -> dict[str, str]:
 
 
 def _requests(work: Work) -> str:
-    parts = [f"{work.ask:,}"] if work.ask else []
-    return " + ".join([*parts, f"≈ {work.follow:,.0f}"] if work.follow else parts)
+    counts = [f"{work.ask:,}"] if work.ask else []
+    return " + ".join([*counts, f"≈ {work.follow:,.0f}"] if work.follow else counts)
 
 
 def _why(work: Work) -> str:
@@ -114,8 +114,8 @@ def _verdict(plan: Plan) -> Iterable[str]:
             f"{total.ask:,} of its requests are certain; {total.follow:,.0f} more (≈) are expected about rows that it "
             "would write first."
         )
-    asked = {work.asset for work in plan.work if work.ask}
-    if total.follow and (sources := asked & {"text_personas", "related_personas"}):
+    asking_assets = {work.asset for work in plan.work if work.ask}
+    if total.follow and (sources := asking_assets & {"text_personas", "related_personas"}):
         yield f"What {' and '.join(sorted(sources, reverse=True))} writes anew changes all that is made of it."
     if total.basis == "settings":
         names = dict.fromkeys(work.asset for work in plan.work if work.expected and work.basis == "settings")
@@ -143,7 +143,7 @@ def _aside(aside: Aside) -> list[str]:
         "personas leave the hub": aside.personas_out,
     }
     words = [f"the rule of the {again} stage changed, so all is decided again"] if again else []
-    return words + [f"{count:,} {what}" for what, count in counts.items() if count]
+    return words + [f"{count:,} {label}" for label, count in counts.items() if count]
 
 
 def _reuse(plan: Plan) -> Iterable[str]:
@@ -164,7 +164,7 @@ def _reuse(plan: Plan) -> Iterable[str]:
 def _open(work: list[Work], name: str) -> list[Work]:
     """What there is to ask, added up by batch or by asset."""
     groups: dict[str, list[Work]] = {}
-    for part in work:
-        if part.expected:
-            groups.setdefault(getattr(part, name), []).append(part)
-    return [added(parts, **{"batch": "", "asset": "", name: key}) for key, parts in groups.items()]
+    for item in work:
+        if item.expected:
+            groups.setdefault(getattr(item, name), []).append(item)
+    return [added(items, **{"batch": "", "asset": "", name: key}) for key, items in groups.items()]

@@ -46,13 +46,13 @@ def make(
 def show(environment: Environment, name: str | None) -> None:
     """List the releases, or one of them."""
     store = Store(home=str(environment.home))
-    found = [folder.release(store, name)] if name else folder.releases(store)
-    if not found:
+    listed = [folder.release(store, name)] if name else folder.releases(store)
+    if not listed:
         say(f"{folder.folder(store)} has no releases yet", to=OUT)
         return
     headings = ["release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"]
     numbers = ["rows", "bytes shared", "own bytes"]
-    table(headings, [(each.name, *_line(each)) for each in found], right=numbers, to=OUT)
+    table(headings, [(each.name, *_line(each)) for each in listed], right=numbers, to=OUT)
 
 
 def verify(environment: Environment, name: str | None, console: Console) -> bool:
@@ -72,20 +72,22 @@ def verify(environment: Environment, name: str | None, console: Console) -> bool
 def _line(each: Release) -> list[str]:
     try:
         shared, own = each.bytes()
-        made, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
-        return [made, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
+        created_at, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
+        return [created_at, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
     except (StoreError, KeyError):
         return ["damaged: see --verify"]
 
 
-def _say(made: Release, seconds: float, call: str, console: Console) -> None:
-    shared, own = made.bytes()
-    lines = [f"{count:>9,} {config}" for config, count in made.rows.items()]
-    every = {name: about["left_out"] for name, about in made.manifest["configs"].items()} | made.manifest["empty"]
+def _say(release: Release, seconds: float, call: str, console: Console) -> None:
+    shared, own = release.bytes()
+    lines = [f"{count:>9,} {config}" for config, count in release.rows.items()]
+    every = {name: entry["left_out"] for name, entry in release.manifest["configs"].items()} | release.manifest["empty"]
     lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
-    if empty := [name for name, counts in made.manifest["empty"].items() if not any(counts.values())]:
+    if empty := [name for name, counts in release.manifest["empty"].items() if not any(counts.values())]:
         lines.append(f"without rows, so not part of it: {', '.join(empty)}")
-    lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {made.path}")
-    lines.append(f"Next: {call} release {made.name} --verify; read {made.path / folder.CARD} before you publish it")
+    lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {release.path}")
+    lines.append(
+        f"Next: {call} release {release.name} --verify; read {release.path / folder.CARD} before you publish it"
+    )
     for line in lines:
         say(line, to=console)

@@ -77,11 +77,13 @@ def say_selections(order: Ordered, console: Console) -> None:
     store, config = order.store, order.store.config
     files = {name: file for name in order.datasets if (file := config.dataset(name).personas_from)}
     for file in dict.fromkeys(files.values()):
-        names = [name for name, other in files.items() if other == file]
+        names = [name for name, selection in files.items() if selection == file]
         ids = selections.read(Path(file))
-        known, total = selections.count(store, Path(file), ids)
-        rest = f"; {len(ids) - known:,} that it names are not in the hub" if known < len(ids) else ""
-        say(f"{', '.join(names)}: only for the {known:,} of {total:,} personas that {file} names{rest}.", to=console)
+        present, total = selections.count(store, Path(file), ids)
+        absent = f"; {len(ids) - present:,} that it names are not in the hub" if present < len(ids) else ""
+        say(
+            f"{', '.join(names)}: only for the {present:,} of {total:,} personas that {file} names{absent}.", to=console
+        )
     if store.personas_from:
         say(
             "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
@@ -138,8 +140,8 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
             style="yellow",
             to=console,
         )
-    for name, rest in result.unfinished.items():
-        say(f"left: {name}: {rest}", style="yellow", to=console)
+    for name, reason in result.unfinished.items():
+        say(f"left: {name}: {reason}", style="yellow", to=console)
     if result.stopped:
         say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
     for batch, problem in result.failed.items():

@@ -113,7 +113,7 @@ def describe(hub: Hub, name: str | None, form: str, output: Path | None, *, safe
 
 def _check_table(hub: Hub, name: str) -> None:
     with _results(hub, _TABLES, "rows") as frames:
-        valid = [known for frame in frames for (known, *_) in frame.head["rows"]]
+        valid = [table_name for frame in frames for (table_name, *_) in frame.head["rows"]]
     if name not in valid:
         raise ConfigError(f"no table or view {choices(name, valid)}")
 
@@ -164,9 +164,9 @@ def show_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] =
 
 
 def _write_schema(rows: list[Any], console: Console) -> None:
-    for (name, kind, count, about), columns in groupby(rows, key=lambda row: tuple(row[:4])):
+    for (name, kind, count, description), columns in groupby(rows, key=lambda row: tuple(row[:4])):
         size = "" if count is None else f", {int(count):,} rows"
-        say((name, "bold"), f" ({kind}{size}): {about or ''}", to=console)
+        say((name, "bold"), f" ({kind}{size}): {description or ''}", to=console)
         show_rows(["column", "type", "meaning"], [row[4:] for row in columns], console=console)
 
 

@@ -72,14 +72,14 @@ def _check_text(arguments: Sequence[str]) -> None:
 
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
-    given = {kind: tuple(values) for kind, values in targets.items() if values}
-    if batch and not given:
+    chosen = {kind: tuple(values) for kind, values in targets.items() if values}
+    if batch and not chosen:
         return Target("batch", (batch,))
-    if len(given) != 1:
-        names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, given)) or "none"
+    if len(chosen) != 1:
+        names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, chosen)) or "none"
         begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
         raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
-    ((kind, values),) = given.items()
+    ((kind, values),) = chosen.items()
     return Target(kind, values, batch)  # type: ignore[arg-type]
 
 
@@ -106,8 +106,8 @@ def _sites(receipt: Receipt) -> Iterator[str]:
     """Hosts with their documents and some addresses; then hosts of the same site, which stay."""
     sites = receipt.sites
     for host, count in sites.counts.most_common(_HOSTS):
-        some = ", ".join(plain(address) for address in sites.samples[host])
-        yield f"{host}: {count:,} documents, such as {some}"
+        examples = ", ".join(plain(address) for address in sites.samples[host])
+        yield f"{host}: {count:,} documents, such as {examples}"
     if len(sites.counts) > _HOSTS:
         yield f"and {len(sites.counts) - _HOSTS:,} more hosts"
     for host, count in sites.near.most_common(_HOSTS):
@@ -122,10 +122,10 @@ def _copies(receipt: Receipt) -> Iterator[str]:
 
 
 def _show_effect(receipt: Receipt, effect: Effect, console: Console) -> None:
-    places: dict[str, Counter[str]] = {}
+    by_location: dict[str, Counter[str]] = {}
     for line, count in receipt.of(effect):
-        places.setdefault(line.place, Counter())[line.batch or ""] += count
-    rows = [(place, _some(batches), f"{batches.total():,}") for place, batches in places.items()]
+        by_location.setdefault(line.place, Counter())[line.batch or ""] += count
+    rows = [(location, _some(batches), f"{batches.total():,}") for location, batches in by_location.items()]
     table(["place", "batches", "rows"], rows, right=["rows"], title=_SAYS[effect], to=console)
 
 

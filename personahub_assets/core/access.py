@@ -57,15 +57,15 @@ def errno_of(error: BaseException) -> int | None:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and those that it stands for, each once."""
-    seen: list[BaseException] = []
+    yielded: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
         each = waiting.pop(0)
-        if each is not None and not any(each is other for other in seen):
-            seen.append(each)
+        if each is not None and not any(each is earlier for earlier in yielded):
+            yielded.append(each)
             yield each
             inner = [getattr(each, name, None) for name in ("orig", "reason")]  # SQLAlchemy's, urllib's
-            waiting += [*(one for one in inner if isinstance(one, BaseException)), each.__cause__]
+            waiting += [*(cause for cause in inner if isinstance(cause, BaseException)), each.__cause__]
 
 
 def _errno(error: BaseException) -> int | None:
@@ -191,11 +191,11 @@ def _remedy(code: int, path: Path | None) -> str:
 
 def disk(path: Path) -> str:
     """Name the disk that a path is on, and its free space."""
-    mount = there = _standing(path)
+    mount = existing = _standing(path)
     while not mount.is_mount() and mount != mount.parent:
         mount = mount.parent
     try:
-        system = os.statvfs(there)
+        system = os.statvfs(existing)
     except (OSError, AttributeError):  # Windows has none
         return f"The disk at {mount} is full"
     free, size = system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
@@ -205,10 +205,10 @@ def disk(path: Path) -> str:
 
 def _standing(path: Path) -> Path:
     """The path, or the nearest folder above it that there is."""
-    there = path.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    return there
+    existing = path.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return existing
 
 
 def _handles() -> str:

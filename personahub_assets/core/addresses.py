@@ -63,11 +63,11 @@ class _Parts(NamedTuple):
 
     @classmethod
     def of(cls, address: str) -> "_Parts":
-        scheme, _, rest = address.partition("://")
-        rest, _, fragment = rest.partition("#")
-        rest, _, query = rest.partition("?")
-        place, slash, path = rest.partition("/")
-        user, _, host = place.rpartition("@")
+        scheme, _, remainder = address.partition("://")
+        remainder, _, fragment = remainder.partition("#")
+        remainder, _, query = remainder.partition("?")
+        authority, slash, path = remainder.partition("/")
+        user, _, host = authority.rpartition("@")
         return cls(scheme, user, host, slash + path, query, fragment)
 
     def __str__(self) -> str:
@@ -104,21 +104,21 @@ def base_url(address: str, variable: str) -> str:
         ConfigError: if it is none. It is not quoted, as it may hold a password.
     """
     address = address.strip()
-    parts = _Parts.of(address)
-    host = _HOST.fullmatch(parts.host) if parts.scheme.lower() in _WEB else None
+    components = _Parts.of(address)
+    host = _HOST.fullmatch(components.host) if components.scheme.lower() in _WEB else None
     if not host or not host[1] or int((host[2] or "")[1:] or 0) > _LAST_PORT:
         got = "not shown, as it may hold a password" if "@" in address else repr(address.partition("?")[0])
         raise ConfigError(
             f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
             "of a user name or password other than letters and digits as %XX"
         )
-    return str(parts._replace(path=parts.path.rstrip("/"), fragment=""))
+    return str(components._replace(path=components.path.rstrip("/"), fragment=""))
 
 
 def below(base: str, path: str, *, instead_of: str = "") -> str:
     """The address of a path below a base address, before its query; it may replace an end of the base's path."""
-    parts = _Parts.of(base)
-    return str(parts._replace(path=parts.path.rstrip("/").removesuffix(instead_of) + path))
+    components = _Parts.of(base)
+    return str(components._replace(path=components.path.rstrip("/").removesuffix(instead_of) + path))
 
 
 def authorization(address: str, key: str, variable: str) -> dict[str, str]:
@@ -150,14 +150,14 @@ def authorization(address: str, key: str, variable: str) -> dict[str, str]:
 
 
 def _public(address: str) -> str:
-    parts = _Parts.of(address)
-    if not _HOST.fullmatch(parts.host):
-        return f"{parts.scheme}://…"  # a password with a slash in it, perhaps: nobody knows where it ends
-    salt = f"{parts.scheme}://{parts.host}{parts.path}"
-    shown = [text for pair in _shown_pairs(parts.query) if (text := _shown(pair, salt))]
-    is_of_web = parts.scheme.lower() in _WEB  # there a fragment is never sent
-    end = f"#{_hashed(parts.fragment, salt)}" if parts.fragment and not is_of_web else ""
-    return str(parts._replace(query="&".join(shown))) + end
+    components = _Parts.of(address)
+    if not _HOST.fullmatch(components.host):
+        return f"{components.scheme}://…"  # a password with a slash in it, perhaps: nobody knows where it ends
+    salt = f"{components.scheme}://{components.host}{components.path}"
+    shown = [text for pair in _shown_pairs(components.query) if (text := _shown(pair, salt))]
+    is_of_web = components.scheme.lower() in _WEB  # there a fragment is never sent
+    end = f"#{_hashed(components.fragment, salt)}" if components.fragment and not is_of_web else ""
+    return str(components._replace(query="&".join(shown))) + end
 
 
 def _shown_pairs(query: str) -> list[str]:
@@ -191,12 +191,12 @@ def _hashed(value: str, salt: str) -> str:
 
 
 def _secrets_of(address: str) -> list[str]:
-    parts = _Parts.of(address)
-    name, _, password = parts.user.partition(":")
+    components = _Parts.of(address)
+    name, _, password = components.user.partition(":")
     kept = set(_Parts.of(_public(address)).query.split("&"))
-    hidden = [pair.rpartition("=")[2] for pair in parts.query.split("&") if pair not in kept]
-    basic = [_basic(unquote(name), unquote(password))] if parts.user else []
-    return [secret for secret in (parts.user, password, name, parts.fragment, *basic, *hidden) if secret]
+    hidden = [pair.rpartition("=")[2] for pair in components.query.split("&") if pair not in kept]
+    basic = [_basic(unquote(name), unquote(password))] if components.user else []
+    return [secret for secret in (components.user, password, name, components.fragment, *basic, *hidden) if secret]
 
 
 def _forms(secrets: tuple[str, ...]) -> set[str]:

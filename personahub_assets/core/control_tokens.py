@@ -95,9 +95,9 @@ def named_tokens(config: Any) -> frozenset[str]:
         return frozenset()
     named = [value for name, value in config.items() if str(name).endswith("_token")]
     added = config.get("added_tokens_decoder")
-    more = config.get("additional_special_tokens")
+    additional = config.get("additional_special_tokens")
     named += list(added.values()) if isinstance(added, dict) else []
-    named += more if isinstance(more, list) else []
+    named += additional if isinstance(additional, list) else []
     contents = [token.get("content") if isinstance(token, dict) else token for token in named]
     return frozenset(token for token in contents if isinstance(token, str) and _is_marked(token))
 
@@ -108,12 +108,12 @@ def _is_marked(token: str) -> bool:
 
 def _starts(text: str) -> set[int]:
     """Where tokens begin, in the text as it is and in its shadow."""
-    found = {match.start() for match in _FORMS.finditer(text)}
+    starts = {match.start() for match in _FORMS.finditer(text)}
     shadow = text.translate(_SHADOW)
     if shadow == text:
-        return found
-    seen = range(len(text)) if len(shadow) == len(text) else [i for i, c in enumerate(text) if _SHADOW[ord(c)]]
-    return found | {seen[match.start()] for match in _FORMS.finditer(shadow)}
+        return starts
+    positions = range(len(text)) if len(shadow) == len(text) else [i for i, c in enumerate(text) if _SHADOW[ord(c)]]
+    return starts | {positions[match.start()] for match in _FORMS.finditer(shadow)}
 
 
 def _broken_at(text: str, starts: set[int]) -> str:

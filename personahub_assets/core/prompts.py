@@ -75,14 +75,14 @@ class Prompt(Sampling):
         Raises:
             PromptError: naming `origin`, if the three parts or the front matter are not as they should be.
         """
-        parts = _PARTS.match(source.replace("\r\n", "\n"))
-        if not parts:
+        sections = _PARTS.match(source.replace("\r\n", "\n"))
+        if not sections:
             raise PromptError(
                 f"{origin}: want three parts parted by lines of '---': front matter, shared instructions, row template"
             )
         try:
-            header = yaml.safe_load(parts[1]) or {}
-            return cls(**header, instructions=parts[2].strip(), row=parts[3].strip())
+            header = yaml.safe_load(sections[1]) or {}
+            return cls(**header, instructions=sections[2].strip(), row=sections[3].strip())
         except (ValidationError, yaml.YAMLError, TypeError) as error:
             raise PromptError(f"{origin}: bad front matter: {error}") from error
 
@@ -135,8 +135,8 @@ class Prompt(Sampling):
                 self._shared[key] = self._templates[0].render(**self.parameters, **shared)
             row = self._templates[1].render(**self.parameters, **shared, **safe)
         except jinja2.TemplateError as error:
-            given = sorted({*self.parameters, *shared, *values})
-            raise PromptError(f"prompt {self.name}: {error}; it is given {given}") from error
+            names = sorted({*self.parameters, *shared, *values})
+            raise PromptError(f"prompt {self.name}: {error}; it is given {names}") from error
         if sample:
             row += f"\n\nThis is variant {sample + 1}: make it clearly different from what comes to mind first."
         return [{"role": "system", "content": self._shared[key]}, {"role": "user", "content": row}]

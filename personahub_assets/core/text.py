@@ -68,7 +68,7 @@ def words(text: str) -> list[str]:
     >>> words("Writes C++ and .NET 🙂.")
     ['writes', 'c++', 'and', '.net', '🙂']
     """
-    return [part for word in _WORD.findall(normalised(text)) for part in _parts(word)]
+    return [token for word in _WORD.findall(normalised(text)) for token in _parts(word)]
 
 
 def normalised(text: str) -> str:
@@ -90,7 +90,7 @@ def kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
     characters = "".join(map(chr, range(count)))
     import numpy as np  # takes as long as all else that most commands load
 
-    found = np.zeros(count, np.uint8)
+    kind_of = np.zeros(count, np.uint8)
     for kind, pattern in (
         (OPENING, f"[{_OPENING}]+"),
         (NEUTRAL, f"[{_NEUTRAL}]+"),
@@ -101,9 +101,9 @@ def kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
         (UNSPACED, f"{_UNSPACED.pattern}+"),
     ):
         for match in regex.finditer(f"(?V1){pattern}", characters):
-            found[match.start() : match.end()] = kind
-    found.flags.writeable = False
-    return found
+            kind_of[match.start() : match.end()] = kind
+    kind_of.flags.writeable = False
+    return kind_of
 
 
 def _parts(word: str) -> list[str]:
@@ -119,8 +119,8 @@ def digest(*parts: str | int, size: int = 20) -> str:
     False
     """
     hasher = hashlib.blake2b(digest_size=32)
-    for part in parts:
-        data = str(part).encode("utf-8", "surrogatepass")
+    for value in parts:
+        data = str(value).encode("utf-8", "surrogatepass")
         hasher.update(len(data).to_bytes(8, "little"))
         hasher.update(data)
     return hasher.hexdigest()[:size]
@@ -197,8 +197,8 @@ def _escaped(match: regex.Match[str]) -> str:
 def plain(text: str, limit: int = 240) -> str:
     """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
     beginning = text[: 4 * limit]
-    seen = "".join(char if char.isprintable() else " " for char in beginning)
-    shown = " ".join(seen.split())
+    visible = "".join(char if char.isprintable() else " " for char in beginning)
+    shown = " ".join(visible.split())
     return shorten(shown + "…" if len(text) > len(beginning) else shown, limit)
 
 

@@ -117,18 +117,18 @@ def check_prefix(prefix: str) -> str:
     """
     address, bare = read_address(prefix), _bare(prefix)
     try:
-        parts = urlsplit(bare)
+        components = urlsplit(bare)
     except ValueError:
-        parts = urlsplit("")
-    if address is None or not parts.scheme or not parts.netloc:
+        components = urlsplit("")
+    if address is None or not components.scheme or not components.netloc:
         guess = read_address(prefix, any_scheme=True)
         hint = f"; did you mean {guess}?" if guess and "." in guess.host else ""
         raise ConfigError(
             f"{prefix!r} is no beginning of an address: want scheme and host, as in https://example.org/{hint}"
         )
-    if "@" in parts.netloc:
+    if "@" in components.netloc:
         raise ConfigError(f"{prefix!r} names a user; users are not compared. The host alone: {address}")
-    if parts.fragment:
+    if components.fragment:
         raise ConfigError(f"{prefix!r}: what follows # is not compared. Without it, this is {address}")
     if "*" in address.host or address.segments[-1] == b"*":
         raise ConfigError(
@@ -140,17 +140,17 @@ def check_prefix(prefix: str) -> str:
 
 def _covers(prefix: Address, address: Address) -> bool:
     """Compare scheme and host, then path segments; a prefix with parameters means one page."""
-    wanted, given = _trimmed(prefix.segments), _trimmed(address.segments)
-    if prefix.scheme != address.scheme or len(given) < len(wanted):
+    wanted, actual = _trimmed(prefix.segments), _trimmed(address.segments)
+    if prefix.scheme != address.scheme or len(actual) < len(wanted):
         return False
-    if prefix.parameters and (len(given) > len(wanted) or not set(prefix.parameters) <= set(address.parameters)):
+    if prefix.parameters and (len(actual) > len(wanted) or not set(prefix.parameters) <= set(address.parameters)):
         return False
-    return all(map(_is_same, wanted, given))
+    return all(map(_is_same, wanted, actual))
 
 
-def _is_same(wanted: bytes, given: bytes) -> bool:
+def _is_same(wanted: bytes, actual: bytes) -> bool:
     """Whether two segments are the same; `page;v=1` is a form of `page`."""
-    return given == wanted or (b";" not in wanted and given.startswith(wanted + b";"))
+    return actual == wanted or (b";" not in wanted and actual.startswith(wanted + b";"))
 
 
 def _trimmed(segments: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -168,12 +168,12 @@ def _bare(text: str) -> str:
 def _read_loosely(text: str) -> Address | None:
     """Read an address whose host no browser would take."""
     try:
-        parts = urlsplit(text)
+        components = urlsplit(text)
     except ValueError:  # such as a bracket that is not closed
         return None
-    host = parts.netloc.rpartition("@")[2].lower()
-    is_plain = parts.scheme and _HOST.fullmatch(host)
-    return _address(parts.scheme.lower(), host, parts.path, parts.query) if is_plain else None
+    host = components.netloc.rpartition("@")[2].lower()
+    is_plain = components.scheme and _HOST.fullmatch(host)
+    return _address(components.scheme.lower(), host, components.path, components.query) if is_plain else None
 
 
 def _address(scheme: str, host: str, path: str, query: str, port: str = "") -> Address | None:

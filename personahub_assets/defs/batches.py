@@ -42,8 +42,8 @@ class Report:
     def as_metadata(self) -> dict[str, Any]:
         """Row count, how to ask about the first row, facts, pictures, and last, since it is tall, a sample."""
         result = self.result
-        about = {"dagster/row_count": result.rows, **asked_next(result.head), **result.facts, **self.pictures}
-        return {**about, "sample": sample(result.head)}
+        metadata = {"dagster/row_count": result.rows, **asked_next(result.head), **result.facts, **self.pictures}
+        return {**metadata, "sample": sample(result.head)}
 
 
 def watcher(context: dg.AssetExecutionContext, batch: str) -> Watch:

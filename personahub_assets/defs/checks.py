@@ -61,10 +61,10 @@ class Check:
             connection: has the tables.
             key: of the asset in the graph, where it has a prefix.
         """
-        found = connection.execute(self.sql)
-        names = [column[0] for column in found.description or []]
-        rows = found.fetchmany(_SHOWN)
-        count = len(rows) if len(rows) < _SHOWN else len(rows) + len(found.fetchall())
+        cursor = connection.execute(self.sql)
+        names = [column[0] for column in cursor.description or []]
+        rows = cursor.fetchmany(_SHOWN)
+        count = len(rows) if len(rows) < _SHOWN else len(rows) + len(cursor.fetchall())
         metadata: dict[str, dg.MetadataValue] = {"offending_rows": dg.MetadataValue.int(count)}
         if rows:
             records = [dg.TableRecord({n: plain(str(v)) for n, v in zip(names, row, strict=True)}) for row in rows]
@@ -89,26 +89,26 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
     Raises:
         ConfigError: if there is no such number, naming those that there are.
     """
-    known = {
+    settings = {
         f"{section}.{key}": value
         for section, keys in config.model_dump(exclude={"datasets"}).items()
         for key, value in keys.items()
         if isinstance(value, int | float)
     }
-    unknown = sorted(set(_SETTING.findall(sql)) - set(known))
+    unknown = sorted(set(_SETTING.findall(sql)) - set(settings))
     if unknown:
-        raise ConfigError(f"{origin}: no such number in hub.toml: {choices(unknown[0], sorted(known))}")
-    return _SETTING.sub(lambda found: str(known[found[1]]), sql)
+        raise ConfigError(f"{origin}: no such number in hub.toml: {choices(unknown[0], sorted(settings))}")
+    return _SETTING.sub(lambda match: str(settings[match[1]]), sql)
 
 
 def all_checks() -> dict[str, list[Check]]:
     """The checks of every asset."""
-    found: dict[str, list[Check]] = defaultdict(list)
-    for place, sql in project_files.sql_files("checks").items():
-        asset, name = place.split("/")
+    checks: dict[str, list[Check]] = defaultdict(list)
+    for path, sql in project_files.sql_files("checks").items():
+        asset, name = path.split("/")
         for target in DATASETS if asset == _ANY else [asset]:
-            found[target].append(Check(target, name, sql.replace("{dataset}", target)))
-    return dict(found)
+            checks[target].append(Check(target, name, sql.replace("{dataset}", target)))
+    return dict(checks)
 
 
 def sql_checks(groups: Mapping[str, str]) -> list[dg.AssetChecksDefinition]:

@@ -42,8 +42,8 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
         """Candidates: who would read, write, like or dislike each document (paper, 2.1), and imported personas."""
 
         def body(batch: str) -> Report:
-            asked = infer_text_personas(store, llm, batch, watcher(context, batch))
-            return report(store, "text_personas", batch, asked)
+            result = infer_text_personas(store, llm, batch, watcher(context, batch))
+            return report(store, "text_personas", batch, result)
 
         return over_batches(context, locked(store, "text_personas", body, wait=False))
 
@@ -58,8 +58,8 @@ def persona_assets(config: HubConfig, model: str) -> list[dg.AssetsDefinition]:
         """Candidates: who stands in a close relationship to each candidate (paper, 2.1), repeated for each hop."""
 
         def body(batch: str) -> Report:
-            asked = expand_personas(store, llm, batch, watcher(context, batch))
-            return report(store, "related_personas", batch, asked)
+            result = expand_personas(store, llm, batch, watcher(context, batch))
+            return report(store, "related_personas", batch, result)
 
         return over_batches(context, locked(store, "related_personas", body, wait=False))
 

@@ -56,10 +56,12 @@ def release(
         return
     started = time.perf_counter()
     order = ReleaseSpec.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
-    made = freeze(store, order, partial(_tell, config.name))
+    published = freeze(store, order, partial(_tell, config.name))
     progress.tell(progress.Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)
-    yield dg.MaterializeResult(metadata={**described(made), "seconds": seconds}, data_version=dg.DataVersion(made.sums))
+    yield dg.MaterializeResult(
+        metadata={**described(published), "seconds": seconds}, data_version=dg.DataVersion(published.sums)
+    )
 
 
 def _unnamed(context: dg.AssetExecutionContext) -> None:
@@ -69,10 +71,10 @@ def _unnamed(context: dg.AssetExecutionContext) -> None:
         ConfigError: where it is the release that was asked for.
     """
     op = context.op_execution_context.op_handle.name
-    said = f"a release is made on purpose, under a name of its own: give it in the launchpad, ops.{op}.config.name"
+    message = f"a release is made on purpose, under a name of its own: give it in the launchpad, ops.{op}.config.name"
     if len(context.run.asset_selection or ()) <= 1:
-        raise ConfigError(said)
-    context.log.warning(f"no release is made: {said}")
+        raise ConfigError(message)
+    context.log.warning(f"no release is made: {message}")
 
 
 def described(made: Release) -> dict[str, Any]:

@@ -24,10 +24,10 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
     )
     @names.function
     def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
-        seen: dict[str, list[int]] = json.loads(context.cursor or "{}")
+        last_marks: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
         marks = {path.name: mark for path, mark in new.items()}
-        ready = [path for path in new if seen.get(path.name) == marks[path.name]]
+        ready = [path for path in new if last_marks.get(path.name) == marks[path.name]]
         context.update_cursor(json.dumps(marks))
         keys, failures = [], []
         for path in ready:

@@ -50,8 +50,8 @@ def history_problem(folder: Path, error: BaseException) -> StoreError:
 
 def _unexpected(error: BaseException, folder: Path) -> str:
     file = _write_traceback(error, folder)
-    rest = f"; the traceback is in {file}" if file else ""
-    return f"unexpected {type(error).__name__}{_at(error)}: {_message(error)}. This is a fault of the program{rest}"
+    suffix = f"; the traceback is in {file}" if file else ""
+    return f"unexpected {type(error).__name__}{_at(error)}: {_message(error)}. This is a fault of the program{suffix}"
 
 
 def _message(error: BaseException) -> str:

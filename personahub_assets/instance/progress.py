@@ -59,20 +59,20 @@ def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Usa
 
 def describe(tally: Usage) -> str:
     """Say in one line what the calls gave so far, how fast, and how long it will take."""
-    parts = [f"{tally.calls:,} calls"]
+    phrases = [f"{tally.calls:,} calls"]
     if tally.seconds and tally.paid:
-        parts.append(f"{tally.paid / tally.seconds:,.0f} rows/s")
-        parts.append(f"{tally.completion_tokens / tally.seconds:,.0f} tokens/s")
+        phrases.append(f"{tally.paid / tally.seconds:,.0f} rows/s")
+        phrases.append(f"{tally.completion_tokens / tally.seconds:,.0f} tokens/s")
     if tally.in_flight:
-        parts.append(f"{tally.in_flight} in flight")
+        phrases.append(f"{tally.in_flight} in flight")
     if tally.reused:
-        parts.append(f"{tally.reused:,} reused")
+        phrases.append(f"{tally.reused:,} reused")
     if tally.rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.reasons.items()))
-        parts.append(f"{tally.rejected:,} quarantined ({reasons})")
+        phrases.append(f"{tally.rejected:,} quarantined ({reasons})")
     if tally.cost:
-        parts.append(f"cost {tally.cost:,.4f}")
+        phrases.append(f"cost {tally.cost:,.4f}")
     if tally.rows_per_second and 0 < tally.done < tally.total:
         left = timedelta(seconds=round((tally.total - tally.done) / tally.rows_per_second))
-        parts.append(f"{left} left")
-    return ", ".join(parts)
+        phrases.append(f"{left} left")
+    return ", ".join(phrases)

@@ -104,13 +104,13 @@ def _foreign_origin(_: Scope, headers: Headers) -> str:
 def _is_same(origin: str, host: str) -> bool:
     """Whether an origin is that of a host; a proxy may have taken TLS away, so http or https is all one."""
     try:
-        parts = urlsplit(origin)
+        components = urlsplit(origin)
     except ValueError:
         return False
-    port = _DEFAULT_PORTS.get(parts.scheme)
-    if port is None or origin != f"{parts.scheme}://{parts.netloc}":
+    port = _DEFAULT_PORTS.get(components.scheme)
+    if port is None or origin != f"{components.scheme}://{components.netloc}":
         return False
-    return parts.netloc.removesuffix(f":{port}") == host.removesuffix(f":{port}")
+    return components.netloc.removesuffix(f":{port}") == host.removesuffix(f":{port}")
 
 
 def _foreign_fetch(scope: Scope, headers: Headers) -> str:

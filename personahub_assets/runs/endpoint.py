@@ -28,4 +28,4 @@ def _is_asking(environment: Environment, order: Ordered) -> bool:
     """Whether a run would certainly make a call; it is enough to find the first batch that does."""
     selections = order.store.personas_from
     plans = (plan(environment, [work], retry=order.reasons, personas_from=selections) for work in order.named)
-    return any(made.total.ask for made in plans)
+    return any(forecast.total.ask for forecast in plans)

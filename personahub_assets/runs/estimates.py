@@ -70,8 +70,8 @@ class History:
     @cache  # noqa: B019 - lives as long as a plan
     def _paid(self, asset: str) -> pl.DataFrame:
         """Sums over the requests that were paid, by prompt and model."""
-        parts = [read_file(path, "generations", _SPENT) for path in asset_files(self._store, asset)]
-        rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(_SPENT)), *parts], how="vertical_relaxed")
+        frames = [read_file(path, "generations", _SPENT) for path in asset_files(self._store, asset)]
+        rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(_SPENT)), *frames], how="vertical_relaxed")
         sums = [pl.col(_COUNTS).sum(), pl.len().alias("requests")]
         return rows.filter(~pl.col("reused").cast(pl.Boolean)).group_by("prompt_fingerprint", "model").agg(sums)
 
@@ -130,24 +130,24 @@ class History:
 
 def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:
     """How fast each asset was answered, as its latest materialisations say."""
-    found: dict[str, Speed] = {}
+    by_asset: dict[str, Speed] = {}
     with glimpse(home) as instance:
         for asset in assets if instance else ():
             assert instance is not None
             events = instance.fetch_materializations(dg.AssetKey(asset), limit=_RUNS).records
             runs = [_speed(event.asset_materialization) for event in events if event.asset_materialization]
-            found[asset] = Speed(
+            by_asset[asset] = Speed(
                 sum(run.rows for run in runs), sum(run.tokens for run in runs), sum(run.seconds for run in runs)
             )
-    return found
+    return by_asset
 
 
 def _speed(event: dg.AssetMaterialization) -> Speed:
     """What one materialisation says; nothing if it asked nothing."""
-    said = {
+    metadata = {
         name: event.metadata[name].value
         for name in ("rows_asked", "completion_tokens", "seconds_asking")
         if name in event.metadata
     }
-    numbers = [float(value) for value in said.values() if isinstance(value, int | float)]
+    numbers = [float(value) for value in metadata.values() if isinstance(value, int | float)]
     return Speed(*numbers) if len(numbers) == 3 else Speed()

@@ -119,18 +119,18 @@ class Plan:
 
 def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
     """Add up works; time or money that one of them does not know is not known of the whole."""
-    whole, known = Work(batch, asset), list(parts)
-    for part in known:
+    total, works = Work(batch, asset), list(parts)
+    for work in works:
         for name in ("requests", "ask", "follow", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):
-            setattr(whole, name, getattr(whole, name) + getattr(part, name))
+            setattr(total, name, getattr(total, name) + getattr(work, name))
         for name in ("reasons", "reused", "quarantined"):
-            getattr(whole, name).update(getattr(part, name))
-    paid = [part for part in known if part.expected]
-    seconds, costs = [part.seconds for part in paid], [part.cost for part in known]
-    whole.seconds = None if None in seconds else sum(s for s in seconds if s is not None)
-    whole.cost = None if None in costs else sum(c for c in costs if c is not None)
-    whole.basis = "settings" if any(part.basis == "settings" for part in paid) else "history"
-    return whole
+            getattr(total, name).update(getattr(work, name))
+    paid = [work for work in works if work.expected]
+    seconds, costs = [work.seconds for work in paid], [work.cost for work in works]
+    total.seconds = None if None in seconds else sum(s for s in seconds if s is not None)
+    total.cost = None if None in costs else sum(c for c in costs if c is not None)
+    total.basis = "settings" if any(work.basis == "settings" for work in paid) else "history"
+    return total
 
 
 def _spent(work: Work) -> dict[str, Any]:

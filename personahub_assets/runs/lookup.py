@@ -58,9 +58,9 @@ class Lookup:
             work: takes the counts.
             read: give the answers that are on file.
         """
-        seen = self._seen(work, task, requests, read=read)
-        self._to_come[task.asset] |= seen.asked
-        return seen
+        result = self._seen(work, task, requests, read=read)
+        self._to_come[task.asset] |= result.asked
+        return result
 
     def glance(self, task: Task, batch: str, requests: Iterable[Request]) -> Seen:
         """Look up what a run may ask."""
@@ -69,49 +69,53 @@ class Lookup:
     def prompt_chars(self, task: Task) -> float:
         """How long the prompts of a task are."""
         counts = self._rendered[task.asset]
-        seen = counts["characters"] / max(1, counts["requests"])
-        return seen or len(task.prompt.instructions) + len(task.prompt.row) + _TYPICAL_CHARS
+        mean_chars = counts["characters"] / max(1, counts["requests"])
+        return mean_chars or len(task.prompt.instructions) + len(task.prompt.row) + _TYPICAL_CHARS
 
     def _seen(self, work: Work, task: Task, requests: Iterable[Request], *, read: bool) -> Seen:
         search = _Search(self._store, task, work.batch, self._rule(task), self._others)
-        seen, remaining, missing = Seen(), iter(requests), list[Request]()
+        result, remaining, missing = Seen(), iter(requests), list[Request]()
         while chunk := list(islice(remaining, _SLICE)):
             self._measure(task.asset, chunk)
-            missing += self._sorted(work, search, chunk, seen, read=read)
-            self._watch(work.batch, task.asset, len(seen.keys))
+            missing += self._sorted(work, search, chunk, result, read=read)
+            self._watch(work.batch, task.asset, len(result.keys))
         work.reasons += reasons.of_missing(self._store, task, work.batch, missing)
-        return seen
+        return result
 
-    def _sorted(self, work: Work, search: "_Search", chunk: list[Request], seen: Seen, *, read: bool) -> list[Request]:
+    def _sorted(
+        self, work: Work, search: "_Search", chunk: list[Request], result: Seen, *, read: bool
+    ) -> list[Request]:
         """Count the requests of a chunk, each key once; gives those that nothing is on file for."""
-        found = search.find(list(dict.fromkeys(request.key for request in chunk)), self._to_come[work.asset], read=read)
+        on_file = search.find(
+            list(dict.fromkeys(request.key for request in chunk)), self._to_come[work.asset], read=read
+        )
         missing = []
         for request in chunk:
             key = request.key
-            if key in found.answers:
-                seen.answers.append((request, found.answers[key]))
+            if key in on_file.answers:
+                result.answers.append((request, on_file.answers[key]))
             # Nothing follows from a retry: it asks what was asked before.
-            seen.unanswered += not self._retry and (key not in found.stands or found.reused.get(key) == EARLIER)
-            if key in seen.keys:
+            result.unanswered += not self._retry and (key not in on_file.stands or on_file.reused.get(key) == EARLIER)
+            if key in result.keys:
                 continue
-            seen.keys.add(key)
+            result.keys.add(key)
             work.requests += 1
-            if (reason := found.stands.get(key)) is not None:
+            if (reason := on_file.stands.get(key)) is not None:
                 work.quarantined[reason] += 1
-            elif key in found.reused:
-                work.reused[found.reused[key]] += 1
-            elif key not in found.stands and (key in found.fails or not self._retry):
-                self._ask(work, request, seen)
-                if key in found.fails:
-                    work.reasons[reasons.of_outcome(found.fails[key])] += 1
+            elif key in on_file.reused:
+                work.reused[on_file.reused[key]] += 1
+            elif key not in on_file.stands and (key in on_file.fails or not self._retry):
+                self._ask(work, request, result)
+                if key in on_file.fails:
+                    work.reasons[reasons.of_outcome(on_file.fails[key])] += 1
                 else:
                     missing.append(request)
         return missing
 
-    def _ask(self, work: Work, request: Request, seen: Seen) -> None:
+    def _ask(self, work: Work, request: Request, result: Seen) -> None:
         work.ask += 1
-        seen.asked.add(request.key)
-        seen.open.append((request.input_id, request.sample))
+        result.asked.add(request.key)
+        result.open.append((request.input_id, request.sample))
 
     def _rule(self, task: Task) -> ReusePolicy:
         return ReusePolicy(task.prompt.max_tokens, self._retry, self._config.generation.over_long == "cut")
@@ -150,18 +154,18 @@ class _Search:
 
     def find(self, keys: list[str], to_come: set[str], *, read: bool) -> _Found:
         """Say of each key what is on file."""
-        stands, fails = self._known.sort(keys)
-        missing = {key for key in keys if key not in stands and key not in fails}
+        settled, fails = self._known.sort(keys)
+        missing = {key for key in keys if key not in settled and key not in fails}
         reused = dict.fromkeys(missing & to_come, EARLIER)
-        over = self._known.elsewhere(missing - to_come) if missing - to_come else {}
-        reused |= dict.fromkeys(over, ELSEWHERE)
-        reused |= {key: STOPPED for key in stands if key in self._journaled}
-        reused |= {key: SUPERSEDED for key in stands if key in self._superseded}
-        accepted = [key for key, reason in stands.items() if reason is None]
-        answers = self._known.outcomes(accepted) | over if read else {}
-        return _Found(dict.fromkeys(reused) | stands, fails, reused, answers)
+        reusable = self._known.elsewhere(missing - to_come) if missing - to_come else {}
+        reused |= dict.fromkeys(reusable, ELSEWHERE)
+        reused |= {key: STOPPED for key in settled if key in self._journaled}
+        reused |= {key: SUPERSEDED for key in settled if key in self._superseded}
+        accepted = [key for key, reason in settled.items() if reason is None]
+        answers = self._known.outcomes(accepted) | reusable if read else {}
+        return _Found(dict.fromkeys(reused) | settled, fails, reused, answers)
 
     def _peek(self, keys: Iterable[str]) -> dict[str, Outcome]:
-        found = peek(self._journal, keys)
-        self._journaled |= found.keys()
-        return found
+        outcomes = peek(self._journal, keys)
+        self._journaled |= outcomes.keys()
+        return outcomes

@@ -73,13 +73,13 @@ def plan(
     """
     store = Store(home=str(environment.home), personas_from=personas_from or {})
     model, model_from, notes = _model(environment, store)
-    made = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
+    forecast = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
     planner = _Planner(environment, store, model, frozenset(retry), watch)
     for batch, assets in work:
         if assets:
-            planner.walk(made, batch, assets)
-    planner.price(made)
-    return made
+            planner.walk(forecast, batch, assets)
+    planner.price(forecast)
+    return forecast
 
 
 def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]:
@@ -91,12 +91,16 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
         name = llm.model_for(store)
         return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
     except LLMError as error:
-        why = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
+        problem = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
     names = store.read_all("generations", ["model", "status"]).filter(pl.col("status") != "superseded")["model"]
     if names.is_empty():
-        return environment.model_name, "nothing", [f"No model to ask for its name: {why}."]
+        return environment.model_name, "nothing", [f"No model to ask for its name: {problem}."]
     (name,) = names.mode().sort().head(1)
-    return name, "generations", [f"No model to ask for its name: {why}. Planned for {name}, which wrote what is here."]
+    return (
+        name,
+        "generations",
+        [f"No model to ask for its name: {problem}. Planned for {name}, which wrote what is here."],
+    )
 
 
 def _mixing(store: Store, model: str) -> list[str]:
@@ -130,7 +134,7 @@ class _Planner:
         self.history = History(store)
         self._semantic_hubs: dict[str, SemanticHub] = {}
 
-    def walk(self, made: Plan, batch: str, assets: set[str]) -> None:
+    def walk(self, forecast: Plan, batch: str, assets: set[str]) -> None:
         """Go over the assets of a batch in the order of the graph; a problem ends the batch, as it ends its run."""
         self.batch, self.assets, self.ahead, self.aside = batch, assets, _Ahead(), Aside(batch)
         self.__dict__.pop("_source", None)
@@ -147,18 +151,18 @@ class _Planner:
         try:
             for asset, step in steps.items():
                 if asset in assets and (work := step()) is not None:
-                    made.work.append(work)
+                    forecast.work.append(work)
         except (PersonaHubError, OSError) as error:
-            made.problems[batch] = explain(error, self.store.root)
+            forecast.problems[batch] = explain(error, self.store.root)
         self.aside.to_decide = self._undecided.height if self.ahead.undecided else 0
         if not self.aside.is_idle:
-            made.asides.append(self.aside)
+            forecast.asides.append(self.aside)
 
-    def price(self, made: Plan) -> None:
+    def price(self, forecast: Plan) -> None:
         """Say what the work takes."""
         prices = self.config.prices.as_prices()
         priced = bool(prices.prompt or prices.completion)
-        for work in made.work:
+        for work in forecast.work:
             work.cost = 0.0 if priced else None
             if not work.expected:
                 continue
@@ -196,16 +200,16 @@ class _Planner:
     # --- candidates ---
 
     def _text_personas(self) -> Work:
-        asked, task = self.config.text_personas.per_document, self._task("text_personas")
+        per_document, task = self.config.text_personas.per_document, self._task("text_personas")
         work = Work(self.batch, task.asset)
         _, ready = self._source
         imported = rules.imported(
             self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
         )
-        seen = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
-        found = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in seen.answers]
-        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, found, asked)])
-        self.ahead.unseen[0] = seen.unanswered * self.history.rows_per_answer(task.asset, asked)
+        requested = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
+        answers = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in requested.answers]
+        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, answers, per_document)])
+        self.ahead.unseen[0] = requested.unanswered * self.history.rows_per_answer(task.asset, per_document)
         return work
 
     def _related_personas(self) -> Work:
@@ -215,12 +219,14 @@ class _Planner:
         last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
         for hop in range(1, settings.hops + 1):
             parents = {row["persona_id"]: row for row in rules.frontier(last, words, expanded)}
-            seen = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
-            found = [(parents[request.input_id], "", _parsed(task, outcome)) for request, outcome in seen.answers]
-            rows = rules.from_relations(self.batch, found, settings.fan_out)
+            requested = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
+            answers = [
+                (parents[request.input_id], "", _parsed(task, outcome)) for request, outcome in requested.answers
+            ]
+            rows = rules.from_relations(self.batch, answers, settings.fan_out)
             follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
             work.follow += follow
-            self.ahead.unseen[hop] = (seen.unanswered + follow) * per_answer
+            self.ahead.unseen[hop] = (requested.unanswered + follow) * per_answer
             last = pl.DataFrame(rows, table_schema("related_personas"))
             every += rows
         self._draft_candidates(task.asset, every)
@@ -355,11 +361,11 @@ class _Planner:
 
     def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
         """Requests to be expected about candidates that may become personas; some may be answered already."""
-        beside = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
-        beside.write("personas", self.batch, likely)
+        overlay = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
+        overlay.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
-        seen = self.lookup.glance(task, self.batch, item_requests(beside, task, self.batch))
-        return float(sum(chances[input_id] for input_id, _ in seen.open))
+        requested = self.lookup.glance(task, self.batch, item_requests(overlay, task, self.batch))
+        return float(sum(chances[input_id] for input_id, _ in requested.open))
 
     @cache  # noqa: B019 - lives as long as a plan
     def _task(self, asset: str) -> Task:

@@ -50,28 +50,28 @@ def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> 
         orient="row",
     )
     counts = wanted.join(last, on=_ASKED, how="left").group_by(_HOW).len()
-    found: Counter[str] = Counter()
+    by_difference: Counter[str] = Counter()
     for *how, count in counts.iter_rows():
         if how[0] is not None:
-            found[_difference(task, *how)] += count
+            by_difference[_difference(task, *how)] += count
     new = wanted.join(last, on=_ASKED, how="anti")
-    more = new.join(last, on="input_id", how="semi").height
-    return found + Counter({NEW_ROWS: new.height - more, MORE_SAMPLES: more})
+    new_samples = new.join(last, on="input_id", how="semi").height
+    return by_difference + Counter({NEW_ROWS: new.height - new_samples, MORE_SAMPLES: new_samples})
 
 
 def _difference(
     task: Task, prompt: str, schema: str, model: str, temperature: float | None, top_p: float | None
 ) -> str:
     """What differs between an answer on file and today's request for the same input."""
-    said = []
+    differences = []
     if prompt != task.prompt.fingerprint:
-        said += _of_prompt(task, prompt, temperature, top_p)
+        differences += _of_prompt(task, prompt, temperature, top_p)
     if schema != task.schema_fingerprint:
-        said.append(SCHEMA)
+        differences.append(SCHEMA)
     # A server may tell a longer name than it is asked by, with a date behind it.
     if not model.startswith(task.model):
-        said.append(MODEL)
-    return ", ".join(said) or INPUT
+        differences.append(MODEL)
+    return ", ".join(differences) or INPUT
 
 
 def _of_prompt(task: Task, fingerprint: str, temperature: float | None, top_p: float | None) -> list[str]:
@@ -79,5 +79,5 @@ def _of_prompt(task: Task, fingerprint: str, temperature: float | None, top_p: f
     if temperature is None or top_p is None:
         return [f"{PROMPT} or {SAMPLING}"]
     before = task.prompt.with_settings({}, {"temperature": temperature, "top_p": top_p})
-    said = [] if before.fingerprint == fingerprint else [PROMPT]
-    return said if before.sampling == task.prompt.sampling else [*said, SAMPLING]
+    differences = [] if before.fingerprint == fingerprint else [PROMPT]
+    return differences if before.sampling == task.prompt.sampling else [*differences, SAMPLING]

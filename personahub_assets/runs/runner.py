@@ -198,13 +198,13 @@ def _quarantined(
     store: Store, keys: list[str], assets: set[dg.AssetKey], reasons: list[str]
 ) -> list[tuple[str, set[dg.AssetKey]]]:
     """Partitions with quarantined rows of these reasons, each for a run of its own."""
-    found = []
+    partitions = []
     for key in keys:
         for name in ASKING:
             rows = store.read("quarantine", key, name, columns=["reason"]) if dg.AssetKey(name) in assets else None
             if rows is not None and rows["reason"].is_in(reasons).any():
-                found.append((key, {dg.AssetKey(name)}))
-    return found
+                partitions.append((key, {dg.AssetKey(name)}))
+    return partitions
 
 
 def _partitions(instance: dg.DagsterInstance) -> set[str]:
@@ -217,13 +217,13 @@ def known_batches(store: Store, wanted: list[str]) -> list[str]:
     Raises:
         BatchError: if one is unknown, or there is none at all.
     """
-    known = store.batches()
-    if not known:
+    registered = store.batches()
+    if not registered:
         raise BatchError(f"{store.root} has no batches yet; register a source file first: personahub ingest FILE")
-    unknown = [key for key in wanted if key not in known]
+    unknown = [key for key in wanted if key not in registered]
     if unknown:
-        raise BatchError("; ".join(f"unknown batch {choices(key, known)}" for key in unknown))
-    return wanted or known
+        raise BatchError("; ".join(f"unknown batch {choices(key, registered)}" for key in unknown))
+    return wanted or registered
 
 
 def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
@@ -247,21 +247,21 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
 
 def _selection(item: str) -> dg.AssetSelection:
     """`tools`, `+tools` with all it is made of, `tools+` with all that follows."""
-    one = dg.AssetSelection.assets(item.strip("+"))
-    above = one.upstream() if item.startswith("+") else one
-    return above | one.downstream() if item.endswith("+") else above
+    assets = dg.AssetSelection.assets(item.strip("+"))
+    above = assets.upstream() if item.startswith("+") else assets
+    return above | assets.downstream() if item.endswith("+") else above
 
 
 def _all_runs(order: Ordered, instance: dg.DagsterInstance, listener: progress.Listener | None, result: Result) -> None:
     definitions, home = order.definitions, order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
     with progress.listening(listener) if listener else nullcontext():
-        for place, (key, assets) in enumerate(work):
+        for index, (key, assets) in enumerate(work):
             if assets:
                 name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
                 _attempt(result, name, home, partial(_execute, definitions, instance, REFRESH, assets, key))
             if result.stopped:
-                later = list(dict.fromkeys(name for name, _ in work[place + 1 :]))
+                later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
                 result.stopped += f" Not begun: {', '.join(later)}." if later else ""
                 break
         # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
@@ -310,7 +310,7 @@ def _execute(
             instance=instance,
             partition_key=batch,
             asset_selection=sorted(assets, key=str),
-            run_config={**_QUIET, "ops": {name: {"config": given} for name, given in (config or {}).items()}},
+            run_config={**_QUIET, "ops": {name: {"config": values} for name, values in (config or {}).items()}},
             tags=run_tags(),
         )
     except dg.DagsterExecutionInterruptedError as error:

@@ -71,20 +71,20 @@ def spread(vectors: Vectors, count: int, *, pool: int = _POOL) -> Cover:
     """
     if not len(vectors) or count < 1:
         return _nothing(len(vectors))
-    found = _Growing(vectors)
-    found.take(np.array([_middle(vectors)]))
-    while len(found.rows) < min(count, len(vectors)):
-        found.take(_farthest(found, min(count, len(vectors)) - len(found.rows), pool))
-    return cover(vectors, _middles(vectors, found.cover))
+    growing = _Growing(vectors)
+    growing.take(np.array([_middle(vectors)]))
+    while len(growing.rows) < min(count, len(vectors)):
+        growing.take(_farthest(growing, min(count, len(vectors)) - len(growing.rows), pool))
+    return cover(vectors, _middles(vectors, growing.cover))
 
 
 def cover(vectors: Vectors, rows: Ints) -> Cover:
     """Say how well some rows stand for all."""
     if not len(vectors) or not len(rows):
         return _nothing(len(vectors))
-    found = _Growing(vectors)
-    found.take(rows)
-    return found.cover
+    growing = _Growing(vectors)
+    growing.take(rows)
+    return growing.cover
 
 
 def drawn(total: int, count: int, seed: int = 0) -> Ints:
@@ -118,25 +118,25 @@ class _Growing:
         """Take rows and compare all with them."""
         taken = self.vectors[rows].T
         for begin in range(0, len(self.vectors), _BLOCK):
-            some = slice(begin, begin + _BLOCK)
-            products = self.vectors[some] @ taken
+            block = slice(begin, begin + _BLOCK)
+            products = self.vectors[block] @ taken
             best = products.argmax(axis=1)
-            found = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
-            nearer = found > self.cosine[some]
-            self.cosine[some][nearer] = found[nearer]
-            self.nearest[some][nearer] = best[nearer] + len(self.rows)
+            best_cosine = np.take_along_axis(products, best[:, None], axis=1)[:, 0]
+            nearer = best_cosine > self.cosine[block]
+            self.cosine[block][nearer] = best_cosine[nearer]
+            self.nearest[block][nearer] = best[nearer] + len(self.rows)
         self.nearest[rows] = len(self.rows) + np.arange(len(rows))
         self.cosine[rows] = np.inf  # of itself, and never the farthest again
         self.rows += rows.tolist()
 
 
-def _farthest(found: _Growing, count: int, pool: int) -> Ints:
+def _farthest(growing: _Growing, count: int, pool: int) -> Ints:
     """The rows that the rule takes next: one at least, and as many as the pool is sure of."""
-    pool = min(pool, len(found.vectors))
-    order = np.argpartition(found.cosine, pool - 1)[:pool]
-    order = order[np.lexsort((order, found.cosine[order]))]  # the farthest first, of equals the first
-    outside = found.cosine[order[-1]] if pool < len(found.vectors) else np.inf
-    cosine, among = found.cosine[order], found.vectors[order]
+    pool = min(pool, len(growing.vectors))
+    order = np.argpartition(growing.cosine, pool - 1)[:pool]
+    order = order[np.lexsort((order, growing.cosine[order]))]  # the farthest first, of equals the first
+    outside = growing.cosine[order[-1]] if pool < len(growing.vectors) else np.inf
+    cosine, among = growing.cosine[order], growing.vectors[order]
     taken: list[int] = []
     while len(taken) < min(count, pool):
         next_ = int(cosine.argmin())
@@ -148,12 +148,12 @@ def _farthest(found: _Growing, count: int, pool: int) -> Ints:
     return order[taken]
 
 
-def _middles(vectors: Vectors, found: Cover) -> Ints:
+def _middles(vectors: Vectors, coverage: Cover) -> Ints:
     """For each chosen row the one in the middle of those that it stands for, if that leaves none of them farther."""
-    order = np.argsort(found.nearest, kind="stable")
-    groups = np.split(order, np.cumsum(found.sizes)[:-1])
+    order = np.argsort(coverage.nearest, kind="stable")
+    groups = np.split(order, np.cumsum(coverage.sizes)[:-1])
     return np.array(
-        [_middle_of(vectors, group, row, found.least) for group, row in zip(groups, found.rows, strict=True)]
+        [_middle_of(vectors, group, row, coverage.least) for group, row in zip(groups, coverage.rows, strict=True)]
     )
 
 

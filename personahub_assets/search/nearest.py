@@ -87,13 +87,13 @@ class Nearest:
         wanted = self._alive if among is None else self._alive & self._index.holds(among)
         new = np.flatnonzero(self._new["persona_id"].is_in(among.implode()) if among is not None else self._all_new)
         numbers = self._index.propose(vector, count, wanted)
-        found = pl.concat(
+        ranked = pl.concat(
             [
                 _ranked(self._index.ids.gather(numbers), self._index.vectors(numbers), vector, count),
                 _ranked(self._new["persona_id"].gather(new), self._vectors[new], vector, count),
             ]
         )
-        return found.sort("similarity", "persona_id", descending=[True, False]).head(count)
+        return ranked.sort("similarity", "persona_id", descending=[True, False]).head(count)
 
     @property
     def _all_new(self) -> Flags:
@@ -110,7 +110,7 @@ class Searchable(NamedTuple):
 
 def hub(store: Store, model: str) -> Searchable:
     """Find the hub's personas with a vector of a model."""
-    parts, total, unread = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0, 0
+    frames, total, unread = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0, 0
     limit = store.config.semantic.max_unread
     for path in store.files("personas"):
         batch = path.parent.name.partition("=")[2]
@@ -118,18 +118,18 @@ def hub(store: Store, model: str) -> Searchable:
         embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model", "unread"])
         of_model = personas.join(embedded.filter(pl.col("model") == model), on="persona_id", maintain_order="left")
         read = of_model.filter(pl.col("unread").fill_null(0.0) <= limit)
-        parts.append(read.select(pl.lit(batch).alias("batch"), "persona_id"))
+        frames.append(read.select(pl.lit(batch).alias("batch"), "persona_id"))
         total, unread = total + personas.height, unread + of_model.height - read.height
-    rows = pl.concat(parts)
+    rows = pl.concat(frames)
     return Searchable(rows, total - unread - rows.height, unread)
 
 
 def cosines(vectors: Vectors, vector: Vectors) -> npt.NDArray[np.float64]:
     """Cosines of rows with a vector, in float64."""
-    rows, one = vectors.astype(np.float64), vector.astype(np.float64)
-    products = np.einsum("nd,d->n", rows, one)
-    found: npt.NDArray[np.float64] = products / np.sqrt(np.einsum("nd,nd->n", rows, rows) * (one @ one))
-    return np.clip(found, -1.0, 1.0)
+    rows, query = vectors.astype(np.float64), vector.astype(np.float64)
+    products = np.einsum("nd,d->n", rows, query)
+    similarities: npt.NDArray[np.float64] = products / np.sqrt(np.einsum("nd,nd->n", rows, rows) * (query @ query))
+    return np.clip(similarities, -1.0, 1.0)
 
 
 def _ranked(ids: pl.Series, vectors: Vectors, vector: Vectors, count: int) -> pl.DataFrame:
@@ -154,12 +154,12 @@ class _Index(NamedTuple):
     @classmethod
     def opened(cls, store: Store, model: str, *, to_grow: bool = False) -> "_Index":
         """The stored one, mapped; nothing where there is none, or none that is whole."""
-        found = array_cache.opened(_folder(store, model), f"{model} {_FORMAT}")
+        arrays = array_cache.opened(_folder(store, model), f"{model} {_FORMAT}")
         try:
-            if found is not None:
-                neighbours = Neighbours(int(found["dimensions"][0]), "f32", _EFFORT)
-                (neighbours.read if to_grow else neighbours.view)(found["index"])
-                return cls(neighbours, pl.read_ipc(found["ids"].tobytes())["persona_id"])
+            if arrays is not None:
+                neighbours = Neighbours(int(arrays["dimensions"][0]), "f32", _EFFORT)
+                (neighbours.read if to_grow else neighbours.view)(arrays["index"])
+                return cls(neighbours, pl.read_ipc(arrays["ids"].tobytes())["persona_id"])
         except (KeyError, RuntimeError, pl.exceptions.PolarsError):
             pass  # written by another version of usearch or of this
         return cls(None, pl.Series("persona_id", [], pl.String))
@@ -181,14 +181,14 @@ class _Index(NamedTuple):
         total = int(wanted.sum())
         if not self.neighbours or total <= SCANNED:
             return np.flatnonzero(wanted)
-        asked = 2 * count + _SPARE
+        limit = 2 * count + _SPARE
         while True:
-            near = self.neighbours.search(vector[None], min(asked, len(self.ids)))[0]
+            near = self.neighbours.search(vector[None], min(limit, len(self.ids)))[0]
             near = near[near >= 0]
-            found: Ints = near[wanted[near]]
-            if len(found) >= min(count, total) or asked >= len(self.ids):
-                return found
-            asked *= 4
+            matches: Ints = near[wanted[near]]
+            if len(matches) >= min(count, total) or limit >= len(self.ids):
+                return matches
+            limit *= 4
 
 
 def _wanting(index: _Index, rows: pl.DataFrame) -> bool:
@@ -218,10 +218,10 @@ def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
 def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
     index = _Index.opened(store, model, to_grow=True)
     neighbours, ids, written = index.neighbours, [index.ids], len(index.ids)
-    for some, vectors in _pieces(store, model, index.lacks(rows)):
+    for chunk, vectors in _pieces(store, model, index.lacks(rows)):
         neighbours = neighbours or Neighbours(vectors.shape[1], "f32", _EFFORT)
         neighbours.add(vectors)
-        ids.append(some["persona_id"])
+        ids.append(chunk["persona_id"])
         watch(len(neighbours), rows.height)
         if len(neighbours) - written >= _KEPT:
             _write(store, model, neighbours, pl.concat(ids))
@@ -232,12 +232,14 @@ def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
 
 def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Vectors]]:
     """Rows with their vectors, some thousand at a time; without those that another process took away meanwhile."""
-    for part in rows.partition_by("batch", maintain_order=True):
-        there = store.read("persona_embeddings", part["batch"][0], columns=["persona_id", "model"])
-        part = part.join(there.filter(pl.col("model") == model), on="persona_id", how="semi", maintain_order="left")
-        vectors = matrix(store, model, part)
-        for begin in range(0, part.height, _PIECE):
-            yield part[begin : begin + _PIECE], vectors[begin : begin + _PIECE]
+    for batch_rows in rows.partition_by("batch", maintain_order=True):
+        embedded = store.read("persona_embeddings", batch_rows["batch"][0], columns=["persona_id", "model"])
+        batch_rows = batch_rows.join(
+            embedded.filter(pl.col("model") == model), on="persona_id", how="semi", maintain_order="left"
+        )
+        vectors = matrix(store, model, batch_rows)
+        for begin in range(0, batch_rows.height, _PIECE):
+            yield batch_rows[begin : begin + _PIECE], vectors[begin : begin + _PIECE]
 
 
 def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> None:
@@ -245,12 +247,12 @@ def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> 
     ids.to_frame("persona_id").write_ipc(buffer)
     with aside_folder(store.root) as folder:
         neighbours.write(str(folder / "index"))
-        made = {
+        arrays = {
             "index": np.memmap(folder / "index", np.uint8, "r"),
             "ids": np.frombuffer(buffer.getvalue(), np.uint8),
             "dimensions": np.array([neighbours.dimensions]),
         }
-        array_cache.save(_folder(store, model), f"{model} {_FORMAT}", made)
+        array_cache.save(_folder(store, model), f"{model} {_FORMAT}", arrays)
 
 
 def _folder(store: Store, model: str) -> Path:
@@ -259,7 +261,7 @@ def _folder(store: Store, model: str) -> Path:
 
 def _tidy(store: Store, model: str) -> None:
     """Remove what killed processes left, and indexes of other models."""
-    here = _folder(store, model)
-    for folder in [*here.parent.glob("*"), *here.parent.glob(".*")]:
-        if folder != here:
+    current = _folder(store, model)
+    for folder in [*current.parent.glob("*"), *current.parent.glob(".*")]:
+        if folder != current:
             discard(folder)

@@ -113,13 +113,13 @@ def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
         ConfigError: none of them is, though the hub has some.
     """
     hub = store.read_all("personas", ["persona_id"])["persona_id"]
-    known = int(ids.is_in(hub.implode()).sum())
-    if len(hub) and not known:
+    present = int(ids.is_in(hub.implode()).sum())
+    if len(hub) and not present:
         raise ConfigError(
             f"{path} names {len(ids):,} personas, and none of them is in the hub (the first is {ids[0]!r}): is it of "
             "another home? Ids are in the table personas"
         )
-    return known, len(hub)
+    return present, len(hub)
 
 
 @lru_cache(maxsize=16)

@@ -77,13 +77,13 @@ class Record:
     problem: str = ""
 
 
-def _step_gzip(member: Any, given: bytes) -> tuple[bytes, bytes]:
-    ready = member.decompress(given, _READY)
+def _step_gzip(member: Any, chunk: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(chunk, _READY)
     return ready, member.unused_data if member.eof else member.unconsumed_tail
 
 
-def _step_zstd(member: Any, given: bytes) -> tuple[bytes, bytes]:
-    ready = member.decompress(given)
+def _step_zstd(member: Any, chunk: bytes) -> tuple[bytes, bytes]:
+    ready = member.decompress(chunk)
     return ready, member.unused_data if member.eof else b""
 
 
@@ -132,37 +132,37 @@ def needs_dictionary(path: Path) -> bool:
 
 def row(number: int, record: Record) -> RawRow:
     """What a record holds: the text of a page, a fault with its reason, or nothing to read."""
-    place = f"record {number}"
+    position = f"record {number}"
     if record.problem:
-        return _damaged(place, record, record.problem)
+        return _damaged(position, record, record.problem)
     if record.kind not in _READ:
-        return RawRow(place, skipped=record.kind if record.kind in _KINDS else "unknown")
+        return RawRow(position, skipped=record.kind if record.kind in _KINDS else "unknown")
     try:
-        return _conversion(place, record) if record.kind == "conversion" else _page(place, record)
+        return _conversion(position, record) if record.kind == "conversion" else _page(position, record)
     except Undecodable as error:
-        return replace(_damaged(place, record, str(error)), reason="bad_encoding")
+        return replace(_damaged(position, record, str(error)), reason="bad_encoding")
     except TooLarge:
-        return RawRow(place, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
+        return RawRow(position, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
     except TooMuchMarkup as error:
-        return replace(_damaged(place, record, str(error)), reason="too_long")
+        return replace(_damaged(position, record, str(error)), reason="too_long")
     except (ResponseError, TooDeep) as error:
-        return _damaged(place, record, str(error))
+        return _damaged(position, record, str(error))
 
 
-def _page(place: str, record: Record) -> RawRow:
+def _page(position: str, record: Record) -> RawRow:
     """The main text of an HTML page: of a response, or of a resource, which has no HTTP header."""
     if _is_http(record):
         response = parse_response(record.content)
         if response.status != 200:
-            return RawRow(place, skipped=f"status {response.status}")
+            return RawRow(position, skipped=f"status {response.status}")
         content_type, decode = response.content_type, response.decode
     else:
         content_type = _header(record, "Content-Type") or ""
         decode = partial(decode_body, record.content, [])
     kind = _kind(content_type) or _kind(_header(record, "WARC-Identified-Payload-Type"))
     if kind not in _PAGES:
-        return RawRow(place, skipped=kind or "no content type")
-    return _too_long(place, record) or _main_text(place, record, decode(LARGEST), content_type)
+        return RawRow(position, skipped=kind or "no content type")
+    return _too_long(position, record) or _main_text(position, record, decode(LARGEST), content_type)
 
 
 def _is_http(record: Record) -> bool:
@@ -173,33 +173,33 @@ def _is_http(record: Record) -> bool:
     return record.kind == "response" and (is_said or record.content.startswith(b"HTTP/"))
 
 
-def _main_text(place: str, record: Record, body: Decoded, content_type: str) -> RawRow:
+def _main_text(position: str, record: Record, body: Decoded, content_type: str) -> RawRow:
     page = decode_text(body.data, _charset(content_type), is_html=True)
     text = extract_text(page.text)
     if text:
-        return _text(place, record, replace(page, text=text), is_complete=body.is_complete)
+        return _text(position, record, replace(page, text=text), is_complete=body.is_complete)
     if not body.is_complete:
-        return _damaged(place, record, "the page is cut off, and what there is of it has no main text")
-    return replace(_damaged(place, record, "the page has no main text"), reason="empty")
+        return _damaged(position, record, "the page is cut off, and what there is of it has no main text")
+    return replace(_damaged(position, record, "the page has no main text"), reason="empty")
 
 
-def _conversion(place: str, record: Record) -> RawRow:
+def _conversion(position: str, record: Record) -> RawRow:
     """The text of a conversion, as WET files have it."""
     content_type = _header(record, "Content-Type") or ""
     kind = _kind(content_type)
     if kind not in ("text/plain", ""):
-        return RawRow(place, skipped=kind)
-    return _too_long(place, record) or _text(place, record, decode_text(record.content, _charset(content_type)))
+        return RawRow(position, skipped=kind)
+    return _too_long(position, record) or _text(position, record, decode_text(record.content, _charset(content_type)))
 
 
-def _too_long(place: str, record: Record) -> RawRow | None:
+def _too_long(position: str, record: Record) -> RawRow | None:
     if record.length <= LARGEST:
         return None
     detail = f"{record.length:,} bytes, more than {LARGEST:,}{_of(record)}"
-    return RawRow(place, reason="too_long", detail=detail)
+    return RawRow(position, reason="too_long", detail=detail)
 
 
-def _text(place: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
+def _text(position: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
     columns = {
         "id": (_header(record, "WARC-Record-ID") or "").strip("<> ") or None,
         "url": _address(record) or None,
@@ -212,14 +212,14 @@ def _text(place: str, record: Record, text: Text, *, is_complete: bool = True) -
         columns["truncated"] = truncated
     if text.overruled:
         columns |= {"encoding": text.encoding, "declared_encoding": text.overruled}
-    return RawRow(place, columns=columns, replaced=text.replaced)
+    return RawRow(position, columns=columns, replaced=text.replaced)
 
 
 def _truncated(record: Record, *, is_complete: bool) -> str | None:
     """Why a text is not all of its page, as the crawler says, or as its body shows."""
-    said = _header(record, "WARC-Truncated")
-    if said:
-        return shorten(said.lower(), _LONGEST_KIND)
+    declared = _header(record, "WARC-Truncated")
+    if declared:
+        return shorten(declared.lower(), _LONGEST_KIND)
     if _header(record, "WARC-Segment-Number"):
         return "segmented"
     return None if is_complete else "incomplete"
@@ -228,13 +228,13 @@ def _truncated(record: Record, *, is_complete: bool) -> str | None:
 def _kind(content_type: str | None) -> str:
     """The media type of a content type, without its parameters; what is none as it stands."""
     text = content_type or ""
-    found = _MEDIA_TYPE.match(text)
-    return shorten(found[1] if found else text.partition(";")[0].strip(), _LONGEST_KIND).lower()
+    match = _MEDIA_TYPE.match(text)
+    return shorten(match[1] if match else text.partition(";")[0].strip(), _LONGEST_KIND).lower()
 
 
 def _charset(content_type: str) -> str | None:
-    found = _CHARSET.search(content_type)
-    return found[1] if found else None
+    match = _CHARSET.search(content_type)
+    return match[1] if match else None
 
 
 def _header(record: Record, name: str) -> str | None:
@@ -253,9 +253,9 @@ def _of(record: Record) -> str:
     return f" ({address})" if address else ""
 
 
-def _damaged(place: str, record: Record, problem: str) -> RawRow:
+def _damaged(position: str, record: Record, problem: str) -> RawRow:
     raw = record.content[:RAW_LIMIT].decode("utf-8", "replace")
-    return RawRow(place, reason="damaged", detail=problem + _of(record), raw=raw)
+    return RawRow(position, reason="damaged", detail=problem + _of(record), raw=raw)
 
 
 # --- records ---
@@ -301,23 +301,23 @@ def _within(stream: "_Readable", start: int | None) -> Iterator[Record]:
     Where something follows that begins no record, the record before is the damaged one: its length is wrong, and what
     was read as its content is not all, or not only, its own.
     """
-    held: Record | None = None
+    previous: Record | None = None
     source = _Source(stream)
     try:
         while source.skip_blank_lines():
             at = None if start is None else start + source.position
             record = _read(source, at)
-            if held is not None:
-                yield held
-            held = record
-            if held.problem:
+            if previous is not None:
+                yield previous
+            previous = record
+            if previous.problem:
                 break
     except _DAMAGED as error:
-        place = f"at byte {start:,}: " if held is None and start is not None else ""
-        what = f"no record follows at its end ({error})" if held else f"{place}{error}"
-        held = replace(held or Record(start), problem=what)
-    if held is not None:
-        yield held
+        prefix = f"at byte {start:,}: " if previous is None and start is not None else ""
+        problem = f"no record follows at its end ({error})" if previous else f"{prefix}{error}"
+        previous = replace(previous or Record(start), problem=problem)
+    if previous is not None:
+        yield previous
 
 
 def _read(source: "_Source", at: int | None) -> Record:
@@ -444,8 +444,8 @@ class _Members:
             self._fill()
             if not self._buffer:
                 break
-            given, self._buffer = self._buffer[: self._codec.piece], self._buffer[self._codec.piece :]
-            ready, left = self._codec.step(self._member, given)
+            chunk, self._buffer = self._buffer[: self._codec.piece], self._buffer[self._codec.piece :]
+            ready, left = self._codec.step(self._member, chunk)
             self._ready, self._buffer = memoryview(ready), left + self._buffer
         taken, self._ready = self._ready[:size], self._ready[size:]
         return bytes(taken)
@@ -477,20 +477,20 @@ class _Members:
 
 def _next_mark(file: IO[bytes], at: int) -> int | None:
     """Where the next line of an uncompressed archive is that begins a record."""
-    return _search(file, at, lambda window: (found.start(1) for found in _BEGINS.finditer(window)), lambda _: True)
+    return _search(file, at, lambda window: (match.start(1) for match in _BEGINS.finditer(window)), lambda _: True)
 
 
 def _next_member(file: IO[bytes], codec: _Codec, at: int) -> int | None:
     """Where the next member is that begins with a record."""
 
     def places(window: bytes) -> Iterator[int]:
-        place = window.find(codec.magic)
-        while place >= 0:
-            yield place
-            place = window.find(codec.magic, place + 1)
+        offset = window.find(codec.magic)
+        while offset >= 0:
+            yield offset
+            offset = window.find(codec.magic, offset + 1)
 
-    def begins(place: int) -> bool:
-        file.seek(place)
+    def begins(offset: int) -> bool:
+        file.seek(offset)
         member = _Members(file, codec)
         with suppress(*_DAMAGED):
             return member.begin() and bool(_BEGINS.match(member.read(_LONGEST_MARK)))
@@ -500,14 +500,14 @@ def _next_member(file: IO[bytes], codec: _Codec, at: int) -> int | None:
 
 
 def _search(
-    file: IO[bytes], at: int, places: Callable[[bytes], Iterator[int]], accept: Callable[[int], bool]
+    file: IO[bytes], at: int, offsets: Callable[[bytes], Iterator[int]], accept: Callable[[int], bool]
 ) -> int | None:
     while True:
         file.seek(at)
         window = file.read(_SCANNED + _LONGEST_MARK)
-        for place in places(window):
-            if accept(at + place):
-                return at + place
+        for offset in offsets(window):
+            if accept(at + offset):
+                return at + offset
         if len(window) <= _LONGEST_MARK:
             return None
         at += len(window) - _LONGEST_MARK

@@ -59,7 +59,7 @@ def merge_released(columns: Mapping[Any, Any], inner: dict[str, Any]) -> str | N
     """
     own = {} if "batch" in inner else {name: columns[name] for name in columns if name in OWN_COLUMNS}
     added = {name: value for name, value in columns.items() if name not in OWN_COLUMNS and name != "attributes"}
-    first, last = (json.loads(attributes(some) or "{}") for some in (own, added))
+    first, last = (json.loads(attributes(group) or "{}") for group in (own, added))
     kept = {**first, **inner, **last}
     return json.dumps(kept, ensure_ascii=False) if kept else None
 

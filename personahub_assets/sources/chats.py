@@ -21,8 +21,8 @@ def chat_text(value: Any) -> str | None:
     turns = _parsed(value) if isinstance(value, str) else value
     if not isinstance(turns, list | tuple) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
         return None
-    said = [_turn(turn) for turn in turns]
-    return None if None in said else "\n\n".join(text for text in said if text)
+    texts = [_turn(turn) for turn in turns]
+    return None if None in texts else "\n\n".join(text for text in texts if text)
 
 
 def _parsed(value: str) -> Any:
@@ -45,6 +45,6 @@ def _content(value: Any) -> str:
     """The text of a turn, which may be in parts beside pictures."""
     if isinstance(value, str):
         return value
-    parts: Iterable[Any] = value if isinstance(value, list | tuple) else ()
-    texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | Mapping)]
+    items: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    texts = [item if isinstance(item, str) else item.get("text") for item in items if isinstance(item, str | Mapping)]
     return "\n".join(text for text in texts if isinstance(text, str))

@@ -91,8 +91,8 @@ def find_encoding(label: str | None) -> str | None:
     >>> find_encoding(" Latin1 "), find_encoding("x-sjis"), find_encoding("klingon")
     ('windows-1252', 'shift_jis', None)
     """
-    found = webencodings.lookup(label) if label and label.isascii() else None
-    return str(found.name) if found else None
+    codec = webencodings.lookup(label) if label and label.isascii() else None
+    return str(codec.name) if codec else None
 
 
 def declared_encoding(page: bytes) -> str | None:
@@ -174,8 +174,8 @@ def detected_encodings(data: bytes) -> list[str]:
     ['euc-kr']
     """
     name = str(detect_encoding(data, html5_compatible=False)).lower().replace("_", "-")
-    found = find_encoding(_LABELS.get(name, name)) or "windows-1252"
-    names = [found, *filter(None, [_TWINS.get(found)])]
+    encoding = find_encoding(_LABELS.get(name, name)) or "windows-1252"
+    names = [encoding, *filter(None, [_TWINS.get(encoding)])]
     return names[::-1] if _C1.search(data) else names
 
 
@@ -220,8 +220,8 @@ _XML_IN_UTF_16 = ((b"<\0?\0x\0", "utf-16le"), (b"\0<\0?\0x", "utf-16be"))
 
 def _label_of_meta(attributes: bytes) -> str | None:
     values = dict[bytes, bytes]()
-    for found in _ATTRIBUTE.finditer(attributes):
-        values.setdefault(found[1].lower(), found[2] or found[3] or found[4] or b"")
+    for match in _ATTRIBUTE.finditer(attributes):
+        values.setdefault(match[1].lower(), match[2] or match[3] or match[4] or b"")
     label = values.get(b"charset")
     if label is None and values.get(b"http-equiv", b"").strip().lower() == b"content-type":
         content = _IN_CONTENT.search(values.get(b"content", b""))
@@ -304,7 +304,7 @@ def _gbk(data: bytes) -> str:
 
 def _euc_jp(data: bytes) -> str:
     """The rows of NEC and IBM, which the standard has and Python's codec has not, are in the code page of Shift_JIS."""
-    return "".join(map(_euc_jp_run, (found[0] for found in _EUC_JP.finditer(data))))
+    return "".join(map(_euc_jp_run, (match[0] for match in _EUC_JP.finditer(data))))
 
 
 def _euc_jp_run(run: bytes) -> str:
@@ -352,8 +352,8 @@ def _jis_run(run: bytes, mode: bytes) -> str:
 def _jis_line(line: bytes) -> str:
     if not 0x21 <= line[0] <= 0x7E:
         return line.decode("ascii", "replace")
-    whole = len(line) // 2 * 2
-    return _jis_0208(line[:whole]) + "\ufffd" * (len(line) - whole)
+    even_length = len(line) // 2 * 2
+    return _jis_0208(line[:even_length]) + "\ufffd" * (len(line) - even_length)
 
 
 def _utf_16(codec: str) -> Callable[[bytes], str]:

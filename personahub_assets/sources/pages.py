@@ -84,5 +84,5 @@ def language(text: str) -> str | None:
     """
     if len(text) < ENOUGH:
         return None
-    found = detect_fast(text[:_JUDGED])[0]
-    return None if found == _UNKNOWN else str(found)
+    code = detect_fast(text[:_JUDGED])[0]
+    return None if code == _UNKNOWN else str(code)

@@ -42,20 +42,20 @@ def registered(store: Store) -> Iterator[Piece]:
     """What batches read."""
     limit = store.config.sources.max_document_chars
     for row in store.read_all("batches").iter_rows(named=True):
-        part = reader.Slice(row["first_row"], row["first_byte"], row["rows"], row["reading"])
+        file_slice = reader.Slice(row["first_row"], row["first_byte"], row["rows"], row["reading"])
         columns = Columns(row["text_column"], row["persona_column"], limit)
-        yield Piece(row["batch"], Path(row["path"]), row["format"], part, columns, row["sha256"])
+        yield Piece(row["batch"], Path(row["path"]), row["format"], file_slice, columns, row["sha256"])
 
 
 def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
     """What batches read and what lies in the inbox and is not registered; and files there that cannot be read."""
-    found, unread = list(registered(store)), list[Path]()
-    known = {piece.path for piece in found}
+    readable, unread = list(registered(store)), list[Path]()
+    registered_paths = {piece.path for piece in readable}
     for path in sorted((store.root / "inbox").rglob("*")):
         if (
             path.is_file()
             and reader.file_format(path.name)
-            and path.resolve() not in known
+            and path.resolve() not in registered_paths
             and not path.name.startswith(".")
         ):
             columns = Columns(max_chars=store.config.sources.max_document_chars)
@@ -64,9 +64,11 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
             except SourceError:  # a copy that is not at its end, such as half an archive
                 unread.append(path.resolve())
                 continue
-            whole = path.resolve(), survey.format
-            found += [Piece(None, *whole, part, columns, survey.sha256) for part in survey.slices]
-    return found, unread
+            path_and_format = path.resolve(), survey.format
+            readable += [
+                Piece(None, *path_and_format, file_slice, columns, survey.sha256) for file_slice in survey.slices
+            ]
+    return readable, unread
 
 
 def is_inside(store: Store, piece: Piece) -> bool:
@@ -102,9 +104,9 @@ def blank_taken(store: Store, path: Path) -> bool:
         if piece.path == path and (taken := Tombstones(every, piece.batch)):
             same_way = numbers.setdefault((piece.format, piece.part.file_reading), set())
             same_way |= {hit.number for hit in hits(piece, taken.has_row)}
-    for (kind, reading), some in numbers.items():
-        if some:
-            blank(path, kind, some, reading)
+    for (kind, reading), row_numbers in numbers.items():
+        if row_numbers:
+            blank(path, kind, row_numbers, reading)
     return any(numbers.values())
 
 

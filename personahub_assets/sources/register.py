@@ -77,8 +77,8 @@ def register(
         keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
         for batch in keys:
             _check_owner(store, batch, source)
-        for batch, part in zip(keys, slices, strict=True):
-            _put(store, batch, {**shared, **asdict(part)})
+        for batch, file_slice in zip(keys, slices, strict=True):
+            _put(store, batch, {**shared, **asdict(file_slice)})
         if reader.is_remote(address):
             _blank(store, path)
     return keys
@@ -135,10 +135,10 @@ def _surveyed(store: Store, path: Path) -> reader.Survey:
 def _key_of(store: Store, path: Path, source: str) -> str:
     """The key that a file has already, made from its name now or in an earlier version; else one made now."""
     key = batch_key(path.name)
-    for made in (key, former_batch_key(path.name)):
-        rows = store.read("batches", made)
+    for candidate in (key, former_batch_key(path.name)):
+        rows = store.read("batches", candidate)
         if not rows.is_empty() and rows["source"][0] == source:
-            return made
+            return candidate
     return key
 
 
@@ -215,9 +215,9 @@ def read_as(store: Store, batch: str) -> str:
         SourceError: if the file is gone or damaged.
     """
     spec = registered(store, batch)
-    part = _slice(spec)
-    names = reader.columns(Path(spec["path"]), spec["format"], part)
-    detected = reader.FORMATS[spec["format"]].describe(part.options)
+    file_slice = _slice(spec)
+    names = reader.columns(Path(spec["path"]), spec["format"], file_slice)
+    detected = reader.FORMATS[spec["format"]].describe(file_slice.options)
     chosen = [_chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
     return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
 
@@ -226,8 +226,8 @@ def _chosen_persona(names: list[str], spec: dict[str, Any]) -> str:
     read, others = persona_columns(names, Columns(spec["text_column"], spec["persona_column"]))
     if not others or spec["text_column"]:
         return ""
-    said = f"personas are read from column {read!r}" if read else "no column is read as personas"
-    return f"{said}; {', '.join(others)} can be chosen with --persona-column"
+    message = f"personas are read from column {read!r}" if read else "no column is read as personas"
+    return f"{message}; {', '.join(others)} can be chosen with --persona-column"
 
 
 def _chosen_column(group: list[str]) -> str:
@@ -244,9 +244,9 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     rows = store.read("batches", batch)
     if rows.is_empty():
         _check_not_taken_down(store, batch)
-        known = ", ".join(store.batches()[:20]) or "none yet"
+        listing = ", ".join(store.batches()[:20]) or "none yet"
         raise BatchError(
-            f"batch {batch!r} is not registered (registered: {known}); add it with: personahub ingest FILE"
+            f"batch {batch!r} is not registered (registered: {listing}); add it with: personahub ingest FILE"
         )
     return rows.row(0, named=True)
 
@@ -278,8 +278,8 @@ def register_again(store: Store, path: Path) -> None:
 
 def waiting(store: Store) -> dict[Path, list[int]]:
     """Source files in the inbox that no batch has as they are, with their marks; hidden files are not seen."""
-    known = store.read_all("batches", ["path", "bytes", "sha256"])
-    specs = {path: (size, sha256) for path, size, sha256 in known.iter_rows()}
+    batches = store.read_all("batches", ["path", "bytes", "sha256"])
+    specs = {path: (size, sha256) for path, size, sha256 in batches.iter_rows()}
     new = {}
     for path in sorted((store.root / "inbox").glob("*")):
         with suppress(FileNotFoundError):  # it has just gone
@@ -334,19 +334,19 @@ def _check_columns(path: Path, survey: reader.Survey, *wanted: str | None) -> No
     """Refuse a named column that the first rows do not have, rather than quarantine every row."""
     if not any(wanted) or not survey.slices[0].rows:
         return
-    found = reader.columns(path, survey.format, survey.slices[0])
-    folded = {name.strip().casefold() for name in found}
+    columns = reader.columns(path, survey.format, survey.slices[0])
+    folded = {name.strip().casefold() for name in columns}
     unknown = [name for name in wanted if name and name.strip().casefold() not in folded]
-    if unknown and found:
-        raise SourceError(f"{path}: no column {choices(unknown[0], found)} in its first {reader.LOOKED_AT:,} rows")
+    if unknown and columns:
+        raise SourceError(f"{path}: no column {choices(unknown[0], columns)} in its first {reader.LOOKED_AT:,} rows")
 
 
 def _emptied(store: Store, key: str, source: str, count: int) -> list[reader.Slice]:
     """Empty slices for batches that a shrunken file no longer fills."""
     rows = store.read_all("batches", ["batch", "source"]).iter_rows()
-    known = {batch for batch, registered_as in rows if public(registered_as) == source}
+    batches = {batch for batch, registered_as in rows if public(registered_as) == source}
     last = count
-    while f"{key}-{last + 1:04d}" in known:
+    while f"{key}-{last + 1:04d}" in batches:
         last += 1
     return [reader.Slice(0, 0, 0)] * (last - count)
 

@@ -115,8 +115,8 @@ def parse_fields(header: bytes) -> HeaderMap:
 
 def find_header_end(block: bytes) -> tuple[int, int] | None:
     """Where a header block ends, and where what it describes begins; None if it has no end within the limit."""
-    found = _HEADER_END.search(block, 0, LONGEST_HEADER)
-    return found.span() if found else None
+    match = _HEADER_END.search(block, 0, LONGEST_HEADER)
+    return match.span() if match else None
 
 
 def is_markup(body: bytes) -> bool:
@@ -204,9 +204,11 @@ def _join_chunks(body: bytes, *, is_declared: bool) -> tuple[Decoded, bool]:
     return Decoded(bytes(data), is_complete), True
 
 
-def _is_cut_chunk(rest: bytes) -> bool:
+def _is_cut_chunk(remainder: bytes) -> bool:
     """Whether the rest of a body may be the beginning of a chunk's first line."""
-    return len(rest) < _PIECE and bool(re.fullmatch(rb"[ \t\r]*+[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?", rest))
+    return len(remainder) < _PIECE and bool(
+        re.fullmatch(rb"[ \t\r]*+[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?", remainder)
+    )
 
 
 def _sniff_coding(body: bytes) -> str | None:
@@ -225,11 +227,11 @@ def _inflate(
     """Decompress members or frames one after the other, in pieces so small that what they become has a bound."""
     out, at, member = bytearray(), 0, make()
     while at < len(data):
-        given = data[at : at + piece]
-        out += member.decompress(given, limit + 1 - len(out))
+        chunk = data[at : at + piece]
+        out += member.decompress(chunk, limit + 1 - len(out))
         if len(out) > limit:
             raise TooLarge
-        at += len(given) - len(member.unused_data if member.eof else b"")
+        at += len(chunk) - len(member.unused_data if member.eof else b"")
         if member.eof:
             if magic is None or not data.startswith(magic, at):
                 return Decoded(bytes(out), is_complete=True)
@@ -277,10 +279,10 @@ def _deflate(data: bytes, limit: int) -> Decoded:
 
 
 def _brotli(data: bytes, limit: int) -> Decoded:
-    decoder, out, given = brotli.Decompressor(), bytearray(), data
+    decoder, out, chunk = brotli.Decompressor(), bytearray(), data
     while len(out) <= limit:
-        out += decoder.process(given, output_buffer_limit=limit + 1)
-        given = b""
+        out += decoder.process(chunk, output_buffer_limit=limit + 1)
+        chunk = b""
         if decoder.is_finished() or decoder.can_accept_more_data():
             break
     if len(out) > limit:

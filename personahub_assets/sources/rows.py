@@ -128,11 +128,11 @@ class Traits:
 
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
     """Say of each row what it is, in order; of documents with one id the first stays."""
-    seen: dict[str, str] = {}
+    first_positions: dict[str, str] = {}
     for raw in rows:
         row = _sort(raw, columns)
         if isinstance(row, Document):
-            first = seen.setdefault(row.document_id, raw.place)
+            first = first_positions.setdefault(row.document_id, raw.place)
             if first != raw.place:
                 row = _fault(raw, "duplicate_id", f"id {shorten(row.document_id)!r} is taken by {first}")
         yield row
@@ -144,9 +144,9 @@ def persona_columns(names: Iterable[str], columns: Columns) -> tuple[str | None,
     >>> persona_columns(["uuid", "persona", "arts_persona"], Columns())
     ('persona', ['arts_persona'])
     """
-    found = {fold_name(name): name for name in names}
-    read = next((found[name] for name in _wanted(columns)[0] if name in found), None)
-    return read, [name for folded, name in found.items() if folded.endswith("persona") and name != read]
+    by_folded = {fold_name(name): name for name in names}
+    read = next((by_folded[name] for name in _wanted(columns)[0] if name in by_folded), None)
+    return read, [name for folded, name in by_folded.items() if folded.endswith("persona") and name != read]
 
 
 def _sort(raw: RawRow, columns: Columns) -> Row:
@@ -180,9 +180,9 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
 
 
 def _document(raw: RawRow, names: Mapping[str, Any], text: str, clean: str, replaced: int) -> Document:
-    (url, address), (given, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
+    (url, address), (id_column, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
     identity = identity or address or "d" + digest(clean)
-    others = _others(raw, text, url, given, "source")
+    others = _others(raw, text, url, id_column, "source")
     return Document(identity, address, _text(names.get("source")), clean, replaced, others)
 
 
@@ -205,10 +205,10 @@ def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[Source
 def _foreign(text: str, languages: tuple[str, ...]) -> tuple[SourceReason, str] | None:
     if not languages or len(text) < ENOUGH:
         return None
-    found = language(text)
-    if found in languages:
+    detected = language(text)
+    if detected in languages:
         return None
-    return "other_language", f"language {found or 'unclear'}; sources.languages are {', '.join(languages)}"
+    return "other_language", f"language {detected or 'unclear'}; sources.languages are {', '.join(languages)}"
 
 
 def _missing(raw: RawRow, columns: Columns) -> str:
@@ -225,8 +225,8 @@ def traits(raw: RawRow, columns: Columns) -> Traits:
         return Traits(persona=persona)
     try:
         (_, address), (_, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
-        given = next((name for name in ID_COLUMNS if names.get(name) is not None), None)
-        former = former_id(names[given]) if given else None
+        id_column = next((name for name in ID_COLUMNS if names.get(name) is not None), None)
+        former = former_id(names[id_column]) if id_column else None
     except RecursionError:  # nested too deeply to be an id
         return Traits(text=text)
     identity = identity or address or (text and "d" + digest(text))
@@ -272,8 +272,8 @@ def _wanted(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
     """The first of some names whose column says something, or else is not null."""
-    given = [name for name in wanted if names.get(name) is not None]
-    return next((name for name in given if not _is_blank(names[name])), next(iter(given), None))
+    filled = [name for name in wanted if names.get(name) is not None]
+    return next((name for name in filled if not _is_blank(names[name])), next(iter(filled), None))
 
 
 def _is_blank(value: Any) -> bool:

@@ -52,8 +52,8 @@ def expand(store: Store, arguments: list[str]) -> Expanded:
 
 def name_files(paths: list[Path]) -> str:
     """Name files in a message, not more than a few."""
-    more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
-    return ", ".join(str(path) for path in paths[:_SHOWN]) + more
+    suffix = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
+    return ", ".join(str(path) for path in paths[:_SHOWN]) + suffix
 
 
 def _add(expanded: Expanded, keys: "_Keys", argument: str, base: Path, paths: Iterable[Path]) -> None:
@@ -115,9 +115,9 @@ class _Keys:
         self._given.add(path)
         wanted = _candidates(relative)
         own = [key for key in wanted if self._owners.get(key) == str(path)]
-        known = sorted(self._registered.get(str(path), ()), key=lambda key: (len(key), key))
+        own_keys = sorted(self._registered.get(str(path), ()), key=lambda key: (len(key), key))
         free = [key for key in wanted if self._owners.get(key, str(path)) == str(path)]
-        key = (own or known or free or wanted[-1:])[0]
+        key = (own or own_keys or free or wanted[-1:])[0]
         self._owners[key] = str(path)
         return key
 

@@ -118,12 +118,12 @@ class Tombstones:
             return True
         if row.columns is None:
             return self.has_document(None, None, row.raw)
-        found = traits(row, columns)
-        if found.persona is not None:
-            return self.has_persona("", found.persona)
-        if found.former_id and self.has_document(found.former_id, None, None):
+        row_traits = traits(row, columns)
+        if row_traits.persona is not None:
+            return self.has_persona("", row_traits.persona)
+        if row_traits.former_id and self.has_document(row_traits.former_id, None, None):
             return True
-        return self.has_document(found.document_id, found.url, found.text)
+        return self.has_document(row_traits.document_id, row_traits.url, row_traits.text)
 
 
 def _marks_of_url(url: str) -> Iterator[str]:
@@ -135,10 +135,10 @@ def _marks_of_url(url: str) -> Iterator[str]:
 
 def _former_url(url: str) -> str:
     try:
-        parts = urlsplit(url.strip())
+        split_url = urlsplit(url.strip())
     except ValueError:  # such as a bracket that is not closed
         return url.strip()
-    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), parts.path, parts.query, ""))
+    return urlunsplit((split_url.scheme.lower(), split_url.netloc.lower(), split_url.path, split_url.query, ""))
 
 
 def without(rows: Iterable[RawRow], columns: Columns, taken: Tombstones) -> Iterable[RawRow]:

@@ -38,10 +38,10 @@ class Desk:
         self.stats.enter()
         try:
             call = calls.parse(await _body(receive), self.faults.max_model_len)
-            seen, cached = self._count(call), self._cached(call)
+            repeat, cached = self._count(call), self._cached(call)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
-            return await _Turn(self, call, seen, cached).reply(scope, receive)
+            return await _Turn(self, call, repeat, cached).reply(scope, receive)
         except RequestError as error:
             self.stats.rejected += 1
             return _refused(error)
@@ -73,23 +73,23 @@ class Desk:
 
     def still_cut(self, call: Call) -> bool:
         """A prompt whose answer was cut is spared once it comes with more room."""
-        asked = call.max_tokens or 0
+        max_tokens = call.max_tokens or 0
         earlier = self._cut_at.get(call.prompt_digest)
-        if earlier is not None and asked > earlier:
+        if earlier is not None and max_tokens > earlier:
             return False
-        self._cut_at[call.prompt_digest] = asked
+        self._cut_at[call.prompt_digest] = max_tokens
         return True
 
     def _count(self, call: Call) -> int:
         """Notes a call; returns how often its body has come before."""
         key = int.from_bytes(call.digest, "little")
-        seen = self._seen.get(key, 0)
-        if seen or len(self._seen) < _MAX_REMEMBERED:
-            self._seen[key] = seen + 1
+        earlier_calls = self._seen.get(key, 0)
+        if earlier_calls or len(self._seen) < _MAX_REMEMBERED:
+            self._seen[key] = earlier_calls + 1
         self.stats.calls += 1
-        self.stats.repeats += seen > 0
+        self.stats.repeats += earlier_calls > 0
         self.stats.by_schema[call.schema_name] += 1
-        return seen
+        return earlier_calls
 
     def _cached(self, call: Call) -> int:
         """Returns the prompt tokens that a prefix cache would hold: a first message that has come before."""
@@ -103,8 +103,8 @@ class Desk:
 class _Turn:
     """One call on its way from fault to answer."""
 
-    def __init__(self, desk: Desk, call: Call, seen: int, cached: int) -> None:
-        self.desk, self.faults, self.call, self.seen, self.cached = desk, desk.faults, call, seen, cached
+    def __init__(self, desk: Desk, call: Call, repeat: int, cached: int) -> None:
+        self.desk, self.faults, self.call, self.seen, self.cached = desk, desk.faults, call, repeat, cached
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply | None:
         fault = self._noted(self._drawn())
@@ -225,22 +225,22 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         method, handler = routes.get(scope["path"], (None, None))
         if handler is None:
-            found: Reply | None = failure(404, f"There is no {scope['path']}; there are {', '.join(routes)}.")
+            response: Reply | None = failure(404, f"There is no {scope['path']}; there are {', '.join(routes)}.")
         elif scope["method"] != method:
-            found = failure(405, f"{scope['path']} takes {method}, not {scope['method']}.")
+            response = failure(405, f"{scope['path']} takes {method}, not {scope['method']}.")
         else:
-            found = await handler(scope, receive)
-        if found is not None:
-            await found.send(send)
+            response = await handler(scope, receive)
+        if response is not None:
+            await response.send(send)
 
     return app
 
 
 async def _body(receive: Receive) -> bytes:
-    found = await wire.body(receive, MAX_BODY_BYTES)
-    if found is None:
+    data = await wire.body(receive, MAX_BODY_BYTES)
+    if data is None:
         raise RequestError(f"The request body is larger than {MAX_BODY_BYTES} bytes.", status=413)
-    return found
+    return data
 
 
 def _refused(error: RequestError) -> Reply:

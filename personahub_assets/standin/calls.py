@@ -55,13 +55,13 @@ def parse(raw: bytes, max_model_len: int) -> Call:
             code="context_length_exceeded",
         )
     left = max_model_len - prompt_tokens
-    asked, first = _order(body), body["messages"][0]
+    chat_order, first = _order(body), body["messages"][0]
     return Call(
-        order=asked,
+        order=chat_order,
         wants_json=wants_json(body),
         schema_name=schema_name(body),
         digest=_digest(raw),
-        prompt_digest=_digest(asked.asked.encode("ascii")),
+        prompt_digest=_digest(chat_order.asked.encode("ascii")),
         prompt_tokens=prompt_tokens,
         first_tokens=lengths[0],
         first=hash((first["role"], message_text(first))),

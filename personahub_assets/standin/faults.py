@@ -50,8 +50,8 @@ class Faults:
         rates: dict[str, float] = {}
         settings: dict[str, Any] = {}
         problems = []
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, _, value = (side.strip() for side in part.partition("="))
+        for setting in filter(None, (setting.strip() for setting in text.split(","))):
+            name, _, value = (side.strip() for side in setting.partition("="))
             problem = _problem(name, value)
             if problem:
                 problems.append(problem)
@@ -140,8 +140,8 @@ def _inside_string(content: str, signs: str) -> str:
     # The writer leaves no space between tokens, so the first space is inside a string.
     at = content.find(" ") + 1
     if not at:
-        found = re.search(r'[:\[]"', content)
-        at = found.end() if found else len(content)
+        match = re.search(r'[:\[]"', content)
+        at = match.end() if match else len(content)
     return content[:at] + signs + content[at:]
 
 

@@ -84,8 +84,8 @@ def identifier(topic: Topic, dice: Dice, label: str) -> str:
     """Writes a snake_case identifier about the topic."""
     if label in _COUNTER_LABELS:
         return f"{label}_{dice.below(1_000_000):06d}"
-    parts = [topic.verb, *ascii_words(topic.subject())[:2], *ascii_words(topic.subject(1))[:1]]
-    return "_".join(parts) if len(parts) > 1 else f"{topic.verb}_{topic.tool_noun.lower()}"
+    tokens = [topic.verb, *ascii_words(topic.subject())[:2], *ascii_words(topic.subject(1))[:1]]
+    return "_".join(tokens) if len(tokens) > 1 else f"{topic.verb}_{topic.tool_noun.lower()}"
 
 
 _COUNTER_LABELS = frozenset({"id", "uuid", "key", "code"})
@@ -147,8 +147,8 @@ def _code(topic: Topic, dice: Dice, label: str) -> str:
 
 
 def _place(_topic: Topic, dice: Dice, _label: str) -> str:
-    place = dice.pick(words.PLACES)
-    return place[0].upper() + place[1:]
+    location = dice.pick(words.PLACES)
+    return location[0].upper() + location[1:]
 
 
 KINDS: dict[str, Prose] = {
@@ -273,13 +273,13 @@ _SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 @lru_cache(maxsize=4096)
 def kind_of(name: str, hint: str = "", siblings: frozenset[str] = frozenset()) -> str:
     """Chooses the kind of text for a property from its name, then its description, then its neighbours."""
-    parts = [singular(part.lower()) for part in _SPLIT.split(name) if part]
-    if parts == ["name"]:
+    tokens = [singular(token.lower()) for token in _SPLIT.split(name) if token]
+    if tokens == ["name"]:
         return _kind_of_name(hint, siblings)
-    if parts == ["description"] and {"name", "type"} <= siblings:
+    if tokens == ["description"] and {"name", "type"} <= siblings:
         return "argument_note"
-    whole = "_".join(parts)
-    for candidate in (name.lower(), whole, *reversed(parts)):
+    joined = "_".join(tokens)
+    for candidate in (name.lower(), joined, *reversed(tokens)):
         if candidate in _KIND_OF:
             return _KIND_OF[candidate]
     for word in _SPLIT.split(hint.lower())[:12]:

@@ -26,11 +26,11 @@ class _Scene:
 
 
 def _scene(dice: Dice, subject: str) -> _Scene:
-    name, other = dice.pick(words.FIRST_NAMES), dice.pick(words.FIRST_NAMES)
-    if name == other:
-        other = "Robin"
-    job, place, units = dice.pick(words.OCCUPATIONS), dice.pick(words.PLACES), dice.pick(words.UNITS)
-    return _Scene(name, other, job, place, units, subject)
+    name, second_name = dice.pick(words.FIRST_NAMES), dice.pick(words.FIRST_NAMES)
+    if name == second_name:
+        second_name = "Robin"
+    job, location, units = dice.pick(words.OCCUPATIONS), dice.pick(words.PLACES), dice.pick(words.UNITS)
+    return _Scene(name, second_name, job, location, units, subject)
 
 
 def math_puzzle(dice: Dice, subject: str) -> Puzzle:
@@ -67,12 +67,12 @@ def _rate(dice: Dice, s: _Scene) -> Puzzle:
 
 
 def _percent(dice: Dice, s: _Scene) -> Puzzle:
-    part, base = dice.between(1, 18) * 5, dice.between(3, 60) * 20
-    share = base * part // 100
+    percentage, base = dice.between(1, 18) * 5, dice.between(3, 60) * 20
+    share = base * percentage // 100
     return Puzzle(
-        f"In {s.place}, {base} people answered a survey about {s.subject}, and {part} per cent of them wanted to "
+        f"In {s.place}, {base} people answered a survey about {s.subject}, and {percentage} per cent of them wanted to "
         f"hear more. How many people did not ask to hear more?",
-        f"{part} per cent of {base} is {share}. So {base} − {share} = {base - share} did not ask.",
+        f"{percentage} per cent of {base} is {share}. So {base} − {share} = {base - share} did not ask.",
         f"{base - share} people",
     )
 
@@ -113,14 +113,14 @@ def _ages(dice: Dice, s: _Scene) -> Puzzle:
 
 
 def _trip(dice: Dice, s: _Scene) -> Puzzle:
-    speed, hours, rest = dice.between(3, 22) * 4, dice.between(2, 9), dice.between(1, 3)
+    speed, hours, breaks = dice.between(3, 22) * 4, dice.between(2, 9), dice.between(1, 3)
     far = speed * hours
     return Puzzle(
         f"To attend a meeting on {s.subject}, {s.name} drives {far} kilometres to {s.place} at {speed} kilometres "
-        f"an hour and rests {rest * 15} minutes on the way. How many minutes does the journey take?",
+        f"an hour and rests {breaks * 15} minutes on the way. How many minutes does the journey take?",
         f"Driving takes {far} ÷ {speed} = {hours} hours, or {hours * 60} minutes. With the rest it is "
-        f"{hours * 60 + rest * 15} minutes.",
-        f"{hours * 60 + rest * 15} minutes",
+        f"{hours * 60 + breaks * 15} minutes.",
+        f"{hours * 60 + breaks * 15} minutes",
     )
 
 

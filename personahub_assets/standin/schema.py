@@ -186,7 +186,7 @@ class Text(Shape):
     """A string within its length, of the kind that its name and description suggest."""
 
     def __init__(self, schema: dict[str, Any], name: str, hint: str, siblings: frozenset[str]) -> None:
-        self.label = " ".join(part for part in re.split(r"[^A-Za-z0-9]+", name) if part).lower() or "text"
+        self.label = " ".join(token for token in re.split(r"[^A-Za-z0-9]+", name) if token).lower() or "text"
         self.name = name.lower()
         self.kind = prose.FORMATS.get(schema.get("format", "")) or prose.kind_of(name, hint, siblings)
         self.low = min(int(schema.get("minLength", 0)), _MAX_CHARS)
@@ -200,9 +200,9 @@ class Text(Shape):
         dice = spot.dice
         text = self.write(spot.topic, dice, self.name if self.kind == "identifier" else self.label)
         if self.pattern is not None:
-            found = matching(self.pattern, self._candidates(spot, text, dice), self.low, self.high, dice)
-            if found is not None:
-                return found
+            match = matching(self.pattern, self._candidates(spot, text, dice), self.low, self.high, dice)
+            if match is not None:
+                return match
         return self._fit(text, spot.topic, dice)
 
     def _candidates(self, spot: Spot, text: str, dice: Dice) -> Iterable[str]:
@@ -267,7 +267,7 @@ class Array(Shape):
     def fill(self, spot: Spot) -> list[Any]:
         count = self._count(spot)
         values: list[Any] = []
-        seen: set[str] = set()
+        keys: set[str] = set()
         tries = count * 4 + _UNIQUE_TRIES
         for index in range(tries):
             shape = self._shape(len(values))
@@ -278,9 +278,9 @@ class Array(Shape):
                 value, str
             ):  # a list that says the same twice is poor even where it is allowed
                 key = json.dumps(value, sort_keys=True)
-                if key in seen and (self.unique or index < tries // 2):
+                if key in keys and (self.unique or index < tries // 2):
                     continue
-                seen.add(key)
+                keys.add(key)
             values.append(value)
         return values
 
@@ -437,19 +437,19 @@ class Reader:
             key: extra if isinstance(extra, dict) else {} for key in schema.get("required") or () if key not in listed
         }
         properties = {key: self.shape(value, key, names, depth + 1) for key, value in {**listed, **unlisted}.items()}
-        more = None if extra is False else self.shape(extra, "value", names, depth + 1)
-        return Object(properties, required, more, schema)
+        additional = None if extra is False else self.shape(extra, "value", names, depth + 1)
+        return Object(properties, required, additional, schema)
 
     def _array(self, schema: dict[str, Any], name: str, siblings: frozenset[str], depth: int) -> Shape:
         items = schema.get("items", {})
         listed = schema.get("prefixItems") or (items if isinstance(items, list) else [])
         if isinstance(items, list):
             items = schema.get("additionalItems", {})
-        one = "_".join([*name.split("_")[:-1], prose.singular(name.split("_")[-1])])
-        first = [self.shape(item, one, siblings, depth + 1) for item in listed]
+        singular = "_".join([*name.split("_")[:-1], prose.singular(name.split("_")[-1])])
+        first = [self.shape(item, singular, siblings, depth + 1) for item in listed]
         closed = items is False or (listed and items in ({}, True))
-        rest = None if closed else self.shape(items, one, siblings, depth + 1)
-        return Array(first, rest, schema, name, outer=depth <= 1)
+        additional = None if closed else self.shape(items, singular, siblings, depth + 1)
+        return Array(first, additional, schema, name, outer=depth <= 1)
 
     def _reference(self, ref: Any, name: str, siblings: frozenset[str], depth: int) -> Shape:
         key = (str(ref), name)
@@ -461,8 +461,8 @@ class Reader:
     def _resolve(self, ref: str) -> Any:
         """Follows a local JSON pointer; what it does not find counts as any value."""
         node = self.root
-        for part in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
-            key = part.replace("~1", "/").replace("~0", "~")
+        for segment in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
+            key = segment.replace("~1", "/").replace("~0", "~")
             if not isinstance(node, dict) or key not in node:
                 return {}
             node = node[key]
@@ -472,14 +472,14 @@ class Reader:
         """Merges `allOf` and the siblings of a `$ref` into one schema."""
         if not isinstance(schema, dict) or depth > _BOTTOM:
             return {}
-        parts = list(schema.get("allOf") or ())
+        subschemas = list(schema.get("allOf") or ())
         if "$ref" in schema:
-            parts.append(self._resolve(str(schema["$ref"])))
-        if not parts:
+            subschemas.append(self._resolve(str(schema["$ref"])))
+        if not subschemas:
             return schema
         flat: dict[str, Any] = {}
-        for part in parts:
-            flat = _merged(flat, self._flat(part, depth + 1))
+        for subschema in subschemas:
+            flat = _merged(flat, self._flat(subschema, depth + 1))
         return _merged(flat, {key: value for key, value in schema.items() if key not in ("allOf", "$ref")})
 
 

@@ -88,8 +88,8 @@ class StandinServer:
     def stats(self) -> dict[str, Any]:
         """Returns the counters that the server shows under `/stats`."""
         with urllib.request.urlopen(f"{self._root}/stats", timeout=_STOP_S) as response:  # noqa: S310 - loopback
-            found: dict[str, Any] = json.load(response)
-        return found
+            counters: dict[str, Any] = json.load(response)
+        return counters
 
     def stop(self) -> None:
         """Ends the child and waits for it; does nothing if it does not run."""

@@ -98,7 +98,7 @@ def message_text(message: dict[str, Any]) -> str:
     """Returns the text of a message whose content is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        return "\n".join(str(item.get("text", "")) for item in content if isinstance(item, dict))
     return content if isinstance(content, str) else ""
 
 
@@ -228,9 +228,9 @@ def _apart(phrases: list[str]) -> list[str]:
     taken: set[str] = set()
     kept = []
     for phrase in phrases:
-        parts = set(phrase.lower().split())
-        if not parts & taken and not parts <= PHRASE_WORDS:
-            taken |= parts
+        tokens = set(phrase.lower().split())
+        if not tokens & taken and not tokens <= PHRASE_WORDS:
+            taken |= tokens
             kept.append(phrase)
             if len(kept) == _KEYWORDS:
                 break
@@ -241,22 +241,22 @@ def person_in(text: str) -> str:
     """Returns the head phrase of a short description of a person, its article in lower case, or ""."""
     if not text or len(text) > _PERSON_CHARS:
         return ""
-    found = [match.group(1) for match in _PERSON.finditer(text[:300])]
+    phrases = [match.group(1) for match in _PERSON.finditer(text[:300])]
     # "The mentor of a retired captain, a shy baker from …" is about the baker.
-    indefinite = [phrase for phrase in found if phrase[:2].lower() in ("a ", "an")]
-    if not (indefinite or found):
+    indefinite = [phrase for phrase in phrases if phrase[:2].lower() in ("a ", "an")]
+    if not (indefinite or phrases):
         return ""
-    phrase = " ".join((indefinite or found)[0].split())
+    phrase = " ".join((indefinite or phrases)[0].split())
     return phrase[0].lower() + phrase[1:]
 
 
 @lru_cache(maxsize=2048)
 def _wanted(instructions: str, noun: str, outermost: bool) -> int | None:
     named = _noun_count(noun).search(instructions) if len(noun) > 2 else None
-    found = named or (_PLAIN_COUNT.search(instructions) if outermost else None)
-    if not found:
+    match = named or (_PLAIN_COUNT.search(instructions) if outermost else None)
+    if not match:
         return None
-    word = found.group(1).lower()
+    word = match.group(1).lower()
     return _NUMBERS.get(word) or int(word)
 
 

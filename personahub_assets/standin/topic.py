@@ -125,8 +125,10 @@ def _drawn(options: tuple[str, ...]) -> _Slot:
 
 
 def _identifier(_slots: Slots, topic: Topic, dice: Dice) -> str:
-    parts = ascii_words(topic.subject(dice.below(3)))[:3]
-    return "_".join(part for part in parts if not part[0].isdigit()) or dice.pick(("value", "source", "entry", "limit"))
+    tokens = ascii_words(topic.subject(dice.below(3)))[:3]
+    return "_".join(word for word in tokens if not word[0].isdigit()) or dice.pick(
+        ("value", "source", "entry", "limit")
+    )
 
 
 def _capital(text: str) -> str:

@@ -49,8 +49,8 @@ def _spoilt(content: str, schema: Schema, choice: int) -> str:
     if not flaws:  # any value is right, as far as can be seen here
         return _compact(holder)
     ways = sorted(flaws)
-    places = flaws[ways[choice % len(ways)]]
-    places[choice // len(ways) % len(places)].spoil()
+    candidates = flaws[ways[choice % len(ways)]]
+    candidates[choice // len(ways) % len(candidates)].spoil()
     return _compact(holder[0])
 
 
@@ -113,7 +113,7 @@ def _resolved(root: Schema, schema: Any, depth: int = 0) -> Schema | None:
     """Follows a local `$ref`; None for what is no plain schema."""
     while isinstance(schema, dict) and isinstance(schema.get("$ref"), str) and depth < _DEEP:
         node: Any = root
-        for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
-            node = node.get(part) if isinstance(node, dict) and part else node
+        for segment in schema["$ref"].removeprefix("#").strip("/").split("/"):
+            node = node.get(segment) if isinstance(node, dict) and segment else node
         schema, depth = node, depth + 1
     return schema if isinstance(schema, dict) and not schema.keys() & {"anyOf", "oneOf", "$ref"} else None

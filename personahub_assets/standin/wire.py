@@ -54,10 +54,10 @@ def failure(
 async def body(receive: Receive, limit: int) -> bytes | None:
     """Reads a request's body, but no more of it than `limit` bytes: None if there is more."""
     message = await receive()
-    found: bytes = message.get("body", b"")
+    chunk: bytes = message.get("body", b"")
     if not message.get("more_body"):  # nearly always
-        return found if len(found) <= limit else None
-    chunks, size = [found], len(found)
+        return chunk if len(chunk) <= limit else None
+    chunks, size = [chunk], len(chunk)
     while message.get("more_body") and size <= limit:
         message = await receive()
         chunks.append(message.get("body", b""))

@@ -5,7 +5,7 @@ import re
 
 def _items(text: str) -> tuple[str, ...]:
     """Splits a semicolon-separated block into its items."""
-    return tuple(" ".join(part.split()) for part in text.split(";") if part.strip())
+    return tuple(" ".join(item.split()) for item in text.split(";") if item.strip())
 
 
 def _lines(text: str) -> tuple[str, ...]:
@@ -16,7 +16,7 @@ def _lines(text: str) -> tuple[str, ...]:
 def _crossed(text: str) -> tuple[str, ...]:
     """Crosses each line's verb (before the colon) with its objects."""
     pairs = (line.split(":", 1) for line in _lines(text))
-    return tuple(f"{verb.strip()} {item}" for verb, rest in pairs for item in _items(rest))
+    return tuple(f"{verb.strip()} {item}" for verb, objects in pairs for item in _items(objects))
 
 
 def _words(text: str) -> frozenset[str]:

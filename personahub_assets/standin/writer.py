@@ -31,8 +31,8 @@ class Order:
 
 def order(body: dict[str, Any]) -> Order:
     """Reads a chat request; `schema` is None where it names none."""
-    messages, found = body.get("messages") or [], schema_of(body)
-    return Order(messages, json.dumps(messages), found, json.dumps(found))
+    messages, json_schema = body.get("messages") or [], schema_of(body)
+    return Order(messages, json.dumps(messages), json_schema, json.dumps(json_schema))
 
 
 def write(body: dict[str, Any]) -> str:
@@ -57,9 +57,9 @@ def schema_of(body: dict[str, Any]) -> Any:
     wanted = body.get("response_format")
     if isinstance(wanted, dict):
         inner = wanted.get("json_schema")
-        found = inner.get("schema") if isinstance(inner, dict) else wanted.get("schema")
-        if found is not None:
-            return found
+        json_schema = inner.get("schema") if isinstance(inner, dict) else wanted.get("schema")
+        if json_schema is not None:
+            return json_schema
     structured = body.get("structured_outputs")
     if isinstance(structured, dict) and structured.get("json") is not None:
         return structured["json"]

@@ -29,9 +29,9 @@ def imported(
     """
     seen = Counter() if seen is None else seen
     rows = []
-    for persona, told in zip(personas, attributes, strict=False):
+    for persona, persona_attributes in zip(personas, attributes, strict=False):
         identity = _identity(batch, "", "imported", persona, seen)
-        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity, attributes=told))
+        rows.append(_row(batch, identity, persona, origin="imported", root_id=identity, attributes=persona_attributes))
     return rows
 
 
@@ -45,9 +45,9 @@ def from_text(batch: str, answers: Iterable[tuple[str, str, TextPersonas]], per_
     """
     rows = []
     for document_id, generation_id, answer in answers:
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for item in answer.personas[:per_document]:
-            identity = _identity(batch, document_id, item.relation, item.persona, seen)
+            identity = _identity(batch, document_id, item.relation, item.persona, counts)
             rows.append(
                 _row(
                     batch,
@@ -74,12 +74,12 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     """
     rows = []
     for parent, generation_id, answer in answers:
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for item in answer.personas[:fan_out]:
             rows.append(
                 _row(
                     batch,
-                    _identity(batch, parent["persona_id"], item.relation, item.persona, seen),
+                    _identity(batch, parent["persona_id"], item.relation, item.persona, counts),
                     item.persona,
                     origin="relation",
                     document_id=parent["document_id"],
@@ -95,8 +95,8 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
 
 def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list[str]:
     """Ids of the personas `(relation, text)` of one answer about a document or persona, in order."""
-    seen: Counter[str] = Counter()
-    return [_identity(batch, parent, relation, text, seen) for relation, text in told]
+    counts: Counter[str] = Counter()
+    return [_identity(batch, parent, relation, text, counts) for relation, text in told]
 
 
 def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
@@ -118,13 +118,13 @@ def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]
             yield row
 
 
-def _identity(batch: str, parent: str, relation: str, text: str, seen: Counter[str]) -> str:
+def _identity(batch: str, parent: str, relation: str, text: str, counts: Counter[str]) -> str:
     """Persona id; the second of two equal personas of one parent gets its own."""
     plain = digest(batch, parent, relation, text)
-    seen[plain] += 1
-    return "p" + (plain if seen[plain] == 1 else digest(plain, seen[plain]))
+    counts[plain] += 1
+    return "p" + (plain if counts[plain] == 1 else digest(plain, counts[plain]))
 
 
-def _row(batch: str, persona_id: str, persona: str, **known: Any) -> dict[str, Any]:
+def _row(batch: str, persona_id: str, persona: str, **fields: Any) -> dict[str, Any]:
     blank = dict.fromkeys(("document_id", "relation", "granularity", "parent_id", "generation_id", "attributes"))
-    return {"batch": batch, "persona_id": persona_id, "persona": persona, "hop": 0, **blank, **known}
+    return {"batch": batch, "persona_id": persona_id, "persona": persona, "hop": 0, **blank, **fields}

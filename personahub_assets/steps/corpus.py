@@ -83,14 +83,14 @@ class _Corpus:
         self._skipped.add(pl.DataFrame(counted, table_schema("skipped"), orient="row"))
         for writer in (self._documents, self._quarantine, self._skipped):
             writer.publish()
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "imported_personas": self._counts["imported_personas"],
             "quarantined": self._quarantine.rows,
             "characters_replaced": self._counts["characters_replaced"],
         }
         if self._kinds:
-            told["skipped"] = dict(self._kinds.most_common(_KINDS))
-        return Result(self._head, self._documents.rows, self._version.value, told)
+            facts["skipped"] = dict(self._kinds.most_common(_KINDS))
+        return Result(self._head, self._documents.rows, self._version.value, facts)
 
 
 def _quarantined(batch: str, source: str, faults: list[Fault]) -> pl.DataFrame:

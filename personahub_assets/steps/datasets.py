@@ -30,8 +30,8 @@ def chosen(personas: pl.DataFrame, dataset: str, share: float, among: pl.Series 
         personas = personas.filter(personas["persona_id"].is_in(among.implode()))
     if share >= 1:
         return personas
-    places = [int(digest(dataset, persona_id, size=8), 16) for persona_id in personas["persona_id"]]
-    return personas.filter(pl.Series(places, dtype=pl.Int64) < int(share * _SCALE))
+    hashes = [int(digest(dataset, persona_id, size=8), 16) for persona_id in personas["persona_id"]]
+    return personas.filter(pl.Series(hashes, dtype=pl.Int64) < int(share * _SCALE))
 
 
 def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, DatasetItem]]) -> list[dict[str, Any]]:
@@ -94,7 +94,9 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> 
     task = dataset_task(name, store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
         for accepted in answers.of(partial(item_requests, store, task, batch), total):
-            found = [(request.input_id, request.sample, generation, answer) for request, generation, answer in accepted]
-            answers.write(name, items(name, batch, found))
+            parsed = [
+                (request.input_id, request.sample, generation, answer) for request, generation, answer in accepted
+            ]
+            answers.write(name, items(name, batch, parsed))
         answers.publish(name)
     return Asked.of(answers, **({"personas_from": settings.personas_from} if settings.personas_from else {}))

@@ -91,9 +91,9 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
     """Decide about the rows, write the decisions, which are the state, then the dropped ones: the asset's rows."""
     from personahub_assets.dedup.keepers import admit
 
-    others = pl.concat([_NO_PLACES, *(hub.kept(other) for other in hub.others(batch))])
-    made = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
-    decisions = hub.publish(batch, made, search.how)
+    others = pl.concat([_NO_PLACES, *(hub.kept(name) for name in hub.others(batch))])
+    admission = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
+    decisions = hub.publish(batch, admission, search.how)
     how = hub.how(batch)
     dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(list(table_schema(hub.asset)))
     hub.store.write(hub.asset, batch, dropped)
@@ -107,13 +107,13 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
             "dropped_share": _share(dropped, decisions),
             "method": how.method,
             "rule": hub.rule,
-            "decided_again": made.height - decisions.height,
+            "decided_again": admission.height - decisions.height,
             "recall_on_sample": how.recall,
         },
         hub=hub,
-        made=made,
+        made=admission,
     )
 
 
-def _share(part: pl.DataFrame, whole: pl.DataFrame) -> float:
-    return round(part.height / whole.height, 4) if whole.height else 0.0
+def _share(dropped: pl.DataFrame, decided: pl.DataFrame) -> float:
+    return round(dropped.height / decided.height, 4) if decided.height else 0.0

@@ -41,7 +41,7 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
     """
     texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
     journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
-    vectors, made = _vectors(store, embedder, journal, texts, watch)
+    vectors, embedded = _vectors(store, embedder, journal, texts, watch)
     rows = (
         _with_readings(store, embedder, texts)
         .join(vectors, on="text_hash", how="left", maintain_order="left")
@@ -50,7 +50,7 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
     )
     store.write("persona_embeddings", batch, rows)
     journal.drop()
-    facts = {"texts_embedded": made, "model": embedder.name, **_unread(rows, store.config.semantic.max_unread)}
+    facts = {"texts_embedded": embedded, "model": embedder.name, **_unread(rows, store.config.semantic.max_unread)}
     return Embedded(rows.head(HEAD_ROWS), rows.height, content_version(rows), facts, vectors=rows["embedding"])
 
 
@@ -73,12 +73,14 @@ def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
 def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
     """Add `unread` and `unread_hash`; those of texts that any batch has are taken over."""
     columns = ["text_hash", "unread", "unread_hash"]
-    known = [rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)]
-    found = pl.concat([pl.DataFrame(schema=_READINGS), *known]).unique("text_hash")
-    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
+    published = [
+        rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)
+    ]
+    taken_over = pl.concat([pl.DataFrame(schema=_READINGS), *published]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(taken_over, on="text_hash", how="anti")
     read = pl.DataFrame(embedder.readings(missing["persona"].to_list()), list(_READINGS)[1:], orient="row")
-    made = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
-    return texts.join(pl.concat([found, made]), on="text_hash", how="left", maintain_order="left")
+    new = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
+    return texts.join(pl.concat([taken_over, new]), on="text_hash", how="left", maintain_order="left")
 
 
 def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
@@ -96,17 +98,17 @@ def _vectors(
 ) -> tuple[pl.DataFrame, int]:
     """`(text_hash, embedding)` for every text, and how many had to be made."""
     columns = ["text_hash", "embedding"]
-    known = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
-    found = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *known]).unique("text_hash")
-    missing = texts.unique("text_hash", maintain_order=True).join(found, on="text_hash", how="anti")
-    parts, done = [found], 0
+    published = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
+    existing = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published]).unique("text_hash")
+    missing = texts.unique("text_hash", maintain_order=True).join(existing, on="text_hash", how="anti")
+    frames, done = [existing], 0
     for positions, vectors in embedder.stream(missing["persona"].to_list()):
         hashes = missing["text_hash"][positions].to_list()
         journal.add(hashes, vectors)
-        parts.append(vector_frame(hashes, vectors))
+        frames.append(vector_frame(hashes, vectors))
         done += len(positions)
         watch(done, missing.height)
-    return pl.concat(parts), missing.height
+    return pl.concat(frames), missing.height
 
 
 def _published(store: Store, model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:

@@ -63,18 +63,18 @@ def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Ask
         BudgetSpent: if nothing is left to spend; the answers so far are kept for the next run.
     """
     settings = store.config.text_personas
-    seen = Counter[str]()
+    counts = Counter[str]()
     total = store.height("documents", batch)
     task = text_personas_task(store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
         for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
-            texts, told = [row.persona for row in ready], [row.attributes for row in ready]
-            answers.write("text_personas", rules.imported(batch, texts, told, seen))
+            texts, attributes = [row.persona for row in ready], [row.attributes for row in ready]
+            answers.write("text_personas", rules.imported(batch, texts, attributes, counts))
         for accepted in answers.of(partial(text_requests, store, task, batch), total):
-            found = [(request.input_id, generation, answer) for request, generation, answer in accepted]
-            answers.write("text_personas", rules.from_text(batch, found, settings.per_document))
+            parsed = [(request.input_id, generation, answer) for request, generation, answer in accepted]
+            answers.write("text_personas", rules.from_text(batch, parsed, settings.per_document))
         answers.publish("text_personas")
-    return Asked.of(answers, imported=seen.total())
+    return Asked.of(answers, imported=counts.total())
 
 
 def expanded_before(store: Store, batch: str) -> set[str]:
@@ -92,15 +92,15 @@ def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
     last = store.read("text_personas", batch)
     task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
     expanded = expanded_before(store, batch)
-    rows_per_hop, seen = {}, set[int]()
+    rows_per_hop, expanded_words = {}, set[int]()
     with llm.answers(store, task, batch, watch) as answers:
         for hop in range(1, settings.hops + 1):
-            parents = {row["persona_id"]: row for row in rules.frontier(last, seen, expanded)}
+            parents = {row["persona_id"]: row for row in rules.frontier(last, expanded_words, expanded)}
             requests = partial(related_requests, task, parents, settings.fan_out)
             hops = []
             for accepted in answers.of(requests, len(parents)):
-                found = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
-                hops.append(answers.write("related_personas", rules.from_relations(batch, found, settings.fan_out)))
+                parsed = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
+                hops.append(answers.write("related_personas", rules.from_relations(batch, parsed, settings.fan_out)))
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
             rows_per_hop[str(hop)] = last.height
         answers.publish("related_personas")

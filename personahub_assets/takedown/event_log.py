@@ -92,10 +92,10 @@ def _checkpoint(connection: sqlite3.Connection, path: Path) -> None:
 
 def _in_table(connection: sqlite3.Connection, name: str, batches: Collection[str], traces: Traces) -> int:
     quoted = '"' + name.replace('"', '""') + '"'
-    found = connection.execute(f"SELECT rowid, * FROM {quoted}")
-    columns = ['"' + column[0].replace('"', '""') + '"' for column in found.description[1:]]
+    cursor = connection.execute(f"SELECT rowid, * FROM {quoted}")
+    columns = ['"' + column[0].replace('"', '""') + '"' for column in cursor.description[1:]]
     updates = []
-    for rowid, *values in found:
+    for rowid, *values in cursor:
         cleaned = [_cleaned(value, batches, traces) if isinstance(value, str) else value for value in values]
         if cleaned != values:
             updates.append((*cleaned, rowid))
@@ -108,28 +108,30 @@ def _cleaned(value: str, batches: Collection[str], traces: Traces) -> str:
     """A value of the database: an event or other JSON, or plain text."""
     if value.startswith(("{", "[")):
         try:
-            told = json.loads(value)
+            payload = json.loads(value)
         except ValueError:
             pass
         else:
-            cleaned = _without(told, batches, traces, whole=True)
-            return value if cleaned == told else json.dumps(cleaned)
+            cleaned = _without(payload, batches, traces, is_dropped=True)
+            return value if cleaned == payload else json.dumps(cleaned)
     return GONE if traces.found_in(value) else value
 
 
-def _without(node: Any, batches: Collection[str], traces: Traces, *, whole: bool) -> Any:
-    """JSON of an event without what it tells of rows; `whole`: its tables go, whatever they say."""
+def _without(node: Any, batches: Collection[str], traces: Traces, *, is_dropped: bool) -> Any:
+    """JSON of an event without what it tells of rows; `is_dropped`: its tables go, whatever they say."""
     if isinstance(node, str):
         return _cleaned(node, batches, traces) if len(node) > 1 else node
     if isinstance(node, list):
-        return [_without(item, batches, traces, whole=whole) for item in node]
+        return [_without(item, batches, traces, is_dropped=is_dropped) for item in node]
     if not isinstance(node, dict):
         return node
     kind = node.get("__class__")
     if kind in ("AssetMaterialization", "AssetObservation"):
-        whole = node.get("partition") in batches or (node.get("asset_key") or {}).get("path", [""])[-1] in _ANY_BATCH
-    if whole and kind == "TableMetadataEntryData":
+        is_dropped = (
+            node.get("partition") in batches or (node.get("asset_key") or {}).get("path", [""])[-1] in _ANY_BATCH
+        )
+    if is_dropped and kind == "TableMetadataEntryData":
         return {**node, "records": []}
-    if whole and kind == "MarkdownMetadataEntryData" and not str(node.get("md_str")).startswith("!["):
+    if is_dropped and kind == "MarkdownMetadataEntryData" and not str(node.get("md_str")).startswith("!["):
         return {**node, "md_str": GONE}
-    return {key: _without(item, batches, traces, whole=whole) for key, item in node.items()}
+    return {key: _without(item, batches, traces, is_dropped=is_dropped) for key, item in node.items()}

@@ -152,14 +152,14 @@ def _answers(store: Store, batch: str) -> Iterator[_Answer]:
 def _documents(
     store: Store, batch: str, taken: Tombstones, candidates: pl.DataFrame, answers: list[_Answer]
 ) -> frozenset[str]:
-    known = set(candidates["document_id"].drop_nulls())
-    known |= {answer.input_id for answer in answers if answer.asset == "text_personas"}
-    known |= set(store.read("quarantine", batch, "text_personas", columns=["input_id"])["input_id"])
-    gone = {document_id for document_id in known if taken.has_document(document_id, None, None)}
+    document_ids = set(candidates["document_id"].drop_nulls())
+    document_ids |= {answer.input_id for answer in answers if answer.asset == "text_personas"}
+    document_ids |= set(store.read("quarantine", batch, "text_personas", columns=["input_id"])["input_id"])
+    gone = {document_id for document_id in document_ids if taken.has_document(document_id, None, None)}
     for rows in store.slices("documents", batch, ["document_id", "url", "text"]):
-        known |= set(rows["document_id"])
+        document_ids |= set(rows["document_id"])
         gone |= {row[0] for row in rows.iter_rows() if taken.has_document(*row)}
-    return frozenset(known - gone)
+    return frozenset(document_ids - gone)
 
 
 def _children(
@@ -180,9 +180,9 @@ def _told(batch: str, answers: Iterable[_Answer]) -> Iterator[Told]:
     """The personas of accepted answers."""
     for answer in answers:
         items = json.loads(answer.response)["personas"] if answer.response else []
-        told = [(item["relation"], item["persona"]) for item in items]
-        ids = identities(batch, answer.input_id, told)
-        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, told, strict=True))
+        personas = [(item["relation"], item["persona"]) for item in items]
+        ids = identities(batch, answer.input_id, personas)
+        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, personas, strict=True))
 
 
 def _reached(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> set[str]:
@@ -201,8 +201,8 @@ def _is_past(child: _Child, reached: set[str]) -> bool:
 
 def _forgotten(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> Iterator[str]:
     """Parents that their batch has not any more, though it has their children: it was not run to its end."""
-    known = {child.persona_id for some in children.values() for child in some}
+    child_ids = {child.persona_id for siblings in children.values() for child in siblings}
     rows = candidates.filter(pl.col("parent_id").is_not_null()).select("parent_id", "document_id").unique()
     for parent_id, document_id in rows.iter_rows():
-        if parent_id not in known and (document_id is None or document_id in documents):
+        if parent_id not in child_ids and (document_id is None or document_id in documents):
             yield parent_id

@@ -52,9 +52,9 @@ class Sites:
         address = read_address(text, any_scheme=True)
         host = address.host if address else ""
         self.counts[host] += 1
-        some = self.samples.setdefault(host, [])
-        if len(some) < SAMPLES and text not in some:
-            some.append(text)
+        sample = self.samples.setdefault(host, [])
+        if len(sample) < SAMPLES and text not in sample:
+            sample.append(text)
 
 
 @dataclass
@@ -119,8 +119,8 @@ def put_stones(store: Store, target: Target, stones: set[Tombstone]) -> None:
     ]
     old = store.read("tombstones", key)
     new = pl.DataFrame(rows, table_schema("tombstones"))
-    known = ["kind", "batch", "mark"]
-    store.write("tombstones", key, pl.concat([old, new.join(old, on=known, how="anti", nulls_equal=True)]))
+    identity = ["kind", "batch", "mark"]
+    store.write("tombstones", key, pl.concat([old, new.join(old, on=identity, how="anti", nulls_equal=True)]))
 
 
 def put_receipt(store: Store, receipt: Receipt) -> None:

@@ -34,25 +34,25 @@ class Traces:
 
     def add(self, text: str, *, alone: bool = False) -> None:
         """Remember a text; `alone`: only where nothing else is said beside it."""
-        found = words(text)
-        width = min(len(found), _WIDTH)
+        tokens = words(text)
+        width = min(len(tokens), _WIDTH)
         if not width:
             return
         if alone or width < _FEWEST:
             self._alone.add(normalised(text).strip())
             return
-        runs = _runs(found, width)
+        runs = _runs(tokens, width)
         runs = runs if self._count <= _MOST else _some(runs)
         self._new.setdefault(width, []).append(runs)
         self._count += len(runs)
 
     def found_in(self, text: str) -> bool:
         """Whether a text has a run of words in common with a remembered one: where it costs little to be wrong."""
-        found = words(text)
+        tokens = words(text)
         if self._alone and normalised(text).strip() in self._alone:
             return True
         widths = self._known.keys() | self._new.keys()
-        return len(found) >= _FEWEST and any(self._in_common(found, width) for width in widths)
+        return len(tokens) >= _FEWEST and any(self._in_common(tokens, width) for width in widths)
 
     def much_in(self, text: str, runs: int) -> bool:
         """Whether so many runs of eight words are those of remembered texts: for what is lost if it is wrong.
@@ -64,12 +64,12 @@ class Traces:
         """
         return self._in_common(words(text), _WIDTH) >= runs
 
-    def _in_common(self, found: list[str], width: int) -> int:
-        known, runs = self._sorted(width), _runs(found, width)
-        if not len(known) or not len(runs):
+    def _in_common(self, tokens: list[str], width: int) -> int:
+        stored, runs = self._sorted(width), _runs(tokens, width)
+        if not len(stored) or not len(runs):
             return 0
-        places = np.searchsorted(known, runs)
-        return int((known[np.minimum(places, len(known) - 1)] == runs).sum())
+        positions = np.searchsorted(stored, runs)
+        return int((stored[np.minimum(positions, len(stored) - 1)] == runs).sum())
 
     def _sorted(self, width: int) -> _Runs:
         empty = np.empty(0, np.int64)
@@ -78,12 +78,12 @@ class Traces:
         return self._known.get(width, empty)
 
 
-def _runs(found: list[str], width: int) -> _Runs:
-    return np.fromiter(_hashes(found, width), np.int64)
+def _runs(tokens: list[str], width: int) -> _Runs:
+    return np.fromiter(_hashes(tokens, width), np.int64)
 
 
-def _hashes(found: list[str], width: int) -> Iterator[int]:
-    return (hash(tuple(found[at : at + width])) for at in range(len(found) - width + 1))
+def _hashes(tokens: list[str], width: int) -> Iterator[int]:
+    return (hash(tuple(tokens[at : at + width])) for at in range(len(tokens) - width + 1))
 
 
 def _some(runs: _Runs) -> _Runs:

@@ -53,9 +53,9 @@ class Gone:
 
 def survey(store: Store, extent: Extent, gone: Gone, receipt: Receipt) -> None:
     """Count what a sweep will remove, and remember it."""
-    for part in parts(store, extent.batch):
-        for rows in _going(store, extent, part):
-            receipt.rows[Line("removed", part.table, extent.batch)] += rows.height
+    for table_file in parts(store, extent.batch):
+        for rows in _going(store, extent, table_file):
+            receipt.rows[Line("removed", table_file.table, extent.batch)] += rows.height
             gone.personas |= set(rows["persona_id"]) if "persona_id" in rows.columns else set()
             gone.keys |= set(rows["request_key"]) if "request_key" in rows.columns else set()
             _remember(rows, gone.traces)
@@ -71,8 +71,8 @@ def _going(store: Store, extent: Extent, part: Part) -> Iterator[pl.DataFrame]:
 def _remember(rows: pl.DataFrame, traces: Traces) -> None:
     for name in set(_TEXTS) & set(rows.columns):
         # A refusal says of everything the same.
-        told = rows.filter(pl.col("reason").ne_missing("refused")) if name in _SAID_BY_MODEL else rows
-        for text in told[name].drop_nulls():
+        text_rows = rows.filter(pl.col("reason").ne_missing("refused")) if name in _SAID_BY_MODEL else rows
+        for text in text_rows[name].drop_nulls():
             traces.add(str(text))
     if "url" in rows.columns:
         for url in rows["url"].drop_nulls():
@@ -87,17 +87,22 @@ def sweep(store: Store, extent: Extent, taken: Tombstones, traces: Traces, recei
     """
     batch, todo = extent.batch, list(parts(store, extent.batch))
     _strangers(store, extent)
-    for part in todo:
-        if part.table not in (*_ROOTS, *_ANSWERS):
-            _rewrite(store, batch, part, partial(_standing, extent, part))
+    for table_file in todo:
+        if table_file.table not in (*_ROOTS, *_ANSWERS):
+            _rewrite(store, batch, table_file, partial(_standing, extent, table_file))
     _recount(store, batch)
     _forget_vectors(store, extent, receipt)
     for path in journals(store, batch):
         went = rewrite(path, partial(_left_of, extent, path.parent.name, taken, traces))
         receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
-    for part in (part for table in _ANSWERS for part in todo if part.table == table and part.asset != "documents"):
-        changed = _rewrite(store, batch, part, partial(_answers, store, extent, part, taken, traces))
-        receipt.rows[Line("changed", part.table, batch)] += changed
+    for table_file in (
+        table_file
+        for table in _ANSWERS
+        for table_file in todo
+        if table_file.table == table and table_file.asset != "documents"
+    ):
+        changed = _rewrite(store, batch, table_file, partial(_answers, store, extent, table_file, taken, traces))
+        receipt.rows[Line("changed", table_file.table, batch)] += changed
     for table in _ROOTS:
         _rewrite(store, batch, Part(table, None), partial(_standing, extent, Part(table, None)))
 
@@ -107,8 +112,12 @@ def _rewrite(store: Store, batch: str, part: Part, change: Callable[[pl.DataFram
     writer = store.writer(part.table, batch, part.asset)
     differing, differs = 0, False
     # Rows may be added to `quarantine`, so it is changed as a whole; it is small, and may be empty.
-    whole = part.table == "quarantine"
-    pieces = [store.read(part.table, batch, part.asset)] if whole else store.slices(part.table, batch, asset=part.asset)
+    is_quarantine = part.table == "quarantine"
+    pieces = (
+        [store.read(part.table, batch, part.asset)]
+        if is_quarantine
+        else store.slices(part.table, batch, asset=part.asset)
+    )
     for rows in pieces:
         new = change(rows)
         differs |= not new.equals(rows)
@@ -212,8 +221,8 @@ def seeds(store: Store, gone: Gone) -> int:
     changed = 0
     for path in (store.root / "seeds").glob("*/*.parquet"):
         rows = read_file(path, "generations")
-        told = rows.select("request_key", "response").iter_rows()
-        stays = [not gone.has_answer(key, answer or "") for key, answer in told]
+        answers = rows.select("request_key", "response").iter_rows()
+        stays = [not gone.has_answer(key, answer or "") for key, answer in answers]
         left = rows.filter(stays)
         if left.height < rows.height:
             changed += rows.height - left.height
@@ -238,11 +247,11 @@ def source_faults(store: Store, batch: str, places: set[str], traces: Traces, *,
     """
 
     def blanked(rows: pl.DataFrame) -> pl.DataFrame:
-        told = rows.select("input_id", "raw").iter_rows()
-        found = [not known or place in places or traces.much_in(raw or "", RUNS_LINE) for place, raw in told]
-        gone = pl.Series(found, dtype=pl.Boolean)
+        inputs = rows.select("input_id", "raw").iter_rows()
+        is_taken = [not known or input_id in places or traces.much_in(raw or "", RUNS_LINE) for input_id, raw in inputs]
+        gone = pl.Series(is_taken, dtype=pl.Boolean)
         # Documents and personas that go are counted here, as they will be when the file is read next.
-        new = [(batch, "documents", place, *_TOLD, "") for place in sorted(places - set(rows["input_id"]))]
+        new = [(batch, "documents", input_id, *_TOLD, "") for input_id in sorted(places - set(rows["input_id"]))]
         left = rows.with_columns(
             reason=pl.when(gone & pl.lit(known)).then(pl.lit(_TOLD[0])).otherwise("reason"),
             detail=pl.when(gone).then(pl.lit(_TOLD[1])).otherwise("detail"),

@@ -112,9 +112,9 @@ def takedown(
 @contextmanager
 def _admissions(store: Store) -> Iterator[None]:
     """Nobody decides who stays meanwhile."""
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for stage in _STAGES:
-            held.enter_context(store.lock(f"admission-{stage}", wait=False))
+            locks.enter_context(store.lock(f"admission-{stage}", wait=False))
         yield
 
 
@@ -160,10 +160,10 @@ def _named(run: dg.DagsterRun) -> str:
 def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     """Find what goes; changes nothing."""
     before = earlier(store, target)
-    found = find(store, target, again=before is not None)
-    receipt = Receipt(target, reason or (before and before.reason) or None, copies=found.copies, sites=found.sites)
-    plan = _Plan({*stones(store), *found.stones}, receipt)
-    batches = found.batches | (before.batches if before else set())
+    matches = find(store, target, again=before is not None)
+    receipt = Receipt(target, reason or (before and before.reason) or None, copies=matches.copies, sites=matches.sites)
+    plan = _Plan({*stones(store), *matches.stones}, receipt)
+    batches = matches.batches | (before.batches if before else set())
     for batch in sorted(batches):
         plan.extents[batch] = extent(store, batch, plan.taken(batch))
         sweep.survey(store, plan.extents[batch], plan.gone, receipt)
@@ -172,7 +172,7 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
     plan.stones |= {Tombstone.request(key) for key in plan.gone.keys}
     _look_into_sources(store, plan)
     _count_displaced(store, plan)
-    _count_released(store, plan, found.stones)
+    _count_released(store, plan, matches.stones)
     if before:
         receipt.begun_at = before.begun_at
         receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
@@ -197,11 +197,11 @@ def _look_into_sources(store: Store, plan: _Plan) -> None:
             if inside and piece.path.is_file() and not is_dropped:
                 plan.receipt.rows[Line("unread", printable_path(piece.path), piece.batch)] += 1
             continue
-        found = list(redact.hits(piece, _is_taken(plan, piece.batch)))
-        if found:
-            plan.hits[piece] = found
+        row_hits = list(redact.hits(piece, _is_taken(plan, piece.batch)))
+        if row_hits:
+            plan.hits[piece] = row_hits
             effect: Effect = "removed" if is_dropped else "changed" if inside else "outside"
-            plan.receipt.rows[Line(effect, printable_path(piece.path), piece.batch)] += len(found)
+            plan.receipt.rows[Line(effect, printable_path(piece.path), piece.batch)] += len(row_hits)
 
 
 def _is_gone(plan: _Plan, batch: str | None) -> bool:
@@ -256,11 +256,11 @@ def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
         return batch in taken and taken[batch].has_document(document_id, None, None)
 
     for release in releases.releases(store):
-        place = f"releases/{release.name}"
+        folder = f"releases/{release.name}"
         try:
-            plan.receipt.rows[Line("released", place, None)] += releases.held(release, plan.gone.personas, of=is_taken)
+            plan.receipt.rows[Line("released", folder, None)] += releases.held(release, plan.gone.personas, of=is_taken)
         except StoreError:
-            plan.receipt.rows[Line("unread", place, None)] += 1
+            plan.receipt.rows[Line("unread", folder, None)] += 1
 
 
 # --- carry out ---
@@ -288,14 +288,14 @@ def _forget_history(store: Store, plan: _Plan) -> int:
 
 def _forget_faults(store: Store, plan: _Plan) -> None:
     """Rows of `quarantine` that show lines of source files; before the files are blanked, since places lead to them."""
-    places: dict[str, set[str]] = {batch: set() for batch in plan.extents}
-    for piece, found in plan.hits.items():
+    input_ids: dict[str, set[str]] = {batch: set() for batch in plan.extents}
+    for piece, row_hits in plan.hits.items():
         if piece.batch is not None:
-            places.setdefault(piece.batch, set()).update(hit.place for hit in found)
-    known = {piece.batch: redact.is_readable(store, piece) for piece in _of_batches(store, places)}
-    for batch, some in places.items():
+            input_ids.setdefault(piece.batch, set()).update(hit.place for hit in row_hits)
+    readable = {piece.batch: redact.is_readable(store, piece) for piece in _of_batches(store, input_ids)}
+    for batch, taken_ids in input_ids.items():
         with store.lock(f"documents-{batch}", wait=False):
-            changed = sweep.source_faults(store, batch, some, plan.gone.traces, known=known.get(batch, False))
+            changed = sweep.source_faults(store, batch, taken_ids, plan.gone.traces, known=readable.get(batch, False))
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
 
@@ -305,15 +305,15 @@ def _of_batches(store: Store, batches: Collection[str]) -> Iterator[redact.Piece
 
 def _blank_sources(store: Store, plan: _Plan) -> None:
     numbers: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
-    for piece, found in plan.hits.items():
+    for piece, row_hits in plan.hits.items():
         if redact.is_inside(store, piece) and piece.path not in plan.dropped:
-            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in found}
+            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in row_hits}
     for piece in plan.hits:
         if not redact.is_readable(store, piece):
             raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
-    for (path, kind, reading), some in numbers.items():
+    for (path, kind, reading), row_numbers in numbers.items():
         with store.lock("batches", wait=True):
-            redact.blank(path, kind, some, reading)
+            redact.blank(path, kind, row_numbers, reading)
             register_again(store, path)
 
 
@@ -332,9 +332,9 @@ def _mend(store: Store, target: Target) -> None:
 @contextmanager
 def _locked(store: Store, batch: str) -> Iterator[None]:
     """Nobody works on a batch meanwhile."""
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for asset in _LOCKED:
-            held.enter_context(store.lock(f"{asset}-{batch}", wait=False))
+            locks.enter_context(store.lock(f"{asset}-{batch}", wait=False))
         yield
 
 
@@ -377,5 +377,5 @@ def _remove_all(paths: Iterable[Path]) -> None:
         StoreError: naming each that is left, and why: the takedown is not finished.
     """
     if left := remove_all(paths):
-        each = "; ".join(f"{path} cannot be removed: {why}" for path, why in sorted(left.items()))
+        each = "; ".join(f"{path} cannot be removed: {reason}" for path, reason in sorted(left.items()))
         raise StoreError(f"{each}. What is taken down may stand there: mend that, then run the same takedown again")

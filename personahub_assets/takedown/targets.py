@@ -93,10 +93,10 @@ def _below_prefixes(store: Store, target: Target) -> Found:
                 sites.add(row.url or row.document_id)
         elif host := prefixes.near_host(row.url or row.document_id):
             sites.near[host] += 1
-    found = _stones_of_documents(store, target, documents)
-    found.stones |= stones
-    found.sites = sites
-    return found
+    matches = _stones_of_documents(store, target, documents)
+    matches.stones |= stones
+    matches.sites = sites
+    return matches
 
 
 def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
@@ -113,13 +113,13 @@ def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
             personas.append(Persona(batch, "", "", row.persona))
         else:
             documents.append(StoredDocument(batch, row.document_id or "", row.url, row.text))
-    found = _stones_of_documents(store, wanted, documents)
+    matches = _stones_of_documents(store, wanted, documents)
     of_personas = _stones_of_personas(store, wanted, personas)
-    found.stones = {stone for stone in found.stones if stone.kind != "document"} | of_personas.stones
-    found.stones |= {Tombstone.whole_batch(key) for key in {*keys, *target.values}}
-    found.copies += of_personas.copies
-    found.batches = keys
-    return found
+    matches.stones = {stone for stone in matches.stones if stone.kind != "document"} | of_personas.stones
+    matches.stones |= {Tombstone.whole_batch(key) for key in {*keys, *target.values}}
+    matches.copies += of_personas.copies
+    matches.batches = keys
+    return matches
 
 
 def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, Traits]]:
@@ -140,12 +140,12 @@ def _is_wanted(target: Target, batch: str) -> bool:
 def _documents(store: Store) -> Iterator[StoredDocument]:
     """Every document that any table knows of, those of which only rows made from it are left included."""
     for batch in store.batches():
-        known = set()
+        stored_ids = set()
         for rows in store.slices("documents", batch, ["batch", "document_id", "url", "text"]):
-            known |= set(rows["document_id"])
+            stored_ids |= set(rows["document_id"])
             yield from map(StoredDocument._make, rows.iter_rows())
         left = set[str]().union(*(_column(store, batch, *track) for track in _TRACKS))
-        yield from (StoredDocument(batch, document_id, None, None) for document_id in sorted(left - known))
+        yield from (StoredDocument(batch, document_id, None, None) for document_id in sorted(left - stored_ids))
 
 
 _TRACKS: tuple[tuple[str, str, str | None], ...] = (
@@ -168,7 +168,7 @@ def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[StoredDocument]:
 
 def _stones_of_documents(store: Store, target: Target, documents: list[StoredDocument]) -> Found:
     taken = [row for row in documents if _is_wanted(target, row.batch)]
-    found = Found({row.batch for row in taken}, {Tombstone.document(row.batch, row.document_id) for row in taken})
+    matches = Found({row.batch for row in taken}, {Tombstone.document(row.batch, row.document_id) for row in taken})
     identities = {(row.batch, row.document_id) for row in taken}
     texts, urls = {row.text for row in taken}, {normal_url(row.url) for row in taken if row.url}
     others = (
@@ -179,12 +179,12 @@ def _stones_of_documents(store: Store, target: Target, documents: list[StoredDoc
     staying = [row for row in others if row.text in texts or (row.url and normal_url(row.url) in urls)]
     for row in staying:
         if row.text is not None and row.text in texts:
-            found.copies.append(f"document {shorten(row.document_id)!r} of batch {row.batch}")
+            matches.copies.append(f"document {shorten(row.document_id)!r} of batch {row.batch}")
     everywhere = target.batch is None
-    found.stones |= _scoped(Tombstone.text, [(r.text, r.batch) for r in taken], staying, lambda r: r.text, everywhere)
+    matches.stones |= _scoped(Tombstone.text, [(r.text, r.batch) for r in taken], staying, lambda r: r.text, everywhere)
     urls_taken = [(r.url, r.batch) for r in taken]
-    found.stones |= _scoped(Tombstone.url, urls_taken, staying, lambda r: r.url and normal_url(r.url), everywhere)
-    return found
+    matches.stones |= _scoped(Tombstone.url, urls_taken, staying, lambda r: r.url and normal_url(r.url), everywhere)
+    return matches
 
 
 def _scoped(
@@ -231,8 +231,8 @@ def _stones_of_personas(store: Store, target: Target, taken: list[Persona]) -> F
     for batch in store.batches():
         same = _as_personas(batch, _candidates(store, batch).filter(pl.col("persona").is_in(texts)))
         staying += [row for row in same if (row.batch, row.parent, row.text) not in twins and not _goes(target, batch)]
-    found = Found({row.batch for row in taken})
-    found.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
+    matches = Found({row.batch for row in taken})
+    matches.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
     standing = defaultdict(set)
     for row in staying:
         standing[row.parent, row.text].add(row.batch)
@@ -241,8 +241,8 @@ def _stones_of_personas(store: Store, target: Target, taken: list[Persona]) -> F
         batches[row.parent, row.text].add(row.batch)
     for (parent, text), scope_of in batches.items():
         for scope in scopes(scope_of, standing[parent, text], everywhere=target.batch is None):
-            found.stones.add(Tombstone.persona(scope, parent, text))
-    return found
+            matches.stones.add(Tombstone.persona(scope, parent, text))
+    return matches
 
 
 def _candidates(store: Store, batch: str) -> pl.DataFrame:
@@ -282,6 +282,6 @@ def _ids(store: Store, kind: str) -> set[str]:
 
 
 def _near(value: str, every: list[str]) -> str:
-    some = every if len(every) <= _COMPARED else [name for name in every if name[:4] == value[:4]][:_COMPARED]
-    near = difflib.get_close_matches(value, some, n=_NEAR)
+    candidates = every if len(every) <= _COMPARED else [name for name in every if name[:4] == value[:4]][:_COMPARED]
+    near = difflib.get_close_matches(value, candidates, n=_NEAR)
     return f" (did you mean {', '.join(map(repr, near))}?)" if near else f" ({len(every):,} others; see personahub sql)"

@@ -23,11 +23,11 @@ def unregister(store: Store, key: str) -> list[str]:
         BatchError: if it is unknown, a slice, or something was made for it, naming what and the remedy.
         LockHeld: if it is being worked on.
     """
-    with ExitStack() as held:
-        held.enter_context(store.lock("batches", wait=True))
+    with ExitStack() as locks:
+        locks.enter_context(store.lock("batches", wait=True))
         keys = source_slices(store, key)
         for batch in keys:
-            held.enter_context(store.lock(f"documents-{batch}", wait=False))
+            locks.enter_context(store.lock(f"documents-{batch}", wait=False))
         results = sorted({name for batch in keys for name in results_of(store, batch)})
         if results:
             raise BatchError(

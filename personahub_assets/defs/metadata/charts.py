@@ -20,11 +20,11 @@ _PROBES, _POOL = 256, 8_192
 def lengths(store: Store, table: str, batch: str, column: str) -> dict[str, Any]:
     """How long the texts of a partition are, of a sample where there are many."""
     total = store.height(table, batch)
-    found = _sample(store, table, batch, column, total)
-    if found.is_empty():
+    texts = _sample(store, table, batch, column, total)
+    if texts.is_empty():
         return {}
-    title = f"Length of {column} in {table}{_of(found.len(), total)}"
-    chart = histogram({"": found.str.len_chars().to_numpy()}, title=title, x_label="characters", y_label="rows")
+    title = f"Length of {column} in {table}{_of(texts.len(), total)}"
+    chart = histogram({"": texts.str.len_chars().to_numpy()}, title=title, x_label="characters", y_label="rows")
     return {"lengths": picture(chart, title)}
 
 
@@ -86,10 +86,10 @@ def neighbours(embeddings: pl.Series) -> dict[str, Any]:
     if pool.len() < 2:
         return {}
     vectors = pool.explode().to_numpy().reshape(pool.len(), -1)
-    places = np.linspace(0, pool.len() - 1, min(_PROBES, pool.len())).astype(np.int64)
-    cosines = vectors[places] @ vectors.T
-    cosines[np.arange(len(places)), places] = -1  # nobody is a neighbour of itself
-    title = f"Nearest neighbour of {len(places):,} personas among {pool.len():,} of this batch"
+    probes = np.linspace(0, pool.len() - 1, min(_PROBES, pool.len())).astype(np.int64)
+    cosines = vectors[probes] @ vectors.T
+    cosines[np.arange(len(probes)), probes] = -1  # nobody is a neighbour of itself
+    title = f"Nearest neighbour of {len(probes):,} personas among {pool.len():,} of this batch"
     chart = histogram({"": cosines.max(axis=1).clip(-1, 1)}, title=title, x_label="cosine", y_label="personas")
     return {"nearest_neighbours": picture(chart, title)}
 
@@ -115,7 +115,7 @@ def _sample(store: Store, table: str, batch: str, column: str, total: int) -> pl
     if total <= _PIECES * _PIECE:
         return store.read(table, batch, columns=[column])[column].drop_nulls()
     path = store.path(table, batch)
-    starts = [(total - _PIECE) * part // (_PIECES - 1) for part in range(_PIECES)]
+    starts = [(total - _PIECE) * index // (_PIECES - 1) for index in range(_PIECES)]
     pieces = [read_file(path, table, [column], start, _PIECE)[column] for start in starts]
     return pl.concat(pieces).drop_nulls()
 

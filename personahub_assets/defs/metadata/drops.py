@@ -97,26 +97,26 @@ def _spread(dropped: pl.DataFrame) -> pl.DataFrame:
     """Some drops, from the least similar to the most similar one."""
     ordered = dropped.sort("similarity", "persona_id")
     last = ordered.height - 1
-    return ordered[sorted({last * part // (_PAIRS - 1) for part in range(_PAIRS)})]
+    return ordered[sorted({last * index // (_PAIRS - 1) for index in range(_PAIRS)})]
 
 
-def _looked_up(hub: "Hub", made: pl.DataFrame, wanted: pl.Series) -> tuple[dict[str, int], dict[str, str]]:
+def _looked_up(hub: "Hub", decided: pl.DataFrame, wanted: pl.Series) -> tuple[dict[str, int], dict[str, str]]:
     """How many drops of the hub each wanted persona took, and its text; only their batches' texts are read."""
     absorbed = dict.fromkeys(wanted, 0)
     texts: dict[str, str] = {}
     ids = wanted.implode()
-    for key, rows in _every(hub, made):
+    for key, rows in _every(hub, decided):
         for keeper, count in rows["keeper_id"].filter(rows["keeper_id"].is_in(ids)).value_counts().iter_rows():
             absorbed[keeper] += count
         if rows["persona_id"].is_in(ids).any():
-            found = hub.store.candidates(key, ["persona_id", "persona"]).filter(pl.col("persona_id").is_in(ids))
-            texts |= dict(found.iter_rows())
+            candidates = hub.store.candidates(key, ["persona_id", "persona"]).filter(pl.col("persona_id").is_in(ids))
+            texts |= dict(candidates.iter_rows())
     return absorbed, texts
 
 
-def _every(hub: "Hub", made: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+def _every(hub: "Hub", decided: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
     """`(batch, decisions)` of all batches, as made now or as they stood."""
-    now = {str(key): rows for (key,), rows in made.partition_by("batch", as_dict=True).items()}
+    now = {str(key): rows for (key,), rows in decided.partition_by("batch", as_dict=True).items()}
     yield from (hub.decisions | now).items()
 
 

@@ -16,9 +16,9 @@ _IDS = ("item_id", "persona_id", "document_id")
 
 def sample(rows: pl.DataFrame) -> dg.MetadataValue[Any]:
     """Show the first rows as a table: plain text, long values cut; what tells nothing here is left out."""
-    some = rows.head(HEAD_ROWS)
-    shown = some.drop([column.name for column in some if column.name in _UNTOLD or column.is_null().all()])
-    if some.is_empty():
+    head = rows.head(HEAD_ROWS)
+    shown = head.drop([column.name for column in head if column.name in _UNTOLD or column.is_null().all()])
+    if head.is_empty():
         return dg.MetadataValue.text("no rows")
     records = [
         dg.TableRecord({name: plain(str(value)) if value is not None else "" for name, value in row.items()})

@@ -36,13 +36,13 @@ class _Axis:
 
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float, *, from_zero: bool) -> "_Axis":
-        known = [*values, 0.0] if from_zero else list(values)
-        low, high = min(known, default=0.0), max(known, default=1.0)
+        numbers = [*values, 0.0] if from_zero else list(values)
+        low, high = min(numbers, default=0.0), max(numbers, default=1.0)
         if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value only, or as good as that
             margin = max(abs(low) * 0.1, 1e-9) if low else 1.0
             low, high = low - (0 if from_zero else margin), high + margin
         step = _round_step((high - low) / (5 if from_zero else 8))
-        if from_zero and all(value == round(value) for value in known):
+        if from_zero and all(value == round(value) for value in numbers):
             step = max(step, 1.0)  # nobody counts in fifths
         if from_zero:  # the axis ends at a round number
             low, high = math.floor(low / step) * step, math.ceil(high / step) * step
@@ -79,18 +79,18 @@ def line_charts(panels: Mapping[str, Mapping[str, Points]], *, title: str, x_lab
     }
     xs = [x for lines in drawn.values() for points in lines.values() for x, _ in points]
     across = _Axis.over(xs, _LEFT, _WIDTH - _RIGHT, from_zero=False)
-    parts, top = [], float(_TOP)
+    elements, top = [], float(_TOP)
     for label, lines in drawn.items():
         top += _HEAD
         ys = [y for points in lines.values() for _, y in points]
         up = _Axis.over(ys, top + height, top, from_zero=True)
-        parts += [_head(label, list(lines), top), _grid(up, across, labelled=label == list(drawn)[-1] and bool(xs))]
+        elements += [_head(label, list(lines), top), _grid(up, across, labelled=label == list(drawn)[-1] and bool(xs))]
         for colour, points in zip(_colours(), lines.values(), strict=False):
-            parts.append(_line([(across.at(x), up.at(y)) for x, y in points], colour))
+            elements.append(_line([(across.at(x), up.at(y)) for x, y in points], colour))
         if not ys:
-            parts.append(_text("no data", (across.start + across.end) / 2, top + height / 2, anchor="middle"))
+            elements.append(_text("no data", (across.start + across.end) / 2, top + height / 2, anchor="middle"))
         top += height
-    return _svg(parts, title, x_label, top)
+    return _svg(elements, title, x_label, top)
 
 
 def bar_chart(
@@ -115,19 +115,19 @@ def bar_chart(
     up = _Axis.over([v for values in bars.values() for v in values], bottom, top, from_zero=True)
     slot = (_WIDTH - _LEFT - _RIGHT) / max(len(labels), 1)
     thick = slot * 0.8 / max(len(bars), 1)
-    parts = [_head(y_label, list(bars), top), _grid(up, None)]
-    for place, (colour, values) in enumerate(zip(_colours(), bars.values(), strict=False)):
+    elements = [_head(y_label, list(bars), top), _grid(up, None)]
+    for position, (colour, values) in enumerate(zip(_colours(), bars.values(), strict=False)):
         for index, value in enumerate(values):
-            x, ends = _LEFT + slot * (index + 0.1) + thick * place, sorted((up.at(value), up.at(0.0)))
+            x, ends = _LEFT + slot * (index + 0.1) + thick * position, sorted((up.at(value), up.at(0.0)))
             size = f'width="{thick:.2f}" height="{ends[1] - ends[0]:.1f}"'
-            parts.append(f'<rect x="{x:.2f}" y="{ends[0]:.1f}" {size} fill="{colour}"/>')
+            elements.append(f'<rect x="{x:.2f}" y="{ends[0]:.1f}" {size} fill="{colour}"/>')
     names = [_clean(label, 16) for label in labels]
     every = math.ceil((max(map(len, names), default=0) * _CHAR + 8) / slot)  # no name runs into the next
     for index in range(0, len(names), every):
-        parts.append(_text(names[index], _LEFT + slot * (index + 0.5), bottom + 18, anchor="middle"))
+        elements.append(_text(names[index], _LEFT + slot * (index + 0.5), bottom + 18, anchor="middle"))
     if not labels or not bars:
-        parts.append(_text("no data", _WIDTH / 2, (top + bottom) / 2, anchor="middle"))
-    return _svg(parts, title, x_label, bottom)
+        elements.append(_text("no data", _WIDTH / 2, (top + bottom) / 2, anchor="middle"))
+    return _svg(elements, title, x_label, bottom)
 
 
 def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, y_label: str) -> str:
@@ -136,8 +136,8 @@ def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, 
     A bar is named by the value that it begins at; the last one has all the rest. Values that are not finite are left
     out.
     """
-    known = {name: _finite(series) for name, series in values.items()}
-    every = np.concatenate([*known.values(), np.empty(0)])
+    finite = {name: _finite(series) for name, series in values.items()}
+    every = np.concatenate([*finite.values(), np.empty(0)])
     if not every.size:
         return bar_chart([], {}, title=title, x_label=x_label, y_label=y_label)
     edges, decimals = _edges(every)
@@ -145,7 +145,7 @@ def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, 
     labels[-1] += "+" if every.max() >= 2 * edges[-1] - edges[-2] else ""
     # What a rounding error puts before the first edge is in the first bar.
     bounds = [-np.inf, *edges[1:], np.inf]
-    counts = {name: np.histogram(series, bounds)[0].tolist() for name, series in known.items()}
+    counts = {name: np.histogram(series, bounds)[0].tolist() for name, series in finite.items()}
     return bar_chart(labels, counts, title=title, x_label=f"{x_label}, from … on", y_label=y_label)
 
 
@@ -156,15 +156,15 @@ def ranking(values: Mapping[str, float], *, title: str, x_label: str) -> str:
     rows = [(_clean(name, 28), value if math.isfinite(value) else 0.0) for name, value in values.items()][:_MOST_ROWS]
     left, room, top = 16 + 28 * _CHAR, 110, _TOP + 10
     longest, bottom = max((value for _, value in rows if value > 0), default=1.0), top + 24 * max(len(rows), 2)
-    parts = []
-    for place, (name, value) in enumerate(rows):
-        y, wide = top + 24 * place, max(0.0, value / longest) * (_WIDTH - left - room)
-        parts.append(_text(name, left - 8, y + 15, anchor="end"))
-        parts.append(f'<rect x="{left:.1f}" y="{y + 2:.1f}" width="{wide:.1f}" height="18" fill="{_COLOURS[0]}"/>')
-        parts.append(_text(_amount(value), left + wide + 6, y + 15))
+    elements = []
+    for index, (name, value) in enumerate(rows):
+        y, wide = top + 24 * index, max(0.0, value / longest) * (_WIDTH - left - room)
+        elements.append(_text(name, left - 8, y + 15, anchor="end"))
+        elements.append(f'<rect x="{left:.1f}" y="{y + 2:.1f}" width="{wide:.1f}" height="18" fill="{_COLOURS[0]}"/>')
+        elements.append(_text(_amount(value), left + wide + 6, y + 15))
     if not rows:
-        parts.append(_text("no data", _WIDTH / 2, (top + bottom) / 2, anchor="middle"))
-    return _svg(parts, title, x_label, bottom - 12)
+        elements.append(_text("no data", _WIDTH / 2, (top + bottom) / 2, anchor="middle"))
+    return _svg(elements, title, x_label, bottom - 12)
 
 
 def as_markdown(svg: str, alt: str) -> str:
@@ -174,8 +174,8 @@ def as_markdown(svg: str, alt: str) -> str:
 
 
 def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    found = np.asarray(values, np.float64)
-    return np.clip(found[np.isfinite(found)], -_HUGE, _HUGE)
+    array = np.asarray(values, np.float64)
+    return np.clip(array[np.isfinite(array)], -_HUGE, _HUGE)
 
 
 def _edges(values: npt.NDArray[np.float64]) -> tuple[list[float], int]:
@@ -195,13 +195,13 @@ def _amount(value: float) -> str:
 
 def _thinned(points: Points) -> list[tuple[float, float]]:
     """At most 400 finite points in order of x: the first, the last, and of each stretch the lowest and the highest."""
-    known = sorted((_clipped(x), _clipped(y)) for x, y in points if math.isfinite(x) and math.isfinite(y))
-    if len(known) <= _MOST_POINTS:
-        return known
-    inner, size = known[1:-1], math.ceil(len(known) / (_MOST_POINTS // 2 - 1))
+    ordered = sorted((_clipped(x), _clipped(y)) for x, y in points if math.isfinite(x) and math.isfinite(y))
+    if len(ordered) <= _MOST_POINTS:
+        return ordered
+    inner, size = ordered[1:-1], math.ceil(len(ordered) / (_MOST_POINTS // 2 - 1))
     stretches = [inner[at : at + size] for at in range(0, len(inner), size)]
-    extremes = [sorted({min(part, key=_height), max(part, key=_height)}) for part in stretches]
-    return [known[0], *(point for pair in extremes for point in pair), known[-1]]
+    extremes = [sorted({min(stretch, key=_height), max(stretch, key=_height)}) for stretch in stretches]
+    return [ordered[0], *(point for pair in extremes for point in pair), ordered[-1]]
 
 
 def _height(point: tuple[float, float]) -> float:
@@ -221,31 +221,33 @@ def _round_step(rough: float) -> float:
 def _grid(up: _Axis, across: _Axis | None, *, labelled: bool = False) -> str:
     """Lines and numbers of a panel's axes."""
     left, right = _LEFT, _WIDTH - _RIGHT
-    parts = []
+    elements = []
     for y, text in up.ticks():
-        parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#dddddd"/>')
-        parts.append(_text(text, left - 8, y + 4, anchor="end"))
+        elements.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#dddddd"/>')
+        elements.append(_text(text, left - 8, y + 4, anchor="end"))
     for x, text in across.ticks() if across else ():
-        parts.append(f'<line x1="{x:.1f}" y1="{up.start:.1f}" x2="{x:.1f}" y2="{up.start + 5:.1f}" stroke="#888888"/>')
+        elements.append(
+            f'<line x1="{x:.1f}" y1="{up.start:.1f}" x2="{x:.1f}" y2="{up.start + 5:.1f}" stroke="#888888"/>'
+        )
         if labelled:
-            parts.append(_text(text, x, up.start + 18, anchor="middle"))
+            elements.append(_text(text, x, up.start + 18, anchor="middle"))
     zero = up.at(0.0)
-    return "".join([*parts, f'<line x1="{left}" y1="{zero:.1f}" x2="{right}" y2="{zero:.1f}" stroke="#888888"/>'])
+    return "".join([*elements, f'<line x1="{left}" y1="{zero:.1f}" x2="{right}" y2="{zero:.1f}" stroke="#888888"/>'])
 
 
 def _head(label: str, names: list[str], top: float) -> str:
     """The label of the y axis above a panel, and the legend beside it if there are several series."""
     words = _clean(label, 40)
-    parts, x = [_text(words, 8, top - 13, weight="bold")], 8 + len(words) * _CHAR + 24
+    elements, x = [_text(words, 8, top - 13, weight="bold")], 8 + len(words) * _CHAR + 24
     for colour, name in zip(_colours(), names if len(names) > 1 else (), strict=False):
         shown = _clean(name, 24)
         if x + 16 + len(shown) * _CHAR > _WIDTH:
-            parts.append(_text("…", x, top - 13))
+            elements.append(_text("…", x, top - 13))
             break
-        parts.append(f'<rect x="{x:.1f}" y="{top - 22:.1f}" width="10" height="10" fill="{colour}"/>')
-        parts.append(_text(shown, x + 15, top - 13))
+        elements.append(f'<rect x="{x:.1f}" y="{top - 22:.1f}" width="10" height="10" fill="{colour}"/>')
+        elements.append(_text(shown, x + 15, top - 13))
         x += len(shown) * _CHAR + 32
-    return "".join(parts)
+    return "".join(elements)
 
 
 def _line(points: list[tuple[float, float]], colour: str) -> str:
@@ -270,12 +272,12 @@ def _text(text: str, x: float, y: float, *, anchor: str = "start", weight: str =
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
 
 
-def _svg(parts: list[str], title: str, x_label: str, bottom: float) -> str:
+def _svg(elements: list[str], title: str, x_label: str, bottom: float) -> str:
     height = bottom + _BOTTOM
     inside = [
         f'<rect width="{_WIDTH}" height="{height:.0f}" fill="#ffffff"/>',  # dark pages show it on white too
         _text(_clean(title, 80), _WIDTH / 2, 22, anchor="middle", weight="bold", size=15),
-        *parts,
+        *elements,
         _text(_clean(x_label, 80), (_LEFT + _WIDTH - _RIGHT) / 2, height - 8, anchor="middle"),
     ]
     return (

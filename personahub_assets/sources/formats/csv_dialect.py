@@ -141,10 +141,10 @@ def _ask_sniffer(columns: str, body: bytes, options: dict[str, Any]) -> tuple[An
     with tempfile.NamedTemporaryFile(suffix=".csv") as file, connect_small() as connection:
         file.write(body)
         file.flush()
-        asked = ", ".join(f"{name} = ?" for name in options)
+        arguments = ", ".join(f"{name} = ?" for name in options)
         try:
             return connection.execute(
-                f"SELECT {columns} FROM sniff_csv(?, {asked})", [file.name, *options.values()]
+                f"SELECT {columns} FROM sniff_csv(?, {arguments})", [file.name, *options.values()]
             ).fetchone()
         except duckdb.Error:
             return None

@@ -126,10 +126,10 @@ def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
 
 def _detected(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
     dialect = Dialect.from_options(options)
-    found = enumerate(_file_records(path, dialect, options["limit"]))
+    numbered = enumerate(_file_records(path, dialect, options["limit"]))
     wanted = (
         Extent(at, at + record.size, _record_blanker(dialect, len(record.fields or ()), record.lines))
-        for number, (at, record) in found
+        for number, (at, record) in numbered
         if number in numbers
     )
     return Overwritten(wanted, dialect.encoding, dialect.has_old_line_ends)

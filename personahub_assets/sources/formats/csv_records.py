@@ -154,8 +154,8 @@ class _Lines:
         while (is_quoted or not piece.endswith(b"\n")) and (piece := self.next_line()):
             size, lines = size + len(piece), lines + piece.endswith(b"\n")
             is_quoted ^= self._opens(piece)
-        about = f"a record of more than {self.limit:,} bytes, in {max(lines, 1):,} lines"
-        return Record(line, max(lines, 1), size, None, first[:RAW_LIMIT].decode("utf-8", "replace"), about, True)
+        problem = f"a record of more than {self.limit:,} bytes, in {max(lines, 1):,} lines"
+        return Record(line, max(lines, 1), size, None, first[:RAW_LIMIT].decode("utf-8", "replace"), problem, True)
 
     def _opens(self, piece: bytes) -> bool:
         """Whether a quote is opened and not closed, or the other way round."""

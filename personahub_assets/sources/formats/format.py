@@ -44,9 +44,9 @@ class Format(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if lacking := _lacking(cls):
-            about = "".join(f"\n  {name}: {summary}" for name, summary in lacking.items() if summary)
+            summaries = "".join(f"\n  {name}: {summary}" for name, summary in lacking.items() if summary)
             lacks = f"the source format {cls.__qualname__} lacks {', '.join(lacking)}"
-            raise TypeError(f"{cls.__module__}: {lacks}; see {__name__}{about}")
+            raise TypeError(f"{cls.__module__}: {lacks}; see {__name__}{summaries}")
 
     @abstractmethod
     def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:

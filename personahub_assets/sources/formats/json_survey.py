@@ -66,15 +66,15 @@ def _look(path: Path) -> tuple[str, str]:
 
 
 def _form_of_array(text: str, is_json: bool) -> str:
-    first, _, rest = text.partition("\n")
-    return "jsonl" if not is_json and _is_whole(first) and rest.lstrip().startswith("[") else "array"
+    first, _, remainder = text.partition("\n")
+    return "jsonl" if not is_json and _is_whole(first) and remainder.lstrip().startswith("[") else "array"
 
 
 def _form_of_object(text: str, is_json: bool) -> str:
     """JSONL by its first line; else by whether anything follows the first object."""
-    first, _, rest = text.partition("\n")
+    first, _, remainder = text.partition("\n")
     if _is_whole(first):
-        return "jsonl" if rest.strip() or not is_json else "object"
+        return "jsonl" if remainder.strip() or not is_json else "object"
     try:
         _, end = parse_value(text)
     except (ValueError, RecursionError):

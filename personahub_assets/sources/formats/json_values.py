@@ -189,16 +189,16 @@ class Values:
 
     def give_back(self) -> None:
         """Let the stream give again what was read ahead, so that it stands where reading does."""
-        rest = self._text[self._position :].encode("utf-8", "surrogateescape")
-        self._stream.unread(rest + self._decoder.getstate()[0])
+        unread = self._text[self._position :].encode("utf-8", "surrogateescape")
+        self._stream.unread(unread + self._decoder.getstate()[0])
 
     def _fill(self) -> bool:
         """Read on, as much again as is waiting; false at the end of the file."""
         waiting = len(self._text) - self._position
         data = self._stream.read(max(_CHUNK, waiting))
         _ = self.at  # counted before its text goes
-        more = self._decoder.decode(data, final=not data)
-        self._text = self._text[self._position :] + more
+        decoded = self._decoder.decode(data, final=not data)
+        self._text = self._text[self._position :] + decoded
         self._position = self._counted = 0
         self._is_over = not data
-        return bool(more)
+        return bool(decoded)

@@ -157,13 +157,13 @@ def _per_day(dtype: pl.DataType) -> int:
 def _time_text(number: int, dtype: pl.DataType) -> str:
     """Write a time as ISO 8601 has it, with as many digits as it is stored with; years may be of any size."""
     per_day = _per_day(dtype)
-    days, rest = divmod(number, per_day)
+    days, ticks = divmod(number, per_day)
     cycles, days = divmod(days - _FIRST_DAY, _CYCLE_DAYS)  # the calendar repeats after 400 years
     day = date.fromordinal(days + 1)
     text = f"{day.year + 400 * cycles:04d}-{day.month:02d}-{day.day:02d}"
     if per_day == 1:
         return text
-    seconds, fraction = divmod(rest, per_day // 86_400)
+    seconds, fraction = divmod(ticks, per_day // 86_400)
     clock = f"{seconds // 3_600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     zone = "+00:00" if getattr(dtype, "time_zone", None) else ""
     return f"{text}T{clock}.{fraction:0{len(str(per_day // 86_400)) - 1}d}{zone}"
@@ -220,13 +220,13 @@ def _types(connection: duckdb.DuckDBPyConnection, pattern: str) -> dict[str, str
 
 
 def _rows_between(connection: duckdb.DuckDBPyConnection, pattern: str, start: int, size: int) -> _Rows:
-    found = connection.execute(
+    cursor = connection.execute(
         "SELECT * EXCLUDE (file_row_number) FROM read_parquet(?, file_row_number = true) "
         "WHERE file_row_number BETWEEN ? AND ? ORDER BY file_row_number",
         [pattern, start, start + size - 1],
     )
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _literal(path: Path) -> str:

@@ -48,17 +48,17 @@ class _Decompressed(io.RawIOBase):
             data = self._input()
             if not data and self._frame.needs_input:
                 return self._end()
-            given = self._frame.decompress(data, len(buffer))
-            if given:
-                buffer[: len(given)] = given
-                return len(given)
+            output = self._frame.decompress(data, len(buffer))
+            if output:
+                buffer[: len(output)] = output
+                return len(output)
 
     def _skip_padding(self) -> bytes:
         """What follows a frame, without the zeros that .xz may have there, and that begin no frame of any kind."""
-        rest = bytes(self._frame.unused_data).lstrip(b"\0")
-        while not rest and (data := self._raw.read(_COMPRESSED)):
-            rest = data.lstrip(b"\0")
-        return rest
+        unused = bytes(self._frame.unused_data).lstrip(b"\0")
+        while not unused and (data := self._raw.read(_COMPRESSED)):
+            unused = data.lstrip(b"\0")
+        return unused
 
     def _input(self) -> bytes:
         if not self._frame.needs_input:
@@ -256,9 +256,9 @@ class _Open:
         """Keep a stream for who reads on; the one that was not asked for the longest is closed."""
         with self._lock:
             self._streams.append((key, stream))
-            over = self._streams[:-_KEPT_OPEN]
+            evicted = self._streams[:-_KEPT_OPEN]
             del self._streams[:-_KEPT_OPEN]
-        for _, old in over:
+        for _, old in evicted:
             old.close()
 
     def close(self) -> None:
