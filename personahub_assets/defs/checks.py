@@ -1,8 +1,9 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in
-sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name. A setting such as
-{lexical.max_keeper_share} is replaced by its value when the check runs.
+sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name, and those in any_stage a
+check of both dedup stages, with {stage} replaced by lexical or semantic. A setting such as {lexical.max_keeper_share}
+is replaced by its value when the check runs.
 """
 
 import re
@@ -23,7 +24,7 @@ from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import live
 from personahub_assets.warehouse.readers import steadily
 
-_ANY = "any_dataset"
+STAGES = ("lexical", "semantic")
 _SHOWN = 10
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
 
@@ -105,9 +106,16 @@ def all_checks() -> dict[str, list[Check]]:
     """The checks of every asset."""
     checks: dict[str, list[Check]] = defaultdict(list)
     for path, sql in project_files.sql_files("checks").items():
-        asset, name = path.split("/")
-        for target in DATASETS if asset == _ANY else [asset]:
-            checks[target].append(Check(target, name, sql.replace("{dataset}", target)))
+        folder, name = path.split("/")
+        if folder == "any_dataset":
+            for dataset in DATASETS:
+                checks[dataset].append(Check(dataset, name, sql.replace("{dataset}", dataset)))
+        elif folder == "any_stage":
+            for stage in STAGES:
+                asset = f"{stage}_duplicates"
+                checks[asset].append(Check(asset, name, sql.replace("{stage}", stage)))
+        else:
+            checks[folder].append(Check(folder, name, sql))
     return dict(checks)
 
 

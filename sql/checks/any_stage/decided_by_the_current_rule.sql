@@ -2,8 +2,8 @@
 -- severity: warn
 WITH decided AS (
     SELECT d.batch, r.rule
-    FROM (SELECT DISTINCT batch FROM semantic_decisions) AS d
-    LEFT JOIN (SELECT batch, rule FROM dedup_runs WHERE stage = 'semantic') AS r USING (batch)
+    FROM (SELECT DISTINCT batch FROM {stage}_decisions) AS d
+    LEFT JOIN (SELECT batch, rule FROM dedup_runs WHERE stage = '{stage}') AS r USING (batch)
 )
 SELECT
     batch,

@@ -1,8 +1,0 @@
--- No keeper takes more than lexical.max_keeper_share of all candidates (and 100): a runaway threshold or a template
--- severity: warn
-SELECT keeper_id, count(*) AS dropped, round(count(*) / (SELECT count(*) FROM lexical_decisions), 4) AS share
-FROM lexical_decisions
-WHERE keeper_id IS NOT NULL
-GROUP BY keeper_id
-HAVING count(*) >= 100 AND count(*) > {lexical.max_keeper_share} * (SELECT count(*) FROM lexical_decisions)
-ORDER BY dropped DESC, keeper_id

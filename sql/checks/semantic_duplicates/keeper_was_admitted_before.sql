@@ -1,5 +1,0 @@
--- A keeper was admitted no later than the persona dropped for it
-SELECT d.batch, d.persona_id, d.admission, k.admission AS keeper_admission
-FROM semantic_decisions AS d
-JOIN semantic_decisions AS k ON k.persona_id = d.keeper_id
-WHERE k.admission > d.admission
