@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
 
 from personahub_assets.core.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.core.text import digest
@@ -23,7 +22,7 @@ from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
-from personahub_assets.generation.lookup import AnswerLookup, journal_path
+from personahub_assets.generation.lookup import AnswerLookup, journal_path, valid
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
@@ -196,17 +195,10 @@ class Answers:
 
         Their files may change; and what somebody else recorded is not trusted more than what a model says.
         """
-        copies = {key: outcome for key, outcome in self._known.elsewhere(missing).items() if self._is_valid(outcome)}
+        copies = valid(self.task, self._known.elsewhere(missing))
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in copies.items()])
         return set(copies)
-
-    def _is_valid(self, outcome: Outcome) -> bool:
-        try:
-            self.task.answer.model_validate_json(outcome.response)
-        except ValidationError:
-            return False
-        return True
 
     # --- the second pass: write ---
 

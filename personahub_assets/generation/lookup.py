@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answer_index import AnswerIndex
 from personahub_assets.generation.journal import find
-from personahub_assets.generation.requests import Outcome, ReusePolicy
+from personahub_assets.generation.requests import Outcome, ReusePolicy, Task
 from personahub_assets.store.tables import Store
 
 Find = Callable[[Iterable[str]], dict[str, Outcome]]
@@ -78,6 +80,19 @@ class AnswerLookup:
         mine = self._store.path("generations", self._batch, self._asset)
         paths = [path for path in asset_files(self._store, self._asset) if path != mine]
         return AnswerIndex(paths, self._rule, accepted_only=True)
+
+
+def valid(task: Task, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    """Those whose answer fits the task's class: what somebody else recorded is trusted no more than a model."""
+    return {key: outcome for key, outcome in outcomes.items() if _is_valid(task, outcome)}
+
+
+def _is_valid(task: Task, outcome: Outcome) -> bool:
+    try:
+        task.answer.model_validate_json(outcome.response)
+    except ValidationError:
+        return False
+    return True
 
 
 def asset_files(store: Store, asset: str) -> list[Path]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -17,7 +16,6 @@ from hub import SETTINGS, TOPICS, Hub
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished
 from personahub_assets.core.records import DATASETS
-from personahub_assets.defs import datasets, personas
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs import lookup, reasons
 from personahub_assets.runs.forecast import Plan, Work
@@ -26,6 +24,8 @@ from personahub_assets.runs.runner import ASKING, ordered
 from personahub_assets.sources.register import source_rows
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.corpus import document_rows
+from personahub_assets.steps.datasets import write_items
+from personahub_assets.steps.personas import expand_personas, infer_text_personas
 
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
 DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
@@ -63,17 +63,16 @@ def planned(hub: Hub, *batches: str, select: Iterable[str] = (), retry: Iterable
 
 
 def go(hub: Hub, *batches: str, select: Iterable[str], **llm: Any) -> None:
-    """What the assets' bodies do, batch by batch, without the run around them."""
-    context: Any = SimpleNamespace(log=SimpleNamespace(info=lambda _text: None))
+    """The steps of the assets, batch by batch, without the run around them."""
     asked = LLM(url=hub.standin.url, model="standin", **llm)
-    bodies: dict[str, Any] = {"text_personas": personas._text_personas, "related_personas": personas._related_personas}
-    bodies |= {name: partial(datasets._items, name) for name in DATASETS}
+    steps: dict[str, Any] = {"text_personas": infer_text_personas, "related_personas": expand_personas}
+    steps |= {name: partial(write_items, name) for name in DATASETS}
     for batch in batches or hub.store.batches():
         for asset in select:
             if asset == "documents":
                 hub.store.write(asset, batch, document_rows(batch, source_rows(hub.store, batch)))
             else:
-                bodies[asset](hub.store, asked, batch, context)
+                steps[asset](hub.store, asked, batch, lambda _usage: None)
 
 
 def kept_to(hub: Hub, *batches: str, select: Iterable[str]) -> Plan:

@@ -24,11 +24,13 @@ TASK = Task("tools", project_files.prompt("tools"), Instruction, "some-model")
 LIMIT = TASK.prompt.max_tokens
 REASONS = [None, None, None, *get_args(Reason)]
 
-_OUTCOMES = st.builds(
-    lambda reason, limit, tokens: (reason, limit, tokens),
+VALID = Instruction(category="planning", instruction="Plan a week of meals for a keeper.").model_dump_json()
+
+_OUTCOMES = st.tuples(
     st.sampled_from(REASONS),
     st.sampled_from([None, LIMIT // 2, LIMIT, LIMIT * 2]),
     st.sampled_from([1, LIMIT, LIMIT + 1, LIMIT * 3]),
+    st.sampled_from([VALID, VALID, "{}"]),
 )
 _SHELF = st.dictionaries(st.integers(0, 9), _OUTCOMES, max_size=8)
 
@@ -37,19 +39,19 @@ def request(number: int) -> Request:
     return TASK.request(f"p{number}", {"persona": f"A keeper of lighthouse {number}."})
 
 
-def outcome(number: int, said: tuple[Any, Any, int]) -> Outcome:
-    reason, limit, tokens = said
+def outcome(number: int, said: tuple[Any, Any, int, str]) -> Outcome:
+    reason, limit, tokens, response = said
     status = "rejected" if reason else "accepted"
-    return Outcome(request(number).key, status, "{}", "some-model", reason, max_tokens=limit, answer_tokens=tokens)
+    return Outcome(request(number).key, status, response, "some-model", reason, max_tokens=limit, answer_tokens=tokens)
 
 
-def file(store: Store, batch: str, shelf: dict[int, tuple[Any, Any, int]]) -> None:
+def file(store: Store, batch: str, shelf: dict[int, tuple[Any, Any, int, str]]) -> None:
     """Write `generations` as if these had been published."""
     blank = {name: "x" if dtype == pl.String else 0 for name, dtype in table_schema("generations").items()}
     rows = [
         {
             **blank,
-            **{name: getattr(found, name) for name in ("status", "reason", "max_tokens", "answer_tokens")},
+            **{name: getattr(found, name) for name in ("status", "reason", "response", "max_tokens", "answer_tokens")},
             "request_key": found.key,
             "input_id": f"p{number}",
             "reused": False,
