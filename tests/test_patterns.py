@@ -96,6 +96,11 @@ def seconds(used: tuple[Any, bool], text: str) -> float:
     return time.process_time() - began
 
 
+def ratio_of(used: tuple[Any, bool], twice: str, text: str) -> float:
+    """Time for twice the text over time for the text, the least of three each."""
+    return min(seconds(used, twice) for _ in range(3)) / min(seconds(used, text) for _ in range(3))
+
+
 PATTERNS = patterns()
 
 
@@ -105,10 +110,10 @@ def test_the_time_of_a_pattern_grows_with_the_text(name: str) -> None:
     for what, text in hostile(used[0], LENGTH // 8):
         assert seconds(used, text) < HOPELESS_S, what
     for what, text in hostile(used[0], LENGTH):
-        if seconds(used, text) >= NOTICED_S:
+        if seconds(used, text) >= NOTICED_S and min(seconds(used, text) for _ in range(3)) >= NOTICED_S:
             twice = dict(hostile(used[0], 2 * LENGTH))[what]
-            ratio = min(seconds(used, twice) for _ in range(3)) / min(seconds(used, text) for _ in range(3))
-            assert ratio < QUADRATIC, what
+            # A busy machine makes one try slow; a quadratic pattern is slow at every try.
+            assert any(ratio_of(used, twice, text) < QUADRATIC for _ in range(4)), what
 
 
 def test_all_modules_with_patterns_are_found() -> None:
