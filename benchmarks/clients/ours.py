@@ -16,7 +16,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))
 from meter import Meter
-from task import MODEL, TEMPERATURE, TIMEOUT_S, Instruction, Usage, persona, run
+from task import MODEL, TEMPERATURE, TIMEOUT_S, Instruction, Tally, persona, run
 
 from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
@@ -30,7 +30,7 @@ BATCH = "people"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def main(chosen: argparse.Namespace, tally: Usage, meter: Meter) -> None:
+def main(chosen: argparse.Namespace, tally: Tally, meter: Meter) -> None:
     """Materialise the asset and judge its rows."""
     sampling = f"temperature = {TEMPERATURE}\nmax_tokens = {chosen.max_tokens}"
     store = prepared(
@@ -76,7 +76,7 @@ def materialised(store: Store, url: str, model: str, meter: Meter | None = None)
     return {"metadata": metadata, "ramp": base64.b64decode(ramp.partition("base64,")[2].rstrip(")")).decode()}
 
 
-def judge(store: Store, tally: Usage) -> None:
+def judge(store: Store, tally: Tally) -> None:
     """Hand the published rows and the quarantine to the tally."""
     personas = store.read("personas", BATCH)
     number_of = dict(zip(personas["persona_id"], personas["persona"].str.extract(r"(\d+)").cast(int), strict=True))
