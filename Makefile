@@ -59,7 +59,7 @@ ui: install
 # One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
 # One worker more than there are cores: many tests wait for a process or a server.
 test: install
-	sh scripts/datasets-env.sh
+	sh scripts/pinned-env.sh datasets
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --dist worksteal \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
@@ -72,7 +72,7 @@ lint: install
 	$(MAKE) docs
 
 docs: install
-	sh scripts/docs-env.sh
+	sh scripts/pinned-env.sh docs
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 generated: install

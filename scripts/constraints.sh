@@ -27,11 +27,11 @@ pinned=$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' constraints.txt)
 compile constraints-hub.txt --extra hub --constraint constraints.txt $pinned pyproject.toml "$@"
 
 # The `datasets` library, with which the tests load a release. It brings pyarrow and pandas, without which the project
-# itself must work, so it has an environment of its own (scripts/datasets-env.sh).
+# itself must work, so it has an environment of its own (scripts/pinned-env.sh).
 echo datasets >"$scratch/in.txt"
 compile constraints-datasets.txt "$scratch/in.txt" "$@"
 
-# The documentation site (scripts/docs-env.sh).
+# The documentation site (scripts/pinned-env.sh).
 compile constraints-docs.txt --group docs "$@"
 
 # Everything that vLLM's CPU build needs except torch (constraints-torch.txt), installed without resolving by

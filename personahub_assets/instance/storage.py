@@ -4,7 +4,6 @@ Dagster opens a database for every event and closes it again, compiles the state
 of a refresh of a few documents that is half of the time. The files are the same, so the UI reads them as ever.
 """
 
-import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from personahub_assets.instance.compat import (
     SqliteEventLogStorage,
     SqliteRunStorage,
 )
+from personahub_assets.store.atomic import replacing
 
 _MOST = 8  # databases that are open at a time: every run has one
 
@@ -83,9 +83,8 @@ class EventLog(SqliteEventLogStorage):
         if shard == INDEX_SHARD_NAME or path.exists():
             self._initdb(engine)
             return
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(self._empty_database())
-        aside.replace(path)
+        with replacing(path, sync=False) as file:
+            file.write_bytes(self._empty_database())
 
     def _empty_database(self) -> bytes:
         if not EventLog._empty:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -70,13 +70,10 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
     """
     check_warehouse(job.home)
     memory_mb = HubConfig.load(job.home / "hub.toml").warehouse.memory_mb
-    aside = _make_folder(job.home)
-    request = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
-    request |= {"form": job.form, "single": job.single, "safe": job.safe}
-    try:
+    with _spill_folder(job.home) as aside:
+        request = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
+        request |= {"form": job.form, "single": job.single, "safe": job.safe}
         yield from _Worker(job.seconds, memory_mb, search).answers(request)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], tests: Sequence[str]) -> list[list[str]]:
@@ -87,18 +84,16 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
         QueryError: if a condition is wrong or could do more than read, or takes more memory than it may.
     """
     check_warehouse(home)
-    aside = _make_folder(home)
-    request = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
-    request |= {"view": view, "columns": list(columns), "tests": list(tests)}
-    try:
+    with _spill_folder(home) as aside:
+        request = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
+        request |= {"view": view, "columns": list(columns), "tests": list(tests)}
         frames = _Worker(None, memory_mb, lambda *_: []).answers(request)
         return [row for frame in frames for row in frame.head["rows"]]
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
-def _make_folder(home: Path) -> Path:
-    """A folder for what does not fit into memory; elsewhere if the home is somebody else's."""
+@contextmanager
+def _spill_folder(home: Path) -> Iterator[Path]:
+    """A folder for what does not fit into memory, removed at the end; elsewhere if the home is somebody else's."""
     # By this process's id: what a killed one leaves there is removed by `maintain`.
     folder = home / "aside" / aside_name()
     try:
@@ -106,8 +101,11 @@ def _make_folder(home: Path) -> Path:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return Path(tempfile.mkdtemp(prefix="personahub-"))
-    return folder
+        folder = Path(tempfile.mkdtemp(prefix="personahub-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Worker:

@@ -1,9 +1,9 @@
-"""A folder as a site: what tests of downloads fetch from."""
+"""Small web servers: a folder as a site, which tests of downloads fetch from, or any handler."""
 
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,13 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def serving_folder(folder: Path) -> Iterator[str]:
     """Serve a folder on a free port for a while; gives the address of the folder, without a slash at its end."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+    with serving(functools.partial(_Quiet, directory=str(folder))) as address:
+        yield address
+
+
+@contextmanager
+def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve by a handler on a free port for a while; gives the address, without a slash at its end."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

@@ -25,7 +25,7 @@ print(json.dumps({name: {split: rows.to_list() for split, rows in splits.items()
 
 def test_the_datasets_library_loads_every_config(tmp_path: Path, written: Path) -> None:
     if not PYTHON.exists():
-        pytest.fail(f"no {PYTHON}: `make test`, or sh scripts/datasets-env.sh, creates it", pytrace=False)
+        pytest.fail(f"no {PYTHON}: `make test`, or sh scripts/pinned-env.sh datasets, creates it", pytrace=False)
     store = Store(home=str(tmp_path / "a hub's home"))  # no brackets: the library would take them for a pattern
     store.root.mkdir()
     (store.root / "tables").symlink_to(written / "tables")

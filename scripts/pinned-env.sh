@@ -1,0 +1,22 @@
+#!/bin/sh
+# Creates .venv-NAME with what constraints-NAME.txt pins, for tools that the project must work without:
+#     sh scripts/pinned-env.sh datasets    the `datasets` library, with which the tests load a release; it brings pyarrow
+#     sh scripts/pinned-env.sh docs        mkdocs, which reads the package as text and does not import it
+# A complete environment has a stamp and is left as it is.
+set -eu
+cd "$(dirname "$0")/.."
+
+env=.venv-$1
+constraints=constraints-$1.txt
+stamp=$env/ready
+wanted=$(cksum <"$constraints")
+
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && "$env/bin/python" -c '' 2>/dev/null; then
+    exit 0
+fi
+
+echo "creating $env" >&2
+rm -rf "$env"
+.venv/bin/uv venv --quiet --python .venv/bin/python "$env"
+.venv/bin/uv pip install --quiet --python "$env/bin/python" --no-deps --require-hashes --requirement "$constraints"
+printf '%s' "$wanted" >"$stamp"
