@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
 from typing import NamedTuple
@@ -49,6 +50,8 @@ _AZURE = frozenset(  # beside `sig`
     ("se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
 _WEB, _LAST_PORT = ("http", "https"), 65_535
+_ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHORTEST = 4  # characters of a secret that is looked for on its own: shorter ones are in every text
 _ROUNDS = 2_000
 
@@ -100,6 +103,8 @@ def secrets_of(address: str) -> tuple[str, ...]:
 def base_url(address: str, variable: str) -> str:
     """A server's base address as requests are sent to it: without user name and password, which go as a header.
 
+    The query stays. An address of the endpoint itself, as portals show it, loses its end.
+
     Raises:
         ConfigError: if it is none. It is not quoted, as it may hold a password.
     """
@@ -112,7 +117,7 @@ def base_url(address: str, variable: str) -> str:
             f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
             "of a user name or password other than letters and digits as %XX"
         )
-    return str(components._replace(path=components.path.rstrip("/"), fragment=""))
+    return str(components._replace(path=_ENDPOINT.sub("", components.path).rstrip("/"), fragment=""))
 
 
 def below(base: str, path: str, *, instead_of: str = "") -> str:
@@ -147,6 +152,47 @@ def authorization(address: str, key: str, variable: str) -> dict[str, str]:
         name, _, password = user.partition(":")
         return {"Authorization": f"Basic {_basic(unquote(name), unquote(password))}"}
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def request_headers(
+    address: str, key: str, variable: str, headers: Mapping[str, str], variables: Mapping[str, str]
+) -> dict[str, str]:
+    """All headers that the settings call for: what `authorization` says, and those of hub.toml.
+
+    A key that a header names as `${…_API_KEY}` is sent there, and not as a bearer token besides.
+
+    Args:
+        address: as it was set.
+        key: empty for none.
+        variable: that the address was set in.
+        headers: by name; a value may hold `${NAME}`.
+        variables: values of the names, as in `os.environ`.
+
+    Raises:
+        ConfigError: if a variable is not set, a value is no header's, or Authorization is set twice. No value is shown.
+    """
+    variable_of_key = variable.replace("_URL", "_API_KEY")
+    values = {**variables, variable_of_key: key.strip()}
+    filled = {name: _filled(name, value, values) for name, value in headers.items()}
+    places_key = any(variable_of_key in _VARIABLE.findall(value) for value in headers.values())
+    authorized = authorization(address, "" if places_key else key, variable)
+    if authorized and any(name.lower() == "authorization" for name in headers):
+        raise ConfigError(
+            f"generation.headers of hub.toml sets Authorization, and so does {variable} or {variable_of_key}: "
+            "leave one of them out"
+        )
+    return authorized | filled
+
+
+def _filled(name: str, value: str, variables: Mapping[str, str]) -> str:
+    """A header's value with its variables."""
+    for needed in _VARIABLE.findall(value):
+        if not variables.get(needed, "").strip():
+            raise ConfigError(f"header {name} of hub.toml takes the variable {needed}, which is not set")
+    filled = _VARIABLE.sub(lambda match: variables[match[1]].strip(), value).strip()
+    if not (filled.isascii() and filled.isprintable()):
+        raise ConfigError(f"header {name} of hub.toml holds a line break, or a sign that no header takes; not shown")
+    return filled
 
 
 def _public(address: str) -> str:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.addresses import (
+    authorization,
+    base_url,
+    below,
+    public,
+    redact,
+    request_headers,
+    secrets_of,
+)
 from personahub_assets.core.errors import ConfigError
 
 CANARY = "cAnArY"
@@ -119,6 +127,70 @@ def test_credentials_go_as_basic_a_key_as_bearer_and_never_both() -> None:
     assert below(base_url(address, "X"), "/models") == "https://example.org:8000/v1/models?deployment=a"
     with pytest.raises(ConfigError, match=r"PERSONAHUB_LLM_URL holds a user name, and PERSONAHUB_LLM_API_KEY is set"):
         authorization(address, "k", "PERSONAHUB_LLM_URL")
+
+
+@pytest.mark.parametrize(
+    ("address", "chat"),
+    [
+        ("https://a.example/v1", "https://a.example/v1/chat/completions"),
+        ("https://a.example/v1/", "https://a.example/v1/chat/completions"),
+        ("https://a.example", "https://a.example/chat/completions"),
+        (
+            "https://r.openai.azure.com/openai/deployments/x?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/x/chat/completions?api-version=2024-10-21",
+        ),
+        (
+            "https://r.openai.azure.com/openai/deployments/x/chat/completions?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/x/chat/completions?api-version=2024-10-21",
+        ),
+        ("https://a.example/v1/chat/completions/", "https://a.example/v1/chat/completions"),
+        ("https://a.example/v1/?key=a%2Fb&x", "https://a.example/v1/chat/completions?key=a%2Fb&x"),
+        ("https://a.example/v1#frag", "https://a.example/v1/chat/completions"),
+        ("https://a.example/chat/completions-proxy", "https://a.example/chat/completions-proxy/chat/completions"),
+    ],
+)
+def test_a_path_stands_before_the_query(address: str, chat: str) -> None:
+    assert below(base_url(address, "X"), "/chat/completions") == chat
+
+
+URL = "PERSONAHUB_LLM_URL"
+
+
+def headers(settings: dict[str, str], key: str = "", **variables: str) -> dict[str, str]:
+    return request_headers("https://a.example/v1", key, URL, settings, variables)
+
+
+def test_headers_take_values_of_variables() -> None:
+    assert headers({}, key="k") == {"Authorization": "Bearer k"}
+    assert headers({"X-Team": "a-${TEAM}-${N}"}, TEAM=" red\n", N="1") == {"X-Team": "a-red-1"}
+    assert headers({"X-Title": "Hub"}, key="k") == {"Authorization": "Bearer k", "X-Title": "Hub"}
+    assert headers({"X-Price": "$5 {N}"}) == {"X-Price": "$5 {N}"}
+
+
+def test_a_key_is_sent_once() -> None:
+    azure = {"api-key": "${PERSONAHUB_LLM_API_KEY}"}
+    assert headers(azure, key="k\n") == {"api-key": "k"}
+    assert headers({"authorization": "Token ${PERSONAHUB_LLM_API_KEY}"}, key="k") == {"authorization": "Token k"}
+    assert headers({"authorization": "Token ${T}"}, T="t") == {"authorization": "Token t"}
+    with pytest.raises(ConfigError, match="sets Authorization, and so does"):
+        headers({"authorization": "Token t"}, key=CANARY)
+    # A key that another variable holds is not the one of this address.
+    with pytest.raises(ConfigError, match=r"header api-key of hub\.toml takes the variable PERSONAHUB_LLM_API_KEY"):
+        headers(azure, PERSONAHUB_LLM_API_KEY="k")
+
+
+@pytest.mark.parametrize("variables", [{}, {"TEAM": ""}, {"TEAM": " \n"}])
+def test_a_variable_that_is_not_set_is_named(variables: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"header X-Team of hub\.toml takes the variable TEAM, which is not set"):
+        headers({"X-Team": "a ${TEAM}"}, **variables)
+
+
+@pytest.mark.parametrize("value", [f"{CANARY}\r\nHost: x", f"{CANARY}é", f"{CANARY}\0"])
+def test_a_value_that_is_no_headers_is_refused_and_not_quoted(value: str) -> None:
+    for wanted, variables in (({"X-A": value}, {}), ({"X-A": "${A}"}, {"A": value})):
+        with pytest.raises(ConfigError, match=r"header X-A of hub\.toml holds a line break") as caught:
+            headers(wanted, **variables)
+        assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
