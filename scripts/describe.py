@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from personahub_assets.core import project_files
 from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.records import DATASETS
+from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation import requests
 from personahub_assets.sources import rows as sources
 from personahub_assets.sources.formats import FORMATS
@@ -62,7 +63,8 @@ def settings() -> str:
         about = (model.__doc__ or "").strip().splitlines()[0]
         rows = [
             (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
-            for key, field in model.model_fields.items()
+            # What only some servers take stands last.
+            for key, field in sorted(model.model_fields.items(), key=lambda named: named[0] in OPTIONS)
         ]
         parts.append(f"### `{heading}`\n\n{about}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
     return "\n\n".join(parts)
@@ -167,7 +169,9 @@ def _toml(value: object) -> str:
     """A default as it would stand in hub.toml."""
     if value is None:
         return "not set"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
         return f"{value:_}"
     return f'"{value}"' if isinstance(value, str) else str(value)
 

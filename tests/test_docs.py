@@ -12,7 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from personahub_assets.cli.app import app
-from personahub_assets.core import project_files
+from personahub_assets.core import presets, project_files
 from personahub_assets.core.config import DatasetTask, Environment, HubConfig
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, DatasetItem
@@ -142,6 +142,17 @@ def test_every_command_and_make_target_is_described() -> None:
     rows = re.findall(r"^\| `(make|personahub) ([a-z-]+)", text, flags=re.MULTILINE)
     assert {name for kind, name in rows if kind == "personahub"} == set(commands())
     assert {name for kind, name in rows if kind == "make"} == set(make_targets())
+
+
+def test_every_preset_has_a_section_with_its_address_and_how_it_was_tried() -> None:
+    presets_section = section(page("docs/servers.md"), "## Presets")
+    assert re.findall(r"^### (\S+)$", presets_section, flags=re.MULTILINE) == presets.names()
+    for name, entry in presets.table().items():
+        text = section(presets_section, f"### {name}")
+        assert f"`{entry['url']}`" in text
+        assert re.search("[Nn]ot tried against|Tried against", text), name
+        for setting in presets.named(name) or {}:
+            assert f"{setting} = " in text.split("\n\n")[0] or name == "openai-reasoning", f"{name}: {setting}"
 
 
 def test_what_the_pages_tell_to_run_exists() -> None:

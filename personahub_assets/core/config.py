@@ -3,6 +3,7 @@
 Every key has a default, so an empty or missing `hub.toml` is legal; an unknown key is refused.
 """
 
+import re
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -10,13 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.core import presets
+from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import DATASETS, MAX_PERSONAS_PER_CALL
+from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_table
 from personahub_assets.core.text import WORDS
 
 STANDIN_URL = "standin:"
@@ -73,17 +86,18 @@ class Sources(Section):
         return f"{limits}, {sorted(self.languages)}"
 
 
-class PromptSettings(Section):
+class PromptSettings(SamplingOptions, Section):
     """Overrides of one prompt file's front matter."""
 
     parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
     temperature: float | None = Field(None, ge=0, le=2, description="Overrides the value of the prompt")
     top_p: float | None = Field(None, gt=0, le=1, description="Overrides the value of the prompt")
-    max_tokens: int | None = Field(None, ge=16, le=32768, description="Overrides the value of the prompt")
+    max_tokens: int | None = Field(None, ge=16, le=MAX_TOKENS, description="Overrides the value of the prompt")
 
     def sampling(self) -> dict[str, Any]:
-        """The sampling values that are set."""
-        return {k: v for k in ("temperature", "top_p", "max_tokens") if (v := getattr(self, k)) is not None}
+        """The sampling values that are set, those of `SamplingOptions` included."""
+        basic = {k: v for k in ("temperature", "top_p", "max_tokens") if (v := getattr(self, k)) is not None}
+        return {**basic, **self.options}
 
 
 PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
@@ -114,10 +128,44 @@ class DatasetTask(PromptSettings):
     )
 
 
-class Generation(Section):
+Mode = Literal["auto", "json_schema", "json_object", "tools", "prompt"]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name
+_OURS = ("host", "connection", "content-length", "content-type", "content-encoding", "transfer-encoding")
+_FIXED = ("messages", "model", "stream", "n")
+
+
+class Generation(SamplingOptions, Section):
     """How requests are sent to the language model."""
 
     old_names: ClassVar[Mapping[str, str]] = {"window": "max_in_flight", "reasks": "validation_retries"}
+
+    server: str | None = Field(
+        None, description="Kind of server whose settings are the defaults of this table: docs/servers.md"
+    )
+    mode: Mode = Field(
+        "auto",
+        description="How JSON is asked for: response_format with the schema, response_format without it, a tool, or "
+        "words alone; auto: the first of these that the server takes",
+    )
+    simple_schema: bool = Field(
+        False,
+        description="Send the schema without $ref, lengths and patterns, for servers that refuse them; answers are "
+        "still checked",
+    )
+    keep_in_schema: list[str] = Field(
+        [], description='Keywords that simple_schema keeps, such as "additionalProperties"'
+    )
+    fold_system: bool = Field(False, description="Send the instructions in the user's message, without a system role")
+    omit: list[str] = Field([], description='Parameters that are not sent, such as "top_p"')
+    rename: dict[str, str] = Field(
+        {}, description='Other names of parameters, such as {max_tokens = "max_completion_tokens"}'
+    )
+    extra_body: dict[str, Any] = Field({}, description="Further parameters, sent as they are")
+    headers: dict[str, SecretStr] = Field(
+        {},
+        description="Further HTTP headers, never printed; `${NAME}` is the value of an environment variable",
+    )
 
     max_in_flight: int = Field(
         512, ge=1, le=4096, description="Maximum number of requests in flight; adapts to the server"
@@ -131,6 +179,50 @@ class Generation(Section):
         description="Inputs beyond the model's context: too_long, or cut at the end of a sentence",
     )
     keep_superseded_days: float = Field(30, ge=0, description="Days for which superseded answers are kept for reuse")
+    longest_wait: float = Field(
+        600, ge=0, description="Seconds that a run waits for a server that asks it to; beyond, it stops cleanly"
+    )
+    systematic_faults: int = Field(
+        20, ge=0, description="Stop when so many first outcomes of an asset all fail for one reason; 0: never"
+    )
+    model_must_match: bool = Field(False, description="Stop when the server answers with another model than was asked")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_preset(cls, values: Any) -> Any:
+        """Take the preset's values where hub.toml has none; tables are merged key by key."""
+        preset = presets.named(values.get("server")) if isinstance(values, dict) else None
+        return presets.merged(preset, values) if preset else values
+
+    @field_validator("server")
+    @classmethod
+    def _is_preset(cls, name: str | None) -> str | None:
+        if name is not None and presets.named(name) is None:
+            raise ValueError(f"unknown server {choices(name, presets.names())}")
+        return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _is_sendable(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(set(body) & set(_FIXED)):
+            raise ValueError(f"{', '.join(taken)} cannot be set here; the client sets {', '.join(_FIXED)}")
+        return json_table(body)
+
+    @field_validator("omit")
+    @classmethod
+    def _can_be_omitted(cls, names: list[str]) -> list[str]:
+        if needed := sorted({"messages", "model"} & set(names)):
+            raise ValueError(f"{', '.join(needed)} cannot be left out")
+        return names
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if not all(map(_TOKEN.fullmatch, headers)):  # not quoted: it may be a whole header with its value
+            raise ValueError('a name is no name of a header; expected {NAME = "value"}')
+        if taken := [name for name in headers if name.lower() in _OURS]:
+            raise ValueError(f"{', '.join(taken)} cannot be set here; the client sets {', '.join(_OURS)}")
+        return headers
 
 
 class PricesSection(Section):
@@ -278,15 +370,21 @@ class HubConfig(Section):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()
-            )
-            raise ConfigError(f"{path}: {faults}. Every key with its default: docs/configuration.md") from error
+            faults = "; ".join(map(_fault, error.errors()))
+            # Not from the error: it quotes what was read, and headers may hold secrets.
+            raise ConfigError(f"{path}: {faults}. Every key with its default: docs/configuration.md") from None
         unknown = sorted(set(config.datasets) - set(DATASETS))
         if unknown:
             raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
         selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
         return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
+
+
+def _fault(error: ErrorDetails) -> str:
+    """What is wrong with a key; the value of a header is not shown."""
+    path = list(map(str, error["loc"]))
+    got = "" if "headers" in path else f", got {error['input']!r}"
+    return f"{'.'.join(path)}: {error['msg']}{got}"
 
 
 class Environment(BaseSettings):

@@ -19,6 +19,7 @@ The order is not a matter of taste: a server with a prefix cache reads shared in
 times the prompt throughput of the other order). Templates are Jinja; a name that nobody gives is an error.
 """
 
+import json
 import re
 from collections.abc import MutableMapping
 from functools import cached_property
@@ -31,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personahub_assets.core.control_tokens import break_tokens
 from personahub_assets.core.errors import PromptError
+from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions
 from personahub_assets.core.text import digest
 
 _PARTS = re.compile(r"\A---\n(.*?)\n---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
@@ -54,11 +56,14 @@ class Sampling(BaseModel):
 
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=16, le=32768)
+    max_tokens: int = Field(1024, ge=16, le=MAX_TOKENS)
 
 
-class Prompt(Sampling):
-    """One task's prompt file, parsed."""
+class Prompt(Sampling, SamplingOptions):
+    """One task's prompt file, parsed.
+
+    `sampling` has what every request says, `options` (of `SamplingOptions`) what only some servers take.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
 
@@ -88,7 +93,7 @@ class Prompt(Sampling):
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling part of the front matter."""
+        """Temperature, top_p and max_tokens of the front matter."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
     def with_settings(self, parameters: dict[str, Any], sampling: dict[str, Any]) -> "Prompt":
@@ -107,7 +112,10 @@ class Prompt(Sampling):
     def fingerprint(self) -> str:
         """Hash of everything in the prompt that can change an answer (`max_tokens` cannot change a complete one)."""
         parameters = sorted(self.parameters.items())
-        return digest(self.instructions, self.row, str(parameters), str(self.temperature), str(self.top_p), size=16)
+        options = [json.dumps(self.options, sort_keys=True)] if self.options else []
+        return digest(
+            self.instructions, self.row, str(parameters), str(self.temperature), str(self.top_p), *options, size=16
+        )
 
     @cached_property
     def _templates(self) -> tuple[jinja2.Template, jinja2.Template]:

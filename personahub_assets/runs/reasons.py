@@ -4,6 +4,7 @@ from collections import Counter
 
 import polars as pl
 
+from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Task
 from personahub_assets.store.tables import Store
 
@@ -78,6 +79,10 @@ def _of_prompt(task: Task, fingerprint: str, temperature: float | None, top_p: f
     """Whether the text of a prompt differs, its sampling, or both; a fingerprint is of both together."""
     if temperature is None or top_p is None:
         return [f"{PROMPT} or {SAMPLING}"]
-    before = task.prompt.with_settings({}, {"temperature": temperature, "top_p": top_p})
+    sampling = {"temperature": temperature, "top_p": top_p}
+    before = task.prompt.with_settings({}, sampling)
+    if before.fingerprint != fingerprint and task.prompt.options:  # those of the answer on file are not stored
+        without = task.prompt.with_settings({}, {**sampling, **dict.fromkeys(OPTIONS)})
+        return [SAMPLING if without.fingerprint == fingerprint else f"{PROMPT} or {SAMPLING}"]
     differences = [] if before.fingerprint == fingerprint else [PROMPT]
     return differences if before.sampling == task.prompt.sampling else [*differences, SAMPLING]

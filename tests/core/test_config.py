@@ -1,5 +1,6 @@
 """hub.toml and the environment: every mistake is named with its file and the valid choices."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_settings_reach_their_place(tmp_path: Path) -> None:
         ("[lexical]\ntreshold = 0.9", "lexical.treshold"),
         ("[datasets.tools]\nsample = 2", "datasets.tools.sample"),
         ("[text_personas]\nseed = 1", "text_personas.seed"),
+        ("[generation]\ntemperature = 1", "generation.temperature"),
     ],
 )
 def test_an_unknown_key_is_refused_with_its_file(tmp_path: Path, text: str, key: str) -> None:
@@ -81,6 +83,18 @@ def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
         "[datasets.tools]\nsamples = 0",
         "[generation]\ntimeout_s = 0",
         "[generation]\nvalidation_retries = -1",
+        "[generation]\nmode = 'xml'",
+        "[generation]\nlongest_wait = -1",
+        "[generation]\nsystematic_faults = -1",
+        "[generation]\nmin_p = 1.5",
+        "[generation]\nstop = 'END'",
+        "[generation]\nextra_body = {stream = true}",
+        "[generation]\nextra_body = {day = 2024-01-01}",
+        "[generation]\nextra_body = {share = nan}",
+        "[generation]\nchat_template_kwargs = {day = 2024-01-01}",
+        "[generation]\nomit = ['messages']",
+        "[generation]\nheaders = {Host = 'x'}",
+        "[text_personas]\nmax_tokens = 2_000_000",
         "[warehouse]\nnative_rows = -1",
         "lexical = 0.9",
         "[lexical]\nthreshold = 'high'",
@@ -129,3 +143,60 @@ def test_variables_are_read_and_secrets_are_not_shown(monkeypatch: pytest.Monkey
 )
 def test_the_name_of_the_model(url: str | None, model: str | None, name: str) -> None:
     assert Environment(llm_url=url, llm_model=model).model_name == name
+
+
+def test_parameters_of_some_servers_are_set_for_all_and_for_one(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        """
+        [generation]
+        top_k = 20
+        chat_template_kwargs = {enable_thinking = false}
+        [datasets.tools]
+        top_k = 5
+        stop = ["END"]
+        max_tokens = 100_000
+        """,
+    )
+    assert config.generation.options == {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}
+    assert config.dataset("tools").sampling() == {"max_tokens": 100_000, "top_k": 5, "stop": ["END"]}
+    assert config.dataset("game_npcs").sampling() == {}
+
+
+def test_a_preset_gives_defaults_that_hub_toml_overrides(tmp_path: Path) -> None:
+    assert loaded(tmp_path, '[generation]\nserver = "deepseek"').generation.mode == "json_object"
+    assert loaded(tmp_path, '[generation]\nserver = "deepseek"\nmode = "tools"').generation.mode == "tools"
+    reasoning = loaded(tmp_path, '[generation]\nserver = "openai-reasoning"\nomit = ["top_p"]').generation
+    assert (reasoning.omit, reasoning.rename) == (["top_p"], {"max_tokens": "max_completion_tokens"})
+    azure = loaded(tmp_path, '[generation]\nserver = "azure"\nheaders = {X-Team = "a"}').generation
+    assert azure.headers.keys() == {"api-key", "X-Team"}
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"generation\.server: .*'gemni' \(did you mean 'gemini'\? valid: vllm, .*azure"
+    ):
+        loaded(tmp_path, '[generation]\nserver = "gemni"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "headers = 'CANARY'",
+        "headers = ['CANARY']",
+        "headers = {X-Key = ['CANARY']}",
+        "headers = {'X-Key: CANARY' = ''}",
+        "headers = {Host = 'CANARY'}",
+        "headers = {X-Key = 'CANARY'}\nmode = 'xml'",
+    ],
+)
+def test_the_value_of_a_header_is_never_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, f"[generation]\n{text}")
+    assert "CANARY" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_headers_are_not_part_of_what_is_printed(tmp_path: Path) -> None:
+    config = loaded(tmp_path, "[generation]\nheaders = {X-Key = 'CANARY'}")
+    assert config.generation.headers["X-Key"].get_secret_value() == "CANARY"
+    assert "CANARY" not in f"{config!r} {config} {config.model_dump()} {config.model_dump_json()}"

@@ -168,6 +168,8 @@ def test_a_file_must_have_the_name_that_it_says(tmp_path: Path) -> None:
         ("audience: adults", "audience: children", True),
         ("temperature: 0.5", "temperature: 0.6", True),
         ("temperature: 0.5", "temperature: 0.5\ntop_p: 0.9", True),
+        ("temperature: 0.5", "temperature: 0.5\ntop_k: 20", True),
+        ("temperature: 0.5", "temperature: 0.5\nchat_template_kwargs: {enable_thinking: false}", True),
         ("max_tokens: 100", "max_tokens: 200", False),
         ("For the tests.", "For other tests.", False),
     ],
@@ -184,6 +186,22 @@ def test_settings_replace_what_the_file_says() -> None:
     assert (changed.sampling.temperature, changed.sampling.max_tokens) == (0.1, 50)
     assert changed.fingerprint != plain.fingerprint
     assert plain.with_settings({}, {}).fingerprint == plain.fingerprint
+
+
+def test_parameters_of_some_servers_stand_in_the_front_matter_and_are_overridden() -> None:
+    plain = parsed(SOURCE.replace("temperature: 0.5", "temperature: 0.5\ntop_k: 20\nstop: [END]"))
+    assert plain.options == {"top_k": 20, "stop": ["END"]}
+    assert plain.sampling.model_dump() == {"temperature": 0.5, "top_p": 1.0, "max_tokens": 100}
+    changed = plain.with_settings({}, {"top_k": 5, "min_p": 0.1})
+    assert changed.options == {"top_k": 5, "min_p": 0.1, "stop": ["END"]}
+    assert changed.fingerprint != plain.fingerprint
+    assert parsed().options == {}
+
+
+@pytest.mark.parametrize("line", ["top_k: many", "min_p: 2", "top_q: 1"])
+def test_a_wrong_parameter_is_refused(line: str) -> None:
+    with pytest.raises(PromptError, match=r"sample\.md: bad front matter"):
+        parsed(SOURCE.replace("temperature: 0.5", line))
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones() -> None:
