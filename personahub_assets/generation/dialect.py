@@ -1,0 +1,319 @@
+"""How a request is written for a server: the parameters' names, how JSON is asked for, where the instructions stand.
+
+Servers that call themselves OpenAI-compatible differ in what they take. `[generation]` of hub.toml says it, with a
+preset's settings as defaults (`core/servers.toml`). With `mode = "auto"` the first request finds it: what the server
+refuses is written otherwise (`adaptations`), as long as that cannot change what is asked. A sampling parameter is never
+left out unasked: `remedy` names the line for hub.toml instead.
+
+Nothing here sends anything. Instructor is imported when the first request is written, since that takes a second.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from personahub_assets.core import presets
+from personahub_assets.core.config import Generation, Mode
+from personahub_assets.core.errors import LLMError
+from personahub_assets.core.prompts import Message, Prompt
+from personahub_assets.core.records import Answer
+from personahub_assets.generation.refusals import Complaint
+from personahub_assets.generation.schemas import simplified
+
+if TYPE_CHECKING:
+    from personahub_assets.generation.requests import Task
+
+_LADDER: tuple[Mode, ...] = ("json_schema", "json_object", "tools", "prompt")
+_TRIES = 12  # requests until a server is given up
+_CHANGING = frozenset({"temperature", "top_p", "response_format", "tools", "tool_choice"})
+"""Parameters that every request has and whose absence can change an answer; that of max_tokens cannot."""
+_FORMAT = ("response_format", "tools", "tool_choice")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How requests are written; immutable, compared by value.
+
+    Args:
+        options: parameters of `[generation]` that tasks may override, by name.
+        preset: name of the preset that knows the server's address, if another is set; for advice.
+        path: what was tried before on the way from the configured dialect to this one.
+    """
+
+    mode: Mode = "auto"
+    simple_schema: bool = False
+    keep_in_schema: tuple[str, ...] = ()
+    fold_system: bool = False
+    omit: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict, hash=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    preset: str | None = field(default=None, compare=False)
+    path: tuple["Dialect", ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def of(cls, settings: Generation, url: str = "") -> "Dialect":
+        """The dialect that hub.toml asks for.
+
+        Args:
+            settings: of hub.toml, a preset's included.
+            url: the server's address; it changes nothing but the advice.
+        """
+        preset = presets.for_address(url)
+        return cls(
+            mode=settings.mode,
+            simple_schema=settings.simple_schema,
+            keep_in_schema=tuple(settings.keep_in_schema),
+            fold_system=settings.fold_system,
+            omit=tuple(settings.omit),
+            rename=settings.rename,
+            extra_body=settings.extra_body,
+            options=settings.options,
+            preset=None if settings.server else preset,
+        )
+
+    @property
+    def configured(self) -> "Dialect":
+        """The dialect of hub.toml, from which this one was adapted; itself if it was not."""
+        return self.path[0] if self.path else self
+
+    @property
+    def writes(self) -> Mode:
+        """How JSON is asked for; `auto` begins with json_schema."""
+        return "json_schema" if self.mode == "auto" else self.mode
+
+    def identity(self, prompt: Prompt | None = None) -> tuple[str, ...]:
+        """What of the settings can change an answer, for the keys of requests; empty with the default settings.
+
+        An adapted dialect has the identity of the configured one: a request's key is known before a server is asked.
+
+        Args:
+            prompt: whose own parameters override those of `[generation]`; without one, those alone count.
+        """
+        configured = self.configured
+        sent = {**configured.options, **(prompt.options if prompt else {}), **configured.extra_body}
+        is_simple = configured.simple_schema and configured.writes in ("json_schema", "tools")
+        settings: dict[str, Any] = {
+            "mode": "" if configured.writes == "json_schema" else configured.mode,
+            "simple_schema": is_simple and ["simple", *sorted(configured.keep_in_schema)],
+            "fold_system": configured.fold_system,
+            "omit": sorted(_CHANGING & set(configured.omit)),
+            "parameters": {name: value for name, value in sorted(sent.items()) if name not in configured.omit},
+        }
+        return tuple(f"{name}={json.dumps(value, sort_keys=True)}" for name, value in settings.items() if value)
+
+    def arguments(self, task: "Task", model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request, but for its messages.
+
+        Args:
+            task: whose prompt and answer class are asked with.
+            model: the name that the server knows.
+            sampling: temperature, top_p and max_tokens; None is not sent.
+        """
+        options = {**self.options, **task.prompt.options}
+        body = {"model": model, **sampling, **options, **self._format(task.answer), **self.extra_body}
+        sent = {name: value for name, value in body.items() if value is not None and name not in self.omit}
+        return {self.rename.get(name, name): value for name, value in sent.items()}
+
+    def messages(self, messages: list[Any], task: "Task") -> list[Any]:
+        """The messages as the server takes them; the list itself if nothing changes.
+
+        The shared instructions stay in front, so that a server's prefix cache works. The schema, where it goes into the
+        prompt, belongs to them.
+
+        Args:
+            messages: the system message, the row's, and perhaps further turns.
+            task: whose answer's schema goes into the prompt in the modes json_object and prompt.
+        """
+        after_system, after_user = _asked(self.writes, task.answer)[1]
+        if not (self.fold_system or after_system or after_user):
+            return messages
+        system, *turns = messages if messages[0]["role"] == "system" else [_said("system", ""), *messages]
+        system = _said("system", system["content"] + after_system)
+        if after_user and turns and turns[-1]["role"] == "user":
+            turns[-1] = _said("user", turns[-1]["content"] + after_user)
+        return _folded(system, turns) if self.fold_system else [system, *turns]
+
+    def adaptations(self, refusal: str = "") -> Iterator["Dialect"]:
+        """What to try next after a server refused the first request, most likely first.
+
+        Nothing that changes what is asked: for a sampling parameter that the server does not take there is none.
+
+        Args:
+            refusal: what the server said, as text or as the body of its reply; empty if it took the request, and the
+                answer was no JSON.
+        """
+        tried = [*self.path, self]
+        for changes in self._changes(Complaint.read(refusal)) if refusal else self._other_modes():
+            adapted = replace(self, **changes, path=tuple(tried))
+            if adapted not in tried:
+                tried.append(adapted)
+                yield replace(adapted, path=(*self.path, self))
+
+    def remedy(self, refusal: str) -> str:
+        """What to set in hub.toml after a refusal, as the end of an error's text."""
+        complaint = Complaint.read(refusal)
+        if complaint.is_about_length(self._name("max_tokens")):
+            line = "in the table of the task, such as [text_personas]: max_tokens = (a number that the server takes)"
+        elif demanded := complaint.demanded():
+            line = f"under [generation]: {self._as_toml({'extra_body': {**self.extra_body, **demanded}})}"
+        elif refused := self._refused(complaint):
+            line = self._without(refused)
+        else:
+            changes = next(self._changes(complaint, advising=True), {"mode": "prompt"})
+            line = f"under [generation]: {self._as_toml(changes)}"
+        advice = f', or server = "{self.preset}", which has what this server needs' if self.preset else ""
+        return f"Set in hub.toml {line}{advice}"
+
+    @property
+    def adapted(self) -> str:
+        """What was found to be needed beyond the settings, as lines of hub.toml; empty if nothing was."""
+        configured = self.configured
+        names = ("mode", "simple_schema", "keep_in_schema", "fold_system", "omit", "rename")
+        return self._as_toml(
+            {name: getattr(self, name) for name in names if getattr(self, name) != getattr(configured, name)}
+        )
+
+    def _format(self, answer: type[Answer]) -> dict[str, Any]:
+        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set."""
+        arguments = _asked(self.writes, answer)[0]
+        if not self.simple_schema or self.writes not in ("json_schema", "tools"):
+            return arguments
+        arguments = deepcopy(arguments)
+        where, key = (
+            (arguments["response_format"]["json_schema"], "schema")
+            if self.writes == "json_schema"
+            else (arguments["tools"][0]["function"], "parameters")
+        )
+        where[key] = simplified(where[key], frozenset(self.keep_in_schema))
+        return arguments
+
+    def _changes(self, complaint: Complaint, *, advising: bool = False) -> Iterator[dict[str, Any]]:
+        """Changes of fields that may help against a complaint, most likely first."""
+        hinted = [*self._renamings(complaint), *self._foldings(complaint), *self._simplifications(complaint)]
+        yield from hinted
+        if self.mode == "tools" and complaint.names("tool_choice") and "tool_choice" not in self.omit:
+            yield {"omit": (*self.omit, "tool_choice")}
+        is_of_format = complaint.is_about_format()
+        is_of_value = complaint.is_about_length(self._name("max_tokens")) or complaint.demanded()
+        if not (hinted or is_of_format) and (is_of_value or self._refused(complaint)):
+            return
+        if not (is_of_format or self.simple_schema):
+            yield {"simple_schema": True}
+        if advising and self.configured.mode != "auto":
+            yield {"mode": "auto"}
+        yield from self._other_modes()
+
+    def _other_modes(self) -> Iterator[dict[str, Any]]:
+        """The ways of asking for JSON that come after this one, if they may be chosen."""
+        if self.configured.mode != "auto":
+            return
+        for mode in _LADDER[_LADDER.index(self.writes) + 1 :]:
+            yield {"mode": mode}
+        yield {"mode": "prompt", "fold_system": True, "simple_schema": True}
+
+    def _renamings(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
+        sent = self._name("max_tokens")
+        if "max_tokens" in self.omit or not complaint.names(sent) or complaint.is_about_length(sent):
+            return
+        others = complaint.other_limits(sent)
+        for name in [*others, "max_completion_tokens" if sent == "max_tokens" else "max_tokens"]:
+            yield {"rename": {**self.rename, "max_tokens": name}}
+        yield {"omit": (*self.omit, "max_tokens")}
+
+    def _foldings(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
+        if not self.fold_system and complaint.is_about_system_role():
+            yield {"fold_system": True}
+
+    def _simplifications(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
+        if complaint.wants_closed_objects() and "additionalProperties" not in self.keep_in_schema:
+            yield {"simple_schema": True, "keep_in_schema": (*self.keep_in_schema, "additionalProperties")}
+        elif not self.simple_schema and complaint.is_about_schema():
+            yield {"simple_schema": True}
+
+    def _refused(self, complaint: Complaint) -> list[str]:
+        """The sampling parameters that are sent and that the server does not take as they are."""
+        names = ["temperature", "top_p", *self.options, *self.extra_body, *complaint.options()]
+        refused = [name for name in dict.fromkeys(names) if name not in self.omit and complaint.names(self._name(name))]
+        if refused[:2] == ["temperature", "top_p"] and complaint.is_about_both():
+            return ["top_p"]
+        return refused
+
+    def _without(self, refused: list[str]) -> str:
+        """What to set where parameters are refused."""
+        extra = [name for name in refused if name in self.extra_body]
+        if extra:
+            return f"under [generation]: no {' and no '.join(extra)} in extra_body"
+        return f"under [generation]: {self._as_toml({'omit': (*self.omit, *refused)})}"
+
+    def _name(self, parameter: str) -> str:
+        return self.rename.get(parameter, parameter)
+
+    @staticmethod
+    def _as_toml(changes: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} = {_toml(value)}" for name, value in changes.items())
+
+
+async def settled(dialect: Dialect, refused: Callable[[Dialect], Awaitable[str | None]]) -> Dialect:
+    """The first dialect that a server takes, the given one or an adaptation of it.
+
+    Args:
+        dialect: to begin with.
+        refused: sends one request and says how the server refused it: its message, empty if the answer was no JSON,
+            None if the answer is good. Whatever is no matter of the dialect it raises.
+
+    Raises:
+        LLMError: if the server takes none of them, with what it said first and what to set.
+    """
+    waiting, tried, complaints = [(dialect, "")], list[Dialect](), list[str]()
+    while waiting and len(tried) < _TRIES:
+        current, before = waiting.pop(0)
+        complaint = await refused(current)
+        if complaint is None:
+            return current
+        complaints.append(complaint)
+        tried.append(current)
+        if complaint != before or not current.path:  # else the last change was not what it was about
+            queued = [*tried, *(candidate for candidate, _ in waiting)]
+            waiting = [(c, complaint) for c in current.adaptations(complaint) if c not in queued] + waiting
+    first = complaints[0] or "its answers are no JSON"
+    raise LLMError(f"the server takes no request as it is written: {first}. {dialect.remedy(complaints[0])}")
+
+
+@cache
+def _asked(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[str, str]]:
+    """What Instructor adds for an answer class: arguments, and what follows the system and the user message."""
+    from instructor import Mode as Instructed
+    from instructor.v2.core.providers import Provider
+    from instructor.v2.core.registry import mode_registry
+
+    modes = {
+        "json_schema": Instructed.JSON_SCHEMA,
+        "json_object": Instructed.JSON,
+        "tools": Instructed.TOOLS,
+        "prompt": Instructed.MD_JSON,
+    }
+    handlers = mode_registry.get_handlers(Provider.OPENAI, modes[mode])
+    _, arguments = handlers.request_handler(answer, {"messages": [_said("system", "-"), _said("user", "-")]})
+    system, user = (message["content"].removeprefix("-") for message in arguments.pop("messages"))
+    return arguments, (system, user)
+
+
+def _said(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _folded(system: Message, turns: list[Any]) -> list[Any]:
+    """The messages without a system role: its text stands first in the first message of the user."""
+    if not turns or turns[0]["role"] != "user":
+        return [_said("user", system["content"]), *turns]
+    return [_said("user", f"{system['content']}\n\n{turns[0]['content']}"), *turns[1:]]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {_toml(child)}" for name, child in value.items()) + "}"
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
