@@ -163,8 +163,7 @@ class Dialect:
         elif refused := self._refused(complaint):
             line = self._without(refused)
         else:
-            changes = next(self._changes(complaint, advising=True), {"mode": "prompt"})
-            line = f"under [generation]: {self._as_toml(changes)}"
+            line = f"under [generation]: {self._as_toml(self._advice(complaint))}"
         advice = f', or server = "{self.preset}", which has what this server needs' if self.preset else ""
         return f"Set in hub.toml {line}{advice}"
 
@@ -191,21 +190,31 @@ class Dialect:
         where[key] = simplified(where[key], frozenset(self.keep_in_schema))
         return arguments
 
-    def _changes(self, complaint: Complaint, *, advising: bool = False) -> Iterator[dict[str, Any]]:
+    def _changes(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
         """Changes of fields that may help against a complaint, most likely first."""
-        hinted = [*self._renamings(complaint), *self._foldings(complaint), *self._simplifications(complaint)]
+        hinted = list(self._hinted(complaint))
         yield from hinted
+        if not complaint.is_about_format():
+            is_of_value = complaint.is_about_length(self._name("max_tokens")) or complaint.demanded()
+            if not hinted and (is_of_value or self._refused(complaint)):
+                return
+            if not self.simple_schema:
+                yield {"simple_schema": True}
+        yield from self._other_modes()
+
+    def _hinted(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
+        """Changes of what the complaint names."""
+        yield from self._renamings(complaint)
+        yield from self._foldings(complaint)
+        yield from self._simplifications(complaint)
         if self.mode == "tools" and complaint.names("tool_choice") and "tool_choice" not in self.omit:
             yield {"omit": (*self.omit, "tool_choice")}
-        is_of_format = complaint.is_about_format()
-        is_of_value = complaint.is_about_length(self._name("max_tokens")) or complaint.demanded()
-        if not (hinted or is_of_format) and (is_of_value or self._refused(complaint)):
-            return
-        if not (is_of_format or self.simple_schema):
-            yield {"simple_schema": True}
-        if advising and self.configured.mode != "auto":
-            yield {"mode": "auto"}
-        yield from self._other_modes()
+
+    def _advice(self, complaint: Complaint) -> dict[str, Any]:
+        """The change to make in hub.toml: what is named, else a mode."""
+        if hint := next(self._hinted(complaint), None):
+            return hint
+        return next(self._other_modes(), {"mode": "auto"}) if complaint.is_about_format() else {"mode": "prompt"}
 
     def _other_modes(self) -> Iterator[dict[str, Any]]:
         """The ways of asking for JSON that come after this one, if they may be chosen."""
@@ -247,7 +256,8 @@ class Dialect:
         extra = [name for name in refused if name in self.extra_body]
         if extra:
             return f"under [generation]: no {' and no '.join(extra)} in extra_body"
-        return f"under [generation]: {self._as_toml({'omit': (*self.omit, *refused)})}"
+        line = f"under [generation]: {self._as_toml({'omit': (*self.omit, *refused)})}"
+        return f"{line}, or another value in the table of the task, such as [text_personas]"
 
     def _name(self, parameter: str) -> str:
         return self.rename.get(parameter, parameter)

@@ -511,6 +511,10 @@ def test_a_known_address_gives_its_preset_as_advice() -> None:
     assert "server =" not in Dialect.of(Generation(), "http://127.0.0.1:8000/v1").remedy("no")
 
 
+def test_without_a_hint_the_advice_is_the_mode_that_asks_least() -> None:
+    assert dialect().remedy("Bad request") == 'Set in hub.toml under [generation]: mode = "prompt"'
+
+
 def test_what_was_left_out_before_stays_so() -> None:
     assert 'omit = ["temperature", "top_p"]' in dialect(omit=["temperature"]).remedy("top_p is not supported")
 
