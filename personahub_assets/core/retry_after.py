@@ -20,16 +20,17 @@ def seconds_asked(value: str | None, sent: str | None = None) -> float | None:
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(max(0.0, float(text)), _LONGEST_S)
-    then = _date(text)
+    then = http_date(text)
     if then is None:
         return None
-    now = _date((sent or "").strip()) or datetime.now(UTC)
+    now = http_date(sent or "") or datetime.now(UTC)
     return min(max(0.0, (then - now).total_seconds()), _LONGEST_S)
 
 
-def _date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """Read a date in any of the three forms of HTTP; None if it is none."""
     try:
-        then = parsedate_to_datetime(text[:100])
+        then = parsedate_to_datetime(text.strip()[:100])
         return (then.replace(tzinfo=UTC) if then.tzinfo is None else then).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
