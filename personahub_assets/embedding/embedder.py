@@ -30,8 +30,9 @@ from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
 from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.core.errors import ConfigError, PersonaHubError
-from personahub_assets.core.retry_after import pause_asked
+from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise
+from personahub_assets.core.waits import wait_of
 from personahub_assets.embedding import minilm, models
 from personahub_assets.embedding.models import LocalModel
 from personahub_assets.embedding.reading import (
@@ -526,17 +527,11 @@ class _Endpoint:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TransientError),
             stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_when_event_set(stop),
-            wait=self._pause,
+            wait=Backoff(self.retry_wait, longest_s=_LONGEST_PAUSE, longest_asked_s=_LONGEST_PAUSE),
             sleep=tenacity.sleep_using_event(stop),
             reraise=True,
         )
         return retrying(self._ask, client, texts)
-
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _TransientError) and error.pause:
-            return min(error.pause, _LONGEST_PAUSE)
-        return tenacity.wait_random_exponential(multiplier=self.retry_wait, max=_LONGEST_PAUSE)(state)
 
     def _ask(self, client: httpx2.Client, texts: list[str]) -> Vectors:
         body = {"model": self.model, "input": texts, "encoding_format": "float"}
@@ -569,7 +564,7 @@ class _Endpoint:
         status = response.status_code
         message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
         if status in _TRANSIENT:
-            return _TransientError(message, pause_asked(response.headers))
+            return _TransientError(message, wait_of(response.headers, response.text))
         if status in _REFUSED:
             return _RefusedError(message)
         remedies = {
