@@ -217,7 +217,8 @@ _QUOTA = _pattern(
     r"\bquota\b(?: \w+){0,6} (?:is |has been |was )?(?:exceeded|exhausted|insufficient|used up|reached|depleted|"
     r"ran out)",
     r"\bcheck your plan and billing\b|\bexceeded current quota\b",
-    r"\b(?:purchase|buy|add) (?:more |additional )?credits?\b|\btop(?: |ped )?up\b|\brecharge\b",
+    r"\b(?:purchase|buy|add) (?:more |additional )?credits?\b|\badd a payment method\b|\btop(?: |ped )?up\b",
+    r"\brecharge\b",
     r"充值|免费额度|配额已|用完|free allocated quota|\ballocation quota\b",
 )
 _ZERO = re.compile(r"\blimit: ?0\b|\bquota value\W{0,4}0\b")
@@ -289,6 +290,7 @@ _OVERLOAD = _pattern(
     r"\bqueue (?:size|length)~exceed|\b(?:maximum|max) (?:pending|queued|concurrent|in flight)",
     r"\bmax(?:imum)? (?:\w+ )?(?:queue|concurrency)",
     r"\bno (?:slots?|workers?|instances?) (?:\w+ )?available\b|\bno deployments? available\b",
+    r"\b(?:slots|workers) are (?:in use|occupied|taken)\b",
     r"\bplease (?:slow|wait|reduce (?:your|the) (?:request|call))",
     r"频率|频繁|限流|限速|并发|繁忙|过载|负载已?(?:饱和|过高)",
     r"访问量过大|请求(?:数|量)?过多|请求过快|速率|流控|混雑|리소스|요청이 너무 많",
@@ -311,7 +313,7 @@ def _limit(reply: _Reply) -> _Finding | None:
 # ---- too long ------------------------------------------------------------------------------------------------------
 _CONTEXT = _pattern(
     r"\bcontext(?: |)(?:length|window|size|limit|tokens?|overflow|exceeded)\b|\b(?:maximum|max|model s) context\b",
-    r"\bcontext is (?:too|full)|\bexceed\w*~context\b|\bn ctx\b",
+    r"\bcontext is (?:too|full)|\bexceed\w*~context\b|\bn(?:um)? ctx\b",
     r"\bmax(?:imum)? (?:allowed |supported |available |possible |total )?(?:model len(?:gth)?|"
     r"seq(?:uence)? len(?:gth)?|input (?:len(?:gth)?|tokens?|size)|prompt (?:len(?:gth)?|tokens?)|"
     r"position embeddings|total tokens?|num tokens)\b",
@@ -319,7 +321,9 @@ _CONTEXT = _pattern(
     r"\binputs? (?:tokens? )?\+",
     r"\bmust have less than \d+ tokens|\bprompt(?: is|) too long\b|\binput (?:is )?too long\b",
     r"上下文(?:长度|窗口|超)|最大(?:上下文|输入|长度|token)|(?:输入|提示词?|文本|内容|消息|请求|长度|tokens?).{0,12}(?:超出|超过|超长|过长|太长)",
-    r"(?:超出|超过).{0,12}(?:上下文|最大长度|长度限制|token)|超长|超出长度|コンテキスト|入力が長すぎ|컨텍스트",
+    r"(?:超出|超过).{0,12}(?:上下文|最大长度|长度限制|token)|超长|超出长度",
+    r"コンテキスト|入力が長すぎ|контекст|слишком длинн|demasiado larg|trop long",
+    r"zu lang\b|컨텍스트",
 )
 _NEGATIVE_ROOM = _pattern(
     r"\bmax (?:\w+ )?tokens\b~(?:at least|greater than|positive|must be|>|>=|≥)~\bgot ?(?:-| )?\d",
@@ -341,7 +345,8 @@ _LONG_PREDICATE = _pattern(
     r"below|have at most|have fewer|have less|exceed|fit|contain (?:more|at most))",
     r"\b(?:does not|doesn t|do not|will not|won t|can ?not|cannot|not) fit\b|\boverflow\w*",
     r"\bnot enough (?:room|space)\b|\bonly supports?\b|\bsupports? (?:only )?up to\b|\blimit (?:is|of) \d",
-    r"\blimit exceeded\b|\bhave at most\b|\ballows? (?:only|at most|up to|a maximum)\b|\bat most \d|\bup to \d",
+    r"\blimit exceeded\b|\bhave at most\b|\ballows? (?:only|at most|up to|a maximum)\b|\bat most \d|\bonly has \d",
+    r"\bup to \d",
     r"\bmaximum (?:of|is) \d|(?<![-=])> ?(?:the )?(?:model|max\w*|limit)\b",
 )
 _SHORTEN = _pattern(
@@ -409,7 +414,7 @@ _FILTERED = _pattern(
     r"\brisk(?:y)? content\b|\bcontent safety\b|\bcontent moderation\b|\bmoderation\b",
     r"\bresponsible ?ai\b|\bdata inspection\b|\binappropriate\b|\bprohibited content\b",
     r"\bsensitive (?:content|word|information|text|data|topic)|\b(?:new|input|output) sensitive\b|\bharmful\b",
-    r"\bguardrail|\bnsfw\b|\bunsafe\b|\bjailbreak\b",
+    r"\bguardrail|\bnsfw\b|\bhate speech\b|\bpolicy check failed\b|\bcontent rules\b|\bunsafe\b|\bjailbreak\b",
     r"\bviolat\w+\b~\b(?:polic(?:y|ies)|guidelines?|terms|rules|safety|usage)\b",
     r"\b(?:usage|safety|use) (?:polic(?:y|ies)|guidelines?)\b~violat|\bpolicy violation\b",
     r"\b(?:usage|content|safety) guidelines?\b",
@@ -439,6 +444,7 @@ _LOADING = _pattern(
     r"\b(?:is|still|currently) (?:\w+ )?(?:loading|starting(?: up)?|warming(?: up)?|initiali[sz]ing|booting|"
     r"waking up)\b",
     r"\bwarm(?:ing)? (?:it |the model )?up\b|\bmodel to (?:load|start|be ready|become ready)\b|\bmodel is cold\b",
+    r"\bmodel loading\b(?! (?:failed|error))|\bbeing (?:loaded|provisioned|booted|warmed|initiali[sz]ed)\b",
     r"\bcold ?start|\bstarting up\b|\bscal(?:ing|ed?) (?:up|(?:from|to) zero)\b|\bspinning up\b|\bprovisioning\b",
     r"\bestimated time\b",
     r"\b(?:server|service|engine|model|endpoint|deployment|instance|replica|container)s?\b(?: \S+){0,4} (?:is |"
@@ -456,7 +462,7 @@ def _loading(reply: _Reply) -> _Finding | None:
 # ---- setup ---------------------------------------------------------------------------------------------------------
 _STOPPED = _pattern(
     r"\bmodel\b~\b(?:has )?(?:crashed|is unloaded|was unloaded|unloaded|has been unloaded|not loaded|is not loaded|"
-    r"has exited|was stopped|has stopped)\b",
+    r"is not (?:running|started)|has exited|was stopped|has stopped)\b",
     r"\bno models? (?:is |are |currently )*(?:loaded|running|available)|\bmodel crashed\b|\bmodel unloaded\b",
     r"\bmodel not loaded\b",
     r"\b(?:failed|unable|error) (?:to )?(?:load|loading|start|starting) (?:the )?(?:model|llm|engine)",
@@ -506,7 +512,7 @@ _FORBIDDEN = _pattern(
     r"\bunsupported (?:country|region|location)|\bnot (?:available|supported) in your (?:country|region|location)",
     r"\bip (?:address )?(?:\S+ )?(?:is )?(?:not|blocked|denied)|\bvirtual network|\bfirewall rules?\b",
     r"\bapi (?:\w+ )?(?:has not been|is not) (?:used|enabled)|\bservice (?:is )?disabled\b",
-    r"\bverif(?:y|ied) (?:your )?organi[sz]ation|\bmust be verified",
+    r"\bverif(?:y|ied) (?:your )?organi[sz]ation|\bmust be verified|\bmodel is gated\b|\bgated (?:model|repo)",
     r"无权|没有权限|权限不足|禁止访问",
 )
 _ROUTE = _pattern(
