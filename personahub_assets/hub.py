@@ -179,7 +179,7 @@ class Hub:
         from personahub_assets.core.records import DATASETS
         from personahub_assets.warehouse import build
 
-        if not build.path(self.store).exists():
+        if not self.store.paths.warehouse.exists():
             return {}
         sources = ["batches", "documents", "text_personas", "related_personas"]
         names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *DATASETS]
@@ -190,7 +190,7 @@ class Hub:
                     (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
         except duckdb.Error as error:  # as in a home that was moved: its views name the old folder
             raise StoreError(
-                f"{build.path(self.store)}: {error}. Build it again: personahub run --select warehouse"
+                f"{self.store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
             ) from error
         return counts
 

@@ -1017,7 +1017,7 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
     rows, asked = store.read_all("text_personas"), store.read_all("generations")
     assert rows.height == rows["persona_id"].n_unique() == 2 * (documents + 1)
     assert asked.height == asked["generation_id"].n_unique() == 2 * documents
-    with duckdb.connect(str(build.path(store)), read_only=True) as connection:
+    with duckdb.connect(str(store.paths.warehouse), read_only=True) as connection:
         found = connection.execute("SELECT batch, count(*) FROM documents GROUP BY 1 ORDER BY 1").fetchall()
         fates = connection.execute("SELECT count(*), count(keeper_id) FROM lexical_decisions").fetchall()
     # The person of both files is kept for the batch that was admitted first, whichever it was.
@@ -1032,7 +1032,7 @@ def reading(store: Store) -> Iterator[list[int]]:
     done = threading.Event()
 
     def read() -> None:
-        with duckdb.connect(str(build.path(store)), read_only=True) as connection:
+        with duckdb.connect(str(store.paths.warehouse), read_only=True) as connection:
             while not done.wait(0.1):
                 (count,) = connection.execute("SELECT count(*) FROM personas, batches").fetchone() or (-1,)
                 seen.append(count)

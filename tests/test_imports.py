@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PLANTED = {
     # Which module gets which line, and what the linter says of it.
     "core/records.py": ("import aiohttp", "personahub_assets.core.records -> aiohttp"),
-    "store/paths.py": (
+    "store/home.py": (
         "from personahub_assets.runs import plan",
-        "personahub_assets.store.paths -> personahub_assets.runs.plan",
+        "personahub_assets.store.home -> personahub_assets.runs.plan",
     ),
     "steps/corpus.py": ("import dagster", "personahub_assets.steps.corpus -> dagster"),
     "standin/app.py": (
-        "from personahub_assets.store import paths",
-        "personahub_assets.standin.app -> personahub_assets.store.paths",
+        "from personahub_assets.store import home",
+        "personahub_assets.standin.app -> personahub_assets.store.home",
     ),
     "misc/__init__.py": ('"""A package that no layer names."""', "personahub_assets.misc"),
 }

@@ -102,7 +102,7 @@ def index(store: Store, vectors: Vectors, ids: pl.Series) -> dict[str, Any]:
     hits = [
         len(set(answer["persona_id"]) & set(ids.gather(best))) for (answer, _), best in zip(answers, truth, strict=True)
     ]
-    folder = store.root / "cache" / "search"
+    folder = store.paths.search_index(MODEL)
     return {
         "made_s": made,
         "opened_s": opened,

@@ -80,7 +80,7 @@ def report(store: Store, made: str | None) -> str:
         ["calls", f"{rows['generations']:,}"],
         *([["making the home", made]] if made else []),
         ["republishing `warehouse.duckdb`, median of 3", f"{statistics.median(built):.1f} s"],
-        ["its size", _size(build.path(store).stat().st_size)],
+        ["its size", _size(store.paths.warehouse.stat().st_size)],
     ]
     parts = [
         table(["", ""], facts),

@@ -15,6 +15,7 @@ from personahub_assets.runs.forecast import Plan
 from personahub_assets.runs.lookup import Watch
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Ordered
+from personahub_assets.store.home import Home
 
 
 def consent(
@@ -24,7 +25,7 @@ def consent(
 
     The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
     """
-    config = HubConfig.load(environment.home.expanduser() / "hub.toml")
+    config = HubConfig.load(Home(environment.home.expanduser()).config)
 
     def ask(order: Ordered) -> None:
         if not _has_bound(config):

@@ -20,6 +20,7 @@ from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.instance.faults import explain
 from personahub_assets.steps.datasets import dataset_task
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
+from personahub_assets.store.home import Home
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
 _FREE_GB = 2
@@ -61,7 +62,7 @@ def _versions() -> str:
 
 def _disk(home: Path) -> str:
     home.mkdir(parents=True, exist_ok=True)
-    probe = home / ".doctor"
+    probe = Home(home).probe
     probe.write_text("")
     probe.unlink()
     free = shutil.disk_usage(home).free / 1e9
@@ -71,18 +72,19 @@ def _disk(home: Path) -> str:
 
 
 def _config(home: Path) -> str:
-    HubConfig.load(home / "hub.toml")
-    return str(home / "hub.toml") if (home / "hub.toml").exists() else "none; every setting has its default"
+    file = Home(home).config
+    HubConfig.load(file)
+    return str(file) if file.exists() else "none; every setting has its default"
 
 
 def _tasks(home: Path, model: str) -> list[Task]:
-    config = HubConfig.load(home / "hub.toml")
+    config = HubConfig.load(Home(home).config)
     datasets = [dataset_task(name, config, model) for name in DATASETS]
     return [text_personas_task(config, model), related_personas_task(config, model), *datasets]
 
 
 def _embed(environment: Environment) -> str:
-    embedder = Embedder.of(environment, HubConfig.load(environment.home / "hub.toml"))
+    embedder = Embedder.of(environment, HubConfig.load(Home(environment.home).config))
     vectors = embedder.embed([_SAMPLE])
     return f"{embedder.name}, {vectors.shape[1]} dimensions"
 
@@ -99,7 +101,7 @@ def _canary(llm: LLM, task: Task, home: Path) -> str:
     """Ask one question with the task's schema; a schema that a server cannot take shows here."""
     task = Task(task.asset, task.prompt, task.answer, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
-    outcome = asyncio.run(_ask(llm, task, values, HubConfig.load(home / "hub.toml").generation))
+    outcome = asyncio.run(_ask(llm, task, values, HubConfig.load(Home(home).config).generation))
     if outcome.status == "rejected":
         raise LLMError(f"{outcome.reason}: {outcome.detail}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens

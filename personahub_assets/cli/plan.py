@@ -1,11 +1,13 @@
 """A plan in words: a table by asset, one by batch, and what there is to say besides."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 
 from personahub_assets.cli.console import on_one_line, say, table
 from personahub_assets.runs.forecast import FOLLOWS, Aside, Plan, Work, added
+from personahub_assets.store.home import Home
 
 _BATCHES = 40
 
@@ -123,7 +125,8 @@ def _verdict(plan: Plan) -> Iterable[str]:
     if total.seconds is None:
         yield "No time: no speed was measured in this home yet."
     if total.cost is None:
-        yield f"No cost: set prompt and completion in [prices] of {plan.home}/hub.toml, in money per million tokens."
+        settings = Home(Path(plan.home)).config
+        yield f"No cost: set prompt and completion in [prices] of {settings}, in money per million tokens."
 
 
 def _asides(plan: Plan) -> Iterable[str]:

@@ -48,7 +48,7 @@ def show(environment: Environment, name: str | None) -> None:
     store = Store(home=str(environment.home))
     listed = [folder.release(store, name)] if name else folder.releases(store)
     if not listed:
-        say(f"{folder.folder(store)} has no releases yet", to=OUT)
+        say(f"{store.paths.releases} has no releases yet", to=OUT)
         return
     headings = ["release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"]
     numbers = ["rows", "bytes shared", "own bytes"]

@@ -168,7 +168,7 @@ def _say_counts(store: Store, result: Result, console: Console) -> None:
 
 def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
     """Warn of batches of this run of which no row could be used."""
-    if not build.path(store).exists():
+    if not store.paths.warehouse.exists():
         return
     with build.reader(store) as connection:
         rows = connection.execute(sql_files("checks")["documents/some_row_of_a_batch_is_usable"]).fetchall()

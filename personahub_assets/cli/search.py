@@ -12,7 +12,7 @@ from personahub_assets.cli.sql import show_rows, write_bytes
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.hub import Hub
 from personahub_assets.search import selections
-from personahub_assets.store.paths import check_output
+from personahub_assets.store.home import Home
 from personahub_assets.warehouse.result_formats import write_all
 
 
@@ -90,7 +90,7 @@ def _write(rows: pl.DataFrame, form: str, output: Path | None, *, safe: bool) ->
 def _check_target(home: Path, form: str, output: Path | None, *, safe: bool) -> None:
     if output:
         selections.check_name(output)
-        check_output(home, output)
+        Home(home).check_output(output)
     written = output.suffix.lower().removeprefix(".") if output else form
     if safe and written != "csv":
         raise ConfigError(f"--safe is for CSV, got {written}: other formats hold texts as they are")

@@ -19,7 +19,7 @@ from personahub_assets.core.errors import ConfigError, QueryError, choices
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.text import printable
 from personahub_assets.hub import Hub
-from personahub_assets.store.paths import check_output
+from personahub_assets.store.home import Home
 from personahub_assets.warehouse.query_process import Frame
 
 __all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
@@ -124,7 +124,7 @@ def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = Fa
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
     if output is not None:
-        check_output(home, output)
+        Home(home).check_output(output)
 
 
 @contextmanager

@@ -187,7 +187,7 @@ class Hub:
     @property
     def cache(self) -> Path:
         """Where this stage keeps what it can make again."""
-        return self.store.root / "cache" / self.stage
+        return self.store.paths.dedup_cache(self.stage)
 
 
 class LexicalHub(Hub):
@@ -270,7 +270,7 @@ class LexicalSearch:
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
         """Put segments on disk for as long as a walk takes."""
-        aside = self._hub.store.root / "aside"
+        aside = self._hub.store.paths.aside
         aside.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
             numbers = count()

@@ -17,6 +17,7 @@ from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
 from personahub_assets.steps.result import Result
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import UNREADABLE, Store
 
 BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
@@ -92,7 +93,7 @@ def locked(store: Store, asset: str, body: Callable[[str], Report], *, wait: boo
     """
 
     def alone(batch: str) -> Report:
-        with store.lock(f"{asset}-{batch}", wait=wait):
+        with store.lock(Lock.of(asset, batch), wait=wait):
             return body(batch)
 
     return alone

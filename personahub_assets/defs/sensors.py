@@ -39,7 +39,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
             context.log.error("; ".join(failures))
         if not keys:
             return dg.SkipReason(
-                "; ".join(failures) or f"{len(new)} new files in {store.root / 'inbox'}, none complete yet"
+                "; ".join(failures) or f"{len(new)} new files in {store.paths.inbox}, none complete yet"
             )
         specs = {key: store.read("batches", key).row(0, named=True) for key in keys}
         return dg.SensorResult(

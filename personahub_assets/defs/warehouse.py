@@ -6,7 +6,7 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import OWNERS
 from personahub_assets.defs.metadata.charts import tables
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import build, path
+from personahub_assets.warehouse.build import build
 
 
 @dg.asset(
@@ -29,7 +29,7 @@ def warehouse(store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
             "rows": sum(built.rows.values()),
             "copied_in": ", ".join(built.native),
             "rebuilt": built.rebuilt,
-            "bytes": path(store).stat().st_size,
+            "bytes": store.paths.warehouse.stat().st_size,
             "seconds": built.seconds,
             **tables(store, built.rows),
             "open_with": dg.MetadataValue.md("`personahub sql`"),

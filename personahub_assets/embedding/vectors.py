@@ -2,7 +2,7 @@
 
 The journal: what was embedded is on disk before it counts, so that no text is embedded twice.
 
-    journal = VectorJournal(home / "journal/persona_embeddings" / batch, embedder.name)
+    journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
     known = journal.known(hashes)                          what a run that was killed has left
     for positions, vectors in embedder.stream(missing):
         journal.add([hash_of[position] for position in positions], vectors)

@@ -22,7 +22,7 @@ from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
-from personahub_assets.generation.lookup import AnswerLookup, journal_path, valid
+from personahub_assets.generation.lookup import AnswerLookup, valid
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
@@ -62,7 +62,7 @@ class Answers:
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget = opened, budget
         self._keep = timedelta(days=generation.keep_superseded_days)
-        self._journal = Journal(journal_path(store, task.asset, batch))
+        self._journal = Journal(store.paths.journal(task.asset, batch))
         self._known = AnswerLookup(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0

@@ -247,7 +247,7 @@ def check_budget(budget: Budget, store: Store) -> None:
         return
     if not (prices.prompt or prices.completion):
         raise ConfigError(
-            f"a budget of money needs prices: set prompt and completion in [prices] of {store.root / 'hub.toml'}, "
+            f"a budget of money needs prices: set prompt and completion in [prices] of {store.paths.config}, "
             "in money per million tokens"
         )
     if not math.isfinite(budget.max_cost):

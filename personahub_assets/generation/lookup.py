@@ -61,7 +61,7 @@ class AnswerLookup:
     def elsewhere(self, keys: set[str]) -> dict[str, Outcome]:
         """Accepted answers of other batches, from what they published or from their journals."""
         accepted = self._others.outcomes(sorted(keys))
-        own = journal_path(self._store, self._asset, self._batch)
+        own = self._store.paths.journal(self._asset, self._batch)
         for key, outcome in find([path for path in sorted(own.parent.glob("*.sqlite")) if path != own], keys).items():
             if self._rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
                 accepted.setdefault(key, outcome)
@@ -98,8 +98,3 @@ def _is_valid(task: Task, outcome: Outcome) -> bool:
 def asset_files(store: Store, asset: str) -> list[Path]:
     """The files of `generations` of all batches for one asset, and those that another home has recorded."""
     return store.files("generations", asset=asset) + recorded.files(store, asset)
-
-
-def journal_path(store: Store, asset: str, batch: str) -> Path:
-    """Where the journal of an asset and batch is."""
-    return store.root / "journal" / asset / f"{batch}.sqlite"

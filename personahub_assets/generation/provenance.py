@@ -1,6 +1,7 @@
 """Who writes a home: the stand-in or language models, never both."""
 
 from personahub_assets.core.errors import LLMError
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
 
 STANDIN_MODEL = "standin"
@@ -24,8 +25,8 @@ def check_kind(store: Store, origin: str, kind: str) -> None:
     Raises:
         LLMError: if the home holds rows of the other kind.
     """
-    marker = store.root / "writer"
-    with store.lock("writer", wait=True):
+    marker = store.paths.writer
+    with store.lock(Lock.WRITER, wait=True):
         recorded_kind = marker.read_text().strip() if marker.exists() else kind
         if recorded_kind != kind:
             raise LLMError(

@@ -23,6 +23,7 @@ from personahub_assets.generation.answer_index import hash_of
 from personahub_assets.sources import reader
 from personahub_assets.sources.tombstones import Tombstones, taken_down
 from personahub_assets.store.atomic import aside_folder
+from personahub_assets.store.home import Home
 from personahub_assets.store.local_paths import resolve_path
 from personahub_assets.store.tables import PartitionWriter, Store, in_pieces, read_file, table_schema
 
@@ -93,7 +94,7 @@ def plant(store: Store, address: str) -> Planted:
     planted, taken = Planted(), taken_down(store, None)
     with ExitStack() as stack:
         if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
-            source = reader.fetch(address, stack.enter_context(aside_folder(store.root, "seeds-")))
+            source = reader.fetch(address, stack.enter_context(aside_folder(store.paths.aside, "seeds-")))
         else:
             source = resolve_path(address)
         name = f"{digest(public(address) if is_remote else str(source))}.parquet"
@@ -101,7 +102,9 @@ def plant(store: Store, address: str) -> Planted:
         for rows in in_pieces(_usable(source, planted, taken), _READ):
             for asset in {row.asset for row in rows}:
                 if asset not in pots:
-                    pots[asset] = PartitionWriter(_folder(store, asset) / name, "generations", store.root / "aside")
+                    pots[asset] = PartitionWriter(
+                        store.paths.recorded_answers(asset) / name, "generations", store.paths.aside
+                    )
                     stack.callback(pots[asset].discard)
                 pots[asset].add(_frame([row for row in rows if row.asset == asset]))
         _check(store, public(address), planted)
@@ -109,23 +112,19 @@ def plant(store: Store, address: str) -> Planted:
             if asset in pots:
                 pots[asset].publish()
             else:
-                (_folder(store, asset) / name).unlink(missing_ok=True)
+                (store.paths.recorded_answers(asset) / name).unlink(missing_ok=True)
     return planted
 
 
 def files(store: Store, asset: str) -> list[Path]:
     """The seeds of one asset."""
-    return sorted(_folder(store, asset).glob("*.parquet"))
+    return sorted(store.paths.recorded_answers(asset).glob("*.parquet"))
 
 
 def models(store: Store) -> list[str]:
     """The models whose recorded answers a home has."""
     every = (path for asset in ANSWERS for path in files(store, asset))
     return sorted({model for path in every for model in read_file(path, "generations", ["model"])["model"].unique()})
-
-
-def _folder(store: Store, asset: str) -> Path:
-    return store.root / "seeds" / asset
 
 
 def _usable(source: Path, planted: Planted, taken: Tombstones) -> Iterator[Recorded]:
@@ -151,8 +150,8 @@ def _usable(source: Path, planted: Planted, taken: Tombstones) -> Iterator[Recor
 def _found(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    tables = source / "tables" / "generations"
-    paths = sorted((tables if tables.is_dir() else source).rglob("*.parquet"))
+    answers = Home(source).tables / "generations"
+    paths = sorted((answers if answers.is_dir() else source).rglob("*.parquet"))
     if not paths:
         raise SourceError(
             f"{source}: no Parquet file in it; want a home, its tables/generations, or a file of generations"

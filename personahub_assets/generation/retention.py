@@ -13,6 +13,7 @@ import polars as pl
 
 from personahub_assets.core.errors import LockHeld
 from personahub_assets.core.processes import is_alive
+from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import remove_all
 from personahub_assets.store.tables import Store
 
@@ -56,7 +57,7 @@ def maintain(store: Store) -> Dropped:
     for path in store.files("generations"):
         asset, batch = (folder.name.partition("=")[2] for folder in (path.parent.parent, path.parent))
         try:
-            with store.lock(f"{asset}-{batch}", wait=False):
+            with store.lock(Lock.of(asset, batch), wait=False):
                 _drop(store, asset, batch, before, dropped)
         except LockHeld:
             dropped.busy += 1
@@ -69,14 +70,14 @@ def leftovers(store: Store) -> Iterator[Path]:
 
     Pieces aside, downloads that did not end, releases in the making, caches and vectors half written.
     """
-    root = store.root
-    yield from (root / "aside").glob("*")
-    yield from (root / "inbox").rglob(".*.part")
-    yield from (root / "releases").glob(".*-release-*")
-    yield from (root / "cache").rglob(".*")
-    yield from (root / "journal" / "persona_embeddings").rglob(".*")
-    yield from (root / "journal" / "persona_embeddings").rglob("*.aside")  # of version 0.1
-    yield from (root / "dagster").rglob(".*.[0-9]*-*")
+    paths = store.paths
+    yield from paths.aside.glob("*")
+    yield from paths.inbox.rglob(".*.part")
+    yield from paths.releases.glob(".*-release-*")
+    yield from paths.cache.rglob(".*")
+    yield from paths.vector_journals.rglob(".*")
+    yield from paths.vector_journals.rglob("*.aside")  # of version 0.1
+    yield from paths.dagster.rglob(".*.[0-9]*-*")
 
 
 def is_owned(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from personahub_assets.core.access import checked, obstacle, path_of
 from personahub_assets.core.errors import PersonaHubError, StoreError
 from personahub_assets.core.text import shorten
+from personahub_assets.store.home import Home
 
 _PACKAGE = Path(__file__).parents[1]
 _CHARS = 500
@@ -25,10 +26,10 @@ def explain(error: BaseException, home: Path) -> str:
     if isinstance(error, PersonaHubError):
         return str(error)
     if _is_of_history(error):
-        return str(history_problem(home / "dagster", error))
+        return str(history_problem(Home(home), error))
     if reason := obstacle(error, path_of(error) or home):
         return reason
-    return _message(error) if isinstance(error, OSError) else _unexpected(error, home / "dagster")
+    return _message(error) if isinstance(error, OSError) else _unexpected(error, Home(home))
 
 
 def _is_of_history(error: BaseException) -> bool:
@@ -36,20 +37,20 @@ def _is_of_history(error: BaseException) -> bool:
     return type(error).__module__.startswith("sqlalchemy.") or isinstance(error, sqlite3.Error)
 
 
-def history_problem(folder: Path, error: BaseException) -> StoreError:
+def history_problem(paths: Home, error: BaseException) -> StoreError:
     """What is wrong with Dagster's databases of a home, and what it would cost to do without them."""
     return checked(
         error,
-        folder / "history",
-        f"{folder / 'history'}: the databases of Dagster's history cannot be read: {_message(error)}. Move the folder "
+        paths.history,
+        f"{paths.history}: the databases of Dagster's history cannot be read: {_message(error)}. Move the folder "
         "away, then run again: the UI then shows no earlier runs and its sensor is off; batches, rows and answers are "
         "not in it",
         is_folder=True,
     )
 
 
-def _unexpected(error: BaseException, folder: Path) -> str:
-    file = _write_traceback(error, folder)
+def _unexpected(error: BaseException, paths: Home) -> str:
+    file = _write_traceback(error, paths)
     suffix = f"; the traceback is in {file}" if file else ""
     return f"unexpected {type(error).__name__}{_at(error)}: {_message(error)}. This is a fault of the program{suffix}"
 
@@ -69,11 +70,11 @@ def _at(error: BaseException) -> str:
     return f" at {Path(frames[-1].filename).relative_to(_PACKAGE.parent)}:{frames[-1].lineno}"
 
 
-def _write_traceback(error: BaseException, folder: Path) -> str | None:
+def _write_traceback(error: BaseException, paths: Home) -> str | None:
     """Write the traceback beside Dagster's history, where a takedown looks, too; else where temporary files are."""
-    for parent in (folder / "tracebacks", None):
+    for parent in (paths.tracebacks, None):
         try:
-            if parent and folder.exists():
+            if parent and paths.dagster.exists():
                 parent.mkdir(exist_ok=True)
                 _drop_old(parent)
             handle, name = tempfile.mkstemp(prefix="personahub-", suffix=".txt", dir=parent)

@@ -18,6 +18,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.processes import is_alive
 from personahub_assets.instance.compat import NO_COMPUTE_LOGS_MODULE, InstanceRef
 from personahub_assets.instance.faults import history_problem
+from personahub_assets.store.home import Home
 
 # Capturing a run's output starts three processes per run, sends the progress bars through one of them, and Ctrl-C
 # makes the others print tracebacks. Runs of the command line write to the terminal; the UI captures its own.
@@ -33,16 +34,16 @@ PARTITIONS = "batch"
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
-def prepare(home: Path) -> Path:
+def prepare(home: Path) -> Home:
     """Make the instance's folder with its dagster.yaml, and point DAGSTER_HOME at it.
 
     The file is copied at every start: without it the pool limits would silently not be in force.
     """
-    folder = home.expanduser().resolve() / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project_files.root() / "dagster.yaml", folder / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(folder)
-    return folder
+    paths = Home(home.expanduser().resolve())
+    paths.dagster.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_files.root() / "dagster.yaml", paths.dagster_settings)
+    os.environ["DAGSTER_HOME"] = str(paths.dagster)
+    return paths
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
@@ -53,9 +54,9 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     Raises:
         StoreError: if the databases cannot be opened, or are damaged.
     """
-    folder = prepare(home)
-    with _history(folder), FileLock(folder / ".starting.lock"):
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder)))
+    paths = prepare(home)
+    with _history(paths), FileLock(paths.dagster_lock):
+        instance = dg.DagsterInstance.from_ref(_reference(paths))
         # The databases are made at the first look, not when the instance is opened.
         instance.get_runs(limit=1)
         instance.event_log_storage.get_concurrency_keys()
@@ -63,7 +64,11 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     return instance
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _reference(paths: Home) -> InstanceRef:
+    return InstanceRef.from_dir(str(paths.dagster), overrides=_settings(paths.history))
+
+
+def _settings(history: Path) -> dict[str, Any]:
     """Those of dagster.yaml and of runs in this process: the storages of `instance_storage.py`, and no captured output.
 
     Dagster looks for the file with a glob, so in a home with brackets in its path it finds none.
@@ -72,32 +77,29 @@ def _settings(folder: Path) -> dict[str, Any]:
     return {
         **yaml.safe_load((project_files.root() / "dagster.yaml").read_text("utf-8")),
         **_IN_PROCESS,
-        "run_storage": {"module": module, "class": "Runs", "config": {"base_dir": f"{folder}/history/"}},
-        "event_log_storage": {"module": module, "class": "EventLog", "config": {"base_dir": f"{folder}/history/runs/"}},
+        "run_storage": {"module": module, "class": "Runs", "config": {"base_dir": f"{history}/"}},
+        "event_log_storage": {"module": module, "class": "EventLog", "config": {"base_dir": f"{history}/runs/"}},
     }
 
 
 @contextmanager
 def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
     """Open the instance to look at it: none is made where there is none, and no run is closed."""
-    folder = home / "dagster"
-    if not (folder / "dagster.yaml").exists() or not (folder / "history").exists():
+    paths = Home(home)
+    if not paths.dagster_settings.exists() or not paths.history.exists():
         yield None
         return
-    with (
-        _history(folder),
-        dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_settings(folder))) as instance,
-    ):
+    with _history(paths), dg.DagsterInstance.from_ref(_reference(paths)) as instance:
         yield instance
 
 
 @contextmanager
-def _history(folder: Path) -> Iterator[None]:
+def _history(paths: Home) -> Iterator[None]:
     """Say in one line what is wrong with Dagster's databases."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise history_problem(folder, error) from error
+        raise history_problem(paths, error) from error
 
 
 def forget_partition(home: Path, batch: str) -> bool:

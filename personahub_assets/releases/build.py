@@ -31,7 +31,7 @@ from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
 from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
 from personahub_assets.store.atomic import aside_name, sync_folder
-from personahub_assets.store.paths import warehouse_path
+from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import discard
 from personahub_assets.store.snapshot import link_or_copy, snapshot
 from personahub_assets.store.tables import Store, table_schema
@@ -104,7 +104,7 @@ def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Rele
     """
     target = releases.path(store, order.name)
     check_free(store, order.name)
-    with store.lock("releases", wait=True):
+    with store.lock(Lock.RELEASES, wait=True):
         check_free(store, order.name)
         with _folders(store) as (aside, making), _disk(order.name, making):
             cut = _settled(store, order, aside)
@@ -138,7 +138,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
 
     Under the lock: whatever lies there is of a process that was killed.
     """
-    aside, making = store.root / "aside", releases.folder(store)
+    aside, making = store.paths.aside, store.paths.releases
     for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
         discard(left)
     name = aside_name("release-")
@@ -183,7 +183,7 @@ def _settled(store: Store, order: ReleaseSpec, aside: Path) -> Cut:
 
 
 def _refuse_standin(store: Store, order: ReleaseSpec, cut: Cut) -> None:
-    marker = store.root / "writer"
+    marker = store.paths.writer
     of_standin = marker.exists() and marker.read_text("utf-8").strip() == STANDIN
     rows = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
     if rows:
@@ -224,7 +224,7 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -
     Raises:
         ConfigError: naming the config, what DuckDB says and the columns that there are.
     """
-    view, key, file = _all_about(config), _key(config), warehouse_path(snap.root)
+    view, key, file = _all_about(config), _key(config), snap.paths.warehouse
     try:
         with build.live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")

@@ -79,23 +79,18 @@ class Release:
         return sorted((self.path / "data" / config).glob("*.parquet"))
 
 
-def folder(store: Store) -> Path:
-    """Where the releases of a home are."""
-    return store.root / "releases"
-
-
 def path(store: Store, name: str) -> Path:
     """Where a release is, or would be.
 
     Raises:
         ConfigError: if the name is not a legal one.
     """
-    return folder(store) / check_name(name)
+    return store.paths.releases / check_name(name)
 
 
 def releases(store: Store) -> list[Release]:
     """All releases of a home, by name."""
-    folders = folder(store).glob("[!.]*")
+    folders = store.paths.releases.glob("[!.]*")
     return [Release(path) for path in sorted(folders) if path.is_dir()]
 
 

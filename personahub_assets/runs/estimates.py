@@ -125,7 +125,7 @@ class History:
         return speeds(self._store.root, [path.name.removeprefix("asset=") for path in self._asset_folders()])
 
     def _asset_folders(self) -> list[Path]:
-        return sorted((self._store.root / "tables" / "generations").glob("asset=*"))
+        return sorted((self._store.paths.tables / "generations").glob("asset=*"))
 
 
 def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from personahub_assets.generation.answer_index import AnswerIndex
 from personahub_assets.generation.journal import peek
-from personahub_assets.generation.lookup import AnswerLookup, asset_files, journal_path, valid
+from personahub_assets.generation.lookup import AnswerLookup, asset_files, valid
 from personahub_assets.generation.requests import Outcome, Request, ReusePolicy, Task
 from personahub_assets.runs import reasons
 from personahub_assets.runs.forecast import Work
@@ -146,7 +146,7 @@ class _Search:
     def __init__(
         self, store: Store, task: Task, batch: str, rule: ReusePolicy, others: Callable[[str, ReusePolicy], AnswerIndex]
     ):
-        self._task, self._journal = task, journal_path(store, task.asset, batch)
+        self._task, self._journal = task, store.paths.journal(task.asset, batch)
         self._journaled: set[str] = set()
         self._known = AnswerLookup(store, task.asset, batch, rule, self._peek, partial(others, task.asset, rule))
         filed = store.read("generations", batch, task.asset, columns=["request_key", "status"])

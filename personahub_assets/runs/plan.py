@@ -105,7 +105,7 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
 
 def _mixing(store: Store, model: str) -> list[str]:
     """Say that a run would be refused, since it would mix rows of the stand-in with a model's."""
-    marker = store.root / "writer"
+    marker = store.paths.writer
     written = marker.read_text().strip() if marker.exists() else None
     if written is None or written == kind_of([model]):
         return []
@@ -271,7 +271,7 @@ class _Planner:
         for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
             rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash"])
             hashes = hashes.join(rows.filter(pl.col("model") == self.embedding_model), on="text_hash", how="anti")
-        journal = VectorJournal(self.store.root / "journal" / "persona_embeddings" / self.batch, self.embedding_model)
+        journal = VectorJournal(self.store.paths.vector_journal(self.batch), self.embedding_model)
         return hashes.height - journal.known(hashes["text_hash"], tidy=False).height
 
     def _semantic(self) -> None:

@@ -11,7 +11,6 @@ to it. It is checked by hash before it is used, mapped into memory, and can be d
 
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +18,11 @@ import numpy.typing as npt
 import polars as pl
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.ann_index import Ints, Neighbours
 from personahub_assets.embedding.vectors import Vectors, matrix
 from personahub_assets.store.atomic import aside_folder
+from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.tables import Store
 
@@ -154,7 +153,7 @@ class _Index(NamedTuple):
     @classmethod
     def opened(cls, store: Store, model: str, *, to_grow: bool = False) -> "_Index":
         """The stored one, mapped; nothing where there is none, or none that is whole."""
-        arrays = array_cache.opened(_folder(store, model), f"{model} {_FORMAT}")
+        arrays = array_cache.opened(store.paths.search_index(model), f"{model} {_FORMAT}")
         try:
             if arrays is not None:
                 neighbours = Neighbours(int(arrays["dimensions"][0]), "f32", _EFFORT)
@@ -202,13 +201,13 @@ def _outlived(index: _Index, rows: pl.DataFrame) -> bool:
 
 def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
     """Add what the stored index lacks, or make it anew; of several processes one works and the others wait and see."""
-    with store.lock("search", wait=True):
+    with store.lock(Lock.SEARCH, wait=True):
         rows = hub(store, model).rows
         index = _Index.opened(store, model)
         if _wanting(index, rows):
             _tidy(store, model)
             if _outlived(index, rows):
-                remove(_folder(store, model))
+                remove(store.paths.search_index(model))
                 index = _Index.opened(store, model)
             if index.lacks(rows).height > SCANNED:
                 _grow(store, model, rows, watch)
@@ -245,23 +244,19 @@ def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.D
 def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> None:
     buffer = io.BytesIO()
     ids.to_frame("persona_id").write_ipc(buffer)
-    with aside_folder(store.root) as folder:
+    with aside_folder(store.paths.aside) as folder:
         neighbours.write(str(folder / "index"))
         arrays = {
             "index": np.memmap(folder / "index", np.uint8, "r"),
             "ids": np.frombuffer(buffer.getvalue(), np.uint8),
             "dimensions": np.array([neighbours.dimensions]),
         }
-        array_cache.save(_folder(store, model), f"{model} {_FORMAT}", arrays)
-
-
-def _folder(store: Store, model: str) -> Path:
-    return store.root / "cache" / "search" / digest(model)
+        array_cache.save(store.paths.search_index(model), f"{model} {_FORMAT}", arrays)
 
 
 def _tidy(store: Store, model: str) -> None:
     """Remove what killed processes left, and indexes of other models."""
-    current = _folder(store, model)
+    current = store.paths.search_index(model)
     for folder in [*current.parent.glob("*"), *current.parent.glob(".*")]:
         if folder != current:
             discard(folder)

@@ -51,7 +51,7 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
     """What batches read and what lies in the inbox and is not registered; and files there that cannot be read."""
     readable, unread = list(registered(store)), list[Path]()
     registered_paths = {piece.path for piece in readable}
-    for path in sorted((store.root / "inbox").rglob("*")):
+    for path in sorted(store.paths.inbox.rglob("*")):
         if (
             path.is_file()
             and reader.file_format(path.name)
@@ -78,7 +78,7 @@ def is_inside(store: Store, piece: Piece) -> bool:
 
 def is_readable(store: Store, piece: Piece) -> bool:
     """Whether a source file is there, as it was when it was registered."""
-    return piece.path.is_file() and content_hash(piece.path, store.hashes) == piece.sha256
+    return piece.path.is_file() and content_hash(piece.path, store.paths.hashes) == piece.sha256
 
 
 def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:

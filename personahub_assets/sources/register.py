@@ -22,6 +22,7 @@ from personahub_assets.sources.columns import clashes
 from personahub_assets.sources.rows import Columns, Imported, RawRow, Row, persona_columns, sort_rows
 from personahub_assets.sources.tombstones import Tombstones, stones, taken_down, without
 from personahub_assets.store.hashes import content_hash, file_mark, remember, sha256
+from personahub_assets.store.home import PART, Lock
 from personahub_assets.store.local_paths import check_path, printable_path, resolve_path
 from personahub_assets.store.removal import remove
 from personahub_assets.store.tables import Store, table_schema
@@ -56,7 +57,7 @@ def register(
         SourceError: if the file cannot be read, or has no column of the name that was given.
         BatchError: if a key is malformed or belongs to another file.
     """
-    inbox = store.root / "inbox"
+    inbox = store.paths.inbox
     inbox.mkdir(parents=True, exist_ok=True)
     path = reader.fetch(address, inbox) if reader.is_remote(address) else local_path(address)
     source = public(address) if reader.is_remote(address) else str(path)
@@ -72,7 +73,7 @@ def register(
         "text_column": text_column,
         "persona_column": persona_column,
     }
-    with store.lock("batches", wait=True):
+    with store.lock(Lock.BATCHES, wait=True):
         slices = [*survey.slices, *_emptied(store, key, source, len(survey.slices))]
         keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
         for batch in keys:
@@ -128,7 +129,7 @@ def _surveyed(store: Store, path: Path) -> reader.Survey:
         raise SourceError(f"{path} was removed while it was read") from error
     if not is_same:
         raise SourceError(f"{path} was changed while it was read: ingest it again when it is complete")
-    remember(path, store.hashes, mark, survey.sha256, started)
+    remember(path, store.paths.hashes, mark, survey.sha256, started)
     return survey
 
 
@@ -159,11 +160,12 @@ def source_slices(store: Store, key: str) -> list[str]:
 
 def results_of(store: Store, batch: str) -> list[str]:
     """Tables that have something of a batch, and journals with answers that are not published yet."""
-    tables, journal = store.root / "tables", store.root / "journal"
-    folders = [*tables.glob(f"*/batch={batch}"), *tables.glob(f"*/asset=*/batch={batch}")]
-    names = {folder.relative_to(tables).parts[0] for folder in folders if (folder / "part.parquet").exists()}
-    pending = [*journal.glob(f"*/{batch}.sqlite"), *journal.glob(f"persona_embeddings/{batch}")]
-    return sorted(names - {"batches"}) + [f"journal/{path.parent.name}" for path in pending]
+    paths = store.paths
+    folders = [folder for folder in paths.partition_folders(batch) if (folder / PART).exists()]
+    names = {folder.relative_to(paths.tables).parts[0] for folder in folders}
+    vectors = paths.vector_journal(batch)
+    pending = [*paths.journals_of(batch), *([vectors] if vectors.exists() else [])]
+    return sorted(names - {"batches"}) + [str(path.parent.relative_to(store.root)) for path in pending]
 
 
 def drop_download(store: Store, path: Path) -> None:
@@ -281,13 +283,13 @@ def waiting(store: Store) -> dict[Path, list[int]]:
     batches = store.read_all("batches", ["path", "bytes", "sha256"])
     specs = {path: (size, sha256) for path, size, sha256 in batches.iter_rows()}
     new = {}
-    for path in sorted((store.root / "inbox").glob("*")):
+    for path in sorted(store.paths.inbox.glob("*")):
         with suppress(FileNotFoundError):  # it has just gone
             if not path.is_file() or path.name.startswith(".") or not reader.file_format(path.name):
                 continue
             mark = file_mark(path)
             size, sha256 = specs.get(str(path.resolve()), (None, ""))
-            if size != mark[0] or content_hash(path, store.hashes) != sha256:
+            if size != mark[0] or content_hash(path, store.paths.hashes) != sha256:
                 new[path] = mark
     return new
 
@@ -312,7 +314,7 @@ def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
     size = path.stat().st_size
     if size != spec["bytes"]:
         changed = f"has {size} bytes and had {spec['bytes']}"
-    elif content_hash(path, store.hashes) != spec["sha256"]:
+    elif content_hash(path, store.paths.hashes) != spec["sha256"]:
         changed = "has as many bytes and other content than it had"
     else:
         return

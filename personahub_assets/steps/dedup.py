@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from personahub_assets.steps.result import HEAD_ROWS, Result
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, content_version, table_schema
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def find_lexical_duplicates(store: Store, batch: str) -> Decided:
     """Decide which candidates of a batch share nearly all words with a kept persona of any batch, and publish it."""
     from personahub_assets.dedup.state import LexicalHub
 
-    with store.lock("admission-lexical", wait=True):
+    with store.lock(Lock.admission("lexical"), wait=True):
         hub = LexicalHub(store)
         rows = hub.rows(batch, lambda key: store.candidates(key, ["persona_id", "hop", "persona"]))
         return _decided(hub, hub.search(rows, batch), rows, batch)
@@ -61,7 +62,7 @@ def find_semantic_duplicates(store: Store, batch: str, model: str) -> Decided:
     """
     from personahub_assets.dedup.state import SemanticHub
 
-    with store.lock("admission-semantic", wait=True):
+    with store.lock(Lock.admission("semantic"), wait=True):
         models = store.read("persona_embeddings", batch, columns=["model"])["model"]
         hub = SemanticHub(store, str(models[0]) if len(models) else model)
         rows = hub.rows(batch, hub.reach)

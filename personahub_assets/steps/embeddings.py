@@ -40,7 +40,7 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
         ConfigError: if the local model is neither installed nor to be had.
     """
     texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
-    journal = VectorJournal(store.root / "journal" / "persona_embeddings" / batch, embedder.name)
+    journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
     vectors, embedded = _vectors(store, embedder, journal, texts, watch)
     rows = (
         _with_readings(store, embedder, texts)

@@ -18,9 +18,9 @@ def aside_name(label: str = "") -> str:
 
 
 @contextmanager
-def aside_folder(home: Path, label: str = "") -> Iterator[Path]:
-    """A new folder of a home for what is written aside, removed at the end."""
-    folder = home / "aside" / aside_name(label)
+def aside_folder(parent: Path, label: str = "") -> Iterator[Path]:
+    """A new folder for what is written aside, removed at the end."""
+    folder = parent / aside_name(label)
     folder.mkdir(parents=True)
     try:
         yield folder

@@ -4,7 +4,6 @@ Layout below the home: `tables/<table>/batch=<key>/part.parquet`; `generations` 
 A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
 """
 
-import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
 from personahub_assets.store.connections import connect_small
+from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.schema import dataset_sql
@@ -131,14 +131,18 @@ class Store(BaseModel):
         return root
 
     @property
-    def hashes(self) -> Path:
-        """Where hashes of source files are kept, to be made again if they are gone."""
-        return self.root / "cache" / "hashes"
+    def paths(self) -> Home:
+        """The paths of the home.
+
+        Raises:
+            SourceError: if the home cannot be a folder.
+        """
+        return Home(self.root)
 
     @property
     def config(self) -> HubConfig:
         """`hub.toml` as it is now, with this run's selections."""
-        return HubConfig.load(self.root / "hub.toml").selecting(self.personas_from)
+        return HubConfig.load(self.paths.config).selecting(self.personas_from)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
         """Where a partition's file is.
@@ -150,22 +154,20 @@ class Store(BaseModel):
         table_schema(table)
         if (table in BY_ASSET) != (asset is not None):
             raise StoreError(f"table {table}: asset must be given for {BY_ASSET} and for no other table, got {asset!r}")
-        folder = self.root / "tables" / table
         if asset is not None:
-            folder = folder / f"asset={check_batch_key(asset)}"
-        return folder / f"batch={check_batch_key(batch)}" / "part.parquet"
+            check_batch_key(asset)
+        return self.paths.partition(table, check_batch_key(batch), asset)
 
     def glob(self, table: str) -> str:
         """Pattern that matches all files of a table."""
-        middle = "asset=*/batch=*" if table in BY_ASSET else "batch=*"
-        return f"{glob.escape(str(self.root))}/tables/{table}/{middle}/part.parquet"
+        return self.paths.partitions(table, by_asset=table in BY_ASSET)
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
         """All files of a table (of one asset, where several write it), in order of their path."""
-        folders = [self.root / "tables" / table]
+        folders = [self.paths.tables / table]
         for prefix in [f"asset={asset or ''}", "batch="] if table in BY_ASSET else ["batch="]:
             folders = [inner for folder in folders for inner in _folders(folder, prefix, exact=prefix[6:] != "")]
-        return sorted(file for folder in folders if (file := folder / "part.parquet").exists())
+        return sorted(file for folder in folders if (file := folder / PART).exists())
 
     def partitions(self, table: str) -> list[str]:
         """Batches that have a partition of a table, in order."""
@@ -238,7 +240,7 @@ class Store(BaseModel):
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
         """Write one partition in pieces; nothing is seen of it before it is published."""
-        return PartitionWriter(self.path(table, batch, asset), table, self.root / "aside")
+        return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside)
 
     def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Read all candidates of a batch, of text and of relations."""
@@ -255,7 +257,7 @@ class Store(BaseModel):
         Raises:
             LockHeld: if another process holds it and `wait` is false, naming that process.
         """
-        path = self.root / "locks" / f"{name}.lock"
+        path = self.paths.lock(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = path.with_suffix(".pid")
         lock = FileLock(path, timeout=-1 if wait else 0)

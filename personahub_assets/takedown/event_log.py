@@ -1,6 +1,6 @@
 """History: what the Dagster instance of a home tells of rows, in samples, examples, check results and messages.
 
-    forget(home / "dagster", {"crawl"}, traces)
+    forget(store.paths.dagster, {"crawl"}, traces)
 
 The instance keeps events in SQLite files, as JSON. The tables that events of the given batches show go as a whole; so
 do those of the dedup assets and of checks, in which a row of any batch may stand. Of all else goes what has a run

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -84,7 +83,7 @@ def parts(store: Store, batch: str) -> Iterator[Part]:
             if store.path(table, batch).exists():
                 yield Part(table, None)
             continue
-        for folder in (store.root / "tables" / table).glob(f"asset=*/batch={batch}"):
+        for folder in (store.paths.tables / table).glob(f"asset=*/batch={batch}"):
             yield Part(table, folder.parent.name.partition("=")[2])
 
 
@@ -97,11 +96,6 @@ def _rank(table: str) -> int:
     if table in BY_ASSET:
         return 1
     return 2 + len(_FIRST) - _FIRST.index(table) if table in _FIRST else 0
-
-
-def journals(store: Store, batch: str) -> list[Path]:
-    """The journals of a batch."""
-    return sorted((store.root / "journal").glob(f"*/{batch}.sqlite"))
 
 
 def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
@@ -143,7 +137,7 @@ def _answers(store: Store, batch: str) -> Iterator[_Answer]:
         for rows in store.slices("generations", batch, columns, asset=asset):
             for input_id, reason, response in rows.iter_rows():
                 yield _Answer(asset, input_id, None if reason else response)
-        path = store.root / "journal" / asset / f"{batch}.sqlite"
+        path = store.paths.journal(asset, batch)
         for entry in entries(path) if path.exists() else ():
             accepted = entry.outcome.status == "accepted"
             yield _Answer(asset, entry.input_id, entry.outcome.response if accepted else None)

@@ -25,7 +25,7 @@ from personahub_assets.store.tables import (
     table_schema,
     table_sql,
 )
-from personahub_assets.takedown.mark import Extent, Part, journals, parts
+from personahub_assets.takedown.mark import Extent, Part, parts
 from personahub_assets.takedown.receipts import Line, Receipt
 from personahub_assets.takedown.shingles import Traces
 
@@ -92,7 +92,7 @@ def sweep(store: Store, extent: Extent, taken: Tombstones, traces: Traces, recei
             _rewrite(store, batch, table_file, partial(_standing, extent, table_file))
     _recount(store, batch)
     _forget_vectors(store, extent, receipt)
-    for path in journals(store, batch):
+    for path in store.paths.journals_of(batch):
         went = rewrite(path, partial(_left_of, extent, path.parent.name, taken, traces))
         receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
     for table_file in (
@@ -192,7 +192,7 @@ def _recount(store: Store, batch: str) -> None:
 
 
 def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
-    folder = store.root / "journal" / "persona_embeddings" / extent.batch
+    folder = store.paths.vector_journal(extent.batch)
     if folder.is_dir():
         rows = store.candidates(extent.batch, ["persona_id", "persona"])
         texts = rows.filter(pl.col("persona_id").is_in(list(extent.personas)))["persona"]
@@ -202,7 +202,7 @@ def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
 
 def _strangers(store: Store, extent: Extent) -> None:
     """Tables that the project has not any more, such as a dataset's whose class was removed: by their persona_id."""
-    for folder in (store.root / "tables").glob("*"):
+    for folder in store.paths.tables.glob("*"):
         if folder.name in table_sql():
             continue
         for path in folder.rglob(f"batch={extent.batch}/*.parquet"):
@@ -212,14 +212,14 @@ def _strangers(store: Store, extent: Extent) -> None:
 
 
 def _replace(store: Store, path: Path, rows: pl.DataFrame) -> None:
-    with replacing(path, store.root / "aside") as file:
+    with replacing(path, store.paths.aside) as file:
         rows.write_parquet(file)
 
 
 def seeds(store: Store, gone: Gone) -> int:
     """Remove recorded answers of other homes about what goes; give how many went."""
     changed = 0
-    for path in (store.root / "seeds").glob("*/*.parquet"):
+    for path in store.paths.recorded.glob("*/*.parquet"):
         rows = read_file(path, "generations")
         answers = rows.select("request_key", "response").iter_rows()
         stays = [not gone.has_answer(key, answer or "") for key, answer in answers]
@@ -227,7 +227,7 @@ def seeds(store: Store, gone: Gone) -> int:
         if left.height < rows.height:
             changed += rows.height - left.height
             if left.height:
-                writer = PartitionWriter(path, "generations", store.root / "aside")
+                writer = PartitionWriter(path, "generations", store.paths.aside)
                 writer.add(left)
                 writer.publish()
             else:

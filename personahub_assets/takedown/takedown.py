@@ -34,6 +34,7 @@ from personahub_assets.sources import redact
 from personahub_assets.sources.register import register_again
 from personahub_assets.sources.rows import Columns, RawRow, Traits, traits
 from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
+from personahub_assets.store.home import Lock
 from personahub_assets.store.local_paths import printable_path
 from personahub_assets.store.removal import remove, remove_all
 from personahub_assets.store.tables import CANDIDATES, Store
@@ -93,7 +94,7 @@ def takedown(
     if dry_run:
         return _planned(store, target, reason).receipt
     # Whoever makes a release waits for this lock: it would be of rows that go.
-    with store.lock("takedown", wait=False), store.lock("releases", wait=False), _instance(store) as instance:
+    with store.lock(Lock.TAKEDOWN, wait=False), store.lock(Lock.RELEASES, wait=False), _instance(store) as instance:
         begun = datetime.now(UTC)
         _check_no_run(instance)
         _mend(store, target)
@@ -114,14 +115,14 @@ def _admissions(store: Store) -> Iterator[None]:
     """Nobody decides who stays meanwhile."""
     with ExitStack() as locks:
         for stage in _STAGES:
-            locks.enter_context(store.lock(f"admission-{stage}", wait=False))
+            locks.enter_context(store.lock(Lock.admission(stage), wait=False))
         yield
 
 
 @contextmanager
 def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
     """The Dagster instance of the home; None where nothing was ever run."""
-    if (store.root / "dagster").exists():
+    if store.paths.dagster.exists():
         with open_instance(store.root) as instance:
             yield instance
     else:
@@ -282,7 +283,7 @@ def _carry_out(store: Store, plan: _Plan) -> None:
 
 
 def _forget_history(store: Store, plan: _Plan) -> int:
-    folder = store.root / "dagster"
+    folder = store.paths.dagster
     return event_log.forget(folder, set(plan.extents), plan.gone.traces) if folder.exists() else 0
 
 
@@ -294,7 +295,7 @@ def _forget_faults(store: Store, plan: _Plan) -> None:
             input_ids.setdefault(piece.batch, set()).update(hit.place for hit in row_hits)
     readable = {piece.batch: redact.is_readable(store, piece) for piece in _of_batches(store, input_ids)}
     for batch, taken_ids in input_ids.items():
-        with store.lock(f"documents-{batch}", wait=False):
+        with store.lock(Lock.of("documents", batch), wait=False):
             changed = sweep.source_faults(store, batch, taken_ids, plan.gone.traces, known=readable.get(batch, False))
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
@@ -312,7 +313,7 @@ def _blank_sources(store: Store, plan: _Plan) -> None:
         if not redact.is_readable(store, piece):
             raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
     for (path, kind, reading), row_numbers in numbers.items():
-        with store.lock("batches", wait=True):
+        with store.lock(Lock.BATCHES, wait=True):
             redact.blank(path, kind, row_numbers, reading)
             register_again(store, path)
 
@@ -325,7 +326,7 @@ def _mend(store: Store, target: Target) -> None:
     blanked = {line.place for line in before.rows if line.effect == "changed"}
     for path in {piece.path for piece in redact.registered(store) if not redact.is_readable(store, piece)}:
         if str(path) in blanked and path.is_file():
-            with store.lock("batches", wait=True):
+            with store.lock(Lock.BATCHES, wait=True):
                 register_again(store, path)
 
 
@@ -334,31 +335,30 @@ def _locked(store: Store, batch: str) -> Iterator[None]:
     """Nobody works on a batch meanwhile."""
     with ExitStack() as locks:
         for asset in _LOCKED:
-            locks.enter_context(store.lock(f"{asset}-{batch}", wait=False))
+            locks.enter_context(store.lock(Lock.of(asset, batch), wait=False))
         yield
 
 
 def _drop_batches(store: Store, plan: _Plan) -> None:
     """Remove the files of batches that go as a whole, and last of all that they are registered."""
     gone = sorted((batch for batch in plan.extents if _is_gone(plan, batch)), reverse=True)
-    root = store.root
+    paths = store.paths
     for batch in gone:
         with _locked(store, batch):
-            paths = [*(root / "tables").glob(f"*/batch={batch}"), *(root / "tables").glob(f"*/asset=*/batch={batch}")]
-            paths += [*(root / "journal").glob(f"*/{batch}.sqlite*"), root / "journal" / "persona_embeddings" / batch]
-            _remove_all(path for path in paths if path.parent.name not in ("batches", "takedowns", "tombstones"))
-    with store.lock("batches", wait=True):
+            results = [*paths.partition_folders(batch), *paths.journals_of(batch, "*"), paths.vector_journal(batch)]
+            _remove_all(path for path in results if path.parent.name not in ("batches", "takedowns", "tombstones"))
+    with store.lock(Lock.BATCHES, wait=True):
         _remove_all(plan.dropped)
         for batch in gone:
             remove(store.path("batches", batch).parent)
-            forget_partition(root, batch)
+            forget_partition(store.root, batch)
 
 
 def _clear(store: Store) -> None:
     """Remove what can be made again, and what killed processes left."""
-    with store.lock("warehouse", wait=True):
-        _remove_all([store.root / "cache", *filterfalse(_is_written, retention.leftovers(store))])
-    if build.path(store).exists():
+    with store.lock(Lock.WAREHOUSE, wait=True):
+        _remove_all([store.paths.cache, *filterfalse(_is_written, retention.leftovers(store))])
+    if store.paths.warehouse.exists():
         build.build(store, force=True)
 
 

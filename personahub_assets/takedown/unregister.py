@@ -7,6 +7,7 @@ from personahub_assets.core.errors import BatchError
 from personahub_assets.instance.instance import forget_partition
 from personahub_assets.sources import reader
 from personahub_assets.sources.register import drop_download, registered, results_of, source_slices
+from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import remove
 from personahub_assets.store.tables import Store
 
@@ -24,10 +25,10 @@ def unregister(store: Store, key: str) -> list[str]:
         LockHeld: if it is being worked on.
     """
     with ExitStack() as locks:
-        locks.enter_context(store.lock("batches", wait=True))
+        locks.enter_context(store.lock(Lock.BATCHES, wait=True))
         keys = source_slices(store, key)
         for batch in keys:
-            locks.enter_context(store.lock(f"documents-{batch}", wait=False))
+            locks.enter_context(store.lock(Lock.of("documents", batch), wait=False))
         results = sorted({name for batch in keys for name in results_of(store, batch)})
         if results:
             raise BatchError(
@@ -38,6 +39,6 @@ def unregister(store: Store, key: str) -> list[str]:
         for batch in reversed(keys):  # the first is the one that leads to the others
             remove(store.path("batches", batch).parent)
             forget_partition(store.root, batch)
-        if reader.is_remote(spec["source"]) and Path(spec["path"]).is_relative_to(store.root / "inbox"):
+        if reader.is_remote(spec["source"]) and Path(spec["path"]).is_relative_to(store.paths.inbox):
             drop_download(store, Path(spec["path"]))
     return keys

@@ -19,9 +19,9 @@ from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.records import DATASETS
-from personahub_assets.store import paths
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
 from personahub_assets.warehouse import freshness, readers
 
@@ -52,11 +52,6 @@ class Built:
     native: list[str]
     seconds: float
     rebuilt: bool
-
-
-def path(store: Store) -> Path:
-    """Where the warehouse is."""
-    return paths.warehouse_path(store.root)
 
 
 @contextmanager
@@ -103,18 +98,18 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
     # By its process's id: what a killed one leaves there is removed by `maintain`.
-    aside = store.root / "aside" / aside_name()
+    aside = store.paths.aside / aside_name()
     return readers.open_reader(store.root, aside, store.config.warehouse.memory_mb)
 
 
 def build(store: Store, *, force: bool = False) -> Built:
     """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
     started = time.perf_counter()
-    with store.lock("warehouse", wait=True):
+    with store.lock(Lock.WAREHOUSE, wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
             readers.steadily(partial(_tried, store))
-        with readers.attach(path(store)) as connection:
+        with readers.attach(store.paths.warehouse) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
             settle(connection)
@@ -139,7 +134,7 @@ def _tried(store: Store) -> None:
 
 def is_fresh(store: Store) -> bool:
     """Whether the warehouse was built from the table files, SQL and settings of now, and the home has not moved."""
-    return freshness.is_built_from_these(store, path(store)) and not _moved(store)
+    return freshness.is_built_from_these(store, store.paths.warehouse) and not _moved(store)
 
 
 def _moved(store: Store) -> bool:
@@ -149,20 +144,23 @@ def _moved(store: Store) -> bool:
     another file, so neither stops a run.
     """
     try:
-        with readers.attach(path(store)) as connection:
+        with readers.attach(store.paths.warehouse) as connection:
             views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
             settle(connection)
     except duckdb.IOException:
         return True
     # As `_add_table` writes it: a home may have brackets or quotes in its path.
-    tables_prefix = quoted(f"{escape(str(store.root))}/tables/")[1:-1]
+    tables_prefix = quoted(f"{escape(str(store.paths.tables))}/")[1:-1]
     return any(tables_prefix not in sql for (sql,) in views)
 
 
 def _publish(store: Store) -> None:
     made_from = freshness.inputs(store)  # before anything is read: what is changed meanwhile makes it stale
     settings = store.config.warehouse
-    with replacing(path(store), store.root / "aside", sync=False) as aside, duckdb.connect(str(aside)) as connection:
+    with (
+        replacing(store.paths.warehouse, store.paths.aside, sync=False) as aside,
+        duckdb.connect(str(aside)) as connection,
+    ):
         connection.execute(readers.NO_CACHE)
         for table in table_sql():
             _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
@@ -173,7 +171,7 @@ def _publish(store: Store) -> None:
         _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
         settle(connection)
         connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
-    freshness.note_built(store, path(store), made_from)
+    freshness.note_built(store, store.paths.warehouse, made_from)
 
 
 def _add_table(

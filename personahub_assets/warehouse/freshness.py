@@ -13,6 +13,7 @@ from pathlib import Path
 
 from personahub_assets.core import project_files
 from personahub_assets.store.hashes import file_mark
+from personahub_assets.store.home import PART
 from personahub_assets.store.tables import BY_ASSET, Store, table_sql
 
 _SQL = ("views", "macros", "marts")
@@ -28,7 +29,7 @@ def inputs(store: Store) -> str:
 
 def note_built(store: Store, warehouse: Path, made_from: str) -> None:
     """Note what a warehouse was built from; the hash is of a moment before it was begun."""
-    note = _note(store)
+    note = store.paths.warehouse_note
     note.parent.mkdir(parents=True, exist_ok=True)
     aside = note.with_name(f".{note.name}.{os.getpid()}-note")
     aside.write_text(json.dumps({"warehouse": file_mark(warehouse), "inputs": made_from}))
@@ -38,23 +39,19 @@ def note_built(store: Store, warehouse: Path, made_from: str) -> None:
 def is_built_from_these(store: Store, warehouse: Path) -> bool:
     """Whether this very file was built from the files that are there now."""
     try:
-        noted = json.loads(_note(store).read_text())
+        noted = json.loads(store.paths.warehouse_note.read_text())
         return bool(noted["warehouse"] == file_mark(warehouse) and noted["inputs"] == inputs(store))
     except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
         return False
 
 
-def _note(store: Store) -> Path:
-    return store.root / "cache" / "warehouse.json"
-
-
 def _table_files(store: Store) -> Iterator[str]:
     for table in table_sql():
-        folder = f"{store.root}/tables/{table}"
+        folder = f"{store.paths.tables}/{table}"
         for within in _below(folder, "asset=") if table in BY_ASSET else (folder,):
             for partition in _below(within, "batch="):
                 try:
-                    stat = os.stat(f"{partition}/part.parquet")  # noqa: PTH116 - a Path for each takes three times as long
+                    stat = os.stat(f"{partition}/{PART}")  # noqa: PTH116 - a Path for each takes three times as long
                 except FileNotFoundError:
                     continue
                 yield f"{partition[len(folder) :]} {table} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
@@ -76,6 +73,6 @@ def _sql() -> Iterator[str]:
 
 def _settings(store: Store) -> str:
     try:
-        return (store.root / "hub.toml").read_text("utf-8", errors="surrogateescape")
+        return store.paths.config.read_text("utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return "none"

@@ -19,7 +19,7 @@ from typing import IO, Any
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PersonaHubError, QueryError, StoreError
 from personahub_assets.store.atomic import aside_name
-from personahub_assets.store.paths import check_warehouse
+from personahub_assets.store.home import Home
 
 _WORKER = "personahub_assets.warehouse.query_worker"
 _PACKAGES = Path(__file__).resolve().parents[2]
@@ -68,8 +68,8 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
         StoreError: if there is no warehouse yet, or it cannot be opened.
         QueryError: if the SQL is wrong or could do more than read, or takes more time or memory than it may.
     """
-    check_warehouse(job.home)
-    memory_mb = HubConfig.load(job.home / "hub.toml").warehouse.memory_mb
+    Home(job.home).check_warehouse()
+    memory_mb = HubConfig.load(Home(job.home).config).warehouse.memory_mb
     with _spill_folder(job.home) as aside:
         request = {"home": str(job.home), "aside": str(aside), "memory_mb": memory_mb, "text": job.text}
         request |= {"form": job.form, "single": job.single, "safe": job.safe}
@@ -83,7 +83,7 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
         StoreError: if there is no warehouse yet, or it cannot be opened.
         QueryError: if a condition is wrong or could do more than read, or takes more memory than it may.
     """
-    check_warehouse(home)
+    Home(home).check_warehouse()
     with _spill_folder(home) as aside:
         request = {"home": str(home), "aside": str(aside), "memory_mb": memory_mb}
         request |= {"view": view, "columns": list(columns), "tests": list(tests)}
@@ -95,7 +95,7 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
 def _spill_folder(home: Path) -> Iterator[Path]:
     """A folder for what does not fit into memory, removed at the end; elsewhere if the home is somebody else's."""
     # By this process's id: what a killed one leaves there is removed by `maintain`.
-    folder = home / "aside" / aside_name()
+    folder = Home(home).aside / aside_name()
     try:
         folder.mkdir(parents=True)
     except OSError as error:

@@ -11,7 +11,7 @@ import duckdb
 
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.literals import quoted
-from personahub_assets.store.paths import check_warehouse, warehouse_path
+from personahub_assets.store.home import Home
 
 # The cache keeps pieces of a file that has been replaced since: 265 of 4,271 queries failed beside a writer in a tight
 # loop with it, 1 of 4,858 without.
@@ -35,9 +35,10 @@ def open_reader(home: Path, aside: Path, memory_mb: int) -> duckdb.DuckDBPyConne
     Raises:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
-    check_warehouse(home)
+    paths = Home(home)
+    paths.check_warehouse()
     try:
-        connection = attach(warehouse_path(home))
+        connection = attach(paths.warehouse)
     except duckdb.IOException as error:
         raise StoreError(
             f"{error}. A DuckDB shell wants -readonly; else build it with: personahub run --select warehouse"
@@ -93,7 +94,7 @@ def bound(connection: duckdb.DuckDBPyConnection, aside: Path, memory_mb: int, fr
 def lock_down(connection: duckdb.DuckDBPyConnection, home: Path) -> None:
     """Let a connection reach the tables of a home and nothing else, for good."""
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
-    folder = f"{home / 'tables'}/"
+    folder = f"{Home(home).tables}/"
     connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

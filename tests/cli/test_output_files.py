@@ -8,7 +8,7 @@ import pytest
 
 from personahub_assets.cli.output_files import output_file
 from personahub_assets.core.errors import ConfigError
-from personahub_assets.store.paths import check_output
+from personahub_assets.store.home import Home
 
 
 def write(path: Path, data: bytes = b"after") -> None:
@@ -64,13 +64,13 @@ def test_a_home_keeps_what_is_its_own_wherever_that_lies(tmp_path: Path) -> None
     (home / "inbox" / "a.csv").write_text("x")
     for own in (home / "tables" / "a.csv", disk / "a.csv", home / "writer", home / "inbox" / "a.csv"):
         with pytest.raises(ConfigError, match=r"of the home|home's own"):
-            check_output(home, own)
-    check_output(home, home / "inbox" / "new.csv")
-    check_output(home, home / "picks.csv")
+            Home(home).check_output(own)
+    Home(home).check_output(home / "inbox" / "new.csv")
+    Home(home).check_output(home / "picks.csv")
 
 
 def test_a_circle_of_links_is_no_place(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(ConfigError, match="cannot be written"):
-        check_output(tmp_path / "hub", tmp_path / "a")
+        Home(tmp_path / "hub").check_output(tmp_path / "a")

@@ -22,7 +22,6 @@ from personahub_assets.generation import answers as room
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.lookup import journal_path
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.datasets import items
@@ -119,7 +118,7 @@ class Hub:
         return [self.rows(batch), self.generations(batch), self.quarantine(batch)]
 
     def journal(self, batch: str = "a") -> Path:
-        return journal_path(self.store, ASSET, batch)
+        return self.store.paths.journal(ASSET, batch)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from personahub_assets.core.records import Instruction
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.journal import Journal, entry
-from personahub_assets.generation.lookup import journal_path
 from personahub_assets.generation.requests import Outcome, Reason, Request, ReusePolicy, Task
 from personahub_assets.runs.forecast import Work
 from personahub_assets.runs.lookup import Lookup
@@ -86,7 +85,7 @@ def test_a_plan_counts_what_a_run_asks(
     file(store, "a", own)
     file(store, "b", other)
     for batch, shelf in (("a", journal), ("c", foreign)):
-        with Journal(journal_path(store, TASK.asset, batch)) as open_journal:
+        with Journal(store.paths.journal(TASK.asset, batch)) as open_journal:
             open_journal.note([entry(TASK, request(n), outcome(n, said)) for n, said in shelf.items()])
     requests = [request(number) for number in asked]
     work = Work("a", TASK.asset)

@@ -59,7 +59,7 @@ def test_a_query_runs_read_only_and_has_rows(built: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_plain_connection_gives_the_same(built: Store, name: str) -> None:
-    with duckdb.connect(str(build.path(built)), read_only=True) as connection:
+    with duckdb.connect(str(built.paths.warehouse), read_only=True) as connection:
         plain = connection.execute(QUERIES[name]).fetchall()
     assert plain == answer(built, name)
 

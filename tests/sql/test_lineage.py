@@ -157,7 +157,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
         f"SELECT count(*) > 0 AS found FROM {macro}('{persona_id}')" for macro in ("lineage", "fate", "why", "near")
     ]
     asked.append("SELECT count(comment) = 1 AS found FROM duckdb_functions() WHERE function_name = 'why'")
-    command = [Path(sys.executable).with_name("duckdb"), "-readonly", "-csv", "-noheader", build.path(built)]
+    command = [Path(sys.executable).with_name("duckdb"), "-readonly", "-csv", "-noheader", built.paths.warehouse]
     done = subprocess.run([*command, "; ".join(asked)], text=True, capture_output=True, timeout=60, check=False)
     assert (done.stdout.split(), done.stderr) == (["true"] * len(asked), "")
 

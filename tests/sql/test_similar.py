@@ -12,7 +12,7 @@ from personahub_assets.warehouse import build
 def test_it_says_what_the_search_says(built: Store) -> None:
     rows = built.read_all("persona_embeddings").join(built.read_all("personas", ["persona_id"]), on="persona_id")
     search = Nearest(built, rows["model"][0])
-    with duckdb.connect(str(build.path(built)), read_only=True) as shell:
+    with duckdb.connect(str(built.paths.warehouse), read_only=True) as shell:
         for persona_id, vector in rows.select("persona_id", "embedding").head(3).iter_rows():
             found = shell.execute("FROM similar_personas($1, k := 5)", [persona_id]).fetchall()
             (_, *others) = search.find(np.array(vector, np.float32), 6).rows()

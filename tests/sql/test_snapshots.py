@@ -112,7 +112,7 @@ def test_duckdbs_own_shell_gives_the_same_answers(still: Store, tmp_path: Path, 
     """All questions by `.read` in one shell, against `personahub sql`."""
     folder = project_files.root() / "sql" / "analysis"
     script = [f".once {tmp_path / name}.jsonl\n.read {folder / name}.sql" for name in QUERIES]
-    command = [SHELL, "-readonly", "-jsonlines", "-bail", build.path(still)]
+    command = [SHELL, "-readonly", "-jsonlines", "-bail", still.paths.warehouse]
     done = subprocess.run(command, input="\n".join(script), text=True, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     everything = "".join(f".read sql/analysis/{name}.sql\n;\n" for name in QUERIES)
@@ -132,7 +132,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
     build.build(copied)
-    with subprocess.Popen([SHELL, build.path(copied)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+    with subprocess.Popen([SHELL, copied.paths.warehouse], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
         assert shell.stdin is not None
         assert shell.stdout is not None
         shell.stdin.write(b"SELECT 'open';\n")
@@ -151,7 +151,7 @@ def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
 def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: Path) -> None:
     """Whoever puts another file in the place of the warehouse gives no reach to those who read it."""
     (tmp_path / "other.csv").write_text("a\n1\n")
-    with duckdb.connect(str(build.path(copied))) as connection:
+    with duckdb.connect(str(copied.paths.warehouse)) as connection:
         connection.execute(f"CREATE VIEW elsewhere AS FROM read_csv('{tmp_path}/other.csv')")
     with build.reader(copied) as connection, pytest.raises(duckdb.PermissionException):
         connection.execute("FROM elsewhere")
@@ -159,7 +159,7 @@ def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: P
 
 def test_macros_are_described_like_tables(copied: Store) -> None:
     build.build(copied)
-    with duckdb.connect(str(build.path(copied))) as connection:
+    with duckdb.connect(str(copied.paths.warehouse)) as connection:
         connection.execute(
             "CREATE MACRO of_batch(key, least) AS TABLE FROM personas WHERE batch = key AND hop >= least"
         )

@@ -157,7 +157,7 @@ def test_what_was_written_while_it_was_built_makes_it_stale(store: Store, monkey
 def test_it_can_be_deleted_and_comes_back(store: Store) -> None:
     write(store, "a", 3)
     build.build(store)
-    build.path(store).unlink()
+    store.paths.warehouse.unlink()
     with pytest.raises(StoreError, match="does not exist yet; build it with: personahub run --select warehouse"):
         build.reader(store)
     assert build.build(store).rebuilt
@@ -325,7 +325,7 @@ def test_variables_of_the_program_are_no_tables(shared: Store) -> None:
 
 def test_a_damaged_file_is_told_and_built_anew(store: Store) -> None:
     build.build(store)
-    build.path(store).write_bytes(b"not a database" * 1_000)
+    store.paths.warehouse.write_bytes(b"not a database" * 1_000)
     with pytest.raises(StoreError, match="build it with: personahub run --select warehouse"):
         build.reader(store)
     assert build.build(store).rebuilt

@@ -48,7 +48,7 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
     shutil.copy2(path, tmp_path / "earlier.parquet")
     shutil.copystat(tmp_path / "earlier.parquet", write(store, "a", "2"))  # as large and as old as the backup
     assert build.build(store).rebuilt
-    shutil.copy2(build.path(store), tmp_path / "warehouse.backup")
+    shutil.copy2(store.paths.warehouse, tmp_path / "warehouse.backup")
     settings = store.root / "hub.toml"
     changes: list[Callable[[], object]] = [
         lambda: write(store, "c", "4"),
@@ -59,15 +59,15 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
         lambda: restore(tmp_path / "earlier.parquet", path),
         lambda: settings.write_text("[warehouse]\nsorted_ids = 1\n"),
         lambda: settings.unlink(),
-        lambda: restore(tmp_path / "warehouse.backup", build.path(store)),
-        lambda: os.utime(build.path(store), (FUTURE, FUTURE)),
+        lambda: restore(tmp_path / "warehouse.backup", store.paths.warehouse),
+        lambda: os.utime(store.paths.warehouse, (FUTURE, FUTURE)),
         *[partial((store.root / "cache" / "warehouse.json").write_bytes, content) for content in DAMAGED],
     ]
     for number, change in enumerate(changes):
         assert build.is_fresh(store), number
         change()
         assert not build.is_fresh(store), number
-        freshness.note_built(store, build.path(store), freshness.inputs(store))
+        freshness.note_built(store, store.paths.warehouse, freshness.inputs(store))
     (store.root / "cache" / "warehouse.json").unlink()
     assert build.build(store).rebuilt
     assert ids(store) == ["1", "5"]
@@ -130,11 +130,11 @@ def test_a_copy_with_another_time_is_the_same_file(store: Store, page: Path) -> 
 def test_a_file_is_hashed_once_for_each_state(store: Store, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = list[Path]()
     monkeypatch.setattr(hashes, "sha256", lambda path: read.append(path) or "0")
-    first = content_hash(page, store.hashes)
+    first = content_hash(page, store.paths.hashes)
     assert (len(first), read) == (64, [])
     edit(page)
     settle(page)
-    assert [content_hash(page, store.hashes) for _ in range(3)] == ["0"] * 3
+    assert [content_hash(page, store.paths.hashes) for _ in range(3)] == ["0"] * 3
     assert read == [page]
 
 
