@@ -2,7 +2,7 @@
 # make ui        the Dagster UI of ./hub (HOME_DIR=demo-hub shows the demo)
 # make test      the test suite          make lint       lint, format, types, import contracts, and make docs
 # make docs      the documentation site, into site/; broken links and anchors fail
-# make generated  what is written from the code: the graph, tables of docs/, answers in tests/sql/snapshots
+# make generated  what is written from the code: graphs, tables of docs/, answers in tests/sql/snapshots
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  the constraints files anew, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
@@ -78,6 +78,7 @@ docs: install
 generated: install
 	$(BIN)/python scripts/draw_graph.py
 	$(BIN)/python scripts/describe.py
+	$(BIN)/python scripts/minilm_graph.py
 	UPDATE_SNAPSHOTS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/sql/test_snapshots.py
 
 test-vllm: install
