@@ -2,14 +2,14 @@
 
 import errno
 import stat
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from personahub_assets.core.access import obstacle
 from personahub_assets.core.errors import ConfigError
+from personahub_assets.store.atomic import replacing
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
@@ -23,28 +23,27 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         ConfigError: if it cannot be written.
     """
-    is_special = path.exists() and not path.is_file()
-    target = path if is_special else path.resolve()
-    # Nobody can know the name beforehand, and put a link there that leads elsewhere.
-    aside = target if is_special else target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        with aside.open("wb" if is_special else "xb") as file:
+        with _writing_aside(path) as file:
             yield file
-        if not is_special:
-            _keep_mode(target, aside)
-            aside.replace(target)
     except OSError as error:
         if error.errno in _OF_THE_DISK and error.filename is None:
             raise ConfigError(f"--output {obstacle(error, path)}") from error
         if error.filename is None:  # of what is written, not of this file
             raise
         raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from error
-    finally:
-        if not is_special:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
 
 
-def _keep_mode(target: Path, aside: Path) -> None:
-    if target.exists():
-        aside.chmod(stat.S_IMODE(target.stat().st_mode))
+@contextmanager
+def _writing_aside(path: Path) -> Iterator[BinaryIO]:
+    """Write a file aside, which then has the mode of the old one; a pipe or a device directly."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    target = path.resolve()
+    with replacing(target, sync=False, make_folder=False) as aside:
+        with aside.open("xb") as file:  # not through a link that somebody has put there
+            yield file
+        if target.exists():
+            aside.chmod(stat.S_IMODE(target.stat().st_mode))

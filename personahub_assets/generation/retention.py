@@ -13,6 +13,7 @@ import polars as pl
 
 from personahub_assets.core.errors import LockHeld
 from personahub_assets.core.processes import is_alive
+from personahub_assets.store.atomic import HIDDEN
 from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import remove_all
 from personahub_assets.store.tables import Store
@@ -73,11 +74,12 @@ def leftovers(store: Store) -> Iterator[Path]:
     paths = store.paths
     yield from paths.aside.glob("*")
     yield from paths.inbox.rglob(".*.part")
+    yield from paths.inbox.rglob(HIDDEN)  # results of queries
     yield from paths.releases.glob(".*-release-*")
     yield from paths.cache.rglob(".*")
     yield from paths.vector_journals.rglob(".*")
     yield from paths.vector_journals.rglob("*.aside")  # of version 0.1
-    yield from paths.dagster.rglob(".*.[0-9]*-*")
+    yield from paths.dagster.rglob(HIDDEN)
 
 
 def is_owned(path: Path) -> bool:

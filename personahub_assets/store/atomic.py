@@ -11,6 +11,9 @@ from pathlib import Path
 
 from personahub_assets.store.removal import discard
 
+HIDDEN = f".*.[0-9]*-{'[0-9a-f]' * 32}"
+"""Pattern of the hidden names under which `replacing` writes beside a target."""
+
 
 def aside_name(label: str = "") -> str:
     """A new name for what this process writes aside: its id, a label, and 128 random bits."""
@@ -29,21 +32,26 @@ def aside_folder(parent: Path, label: str = "") -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(target: Path, aside: Path | None = None, *, sync: bool = True) -> Iterator[Path]:
+def replacing(
+    target: Path, aside: Path | None = None, *, sync: bool = True, make_folder: bool = True
+) -> Iterator[Path]:
     """Give the path of a file to write, which then takes the place of the target; on an error the target stays.
 
     Args:
         aside: a folder on the target's disk; None: the target's own, under a hidden name.
         sync: wait until file and rename are on the disk.
+        make_folder: create the folder if it is missing.
     """
     folder = target.parent if aside is None else aside
-    folder.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        folder.mkdir(parents=True, exist_ok=True)
     file = folder / (aside_name() + target.suffix if aside else f".{target.name}.{aside_name()}")
     try:
         yield file
         publish(file, target, sync=sync)
     finally:
-        discard(file)
+        if os.path.lexists(file):
+            discard(file)
 
 
 def publish(file: Path, target: Path, *, sync: bool = True) -> None:

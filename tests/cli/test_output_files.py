@@ -41,6 +41,23 @@ def test_what_fails_midway_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_the_mode_of_the_old_file_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"before")
+    out.chmod(0o600)
+    write(out)
+    assert (out.read_bytes(), out.stat().st_mode & 0o777) == (b"after", 0o600)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file or directory"), ("file", "Not a directory")])
+def test_no_folder_is_made(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=f"cannot be written: {reason}"):
+        write(tmp_path / name / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert not caplog.records
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_that_of_the_file() -> None:
     with pytest.raises(ConfigError, match=r"^--output /dev/full: No space left on device\. The disk at /dev"):

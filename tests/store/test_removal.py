@@ -80,6 +80,7 @@ def test_leftovers_of_every_kind_go_and_no_others(store: Store, home: Path) -> N
         leftover(home / "aside" / "0123.duckdb"),
         leftover(home / "aside" / "99999999-abc", folder=True),
         leftover(home / "inbox" / "abc" / ".crawl.jsonl.part"),
+        leftover(home / "inbox" / f".picks.csv.9999999-{'0a' * 16}"),
         leftover(home / "releases" / ".9999999-release-abc", folder=True),
         leftover(home / "cache" / "lexical" / "exact" / ".crawl.9999999-abc", folder=True),
         leftover(home / "journal" / "persona_embeddings" / "crawl" / "model" / "abc.aside"),
@@ -89,6 +90,7 @@ def test_leftovers_of_every_kind_go_and_no_others(store: Store, home: Path) -> N
         leftover(home / "aside" / "young", age=60),
         leftover(home / "aside" / f"{os.getpid()}-abc", folder=True),
         leftover(home / "inbox" / "crawl.jsonl"),
+        leftover(home / "inbox" / ".notes.2024-05"),
         leftover(home / "releases" / "first", folder=True),
         leftover(home / "cache" / "lexical" / "exact" / "crawl", folder=True),
     ]
