@@ -3,30 +3,43 @@
 Another project takes the graph into its own Definitions with `build_definitions`: docs/your-own-dagster.md.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.config import Environment
 from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
-from personahub_assets.defs.corpus import documents_asset
-from personahub_assets.defs.datasets import dataset_assets
-from personahub_assets.defs.dedup import dedup_assets
+from personahub_assets.defs.corpus import documents
+from personahub_assets.defs.datasets import datasets
+from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.naming import Names
-from personahub_assets.defs.personas import persona_assets
+from personahub_assets.defs.personas import related_personas, text_personas
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.resources import resources
 from personahub_assets.defs.sensors import inbox_sensor
+from personahub_assets.defs.versions import code_versions
 from personahub_assets.defs.warehouse import warehouse
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.store.tables import Store
 
 __all__ = ["build", "build_definitions", "defs"]
+
+ASSETS = (
+    documents,
+    text_personas,
+    related_personas,
+    lexical_duplicates,
+    persona_embeddings,
+    semantic_duplicates,
+    personas,
+    *datasets,
+    warehouse,
+    release,
+)
+"""In the order of the graph."""
 
 
 def build_definitions(
@@ -58,7 +71,7 @@ def build_definitions(
         embedder: what makes vectors, instead of that of `environment`.
 
     Returns:
-        Assets, checks, jobs, the schedule, the sensor, and the resources store, llm and embedder.
+        Assets, checks, jobs, the schedule, the sensor, and the resources store, llm, embedder and progress.
 
     Raises:
         ConfigError: if a prefix has characters that Dagster does not take, or hub.toml is wrong.
@@ -71,14 +84,16 @@ def build_definitions(
 
 
 def build(
-    environment: Environment, llm: LLM | None = None, personas_from: dict[str, str] | None = None
+    environment: Environment,
+    personas_from: dict[str, str] | None = None,
+    run_resources: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
     """Assemble the graph for one home and one set of endpoints.
 
     Args:
         environment: the home and the endpoints.
-        llm: the language model with other settings than the environment's.
         personas_from: selections of this run, by dataset, instead of hub.toml's.
+        run_resources: resources of runs in this process, by name, instead of those that the launchpad shows.
 
     Raises:
         ConfigError: if hub.toml is wrong.
@@ -86,7 +101,7 @@ def build(
     """
     store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
     # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
-    return _assembled(environment, store, llm, None, Names(), dg.in_process_executor)
+    return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
 
 
 def _assembled(
@@ -96,18 +111,22 @@ def _assembled(
     embedder: Embedder | None,
     names: Names,
     executor: dg.ExecutorDefinition | None = None,
+    run_resources: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
     llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
     embedder = embedder or Embedder.of(environment, store.config)
-    with _single_runs():
-        plain = _assets(store.config, llm.model or environment.model_name, embedder.name)
-        assets = [names.asset(asset) for asset in plain]
-    groups = {spec.key.to_user_string(): spec.group_name or "" for asset in plain for spec in asset.specs}
-    keys = [key for asset in assets for key in asset.keys]
-    releases, one_file = (dg.AssetSelection.assets(*map(names.key, each.keys)) for each in (release, warehouse))
+    versions = code_versions(store.config, llm.model or environment.model_name, embedder.name)
+    assets = dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(code_version=versions[spec.key.path[-1]]),
+        [asset.define(names) for asset in ASSETS],
+    )
+    provided = {**resources(store, llm, embedder), **(run_resources or {})}
+    groups = {asset.name: asset.spec.group_name or "" for asset in ASSETS}
+    every = dg.AssetSelection.assets(*(names.key(asset.spec.key) for asset in ASSETS))
+    releases, one_file = (dg.AssetSelection.assets(names.key(each.spec.key)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
         names.name(REFRESH),
-        selection=dg.AssetSelection.assets(*keys) - releases,
+        selection=every - releases,
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
     rebuild = dg.define_asset_job(
@@ -119,36 +138,13 @@ def _assembled(
     maintaining, nightly = maintenance(names)
     return dg.Definitions(
         assets=assets,
-        asset_checks=[names.checks(checks) for checks in sql_checks(groups)],
+        asset_checks=sql_checks(groups, names),
         jobs=[refresh, rebuild, releasing, maintaining],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh, names)],
-        resources={names.name(name): resource for name, resource in resources(store, llm, embedder).items()},
+        resources={names.name(name): each for name, each in provided.items()},
         executor=executor,
     )
-
-
-def _assets(config: HubConfig, model: str, embedding_model: str) -> list[dg.AssetsDefinition]:
-    return [
-        documents_asset(config),
-        *persona_assets(config, model),
-        *dedup_assets(config, embedding_model),
-        *dataset_assets(config, model),
-        warehouse,
-        release,
-    ]
-
-
-@contextmanager
-def _single_runs() -> Iterator[None]:
-    """Use single-run backfills, which Dagster 1.13 marks as beta, without a warning.
-
-    The project depends on them knowingly, and the range of versions in pyproject.toml is narrow. The project that
-    loads the graph keeps its own warnings.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
 
 
 @dg.definitions

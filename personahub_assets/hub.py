@@ -44,7 +44,7 @@ __all__ = ["Hub"]
 
 _LOG = logging.getLogger("personahub")
 _MOST = 100_000  # personas of one search
-# The budget, the listeners and DAGSTER_HOME are the process's: one run at a time.
+# DAGSTER_HOME is the process's: one run at a time.
 _ONE_RUN = threading.RLock()
 
 Names = Sequence[str]

@@ -1,31 +1,51 @@
-"""Batches: the partitions, and how a body runs over those of its step."""
+"""Batches: the partitions, and how an asset is made of a function of one batch."""
 
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import dagster as dg
 
 from personahub_assets.core import interrupts
 from personahub_assets.core.errors import BatchesFailed, BudgetSpent
 from personahub_assets.core.text import digest
+from personahub_assets.defs.assets import OWNERS, Asset, named_resources
 from personahub_assets.defs.metadata.sample import asked_next, sample
 from personahub_assets.generation.engine import Watch
-from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
+from personahub_assets.instance.progress import Progress, Step
 from personahub_assets.steps.result import Result
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import UNREADABLE, Store
 
 BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
-OWNERS = ["team:personahub"]
 REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
 
+Locking = Literal["wait", "refuse"]
+"""What to do while somebody else holds the lock of the batch: wait, or fail with LockHeld."""
+
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a function of one batch is given to know.
+
+    Attributes:
+        key: of the batch.
+        watch: told about calls, for who watches the run and for its log.
+        tell: told how many of how many are done.
+    """
+
+    key: str
+    watch: Watch
+    tell: Callable[[int, int], None]
 
 
 @dataclass
@@ -47,79 +67,140 @@ class Report:
         return {**metadata, "sample": sample(result.head)}
 
 
-def watcher(context: dg.AssetExecutionContext, batch: str) -> Watch:
-    """Tell those who watch the run, and its log, how far the calls of an asset are."""
-    return progress.watcher(batch, context.asset_key.to_user_string(), context.log.info)
+def batch_asset(
+    *,
+    group: str,
+    kinds: set[str],
+    lock: Locking | None,
+    deps: Sequence[str] = (),
+    pool: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[..., Report]], Asset]:
+    """Make an asset, partitioned by batch, of a function that makes one batch of it and reports on it.
 
-
-def over_batches(context: dg.AssetExecutionContext, body: Callable[[str], Report]) -> dg.MaterializeResult[Any]:
-    """Run a body for every batch of the step and report each.
-
-    With several batches in one run (a single-run backfill) each is logged as it is published, and a failure of one does
-    not keep the others from being made.
-
-    Raises:
-        BatchesFailed: at the end, naming the batches that failed.
-    """
-    keys = list(context.partition_keys)
-    if len(keys) == 1:
-        report = _timed(context, body, keys[0])
-        return dg.MaterializeResult(metadata=report.as_metadata(), data_version=_version(report))
-    versions, failures = [], {}
-    home = Path(context.instance.root_directory).parent
-    for key in keys:
-        try:
-            report = _timed(context, body, key)
-        except BudgetSpent:
-            raise  # nothing is left for the other batches either
-        except (*UNREADABLE, Exception) as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
-            interrupts.check()
-            failures[key] = explain(error, home)
-            context.log.error(f"batch {key}: {failures[key]}")
-            continue
-        versions.append(_version(report).value)
-        _log_published(context, key, report)
-    if failures:
-        raise BatchesFailed("; ".join(f"batch {key}: {reason}" for key, reason in failures.items()))
-    # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
-    return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
-
-
-def locked(store: Store, asset: str, body: Callable[[str], Report], *, wait: bool = True) -> Callable[[str], Report]:
-    """Hold the batch's lock while the body runs; a takedown takes it, too.
+    The function is given `batch`, a `Batch`, and the resources that its parameters name. Several batches in one run (a
+    single-run backfill) are made one after the other.
 
     Args:
-        wait: for whoever holds it; else the body is refused with LockHeld, as where two runs would both pay.
+        group: shown in the UI.
+        kinds: shown in the UI.
+        lock: held while the function runs, as a takedown holds it, too: "wait" for who holds it, "refuse" where two
+            runs would both pay; none where the step takes locks of its own.
+        deps: assets that it is made of.
+        pool: limits how many steps run at a time.
+        name: instead of the function's.
+        description: instead of the function's docstring.
     """
 
-    def alone(batch: str) -> Report:
-        with store.lock(Lock.of(asset, batch), wait=wait):
-            return body(batch)
+    def decorate(function: Callable[..., Report]) -> Asset:
+        spec = dg.AssetSpec(
+            name or function.__name__,
+            deps=list(deps),
+            description=description or inspect.getdoc(function),
+            group_name=group,
+            kinds=kinds,
+            owners=OWNERS,
+            partitions_def=BATCHES,
+        )
+        needed = named_resources(function)
 
-    return alone
+        def compute(
+            context: dg.AssetExecutionContext, store: Store, progress: Progress, **others: Any
+        ) -> dg.MaterializeResult[Any]:
+            resources = {"store": store, "progress": progress, **others}
+            make = partial(function, **{resource: resources[resource] for resource in needed})
+            return _Run(context, store, progress, lock, make).all_batches()
+
+        return Asset(spec, compute, {"store", "progress", *needed}, pool=pool)
+
+    return decorate
 
 
-def _timed(context: dg.AssetExecutionContext, body: Callable[[str], Report], key: str) -> Report:
-    asset = context.asset_key.path[-1]
-    interrupts.check()
-    progress.tell(progress.Step(key, asset, 0, None))
-    started, cpu = time.perf_counter(), time.process_time()
-    report = body(key)
-    report.result.facts["seconds"] = round(time.perf_counter() - started, 3)
-    report.result.facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
-    progress.tell(progress.Step(key, asset, report.result.rows, report.result.rows, "done"))
-    return report
+@dataclass(frozen=True)
+class _Run:
+    """One step of a run: a function, and the batches that it shall make.
+
+    Attributes:
+        make: the asset's function, with its resources.
+    """
+
+    context: dg.AssetExecutionContext
+    store: Store
+    progress: Progress
+    lock: Locking | None
+    make: Callable[[Batch], Report]
+
+    def all_batches(self) -> dg.MaterializeResult[Any]:
+        """Make every batch of the step and report each.
+
+        Of several batches each is logged as it is published, and a failure of one does not keep the others from being
+        made.
+
+        Raises:
+            BatchesFailed: at the end, naming the batches that failed.
+        """
+        keys = list(self.context.partition_keys)
+        if len(keys) == 1:
+            report = self._timed(keys[0])
+            return dg.MaterializeResult(metadata=report.as_metadata(), data_version=_version(report))
+        versions, failures = [], {}
+        for key in keys:
+            try:
+                report = self._timed(key)
+            except BudgetSpent:
+                raise  # nothing is left for the other batches either
+            except (*UNREADABLE, Exception) as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
+                interrupts.check()
+                failures[key] = explain(error, self.store.root)
+                self.context.log.error(f"batch {key}: {failures[key]}")
+                continue
+            versions.append(_version(report).value)
+            self._log_published(key, report)
+        if failures:
+            raise BatchesFailed("; ".join(f"batch {key}: {reason}" for key, reason in failures.items()))
+        # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
+
+    def _timed(self, key: str) -> Report:
+        interrupts.check()
+        self._tell(key, 0, None)
+        started, cpu = time.perf_counter(), time.process_time()
+        with self._locked(key):
+            report = self.make(self._batch(key))
+        report.result.facts["seconds"] = round(time.perf_counter() - started, 3)
+        report.result.facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
+        self._tell(key, report.result.rows, report.result.rows, "done")
+        return report
+
+    @property
+    def _asset(self) -> str:
+        name: str = self.context.asset_key.path[-1]
+        return name
+
+    def _batch(self, key: str) -> Batch:
+        shown = self.context.asset_key.to_user_string()
+        return Batch(key, self.progress.watcher(key, shown, self.context.log.info), partial(self._tell, key))
+
+    def _tell(self, key: str, done: int, total: int | None, note: str = "") -> None:
+        self.progress.tell(Step(key, self._asset, done, total, note))
+
+    def _locked(self, key: str) -> AbstractContextManager[Any]:
+        if self.lock is None:
+            return nullcontext()
+        return self.store.lock(Lock.of(self._asset, key), wait=self.lock == "wait")
+
+    def _log_published(self, key: str, report: Report) -> None:
+        metadata = report.as_metadata()
+        self.context.add_asset_metadata(metadata, partition_key=key)
+        tags = {
+            _TAGS["data"]: _version(report).value,
+            _TAGS["code"]: self.context.assets_def.code_versions_by_key[self.context.asset_key] or "",
+        }
+        self.context.log_event(
+            dg.AssetMaterialization(self.context.asset_key, partition=key, metadata=metadata, tags=tags)
+        )
 
 
 def _version(report: Report) -> dg.DataVersion:
     return dg.DataVersion(report.result.version)
-
-
-def _log_published(context: dg.AssetExecutionContext, key: str, report: Report) -> None:
-    metadata = report.as_metadata()
-    context.add_asset_metadata(metadata, partition_key=key)
-    tags = {
-        _TAGS["data"]: _version(report).value,
-        _TAGS["code"]: context.assets_def.code_versions_by_key[context.asset_key] or "",
-    }
-    context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))

@@ -20,6 +20,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
+from personahub_assets.defs.naming import Names
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import live
 from personahub_assets.warehouse.readers import steadily
@@ -119,28 +120,31 @@ def all_checks() -> dict[str, list[Check]]:
     return dict(checks)
 
 
-def sql_checks(groups: Mapping[str, str]) -> list[dg.AssetChecksDefinition]:
+def sql_checks(groups: Mapping[str, str], names: Names) -> list[dg.AssetChecksDefinition]:
     """One definition per group of assets, so that its checks share one step and one connection.
 
     Args:
         groups: the group of every asset, by the asset's name.
+        names: of the graph that the checks are a part of.
     """
     by_group: dict[str, list[Check]] = defaultdict(list)
     for asset, checks in all_checks().items():
         by_group[groups[asset]] += checks
-    return [_group_checks(group, checks) for group, checks in by_group.items()]
+    return [_group_checks(group, checks, names) for group, checks in by_group.items()]
 
 
-def _group_checks(group: str, checks: list[Check]) -> dg.AssetChecksDefinition:
+def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
-        name=f"{group}_checks",
-        specs=[dg.AssetCheckSpec(check.name, asset=check.asset, description=check.about) for check in checks],
+        name=names.name(f"{group}_checks"),
+        specs=[
+            dg.AssetCheckSpec(check.name, asset=names.key(dg.AssetKey(check.asset)), description=check.about)
+            for check in checks
+        ],
+        required_resource_keys=names.resource_keys(["store"]),
         can_subset=True,
     )
-    def run_checks(
-        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
-    ) -> Iterator[dg.AssetCheckResult]:
-        # Another project's graph may have a prefix before the keys.
+    def run_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        store = names.resources(context, ["store"])["store"]
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
         yield from steadily(partial(_results, store, chosen))

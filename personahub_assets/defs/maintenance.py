@@ -5,21 +5,19 @@ import dagster as dg
 from personahub_assets.core.errors import StoreError
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.retention import maintain
-from personahub_assets.store.tables import Store
 
 
 def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     """The job, and the schedule that runs it each night."""
 
-    @dg.op(name=names.name("drop_superseded"))
-    @names.function
-    def drop_superseded(context: dg.OpExecutionContext, store: dg.ResourceParam[Store]) -> None:
+    @dg.op(name=names.name("drop_superseded"), required_resource_keys=names.resource_keys(["store"]))
+    def drop_superseded(context: dg.OpExecutionContext) -> None:
         """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
 
         Raises:
             StoreError: if some of that cannot be removed, naming it, after all else is done.
         """
-        dropped = maintain(store)
+        dropped = maintain(**names.resources(context, ["store"]))
         context.log.info(str(dropped))
         if dropped.left:
             raise StoreError("; ".join(dropped.problems))

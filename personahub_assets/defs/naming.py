@@ -1,18 +1,17 @@
 """Names: what the graph calls its assets, jobs, resources and partitions, so that it can be part of another project."""
 
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
-from typing import Any, cast
+from functools import cached_property
+from typing import Any
 
 import dagster as dg
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.instance.instance import PARTITIONS
 
-RESOURCES = ("store", "llm", "embedder")
+RESOURCES = ("store", "llm", "embedder", "progress")
 """Keys of the resources; parameters of these names are given them."""
 
 _WORD = re.compile(r"[A-Za-z0-9_]+")
@@ -67,69 +66,8 @@ class Names:
         """The partitions of the assets."""
         return dg.DynamicPartitionsDefinition(name=self.name(PARTITIONS))
 
-    def asset(self, made: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    def spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         """The same asset under these names."""
-        if self == Names():
-            return made
-        op = made.op
-        rebuilt = dg.multi_asset(
-            name=self.name(op.name),
-            specs=[self._spec(spec) for spec in made.specs],
-            backfill_policy=made.backfill_policy,
-            retry_policy=op.retry_policy,
-            op_tags=op.tags,
-            pool=self.pool if op.pool and self.pool else op.pool,
-        )
-        return rebuilt(self.function(_function(op)))
-
-    def checks(self, made: dg.AssetChecksDefinition) -> dg.AssetChecksDefinition:
-        """The same checks, of the assets under these names."""
-        if self == Names():
-            return made
-        specs = [
-            dg.AssetCheckSpec(
-                spec.name,
-                asset=self.key(spec.asset_key),
-                description=spec.description,
-                blocking=spec.blocking,
-                metadata=spec.metadata,
-            )
-            for spec in made.check_specs
-        ]
-        op = made.op
-        rebuilt = dg.multi_asset_check(name=self.name(op.name), specs=specs, can_subset=made.can_subset)
-        return rebuilt(self.function(_function(op)))
-
-    def function(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, given its resources under these names: Dagster finds them by the names of parameters."""
-        if not self.name_prefix:
-            return function
-        names = {self.name(name): name for name in RESOURCES}
-        signature = inspect.signature(function)
-        annotations = inspect.get_annotations(function)
-
-        def renamed(name: str) -> str:
-            return self.name(name) if name in RESOURCES else name
-
-        def original(named: dict[str, Any]) -> dict[str, Any]:
-            return {names.get(name, name): value for name, value in named.items()}
-
-        @wraps(function)
-        def call(*arguments: Any, **named: Any) -> Any:
-            return function(*arguments, **original(named))
-
-        @wraps(function)
-        def generate(*arguments: Any, **named: Any) -> Iterator[Any]:
-            yield from function(*arguments, **original(named))
-
-        # Dagster reads the annotation of a generator otherwise.
-        wrapper: Any = generate if inspect.isgeneratorfunction(function) else call
-        parameters = [each.replace(name=renamed(each.name)) for each in signature.parameters.values()]
-        wrapper.__signature__ = signature.replace(parameters=parameters)
-        wrapper.__annotations__ = {renamed(name): annotation for name, annotation in annotations.items()}
-        return cast("Callable[..., Any]", wrapper)
-
-    def _spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(
             key=self.key(spec.key),
             deps=[self.key(dep.asset_key) for dep in spec.deps],
@@ -137,9 +75,10 @@ class Names:
             partitions_def=self.batches if spec.partitions_def is not None else None,
         )
 
+    def resource_keys(self, wanted: Iterable[str]) -> set[str]:
+        """What Dagster is asked for, so that `resources` can give it."""
+        return {self.name(name) for name in wanted}
 
-def _function(op: dg.OpDefinition) -> Callable[..., Any]:
-    """What an op calls. Dagster documents no way to it, nor one to rename the resources of an asset."""
-    compute: Any = op.compute_fn
-    function: Callable[..., Any] = compute.decorated_fn
-    return function
+    def resources(self, context: Any, wanted: Iterable[str]) -> dict[str, Any]:
+        """The resources of a step, by the names that this project has for them."""
+        return {name: getattr(context.resources, self.name(name)) for name in wanted}

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.defs.batches import OWNERS
-from personahub_assets.instance import progress
+from personahub_assets.defs.assets import hub_asset
+from personahub_assets.instance.progress import Progress, Step
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.card import body
 from personahub_assets.releases.folder import Release
@@ -36,16 +36,15 @@ class ReleaseConfig(dg.Config):
     license: str | None = Field(default=None, description="Licence of the data, such as apache-2.0, for the card")
 
 
-@dg.asset(
+@hub_asset(
+    group="releases",
     deps=["personas", *DATASETS],
-    group_name="releases",
     kinds={"parquet", "huggingface"},
-    owners=OWNERS,
-    code_version="1",
-    output_required=False,
+    config=ReleaseConfig,
+    is_optional=True,
 )
 def release(
-    context: dg.AssetExecutionContext, config: ReleaseConfig, store: dg.ResourceParam[Store]
+    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store, progress: Progress
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
 
@@ -56,8 +55,8 @@ def release(
         return
     started = time.perf_counter()
     order = ReleaseSpec.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
-    published = freeze(store, order, partial(_tell, config.name))
-    progress.tell(progress.Step(config.name, "release", len(order.configs), len(order.configs), "done"))
+    published = freeze(store, order, partial(_tell, progress, config.name))
+    progress.tell(Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)
     yield dg.MaterializeResult(
         metadata={**described(published), "seconds": seconds}, data_version=dg.DataVersion(published.sums)
@@ -94,5 +93,5 @@ def described(made: Release) -> dict[str, Any]:
     }
 
 
-def _tell(name: str, done: int, total: int) -> None:
-    progress.tell(progress.Step(name, "release", done, total))
+def _tell(progress: Progress, name: str, done: int, total: int) -> None:
+    progress.tell(Step(name, "release", done, total))

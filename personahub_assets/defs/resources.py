@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.minilm import Precision
 from personahub_assets.generation.llm import LLM
+from personahub_assets.instance.progress import Progress
 from personahub_assets.store.tables import Store
 
 
@@ -44,7 +45,7 @@ class LLMResource(dg.ConfigurableResource[LLM]):
 
     def create_resource(self, context: dg.InitResourceContext) -> LLM:  # noqa: ARG002
         """Give the language model of a run."""
-        return LLM(**{name: getattr(self, name) for name in LLM.model_fields})
+        return LLM(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
 class EmbedderResource(dg.ConfigurableResource[Embedder]):
@@ -73,4 +74,5 @@ def resources(store: Store, llm: LLM, embedder: Embedder) -> dict[str, Any]:
         "store": StoreResource(**store.model_dump()),
         "llm": LLMResource(**llm.model_dump()),
         "embedder": EmbedderResource(**embedder.model_dump()),
+        "progress": Progress(),
     }

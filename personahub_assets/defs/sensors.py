@@ -1,6 +1,7 @@
 """The sensor that finds new source files."""
 
 import json
+from typing import Any
 
 import dagster as dg
 
@@ -18,12 +19,14 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         name=names.name("inbox"),
         job=job,
         minimum_interval_seconds=30,
+        required_resource_keys=names.resource_keys(["store"]),
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
-    @names.function
-    def inbox(context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]) -> dg.SensorResult | dg.SkipReason:
+    def inbox(context: dg.SensorEvaluationContext, **_: Any) -> dg.SensorResult | dg.SkipReason:
+        # A sensor that is called directly, as a test does, is given its resources a second time, by their names.
+        store: Store = names.resources(context, ["store"])["store"]
         last_marks: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = waiting(store)
         marks = {path.name: mark for path, mark in new.items()}

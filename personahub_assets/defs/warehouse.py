@@ -1,22 +1,18 @@
 """Warehouse: everything in one DuckDB file."""
 
+from typing import Any
+
 import dagster as dg
 
 from personahub_assets.core.records import DATASETS
-from personahub_assets.defs.batches import OWNERS
+from personahub_assets.defs.assets import hub_asset
 from personahub_assets.defs.metadata.charts import tables
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import build
 
 
-@dg.asset(
-    deps=["documents", "personas", *DATASETS],
-    group_name="warehouse",
-    kinds={"duckdb"},
-    owners=OWNERS,
-    code_version="1",
-)
-def warehouse(store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
+@hub_asset(group="warehouse", deps=["documents", "personas", *DATASETS], kinds={"duckdb"})
+def warehouse(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult[Any]:  # noqa: ARG001
     """warehouse.duckdb: tables, views and comments over the store, published by rename.
 
     Tables up to warehouse.native_rows rows are copied in; larger ones and the calls are views over the store.

@@ -76,6 +76,7 @@ _GARBLED = ("json_invalid", "string_unicode")  # what pydantic calls an answer t
 
 Spend = Callable[[int, int, int], float]
 Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
+Proof = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Asker:
         served: control tokens that the server's tokenizer names.
         reserve: holds what a call may cost while it is made, given the most tokens of its prompt and its answer; none
             where no bound needs it.
+        proven: what servers have shown to take, as `proof` gives it; it is added to.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class Asker:
         spend: Spend = lambda _prompt, _cached, _completion: 0.0,
         served: Iterable[str] = (),
         reserve: Reserve | None = None,
+        proven: set[Proof] | None = None,
     ):
         self.reserve = reserve
+        self.proven = set() if proven is None else proven
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.room = ContextWindow(transport, task, limits.context, cuts=limits.cuts)
@@ -132,6 +136,11 @@ class Asker:
             BudgetSpent: if a further call was needed and none is left.
         """
         return await _Conversation(self, self._sent(request)).outcome()
+
+    @property
+    def proof(self) -> Proof:
+        """What the server shows by an answer: that it takes the schema for the model."""
+        return self.transport.url, self.task.model, self.task.schema_fingerprint
 
     def unmarked(self, text: str) -> str:
         """A foreign text without control tokens, those of this server included."""

@@ -27,7 +27,6 @@ OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]
 _DRAIN_S = 3.0
 _WATCH_S = 0.1
 _SCHEMA_TRIES = 3
-_PROVEN: set[tuple[str, str, str]] = set()
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -180,15 +179,14 @@ class _Crew:
         Raises:
             LLMError: if the server calls one after the other wrong.
         """
-        mark = (asker.transport.url, asker.task.model, asker.task.schema_fingerprint)
-        alone, wrong = mark not in _PROVEN, list[tuple[Request, Outcome]]()
+        alone, wrong = asker.proof not in asker.proven, list[tuple[Request, Outcome]]()
         while alone:
             request = next(self.requests, None)
             outcome = await self._asked(asker, request) if request else None
             if request is None or outcome is None:
                 break
             if outcome.attempts:
-                _PROVEN.add(mark)
+                asker.proven.add(asker.proof)
                 alone = False
             if outcome.reason == "bad_request":
                 wrong.append((request, outcome))

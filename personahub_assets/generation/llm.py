@@ -1,15 +1,15 @@
 """The language model: an OpenAI-compatible endpoint, asked through the journal so that no answer is paid for twice."""
 
-import atexit
 import math
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
@@ -46,25 +46,11 @@ def _certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-# The stand-in that this process started for the address 'standin:'; it stops with the process.
-_STANDIN = ExitStack()
-_STANDIN_URLS: list[str] = []
-atexit.register(_STANDIN.close)
-_SHARED: list[Budget] = []
-
-
-@contextmanager
-def spending(budget: Budget) -> Iterator[None]:
-    """Let all runs of this process spend from one budget for a while, instead of each from its own."""
-    _SHARED.append(budget)
-    try:
-        yield
-    finally:
-        _SHARED.remove(budget)
-
-
 class LLM(BaseModel):
-    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used."""
+    """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
+
+    Runs that are given the same object spend from the same budget and ask the same stand-in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,6 +61,10 @@ class LLM(BaseModel):
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
     max_cost: float | None = Field(default=None, description="Stop the run cleanly after so much money")
     max_seconds: float | None = Field(default=None, description="Stop the run cleanly after so many seconds")
+    shared_budget: InstanceOf[Budget] | None = Field(
+        default=None, exclude=True, repr=False, description="What is spent from, instead of the bounds above"
+    )
+    _proven: set[tuple[str, str, str]] = PrivateAttr(default_factory=set)
 
     def require(self) -> str:
         """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
@@ -84,13 +74,16 @@ class LLM(BaseModel):
         """
         if not self.url:
             raise LLMError(REMEDIES)
-        if self.url != STANDIN_URL:
-            return self.url
-        if not _STANDIN_URLS:
-            from personahub_assets.standin.server import StandinServer
+        return self._standin_url if self.url == STANDIN_URL else self.url
 
-            _STANDIN_URLS.append(_STANDIN.enter_context(StandinServer()).url)
-        return _STANDIN_URLS[0]
+    @cached_property
+    def _standin_url(self) -> str:
+        """The address of a stand-in that is started for this object; it stops with it, or with the process."""
+        from personahub_assets.standin.server import StandinServer
+
+        server = StandinServer().start()
+        weakref.finalize(self, server.stop)
+        return server.url
 
     @cached_property
     def model_name(self) -> str:
@@ -167,9 +160,8 @@ class LLM(BaseModel):
 
     @cached_property
     def budget(self) -> Budget:
-        """What a run may spend: the process's shared budget, else this run's own."""
-        own = Budget(self.max_calls, self.max_tokens, self.max_cost, self.max_seconds)
-        return _SHARED[-1] if _SHARED else own
+        """What may be spent: a budget that was given, else one of these bounds, which is made at its first use."""
+        return self.shared_budget or Budget(self.max_calls, self.max_tokens, self.max_cost, self.max_seconds)
 
     def answers(self, store: Store, task: Task, batch: str, watch: Watch) -> Answers:
         """Where an asset gets the answers to one batch's requests.
@@ -216,7 +208,7 @@ class LLM(BaseModel):
             ) as transport:
                 tokens = await transport.control_tokens()
                 reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
-                yield Asker(transport, task, limits, spend, tokens, reserve)
+                yield Asker(transport, task, limits, spend, tokens, reserve, self._proven)
 
         return asker
 

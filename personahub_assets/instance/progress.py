@@ -1,8 +1,7 @@
 """Who watches a run: the command line's progress bars, if there are any, and the log of the run."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,38 +22,32 @@ class Step:
 
 
 Listener = Callable[[Step], None]
-_LISTENERS: list[Listener] = []
 
 
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Hear of every step of this process for a while."""
-    _LISTENERS.append(listener)
-    try:
-        yield
-    finally:
-        _LISTENERS.remove(listener)
+@dataclass(frozen=True)
+class Progress:
+    """Where the assets of a run tell how far they are."""
 
+    listener: Listener | None = None
 
-def tell(step: Step) -> None:
-    """Tell the listeners how far a step is."""
-    for listener in _LISTENERS:
-        listener(step)
+    def tell(self, step: Step) -> None:
+        """Tell the listener how far a step is, if there is one."""
+        if self.listener:
+            self.listener(step)
 
+    def watcher(self, batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Usage], None]:
+        """Make a watch that tells the listener always and the log every few seconds."""
+        last = time.monotonic()
 
-def watcher(batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Usage], None]:
-    """Make a watch that tells the listeners always and the log every few seconds."""
-    last = time.monotonic()
+        def watch(tally: Usage) -> None:
+            nonlocal last
+            note = describe(tally)
+            self.tell(Step(batch, asset, tally.done, tally.total, note))
+            if time.monotonic() - last >= LOG_EVERY_S:
+                last = time.monotonic()
+                log(f"{asset}[{batch}]: {tally.done} of {tally.total}; {note}")
 
-    def watch(tally: Usage) -> None:
-        nonlocal last
-        note = describe(tally)
-        tell(Step(batch, asset, tally.done, tally.total, note))
-        if time.monotonic() - last >= LOG_EVERY_S:
-            last = time.monotonic()
-            log(f"{asset}[{batch}]: {tally.done} of {tally.total}; {note}")
-
-    return watch
+        return watch
 
 
 def describe(tally: Usage) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,12 +17,12 @@ from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.releases import RELEASE
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.llm import LLM, check_budget, spending
+from personahub_assets.generation.llm import LLM, check_budget
 from personahub_assets.generation.recorded import ANSWERS
 from personahub_assets.generation.requests import Reason
-from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
+from personahub_assets.instance.progress import Listener, Progress
 from personahub_assets.search import selections
 from personahub_assets.store.tables import Store
 
@@ -92,6 +91,8 @@ def ordered(
     *,
     retry: list[str] | None = None,
     personas_from: Path | None = None,
+    budget: Budget | None = None,
+    listener: Listener | None = None,
 ) -> Ordered:
     """Find out what is meant by what was asked for; see `run_batches` for the arguments.
 
@@ -102,14 +103,16 @@ def ordered(
     home = environment.home.expanduser().resolve()
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
-    llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons)
-    definitions = build(environment, llm)
+    # The same objects for all runs of the order: they spend from one budget, and ask one stand-in.
+    llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons, shared_budget=budget)
+    run_resources = {"llm": llm, "progress": Progress(listener)}
+    definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
     assets = selected(definitions, select)
     datasets = [name for name in DATASETS if dg.AssetKey(name) in assets]
     if personas_from:
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
-        definitions = build(environment, llm, store.personas_from)
+        definitions = build(environment, store.personas_from, run_resources)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
     return Ordered(store, definitions, keys, work, datasets, reasons)
 
@@ -123,7 +126,7 @@ def run_batches(
     retry: list[str] | None = None,
     approve: Callable[[Ordered], None] | None = None,
     personas_from: Path | None = None,
-    listener: progress.Listener | None = None,
+    listener: Listener | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -140,21 +143,23 @@ def run_batches(
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, a file of
             personas is of no use, or a budget cannot be kept.
     """
-    order = ordered(environment, batches, select, retry=retry, personas_from=personas_from)
+    order = ordered(
+        environment, batches, select, retry=retry, personas_from=personas_from, budget=budget, listener=listener
+    )
     if budget:
         check_budget(budget, order.store)
     if approve:
         approve(order)
     result = Result()
-    with open_instance(order.store.root) as instance, spending(budget or Budget()):
+    with open_instance(order.store.root) as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
-        _all_runs(order, instance, listener, result)
+        _all_runs(order, partial(_execute, order.definitions, instance), result)
         result.seconds = time.perf_counter() - started
     return result
 
 
-def run_release(environment: Environment, config: dict[str, Any], listener: progress.Listener) -> None:
+def run_release(environment: Environment, config: dict[str, Any], listener: Listener) -> None:
     """Make a release, as a run that the UI shows.
 
     Args:
@@ -168,8 +173,8 @@ def run_release(environment: Environment, config: dict[str, Any], listener: prog
     """
     home = environment.home.expanduser().resolve()
     known_batches(Store(home=str(home)), [])
-    definitions = build(environment)
-    with open_instance(home) as instance, progress.listening(listener):
+    definitions = build(environment, run_resources={"progress": Progress(listener)})
+    with open_instance(home) as instance:
         _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
 
 
@@ -252,20 +257,20 @@ def _selection(item: str) -> dg.AssetSelection:
     return above | assets.downstream() if item.endswith("+") else above
 
 
-def _all_runs(order: Ordered, instance: dg.DagsterInstance, listener: progress.Listener | None, result: Result) -> None:
-    definitions, home = order.definitions, order.store.root
+def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> None:
+    """Execute a run per batch, given its job, assets and batch, then rebuild the warehouse."""
+    home = order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
-    with progress.listening(listener) if listener else nullcontext():
-        for index, (key, assets) in enumerate(work):
-            if assets:
-                name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
-                _attempt(result, name, home, partial(_execute, definitions, instance, REFRESH, assets, key))
-            if result.stopped:
-                later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
-                result.stopped += f" Not begun: {', '.join(later)}." if later else ""
-                break
-        # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
-        _attempt(result, "warehouse", home, partial(_execute, definitions, instance, REBUILD, {_WAREHOUSE}, None))
+    for index, (key, assets) in enumerate(work):
+        if assets:
+            name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
+            _attempt(result, name, home, partial(execute, REFRESH, assets, key))
+        if result.stopped:
+            later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
+            result.stopped += f" Not begun: {', '.join(later)}." if later else ""
+            break
+    # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
+    _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
 
 
 def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> None:

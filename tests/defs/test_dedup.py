@@ -12,16 +12,17 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES
-from personahub_assets.defs.dedup import dedup_assets
+from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
+from personahub_assets.defs.naming import Names
+from personahub_assets.defs.versions import code_versions
 from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.instance.progress import Progress
 from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse.build import live
 
-# Single-run backfills are beta in Dagster 1.13; `definitions` uses them without a warning, and its parts do not.
-pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
-
-ALL = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
+ASSETS = (lexical_duplicates, persona_embeddings, semantic_duplicates, personas)
+ALL = tuple(asset.name for asset in ASSETS)
 
 PEOPLE = json.loads((Path(__file__).parents[1] / "data/people.json").read_text("utf-8"))
 NURSE = "A nurse on the night shift in Oslo who writes crime stories in the quiet hours before dawn."
@@ -56,10 +57,10 @@ class Small:
     def make(self, batch: str, *assets: str) -> dict[str, dict[str, object]]:
         """Materialise assets of a batch; their metadata by name."""
         result = dg.materialize(
-            dedup_assets(self.store.config, "all-MiniLM-L6-v2"),
+            [asset.define(Names()) for asset in ASSETS],
             partition_key=batch,
             instance=self.instance,
-            resources={"store": self.store, "embedder": Embedder()},
+            resources={"store": self.store, "embedder": Embedder(), "progress": Progress()},
             selection=list(assets or ALL),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
@@ -159,10 +160,9 @@ def test_an_empty_batch_goes_through(small: Small) -> None:
 def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
     """So that a change of it makes every batch stale, and nothing else does."""
 
-    def versions(text: str) -> dict[str, str | None]:
+    def versions(text: str) -> dict[str, str]:
         small.configure(text)
-        made = dedup_assets(small.store.config, "all-MiniLM-L6-v2")
-        return {key.to_user_string(): version for asset in made for key, version in asset.code_versions_by_key.items()}
+        return code_versions(small.store.config, "m", "all-MiniLM-L6-v2")
 
     before = versions("")
     assert versions("[lexical]\nmemory_mb = 64\n") == before

@@ -6,7 +6,7 @@ import pytest
 import tenacity
 from scripted import Script, serving
 
-from personahub_assets.generation import engine, transport
+from personahub_assets.generation import transport
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,3 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once, unless the server asks for a pause."""
     monkeypatch.setattr(transport, "_BACKOFF", tenacity.wait_none())
     monkeypatch.setattr(transport, "_JITTER", tenacity.wait_none())
-
-
-@pytest.fixture
-def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server has shown yet that it takes a schema."""
-    monkeypatch.setattr(engine, "_PROVEN", set())

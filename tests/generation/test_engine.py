@@ -23,7 +23,7 @@ from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, S
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.client import Asker, Limits
+from personahub_assets.generation.client import Asker, Limits, Proof
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
@@ -31,7 +31,7 @@ from personahub_assets.generation.requests import Outcome, Request, Task, Usage
 from personahub_assets.generation.transport import Transport
 from personahub_assets.standin.server import StandinServer
 
-pytestmark = pytest.mark.usefixtures("brisk", "unproven")
+pytestmark = pytest.mark.usefixtures("brisk")
 
 TASK = Task("math_problems", project_files.prompt("math_problems"), MathProblem, "standin")
 
@@ -63,6 +63,7 @@ class Run:
     watch: Callable[[Usage], None] = lambda _tally: None
     settled: Callable[[Request], None] = lambda _request: None
     tally: Usage = field(default_factory=Usage)
+    proven: set[Proof] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.window = AdaptiveConcurrency(self.most)
@@ -80,7 +81,7 @@ class Run:
             async with Transport(self.url, "none", **(more | self.way)) as transport:
                 reserve = partial(self.budget.reserve, Prices())
                 spend = partial(self.budget.spend, Prices())
-                yield Asker(transport, self.task, self.limits, spend, (), reserve)
+                yield Asker(transport, self.task, self.limits, spend, (), reserve, self.proven)
 
         return opened
 
@@ -250,10 +251,11 @@ def test_the_first_request_goes_alone(script: Script, path: Path) -> None:
 
 def test_a_schema_that_was_taken_once_is_not_tried_alone_again(script: Script, path: Path) -> None:
     with Journal(path) as journal:
-        Run(script.told(otherwise=good()).url, task=SCRIPTED).of(requests(1, SCRIPTED), journal)
+        first = Run(script.told(otherwise=good()).url, task=SCRIPTED).of(requests(1, SCRIPTED), journal)
         script.bodies.clear()
         script.gate = threading.Barrier(6)  # it opens for six at once only
-        assert Run(script.url, 6, SCRIPTED).of(requests(12, SCRIPTED), journal).tally.accepted == 12
+        again = Run(script.url, 6, SCRIPTED, proven=first.proven)
+        assert again.of(requests(12, SCRIPTED), journal).tally.accepted == 12
 
 
 @pytest.mark.parametrize("count", [3, 50])

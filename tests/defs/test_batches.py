@@ -1,0 +1,73 @@
+"""What `batch_asset` adds to a function of one batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from personahub_assets.core.errors import BatchesFailed, LockHeld
+from personahub_assets.defs.batches import BATCHES, Batch, Report, batch_asset
+from personahub_assets.defs.naming import Names
+from personahub_assets.instance.progress import Listener, Progress, Step
+from personahub_assets.steps.result import Result
+from personahub_assets.store.home import Lock
+from personahub_assets.store.tables import Store
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@batch_asset(group="numbers", kinds={"polars"}, lock="refuse")
+def numbers(batch: Batch, store: Store) -> Report:
+    """Three numbers; fails for the batch named broken."""
+    if batch.key == "broken":
+        raise RuntimeError(f"no numbers in {store.root.name}")
+    batch.tell(1, 3)
+    return Report(Result.of(pl.DataFrame({"number": [1, 2, 3]})))
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    (home / "dagster").mkdir(parents=True)
+    return Store(home=str(home))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One that lies outside of the home, as that of another project does."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(BATCHES.name), ["a", "broken", "c"])
+        yield instance
+
+
+def make(instance: dg.DagsterInstance, store: Store, listener: Listener | None = None, **more: Any) -> Any:
+    resources = {"store": store, "progress": Progress(listener)}
+    return dg.materialize([numbers.define(Names())], instance=instance, resources=resources, run_config=_QUIET, **more)
+
+
+def test_the_listener_of_the_run_hears_each_step(instance: dg.DagsterInstance, store: Store) -> None:
+    steps: list[Step] = []
+    make(instance, store, steps.append, partition_key="a")
+    make(instance, store, partition_key="c")
+    assert steps == [
+        Step("a", "numbers", 0, None),
+        Step("a", "numbers", 1, 3),
+        Step("a", "numbers", 3, 3, "done"),
+    ]
+
+
+def test_a_lock_that_is_held_refuses_the_batch(instance: dg.DagsterInstance, store: Store) -> None:
+    with store.lock(Lock.of("numbers", "a"), wait=False), pytest.raises(LockHeld):
+        make(instance, store, partition_key="a")
+
+
+def test_a_fault_of_one_batch_is_written_to_the_home_and_the_others_are_made(
+    instance: dg.DagsterInstance, store: Store
+) -> None:
+    ends = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
+    with pytest.raises(BatchesFailed, match=r"batch broken: unexpected RuntimeError.*no numbers in"):
+        make(instance, store, tags=ends)
+    assert instance.get_materialized_partitions(dg.AssetKey("numbers")) == {"a", "c"}
+    assert len(list((store.root / "dagster" / "tracebacks").iterdir())) == 1
