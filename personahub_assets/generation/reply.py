@@ -55,8 +55,7 @@ _MEANINGS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
 )
 _ENDS = ("finish_reason", "finishReason", "native_finish_reason", "done_reason", "stop_reason")
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thought", "thoughts")
-_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens")  # DeepSeek, Anthropic
-_SIDES = {"prompt": "input_tokens_details", "completion": "output_tokens_details"}
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Anthropic
 # What a part of a content can hold its text in.
 _TEXTS = ("text", "output_text", "content", "value", "parts", "json", "summary")
 _THOUGHTS = ("thinking", "reasoning", "thought", "reasoning_content")
@@ -226,7 +225,7 @@ def _read_choice(choice: dict[str, Any]) -> Reply:
         if not isinstance(message, dict):
             message = {"content": choice.get("text")}
     content = message.get("content")
-    if isinstance(content, str):
+    if type(content) is str:
         reply.text = content
     elif content is not None:
         _read_content(reply, content)
@@ -352,19 +351,22 @@ def _read_usage(reply: Reply, usage: Any) -> None:
     """Take the counts that are believable. No prompt is of no tokens, and no text either."""
     if not isinstance(usage, dict):
         return
-    prompt = _first_count(usage, "prompt_tokens", "input_tokens", "prompt_eval_count") or None
-    completion = _first_count(usage, "completion_tokens", "output_tokens", "eval_count")
-    cached = _detail(usage, "prompt", "cached_tokens") or _first_count(usage, *_CACHED) or 0
+    get = usage.get
+    prompt = _count(get("prompt_tokens")) or _first_count(usage, "input_tokens", "prompt_eval_count") or None
+    completion = _count(get("completion_tokens"))
+    if completion is None:
+        completion = _first_count(usage, "output_tokens", "eval_count")
+    cached = _detail(get("prompt_tokens_details") or get("input_tokens_details"), "cached_tokens")
+    cached = cached or _first_count(usage, *_CACHED) or 0
+    reasoning = _detail(get("completion_tokens_details") or get("output_tokens_details"), "reasoning_tokens")
     reply.prompt_tokens = prompt
     reply.completion_tokens = None if completion == 0 and (reply.text or reply.reasoning) else completion
     reply.cached_tokens = cached if prompt is None else min(cached, prompt)
-    reply.reasoning_tokens = _detail(usage, "completion", "reasoning_tokens")
+    reply.reasoning_tokens = _count(get("reasoning_tokens")) if reasoning is None else reasoning
 
 
-def _detail(usage: dict[str, Any], side: str, name: str) -> int | None:
-    details = usage.get(f"{side}_tokens_details") or usage.get(_SIDES[side])
-    count = _count(details.get(name)) if isinstance(details, dict) else None
-    return _count(usage.get(name)) if count is None else count
+def _detail(details: Any, name: str) -> int | None:
+    return _count(details.get(name)) if isinstance(details, dict) else None
 
 
 def _first_count(usage: dict[str, Any], *names: str) -> int | None:
@@ -376,6 +378,8 @@ def _first_count(usage: dict[str, Any], *names: str) -> int | None:
 
 def _count(value: Any) -> int | None:
     """A number of tokens, 0 to a thousand million; None for anything else."""
+    if value is None:
+        return None
     if type(value) is int:
         return value if 0 <= value <= MAX_TOKENS else None
     return math.ceil(value) if type(value) is float and 0 <= value <= MAX_TOKENS else None
