@@ -178,6 +178,18 @@ class Generation(SamplingOptions, Section):
         "quarantine",
         description="Inputs beyond the model's context: too_long, or cut at the end of a sentence",
     )
+    max_rejected_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A check warns if a batch has more of an asset's requests rejected than this share, and 20 or more",
+    )
+    max_same_text_share: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="A check warns if one text makes up more than this share of a table's answers, with 3 or more",
+    )
     keep_superseded_days: float = Field(30, ge=0, description="Days for which superseded answers are kept for reuse")
     longest_wait: float = Field(
         600, ge=0, description="Seconds that a run waits for a server that asks it to; beyond, it stops cleanly"

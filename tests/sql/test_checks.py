@@ -134,6 +134,7 @@ class Fault:
     also: tuple[Place, ...] = ()
     batch: str = "first"
     stage: str | None = None
+    asset: str | None = None  # whose partition of `generations`
 
 
 def first(column: str, value: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -206,6 +207,18 @@ def dropped_too(rows: pl.DataFrame) -> pl.DataFrame:
     return again(persona_id=rows["keeper_id"][-1])(rows)
 
 
+def refused(*assets: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """A hundred requests more of each of some assets, all rejected."""
+
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        new = {"status": "rejected", "reason": "refused", "generation_id": "gnone"}
+        one = rows.tail(1).with_columns(pl.lit(value).alias(name) for name, value in new.items())
+        many = [pl.concat([one] * 100).with_columns(asset=pl.lit(asset)) for asset in assets]
+        return pl.concat([rows, *(more.cast(rows.schema) for more in many)])
+
+    return change
+
+
 FAULTS: dict[str, Fault] = {
     "documents/text_is_usable": Fault("documents", first("text", " ")),
     "documents/unique_ids": Fault("documents", first_as_second("document_id")),
@@ -215,6 +228,14 @@ FAULTS: dict[str, Fault] = {
     "text_personas/unique_ids": Fault("text_personas", again()),
     "text_personas/every_row_accounted_for": Fault("batches", first("rows", 9)),
     "text_personas/every_document_answered": Fault("text_personas", answered_otherwise, batch="second"),
+    "text_personas/no_text_fills_the_table": Fault("text_personas", all_rows(persona="The same again and again.")),
+    "text_personas/most_requests_are_accepted": Fault("generations", refused("text_personas"), asset="text_personas"),
+    "related_personas/no_text_fills_the_table": Fault(
+        "related_personas", all_rows(persona="The same again and again.")
+    ),
+    "related_personas/most_requests_are_accepted": Fault(
+        "generations", refused("related_personas"), asset="related_personas"
+    ),
     "related_personas/known_origin": Fault("related_personas", first("root_id", NOBODY)),
     "related_personas/parents_exist": Fault("related_personas", first("parent_id", NOBODY)),
     "lexical_duplicates/keeper_is_kept": Fault(
@@ -263,6 +284,10 @@ FAULTS: dict[str, Fault] = {
     "any_dataset/persona_in_hub": Fault(ANY, again(persona_id=NOBODY)),
     "any_dataset/has_its_generation": Fault(ANY, first("generation_id", "gnone")),
     "any_dataset/every_request_accounted_for": Fault(ANY, lambda rows: rows.tail(-1)),
+    "any_dataset/no_text_fills_the_dataset": Fault(ANY, all_rows(text="The same again and again.")),
+    "any_dataset/most_requests_are_accepted": Fault(
+        "generations", refused(*DATASETS), also=((ANY, "every_request_accounted_for"),), asset="math_problems"
+    ),
     "any_dataset/one_item_per_sample": Fault(ANY, again(), also=((ANY, "every_request_accounted_for"),)),
 }
 # Further ways in which the same checks must fail.
@@ -368,13 +393,14 @@ class Planter:
 
     def plant(self, fault: Fault) -> None:
         for table in _each(fault.table):
-            asset = fault.stage and f"{fault.stage}_duplicates"
+            asset = fault.asset or (fault.stage and f"{fault.stage}_duplicates")
             rows = self.store.read(table, fault.batch, asset)
             changed = fault.change(rows)
             assert rows.height
             assert not changed.equals(rows)
             changed.write_parquet(self.folder / "changed.parquet")
             of_the_file = f"batch = '{fault.batch}'" + (f" AND stage = '{fault.stage}'" if fault.stage else "")
+            of_the_file += f" AND asset = '{fault.asset}'" if fault.asset else ""
             gone = self.tables.execute(f"DELETE FROM {table} WHERE {of_the_file}").fetchone()
             assert gone == (rows.height,)
             self.tables.execute(f"INSERT INTO {table} BY NAME FROM '{self.folder}/changed.parquet'")

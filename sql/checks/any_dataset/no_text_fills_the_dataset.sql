@@ -1,0 +1,7 @@
+-- No text makes up more than generation.max_same_text_share of all items (and 2): a placeholder, or a model in a rut
+-- severity: warn
+SELECT text, count(*) AS items, round(count(*) / (SELECT count(*) FROM {dataset}), 4) AS share
+FROM {dataset}
+GROUP BY text
+HAVING count(*) > 2 AND count(*) > {generation.max_same_text_share} * (SELECT count(*) FROM {dataset})
+ORDER BY items DESC, text
