@@ -40,6 +40,7 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What Polars raises over a damaged Parquet file; it panics over some."""
 
 _HELD_BYTES = 32 << 20
+_TEMPLATE = "-- template: "
 
 T = TypeVar("T")
 
@@ -67,7 +68,20 @@ def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], m
 @cache
 def table_sql() -> dict[str, str]:
     """CREATE TABLE and COMMENT statements of every table, by name."""
-    return files.sql_files("schema") | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
+    tables = {name: _with_template(name, sql) for name, sql in files.sql_files("schema").items()}
+    return tables | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
+
+
+def _with_template(table: str, sql: str) -> str:
+    """Put the columns of `sql/templates/<name>.sql` where a file begins with `-- template: <name>`.
+
+    What the file itself says of a column comes later, and so takes the place of what the template says.
+    """
+    first, _, own = sql.partition("\n")
+    if not first.startswith(_TEMPLATE):
+        return sql
+    template = files.sql_files("templates")[first.removeprefix(_TEMPLATE)]
+    return template.replace("{table}", table) + own
 
 
 def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:

@@ -1,27 +1,3 @@
-CREATE TABLE related_personas (
-    batch VARCHAR NOT NULL,
-    persona_id VARCHAR NOT NULL,
-    persona VARCHAR NOT NULL,
-    origin VARCHAR NOT NULL,
-    document_id VARCHAR,
-    relation VARCHAR,
-    granularity VARCHAR,
-    hop TINYINT NOT NULL,
-    parent_id VARCHAR,
-    root_id VARCHAR NOT NULL,
-    generation_id VARCHAR,
-    attributes VARCHAR
-);
+-- template: persona
 COMMENT ON TABLE related_personas IS 'Candidates that stand in a relation to another candidate, by hop';
-COMMENT ON COLUMN related_personas.batch IS 'Batch key';
-COMMENT ON COLUMN related_personas.persona_id IS 'Hash of batch, parent or document, relation and text';
-COMMENT ON COLUMN related_personas.persona IS 'One or two sentences describing a kind of person';
-COMMENT ON COLUMN related_personas.origin IS 'text (inferred from a document), relation (from another persona) or imported';
-COMMENT ON COLUMN related_personas.document_id IS 'Document at the root of its line, null for imported personas';
-COMMENT ON COLUMN related_personas.relation IS 'read, write, like or dislike for text; what the person is to the parent for relation';
-COMMENT ON COLUMN related_personas.granularity IS 'coarse or fine, for origin text';
-COMMENT ON COLUMN related_personas.hop IS 'Relations followed from the root persona, 0 for roots';
-COMMENT ON COLUMN related_personas.parent_id IS 'Persona that it is related to, null for roots';
-COMMENT ON COLUMN related_personas.root_id IS 'First persona of its line, itself for roots';
-COMMENT ON COLUMN related_personas.generation_id IS 'Call that produced it, in generations; null for imported';
 COMMENT ON COLUMN related_personas.attributes IS 'Always null: attributes of a source file are stored with the imported personas';

@@ -1,27 +1,2 @@
-CREATE TABLE text_personas (
-    batch VARCHAR NOT NULL,
-    persona_id VARCHAR NOT NULL,
-    persona VARCHAR NOT NULL,
-    origin VARCHAR NOT NULL,
-    document_id VARCHAR,
-    relation VARCHAR,
-    granularity VARCHAR,
-    hop TINYINT NOT NULL,
-    parent_id VARCHAR,
-    root_id VARCHAR NOT NULL,
-    generation_id VARCHAR,
-    attributes VARCHAR
-);
+-- template: persona
 COMMENT ON TABLE text_personas IS 'Candidates inferred from documents, or imported as they are';
-COMMENT ON COLUMN text_personas.batch IS 'Batch key';
-COMMENT ON COLUMN text_personas.persona_id IS 'Hash of batch, parent or document, relation and text';
-COMMENT ON COLUMN text_personas.persona IS 'One or two sentences describing a kind of person';
-COMMENT ON COLUMN text_personas.origin IS 'text (inferred from a document), relation (from another persona) or imported';
-COMMENT ON COLUMN text_personas.document_id IS 'Document at the root of its line, null for imported personas';
-COMMENT ON COLUMN text_personas.relation IS 'read, write, like or dislike for text; what the person is to the parent for relation';
-COMMENT ON COLUMN text_personas.granularity IS 'coarse or fine, for origin text';
-COMMENT ON COLUMN text_personas.hop IS 'Relations followed from the root persona, 0 for roots';
-COMMENT ON COLUMN text_personas.parent_id IS 'Persona that it is related to, null for roots';
-COMMENT ON COLUMN text_personas.root_id IS 'First persona of its line, itself for roots';
-COMMENT ON COLUMN text_personas.generation_id IS 'Call that produced it, in generations; null for imported';
-COMMENT ON COLUMN text_personas.attributes IS 'Of imported ones: the other columns of the source file as a JSON object, its ids included';
