@@ -159,14 +159,16 @@ class Hub:
         return self.table(name)
 
     def table(self, name: str) -> "pl.LazyFrame":
-        """Any table of docs/tables.md, lazily: the rows of all batches.
+        """Any table of docs/tables.md, `lexical_duplicates` or `semantic_duplicates`, lazily: the rows of all batches.
 
         The frame is of the files that are there now. A run replaces a file as a whole; call again for the new ones.
 
         Raises:
             StoreError: if there is no such table, or a table file is damaged.
         """
-        return self.store.scan(name)
+        from personahub_assets.store.tables import STAGES
+
+        return self.store.dropped(name) if name in STAGES else self.store.scan(name)
 
     def counts(self) -> dict[str, int]:
         """Rows of each table, as the warehouse has them; none before it is built.

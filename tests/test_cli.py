@@ -1019,10 +1019,12 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
     assert asked.height == asked["generation_id"].n_unique() == 2 * documents
     with duckdb.connect(str(store.paths.warehouse), read_only=True) as connection:
         found = connection.execute("SELECT batch, count(*) FROM documents GROUP BY 1 ORDER BY 1").fetchall()
-        fates = connection.execute("SELECT count(*), count(keeper_id) FROM lexical_decisions").fetchall()
+        fates = connection.execute(
+            "SELECT count(*), count(keeper_id) FROM decisions WHERE stage = 'lexical'"
+        ).fetchall()
     # The person of both files is kept for the batch that was admitted first, whichever it was.
     assert (found, fates) == ([("one", documents), ("two", documents)], [(2 * (documents + 1), 1)])
-    assert sorted(store.read_all("lexical_decisions")["admission"].unique()) == [1, 2]
+    assert sorted(store.read_all("decisions", asset="lexical_duplicates")["admission"].unique()) == [1, 2]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hub import Hub
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.records import DATASETS
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import STAGES
 from personahub_assets.warehouse import build
 
 HOMES = sorted((Path(__file__).parent / "data").glob("home-*.tar.xz"))
@@ -40,6 +41,24 @@ def test_an_old_home_opens_and_nothing_of_it_is_asked_again(hub: Hub) -> None:
     with build.reader(hub.store) as connection:
         counts = dict(connection.sql("SELECT dataset, count(*) FROM dataset_items GROUP BY 1").fetchall())
     assert counts == {name: len(before[name]) for name in DATASETS}
+
+
+def test_decisions_of_an_old_home_are_read_where_they_are(hub: Hub) -> None:
+    before = [
+        (*row, stage)
+        for stage in STAGES.values()
+        for row in pl.read_parquet(hub.home / "tables" / f"{stage}_decisions" / "batch=pages" / "part.parquet").rows()
+    ]
+    assert len(before) > 40
+    assert all((hub.home / "tables" / asset).exists() for asset in STAGES)
+    columns = ["batch", "persona_id", "admission", "keeper_id", "similarity", "stage"]
+    assert hub.store.read_all("decisions", columns).rows() == before
+    with build.live(hub.store, "decisions") as connection:
+        assert connection.sql(f"SELECT {', '.join(columns)} FROM decisions").fetchall() == before
+    assert hub.run("pages") == {}
+    assert hub.store.read_all("decisions", columns).rows() == before
+    # Copies of the drops, which nothing reads any more, would be wrong one day.
+    assert not [asset for asset in STAGES if (hub.home / "tables" / asset).exists()]
 
 
 def texts(hub: Hub, table: str) -> list[tuple[str, ...]]:

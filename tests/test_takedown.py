@@ -140,6 +140,9 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     per_hop = "SELECT hop, count(*) FROM candidate_personas WHERE document_id = 'a' GROUP BY hop ORDER BY hop"
     assert home.sql(per_hop) == [(hop, 2) for hop in range(7)]
     texts = [GONE, OTHER, GONE[:40], OTHER[:40], *home.texts("document_id = 'a'")]
+    copy = home.root / "tables" / "lexical_duplicates" / "batch=people" / "part.parquet"  # of an earlier version
+    copy.parent.mkdir(parents=True)
+    home.store.dropped("lexical_duplicates").collect().write_parquet(copy)
     known = remnants(home.root, texts)
     assert {"warehouse.duckdb", "dagster/history/runs/index.db", "tables/documents/batch=pages/part.parquet"} <= known
     planned = takedown(home.store, A, dry_run=True)
@@ -159,6 +162,8 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     stored = home.sql("SELECT effect, place, rows FROM takedowns WHERE rows > 0 AND reason = 'asked for'")
     assert set(stored) == {(line.effect, line.place, count) for line, count in receipt.rows.items() if count}
     assert home.failing() == {"lexical_duplicates/keeper_is_kept"}
+
+    assert not copy.parents[1].exists()
 
     # The same source again, and a run: nothing comes back, and nothing is asked.
     register(home.store, str(home.root.parent / "pages.jsonl"))

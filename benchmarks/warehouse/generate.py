@@ -265,11 +265,9 @@ class _Batch:
                 keeper_id=pl.when(mine).then("keeper_id"),
                 similarity=pl.when(mine).then("similarity"),
             )
-            dropped = decided.filter(pl.col("keeper_id").is_not_null())
-            self._put(f"{stage}_decisions", decided)
-            self._put(f"{stage}_duplicates", dropped)
+            self._put("decisions", decided.with_columns(stage=pl.lit(stage)), f"{stage}_duplicates")
             run = {"stage": stage, "rule": f"{stage} 0.9", "method": "exact", "recall": 1.0}
-            counts = {"candidates": decided.height, "kept": decided.height - dropped.height}
+            counts = {"candidates": decided.height, "kept": decided["keeper_id"].null_count()}
             self._put("dedup_runs", pl.DataFrame([run | counts]), f"{stage}_duplicates")
             reached = reached.filter(~mine)
 

@@ -58,8 +58,8 @@ class Hub:
 
     def __init__(self, store: Store, stage: str, rule: str):
         self.store, self.stage, self.rule = store, stage, rule
-        self.table, self.asset = f"{stage}_decisions", f"{stage}_duplicates"
-        self.batches = store.partitions(self.table)
+        self.asset = f"{stage}_duplicates"
+        self.batches = store.partitions("decisions", self.asset)
 
     @cached_property
     def outdated(self) -> bool:
@@ -83,10 +83,10 @@ class Hub:
         Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
         no notice of them, so they must not stand if those rows come back.
         """
-        stored = self.store.read(self.table, batch)
+        stored = self.store.read("decisions", batch, self.asset)
         rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
         if rows.height < stored.height:
-            self.store.write(self.table, batch, rows)
+            self.store.write("decisions", batch, rows, self.asset)
         return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
 
     def reach(self, batch: str) -> pl.DataFrame:
@@ -101,7 +101,8 @@ class Hub:
     @property
     def next_admission(self) -> int:
         """A number above all that were given."""
-        admissions = self.store.read_all(self.table, ["admission"])["admission"]  # of vectors of other models, too
+        # Of vectors of other models, too.
+        admissions = self.store.read_all("decisions", ["admission"], asset=self.asset)["admission"]
         return int(admissions.max() or 0) + 1  # type: ignore[arg-type]
 
     def rows(self, batch: str, read: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
@@ -114,7 +115,7 @@ class Hub:
         Returns:
             `(batch, persona_id, hop, ..., admission, keeper_id, similarity)`.
         """
-        nothing = self.store.read(self.table, batch, columns=_DECIDED).clear()
+        nothing = self.store.read("decisions", batch, self.asset, columns=_DECIDED).clear()
         frames = []
         for key in sorted({batch, *(self.batches if self.outdated else ())}):
             before = self.decisions.get(key, nothing).select(_DECIDED)
@@ -142,11 +143,13 @@ class Hub:
         for key in (batch, *(self.batches if self.outdated else ())):  # those without any candidate left, too
             by_batch.setdefault(key, decisions.clear())
         runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in by_batch.items()}
-        tables = [("dedup_runs", runs, self.asset), (self.table, by_batch, None)]
+        decided = {key: rows.with_columns(stage=pl.lit(self.stage)) for key, rows in by_batch.items()}
+        tables = [("dedup_runs", runs), ("decisions", decided)]
         # If a replay stops between the two, everything must be decided again; if another run does, nothing must be.
-        for table, frames, asset in reversed(tables) if self.outdated else tables:
+        for table, frames in reversed(tables) if self.outdated else tables:
             for key, rows in frames.items():
-                self.store.write(table, key, rows, asset)
+                self.store.write(table, key, rows, self.asset)
+        discard(self.store.paths.tables / self.asset)  # earlier versions kept a copy of the drops there
         return by_batch[batch]
 
     def how(self, batch: str) -> "How":
@@ -337,16 +340,13 @@ class SemanticHub(Hub):
     @property
     def elsewhere(self) -> pl.Series:
         """What batches with vectors of another model keep."""
-        kept = [self.store.read(self.table, batch, columns=["persona_id", "keeper_id"]) for batch in self.apart]
-        ids = [rows.filter(pl.col("keeper_id").is_null())["persona_id"] for rows in kept]
+        ids = [self.store.kept(self.asset, batch)["persona_id"] for batch in self.apart]
         return pl.concat([super().elsewhere, *ids])
 
     def reach(self, batch: str) -> pl.DataFrame:
         """`(persona_id, hop)` of a batch's lexical survivors that have a vector."""
         embedded = self.store.read("persona_embeddings", batch, columns=["persona_id"])
-        decided = self.store.read("lexical_decisions", batch, columns=["persona_id", "keeper_id"])
-        kept = decided.filter(pl.col("keeper_id").is_null())
-        rows = embedded.join(kept, on="persona_id", how="semi")
+        rows = embedded.join(self.store.kept("lexical_duplicates", batch), on="persona_id", how="semi")
         return rows.join(self.store.candidates(batch, ["persona_id", "hop"]), on="persona_id", maintain_order="left")
 
     def search(self, rows: pl.DataFrame, batch: str) -> "SemanticSearch":

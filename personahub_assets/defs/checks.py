@@ -21,11 +21,10 @@ from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
 from personahub_assets.defs.naming import Names
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import STAGES, Store
 from personahub_assets.warehouse.build import live
 from personahub_assets.warehouse.readers import steadily
 
-STAGES = ("lexical", "semantic")
 _SHOWN = 10
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
 
@@ -112,8 +111,7 @@ def all_checks() -> dict[str, list[Check]]:
             for dataset in DATASETS:
                 checks[dataset].append(Check(dataset, name, sql.replace("{dataset}", dataset)))
         elif folder == "any_stage":
-            for stage in STAGES:
-                asset = f"{stage}_duplicates"
+            for asset, stage in STAGES.items():
                 checks[asset].append(Check(asset, name, sql.replace("{stage}", stage)))
         else:
             checks[folder].append(Check(folder, name, sql))

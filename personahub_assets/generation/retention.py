@@ -16,7 +16,7 @@ from personahub_assets.core.processes import is_alive
 from personahub_assets.store.atomic import HIDDEN
 from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import remove_all
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import STAGES, Store
 
 _ASIDE_S, _SKEW_S = 24 * 3600.0, 3600.0
 _PID = re.compile(r"(?:^|\.)(\d{1,7})-")
@@ -80,6 +80,7 @@ def leftovers(store: Store) -> Iterator[Path]:
     yield from paths.vector_journals.rglob(".*")
     yield from paths.vector_journals.rglob("*.aside")  # of version 0.1
     yield from paths.dagster.rglob(HIDDEN)
+    yield from (copy for asset in STAGES if (copy := paths.tables / asset).exists())  # of earlier versions
 
 
 def is_owned(path: Path) -> bool:

@@ -30,7 +30,6 @@ from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates as rules
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import dataset_task, item_requests
-from personahub_assets.steps.dedup import kept
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.personas import (
     expanded_before,
@@ -307,7 +306,8 @@ class _Planner:
         if undecided["admission"].count():
             standing = hub.decisions[self.batch].join(undecided, on="persona_id", how="anti", maintain_order="left")
             hub.decisions[self.batch] = standing
-            self.draft.write(hub.table, self.batch, standing.with_columns(batch=pl.lit(self.batch)))
+            rows = standing.with_columns(batch=pl.lit(self.batch), stage=pl.lit(hub.stage))
+            self.draft.write("decisions", self.batch, rows, hub.asset)
 
     @property
     def _undecided(self) -> pl.DataFrame:
@@ -317,7 +317,7 @@ class _Planner:
 
     def _personas(self) -> None:
         undecided = self._undecided if "semantic_duplicates" in self.assets else self._undecided.clear()
-        stays = kept(self.draft, "semantic", self.batch).join(undecided, on="persona_id", how="anti")
+        stays = self.draft.kept("semantic_duplicates", self.batch).join(undecided, on="persona_id", how="anti")
         rows = self.draft.candidates(self.batch).join(stays, on="persona_id", how="semi", maintain_order="left")
         before = self.store.read("personas", self.batch, columns=_ID)
         if not rows["persona_id"].equals(before["persona_id"]):
@@ -342,8 +342,9 @@ class _Planner:
             rows = rows.join(now, on="persona_id", how="left").with_columns(chance=pl.coalesce("stays", "chance"))
         for stage in self.aside.decided_again:
             threshold = (self.config.lexical if stage == "lexical" else self.config.semantic).threshold
-            drops = self.store.read(f"{stage}_duplicates", self.batch, columns=["persona_id", "similarity"])
-            rows = rows.join(drops.filter(pl.col("similarity") >= threshold), on="persona_id", how="anti")
+            asset, columns = f"{stage}_duplicates", ["persona_id", "similarity"]
+            decided = self.store.read("decisions", self.batch, asset, columns=columns)
+            rows = rows.join(decided.filter(pl.col("similarity") >= threshold), on="persona_id", how="anti")
         return rows
 
     # --- datasets ---

@@ -10,7 +10,7 @@ import polars as pl
 
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.home import Lock
-from personahub_assets.store.tables import Store, content_version, table_schema
+from personahub_assets.store.tables import DROPPED, Store, content_version
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.state import Hub, LexicalSearch, SemanticSearch
@@ -75,29 +75,23 @@ def find_semantic_duplicates(store: Store, batch: str, model: str) -> Decided:
 def collect_personas(store: Store, batch: str) -> Kept:
     """Publish the candidates of a batch that survived both stages."""
     candidates = store.candidates(batch)
-    rows = candidates.join(kept(store, "semantic", batch), on="persona_id", how="semi", maintain_order="left")
+    stays = store.kept("semantic_duplicates", batch)
+    rows = candidates.join(stays, on="persona_id", how="semi", maintain_order="left")
     store.write("personas", batch, rows)
     facts = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
     version = content_version(rows)
     return Kept(rows.head(HEAD_ROWS), rows.height, version, facts, candidates=candidates, personas=rows)
 
 
-def kept(store: Store, stage: str, batch: str) -> pl.DataFrame:
-    """`(persona_id)` of what a batch keeps at a stage."""
-    decisions = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
-    return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
-
-
 def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.DataFrame, batch: str) -> "Decided":
-    """Decide about the rows, write the decisions, which are the state, then the dropped ones: the asset's rows."""
+    """Decide about the rows and write the decisions, which are the state; the asset's rows are the dropped ones."""
     from personahub_assets.dedup.keepers import admit
 
     others = pl.concat([_NO_PLACES, *(hub.kept(name) for name in hub.others(batch))])
     admission = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
     decisions = hub.publish(batch, admission, search.how)
     how = hub.how(batch)
-    dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(list(table_schema(hub.asset)))
-    hub.store.write(hub.asset, batch, dropped)
+    dropped = decisions.filter(pl.col("keeper_id").is_not_null()).select(DROPPED)
     return Decided(
         dropped.head(HEAD_ROWS),
         dropped.height,

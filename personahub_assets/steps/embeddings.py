@@ -11,7 +11,6 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.models import REMEDY
 from personahub_assets.embedding.reading import LONG
 from personahub_assets.embedding.vectors import VectorJournal, vector_frame
-from personahub_assets.steps.dedup import kept
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import Store, content_version, read_file, table_schema
 
@@ -61,7 +60,8 @@ def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
     """
     candidates = store.candidates(batch, ["persona_id", "persona"])
     embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
-    wanted = pl.concat([kept(store, "lexical", batch), embedded.filter(pl.col("model") == model).select("persona_id")])
+    kept = store.kept("lexical_duplicates", batch)
+    wanted = pl.concat([kept, embedded.filter(pl.col("model") == model).select("persona_id")])
     return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left")
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.store.tables import BY_ASSET, SLICE_ROWS, PartitionWriter, Store, table_schema
+from personahub_assets.store.tables import SLICE_ROWS, PartitionWriter, Store, asset_of, table_schema
 
 Partition = tuple[str, str, str | None]
 
@@ -51,8 +51,8 @@ class OverlayStore(Store):
         names = columns or list(schema)
         frames = [pl.DataFrame(schema={name: schema[name] for name in names})]
         for path in self.files(table, asset=asset):
-            of_asset = path.parent.parent.name.removeprefix("asset=") if table in BY_ASSET else None
-            frames.append(self.read(table, path.parent.name.removeprefix("batch="), of_asset, columns=names))
+            batch, of_asset = path.parent.name.removeprefix("batch="), asset_of(table, path.parent.parent)
+            frames.append(self.read(table, batch, of_asset, columns=names))
         return pl.concat(frames)
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:

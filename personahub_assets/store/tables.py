@@ -1,6 +1,7 @@
 """The store: one Parquet file per table and batch, swapped in whole; the truth that everything else is built from.
 
-Layout below the home: `tables/<table>/batch=<key>/part.parquet`; `generations` and `quarantine` also by `asset=<key>`.
+Layout below the home: `tables/<table>/batch=<key>/part.parquet`; tables that several assets write also by
+`asset=<key>`, and `decisions` in a folder for each stage.
 A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
 """
 
@@ -30,7 +31,11 @@ from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.schema import dataset_sql
 
-BY_ASSET = ("generations", "quarantine", "dedup_runs")
+BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions")
+STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
+"""The assets that write `decisions`, each with its stage."""
+DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]
+"""Columns of the views `lexical_duplicates` and `semantic_duplicates`."""
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
@@ -168,24 +173,39 @@ class Store(BaseModel):
         table_schema(table)
         if (table in BY_ASSET) != (asset is not None):
             raise StoreError(f"table {table}: asset must be given for {BY_ASSET} and for no other table, got {asset!r}")
+        if table == "decisions":
+            return self.paths.partition(_stage_folder(str(asset)), check_batch_key(batch))
         if asset is not None:
             check_batch_key(asset)
         return self.paths.partition(table, check_batch_key(batch), asset)
 
-    def glob(self, table: str) -> str:
-        """Pattern that matches all files of a table."""
-        return self.paths.partitions(table, by_asset=table in BY_ASSET)
+    def globs(self, table: str) -> dict[str, dict[str, str]]:
+        """Patterns that match all files of a table, each with the columns that the path of a file gives."""
+        if table != "decisions":
+            return {self.paths.partitions(table, by_asset=table in BY_ASSET): {}}
+        assets = [asset for asset in STAGES if self.files(table, asset=asset)]
+        return {
+            self.paths.partitions(_stage_folder(asset), by_asset=False): {"stage": STAGES[asset]} for asset in assets
+        }
+
+    def folders(self, table: str, asset: str | None = None) -> list[Path]:
+        """The folders that hold the partitions of a table (of one asset, where several write it)."""
+        tables = self.paths.tables
+        if table == "decisions":
+            return [tables / _stage_folder(each) for each in STAGES if asset in (None, each)]
+        if table in BY_ASSET:
+            return _folders(tables / table, f"asset={asset or ''}", exact=asset is not None)
+        return [tables / table]
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
         """All files of a table (of one asset, where several write it), in order of their path."""
-        folders = [self.paths.tables / table]
-        for prefix in [f"asset={asset or ''}", "batch="] if table in BY_ASSET else ["batch="]:
-            folders = [inner for folder in folders for inner in _folders(folder, prefix, exact=prefix[6:] != "")]
-        return sorted(file for folder in folders if (file := folder / PART).exists())
+        folders = self.folders(table, asset)
+        batches = [inner for folder in folders for inner in _folders(folder, "batch=", exact=False)]
+        return sorted(file for folder in batches if (file := folder / PART).exists())
 
-    def partitions(self, table: str) -> list[str]:
-        """Batches that have a partition of a table, in order."""
-        return [path.parent.name.removeprefix("batch=") for path in self.files(table)]
+    def partitions(self, table: str, asset: str | None = None) -> list[str]:
+        """Batches that have a partition of a table (of one asset, where several write it), in order."""
+        return [path.parent.name.removeprefix("batch=") for path in self.files(table, asset=asset)]
 
     def read(
         self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
@@ -241,6 +261,27 @@ class Store(BaseModel):
         """
         empty = pl.LazyFrame(schema=table_schema(table))
         return pl.concat([empty, *(_scanned(path, table) for path in self.files(table))])
+
+    def kept(self, asset: str, batch: str) -> pl.DataFrame:
+        """`(persona_id)` of what a dedup stage keeps of a batch.
+
+        Args:
+            asset: of the stage, such as `lexical_duplicates`.
+        """
+        decisions = self.read("decisions", batch, asset, columns=["persona_id", "keeper_id"])
+        return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
+
+    def dropped(self, asset: str) -> pl.LazyFrame:
+        """`(batch, persona_id, keeper_id, similarity, admission)` of the personas that a dedup stage dropped.
+
+        Args:
+            asset: `lexical_duplicates` or `semantic_duplicates`.
+
+        Raises:
+            StoreError: if a file is damaged.
+        """
+        decided = self.scan("decisions").filter(stage=STAGES[asset])
+        return decided.filter(pl.col("keeper_id").is_not_null()).select(DROPPED)
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Publish one partition: the old file or the new one is seen, never anything between.
@@ -423,14 +464,37 @@ def read_file(
     try:
         # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
         with path.open("rb") as file:
-            return _shaped(pl.scan_parquet(file).slice(start, rows), table, columns).collect()
+            return _shaped(pl.scan_parquet(file).slice(start, rows), path, table, columns).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
 
+def _stage_folder(asset: str) -> str:
+    """Where decisions of a stage are: a home of version 0.1 has them there, too.
+
+    Raises:
+        StoreError: if the asset makes no decisions.
+    """
+    if asset not in STAGES:
+        raise StoreError(f"table decisions: no dedup asset {choices(asset, list(STAGES))}")
+    return f"{STAGES[asset]}_decisions"
+
+
+def folder_names() -> set[str]:
+    """Names of the folders in `tables/` that hold tables."""
+    return {*table_sql(), *map(_stage_folder, STAGES)}
+
+
+def asset_of(table: str, folder: Path) -> str | None:
+    """The asset that writes a folder of `Store.folders`; None where one asset writes the whole table."""
+    if table == "decisions":
+        return next(asset for asset in STAGES if _stage_folder(asset) == folder.name)
+    return folder.name.removeprefix("asset=") if table in BY_ASSET else None
+
+
 def _scanned(path: Path, table: str) -> pl.LazyFrame:
     try:
-        return _shaped(pl.scan_parquet(path, glob=False), table, None)
+        return _shaped(pl.scan_parquet(path, glob=False), path, table, None)
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
@@ -441,7 +505,7 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
                 file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
-                yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), table, columns).collect()
+                yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), path, table, columns).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
@@ -457,12 +521,13 @@ def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:
     return [each for each in inner if (each.name == prefix if exact else each.name.startswith(prefix))]
 
 
-def _shaped(frame: pl.LazyFrame, table: str, columns: list[str] | None) -> pl.LazyFrame:
+def _shaped(frame: pl.LazyFrame, path: Path, table: str, columns: list[str] | None) -> pl.LazyFrame:
     """Columns and types as the table has them now; a file written before a column was added lacks it."""
     schema = table_schema(table)
     wanted = {name: schema[name] for name in columns or schema}
     present = set(frame.collect_schema().names())
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in present]
+    of_path = {"stage": path.parent.parent.name.removesuffix("_decisions")} if table == "decisions" else {}
+    absent = [pl.lit(of_path.get(name), dtype).alias(name) for name, dtype in wanted.items() if name not in present]
     return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
 
 

@@ -18,7 +18,8 @@ import polars as pl
 from personahub_assets.generation.journal import entries
 from personahub_assets.sources.tombstones import Tombstones
 from personahub_assets.steps.candidates import identities
-from personahub_assets.store.tables import BY_ASSET, CANDIDATES, Store, table_schema, table_sql
+from personahub_assets.store.home import PART
+from personahub_assets.store.tables import BY_ASSET, CANDIDATES, Store, asset_of, table_schema, table_sql
 
 
 class Part(NamedTuple):
@@ -79,12 +80,9 @@ def parts(store: Store, batch: str) -> Iterator[Part]:
     In this order a takedown that is killed leaves everything that it needs to find the rest.
     """
     for table in sorted((table for table in table_sql() if table not in _NOT_MADE), key=_rank):
-        if table not in BY_ASSET:
-            if store.path(table, batch).exists():
-                yield Part(table, None)
-            continue
-        for folder in (store.paths.tables / table).glob(f"asset=*/batch={batch}"):
-            yield Part(table, folder.parent.name.partition("=")[2])
+        for folder in store.folders(table):
+            if (folder / f"batch={batch}" / PART).exists():
+                yield Part(table, asset_of(table, folder))
 
 
 _NOT_MADE = ("batches", "tombstones", "takedowns")

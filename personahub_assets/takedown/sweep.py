@@ -19,11 +19,12 @@ from personahub_assets.sources.tombstones import Tombstones, answer_without
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.tables import (
     CANDIDATES,
+    STAGES,
     PartitionWriter,
     Store,
+    folder_names,
     read_file,
     table_schema,
-    table_sql,
 )
 from personahub_assets.takedown.mark import Extent, Part, parts
 from personahub_assets.takedown.receipts import Line, Receipt
@@ -183,12 +184,12 @@ def _left_of(extent: Extent, asset: str, taken: Tombstones, traces: Traces, entr
 
 def _recount(store: Store, batch: str) -> None:
     """Let `dedup_runs` say how many decisions there are now."""
-    for stage in ("lexical", "semantic"):
-        runs = store.read("dedup_runs", batch, f"{stage}_duplicates")
-        keepers = store.read(f"{stage}_decisions", batch, columns=["keeper_id"])["keeper_id"]
+    for asset in STAGES:
+        runs = store.read("dedup_runs", batch, asset)
+        keepers = store.read("decisions", batch, asset, columns=["keeper_id"])["keeper_id"]
         counted = runs.with_columns(candidates=pl.lit(len(keepers)), kept=pl.lit(keepers.null_count()))
         if not runs.is_empty() and not counted.cast(runs.schema).equals(runs):
-            store.write("dedup_runs", batch, counted, f"{stage}_duplicates")
+            store.write("dedup_runs", batch, counted, asset)
 
 
 def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
@@ -203,7 +204,7 @@ def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
 def _strangers(store: Store, extent: Extent) -> None:
     """Tables that the project has not any more, such as a dataset's whose class was removed: by their persona_id."""
     for folder in store.paths.tables.glob("*"):
-        if folder.name in table_sql():
+        if folder.name in folder_names():
             continue
         for path in folder.rglob(f"batch={extent.batch}/*.parquet"):
             rows = pl.read_parquet(path)

@@ -37,7 +37,7 @@ from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
 from personahub_assets.store.home import Lock
 from personahub_assets.store.local_paths import printable_path
 from personahub_assets.store.removal import remove, remove_all
-from personahub_assets.store.tables import CANDIDATES, Store
+from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.mark import Extent, extent
 from personahub_assets.takedown.receipts import Effect, Line, Receipt, Target, earlier, now, put_receipt, put_stones
@@ -45,7 +45,6 @@ from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
 
 _LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas", *DATASETS)
-_STAGES = ("lexical", "semantic")
 _RECENT_S = 3600.0
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -114,7 +113,7 @@ def takedown(
 def _admissions(store: Store) -> Iterator[None]:
     """Nobody decides who stays meanwhile."""
     with ExitStack() as locks:
-        for stage in _STAGES:
+        for stage in STAGES.values():
             locks.enter_context(store.lock(Lock.admission(stage), wait=False))
         yield
 
@@ -242,11 +241,11 @@ def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
 def _count_displaced(store: Store, plan: _Plan) -> None:
     """Candidates that stay and were dropped for one that goes: they come back when their batch is run."""
     gone = list(plan.gone.personas)
-    for stage in _STAGES:
+    for asset in STAGES:
         for batch in store.batches():
-            rows = store.read(f"{stage}_decisions", batch, columns=["persona_id", "keeper_id"])
+            rows = store.read("decisions", batch, asset, columns=["persona_id", "keeper_id"])
             freed = rows.filter(pl.col("keeper_id").is_in(gone) & ~pl.col("persona_id").is_in(gone))
-            plan.receipt.rows[Line("displaced", f"{stage}_duplicates", batch)] += freed.height
+            plan.receipt.rows[Line("displaced", asset, batch)] += freed.height
 
 
 def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:

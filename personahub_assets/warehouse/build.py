@@ -26,7 +26,7 @@ from personahub_assets.store.tables import Store, damaged, first_damaged, sql_ty
 from personahub_assets.warehouse import freshness, readers
 
 # Never copied into the file: large, and only asked for now and then.
-ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "lexical_decisions", "semantic_decisions"})
+ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "decisions"})
 
 
 _IDENTIFIER = re.compile(r"[a-z_]+")
@@ -66,16 +66,14 @@ def live(
         with_comments: also say what tables and columns hold, which takes longer than the rest.
         file: a new database, so that another process can ask it; none is one in memory.
     """
-    views, macros = _views(), project_files.sql_files("macros")
-    wanted = _named(queries, views, macros)
+    wanted = _named(queries, _views(), _macros())
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
             for table in table_sql():
                 if table in wanted:
                     _add_table(connection, store, table, native=False)
-            _add_views(connection, {name: select for name, select in views.items() if name in wanted})
-            _add_macros(connection, {name: statement for name, statement in macros.items() if name in wanted})
+            _add_views_and_macros(connection, wanted)
             if with_comments:
                 _add_comments(connection, wanted)
             yield connection
@@ -85,7 +83,7 @@ def live(
 
 def tables_in(queries: str) -> list[str]:
     """The tables that some queries read, by themselves or through views and macros."""
-    wanted = _named(queries, _views(), project_files.sql_files("macros"))
+    wanted = _named(queries, _views(), _macros())
     return [table for table in table_sql() if table in wanted]
 
 
@@ -165,10 +163,10 @@ def _publish(store: Store) -> None:
         for table in table_sql():
             _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
             _check_keys(connection, store, table)
-        _add_views(connection, _views())
-        _sort_ids(connection, settings.sorted_ids)
-        _add_macros(connection, project_files.sql_files("macros"))
-        _add_comments(connection, {*table_sql(), *_views(), *project_files.sql_files("macros")})
+        _add_views_and_macros(connection, {*_views(), *_macros()})
+        _make_mart(connection, "ids", settings.sorted_ids)
+        _make_mart(connection, "duplicates", settings.native_rows)
+        _add_comments(connection, {*table_sql(), *_views(), *_macros()})
         settle(connection)
         connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
     freshness.note_built(store, store.paths.warehouse, made_from)
@@ -182,15 +180,27 @@ def _add_table(
     if not store.files(table):
         connection.execute(create)
         return
-    source = f"read_parquet({quoted(store.glob(table))}, union_by_name = true, hive_partitioning = false)"
-    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    columns = ", ".join(
-        f'"{name}"' if name in present else f'NULL::{kind} AS "{name}"' for name, kind in sql_types(table).items()
-    )
-    if native and limit is not None and _total(connection, source) <= limit:
-        connection.execute(f"{create}; INSERT INTO {table} SELECT {columns} FROM {source}")
+    selects = [_select(connection, table, pattern, of_path) for pattern, of_path in store.globs(table).items()]
+    rows = " UNION ALL ".join(selects)
+    if native and limit is not None and _total(connection, f"({rows})") <= limit:
+        connection.execute(f"{create}; INSERT INTO {table} {rows}")
     else:
-        connection.execute(f"CREATE VIEW {table} AS SELECT {columns} FROM {source}")
+        connection.execute(f"CREATE VIEW {table} AS {rows}")
+
+
+def _select(connection: duckdb.DuckDBPyConnection, table: str, pattern: str, of_path: dict[str, str]) -> str:
+    """The rows of some files with the columns that the table has now.
+
+    Args:
+        of_path: values of columns that the path of the files gives.
+    """
+    source = f"read_parquet({quoted(pattern)}, union_by_name = true, hive_partitioning = false)"
+    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    values = {name: f"NULL::{kind}" for name, kind in sql_types(table).items()}
+    values |= {name: f'"{name}"' for name in values.keys() & present}
+    values |= {name: quoted(value) for name, value in of_path.items()}
+    columns = ", ".join(f'{value} AS "{name}"' for name, value in values.items())
+    return f"SELECT {columns} FROM {source}"
 
 
 def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
@@ -198,11 +208,7 @@ def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> Non
     native = _native(connection)
     statements = [table_statements(table, is_view=table not in native)[1] for table in table_sql() if table in names]
     statements += [_comment_view(name, select) for name, select in _views().items() if name in names]
-    statements += [
-        f"COMMENT ON MACRO TABLE {name} IS {quoted(comments(statement)[0])};"
-        for name, statement in project_files.sql_files("macros").items()
-        if name in names
-    ]
+    statements += [_comment_macro(name, statement) for name, statement in _macros().items() if name in names]
     connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
 
 
@@ -240,6 +246,11 @@ def _views() -> dict[str, str]:
     return {"dataset_items": _dataset_items()} | project_files.sql_files("views")
 
 
+def _macros() -> dict[str, str]:
+    """The statements of all macros, by name; views may call helpers."""
+    return project_files.sql_files("helpers") | project_files.sql_files("macros")
+
+
 def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[str]:
     """Tables, views and macros whose name occurs in the queries, or in a view or macro that does."""
     mentioned: set[str] = set()
@@ -251,6 +262,17 @@ def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[s
         mentioned |= names
         texts += [(views | macros)[name] for name in names if name in views or name in macros]
     return mentioned
+
+
+def _add_views_and_macros(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+    """Create those that are named: helpers first, since views call them."""
+    helpers, macros = (
+        [statement for name, statement in project_files.sql_files(folder).items() if name in names]
+        for folder in ("helpers", "macros")
+    )
+    connection.execute(";".join(helpers))
+    _add_views(connection, {name: select for name, select in _views().items() if name in names})
+    connection.execute(";".join(macros))
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
@@ -287,16 +309,15 @@ def _comment_view(name: str, select: str) -> str:
     return f"COMMENT ON VIEW {name} IS {quoted(summary)};{about_columns}"
 
 
-def _sort_ids(connection: duckdb.DuckDBPyConnection, limit: int) -> None:
-    """Put tables in order under the view `ids`, so that one id is found without reading the others."""
-    if _total(connection, "ids") <= limit:
-        connection.execute(project_files.sql_files("marts")["ids"])
+def _comment_macro(name: str, statement: str) -> str:
+    kind = "MACRO TABLE" if " AS TABLE\n" in statement else "MACRO"
+    return f"COMMENT ON {kind} {name} IS {quoted(comments(statement)[0])};"
 
 
-def _add_macros(connection: duckdb.DuckDBPyConnection, macros: dict[str, str]) -> None:
-    """Create table macros."""
-    for statement in macros.values():
-        connection.execute(statement)
+def _make_mart(connection: duckdb.DuckDBPyConnection, view: str, limit: int) -> None:
+    """Put tables under a view that has at most `limit` rows, so that it is answered without reading the files."""
+    if _total(connection, view) <= limit:
+        connection.execute(project_files.sql_files("marts")[view])
 
 
 def _dataset_items() -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from personahub_assets.core import project_files
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART
-from personahub_assets.store.tables import BY_ASSET, Store, table_sql
+from personahub_assets.store.tables import Store, table_sql
 
-_SQL = ("views", "macros", "marts")
+_SQL = ("helpers", "views", "macros", "marts")
 
 
 def inputs(store: Store) -> str:
@@ -46,18 +46,18 @@ def is_built_from_these(store: Store, warehouse: Path) -> bool:
 
 
 def _table_files(store: Store) -> Iterator[str]:
+    tables = str(store.paths.tables)
     for table in table_sql():
-        folder = f"{store.paths.tables}/{table}"
-        for within in _below(folder, "asset=") if table in BY_ASSET else (folder,):
-            for partition in _below(within, "batch="):
+        for folder in store.folders(table):
+            for partition in _below(folder, "batch="):
                 try:
                     stat = os.stat(f"{partition}/{PART}")  # noqa: PTH116 - a Path for each takes three times as long
                 except FileNotFoundError:
                     continue
-                yield f"{partition[len(folder) :]} {table} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+                yield f"{partition[len(tables) :]} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
 
 
-def _below(folder: str, prefix: str) -> list[str]:
+def _below(folder: Path, prefix: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return [entry.path for entry in entries if entry.name.startswith(prefix)]

@@ -5,6 +5,6 @@
 -- keeper_id: The persona kept at this stage that it is too similar to, of any batch
 -- similarity: Word-set Jaccard of the two at the lexical stage, cosine at the semantic one
 -- admission: Dedup run that first decided about it at this stage
-SELECT 'lexical' AS stage, * FROM lexical_duplicates
-UNION ALL
-SELECT 'semantic' AS stage, * FROM semantic_duplicates
+SELECT stage, batch, persona_id, keeper_id, similarity, admission
+FROM decisions
+WHERE keeper_id IS NOT NULL

@@ -71,7 +71,7 @@ class Small:
         }
 
     def dropped(self, stage: str) -> list[tuple[str, str]]:
-        return sorted(self.store.read_all(f"{stage}_duplicates", ["persona_id", "keeper_id"]).rows())
+        return sorted(self.store.dropped(f"{stage}_duplicates").select("persona_id", "keeper_id").collect().rows())
 
     def kept(self) -> list[str]:
         return sorted(self.store.read_all("personas")["persona_id"])

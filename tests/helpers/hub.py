@@ -16,7 +16,7 @@ from personahub_assets.instance.instance import open_instance
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import STAGES, Store
 
 SETTINGS = """
 [text_personas]
@@ -97,4 +97,4 @@ class Hub:
 
     def rows(self, table: str) -> pl.DataFrame:
         """All rows of a table."""
-        return self.store.read_all(table)
+        return self.store.dropped(table).collect() if table in STAGES else self.store.read_all(table)

@@ -108,7 +108,7 @@ def test_duplicate_rate_per_stage(built: Store) -> None:
     batch_of = dict(every.select("persona_id", "batch").iter_rows())
     expected = []
     for stage in ("lexical", "semantic"):
-        dropped = built.read_all(f"{stage}_duplicates")
+        dropped = built.dropped(f"{stage}_duplicates").collect()
         across = sum(batch_of[row["keeper_id"]] != row["batch"] for row in dropped.iter_rows(named=True))
         expected.append(
             (
@@ -128,7 +128,7 @@ def drops(store: Store) -> list[dict[str, Any]]:
     return [
         {"stage": stage, **row}
         for stage in ("lexical", "semantic")
-        for row in store.read_all(f"{stage}_duplicates").iter_rows(named=True)
+        for row in store.dropped(f"{stage}_duplicates").collect().iter_rows(named=True)
     ]
 
 
@@ -152,7 +152,7 @@ def test_similarity_histogram(built: Store) -> None:
 def test_drop_rate_per_batch(built: Store) -> None:
     expected = {}
     for stage in ("lexical", "semantic"):
-        for (batch,), part in built.read_all(f"{stage}_decisions").group_by("batch"):
+        for (batch,), part in built.read_all("decisions", asset=f"{stage}_duplicates").group_by("batch"):
             dropped = part.height - part["keeper_id"].null_count()
             expected[batch, stage] = (part.height, dropped, pytest.approx(100 * dropped / part.height, abs=0.0051))
     found = answer(built, "drop_rate_per_batch")
@@ -191,7 +191,7 @@ def test_what_if_a_higher_threshold(built: Store) -> None:
     expected = []
     for stage in ("lexical", "semantic"):
         similarities = [row["similarity"] for row in drops(built) if row["stage"] == stage]
-        every = built.read_all(f"{stage}_decisions").height
+        every = built.read_all("decisions", asset=f"{stage}_duplicates").height
         for step in range(20, 41):
             lost = sum(value < step / 40 - 1e-6 for value in similarities)
             if step / 40 > min(similarities) + 1e-6:
@@ -281,7 +281,7 @@ Judge = Callable[[Store, Rows], None]
 
 
 def _absorbed(store: Store, rows: Rows) -> None:
-    dropped = pl.concat([store.read_all(f"{stage}_duplicates") for stage in ("lexical", "semantic")])
+    dropped = pl.concat([store.dropped(f"{stage}_duplicates").collect() for stage in ("lexical", "semantic")])
     assert sum(row[2] for row in rows) == dropped.height
     assert {row[0] for row in rows} == set(dropped["keeper_id"])
 

@@ -17,11 +17,11 @@ from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
-from personahub_assets.defs.checks import STAGES, Check, all_checks
+from personahub_assets.defs.checks import Check, all_checks
 from personahub_assets.hub import Hub
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import STAGES, Store
 from personahub_assets.warehouse.build import live
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
@@ -116,8 +116,10 @@ def test_an_empty_home_passes(store: Store) -> None:
 
 
 def test_the_good_home_has_what_the_checks_look_at(built: Store) -> None:
-    for table in ("lexical_duplicates", "semantic_duplicates", "related_personas", *DATASETS):
+    for table in ("related_personas", *DATASETS):
         assert built.read_all(table).height, table
+    for asset in STAGES:
+        assert built.dropped(asset).collect().height, asset
     reasons = built.read_all("quarantine")
     assert set(reasons["reason"]) >= {"malformed", "refused"}
 
@@ -203,8 +205,15 @@ def answered_otherwise(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def dropped_too(rows: pl.DataFrame) -> pl.DataFrame:
-    """The keeper of the first row is dropped as well, for itself."""
-    return again(persona_id=rows["keeper_id"][-1])(rows)
+    """A keeper is dropped as well, for itself."""
+    one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
+    return pl.concat([rows, one.with_columns(persona_id="keeper_id")])
+
+
+def without_a_drop(rows: pl.DataFrame) -> pl.DataFrame:
+    """Nothing is decided about one that was dropped."""
+    dropped = rows.filter(pl.col("keeper_id").is_not_null())["persona_id"]
+    return rows.filter(pl.col("persona_id") != dropped[0])
 
 
 def refused(*assets: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -238,37 +247,24 @@ FAULTS: dict[str, Fault] = {
     ),
     "related_personas/known_origin": Fault("related_personas", first("root_id", NOBODY)),
     "related_personas/parents_exist": Fault("related_personas", first("parent_id", NOBODY)),
-    "lexical_duplicates/keeper_is_kept": Fault(
-        "lexical_decisions", of_the_dropped(keeper_id=NOBODY), also=(("lexical_duplicates", "follows_the_decisions"),)
-    ),
-    "lexical_duplicates/keeper_was_admitted_before": Fault("lexical_decisions", of_the_dropped(admission=0)),
-    "lexical_duplicates/follows_the_decisions": Fault("lexical_duplicates", first("keeper_id", NOBODY)),
+    "lexical_duplicates/keeper_is_kept": Fault("decisions", of_the_dropped(keeper_id=NOBODY), stage="lexical"),
+    "lexical_duplicates/keeper_was_admitted_before": Fault("decisions", of_the_dropped(admission=0), stage="lexical"),
     "lexical_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="lexical"),
-    "lexical_duplicates/no_keeper_absorbs_the_hub": Fault(
-        "lexical_decisions", runaway, also=(("lexical_duplicates", "follows_the_decisions"),)
-    ),
+    "lexical_duplicates/no_keeper_absorbs_the_hub": Fault("decisions", runaway, stage="lexical"),
     "lexical_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical"
     ),
     "semantic_duplicates/keeper_is_kept": Fault(
-        "semantic_decisions",
-        of_the_dropped(keeper_id=NOBODY),
-        also=(("semantic_duplicates", "follows_the_decisions"),),
-        batch="second",
+        "decisions", of_the_dropped(keeper_id=NOBODY), batch="second", stage="semantic"
     ),
     "semantic_duplicates/keeper_was_admitted_before": Fault(
-        "semantic_decisions", of_the_dropped(admission=0), batch="second"
-    ),
-    "semantic_duplicates/follows_the_decisions": Fault(
-        "semantic_duplicates", first("keeper_id", NOBODY), batch="second"
+        "decisions", of_the_dropped(admission=0), batch="second", stage="semantic"
     ),
     "semantic_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="semantic"),
     "semantic_duplicates/index_recall": Fault(
         "dedup_runs", all_rows(method="usearch", recall=0.9949), stage="semantic"
     ),
-    "semantic_duplicates/no_keeper_absorbs_the_hub": Fault(
-        "semantic_decisions", runaway, also=(("semantic_duplicates", "follows_the_decisions"),), batch="second"
-    ),
+    "semantic_duplicates/no_keeper_absorbs_the_hub": Fault("decisions", runaway, batch="second", stage="semantic"),
     "semantic_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="semantic"
     ),
@@ -277,9 +273,7 @@ FAULTS: dict[str, Fault] = {
     "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
     "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
-    "personas/every_candidate_accounted_for": Fault(
-        "lexical_duplicates", dropped_too, also=(("lexical_duplicates", "follows_the_decisions"),)
-    ),
+    "personas/every_candidate_accounted_for": Fault("decisions", dropped_too, stage="lexical"),
     "warehouse/every_batch_is_registered": Fault("batches", lambda rows: rows.clear(), batch="second"),
     "any_dataset/persona_in_hub": Fault(ANY, again(persona_id=NOBODY)),
     "any_dataset/has_its_generation": Fault(ANY, first("generation_id", "gnone")),
@@ -302,18 +296,14 @@ VARIANTS: dict[str, dict[str, Fault]] = {
         "unknown": Fault("dedup_runs", lambda rows: rows.clear(), stage="lexical")
     },
     "personas/every_candidate_accounted_for": {
-        "lost": Fault(
-            "lexical_duplicates",
-            lambda rows: rows.tail(-1),
-            also=(("lexical_duplicates", "follows_the_decisions"),),
-        )
+        "lost": Fault("decisions", without_a_drop, stage="lexical"),
+        "twice": Fault("decisions", again(), stage="semantic"),
     },
     "personas/follows_the_decisions": {
-        "dropped since": Fault(
-            "lexical_decisions",
-            kept_is_dropped,
-            also=(("lexical_duplicates", "follows_the_decisions"),),
-        )
+        "dropped since": Fault("decisions", kept_is_dropped, stage="lexical"),
+        "kept since": Fault(
+            "decisions", of_the_dropped(keeper_id=None, similarity=None), batch="second", stage="semantic"
+        ),
     },
 }
 CASES = [pytest.param(place, fault, id=place) for place, fault in FAULTS.items()] + [
@@ -348,7 +338,7 @@ def test_every_check_has_a_planted_fault() -> None:
         f"{stage}_duplicates/{place.removeprefix('any_stage/')}"
         for place in sql_files("checks")
         if place.startswith("any_stage/")
-        for stage in STAGES
+        for stage in STAGES.values()
     ]
     assert not (lacking := without_fault(files, FAULTS)), lacking
 
@@ -488,7 +478,7 @@ def test_the_share_that_a_keeper_may_take_is_a_setting(
 ) -> None:
     store.root.mkdir()
     (store.root / "hub.toml").write_text(f"[semantic]\nmax_keeper_share = {share}\n")
-    planter.plant(Fault("semantic_decisions", runaway, batch="second"))
+    planter.plant(Fault("decisions", runaway, batch="second", stage="semantic"))
     found = failures_in(planter.tables, store.config)
     assert (("semantic_duplicates", "no_keeper_absorbs_the_hub") in found) == warns
 
@@ -499,14 +489,8 @@ def test_the_share_that_a_keeper_may_take_is_a_setting(
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        (
-            "[lexical]\nthreshold = 0.5\n",
-            {"lexical_duplicates/follows_the_decisions", "semantic_duplicates/follows_the_decisions"},
-        ),
-        (
-            "[semantic]\nthreshold = 0.99\n",
-            {"semantic_duplicates/follows_the_decisions", "personas/follows_the_decisions"},
-        ),
+        ("[lexical]\nthreshold = 0.5\n", set()),  # the persona's keeper is another one, and it stays dropped
+        ("[semantic]\nthreshold = 0.99\n", {"personas/follows_the_decisions"}),
     ],
 )
 def test_batches_that_are_behind_a_new_rule_give_warnings_with_the_remedy(

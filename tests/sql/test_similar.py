@@ -21,7 +21,7 @@ def test_it_says_what_the_search_says(built: Store) -> None:
 
 
 def test_a_dropped_persona_is_like_its_keeper(built: Store) -> None:
-    dropped = built.read_all("semantic_duplicates").select("persona_id", "keeper_id", "similarity")
+    dropped = built.dropped("semantic_duplicates").select("persona_id", "keeper_id", "similarity").collect()
     assert not dropped.is_empty()
     with build.reader(built) as shell:
         for persona_id, keeper_id, similarity in dropped.iter_rows():

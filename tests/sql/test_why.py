@@ -15,7 +15,7 @@ from rich.console import Console
 from personahub_assets.cli.console import OUT
 from personahub_assets.cli.why import explain
 from personahub_assets.hub import Hub
-from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.store.tables import STAGES, Store, table_schema
 from personahub_assets.warehouse import build
 
 Thing = dict[str, Any]
@@ -157,7 +157,7 @@ def test_a_document_of_two_batches_is_told_of_twice(built: Store, why: Any) -> N
 
 @pytest.mark.parametrize("stage", ["lexical", "semantic"])
 def test_a_dropped_persona_names_its_keeper(built: Store, why: Any, stage: str) -> None:
-    row = built.read_all(f"{stage}_duplicates").row(0, named=True)
+    row = built.dropped(f"{stage}_duplicates").collect().row(0, named=True)
     (thing,) = why(built, row["persona_id"], "--json").things
     (drop,), (end,) = lines(thing, "dropped for"), lines(thing, "in the hub")
     assert (drop["id"], end["id"]) == (row["keeper_id"], row["keeper_id"])
@@ -173,10 +173,11 @@ def test_a_dropped_persona_names_its_keeper(built: Store, why: Any, stage: str) 
 
 
 def test_a_chain_of_keepers_is_followed_into_the_hub(copied: Store, why: Any) -> None:
-    lexical = copied.read("lexical_duplicates", "first").row(0, named=True)
+    lexical = copied.dropped("lexical_duplicates").filter(batch="first").collect().row(0, named=True)
     middle, last = lexical["keeper_id"], persona(copied, hop=1)["persona_id"]
-    dropped = pl.DataFrame([("first", middle, last, 0.95, 9)], table_schema("semantic_duplicates"), orient="row")
-    copied.write("semantic_duplicates", "first", pl.concat([copied.read("semantic_duplicates", "first"), dropped]))
+    rows = copied.read("decisions", "first", "semantic_duplicates").filter(pl.col("persona_id") != middle)
+    dropped = pl.DataFrame([("first", "semantic", middle, 9, last, 0.95)], rows.schema, orient="row")
+    copied.write("decisions", "first", pl.concat([rows, dropped]), "semantic_duplicates")
     hub = copied.read("personas", "first")
     copied.write("personas", "first", hub.filter(pl.col("persona_id") != middle))
     (thing,) = why(copied, lexical["persona_id"], "--json").things
@@ -185,8 +186,9 @@ def test_a_chain_of_keepers_is_followed_into_the_hub(copied: Store, why: Any) ->
 
 def test_an_undecided_persona(copied: Store, why: Any) -> None:
     row = persona(copied, hop=1, batch="second")
-    for table in ("personas", "lexical_duplicates", "semantic_duplicates"):
-        copied.write(table, "second", copied.read(table, "second").clear())
+    copied.write("personas", "second", copied.read("personas", "second").clear())
+    for asset in STAGES:
+        copied.write("decisions", "second", copied.read("decisions", "second", asset).clear(), asset)
     (thing,) = why(copied, row["persona_id"], "--json").things
     (line,) = lines(thing, "undecided")
     assert "dedup of batch second has not run since it came" in line["detail"]
@@ -201,9 +203,11 @@ def test_a_persona_that_its_batch_has_lost_is_out_of_date(copied: Store, why: An
 
 
 def test_a_keeper_that_is_gone(copied: Store, why: Any) -> None:
-    row = copied.read("lexical_duplicates", "second").row(0, named=True)
-    rows = copied.read("lexical_duplicates", "second").with_columns(keeper_id=pl.lit("p-gone"))
-    copied.write("lexical_duplicates", "second", rows)
+    row = copied.dropped("lexical_duplicates").filter(batch="second").collect().row(0, named=True)
+    rows = copied.read("decisions", "second", "lexical_duplicates").with_columns(
+        keeper_id=pl.when(pl.col("keeper_id").is_not_null()).then(pl.lit("p-gone"))
+    )
+    copied.write("decisions", "second", rows, "lexical_duplicates")
     (thing,) = why(copied, row["persona_id"], "--json").things
     assert [line["id"] for line in lines(thing, "dropped for", "gone")] == ["p-gone", "p-gone"]
     assert "comes back when its batch is run" in lines(thing, "gone")[0]["detail"]
@@ -345,7 +349,7 @@ def test_the_tables_are_read_where_the_warehouse_is_older(copied: Store, why: An
 
 
 def test_sql_says_the_same(built: Store, why: Any) -> None:
-    row = built.read_all("semantic_duplicates").row(0, named=True)
+    row = built.dropped("semantic_duplicates").collect().row(0, named=True)
     (thing,) = why(built, row["persona_id"], "--json").things
     with build.reader(built) as connection:
         found = connection.execute("SELECT what, id, detail FROM why($1)", [row["persona_id"]]).fetchall()

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
-from personahub_assets.store.tables import BY_ASSET, Store, content_version, table_schema, table_sql
+from personahub_assets.store.tables import BY_ASSET, STAGES, Store, content_version, table_schema, table_sql
+from personahub_assets.warehouse.build import live
 
 
 def documents(batch: str, count: int, text: str = "A page") -> pl.DataFrame:
@@ -140,22 +141,41 @@ def test_a_file_from_before_a_column_was_added_reads_as_null(store: Store) -> No
     assert store.read_all("documents", ["batch", "source"]).rows() == [("new", None), ("old", None), ("old", None)]
 
 
+def test_the_stage_of_old_decisions_is_that_of_their_folder(store: Store) -> None:
+    frame = pl.DataFrame([("a", "?", "p", 1, "k", 0.9)], table_schema("decisions"), orient="row")
+    for asset, stage in STAGES.items():
+        store.write("decisions", "new", frame.with_columns(stage=pl.lit(stage), batch=pl.lit("new")), asset)
+        old = store.path("decisions", "old", asset)
+        assert old == store.root / "tables" / f"{stage}_decisions" / "batch=old" / "part.parquet"
+        old.parent.mkdir(parents=True)
+        frame.drop("stage").write_parquet(old)
+        assert store.partitions("decisions", asset) == ["new", "old"]
+        assert store.read("decisions", "old", asset)["stage"].to_list() == [stage]
+        assert store.dropped(asset).collect().height == 2
+        with live(store, asset) as connection:
+            assert connection.sql(f"FROM {asset}").fetchall() == store.dropped(asset).collect().rows()
+    assert store.read_all("decisions")["stage"].to_list() == ["lexical", "lexical", "semantic", "semantic"]
+    with pytest.raises(StoreError, match=r"no dedup asset 'tools' .*lexical_duplicates"):
+        store.path("decisions", "a", "tools")
+
+
 def test_a_narrower_number_is_widened(store: Store) -> None:
-    path = store.path("lexical_decisions", "old")
+    path = store.path("batches", "old")
     path.parent.mkdir(parents=True)
-    frame = pl.DataFrame([("old", "p", 1, None, None)], table_schema("lexical_decisions"), orient="row")
-    frame.with_columns(pl.col("admission").cast(pl.Int32)).write_parquet(path)
-    assert store.read_all("lexical_decisions").schema["admission"] == pl.Int64
+    frame = pl.DataFrame(schema=table_schema("batches"))
+    frame.with_columns(pl.col("rows").cast(pl.Int32)).write_parquet(path)
+    assert store.read_all("batches").schema["rows"] == pl.Int64
 
 
 @pytest.mark.parametrize("table", table_sql())
 def test_an_empty_partition_of_every_table_keeps_its_types(store: Store, table: str) -> None:
-    asset = "tools" if table in BY_ASSET else None
+    asset = "lexical_duplicates" if table in BY_ASSET else None
     empty = pl.DataFrame(schema=table_schema(table))
     store.write(table, "a", empty, asset)
     assert store.read(table, "a", asset).equals(empty)
+    (pattern,) = store.globs(table)
     with duckdb.connect() as connection:
-        assert connection.execute(f"SELECT count(*) FROM read_parquet('{store.glob(table)}')").fetchone() == (0,)
+        assert connection.execute(f"SELECT count(*) FROM read_parquet('{pattern}')").fetchone() == (0,)
 
 
 # --- readers and writers at once ---
@@ -206,7 +226,7 @@ def read_while_writing(store: Store, program: str) -> int:
             store.write("documents", batch, documents(batch, 10 + version % 50, str(version)))
 
     write(0)
-    command = [sys.executable, "-c", program, str(store.root), store.glob("documents")]
+    command = [sys.executable, "-c", program, str(store.root), next(iter(store.globs("documents")))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"

@@ -2,7 +2,7 @@
 -- severity: warn
 WITH decided AS (
     SELECT d.batch, r.rule
-    FROM (SELECT DISTINCT batch FROM {stage}_decisions) AS d
+    FROM (SELECT DISTINCT batch FROM decisions WHERE stage = '{stage}') AS d
     LEFT JOIN (SELECT batch, rule FROM dedup_runs WHERE stage = '{stage}') AS r USING (batch)
 )
 SELECT

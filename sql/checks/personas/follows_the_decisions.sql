@@ -1,11 +1,11 @@
 -- The hub has what both stages keep now; another batch may have decided all anew by a new rule: run the batch again
 -- severity: warn
 WITH kept AS (
-    SELECT l.batch, l.persona_id FROM lexical_decisions AS l
+    SELECT l.batch, l.persona_id FROM decisions AS l
     SEMI JOIN personas AS done ON done.batch = l.batch
     -- A survivor that the semantic stage has not seen yet is missing, too.
-    ANTI JOIN (SELECT persona_id FROM semantic_decisions WHERE keeper_id IS NOT NULL) AS dropped USING (persona_id)
-    WHERE l.keeper_id IS NULL
+    ANTI JOIN semantic_duplicates AS dropped USING (persona_id)
+    WHERE l.stage = 'lexical' AND l.keeper_id IS NULL
 )
 SELECT
     coalesce(kept.batch, p.batch) AS batch,

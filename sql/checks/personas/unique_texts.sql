@@ -2,6 +2,6 @@
 SELECT persona, count(*) AS times
 FROM personas
 -- One that is dropped since leaves when its batch is run again: follows_the_decisions warns of it.
-ANTI JOIN (SELECT persona_id FROM lexical_decisions WHERE keeper_id IS NOT NULL) AS dropped USING (persona_id)
+ANTI JOIN lexical_duplicates AS dropped USING (persona_id)
 GROUP BY persona
 HAVING count(*) > 1

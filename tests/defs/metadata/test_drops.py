@@ -25,7 +25,8 @@ def write(
     )
     missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in rows.columns]
     store.write("text_personas", batch, rows.with_columns(missing))
-    store.write("lexical_decisions", batch, decided(batch, decisions))
+    rows = decided(batch, decisions).with_columns(stage=pl.lit("lexical"))
+    store.write("decisions", batch, rows, "lexical_duplicates")
 
 
 def decided(batch: str, decisions: list[tuple[str, str | None, float | None]]) -> pl.DataFrame:
