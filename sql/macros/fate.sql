@@ -49,12 +49,7 @@ SELECT
     links.persona_id,
     coalesce(known.batch, kept.batch) AS batch,
     coalesce(known.persona, kept.persona) AS persona,
-    CASE
-        WHEN kept.persona_id IS NOT NULL THEN 'kept'
-        WHEN dropped.stage IS NOT NULL THEN dropped.stage || ' duplicate'
-        WHEN known.persona_id IS NOT NULL THEN 'undecided'
-        ELSE 'gone'
-    END AS fate,
+    fate_of(kept.persona_id IS NOT NULL, dropped.stage, known.persona_id IS NOT NULL) AS fate,
     dropped.stage,
     dropped.keeper_id,
     dropped.similarity,

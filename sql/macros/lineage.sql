@@ -38,37 +38,24 @@ roots AS MATERIALIZED (
 family AS MATERIALIZED (
     SELECT * FROM candidate_personas WHERE (batch, root_id) IN (SELECT batch, root_id FROM roots)
 ),
-line AS (
+firsts AS (
     SELECT i.item_id AS first_id, 1 AS step, f.* FROM items AS i JOIN family AS f USING (batch, persona_id)
     UNION ALL
     SELECT f.persona_id, 0, f.* FROM family AS f WHERE f.persona_id = asked_id OR f.generation_id = asked_id
-    UNION ALL
-    SELECT line.first_id, line.step + 1, f.*
-    FROM line
-    -- Hops fall, so that a walk ends whatever the rows say.
-    JOIN family AS f ON f.batch = line.batch AND f.persona_id = line.parent_id AND f.hop < line.hop
 ),
 steps AS MATERIALIZED (
     SELECT
-        item_id AS first_id, 0 AS step, 'item' AS kind, item_id AS id, text, dataset AS asset, NULL::VARCHAR AS origin,
-        NULL::VARCHAR AS relation, NULL::TINYINT AS hop, batch, NULL::VARCHAR AS document_id, generation_id
+        item_id AS first_id, 0 AS step, 'item' AS kind, item_id AS id, text, NULL::VARCHAR AS origin,
+        NULL::VARCHAR AS relation, NULL::TINYINT AS hop, batch, NULL::VARCHAR AS document_id, generation_id, dataset AS asset
     FROM items
     UNION ALL
     SELECT
-        first_id, step, 'persona', persona_id, persona, if(hop = 0, 'text_personas', 'related_personas'), origin,
-        relation, hop, batch, document_id, generation_id
-    FROM line
+        *,
+        CASE WHEN kind = 'document' THEN 'documents' WHEN hop = 0 THEN 'text_personas' ELSE 'related_personas' END
+    FROM lines('firsts', 'family')
 ),
 documents_of AS MATERIALIZED (
     SELECT * FROM documents WHERE (batch, document_id) IN (SELECT batch, document_id FROM steps LIMIT 5000)
-),
-ends AS (
-    SELECT
-        first_id, step + 1 AS step, 'document' AS kind, line.document_id AS id, d.text, 'documents' AS asset,
-        NULL::VARCHAR AS origin, NULL::VARCHAR AS relation, NULL::TINYINT AS hop, line.batch, line.document_id, NULL::VARCHAR AS generation_id
-    FROM line
-    LEFT JOIN documents_of AS d USING (batch, document_id)
-    WHERE line.parent_id IS NULL AND line.document_id IS NOT NULL
 ),
 calls AS MATERIALIZED (
     SELECT id AS generation_id, prompt, prompt_fingerprint, model
@@ -76,9 +63,9 @@ calls AS MATERIALIZED (
     WHERE kind = 'generation' AND id IN (SELECT generation_id FROM steps LIMIT 5000)
 )
 SELECT
-    s.first_id AS of_id, s.step, s.kind, s.id, s.text, s.origin, s.relation, s.hop, s.batch, s.asset,
+    s.first_id AS of_id, s.step, s.kind, s.id, if(s.kind = 'document', d.text, s.text) AS text, s.origin, s.relation, s.hop, s.batch, s.asset,
     s.document_id, d.url, d.source, s.generation_id, g.prompt, g.prompt_fingerprint, g.model
-FROM (SELECT * FROM steps UNION ALL SELECT * FROM ends) AS s
+FROM steps AS s
 LEFT JOIN documents_of AS d USING (batch, document_id)
 LEFT JOIN calls AS g USING (generation_id)
 ORDER BY s.first_id, s.step;

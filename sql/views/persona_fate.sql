@@ -11,15 +11,10 @@ SELECT
     c.persona_id,
     c.origin,
     c.hop,
-    CASE
-        WHEN p.persona_id IS NOT NULL THEN 'kept'
-        WHEN l.persona_id IS NOT NULL THEN 'lexical duplicate'
-        WHEN s.persona_id IS NOT NULL THEN 'semantic duplicate'
-        ELSE 'undecided'
-    END AS fate,
+    fate_of(p.persona_id IS NOT NULL, coalesce(l.stage, s.stage), true) AS fate,
     coalesce(l.keeper_id, s.keeper_id) AS keeper_id,
     coalesce(l.similarity, s.similarity) AS similarity
 FROM candidate_personas AS c
 LEFT JOIN personas AS p USING (persona_id)
-LEFT JOIN lexical_duplicates AS l USING (persona_id)
-LEFT JOIN semantic_duplicates AS s USING (persona_id)
+LEFT JOIN duplicates AS l ON l.persona_id = c.persona_id AND l.stage = 'lexical'
+LEFT JOIN duplicates AS s ON s.persona_id = c.persona_id AND s.stage = 'semantic'

@@ -15,43 +15,26 @@
 -- kind: persona or document
 -- batch: Batch of the line
 -- text: The persona, or the document
-WITH RECURSIVE line AS (
-    SELECT persona_id AS of_persona_id, 0 AS step, c.* FROM candidate_personas AS c
-    UNION ALL
-    SELECT line.of_persona_id, line.step + 1, parent.*
-    FROM line
-    -- Hops fall, so that a walk ends whatever the rows say.
-    JOIN candidate_personas AS parent ON parent.persona_id = line.parent_id AND parent.hop < line.hop
+WITH firsts AS (
+    SELECT persona_id AS first_id, 0 AS step, * FROM candidate_personas
 )
 SELECT
-    line.of_persona_id,
-    line.step,
-    line.persona_id,
-    line.persona,
-    line.origin,
-    line.relation,
-    line.hop,
-    line.document_id,
-    document.url,
-    line.generation_id,
-    generation.prompt,
-    generation.prompt_fingerprint,
-    generation.model,
-    'persona' AS kind,
-    line.batch,
-    line.persona AS text
-FROM line
-LEFT JOIN documents AS document ON document.batch = line.batch AND document.document_id = line.document_id
-LEFT JOIN ids AS generation ON generation.id = line.generation_id AND generation.kind = 'generation'
-UNION ALL BY NAME
-SELECT
-    line.of_persona_id,
-    line.step + 1 AS step,
-    line.document_id,
-    document.url,
-    'document' AS kind,
-    line.batch,
-    document.text
-FROM line
-LEFT JOIN documents AS document ON document.batch = line.batch AND document.document_id = line.document_id
-WHERE line.parent_id IS NULL AND line.document_id IS NOT NULL
+    l.first_id AS of_persona_id,
+    l.step,
+    if(l.kind = 'persona', l.id, NULL) AS persona_id,
+    l.persona,
+    l.origin,
+    l.relation,
+    l.hop,
+    l.document_id,
+    d.url,
+    l.generation_id,
+    g.prompt,
+    g.prompt_fingerprint,
+    g.model,
+    l.kind,
+    l.batch,
+    if(l.kind = 'persona', l.persona, d.text) AS text
+FROM lines('firsts', 'candidate_personas') AS l
+LEFT JOIN documents AS d ON d.batch = l.batch AND d.document_id = l.document_id
+LEFT JOIN ids AS g ON g.id = l.generation_id AND g.kind = 'generation'

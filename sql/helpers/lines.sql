@@ -1,0 +1,21 @@
+-- From each first row to its root, parent by parent, and at last the document; names of two tables or CTEs are given
+-- firsts: Candidates with first_id and step before their columns: where each line begins
+-- family: Candidates among which their parents are
+CREATE MACRO lines(firsts, family) AS TABLE
+WITH RECURSIVE line AS (
+    SELECT * FROM query_table(firsts)
+    UNION ALL
+    SELECT line.first_id, line.step + 1, parent.*
+    FROM line
+    -- Hops fall, so that a walk ends whatever the rows say.
+    JOIN query_table(family) AS parent
+        ON parent.batch = line.batch AND parent.persona_id = line.parent_id AND parent.hop < line.hop
+)
+SELECT
+    first_id, step, 'persona' AS kind, persona_id AS id, persona, origin, relation, hop, batch, document_id, generation_id
+FROM line
+UNION ALL
+SELECT
+    first_id, step + 1, 'document', document_id, NULL, NULL, NULL, NULL, batch, document_id, NULL
+FROM line
+WHERE parent_id IS NULL AND document_id IS NOT NULL;
