@@ -4,10 +4,10 @@
 # make docs      the documentation site, into site/; broken links and anchors fail
 # make generated  what is written from the code: graphs, tables of docs/, answers in tests/sql/snapshots
 # make test-vllm the tests against a real vLLM on the CPU
-# make constraints  the constraints files anew, after a change of dependencies
+# make constraints  rewrite the constraints files, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
 # make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
-# make bench-quick  three ratios in three minutes, beside those of docs/benchmarks.md
+# make bench-quick  three ratios in three minutes, compared with docs/benchmarks.md
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ DEMO_HOME ?= demo-hub
 PORT ?= 3000
 EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl examples/messy.jsonl
 
-# Who may not keep what Python has compiled waits for it at every start.
+# Let Python keep its compiled files: compiling at every start takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install constraints demo demo-vllm ui test test-vllm bench bench-quick lint docs generated clean
@@ -24,8 +24,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 install: .venv/.installed
 
-# pip fetches uv and leaves; uv does in seconds what pip does in minutes. Every file is checked by the hash in
-# constraints.txt. The project itself comes last and finds no index: what it lacks is missing there (make constraints).
+# pip installs uv and is removed; uv needs seconds where pip needs minutes. Every file is checked by its hash in
+# constraints.txt. The project is installed last, without an index: a missing dependency is an error (make constraints).
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' constraints.txt >.venv/uv.txt
@@ -51,13 +51,13 @@ demo-vllm: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python scripts/demo_vllm.py "$(MODEL)"
 
-# The demo's home asks the stand-in, as the demo did, unless a server is named.
+# The home of the demo uses the stand-in, unless PERSONAHUB_LLM_URL is set.
 ui: install
 	$(if $(filter $(DEMO_HOME),$(HOME_DIR)),PERSONAHUB_LLM_URL=$${PERSONAHUB_LLM_URL:-standin:}) \
 	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
-# One thread each: two workers with BLAS threads on every core wait for each other, twice as long as they work.
-# One worker more than there are cores: many tests wait for a process or a server.
+# One BLAS thread per worker: with more, the workers compete for cores and take twice as long.
+# One worker more than cores, because many tests wait for a process or a server.
 test: install
 	sh scripts/pinned-env.sh datasets
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --dist worksteal \
@@ -94,7 +94,7 @@ bench: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 
-# Three ratios in three minutes beside those on the page; fails if one fell by more than 15 %.
+# Three ratios in three minutes, compared with the page; fails if one fell by more than 15 %.
 bench-quick: install
 	$(BIN)/python benchmarks/quick/run.py $(BENCH)
 

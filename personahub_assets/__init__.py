@@ -1,9 +1,9 @@
-"""PersonaHub on Dagster: web text to a warehouse of unique personas, and personas to synthetic data.
+"""PersonaHub on Dagster: turn web text into a warehouse of unique personas, and personas into synthetic data.
 
     from personahub_assets import Hub                 a hub from Python: docs/python.md
     from personahub_assets import definitions         the graph, for your own Dagster: docs/your-own-dagster.md
 
-All errors that a person can meet are below `PersonaHubError`.
+All errors raised for users are subclasses of `PersonaHubError`.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ _WHERE = {"Environment": "core.config", "Hub": "hub", "PersonaHubError": "core.e
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: every command imports this package, and not all need all of it."""
+    """Import attributes on first use: every command imports this package, but not all need all of it."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,4 +1,4 @@
-"""The command `personahub`: signals are seen to before anything is loaded."""
+"""The command `personahub`: signals are handled before anything is imported."""
 
 import atexit
 import os
@@ -10,11 +10,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C before it begins, and after it ended, ends the process at once."""
+    """Run the command line; Ctrl-C before its start and after its end exits at once."""
     _handle(_stop_early)
-    atexit.register(
-        _handle, signal.SIG_IGN
-    )  # called last; the interpreter then sets what is not ignored to its default
+    atexit.register(_handle, signal.SIG_IGN)  # called last; the interpreter then resets signals that are not ignored
     from personahub_assets.cli.app import call
 
     code = call()

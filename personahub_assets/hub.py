@@ -8,7 +8,7 @@
     hub.run(select=["+personas"], max_cost=5).raise_for_failure()
     hub.personas().filter(pl.col("hop") == 0).collect()
 
-What a method needs is imported when it is called: Dagster only by `plan` and `run`.
+Methods import their dependencies when called; only `plan` and `run` import Dagster.
 """
 
 import asyncio
@@ -52,25 +52,24 @@ Tell = Callable[[str], None]
 T = TypeVar("T")
 
 
-def _unwatched(*_: object) -> None:
+def _ignore_progress(*_: object) -> None:
     pass
 
 
 class Hub:
     """The hub of one home.
 
-    It holds no file, connection or lock between two calls, so any number of them can be made, also of one home, and
-    none needs to be closed. Every call sees what is there at that moment. Runs of one process wait for one another.
-
-    Messages that are no errors, such as that some personas have no vector, go to the logger `personahub`.
+    It holds no file, connection or lock between calls, so you can create any number, also for one home, and need not
+    close them. Every call sees the current state. Runs of one process wait for each other. Notices, such as that some
+    personas have no vector, go to the logger `personahub`.
 
     Args:
-        path: the home, as PERSONAHUB_HOME names it; without it, that variable, else `./hub`. It need not exist yet.
-        llm_url: address of the language model, or `standin:`; as all that follow, instead of the variable of its name.
-        llm_model: its model.
+        path: the home; default PERSONAHUB_HOME, else `./hub`. It need not exist yet.
+        llm_url: address of the language model, or `standin:`; default PERSONAHUB_LLM_URL, and so on.
+        llm_model: model at that address.
         embed_url: address of an embeddings endpoint.
-        embed_model: the model that makes vectors.
-        environment: all of that at once.
+        embed_model: embedding model.
+        environment: all of these settings in one object.
 
     Raises:
         ConfigError: if the path is empty, or `environment` is given with other arguments.
@@ -96,9 +95,9 @@ class Hub:
         settings = {name: value for name, value in settings.items() if value is not None}
         if "" in settings.values():
             empty = [name for name, value in settings.items() if value == ""]
-            raise ConfigError(f"{', '.join(empty)} is empty: give a value, or leave it out")
+            raise ConfigError(f"{', '.join(empty)} is empty: give a value, or omit it")
         if environment is not None and settings:
-            raise ConfigError(f"{', '.join(settings)}: give them in `environment`, or leave that out")
+            raise ConfigError(f"{', '.join(settings)}: give them in `environment`, or omit that")
         self.environment = environment or Environment(**settings)
 
     def __repr__(self) -> str:
@@ -109,7 +108,7 @@ class Hub:
         """The home, as an absolute path.
 
         Raises:
-            SourceError: if it is no path.
+            SourceError: if the value is not a path.
         """
         return resolve_path(str(self.environment.home))
 
@@ -124,7 +123,7 @@ class Hub:
 
         return Store(home=str(self.home))
 
-    # --- what there is ---
+    # --- reading ---
 
     def batches(self) -> list[str]:
         """Keys of the registered batches, in order of registration."""
@@ -135,7 +134,7 @@ class Hub:
 
         Returns:
             `(batch, persona_id, persona, origin, document_id, relation, granularity, hop, parent_id, root_id,
-            generation_id, attributes)`; without rows where nothing was made yet.
+            generation_id, attributes)`; empty if there are no personas yet.
 
         Raises:
             StoreError: if a table file is damaged.
@@ -149,7 +148,7 @@ class Hub:
             name: such as `tools`; docs/tables.md describes the columns of each.
 
         Raises:
-            ConfigError: if there is no such dataset, naming those that there are.
+            ConfigError: if there is no such dataset, naming the valid ones.
             StoreError: if a table file is damaged.
         """
         from personahub_assets.core.records import DATASETS
@@ -161,7 +160,7 @@ class Hub:
     def table(self, name: str) -> "pl.LazyFrame":
         """Any table of docs/tables.md, `lexical_duplicates` or `semantic_duplicates`, lazily: the rows of all batches.
 
-        The frame is of the files that are there now. A run replaces a file as a whole; call again for the new ones.
+        The frame reads the current files. A run replaces files; call again to read the new ones.
 
         Raises:
             StoreError: if there is no such table, or a table file is damaged.
@@ -171,7 +170,7 @@ class Hub:
         return self.store.dropped(name) if name in STAGES else self.store.scan(name)
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table, as the warehouse has them; none before it is built.
+        """Number of rows of each table of the warehouse; empty before it is built.
 
         Raises:
             StoreError: if the warehouse cannot be read.
@@ -190,30 +189,30 @@ class Hub:
             with build.reader(self.store) as connection:
                 for name in (*names, "generations", "quarantine"):
                     (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
-        except duckdb.Error as error:  # as in a home that was moved: its views name the old folder
+        except duckdb.Error as error:  # for example in a moved home: its views name the old folder
             raise StoreError(
                 f"{self.store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
             ) from error
         return counts
 
     def sql(self, query: str | Path, *, seconds: float | None = None) -> "pl.DataFrame":
-        """Query the warehouse in a process of its own, which can do nothing but read.
+        """Query the warehouse in a separate process that can only read.
 
         Args:
-            query: SQL that gives one result, or a file of it.
-            seconds: after which it is stopped; None never.
+            query: SQL with one result, or a file with such SQL.
+            seconds: time limit; None for no limit.
 
         Raises:
             StoreError: if there is no warehouse yet.
-            QueryError: if the query is wrong, gives no result or several, could do more than read, or takes more time
-                or memory than it may.
+            QueryError: if the query is wrong, has no result or several, could do more than read, or exceeds a limit of
+                time or memory.
             ConfigError: if the file cannot be read.
         """
         import polars as pl
 
         data = b"".join(frame.payload for frame in self.results(_text(query), "parquet", single=True, seconds=seconds))
         if not data:
-            raise QueryError("the query gives no result: end it with a SELECT")
+            raise QueryError("the query has no result: end it with a SELECT")
         return pl.read_parquet(BytesIO(data))
 
     def results(
@@ -225,18 +224,18 @@ class Hub:
         safe: bool = False,
         seconds: float | None = None,
         tell: Tell = _LOG.warning,
-        watch: Callable[[int, int], None] = _unwatched,
+        watch: Callable[[int, int], None] = _ignore_progress,
     ) -> "Generator[Frame, None, None]":
-        """Give the results of SQL piece by piece, in a format; `sql` gives a frame.
+        """Stream the results of SQL in a format; `sql` returns a frame.
 
         Args:
             query: SQL.
             form: table, rows, csv, json or parquet.
-            single: whether only one result can be taken.
-            safe: of CSV, write cells that a spreadsheet would run as text.
-            seconds: after which it is stopped.
-            tell: told what `search_personas` leaves out.
-            watch: told of the progress of a search index that is made.
+            single: whether more than one result is an error.
+            safe: in CSV, write cells that a spreadsheet would run as formulas as text.
+            seconds: time limit.
+            tell: called with notices about personas that `search_personas` leaves out.
+            watch: called with progress while a search index is built.
 
         Raises:
             StoreError, QueryError: as `sql` does.
@@ -246,7 +245,7 @@ class Hub:
         searchers: list[Searcher] = []
 
         def search(text: str, count: int) -> list[dict[str, Any]]:
-            if not searchers:  # nothing of it is loaded before a query uses it
+            if not searchers:  # imported only if a query uses it
                 searchers.append(self._searcher(tell, watch))
             return list(searchers[0].find(text, count).to_dicts())
 
@@ -259,23 +258,23 @@ class Hub:
         *,
         where: str | None = None,
         tell: Tell = _LOG.warning,
-        watch: Callable[[int, int], None] = _unwatched,
+        watch: Callable[[int, int], None] = _ignore_progress,
     ) -> "pl.DataFrame":
         """Find the personas nearest in meaning to a text.
 
         Args:
             text: any text, such as `a nurse on night shifts`.
-            k: how many.
+            k: number of personas.
             where: an SQL condition on the columns of `personas`, such as `hop = 0`.
-            tell: told what was not searched.
-            watch: told of the progress of an index that is made.
+            tell: called with notices about personas that were not searched.
+            watch: called with progress while an index is built.
 
         Returns:
             `(similarity, persona, persona_id, batch, hop)`, the nearest first; similarity is a cosine.
 
         Raises:
-            ConfigError: if the text is empty or mostly not read by the model, `k` is out of bounds, or the condition
-                is wrong.
+            ConfigError: if the text is empty or mostly unreadable for the model, `k` is out of bounds, or the
+                condition is wrong.
             StoreError: if there is nothing to search.
         """
         return self._searcher(tell, watch).search(text, _checked_count(k), where)
@@ -287,12 +286,12 @@ class Hub:
         *,
         where: str | None = None,
         tell: Tell = _LOG.warning,
-        watch: Callable[[int, int], None] = _unwatched,
+        watch: Callable[[int, int], None] = _ignore_progress,
     ) -> "Choice":
-        """Choose a few personas that stand for all, or for those around a text or under a condition.
+        """Choose a few personas that represent all, or those around a text or under a condition.
 
         Returns:
-            The chosen ones, and how near all others are to them.
+            The chosen personas, and the similarity of all others to them.
 
         Raises:
             ConfigError, StoreError: as `search` does.
@@ -300,23 +299,23 @@ class Hub:
         return self._searcher(tell, watch).choose(_checked_count(k), text, where)
 
     def why(self, asked: str, *, tell: Tell = _LOG.warning) -> "list[Thing]":
-        """Say where a row came from, or where it went, as `personahub why --json` does.
+        """Explain the origin of a row, or why it was dropped, as `personahub why --json` does.
 
         Args:
             asked: id of a document, persona, item, generation or quarantined row; or `batch/id`.
-            tell: told that the warehouse is not up to date.
+            tell: called with a notice if the warehouse is out of date.
 
         Returns:
             One entry for each kind and batch that has the id, with keys id, kind, batch and lines.
 
         Raises:
-            UnknownId: if nothing has it, naming ids that are like it.
+            UnknownId: if no row has the id, naming similar ids.
         """
         from personahub_assets.warehouse.why import explain
 
         return explain(self.store, asked, tell)
 
-    # --- what is done ---
+    # --- writing ---
 
     def ingest(
         self,
@@ -329,16 +328,16 @@ class Hub:
 
         Args:
             files: files, folders, patterns, or addresses such as `hf://`.
-            name: batch key of a single file, instead of one made of its name.
-            text_column: column with the text of documents, where its name does not say so.
-            persona_column: column with ready personas.
+            name: batch key of a single file; default: from the file name.
+            text_column: column with the text of documents, if its name is not a known one.
+            persona_column: column with personas.
 
         Returns:
-            Keys of the batches; a file of many rows becomes several.
+            Keys of the batches; a large file becomes several.
 
         Raises:
-            ConfigError: if no file is named, or a name is given for several.
-            SourceError, BatchError: if a file cannot be registered; those before it are.
+            ConfigError: if there is no file, or a name is given for several files.
+            SourceError, BatchError: if a file cannot be registered; the files before it are registered.
         """
         from personahub_assets.sources.register import register
         from personahub_assets.sources.source_paths import expand
@@ -358,32 +357,32 @@ class Hub:
         *,
         retry: Names | None = None,
         personas_from: str | Path | None = None,
-        approve: "Callable[[Ordered], None]" = _unwatched,
-        watch: Callable[[str, str, int], None] = _unwatched,
+        approve: "Callable[[Ordered], None]" = _ignore_progress,
+        watch: Callable[[str, str, int], None] = _ignore_progress,
     ) -> "Plan":
-        """Find out what a run would ask and why, how many calls and tokens, in what time and for how much money.
+        """Plan the requests of a run, with reasons, calls, tokens, time and cost.
 
-        It asks nothing and changes nothing.
+        Sends no request and changes nothing.
 
         Args:
             batches: keys; none means all.
             select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
             retry: only rows quarantined for these reasons; empty for any reason.
             personas_from: a file that names the personas that datasets are written for, as `run` takes it.
-            approve: told what was understood, before anything is planned.
-            watch: told the batch, the asset and how many requests were looked up.
+            approve: called with the order before planning.
+            watch: called with batch, asset and the number of requests looked up.
 
         Returns:
-            The plan; `plan.total.calls` and `plan.total.cost` add it up, `plan.as_json()` is as docs/plan.md says.
+            The plan; `plan.total` has its totals, and docs/plan.md describes `plan.as_json()`.
 
         Raises:
-            BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch at all.
+            BatchError, ConfigError: if a batch, an asset or a reason is unknown, or there is no batch.
             StoreError: if a table or a journal is damaged.
         """
         from personahub_assets.runs.plan import plan
         from personahub_assets.runs.runner import ordered
 
-        names, reasons = _listed(batches, select), _retried(retry)
+        names, reasons = _listed(batches, select), _retry_reasons(retry)
         order = ordered(self.environment, *names, retry=reasons, personas_from=_path(personas_from))
         approve(order)
         return plan(
@@ -401,35 +400,35 @@ class Hub:
         max_seconds: float | None = None,
         retry: Names | None = None,
         personas_from: str | Path | None = None,
-        approve: "Callable[[Ordered], None]" = _unwatched,
+        approve: "Callable[[Ordered], None]" = _ignore_progress,
         listener: "Callable[[Step], None] | None" = None,
     ) -> "Result":
         """Materialise the graph, batch by batch, then the warehouse; in this process, recorded in the home's Dagster.
 
-        What is answered already is not asked again, so a run that was stopped is simply called again. It begins
-        without a question, whatever it costs: look at `plan`, or set a bound. In a notebook Ctrl-C, or Interrupt, stops
-        it at its next call, and what is in flight is waited for.
+        Stored answers are reused, so call it again to continue a stopped run. It begins without a confirmation of the
+        cost: use `plan` or set a bound. In a notebook Ctrl-C, or Interrupt, stops it at its next call, after the
+        requests in flight.
 
         Args:
             batches: keys; none means all.
             select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
-            max_calls: stop cleanly after so many calls, and so for the other bounds.
-            max_tokens: of prompts and answers together.
-            max_cost: in the currency of [prices] of hub.toml.
-            max_seconds: from now on.
-            retry: ask only rows quarantined for these reasons again; empty for any reason.
-            personas_from: a file that names the personas that the chosen datasets are written for.
-            approve: told what will be done, before anything is; raises what is to stop it.
-            listener: told how far each step is.
+            max_calls: stop cleanly after so many calls.
+            max_tokens: stop cleanly after so many tokens of prompts and answers.
+            max_cost: stop cleanly after this cost, in the currency of [prices] in hub.toml.
+            max_seconds: stop cleanly after this time.
+            retry: send only requests again that are quarantined for these reasons; empty for any reason.
+            personas_from: a file with the personas that the selected datasets are generated for.
+            approve: called with the order before the run; an exception stops it.
+            listener: called with the progress of each step.
 
         Returns:
-            What failed, what is left, why it stopped, and how many rows there are now. A batch that fails does not stop
-            the others and raises nothing: `result.raise_for_failure()` does.
+            Failures, rows left, the reason of a stop, and the numbers of rows. A failed batch does not stop the
+            others and raises nothing; `result.raise_for_failure()` does.
 
         Raises:
-            BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a bound
-                is none.
-            LLMError: if something is to be asked, and the endpoint does not answer or does not offer the model.
+            BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch, or a bound is
+                invalid.
+            LLMError: if requests are needed, and the endpoint does not answer or does not serve the model.
         """
         from personahub_assets.generation.budget import Budget
         from personahub_assets.runs.endpoint import require_endpoint
@@ -451,7 +450,7 @@ class Hub:
                     self.environment,
                     *_listed(batches, select),
                     budget=budget,
-                    retry=_retried(retry),
+                    retry=_retry_reasons(retry),
                     approve=approved,
                     personas_from=_path(personas_from),
                     listener=listener,
@@ -462,7 +461,7 @@ class Hub:
         return result
 
     def _count(self, result: "Result") -> None:
-        """Note how many rows there are; where that fails it is one more thing that failed, and hides no other."""
+        """Count the rows of the result; an error here is added to its failures."""
         from personahub_assets.core import interrupts
         from personahub_assets.instance.faults import explain
 
@@ -500,14 +499,14 @@ def _checked_count(k: int) -> int:
 
 
 def _listed(batches: Names, select: Names) -> tuple[list[str], list[str]]:
-    """Names as lists; a single text would be taken for a list of its letters."""
+    """Names as lists; a single string would be read as a list of letters."""
     for argument, value in {"batches": batches, "select": select}.items():
         if isinstance(value, str):
             raise ConfigError(f"{argument} is a list of names, got {value!r}: write [{value!r}]")
     return list(batches), list(select)
 
 
-def _retried(retry: Names | None) -> list[str] | None:
+def _retry_reasons(retry: Names | None) -> list[str] | None:
     if isinstance(retry, str):
         raise ConfigError(f"retry is a list of reasons, got {retry!r}: write [{retry!r}]")
     return None if retry is None else list(retry)
@@ -519,7 +518,7 @@ def _path(path: str | Path | None) -> Path | None:
 
 @contextmanager
 def _own_dagster_home() -> Iterator[None]:
-    """A run points DAGSTER_HOME at its own instance; the caller may use another one."""
+    """Restore DAGSTER_HOME afterwards: a run sets it to its own instance, and the caller can use another one."""
     before = os.environ.get("DAGSTER_HOME")
     try:
         yield
@@ -531,7 +530,7 @@ def _own_dagster_home() -> Iterator[None]:
 
 
 def _beside_event_loop(work: Callable[[], T], budget: "Budget") -> T:
-    """Do work that runs an event loop of its own: where one runs already, as in a notebook, in another thread."""
+    """Run work that starts an event loop: in another thread if one is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -541,5 +540,5 @@ def _beside_event_loop(work: Callable[[], T], budget: "Budget") -> T:
         try:
             return future.result()
         except KeyboardInterrupt:
-            budget.max_calls = budget.calls  # signals come to this thread only; the next call finds nothing left
+            budget.max_calls = budget.calls  # signals reach this thread only; the next call finds no budget left
             raise

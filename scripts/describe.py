@@ -30,7 +30,7 @@ from personahub_assets.generation import requests
 from personahub_assets.sources import rows as sources
 from personahub_assets.sources.formats import FORMATS
 from personahub_assets.store.tables import Store, table_sql
-from personahub_assets.warehouse.build import comments, live
+from personahub_assets.warehouse.build import comments, open_live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "source-files.md", "tables.md")
@@ -234,7 +234,7 @@ def _empty_warehouse() -> duckdb.DuckDBPyConnection:
     # A home that does not exist has every table, typed and empty.
     macros = (f"{name}()" for name in project_files.sql_files("macros"))
     return _OPEN.enter_context(
-        live(
+        open_live(
             Store(home=str(DOCS / "no-such-home")), " ".join((*table_sql(), *view_names(), *macros)), with_comments=True
         )
     )

@@ -396,7 +396,7 @@ def test_a_run_above_the_threshold_begins_when_a_person_says_so(
         said = run(settings)
         assert said.code == 1
         assert "This run would make 4 calls" in said.err
-        assert "not begun; nothing was asked" in said.err
+        assert "not begun; no request was sent" in said.err
     assert standin.stats()["calls"] == before
     said = run(prices, "--max-calls", "1", "--max-cost", "9")  # what it may spend is below the threshold
     assert said.code == 3
@@ -513,11 +513,11 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
     [
         ("SELEC 1", "syntax error"),
         ("SELECT * FROM persona", "Did you mean"),
-        ("SELECT 1 AS a, 2 AS A", "name columns apart with AS"),
+        ("SELECT 1 AS a, 2 AS A", "give them different names with AS"),
         ("SELECT INTERVAL 1 DAY AS i", "cast them to VARCHAR"),
         ("DELETE FROM personas", "read-only"),
         ("COPY (SELECT 1 AS a) TO '{home}/tables/personas/batch=my-pages/part.parquet' (FORMAT parquet)", "COPY"),
-        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{home}/tables/x.csv'", "EXPLAIN takes a query"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{home}/tables/x.csv'", "EXPLAIN accepts only a query"),
         ("SELECT * FROM read_text('{home}/hub.toml')", "Permission Error"),
         ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
         (".read {home}/hub.toml", "only files that end with .sql"),
@@ -773,7 +773,7 @@ def test_sql_reads_files_with_a_bound(here: Cli, demo: Demo, tmp_path: Path, mon
     (tmp_path / "0.sql").write_text("")
     for level in range(1, 40):
         (tmp_path / f"{level}.sql").write_text(f".read {level - 1}.sql\n" * 2)
-    assert "read others several times" in here("sql", "39.sql", at=demo.home).refusal()
+    assert "include others several times" in here("sql", "39.sql", at=demo.home).refusal()
     (tmp_path / "0.sql").write_bytes(b"SELECT '\xff'")
     assert "0.sql: invalid start byte at byte 9: save it as UTF-8" in here("sql", "0.sql", at=demo.home).refusal()
 
@@ -802,7 +802,7 @@ def test_sql_puts_one_result_into_a_file_that_can_be_written(here: Cli, demo: De
     nowhere = tmp_path / "nowhere" / "out"
     assert str(nowhere) in here("sql", "SELECT 1", *arguments, str(nowhere), at=demo.home).refusal()
     said = here("sql", "SELECT 1; SELECT 2", *arguments, str(tmp_path / "out"), at=demo.home)
-    assert "one file takes one result" in said.refusal()
+    assert "a file can have one result" in said.refusal()
 
 
 # --- search ---
@@ -858,10 +858,10 @@ def test_search_chooses_personas_that_cover_the_hub(here: Cli, demo: Demo, tmp_p
         (["x", "--output", "picks.docx"], "unknown format '.docx'"),
         (["x", "--where", "hop = "], "--where 'hop = ': "),
         (["x", "--where", "height > 2"], 'Referenced column "height" not found'),
-        (["x", "--where", "hop = 99"], "no persona of the hub is so"),
+        (["x", "--where", "hop = 99"], "no persona matches"),
         (["x", "--where", "true); SELECT (1"], 'syntax error at or near ")"'),
         (["x", "--where", "true) ORDER BY (1"], 'syntax error at or near ")"'),
-        (["x", "--where", "true ORDER BY 1"], "give one condition"),
+        (["x", "--where", "true ORDER BY 1"], "give exactly one condition"),
         (["x", "--where", "persona IN (SELECT content FROM read_text('/etc/hostname'))"], "Permission Error"),
         (["x", "--where", "persona IN (SELECT * FROM query('SELECT 1'))"], "query() is refused"),
     ],
@@ -959,7 +959,7 @@ def test_a_run_that_was_stopped_and_killed_goes_on(
             assert "Traceback" not in said.err
             if sent is signal.SIGINT:
                 assert said.code == 130
-                assert "stopped; every answer so far is kept" in said.err.replace("\n", " ")
+                assert "stopped; all answers so far are kept" in said.err.replace("\n", " ")
             else:
                 assert said.code == -signal.SIGKILL
         said = here("run", *arguments, url=server.url)

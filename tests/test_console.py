@@ -160,7 +160,7 @@ def test_a_wrong_argument_is_named_and_commands_nothing(
 def test_numbers_of_a_narrow_progress_bar_are_whole() -> None:
     written = io.StringIO()
     with Bars(Console(file=written, width=80)) as bars:
-        bars.hear(Step("web_pages", "semantic_duplicates", 250, 250, "372 calls, 788 rows/s, 101,333 tokens/s"))
+        bars.update(Step("web_pages", "semantic_duplicates", 250, 250, "372 calls, 788 rows/s, 101,333 tokens/s"))
     assert "250/250" in written.getvalue()
     assert "0:00:00" in written.getvalue()
     assert "tokens/s" in written.getvalue()

@@ -166,7 +166,7 @@ def test_a_signal_at_any_moment_stops_the_run(filled: Store, called: Called, mon
         left = len(waiting)
         code, _, err = called("run", "--select", "documents", home=filled.root, **REMOTE)
         assert len(waiting) == left - 1
-        assert (code, "Traceback" in err, "stopped; every answer so far is kept" in err) == (130, False, True), err
+        assert (code, "Traceback" in err, "stopped; all answers so far are kept" in err) == (130, False, True), err
         assert not (filled.root / "warehouse.duckdb").exists()
     assert called("run", "--select", "documents", home=filled.root, **REMOTE)[0] == 0
     assert (filled.root / "warehouse.duckdb").exists()
@@ -175,7 +175,7 @@ def test_a_signal_at_any_moment_stops_the_run(filled: Store, called: Called, mon
 def test_what_a_library_swallows_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
     """What a handler raises in a callback of C code goes nowhere."""
     callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
-    with interrupts.noted():
+    with interrupts.recorded():
         try:
             callback()
             os.getpid()

@@ -186,7 +186,7 @@ def test_sql_gives_a_frame(finished: Path, tmp_path: Path) -> None:
     ("query", "said"),
     [
         ("SELECT 1; SELECT 2", "gives 2"),
-        ("", "gives no result"),
+        ("", "has no result"),
         ("DROP TABLE personas", "refused"),
         ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),
     ],
@@ -220,7 +220,7 @@ def test_messages_that_are_no_errors_are_logged(hub: Hub, caplog: pytest.LogCapt
     (hub.home / "warehouse.duckdb").unlink()
     with caplog.at_level(logging.WARNING, "personahub"):
         hub.why("one-0")
-    assert "The warehouse is not up to date" in caplog.text
+    assert "The warehouse is out of date" in caplog.text
     told: list[str] = []
     hub.why("one-0", tell=told.append)
     assert len(told) == 1

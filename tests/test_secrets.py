@@ -138,12 +138,12 @@ def test_secrets_of_addresses_and_keys_are_used_and_stand_nowhere(
     call("ingest", crawl.replace(SIGNED, "X-Amz-Signature=another"))  # signed anew: the same source
     bare = call("ingest", f"http://{site.host}/x/crawl.jsonl", code=1)
     site.is_refusing = True
-    assert "give the whole address each time" in bare
-    assert "give the whole address each time" in call("ingest", crawl, code=1)
+    assert "give the full address each time" in bare
+    assert "give the full address each time" in call("ingest", crawl, code=1)
     call("run", "--batch", "crawl", "--select", "+text_personas", **llm)  # quarantined, with what the server said
     call("doctor", "--no-canary", code=1, **key, **embedder)
     both = call("doctor", "--no-canary", code=1, **key | llm)
-    assert "both go into the one header" in both
+    assert "both use the header" in both
     quarantined = call("sql", "SELECT detail FROM quarantine", "--format", "json")
     assert "no: Basic *** ***" in quarantined
     assert {BASIC, f"Bearer {KEY}"} <= set(site.authorizations)

@@ -28,7 +28,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.defs.checks import all_checks
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.journal import Entry, Journal
-from personahub_assets.generation.recorded import plant
+from personahub_assets.generation.recorded import import_answers
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.instance.instance import PARTITIONS, forget_partition, open_instance, run_tags
 from personahub_assets.runs.runner import run_batches
@@ -37,8 +37,8 @@ from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.candidates import identities
 from personahub_assets.store.tables import PartitionWriter, Store
 from personahub_assets.takedown import event_log, sweep
-from personahub_assets.takedown.receipts import Line, Target, earlier, unfinished
-from personahub_assets.takedown.shingles import Traces
+from personahub_assets.takedown.receipts import Line, Target, find_receipt, unfinished_takedowns
+from personahub_assets.takedown.shingles import Shingles
 from personahub_assets.takedown.takedown import takedown
 from personahub_assets.warehouse import build
 
@@ -73,13 +73,13 @@ class Home:
         return int(self.standin.stats()["calls"] - before)
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
-        with build.live(self.store, query) as connection:
+        with build.open_live(self.store, query) as connection:
             return connection.execute(query).fetchall()
 
     def failing(self) -> set[str]:
         """Checks that some row offends."""
         checks = [check.filled(self.store.config) for some in all_checks().values() for check in some]
-        with build.live(self.store, " ".join(check.sql for check in checks)) as connection:
+        with build.open_live(self.store, " ".join(check.sql for check in checks)) as connection:
             return {f"{check.asset}/{check.name}" for check in checks if not check.result(connection).passed}
 
     def texts(self, where: str) -> list[str]:
@@ -153,12 +153,12 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     assert remnants(home.root, texts) == set()
     assert home.sql(per_hop) == []
     assert home.sql("SELECT DISTINCT document_id FROM candidate_personas WHERE batch = 'pages'") == [("b",)]
-    removed = {line.place: count for line, count in receipt.of("removed")}
-    assert removed == {line.place: count for line, count in planned.of("removed")}
+    removed = {line.place: count for line, count in receipt.lines_of("removed")}
+    assert removed == {line.place: count for line, count in planned.lines_of("removed")}
     assert removed.items() >= {"documents": 1, "text_personas": 2, "related_personas": 12}.items()
     assert removed.items() >= {"personas": 14, "math_problems": 14, "persona_embeddings": 14, "generations": 27}.items()
-    assert list(receipt.of("outside")) == [(Line("outside", str(home.root.parent / "pages.jsonl"), "pages"), 3)]
-    assert list(receipt.of("displaced")) == [(Line("displaced", "lexical_duplicates", "people"), 1)]
+    assert list(receipt.lines_of("outside")) == [(Line("outside", str(home.root.parent / "pages.jsonl"), "pages"), 3)]
+    assert list(receipt.lines_of("displaced")) == [(Line("displaced", "lexical_duplicates", "people"), 1)]
     stored = home.sql("SELECT effect, place, rows FROM takedowns WHERE rows > 0 AND reason = 'asked for'")
     assert set(stored) == {(line.effect, line.place, count) for line, count in receipt.rows.items() if count}
     assert home.failing() == {"lexical_duplicates/keeper_is_kept"}
@@ -234,7 +234,7 @@ def said(instance: dg.DagsterInstance, asset: str, batch: str) -> dict[str, list
 def test_tables_of_the_batch_go_and_cells_elsewhere(
     home: Home,
 ) -> None:
-    traces = Traces()
+    traces = Shingles()
     traces.add(GONE)
     shown = [
         ("personas", "a", [GONE, OLD]),
@@ -250,7 +250,7 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
     log.write_text(f"began\ncannot store {GONE}\nended\n")
     assert remnants(home.root / "dagster", [GONE, OLD])
 
-    assert event_log.forget(home.root / "dagster", {"a"}, traces) > 0
+    assert event_log.redact_event_log(home.root / "dagster", {"a"}, traces) > 0
 
     assert remnants(home.root / "dagster", [GONE, OLD]) == set()
     assert log.read_text() == "began\nended\n"
@@ -259,7 +259,7 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
         assert said(instance, "personas", "b") == {"sample": [event_log.GONE, BAKER]}
         assert said(instance, "lexical_duplicates", "b") == {"sample": []}
         instance.add_dynamic_partitions(PARTITIONS, ["a", "unused"])
-    assert event_log.forget(home.root / "dagster", {"a"}, traces) == 0
+    assert event_log.redact_event_log(home.root / "dagster", {"a"}, traces) == 0
     # A key that the UI has told of is none of its partitions any more only if nothing was ever made for it.
     assert [forget_partition(home.root, key) for key in ("a", "unused", "unknown")] == [False, True, True]
     with open_instance(home.root) as instance:
@@ -283,7 +283,7 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     )
     ended = subprocess.run([sys.executable, "-c", script, str(home.root)], check=False)
     assert ended.returncode == -signal.SIGKILL
-    before = earlier(home.store, A)
+    before = find_receipt(home.store, A)
     assert before is not None
     assert before.finished_at is None
     assert remnants(home.root, texts) != set()
@@ -291,7 +291,7 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     receipt = takedown(home.store, A)
 
     assert remnants(home.root, texts) == set()
-    assert list(receipt.of("removed")) == list(before.of("removed"))
+    assert list(receipt.lines_of("removed")) == list(before.lines_of("removed"))
     assert receipt.finished_at is not None
     again = takedown(home.store, A)
     assert again.rows == receipt.rows
@@ -333,9 +333,9 @@ def test_it_does_not_work_beside_a_run(home: Home) -> None:
     assert sorted((home.root / "tables").rglob("*.parquet")) == files
     with home.store.lock("math_problems-pages", wait=False), pytest.raises(LockHeld, match="math_problems-pages"):
         takedown(home.store, A)
-    assert unfinished(home.store) == [A.takedown_id]
+    assert unfinished_takedowns(home.store) == [A.takedown_id]
     assert takedown(home.store, A).finished_at
-    assert unfinished(home.store) == []
+    assert unfinished_takedowns(home.store) == []
 
 
 def test_journals_forget(home: Home) -> None:
@@ -362,7 +362,7 @@ def test_journals_forget(home: Home) -> None:
     assert remnants(home.root, [answers["a"]]) == set()
     assert remnants(home.root, [answers["b"]]) == {"journal/text_personas/pages.sqlite"}
     assert vectors.known(pl.Series([digest(kept), digest(gone)]))["text_hash"].to_list() == [digest(kept)]
-    journals = {line.place: count for line, count in receipt.of("removed") if line.place.startswith("journal")}
+    journals = {line.place: count for line, count in receipt.lines_of("removed") if line.place.startswith("journal")}
     assert journals == dict.fromkeys(
         ("journal/math_problems", "journal/persona_embeddings", "journal/text_personas"), 1
     )
@@ -395,7 +395,7 @@ def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
     shutil.rmtree(home.root / "dagster")
     recorded = home.root.parent / "recorded.parquet"
     home.store.read_all("generations").filter(pl.col("status") == "accepted").write_parquet(recorded)
-    plant(home.store, str(recorded))
+    import_answers(home.store, str(recorded))
     texts = home.texts("document_id = 'a'")
     folder = home.root / "seeds"
     assert remnants(folder, texts)
@@ -405,7 +405,7 @@ def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
     assert remnants(home.root, texts) == set()
     assert after.height == before.height - receipt.rows[Line("removed", "seeds", None)] > 0
     # The same answers again: those about page a are not taken in.
-    assert "taken down" in str(plant(home.store, str(recorded)))
+    assert "taken down" in str(import_answers(home.store, str(recorded)))
     again = pl.concat([pl.read_parquet(path, glob=False) for path in folder.rglob("*.parquet")])
     assert after.height <= again.height < before.height
     assert remnants(home.root, texts) == set()
@@ -456,7 +456,7 @@ def test_a_run_that_began_and_ended_meanwhile_is_named(home: Home, monkeypatch: 
         patch.setattr(sweep, "sweep", beside)
         with pytest.raises(LockHeld, match=r"of batch pages .* went on meanwhile.* same takedown again"):
             takedown(home.store, A)
-    assert unfinished(home.store) == [A.takedown_id]
+    assert unfinished_takedowns(home.store) == [A.takedown_id]
     assert takedown(home.store, A).finished_at
     with home.store.lock("releases", wait=False), pytest.raises(LockHeld, match="releases"):
         takedown(home.store, A)
@@ -514,9 +514,9 @@ def test_what_cannot_be_read_and_releases_are_listed_and_not_changed(home: Home)
     receipt = takedown(home.store, A)
 
     assert receipt.finished_at is not None
-    assert [line.place for line, _ in receipt.of("unread")] == [str(half), "releases/broken"]
+    assert [line.place for line, _ in receipt.lines_of("unread")] == [str(half), "releases/broken"]
     released = [(Line("released", "releases/first", None), 14), (Line("released", "releases/second", None), 16)]
-    assert list(receipt.of("released")) == released
+    assert list(receipt.lines_of("released")) == released
     assert {path: path.read_bytes() for path in before} == before
     assert not table.samefile(first)
 
@@ -534,7 +534,7 @@ def test_on_the_command_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
     persona = home.store.read("text_personas", "pages")["persona_id"][0]
     assert f"did you mean '{persona}'" in said("--persona", persona[:-1])
     assert "unknown batch 'page' (did you mean 'pages'?" in said("--document", "a", "--batch", "page")
-    assert "no beginning of an address" in said("--url-prefix", "https://", "--yes")
+    assert "not a prefix of addresses" in said("--url-prefix", "https://", "--yes")
     assert "no document 'a' in batch people" in said("--document", "a", "--batch", "people", "--yes")
     assert "--yes" in said("--document", "a")
     assert {row["place"] for row in json.loads(said("--document", "a", "--dry-run", "--json"))["removed"]} > {

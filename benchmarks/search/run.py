@@ -33,7 +33,7 @@ from common import DOCS, machine, table, write
 
 from personahub_assets.embedding.embedder import LOCAL_DIMENSIONS, LOCAL_MODEL
 from personahub_assets.embedding.vectors import matrix
-from personahub_assets.search.diversity import cover, drawn, spread
+from personahub_assets.search.diversity import cover, draw, spread
 from personahub_assets.search.nearest import Nearest, hub
 from personahub_assets.store.tables import Store, table_schema
 
@@ -123,7 +123,7 @@ def command(store: Store) -> None:
 def covering(vectors: Vectors, count: int) -> dict[str, Any]:
     """Similarity of every persona to the nearest chosen one: the mean, and that of who is served worst."""
     chosen, seconds = timed(lambda: spread(vectors, count))
-    chance = cover(vectors, drawn(len(vectors), count))
+    chance = cover(vectors, draw(len(vectors), count))
     return {
         "chosen": count,
         "seconds": seconds,

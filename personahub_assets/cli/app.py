@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from personahub_assets.cli.console import ERR, OUT, close_output, fail, say, say_json, say_text, take_warnings
+from personahub_assets.cli.console import ERR, OUT, close_output, fail, print_warnings, say, say_json, say_text
 from personahub_assets.core import interrupts
 from personahub_assets.core.addresses import public
 from personahub_assets.core.errors import BatchError, ConfigError, SourceError
@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Markup would take what stands in brackets out of the help.
+    # With markup, text in brackets would be missing in the help.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
@@ -53,7 +53,7 @@ _SAFE = "Make CSV safe for spreadsheets: put an apostrophe before texts that loo
 
 
 def _environment() -> "Environment":
-    from personahub_assets.core.config import Environment  # takes longer than a page of help
+    from personahub_assets.core.config import Environment  # the import takes longer than printing the help
 
     return Environment()
 
@@ -65,7 +65,7 @@ def _hub() -> "Hub":
 
 
 class Format(StrEnum):
-    """How `sql` writes a result."""
+    """Output formats of `sql`."""
 
     table = "table"
     csv = "csv"
@@ -74,25 +74,25 @@ class Format(StrEnum):
 
 
 def main() -> None:
-    """Run the command line and end with its exit code."""
+    """Run the command line and exit with its code."""
     sys.exit(call())
 
 
 def call() -> int:
-    """Run the command that the arguments name; whatever goes wrong is one line and an exit code, never a traceback."""
+    """Run the command; any error is printed as one line with an exit code, never as a traceback."""
     try:
-        with interrupts.noted(), take_warnings():
-            code = _code()
+        with interrupts.recorded(), print_warnings():
+            code = _exit_code()
             if interrupts.is_interrupted():
                 code = interrupts.CODE
-    except KeyboardInterrupt:  # once more, while the first one was seen to
+    except KeyboardInterrupt:  # again, while the first one was handled
         code = interrupts.CODE
     if code == interrupts.CODE:
-        say("stopped; every answer so far is kept, and the same command goes on from here")
+        say("stopped; all answers so far are kept, and the same command continues")
     return code
 
 
-def _code() -> int:
+def _exit_code() -> int:
     try:
         _check_arguments(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -103,11 +103,11 @@ def _code() -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TyperException as error:
-        return _refuse(error)
+        return _print_usage_error(error)
     except BrokenPipeError:
         return close_output()
     except BaseException as error:  # noqa: BLE001 - libraries raise what is no Exception, too
-        if interrupts.is_interrupted():  # what a library made of Ctrl-C
+        if interrupts.is_interrupted():  # an error that a library raised at Ctrl-C
             return interrupts.CODE
         from personahub_assets.instance.faults import explain
 
@@ -116,10 +116,10 @@ def _code() -> int:
 
 
 def _check_arguments(arguments: list[str]) -> None:
-    """Refuse an empty argument: a variable that is not set must not take a bound away, or name the folder one is in.
+    """Refuse empty arguments: an unset variable must not remove a bound or name the current folder.
 
     Raises:
-        ConfigError: naming the option, or the place.
+        ConfigError: naming the option or the argument.
     """
     for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -129,8 +129,8 @@ def _check_arguments(arguments: list[str]) -> None:
             raise ConfigError(f"{name} is empty: give a value, or leave it out (is a variable not set?)")
 
 
-def _refuse(error: TyperException) -> int:
-    """Say what is wrong with the arguments."""
+def _print_usage_error(error: TyperException) -> int:
+    """Print the fault of the arguments."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         say_text(error.format_message())
@@ -142,10 +142,10 @@ def _refuse(error: TyperException) -> int:
 
 
 class _Ingest(TyperCommand):
-    """A command whose help ends with the formats of source files, which are imported only for it."""
+    """A command whose help ends with the formats of source files; they are imported only for the help."""
 
     def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Write what stands below the options."""
+        """Write the formats below the options."""
         from personahub_assets.sources.reader import VALID
 
         formatter.write_paragraph()
@@ -185,15 +185,15 @@ def ingest(
     store = Store(home=str(_environment().home))
     if remove is not None:
         if files or generations or name or text_column or persona_column:
-            raise ConfigError(f"--remove {remove} goes alone, without files and other options")
+            raise ConfigError(f"--remove {remove} cannot be combined with files and other options")
         _unregister(store, remove)
         return
     if not files:
         raise ConfigError("nothing to ingest: name a file, such as personahub ingest pages.jsonl")
     if generations:
         if name or text_column or persona_column:
-            raise ConfigError("--generations goes with files only, not with --name, --text-column, --persona-column")
-        _plant(store, files)
+            raise ConfigError("--generations cannot be combined with --name, --text-column, --persona-column")
+        _import_answers(store, files)
     else:
         _register(store, files, name, text_column=text_column, persona_column=persona_column)
     say("Next: ", ("personahub run", "bold"))
@@ -216,19 +216,19 @@ def _register(store: "Store", arguments: list[str], name: str | None, **options:
     if len(files) > 1 or expanded.unknown:
         say(f"{len(files) - len(failed):,} files registered")
     if expanded.unknown:
-        say(f"{len(expanded.unknown):,} left out, of no known format: {name_files(expanded.unknown)}")
+        say(f"{len(expanded.unknown):,} left out, of unknown format: {name_files(expanded.unknown)}")
     if failed:
         raise SourceError("; ".join(failed))
 
 
 def _register_file(store: "Store", address: str, **options: str | None) -> None:
-    from personahub_assets.sources.register import read_as, register
+    from personahub_assets.sources.register import describe_reading, register
 
     keys = register(store, address, **options)
     for key in keys:
         spec = store.read("batches", key).row(0, named=True)
         say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
-    if summary := read_as(store, keys[0]):
+    if summary := describe_reading(store, keys[0]):
         say(summary)
 
 
@@ -238,14 +238,14 @@ def _unregister(store: "Store", key: str) -> None:
 
     source = registered(store, key)["source"]
     keys = unregister(store, key)
-    say(f"{', '.join(keys)}: unregistered; {source} stays as it is")
+    say(f"{', '.join(keys)}: unregistered; {source} is kept")
 
 
-def _plant(store: "Store", files: list[str]) -> None:
-    from personahub_assets.generation.recorded import plant
+def _import_answers(store: "Store", files: list[str]) -> None:
+    from personahub_assets.generation.recorded import import_answers
 
     for file in files:
-        say(f"{public(file)}: {plant(store, file)}")
+        say(f"{public(file)}: {import_answers(store, file)}")
 
 
 @app.command()
@@ -268,17 +268,17 @@ def plan(
 
     Exit code: 0, or 1 if a run would fail at a batch.
     """
-    from personahub_assets.cli.confirm import watching
+    from personahub_assets.cli.confirm import show_progress
     from personahub_assets.cli.plan import show
-    from personahub_assets.cli.run import say_selections
+    from personahub_assets.cli.run import print_selections
 
-    with watching(ERR) as watch:
+    with show_progress(ERR) as watch:
         forecast = _hub().plan(
             batch or [],
             select or [],
-            retry=_retried(reason, "plan", retry=retry),
+            retry=_retry_reasons(reason, "plan", retry=retry),
             personas_from=personas_from,
-            approve=lambda order: say_selections(order, ERR),
+            approve=lambda order: print_selections(order, ERR),
             watch=watch,
         )
     if as_json:
@@ -321,7 +321,7 @@ def run(
 
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
-    from personahub_assets.cli.confirm import consent
+    from personahub_assets.cli.confirm import make_approval
     from personahub_assets.cli.run import run_and_report
     from personahub_assets.generation.budget import seconds_of
 
@@ -335,25 +335,24 @@ def run(
         max_tokens=max_tokens,
         max_cost=max_cost,
         max_seconds=seconds_of(max_time) if max_time else None,
-        retry=_retried(reason, "run", retry=retry),
-        approve=None if yes or not _is_attended() else consent(hub.environment, ERR, max_calls, max_cost),
+        retry=_retry_reasons(reason, "run", retry=retry),
+        approve=None if yes or not _is_attended() else make_approval(hub.environment, ERR, max_calls, max_cost),
         personas_from=personas_from,
     )
     raise typer.Exit(result.exit_code)
 
 
-def _retried(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
-    """Reasons of quarantined rows, none for all; None if they are not asked again."""
+def _retry_reasons(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
+    """Reasons of quarantined rows, empty for all; None without --retry."""
     if reason and not retry:
         raise ConfigError(
-            f"{' '.join(reason)!r}: reasons go with --retry (personahub {command} --retry refused), assets with "
-            "--select"
+            f"{' '.join(reason)!r}: reasons need --retry (personahub {command} --retry refused), assets with --select"
         )
     return (reason or []) if retry else None
 
 
 def _is_attended() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether a person can answer on the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -379,20 +378,18 @@ def release(
 
     Exit code of --verify: 0 unchanged, 1 changed.
     """
-    from personahub_assets.cli import release as shipping
+    from personahub_assets.cli.release import make_release, print_changes, print_releases
 
     making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
     making_options = [option for option, value in making.items() if value]
     if (verify or show or not name) and making_options:
-        raise ConfigError(
-            f"{', '.join(making_options)}: for making a release (personahub release NAME), not for looking at one"
-        )
+        raise ConfigError(f"{', '.join(making_options)}: only for making a release (personahub release NAME)")
     if verify:
-        raise typer.Exit(1 if shipping.verify(_environment(), name, ERR) else 0)
+        raise typer.Exit(1 if print_changes(_environment(), name, ERR) else 0)
     if show or not name:
-        shipping.show(_environment(), name)
+        print_releases(_environment(), name)
     else:
-        shipping.make(_environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
+        make_release(_environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
 
 
 @app.command()
@@ -401,10 +398,10 @@ def maintain() -> None:
 
     The same as the job `maintenance` in the UI. Exit code: 0, or 1 if something could not be removed.
     """
-    from personahub_assets.generation.retention import maintain as work
+    from personahub_assets.generation import retention
     from personahub_assets.store.tables import Store
 
-    dropped = work(Store(home=str(_environment().home)))
+    dropped = retention.maintain(Store(home=str(_environment().home)))
     for line in (str(dropped), *dropped.problems):
         say(line)
     raise typer.Exit(1 if dropped.left else 0)
@@ -432,10 +429,10 @@ def takedown(
     Removes rows, answers, journals, lines of source files inside the home, samples in the UI and caches. Lists releases
     and other source files, and does not change them. If it was interrupted, run it again.
     """
-    from personahub_assets.cli.takedown import forget
+    from personahub_assets.cli.takedown import take_down
 
     targets = {"document": document, "url_prefix": url_prefix, "persona": persona}
-    forget(_environment(), targets, batch, reason, ERR, dry_run=dry_run, yes=yes, as_json=as_json)
+    take_down(_environment(), targets, batch, reason, ERR, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -457,14 +454,14 @@ def sql(
     Ready questions are in sql/analysis: personahub sql sql/analysis/yield_per_hop.sql. A line `.read FILE` includes
     that file.
     """
-    from personahub_assets.cli.sql import answer, describe
+    from personahub_assets.cli.sql import print_schema, run_query
     from personahub_assets.generation.budget import seconds_of
 
     if schema:
-        describe(_hub(), query, form.value, output, safe=safe)
+        print_schema(_hub(), query, form.value, output, safe=safe)
     else:
         seconds = seconds_of(max_time) if max_time else None
-        answer(_hub(), query, form.value, output, seconds=seconds, safe=safe)
+        run_query(_hub(), query, form.value, output, seconds=seconds, safe=safe)
 
 
 @app.command()
@@ -530,12 +527,12 @@ def standin(
     from personahub_assets.standin.server import StandinError, serve
 
     try:
-        serve(port=port, faults=faults, latency_ms=latency_ms, ready=_say_address)
+        serve(port=port, faults=faults, latency_ms=latency_ms, ready=_print_address)
     except (StandinError, ValueError) as error:
         raise ConfigError(str(error)) from error
 
 
-def _say_address(port: int) -> None:
+def _print_address(port: int) -> None:
     say(f"PERSONAHUB_LLM_URL=http://127.0.0.1:{port}/v1  (Ctrl-C stops it)")
 
 
@@ -544,9 +541,9 @@ def doctor(
     canary: Annotated[bool, typer.Option(help="Send one request per schema to the model")] = True,
 ) -> None:
     """Check versions, disk, settings, prompts, the endpoint, its model, every schema, and the embedder."""
-    from personahub_assets.cli.doctor import examine
+    from personahub_assets.cli.doctor import run_checks
 
-    raise typer.Exit(0 if examine(_environment(), ERR, canary=canary) else 1)
+    raise typer.Exit(0 if run_checks(_environment(), ERR, canary=canary) else 1)
 
 
 @app.command()
@@ -577,7 +574,7 @@ def ui(
 
 @app.command(name="version")
 def show_version() -> None:
-    """Print the versions of this package and of what it stands on."""
+    """Print the versions of this package and its main dependencies."""
     names = ["personahub-assets", "dagster", "duckdb", "polars", "usearch", "instructor", "openai", "fastembed"]
     say_json({name: version(name) for name in names})
 

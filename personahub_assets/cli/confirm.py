@@ -1,4 +1,4 @@
-"""Consent: a run that costs much is planned first, and begins when a person says so."""
+"""Confirmation: an expensive run is planned first, and begins when the user confirms it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -18,43 +18,43 @@ from personahub_assets.runs.runner import Ordered
 from personahub_assets.store.home import Home
 
 
-def consent(
+def make_approval(
     environment: Environment, console: Console, max_calls: int | None, max_cost: float | None
 ) -> Callable[[Ordered], None]:
-    """Make what a run asks before it begins: whether it may cost more than [run] of hub.toml allows unasked.
+    """Make the callback that asks before a run that would exceed the limits of [run] in hub.toml.
 
-    The answer is read from the terminal; whoever declines ends the command with exit code 1, and nothing was asked.
+    The answer is read from the terminal. Declining ends the command with exit code 1, before any request.
     """
     config = HubConfig.load(Home(environment.home.expanduser()).config)
 
     def ask(order: Ordered) -> None:
         if not _has_bound(config):
             return
-        forecast = _planned(environment, order, console)
-        if not _is_much(forecast, config, max_calls, max_cost):
+        forecast = _make_plan(environment, order, console)
+        if not _exceeds_limits(forecast, config, max_calls, max_cost):
             return
         show(forecast, console)
         if not confirm(f"This run would make {summary(forecast)}. Begin?"):
-            say("not begun; nothing was asked", to=console)
+            say("not begun; no request was sent", to=console)
             raise typer.Exit(1)
 
     return ask
 
 
-def _planned(environment: Environment, order: Ordered, console: Console) -> Plan:
-    """Plan what was ordered, showing how far it is.
+def _make_plan(environment: Environment, order: Ordered, console: Console) -> Plan:
+    """Plan an order, showing progress.
 
     Raises:
         StoreError: if a table or a journal of the home is damaged.
     """
-    with watching(console) as watch:
+    with show_progress(console) as watch:
         selections = order.store.personas_from
         return plan(environment, order.named, retry=order.reasons, watch=watch, personas_from=selections)
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
-    """Show how far a plan is, on a terminal only, and nothing of it afterwards."""
+def show_progress(console: Console) -> Iterator[Watch]:
+    """Show the progress of planning, on a terminal only, and remove it afterwards."""
     columns = (SpinnerColumn(), Label("planning {task.description}"), TimeElapsedColumn())
     with progress(*columns, to=console, transient=True) as bars:
         task = bars.add_task("")
@@ -66,13 +66,13 @@ def watching(console: Console) -> Iterator[Watch]:
 
 
 def _has_bound(config: HubConfig) -> bool:
-    """Whether there is anything to compare a plan with; else none is made."""
+    """Whether there is a limit to compare a plan with; without one no plan is made."""
     priced = config.prices.prompt or config.prices.completion
     return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
 
 
-def _is_much(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
-    """Whether a run goes beyond what it may do unasked, however far its budget lets it go."""
+def _exceeds_limits(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
+    """Whether a run, limited by its budget, exceeds the limits of [run]."""
     total, bound = forecast.total, config.run
     calls = min(total.calls, math.inf if max_calls is None else max_calls)
     cost = min(total.cost or 0.0, math.inf if max_cost is None else max_cost)

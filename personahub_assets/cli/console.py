@@ -1,8 +1,8 @@
-"""What the command line prints, and nothing else prints: text of others never commands the terminal.
+"""All output of the command line. Foreign text never controls the terminal.
 
-Ids, file names, messages of servers and texts of pages come from outside. Whatever is printed here is text, not markup,
-and what would move the cursor, turn a line around or not be seen stands as an escape. A character that the stream's
-encoding lacks stands as an escape, too, and a stream that is closed ends no run.
+Ids, file names, messages of servers and texts of pages come from outside. They are printed as text, not markup, and
+characters that move the cursor, reverse a line or are invisible are printed as escapes. So are characters that the
+stream's encoding lacks. A closed stream does not end a run.
 """
 
 import io
@@ -43,22 +43,22 @@ __all__ = [
     "confirm",
     "fail",
     "on_one_line",
+    "print_warnings",
     "printable",
     "progress",
     "say",
     "say_json",
     "say_text",
     "table",
-    "take_warnings",
 ]
 
 READER_GONE = 128 + 13
-"""Exit code where nobody reads standard output any more; as a shell gives it for SIGPIPE."""
+"""Exit code if the reader of standard output has closed it; a shell uses the same for SIGPIPE."""
 
 Piece = str | tuple[str, str]
 """A text, or a text and its style."""
 
-# Characters that JSON may hold as they are, and a terminal may not.
+# Characters that are valid in JSON but not safe for a terminal.
 _JSON_UNPRINTABLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}--\n]", regex.V1)
 _BREAKS = re.compile(r"[\r\n]+")
 _PIPE_WIDTH = 200
@@ -66,7 +66,7 @@ _ERROR_CHARS, _ERROR_END = 8_000, 2_000
 
 
 class _Stream(io.TextIOBase):
-    """Standard output or standard error, whatever that is when something is written."""
+    """Standard output or standard error, looked up at every write."""
 
     def __init__(self, name: str):
         self._name = name
@@ -77,48 +77,48 @@ class _Stream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The encoding of the stream; a stream without one takes all."""
+        """The encoding of the stream; UTF-8 if it has none."""
         return getattr(self._file, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write a text; what the encoding lacks is written as escapes."""
+        """Write a text; characters that the encoding lacks are written as escapes."""
         with self._closing():
             if self._file is not None:
                 self._file.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is held back."""
+        """Flush the stream."""
         with self._closing():
             if self._file is not None:
                 self._file.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the stream is a terminal."""
         with suppress(ValueError):  # closed
             return self._file is not None and self._file.isatty()
         return False
 
     def fileno(self) -> int:
-        """The number that the system gives it."""
+        """The file descriptor."""
         if self._file is None:
             raise OSError(f"{self._name} is closed")
         return self._file.fileno()
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
-        """A message that nobody can read is no reason to stop; a result that nobody reads is."""
+        """Ignore errors of standard error; stop at errors of standard output."""
         try:
             yield
         except (OSError, ValueError) as error:
             if isinstance(error, UnicodeError):
                 raise
             if self._name == "stdout":
-                _lose_output(error)
+                _exit_without_output(error)
 
 
-def _lose_output(error: OSError | ValueError) -> NoReturn:
-    """End where standard output takes nothing any more: quietly if its reader went, else saying why."""
+def _exit_without_output(error: OSError | ValueError) -> NoReturn:
+    """Exit if standard output cannot be written: silently if its reader has closed it, else with the reason."""
     if isinstance(error, BrokenPipeError):
         raise SystemExit(close_output())
     fail(f"standard output cannot be written: {error}")
@@ -127,10 +127,10 @@ def _lose_output(error: OSError | ValueError) -> NoReturn:
 
 
 def close_output() -> int:
-    """Let what is left of standard output go nowhere, so that the interpreter says nothing about it at its end.
+    """Redirect unwritten output to the null device, so that the interpreter prints no error at exit.
 
     Returns:
-        The exit code where nobody reads standard output any more.
+        The exit code for a closed standard output.
     """
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -145,19 +145,19 @@ def _console(name: str) -> Console:
 
 
 ERR, OUT = _console("stderr"), _console("stdout")
-"""Where messages go, and where results go."""
+"""The console for messages or for results."""
 
 
 def say(*pieces: Piece, style: str = "", indent: int = 0, to: Console = ERR) -> None:
     """Print one line.
 
     Args:
-        pieces: texts, joined as they are; a pair is a text and its style.
-        style: of the whole line.
-        indent: columns to the right; a terminal folds the line there.
-        to: messages go to standard error, results to standard output.
+        pieces: texts, joined without separator; a pair is a text and its style.
+        style: style of the whole line.
+        indent: columns of indentation; a terminal wraps the line there.
+        to: the stream; messages go to standard error, results to standard output.
     """
-    text = Text.assemble(*(_piece(piece) for piece in pieces), style=style)
+    text = Text.assemble(*(_styled(piece) for piece in pieces), style=style)
     _print(text, indent, to)
 
 
@@ -174,15 +174,15 @@ def _print(text: Text, indent: int, to: Console) -> None:
         to.print(Text(" " * indent) + text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _piece(piece: Piece) -> tuple[str, str]:
+def _styled(piece: Piece) -> tuple[str, str]:
     text, style = (piece, "") if isinstance(piece, str) else piece
     return printable(text), style
 
 
 def fail(message: object) -> None:
-    """Print an error: one line, whatever the message holds."""
+    """Print an error on one line."""
     text = on_one_line(message)
-    if len(text) > _ERROR_CHARS:  # of an argument without end, say; the remedy comes last
+    if len(text) > _ERROR_CHARS:  # for example of a very long argument; the remedy comes last
         text = f"{text[: _ERROR_CHARS - _ERROR_END]} … {text[-_ERROR_END:]}"
     say(("error:", "bold red"), " ", text)
 
@@ -193,8 +193,8 @@ def on_one_line(message: object) -> str:
 
 
 @contextmanager
-def take_warnings() -> Iterator[None]:
-    """Print what libraries warn of and log as everything else is printed."""
+def print_warnings() -> Iterator[None]:
+    """Print warnings and log records of libraries like all other messages."""
     last, logging.lastResort = logging.lastResort, _Log(logging.WARNING)
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
@@ -205,10 +205,10 @@ def take_warnings() -> Iterator[None]:
 
 
 class _Log(logging.Handler):
-    """Where records go that no handler takes."""
+    """The handler for records without another handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record's message on one line, without a traceback; not what libraries say of being stopped."""
+        """Print a record's message on one line, without a traceback; records about an interruption are skipped."""
         if interrupts.is_interrupted() and not record.name.startswith(__name__.partition(".")[0]):
             return
         say(f"{record.name}: {on_one_line(record.getMessage())}", style="dim")
@@ -219,7 +219,7 @@ def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
 
 
 def say_json(value: Any, *, to: Console = OUT) -> None:
-    """Print a value as JSON that a terminal may show, too: unprintable characters are written as JSON escapes."""
+    """Print a value as JSON that is safe for a terminal: unprintable characters are written as JSON escapes."""
     is_unicode = to.encoding.lower().startswith("utf")
     text = json.dumps(value, ensure_ascii=not is_unicode, indent=2)
     to.file.write(_JSON_UNPRINTABLE.sub(lambda match: json.dumps(match[0])[1:-1], text) + "\n")
@@ -236,13 +236,13 @@ def table(
     widest: int | None = None,
     to: Console = ERR,
 ) -> None:
-    """Print rows below their headings; on a terminal long cells are folded.
+    """Print a table; on a terminal long cells are wrapped.
 
     Args:
-        right: the columns that hold numbers.
-        title: a line above.
+        right: right-aligned columns (numbers).
+        title: a line above the table.
         total: a last row, below a rule.
-        widest: characters of a column; None where the width of the terminal decides.
+        widest: maximum characters of a column; None to use the width of the terminal.
     """
     numbers = set(right)
     lines = Table(title=Text(printable(title)) if title else None, title_justify="left")
@@ -264,15 +264,15 @@ def _cell(value: object) -> Text:
 
 
 class Label(TextColumn):
-    """A text in front of or behind a progress bar, such as `{task.description}`."""
+    """A text before or after a progress bar, such as `{task.description}`."""
 
     def render(self, task: Task) -> Text:
-        """The text, never read as markup."""
+        """Render the text without markup."""
         return Text(printable(self.text_format.format(task=task)), style=self.style)
 
 
 def progress(*columns: ProgressColumn, to: Console = ERR, transient: bool = False) -> Progress:
-    """Progress bars; where there is no terminal, they show how far they came at the end, or nothing if transient."""
+    """Make progress bars; without a terminal they are printed once at the end, or never if transient."""
     return Progress(
         *columns, console=to, refresh_per_second=4, transient=transient, disable=transient and not to.is_terminal
     )
@@ -282,7 +282,7 @@ def confirm(question: str) -> bool:
     """Ask on the terminal.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, or where the answer ends before it began.
+        KeyboardInterrupt: on Ctrl-C, or at the end of the input.
     """
     try:
         return typer.confirm(printable(question), err=True)
@@ -292,7 +292,7 @@ def confirm(question: str) -> bool:
 
 @contextmanager
 def index_bar(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of a search index that is made; it appears when there is something to tell."""
+    """A progress bar for building a search index; it appears at the first progress."""
     columns = Label("search index"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
     bars: list[Progress] = []
 

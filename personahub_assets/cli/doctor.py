@@ -1,4 +1,4 @@
-"""Preflight: everything a run needs, looked at before it is paid for."""
+"""Preflight checks: everything that a run needs, checked before it costs money."""
 
 import asyncio
 import shutil
@@ -26,8 +26,8 @@ _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps
 _FREE_GB = 2
 
 
-def examine(environment: Environment, console: Console, *, canary: bool) -> bool:
-    """Make every check and print what was found; true if all are well."""
+def run_checks(environment: Environment, console: Console, *, canary: bool) -> bool:
+    """Run all checks and print the results; True if all pass."""
     well = True
     for name, check in _checks(environment, canary=canary):
         mark: Piece = ("ok", "green")
@@ -67,14 +67,14 @@ def _disk(home: Path) -> str:
     probe.unlink()
     free = shutil.disk_usage(home).free / 1e9
     if free < _FREE_GB:
-        raise OSError(f"{home}: only {free:.1f} GB free, want {_FREE_GB}")
+        raise OSError(f"{home}: only {free:.1f} GB free, need {_FREE_GB}")
     return f"{home} is writable, {free:.0f} GB free"
 
 
 def _config(home: Path) -> str:
     file = Home(home).config
     HubConfig.load(file)
-    return str(file) if file.exists() else "none; every setting has its default"
+    return str(file) if file.exists() else "none; all settings have their defaults"
 
 
 def _tasks(home: Path, model: str) -> list[Task]:
@@ -92,23 +92,23 @@ def _embed(environment: Environment) -> str:
 def _model(llm: LLM) -> str:
     models = llm.models()
     if llm.model_name not in models:
-        raise LLMError(f"{llm.model_name!r} is not offered; set PERSONAHUB_LLM_MODEL to one of {sorted(models)}")
+        raise LLMError(f"{llm.model_name!r} is not served; set PERSONAHUB_LLM_MODEL to one of {sorted(models)}")
     context = models[llm.model_name]
-    return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
+    return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not reported by the server'}"
 
 
 def _canary(llm: LLM, task: Task, home: Path) -> str:
-    """Ask one question with the task's schema; a schema that a server cannot take shows here."""
+    """Send one request with the task's schema, to find a schema that the server does not support."""
     task = Task(task.asset, task.prompt, task.answer, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
-    outcome = asyncio.run(_ask(llm, task, values, HubConfig.load(Home(home).config).generation))
+    outcome = asyncio.run(_send_request(llm, task, values, HubConfig.load(Home(home).config).generation))
     if outcome.status == "rejected":
         raise LLMError(f"{outcome.reason}: {outcome.detail}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens
     return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"
 
 
-async def _ask(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> Outcome:
+async def _send_request(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> Outcome:
     shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
     async with llm.transport(timeout_s=120, tries=2, faults_in_a_row=settings.consecutive_faults) as transport:
         return await Asker(transport, task, Limits(settings.validation_retries)).ask(

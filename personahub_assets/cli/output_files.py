@@ -1,4 +1,4 @@
-"""Files that results are written to, at a place that somebody names."""
+"""Output files of results."""
 
 import errno
 import stat
@@ -16,9 +16,9 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 @contextmanager
 def output_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is written aside and put in its place at the end, so that it is whole or as it was before.
+    """Open a file that is written aside and renamed at the end, so that it is complete or unchanged.
 
-    A second name of the old file, such as a hard link that is a backup, keeps the old content.
+    Another hard link to the old file, such as a backup, keeps the old content.
 
     Raises:
         ConfigError: if it cannot be written.
@@ -29,7 +29,7 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno in _OF_THE_DISK and error.filename is None:
             raise ConfigError(f"--output {obstacle(error, path)}") from error
-        if error.filename is None:  # of what is written, not of this file
+        if error.filename is None:  # an error of the written data, not of this file
             raise
         raise ConfigError(f"--output {path} cannot be written: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""A plan in words: a table by asset, one by batch, and what there is to say besides."""
+"""Print a plan: a table by asset, one by batch, and notes."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,23 +13,23 @@ _BATCHES = 40
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print a plan; what is estimated has a ≈ before it."""
-    assets, batches = (_open(plan.work, name) for name in ("asset", "batch"))
+    """Print a plan; estimates are marked with ≈."""
+    assets, batches = (_grouped_work(plan.work, name) for name in ("asset", "batch"))
     if assets:
         of = f"batch {batches[0].batch}" if len(batches) == 1 else f"{len(batches)} batches"
-        _show_work(f"What a run would ask of {plan.model}, {of}", "asset", assets, plan.currency, console)
+        _show_work(f"Requests of a run to {plan.model}, {of}", "asset", assets, plan.currency, console)
     if len(batches) > 1:
         _show_work("By batch", "batch", batches[:_BATCHES], plan.currency, console)
     if len(batches) > _BATCHES:
-        say(f"The first {_BATCHES} of {len(batches)} batches with something to ask; --json has all.", to=console)
-    for line in (*_verdict(plan), *_asides(plan), *_reuse(plan), *plan.notes):
+        say(f"The first {_BATCHES} of {len(batches)} batches with requests; --json has all.", to=console)
+    for line in (*_notes(plan), *_aside_lines(plan), *_reuse(plan), *plan.notes):
         say(line, to=console)
     for batch, problem in plan.problems.items():
         say(f"A run would fail at batch {batch}: {on_one_line(problem)}", to=console)
 
 
 def summary(plan: Plan) -> str:
-    """The plan in one line."""
+    """Summarise the plan in one line."""
     total = plan.total
     phrases = [f"{_count(total)} call{'' if total.calls == 1 else 's'}"]
     if total.seconds:
@@ -40,7 +40,7 @@ def summary(plan: Plan) -> str:
 
 
 def duration(seconds: float) -> str:
-    """An estimated time.
+    """Format an estimated time.
 
     >>> duration(7500)
     '≈ 2.1 h'
@@ -72,7 +72,7 @@ def _figures(work: Work, currency: str) -> dict[str, str]:
     """Columns of the table; time and cost if they are known."""
     figures = {
         "to ask": _requests(work),
-        "why": _why(work),
+        "why": _reason_text(work),
         "calls": _count(work),
         "prompt tokens": f"≈ {work.prompt_tokens:,.0f}",
         "completion tokens": f"≈ {work.completion_tokens:,.0f}",
@@ -89,7 +89,7 @@ def _requests(work: Work) -> str:
     return " + ".join([*counts, f"≈ {work.follow:,.0f}"] if work.follow else counts)
 
 
-def _why(work: Work) -> str:
+def _reason_text(work: Work) -> str:
     counts = {reason: f"{count:,}" for reason, count in work.reasons.most_common()}
     if work.follow:
         counts[FOLLOWS] = f"≈ {work.follow:,.0f}"
@@ -97,7 +97,7 @@ def _why(work: Work) -> str:
 
 
 def _count(work: Work) -> str:
-    """How many calls; exact where each request was answered at once so far."""
+    """Format the number of calls; exact if each request needed one call so far."""
     return f"{'' if work.is_exact else '≈ '}{work.calls:,.0f}"
 
 
@@ -105,7 +105,7 @@ def _money(cost: float, currency: str) -> str:
     return f"≈ {cost:,.2f} {currency}" if cost >= 0.01 or not cost else f"≈ {cost:.4f} {currency}"
 
 
-def _verdict(plan: Plan) -> Iterable[str]:
+def _notes(plan: Plan) -> Iterable[str]:
     total = plan.total
     if not total.expected:
         yield "A run makes no call."
@@ -113,7 +113,7 @@ def _verdict(plan: Plan) -> Iterable[str]:
     yield f"A run makes {summary(plan)}."
     if total.follow:
         yield (
-            f"{total.ask:,} of its requests are certain; {total.follow:,.0f} more (≈) are expected about rows that it "
+            f"{total.ask:,} requests are certain; {total.follow:,.0f} more (≈) are expected about rows that the run "
             "would write first."
         )
     asking_assets = {work.asset for work in plan.work if work.ask}
@@ -121,15 +121,15 @@ def _verdict(plan: Plan) -> Iterable[str]:
         yield f"What {' and '.join(sorted(sources, reverse=True))} writes anew changes all that is made of it."
     if total.basis == "settings":
         names = dict.fromkeys(work.asset for work in plan.work if work.expected and work.basis == "settings")
-        yield f"No answers yet of {', '.join(names)}: counted as long as max_tokens allows, and each asked once."
+        yield f"No answers yet of {', '.join(names)}: counted with max_tokens per answer and one call per request."
     if total.seconds is None:
-        yield "No time: no speed was measured in this home yet."
+        yield "No time: this home has no measured speed yet."
     if total.cost is None:
         settings = Home(Path(plan.home)).config
         yield f"No cost: set prompt and completion in [prices] of {settings}, in money per million tokens."
 
 
-def _asides(plan: Plan) -> Iterable[str]:
+def _aside_lines(plan: Plan) -> Iterable[str]:
     for aside in plan.asides:
         yield f"Without a call, {aside.batch}: {'; '.join(_aside(aside))}."
 
@@ -140,12 +140,12 @@ def _aside(aside: Aside) -> list[str]:
         "documents new or changed": aside.documents_new,
         "documents gone": aside.documents_gone,
         "candidates to decide about": aside.to_decide,
-        "dropped ones come back to be decided, since who they were dropped for is gone": aside.coming_back,
+        "dropped ones are decided again, because the personas that they duplicate were removed": aside.coming_back,
         "texts to embed": aside.to_embed,
         "personas come into the hub": aside.personas_in,
         "personas leave the hub": aside.personas_out,
     }
-    words = [f"the rule of the {again} stage changed, so all is decided again"] if again else []
+    words = [f"the rule of the {again} stage changed, so all are decided again"] if again else []
     return words + [f"{count:,} {label}" for label, count in counts.items() if count]
 
 
@@ -161,11 +161,11 @@ def _reuse(plan: Plan) -> Iterable[str]:
             if work.quarantined:
                 counts[work.asset] += work.quarantined.total()
         where = ", ".join(f"{asset} {count:,}" for asset, count in counts.items())
-        yield f"Quarantined, and asked by --retry only: {reasons} ({where})."
+        yield f"Quarantined, sent only with --retry: {reasons} ({where})."
 
 
-def _open(work: list[Work], name: str) -> list[Work]:
-    """What there is to ask, added up by batch or by asset."""
+def _grouped_work(work: list[Work], name: str) -> list[Work]:
+    """Work with requests to send, summed by batch or by asset."""
     groups: dict[str, list[Work]] = {}
     for item in work:
         if item.expected:

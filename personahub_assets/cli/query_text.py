@@ -1,4 +1,4 @@
-"""Where the SQL of `personahub sql` comes from: an argument, a file, standard input, and `.read` lines within."""
+"""The SQL of `personahub sql`: from an argument, a file or standard input, with `.read` lines included."""
 
 import io
 import os
@@ -11,28 +11,28 @@ from personahub_assets.core import project_files
 from personahub_assets.core.errors import ConfigError
 
 _READ = re.compile(r"^\.read[ \t]++(\S.*)$", re.MULTILINE)
-_LONGEST = 4 << 20  # characters, with all that is read; files that read others twice double with each level
+_LONGEST = 4 << 20  # characters with all included files; a file that includes another twice doubles it at each level
 _MOST_FILES = 1_000
-# Whoever pipes a query without naming '-' begins within this time; a pipe that nobody writes to is no query.
+# A query piped without '-' must begin within this time; a pipe without a writer is no query.
 _PATIENCE_S = 1.0
 
 
 def query_text(query: str | None) -> str | None:
-    """Read what was asked; None if nothing was.
+    """Read the query; None if there is none.
 
     Raises:
-        ConfigError: if a file is missing, is no text, or reads itself, or all of it is too long.
+        ConfigError: if a file is missing, is not text or includes itself, or the whole is too long.
     """
     if query == "-":
-        return _Reader().expanded(_input())
+        return _Reader().expand(_read_input())
     if query is None:
-        piped = _input() if _has_input() else ""
-        return _Reader().expanded(piped) if piped.strip() else None
+        piped = _read_input() if _has_input() else ""
+        return _Reader().expand(piped) if piped.strip() else None
     is_file = query.endswith(".sql") or ("\n" not in query and os.path.isfile(query))  # noqa: PTH113 - no length is too long
-    return _Reader().expanded(f".read {query}" if is_file else query, any_file=is_file)
+    return _Reader().expand(f".read {query}" if is_file else query, any_file=is_file)
 
 
-def _input() -> str:
+def _read_input() -> str:
     try:
         return sys.stdin.read(_LONGEST + 1)
     except UnicodeDecodeError as error:
@@ -40,32 +40,32 @@ def _input() -> str:
 
 
 def _has_input() -> bool:
-    """Whether standard input is neither a terminal nor a pipe that nobody writes to."""
+    """Whether standard input is neither a terminal nor a pipe without a writer."""
     if sys.stdin.isatty():
         return False
     try:
         return bool(select.select([sys.stdin], [], [], _PATIENCE_S)[0])
     except (OSError, ValueError, io.UnsupportedOperation):
-        return True  # not a file of the system's, or a pipe on Windows, which cannot be asked
+        return True  # not a file of the operating system, or a pipe on Windows, which cannot be polled
 
 
 class _Reader:
-    """Puts files in the place of lines such as `.read sql/analysis/relations.sql`, as DuckDB's shell does."""
+    """Replaces lines such as `.read sql/analysis/relations.sql` with the file, as DuckDB's shell does."""
 
     def __init__(self) -> None:
         self._files, self._characters = 0, 0
 
-    def expanded(self, text: str, within: tuple[Path, ...] = (), *, any_file: bool = False) -> str:
-        """Give the text with all files that it reads, and those that they read."""
+    def expand(self, text: str, within: tuple[Path, ...] = (), *, any_file: bool = False) -> str:
+        """Return the text with all files that it includes, recursively."""
         self._count(text)
 
         def read(line: re.Match[str]) -> str:
             name = line[1].rstrip(" \t;").strip("'\"")
-            path = _found(name, within[-1].parent if within else None, any_file=any_file)
+            path = _find_file(name, within[-1].parent if within else None, any_file=any_file)
             if path in within:
                 raise ConfigError(f"{path} reads itself: {' → '.join(each.name for each in (*within, path))}")
             self._files += 1
-            return self.expanded(_content(path), (*within, path))
+            return self.expand(_read_file(path), (*within, path))
 
         return _READ.sub(read, text)
 
@@ -73,12 +73,12 @@ class _Reader:
         self._characters += len(text)
         if self._characters > _LONGEST or self._files > _MOST_FILES:
             raise ConfigError(
-                f"a query may have {_LONGEST:,} characters and read {_MOST_FILES:,} files, those that files read again "
-                "counted each time; this one has more: does a file read others several times?"
+                f"a query can have {_LONGEST:,} characters and include {_MOST_FILES:,} files, repeated ones "
+                "counted each time; this one has more: does a file include others several times?"
             )
 
 
-def _content(path: Path) -> str:
+def _read_file(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             return file.read(_LONGEST + 1)
@@ -86,13 +86,13 @@ def _content(path: Path) -> str:
         raise ConfigError(f"{path}: {error.reason} at byte {error.start + 1}: save it as UTF-8") from error
 
 
-def _found(name: str, beside: Path | None, *, any_file: bool) -> Path:
-    """The file of that name: here, beside the file that names it, or among those of the project."""
-    # Of a text that somebody else wrote: an error message must not quote what is no SQL.
+def _find_file(name: str, beside: Path | None, *, any_file: bool) -> Path:
+    """Find the file of a name: in the current folder, beside the including file, or in the project."""
+    # The query can come from another person: an error message must not quote a file that is not SQL.
     if not any_file and not name.endswith(".sql"):
-        raise ConfigError(f".read {name}: only files that end with .sql are read")
+        raise ConfigError(f".read {name}: only files that end with .sql can be included")
     folders = [Path(), *([beside] if beside else []), project_files.root()]
     path = next((path for folder in folders if (path := folder / name).is_file()), None)
     if path is None:
-        raise ConfigError(f"{name}: there is no such file")
+        raise ConfigError(f"{name}: file not found")
     return path.resolve()

@@ -1,4 +1,4 @@
-"""Releases from the command line: make one, list them, look whether they are whole."""
+"""Releases from the command line: make_release, list and print_changes."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from personahub_assets.releases.spec import ReleaseSpec, left_out_text
 from personahub_assets.store.tables import Store
 
 
-def make(
+def make_release(
     environment: Environment,
     name: str,
     select: list[str],
@@ -24,42 +24,42 @@ def make(
     jsonl: bool,
     license_id: str | None,
 ) -> None:
-    """Make a release and say what is in it.
+    """Make a release and print its content.
 
     Raises:
         ConfigError, StoreError, BatchError: as `runs.run_release` does.
     """
     store = Store(home=str(environment.home))
-    # Before Dagster is loaded: what is wrong is said at once.
+    # Before Dagster is imported, so that errors appear at once.
     ReleaseSpec.of(name, select, where, jsonl=jsonl, license=license_id)
     build.check_free(store, name)
-    from personahub_assets.cli.run import Bars, command
+    from personahub_assets.cli.run import Bars, shell_command
     from personahub_assets.runs.runner import run_release
 
     config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
     started = time.perf_counter()
     with Bars(console) as bars:
-        run_release(environment, config | ({"license": license_id} if license_id else {}), bars.hear)
-    _say(folder.release(store, name), time.perf_counter() - started, command(store.root), console)
+        run_release(environment, config | ({"license": license_id} if license_id else {}), bars.update)
+    _print_release(folder.find_release(store, name), time.perf_counter() - started, shell_command(store.root), console)
 
 
-def show(environment: Environment, name: str | None) -> None:
+def print_releases(environment: Environment, name: str | None) -> None:
     """List the releases, or one of them."""
     store = Store(home=str(environment.home))
-    listed = [folder.release(store, name)] if name else folder.releases(store)
+    listed = [folder.find_release(store, name)] if name else folder.list_releases(store)
     if not listed:
         say(f"{store.paths.releases} has no releases yet", to=OUT)
         return
     headings = ["release", "made (UTC)", "rows", "of", "bytes shared", "own bytes"]
     numbers = ["rows", "bytes shared", "own bytes"]
-    table(headings, [(each.name, *_line(each)) for each in listed], right=numbers, to=OUT)
+    table(headings, [(each.name, *_row(each)) for each in listed], right=numbers, to=OUT)
 
 
-def verify(environment: Environment, name: str | None, console: Console) -> bool:
-    """Hash releases again and name what is wrong; gives whether anything is."""
+def print_changes(environment: Environment, name: str | None, console: Console) -> bool:
+    """Verify the hashes of releases and print the differences; return whether there are any."""
     store = Store(home=str(environment.home))
     faulty = False
-    for each in [folder.release(store, name)] if name else folder.releases(store):
+    for each in [folder.find_release(store, name)] if name else folder.list_releases(store):
         faults = folder.verify(each)
         faulty = faulty or bool(faults)
         for fault in faults:
@@ -69,25 +69,25 @@ def verify(environment: Environment, name: str | None, console: Console) -> bool
     return faulty
 
 
-def _line(each: Release) -> list[str]:
+def _row(each: Release) -> list[str]:
     try:
         shared, own = each.bytes()
         created_at, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
         return [created_at, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
     except (StoreError, KeyError):
-        return ["damaged: see --verify"]
+        return ["damaged: see --print_changes"]
 
 
-def _say(release: Release, seconds: float, call: str, console: Console) -> None:
+def _print_release(release: Release, seconds: float, call: str, console: Console) -> None:
     shared, own = release.bytes()
     lines = [f"{count:>9,} {config}" for config, count in release.rows.items()]
     every = {name: entry["left_out"] for name, entry in release.manifest["configs"].items()} | release.manifest["empty"]
     lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
     if empty := [name for name, counts in release.manifest["empty"].items() if not any(counts.values())]:
-        lines.append(f"without rows, so not part of it: {', '.join(empty)}")
+        lines.append(f"without rows, so not included: {', '.join(empty)}")
     lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {release.path}")
     lines.append(
-        f"Next: {call} release {release.name} --verify; read {release.path / folder.CARD} before you publish it"
+        f"Next: {call} release {release.name} --print_changes; read {release.path / folder.CARD} before you publish it"
     )
     for line in lines:
         say(line, to=console)

@@ -1,4 +1,4 @@
-"""`personahub run` and `release` on the terminal: progress bars while the graph runs, and what came of it."""
+"""`personahub run` and `release` on the terminal: progress bars during the run, and its report."""
 
 import shutil
 import sys
@@ -36,7 +36,7 @@ def run_and_report(
     personas_from: Path | None = None,
     **bounds: Any,
 ) -> Result:
-    """Run batches with a bar for each step, and say what there is then; see `Hub.run` for the other arguments.
+    """Run batches with a progress bar for each step, and print a report; see `Hub.run` for the other arguments.
 
     Raises:
         BatchError, ConfigError, LLMError: as `Hub.run` does.
@@ -45,9 +45,9 @@ def run_and_report(
 
     def begin(order: Ordered) -> None:
         orders.append(order)
-        say_selections(order, console)
+        print_selections(order, console)
         if order.reasons and not order.work:
-            say(f"nothing is quarantined for {', '.join(retry or ['any reason'])}", to=console)
+            say(f"no rows are quarantined for {', '.join(retry or ['any reason'])}", to=console)
         if approve:
             approve(order)
 
@@ -58,7 +58,7 @@ def run_and_report(
             retry=retry,
             approve=begin,
             personas_from=personas_from,
-            listener=bars.hear,
+            listener=bars.update,
             **bounds,
         )
     store = orders[0].store
@@ -68,11 +68,11 @@ def run_and_report(
     return result
 
 
-def say_selections(order: Ordered, console: Console) -> None:
-    """Say which datasets are not for all personas; a selection that is of no use is found before anything runs.
+def print_selections(order: Ordered, console: Console) -> None:
+    """Print the datasets with a selection of personas; an unusable selection is found before the run.
 
     Raises:
-        ConfigError: if one is.
+        ConfigError: if a selection is unusable.
     """
     store, config = order.store, order.store.config
     files = {name: file for name in order.datasets if (file := config.dataset(name).personas_from)}
@@ -80,20 +80,20 @@ def say_selections(order: Ordered, console: Console) -> None:
         names = [name for name, selection in files.items() if selection == file]
         ids = selections.read(Path(file))
         present, total = selections.count(store, Path(file), ids)
-        absent = f"; {len(ids) - present:,} that it names are not in the hub" if present < len(ids) else ""
+        absent = f"; {len(ids) - present:,} of its ids are not in the hub" if present < len(ids) else ""
         say(
             f"{', '.join(names)}: only for the {present:,} of {total:,} personas that {file} names{absent}.", to=console
         )
     if store.personas_from:
         say(
-            "In this run only: the next one without --personas-from asks for the others too. To keep it, write "
+            "For this run only: a run without --personas-from uses all personas. To keep the selection, write "
             "personas_from under [datasets.NAME] in hub.toml.",
             to=console,
         )
 
 
 class Bars:
-    """One progress bar per asset and batch, finished ones staying in view; they appear with the first step."""
+    """One progress bar per asset and batch, from the first step on; finished ones stay visible."""
 
     def __init__(self, console: Console):
         self._progress = progress_bars(
@@ -101,7 +101,7 @@ class Bars:
             Label("{task.fields[batch]}", style="cyan"),
             Label("{task.description}"),
             BarColumn(bar_width=24),
-            # In a narrow terminal the note is wrapped; numbers are not cut.
+            # In a narrow terminal the note wraps, so that numbers are not cut.
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
             Label("{task.fields[note]}", style="dim", table_column=Column()),
@@ -115,9 +115,9 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def hear(self, step: progress.Step) -> None:
-        """Show how far a step is."""
-        self._progress.start()  # does nothing where it has begun
+    def update(self, step: progress.Step) -> None:
+        """Show the progress of a step."""
+        self._progress.start()  # no effect after the first call
         key = (step.batch, step.asset)
         if key not in self._tasks:
             self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
@@ -130,13 +130,13 @@ class Bars:
 
 
 def _report(store: Store, environment: Environment, result: Result, console: Console) -> None:
-    """Say what there is now, what failed, and where to look next."""
-    _say_counts(store, result, console)
+    """Print the counts, the failures and the next commands."""
+    _print_counts(store, result, console)
     say(f"{result.seconds:.1f} s. Home: {store.root}", to=console)
     if environment.llm_url == STANDIN_URL:
         say(
             "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
-            "they show how the hub works and are no training data.",
+            "they show how the hub works and are not training data.",
             style="yellow",
             to=console,
         )
@@ -146,17 +146,17 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
         say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
     for batch, problem in result.failed.items():
         say((f"failed: {batch}:", "bold red"), " ", on_one_line(problem), to=console)
-    call = command(store.root)
+    call = shell_command(store.root)
     say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
 
 
-def _say_counts(store: Store, result: Result, console: Console) -> None:
-    """Say what is in the warehouse; where that fails it is one more thing that failed, and hides no other."""
+def _print_counts(store: Store, result: Result, console: Console) -> None:
+    """Print the counts of the warehouse; an error here is reported with the other failures."""
     if not result.rows:
         return
     try:
         with build.reader(store) as connection:
-            tokens = _tokens(connection, store.config.prices.currency)
+            tokens = _token_summary(connection, store.config.prices.currency)
     except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
         interrupts.check()
         result.failed.setdefault("report", explain(error, store.root))
@@ -167,7 +167,7 @@ def _say_counts(store: Store, result: Result, console: Console) -> None:
 
 
 def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
-    """Warn of batches of this run of which no row could be used."""
+    """Warn of batches of this run without a usable row."""
     if not store.paths.warehouse.exists():
         return
     with build.reader(store) as connection:
@@ -175,26 +175,26 @@ def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> N
     for batch, quarantined, mostly in rows:
         if batch in batches:
             say(
-                f"warning: batch {batch}: all of its {quarantined:,} rows are in quarantine, most as {mostly}; see "
-                f"{command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
+                f"warning: batch {batch}: all its {quarantined:,} rows are in quarantine, most as {mostly}; see "
+                f"{shell_command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
                 style="bold yellow",
                 to=console,
             )
 
 
-def command(root: Path) -> str:
-    """How to call the command line for this home from here, as it can be pasted."""
-    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_from_here(root)} "
+def shell_command(root: Path) -> str:
+    """The shell shell_command that calls `personahub` for this home from the current folder."""
+    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_relative_path(root)} "
     called = Path(sys.argv[0])
     by_path = called.name == "personahub" and not shutil.which("personahub")
-    return home + (str(_from_here(called.absolute())) if by_path else "personahub")
+    return home + (str(_relative_path(called.absolute())) if by_path else "personahub")
 
 
-def _from_here(path: Path) -> Path:
+def _relative_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _tokens(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
+def _token_summary(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
     row = connection.execute(
         "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
         "coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0), "

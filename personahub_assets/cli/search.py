@@ -1,4 +1,4 @@
-"""Searching the hub by meaning, and choosing personas that cover it."""
+"""Search the hub by meaning, and choose personas that cover it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from rich.console import Console
 
 from personahub_assets.cli.console import index_bar, say
 from personahub_assets.cli.output_files import output_file
-from personahub_assets.cli.sql import show_rows, write_bytes
+from personahub_assets.cli.sql import print_rows, write_bytes
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.hub import Hub
 from personahub_assets.search import selections
@@ -31,8 +31,8 @@ def search(
 
     Args:
         where: an SQL condition on the columns of `personas`.
-        form: of standard output; a file's format is said by its name.
-        safe: of CSV, write cells that a spreadsheet would run as text.
+        form: format of standard output; the name of a file determines its format.
+        safe: in CSV, write cells that a spreadsheet would run as formulas as text.
 
     Raises:
         ConfigError: the text is empty, the condition is wrong, or the file's format is unknown.
@@ -40,7 +40,7 @@ def search(
     """
     _check_target(hub.home, form, output, safe=safe)
     with index_bar(console) as watch:
-        rows = hub.search(text, count, where=where, tell=_teller(console), watch=watch)
+        rows = hub.search(text, count, where=where, tell=_make_printer(console), watch=watch)
     _write(rows, form, output, safe=safe)
 
 
@@ -55,13 +55,13 @@ def choose(
     output: Path | None = None,
     safe: bool = False,
 ) -> None:
-    """Choose personas that cover the hub, or its part around a text or under a condition, and say how well they do.
+    """Choose personas that cover the hub, or its part around a text or under a condition, and print the coverage.
 
     Args, Raises: as for `search`.
     """
     _check_target(hub.home, form, output, safe=safe)
     with index_bar(console) as watch:
-        chosen = hub.choose(count, text, where=where, tell=_teller(console), watch=watch)
+        chosen = hub.choose(count, text, where=where, tell=_make_printer(console), watch=watch)
     _write(chosen.personas, form, output, safe=safe)
     say(
         f"{chosen.personas.height:,} of {chosen.total:,} personas. Similarity of a persona to the nearest of them: "
@@ -71,7 +71,7 @@ def choose(
     )
 
 
-def _teller(console: Console) -> Callable[[str], None]:
+def _make_printer(console: Console) -> Callable[[str], None]:
     return lambda message: say(message, style="yellow", to=console)
 
 
@@ -82,7 +82,7 @@ def _write(rows: pl.DataFrame, form: str, output: Path | None, *, safe: bool) ->
     elif form == "table":
         shown = rows.with_columns(pl.col("similarity").round(4)) if "similarity" in rows.columns else rows
         numbers = [name for name, dtype in rows.schema.items() if dtype.is_numeric()]
-        show_rows(shown.columns, shown.iter_rows(), right=numbers)
+        print_rows(shown.columns, shown.iter_rows(), right=numbers)
     else:
         write_bytes(write_all(rows, form, Path(), safe=safe))
 
@@ -93,4 +93,4 @@ def _check_target(home: Path, form: str, output: Path | None, *, safe: bool) -> 
         Home(home).check_output(output)
     written = output.suffix.lower().removeprefix(".") if output else form
     if safe and written != "csv":
-        raise ConfigError(f"--safe is for CSV, got {written}: other formats hold texts as they are")
+        raise ConfigError(f"--safe is for CSV, got {written}: other formats need no escapes")

@@ -1,4 +1,4 @@
-"""SQL from the command line: read-only, and results in the format asked for."""
+"""SQL from the command line: read-only, with several output formats."""
 
 import codecs
 import io
@@ -22,12 +22,12 @@ from personahub_assets.hub import Hub
 from personahub_assets.store.home import Home
 from personahub_assets.warehouse.query_process import Frame
 
-__all__ = ["QueryError", "answer", "describe", "show_rows", "write_bytes"]
+__all__ = ["QueryError", "print_rows", "print_schema", "run_query", "write_bytes"]
 
 _PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
-"""Of a console: what is printed is text."""
+"""Options of a console that prints plain text."""
 
-_WIDEST = 120  # characters of a column where there is no terminal
+_WIDEST = 120  # maximum characters of a column without a terminal
 
 _KNOWN = """
     SELECT table_name AS name, 'table' AS kind, estimated_size AS rows, comment AS about FROM duckdb_tables()
@@ -58,7 +58,7 @@ ORDER BY k.name, p.place
 """
 
 
-def answer(
+def run_query(
     hub: Hub,
     query: str | None,
     form: str,
@@ -70,19 +70,19 @@ def answer(
     """Run queries and write the result of each.
 
     Args:
-        hub: the home.
-        query: SQL, a file of it, '-' for standard input; None lists the tables.
+        hub: the hub to query.
+        query: SQL, a file with SQL, '-' for standard input; None lists the tables.
         form: table, csv, json or parquet.
-        output: a file instead of standard output; there is all of a result in it, or it is left as it was.
-        seconds: after which it is stopped.
-        safe: of CSV, write cells that a spreadsheet would run as text.
+        output: a file instead of standard output; it gets the complete result or is left unchanged.
+        seconds: time limit.
+        safe: in CSV, write cells that a spreadsheet would run as formulas as text.
 
     Raises:
         StoreError: if there is no warehouse yet.
-        QueryError: if DuckDB refuses the query, it could do more than read, or it takes more time or memory than it
-            may.
-        ConfigError: if Parquet is asked for without a file, several results are to go into one, or that cannot be
-            written.
+        QueryError: if DuckDB refuses the query, it could do more than read, or it exceeds a limit of time or
+            memory.
+        ConfigError: if Parquet is requested without a file, there are several results for one file, or it cannot
+            be written.
     """
     _check_target(hub.home, form, output, safe=safe)
     single = output is not None or form == "parquet"
@@ -92,7 +92,7 @@ def answer(
             write(frame)
 
 
-def describe(hub: Hub, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
+def print_schema(hub: Hub, name: str | None, form: str, output: Path | None, *, safe: bool = False) -> None:
     """Write the columns of all tables and views, or of one, with types and comments.
 
     Raises:
@@ -103,7 +103,7 @@ def describe(hub: Hub, name: str | None, form: str, output: Path | None, *, safe
         _check_table(hub, name)
     query = _SCHEMA.format(condition="true" if name is None else f"k.name = {quoted(name)}")
     if form != "table":
-        answer(hub, query, form, output, safe=safe)
+        run_query(hub, query, form, output, safe=safe)
         return
     _check_target(hub.home, "rows", output)
     with _console(output) as console, _results(hub, query, "rows") as frames:
@@ -120,7 +120,7 @@ def _check_table(hub: Hub, name: str) -> None:
 
 def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = False) -> None:
     if safe and form != "csv":
-        raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats hold texts as they are")
+        raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats need no escapes")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
     if output is not None:
@@ -129,7 +129,7 @@ def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = Fa
 
 @contextmanager
 def _results(hub: Hub, query: str, form: str, **options: Any) -> Iterator[Iterator[Frame]]:
-    """The parts of an answer; a search within it shows a bar on standard error where its index is made."""
+    """The results of a query; a search inside it shows a progress bar on standard error if it builds an index."""
     with index_bar(ERR) as watch:
         answers = hub.results(query, form, tell=partial(say, style="yellow", to=ERR), watch=watch, **options)
         with closing(answers) as frames:
@@ -138,7 +138,7 @@ def _results(hub: Hub, query: str, form: str, **options: Any) -> Iterator[Iterat
 
 @contextmanager
 def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]:
-    """Something that writes the frames of an answer."""
+    """Make a writer for the frames of a result."""
     if form == "table":
         with _console(output) as console:
             yield lambda frame: _write_table(frame.head, console)
@@ -148,17 +148,17 @@ def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]
 
 
 def _write_table(head: dict[str, Any], console: Console) -> None:
-    show_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
+    print_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
     for note in head["notes"]:
         say(note, to=console)
 
 
-def show_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
-    """Show a result as a table; nothing of it is markup, or commands the terminal."""
+def print_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
+    """Print a result as a table, as plain text."""
     if console.is_terminal:
         table(columns, rows, right=right, to=console)
     else:
-        # A pipe or a file has no width: nothing is folded there but long texts.
+        # A pipe or a file has no width: only long texts are wrapped.
         wide = Console(file=console.file, width=_WIDEST * (len(columns) + 1), **_PLAIN)
         table(columns, rows, right=right, widest=_WIDEST, to=wide)
 
@@ -167,12 +167,12 @@ def _write_schema(rows: list[Any], console: Console) -> None:
     for (name, kind, count, description), columns in groupby(rows, key=lambda row: tuple(row[:4])):
         size = "" if count is None else f", {int(count):,} rows"
         say((name, "bold"), f" ({kind}{size}): {description or ''}", to=console)
-        show_rows(["column", "type", "meaning"], [row[4:] for row in columns], console=console)
+        print_rows(["column", "type", "meaning"], [row[4:] for row in columns], console=console)
 
 
 @contextmanager
 def _console(output: Path | None) -> Iterator[Console]:
-    """Where tables go: standard output, or a file as wide as they are."""
+    """The console for tables: standard output, or a file of unlimited width."""
     if output is None:
         yield OUT
         return
@@ -190,7 +190,7 @@ def write_bytes(data: bytes) -> None:
 
 @contextmanager
 def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
-    """Something that writes bytes; on a terminal, what would command it is written as escapes."""
+    """Make a writer of bytes; for a terminal, control characters are written as escapes."""
     if output is not None:
         with output_file(output) as file:
             yield file.write
@@ -202,5 +202,5 @@ def _bytes(output: Path | None) -> Iterator[Callable[[bytes], Any]]:
         else:
             yield sys.stdout.buffer.write
         sys.stdout.flush()
-    except BrokenPipeError:  # a reader such as head has enough
+    except BrokenPipeError:  # a reader such as head has closed the pipe
         raise SystemExit(close_output()) from None

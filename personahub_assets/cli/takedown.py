@@ -1,4 +1,4 @@
-"""Takedown from the command line: what is asked for, whether it shall be done, and the receipt."""
+"""Takedown from the command line: the target, the confirmation and the receipt."""
 
 import sys
 from collections import Counter
@@ -12,23 +12,23 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.text import plain, sanitise
 from personahub_assets.store.tables import Store
-from personahub_assets.takedown.receipts import Effect, Receipt, Target, unfinished
+from personahub_assets.takedown.receipts import Effect, Receipt, Target, unfinished_takedowns
 from personahub_assets.takedown.takedown import takedown
 
 _SAYS: dict[Effect, str] = {
     "removed": "rows that go",
-    "changed": "rows that lose what they say",
-    "displaced": "dropped for what goes: they come back when their batch is run",
+    "changed": "rows whose text is blanked",
+    "displaced": "dropped as duplicates of removed rows: they return when their batch is run",
     "released": "rows in releases, which are not changed: withdraw them yourself",
-    "outside": "lines of source files outside of the home, which are not changed; they are not read any more",
-    "unread": "files of the inbox and releases that cannot be read, so that nobody knows what they hold",
+    "outside": "lines of source files outside the home, which are not changed; they are no longer read",
+    "unread": "files of the inbox and releases that cannot be read, so their content is unknown",
 }
 
 
-_HOSTS, _COPIES = 20, 50  # that are shown
+_HOSTS, _COPIES = 20, 50  # shown at most
 
 
-def forget(
+def take_down(
     environment: Environment,
     targets: Mapping[str, Sequence[str] | None],
     batch: str | None,
@@ -39,24 +39,24 @@ def forget(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Take something down and say what was done.
+    """Take down a target and print the receipt.
 
     Raises:
-        ConfigError: if not exactly one kind of target is given, or nobody can be asked.
+        ConfigError: if not exactly one kind of target is given, or there is no terminal to confirm on.
     """
     store = Store(home=str(environment.home))
     _check_text([*(value for values in targets.values() for value in values or ()), batch or "", reason or ""])
     target = _target(store, targets, batch)
 
-    def agree(receipt: Receipt) -> bool:
+    def approve(receipt: Receipt) -> bool:
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise ConfigError("what is taken down cannot be brought back: say --yes, or --dry-run to see what would go")
+            raise ConfigError("a takedown cannot be undone: give --yes, or --dry-run to see what would be removed")
         _show(receipt, console, done=False)
         return confirm("Take this down?")
 
-    receipt = takedown(store, target, reason=reason, dry_run=dry_run, agree=agree)
+    receipt = takedown(store, target, reason=reason, dry_run=dry_run, approve=approve)
     if as_json:
         say_json(receipt.as_json())
     elif dry_run or receipt.finished_at:
@@ -68,7 +68,7 @@ def forget(
 def _check_text(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument != sanitise(argument)[0]:
-            raise ConfigError(f"{argument!r} is not UTF-8 text, and no id, address or reason is anything else")
+            raise ConfigError(f"{argument!r} is not UTF-8 text, as ids, addresses and reasons are")
 
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
@@ -77,7 +77,9 @@ def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: st
         return Target("batch", (batch,))
     if len(chosen) != 1:
         names, got = " or ".join(map(_option, targets)), " and ".join(map(_option, chosen)) or "none"
-        begun = "".join(f"; takedown {key} is not finished: run its command again" for key in unfinished(store))
+        begun = "".join(
+            f"; takedown {key} is not finished: run its command again" for key in unfinished_takedowns(store)
+        )
         raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
     ((kind, values),) = chosen.items()
     return Target(kind, values, batch)  # type: ignore[arg-type]
@@ -96,14 +98,14 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
     key = receipt.target.takedown_id
     if done:
         say(f"taken down. Receipt: takedown_id {key} in the table takedowns", to=console)
-        for batch in sorted({line.batch for line, _ in receipt.of("displaced") if line.batch}):
+        for batch in sorted({line.batch for line, _ in receipt.lines_of("displaced") if line.batch}):
             say(f"Next: personahub run --batch {batch}", to=console)
     elif not receipt.total("removed"):
-        say("there is nothing left of it", to=console)
+        say("no rows are left of it", to=console)
 
 
 def _sites(receipt: Receipt) -> Iterator[str]:
-    """Hosts with their documents and some addresses; then hosts of the same site, which stay."""
+    """Hosts with their documents and some addresses; then hosts of the same site, which are kept."""
     sites = receipt.sites
     for host, count in sites.counts.most_common(_HOSTS):
         examples = ", ".join(plain(address) for address in sites.samples[host])
@@ -111,23 +113,23 @@ def _sites(receipt: Receipt) -> Iterator[str]:
     if len(sites.counts) > _HOSTS:
         yield f"and {len(sites.counts) - _HOSTS:,} more hosts"
     for host, count in sites.near.most_common(_HOSTS):
-        yield f"{host} stays with {count:,} documents: another host. If it shall go: --url-prefix https://{host}/"
+        yield f"{host} is another host and keeps its {count:,} documents. To remove them: --url-prefix https://{host}/"
 
 
 def _copies(receipt: Receipt) -> Iterator[str]:
     for copy in receipt.copies[:_COPIES]:
-        yield f"the same text stands as {plain(copy)}: take it down, too, if it shall go"
+        yield f"the same text is kept as {plain(copy)}: take it down too if necessary"
     if len(receipt.copies) > _COPIES:
-        yield f"the same texts stand in {len(receipt.copies) - _COPIES:,} more rows; --json lists them"
+        yield f"the same texts are kept in {len(receipt.copies) - _COPIES:,} more rows; --json lists them"
 
 
 def _show_effect(receipt: Receipt, effect: Effect, console: Console) -> None:
     by_location: dict[str, Counter[str]] = {}
-    for line, count in receipt.of(effect):
+    for line, count in receipt.lines_of(effect):
         by_location.setdefault(line.place, Counter())[line.batch or ""] += count
-    rows = [(location, _some(batches), f"{batches.total():,}") for location, batches in by_location.items()]
+    rows = [(location, _first_batches(batches), f"{batches.total():,}") for location, batches in by_location.items()]
     table(["place", "batches", "rows"], rows, right=["rows"], title=_SAYS[effect], to=console)
 
 
-def _some(batches: Counter[str]) -> str:
+def _first_batches(batches: Counter[str]) -> str:
     return ", ".join(sorted(filter(None, batches))[:5]) + (" …" if len(batches) > 5 else "")

@@ -1,4 +1,4 @@
-"""Why a row is here, or where it went, in lines."""
+"""Print the origin of a row, or the reason why it was dropped."""
 
 from rich.console import Console
 
@@ -12,17 +12,17 @@ _SHOWN = 20
 
 
 def explain(hub: Hub, asked: str, err: Console, *, as_json: bool, full: bool) -> None:
-    """Say all that the home knows about an id.
+    """Print everything that the home has about an id.
 
     Args:
-        hub: the home.
+        hub: the hub to query.
         asked: an id of a document, persona, item, call or quarantined row; or `batch/id`.
-        err: told when the warehouse is out of date.
-        as_json: for scripts.
-        full: long texts as they are.
+        err: console for the notice that the warehouse is out of date.
+        as_json: print JSON.
+        full: print long texts in full.
 
     Raises:
-        UnknownId: if nothing has it, with ids that are like it.
+        UnknownId: if no row has the id, with similar ids.
     """
     entries = hub.why(asked, tell=lambda message: say(message, style="dim", to=err))
     if as_json:

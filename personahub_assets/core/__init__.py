@@ -1,1 +1,1 @@
-"""What every room uses: settings, records, prompts, text and errors."""
+"""Modules used by all packages: settings, records, prompts, text and errors."""

@@ -1,7 +1,7 @@
-"""Where the way to a file failed: the system's reason and its remedy. It says nothing about what is in the file.
+"""Errors of access to files: the reason of the operating system and the remedy. They say nothing about the content.
 
-A file that cannot be opened now may be whole, and what was paid for is in it. Libraries word the system's errors
-anew, so they are told by number where there is one, and by the system's own words where there is none.
+A file that cannot be opened can be intact and contain paid answers. Libraries rephrase errors of the system, so they
+are recognised by their number, or without one by the text of the system.
 """
 
 import errno
@@ -25,7 +25,7 @@ _DEVICE = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, 
 _OTHER = {errno.ENOENT, errno.EFBIG, errno.ELOOP, errno.ENAMETOOLONG, errno.ETXTBSY, errno.EINTR}
 _CODES = _SPACE | _HANDLES | _RIGHTS | _SHAPE | _MEMORY | _DEVICE | _OTHER | {errno.EADDRNOTAVAIL}
 _LOCAL = _HANDLES | _MEMORY | {errno.EADDRNOTAVAIL}
-"""What keeps this machine from opening a connection, whatever the server does."""
+"""Errors of this machine that prevent a connection, independent of the server."""
 
 _SQLITE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -51,12 +51,12 @@ _QUOTED = re.compile(r'(?:file|directory) "([^"]+)"')
 
 
 def errno_of(error: BaseException) -> int | None:
-    """The system's number for what failed on the way to a file; None if the way was free."""
+    """The errno of a failed access; None if the access did not fail."""
     return next((code for each in _causes(error) if (code := _errno(each)) in _CODES), None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it stands for, each once."""
+    """An error and its causes, each once."""
     yielded: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -84,23 +84,23 @@ def _errno(error: BaseException) -> int | None:
 
 
 def local_obstacle(error: BaseException) -> str | None:
-    """Say what keeps this machine from opening a connection; None if it is the server or the way to it."""
+    """The reason why this machine cannot open a connection; None if the server or the network is at fault."""
     return obstacle(error) if errno_of(error) in _LOCAL else None
 
 
 def checked(error: BaseException, path: Path, damage: str, *, is_folder: bool = False) -> StoreError:
-    """The error to raise about a file: the way to it failed, or, where the way was free, what is wrong with it."""
+    """The error to raise for a file: a failed access, or else its damage."""
     reason = obstacle(error, path, is_folder=is_folder)
     return AccessError(reason) if reason else StoreError(damage)
 
 
 def obstacle(error: BaseException, path: Path | str | None = None, *, is_folder: bool = False) -> str | None:
-    """Say what failed on the way to a file, and what to do; None if the way was free, so that its content is bad.
+    """Describe a failed access to a file with its remedy; None if the access did not fail, so that the content is bad.
 
     Args:
-        error: whatever was raised.
-        path: of the file, if the error does not name one.
-        is_folder: it is that of a folder, and nobody says which file in it.
+        error: the raised exception.
+        path: path of the file, if the error does not name one.
+        is_folder: whether it is the path of a folder, and the file in it is unknown.
     """
     code = errno_of(error)
     if code is None:
@@ -113,9 +113,9 @@ def obstacle(error: BaseException, path: Path | str | None = None, *, is_folder:
 
 
 def obstacle_to_writing(error: BaseException, path: Path) -> str | None:
-    """Say what kept a file from being written; libraries say of the end of a file only that it could not be written."""
+    """Describe why a file could not be written; libraries report a full disk at the end of a file without a reason."""
     reason = obstacle(error, path)
-    if reason is None and shutil.disk_usage(_standing(path)).free < _PAGE:
+    if reason is None and shutil.disk_usage(_existing_parent(path)).free < _PAGE:
         return f"{path}: {os.strerror(errno.ENOSPC)}. {_remedy(errno.ENOSPC, path)}"
     return reason
 
@@ -132,26 +132,26 @@ def path_of(error: BaseException) -> str | None:
 
 
 def _sqlite_errno(path: Path, code: int, *, is_folder: bool) -> int:
-    """What SQLite does not say: why it could not open a file, or read it; of a folder, why a file in it."""
+    """Find the errno that SQLite does not report when it cannot open or read a file, or a file of a folder."""
     if code not in (errno.ENOENT, errno.EIO):
         return code
     try:
         _try_folder(path) if is_folder else _try_file(path)
     except OSError as error:
         return error.errno or code
-    # The file is there; if it could not be opened, its folder takes no log beside it.
+    # The file exists; if it could not be opened, no log can be created in its folder.
     return errno.EACCES if code == errno.ENOENT else code
 
 
 def _try_file(path: Path) -> None:
-    """Open a file as often as SQLite has one open: with its log, the index of that, and one for a moment."""
+    """Open a file as many times as SQLite does: with its log, the index of the log, and one temporary handle."""
     with ExitStack() as opened:
         for _ in range(_HANDLES_OF_SQLITE):
             opened.enter_context(path.open("rb"))
 
 
 def _try_folder(path: Path) -> None:
-    """Open its databases, and write a small file that is gone at once."""
+    """Open its databases, and write a small temporary file."""
     for database in path.rglob("*.db"):
         _try_file(database)
     with tempfile.TemporaryFile(dir=path) as file:
@@ -161,37 +161,35 @@ def _try_folder(path: Path) -> None:
 
 def _remedy(code: int, path: Path | None) -> str:
     if code in _SPACE:
-        return f"{disk(path or Path.cwd())}. Free some space there, then run again; nothing that was kept is lost"
+        return f"{disk(path or Path.cwd())}. Free some space there, then run again; stored data is not lost"
     if code == errno.EFBIG:
-        return "The system allows no file of that size here (ulimit -f, or the file system); raise it, then run again"
+        return "The limit of file size is reached (ulimit -f, or the file system); raise it, then run again"
     if code in _HANDLES:
         return (
-            f"This process may open {_handles()} files at a time; raise that (ulimit -n), or run fewer commands at "
-            "once, then run again. Nothing was read of it, so keep it"
+            f"This process can open {_handle_limit()} files at a time; raise that (ulimit -n), or run fewer commands "
+            "at once, then run again. Keep the file: it was not read"
         )
     if code in _RIGHTS:
-        return (
-            "Give this user the right to read and write it, then run again. Keep the file: what is in it was not read"
-        )
+        return "Give this user the right to read and write it, then run again. Keep the file: it was not read"
     if code in _SHAPE:
-        return "A folder stands where a file should be, or the other way round; move it away, then run again"
+        return "There is a folder in place of a file, or a file in place of a folder; move it away, then run again"
     if code == errno.EADDRNOTAVAIL:
-        return "This machine has no port or address left for it; ask fewer at a time, then run again"
+        return "This machine has no free port or address; use fewer connections, then run again"
     if code in _MEMORY:
-        return "This machine has no memory left for it; end other programs, then run again"
+        return "This machine is out of memory; end other programs, then run again"
     if code in _DEVICE:
         return (
-            "The disk or the network drive did not answer as it should; see the system's log (dmesg), then run again. "
-            "Keep the file: what is in it was not read"
+            "The disk or the network drive failed; see the system's log (dmesg), then run again. "
+            "Keep the file: it was not read"
         )
     if code == errno.ENOENT:
-        return "It is gone, or its folder is; put it back, or run again"
-    return "Mend the path, then run again"
+        return "The file or its folder is missing; put it back, or run again"
+    return "Correct the path, then run again"
 
 
 def disk(path: Path) -> str:
     """Name the disk that a path is on, and its free space."""
-    mount = existing = _standing(path)
+    mount = existing = _existing_parent(path)
     while not mount.is_mount() and mount != mount.parent:
         mount = mount.parent
     try:
@@ -203,15 +201,15 @@ def disk(path: Path) -> str:
     return f"The disk at {mount} has {free:,} of {size:,} bytes free{nodes}"
 
 
-def _standing(path: Path) -> Path:
-    """The path, or the nearest folder above it that there is."""
+def _existing_parent(path: Path) -> Path:
+    """The path, or its nearest existing parent."""
     existing = path.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     return existing
 
 
-def _handles() -> str:
+def _handle_limit() -> str:
     try:
         import resource
     except ImportError:  # Windows

@@ -1,12 +1,12 @@
-"""Addresses that hold secrets: what may be shown of them, and what is sent.
+"""Addresses with secrets: the public form, and the headers to send.
 
 public("https://ann:pw@example.org/a.jsonl?X-Amz-Signature=1f")    'https://example.org/a.jsonl'
 public("https://example.org/get?format=csv&doc=7")                 'https://example.org/get?format=csv&doc=~6a2b1c0d'
 
-An address is shown without user name, password and fragment. Of its query nothing is dropped but what signs it, since
-the rest may say which file is meant; but a value is readable only where both its name and its look are harmless, as
-nobody can list the names under which a secret may come. Otherwise a short hash stands there, which tells two values
-apart and no more. So an address that was signed anew is shown as before.
+The public form has no user name, password and fragment. Of the query only signatures are dropped, because other
+parameters can identify the file. A value is shown only if both its name and its form are harmless, because the names of
+secrets cannot be listed completely. Otherwise a short hash replaces it, which only distinguishes values. So a newly
+signed address has the same public form.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>`|\\^{}]+", re.IGNORECASE)
 _MISTYPED = re.compile(
     r"\s*+((?:[a-z][a-z0-9+.-]*+:(?!//[^/\\])|(?=//))[/\\]*+)[^/\\:?#@\s]*+:[^/\\?#@\s]*@", re.IGNORECASE
 )
-"""With a user and a password, and other signs than `://` behind the scheme."""
+"""Address with user and password; other separators than `://` are accepted."""
 _CHAIN = re.compile(r"::(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # of fsspec: zip://a.csv::https://…
 _HOST = re.compile(r"([^\s:/?#@\[\]\\]*|\[[0-9a-f:.%]+\])(:[0-9]*)?", re.IGNORECASE)
 _HARMLESS = frozenset(
@@ -37,8 +37,8 @@ _HARMLESS |= {"ref", "revision", "split", "version"}
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._-]{0,24}")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _HASHED = re.compile(r"~[0-9a-f]{8}")
-# What signs an address, and changes with each signing: AWS, Google, Azure, Alibaba, Tencent, CloudFront, and what
-# others call theirs.
+# Parameters of signatures, which change with each signing: AWS, Google, Azure, Alibaba, Tencent, CloudFront, and
+# common names.
 _SIGNING = re.compile(
     r"\A(?:x-(amz|goog|oss|obs|cos|tos|ms)-.*|q-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|policy"
     r"|accesstoken"
@@ -52,7 +52,7 @@ _AZURE = frozenset(  # beside `sig`
 _WEB, _LAST_PORT = ("http", "https"), 65_535
 _ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_SHORTEST = 4  # characters of a secret that is looked for on its own: shorter ones are in every text
+_SHORTEST = 4  # minimum characters of a secret to search for: shorter ones occur in any text
 _ROUNDS = 2_000
 
 
@@ -79,21 +79,21 @@ class _Parts(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def public(address: str) -> str:
-    """An address as it may be shown and stored; a path of this machine, and an address without secrets, as it is."""
+    """The public form of an address, for messages and storage; paths and addresses without secrets are unchanged."""
     if mistyped := _MISTYPED.match(address):
         return f"{mistyped[1]}…"
     return "::".join(_public(link) if "://" in link else link for link in _CHAIN.split(address))
 
 
 def redact(text: str, *secrets: str) -> str:
-    """A text, such as a library's error, with its addresses made public and secrets replaced, however written."""
+    """Replace addresses in a text, such as a library's error, by their public form, and secrets in all spellings."""
     for form in sorted(_forms(secrets), key=len, reverse=True):
         text = text.replace(form, HIDDEN)
     return _URL.sub(lambda match: public(match[0]), text)
 
 
 def secrets_of(address: str) -> tuple[str, ...]:
-    """What `public` leaves out of an address, for `redact`."""
+    """The secrets of an address, for `redact`."""
     if mistyped := _MISTYPED.match(address):
         user = address[mistyped.end(1) : mistyped.end() - 1]
         return user, user.partition(":")[2]
@@ -101,52 +101,52 @@ def secrets_of(address: str) -> tuple[str, ...]:
 
 
 def base_url(address: str, variable: str) -> str:
-    """A server's base address as requests are sent to it: without user name and password, which go as a header.
+    """The base address of a server without user name and password, which are sent as a header.
 
     The query stays. An address of the endpoint itself, as portals show it, loses its end.
 
     Raises:
-        ConfigError: if it is none. It is not quoted, as it may hold a password.
+        ConfigError: if it is invalid. It is not quoted, because it can contain a password.
     """
     address = address.strip()
     components = _Parts.of(address)
     host = _HOST.fullmatch(components.host) if components.scheme.lower() in _WEB else None
     if not host or not host[1] or int((host[2] or "")[1:] or 0) > _LAST_PORT:
-        got = "not shown, as it may hold a password" if "@" in address else repr(address.partition("?")[0])
+        got = "not shown, because it can contain a password" if "@" in address else repr(address.partition("?")[0])
         raise ConfigError(
-            f"{variable} is no address of a server ({got}); expected something like http://127.0.0.1:8000/v1, signs "
-            "of a user name or password other than letters and digits as %XX"
+            f"{variable} is not an address of a server ({got}); expected something like http://127.0.0.1:8000/v1, "
+            "with special characters of a user name or password as %XX"
         )
     return str(components._replace(path=_ENDPOINT.sub("", components.path).rstrip("/"), fragment=""))
 
 
 def below(base: str, path: str, *, instead_of: str = "") -> str:
-    """The address of a path below a base address, before its query; it may replace an end of the base's path."""
+    """Join a path to a base address, before its query; it can replace the end of the base's path."""
     components = _Parts.of(base)
     return str(components._replace(path=components.path.rstrip("/").removesuffix(instead_of) + path))
 
 
 def authorization(address: str, key: str, variable: str) -> dict[str, str]:
-    """The header that an address and a key call for: basic for user name and password, else bearer for a key.
+    """The Authorization header: Basic for a user name and password in the address, else Bearer for a key.
 
     Args:
-        address: as it was set, user name and password percent-encoded.
-        key: empty for none.
-        variable: that the address was set in; the key's is named for the error.
+        address: configured address, with percent-encoded user name and password.
+        key: API key, empty for none.
+        variable: name of the address's variable, for errors.
 
     Raises:
-        ConfigError: if there are both, since a request has one such header; or if the key is none.
+        ConfigError: if there are both, because a request has one such header; or if the key is invalid.
     """
-    user, key = _Parts.of(address.strip()).user, key.strip()  # a file's key may end with its line
+    user, key = _Parts.of(address.strip()).user, key.strip()  # a key from a file can end with a line break
     variable_of_key = variable.replace("_URL", "_API_KEY")
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
-            f"{variable_of_key} holds a line break, or a sign that no header takes; it is not shown. Set the key alone"
+            f"{variable_of_key} contains a line break or a character that headers cannot have; it is not shown"
         )
     if user and key:
         raise ConfigError(
-            f"{variable} holds a user name, and {variable_of_key} is set: both go into the one "
-            "header Authorization; leave one of them out"
+            f"{variable} has a user name, and {variable_of_key} is set: both use the "
+            "header Authorization; remove one of them"
         )
     if user:
         name, _, password = user.partition(":")
@@ -198,10 +198,10 @@ def _filled(name: str, value: str, variables: Mapping[str, str]) -> str:
 def _public(address: str) -> str:
     components = _Parts.of(address)
     if not _HOST.fullmatch(components.host):
-        return f"{components.scheme}://…"  # a password with a slash in it, perhaps: nobody knows where it ends
+        return f"{components.scheme}://…"  # possibly a password with a slash: its end is unknown
     salt = f"{components.scheme}://{components.host}{components.path}"
     shown = [text for pair in _shown_pairs(components.query) if (text := _shown(pair, salt))]
-    is_of_web = components.scheme.lower() in _WEB  # there a fragment is never sent
+    is_of_web = components.scheme.lower() in _WEB  # a fragment is never sent
     end = f"#{_hashed(components.fragment, salt)}" if components.fragment and not is_of_web else ""
     return str(components._replace(query="&".join(shown))) + end
 
@@ -227,7 +227,7 @@ def _shown(pair: str, salt: str) -> str:
 
 
 def _hashed(value: str, salt: str) -> str:
-    """A short hash that is slow to make, so that guessing is too; of a hash itself, the same."""
+    """A short hash that is slow to compute, against guessing; a hash is returned unchanged."""
     if _HASHED.fullmatch(value):
         return value
     return (
@@ -246,7 +246,7 @@ def _secrets_of(address: str) -> list[str]:
 
 
 def _forms(secrets: tuple[str, ...]) -> set[str]:
-    """How secrets may be written: as they are, percent-encoded, decoded, as in JSON and in HTML."""
+    """All spellings of secrets: plain, percent-encoded, decoded, JSON and HTML."""
     forms = {
         form
         for s in map(str.strip, secrets)
@@ -258,5 +258,5 @@ def _forms(secrets: tuple[str, ...]) -> set[str]:
 
 
 def _basic(name: str, password: str) -> str:
-    # What is no UTF-8 in a variable comes back as the bytes that it was.
+    # Bytes of a variable that are not UTF-8 are restored.
     return b64encode(f"{name}:{password}".encode(errors="surrogateescape")).decode()

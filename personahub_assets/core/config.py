@@ -1,6 +1,6 @@
-"""Settings: `hub.toml` in the home for what a hub is, `PERSONAHUB_…` variables for addresses and secrets.
+"""Settings: `hub.toml` in the home, and `PERSONAHUB_…` variables for addresses and secrets.
 
-Every key has a default, so an empty or missing `hub.toml` is legal; an unknown key is refused.
+Every key has a default, so an empty or missing `hub.toml` is valid. Unknown keys are errors.
 """
 
 import re
@@ -41,7 +41,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     old_names: ClassVar[Mapping[str, str]] = {}
-    """Names that settings had in the version before, which are still read."""
+    """Former names of settings, which are still read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -50,7 +50,7 @@ class Section(BaseModel):
             if isinstance(values, dict) and old in values and new not in values:
                 values = {name: value for name, value in values.items() if name != old} | {new: values[old]}
                 warnings.warn(
-                    f"hub.toml: {old} is called {new} now; the old name is read until version 0.3",
+                    f"hub.toml: {old} is now {new}; the old name is read until version 0.3",
                     FutureWarning,
                     stacklevel=2,
                 )
@@ -59,7 +59,7 @@ class Section(BaseModel):
 
 def _known_language(code: str) -> str:
     if code not in LANGUAGES:
-        raise ValueError(f"unknown language; there are {', '.join(sorted(LANGUAGES))}")
+        raise ValueError(f"unknown language; valid: {', '.join(sorted(LANGUAGES))}")
     return code
 
 
@@ -81,7 +81,7 @@ class Sources(Section):
 
     @property
     def gates(self) -> str:
-        """What decides which documents are let in, as one text."""
+        """The limits for documents, as one text."""
         limits = f"{self.max_document_chars}, {self.max_persona_chars}, {self.min_document_chars}"
         return f"{limits}, {sorted(self.languages)}"
 
@@ -264,7 +264,7 @@ class RunSection(Section):
 
 
 class Stage(Section):
-    """What both dedup stages have."""
+    """Settings of both dedup stages."""
 
     max_drop_share: float = Field(
         0.8, ge=0, le=1, description="A check warns if a batch loses more than this share, with 100 or more drops"
@@ -289,7 +289,7 @@ class Lexical(Stage):
 
     @property
     def rule(self) -> str:
-        """What is compared, and from which similarity on."""
+        """What is compared, and the threshold."""
         method = f"minhash of {self.permutations}" if self.method == "minhash" else self.method
         return f"{method}, {WORDS}, {self.ngram}-grams, Jaccard {self.threshold}"
 
@@ -326,7 +326,7 @@ class Semantic(Stage):
     )
 
     def rule(self, model: str) -> str:
-        """What is compared, and from which similarity on."""
+        """What is compared, and the threshold."""
         return f"{model}, cosine {self.threshold}, unread up to {self.max_unread}"
 
 
@@ -364,7 +364,7 @@ class HubConfig(Section):
         return self.datasets.get(name, DatasetTask())
 
     def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
-        """The same with other selections, by dataset."""
+        """A copy with other selections, by dataset."""
         changed = {
             name: self.dataset(name).model_copy(update={"personas_from": file}) for name, file in personas_from.items()
         }
@@ -372,10 +372,10 @@ class HubConfig(Section):
 
     @classmethod
     def load(cls, path: Path) -> "HubConfig":
-        """Read hub.toml, or the defaults where there is none.
+        """Read hub.toml; the defaults if it is missing.
 
         Raises:
-            ConfigError: naming the file, every bad key at once, and where the valid ones are listed.
+            ConfigError: naming the file, every bad key, and the page with the valid ones.
         """
         try:
             config = cls(**tomllib.loads(path.read_text("utf-8"))) if path.exists() else cls()
@@ -383,11 +383,11 @@ class HubConfig(Section):
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
         except ValidationError as error:
             faults = "; ".join(map(_fault, error.errors()))
-            # Not from the error: it quotes what was read, and headers may hold secrets.
-            raise ConfigError(f"{path}: {faults}. Every key with its default: docs/configuration.md") from None
+            # Without the cause: it quotes the values, and headers can contain secrets.
+            raise ConfigError(f"{path}: {faults}. All keys with their defaults: docs/configuration.md") from None
         unknown = sorted(set(config.datasets) - set(DATASETS))
         if unknown:
-            raise ConfigError(f"{path}: unknown datasets {unknown}; there are {sorted(DATASETS)}")
+            raise ConfigError(f"{path}: unknown datasets {unknown}; valid: {sorted(DATASETS)}")
         selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
         return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
@@ -405,7 +405,7 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Path("hub")
-    llm_url: str | None = Field(None, repr=False)  # both may hold a password
+    llm_url: str | None = Field(None, repr=False)  # both can contain a password
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
     embed_url: str | None = Field(None, repr=False)
@@ -414,7 +414,7 @@ class Environment(BaseSettings):
 
     @cached_property
     def model_name(self) -> str:
-        """The model whose answers are asked for; it is part of every request's identity."""
+        """The model; it is part of every request's key."""
         if self.llm_url == STANDIN_URL:
             return "standin"
         return self.llm_model or "default"

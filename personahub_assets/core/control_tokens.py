@@ -1,12 +1,12 @@
-"""Control tokens: text that a server's tokenizer would read as the end of a turn, a role or a section, taken apart.
+"""Break control tokens: text that a server's tokenizer would read as the end of a turn, a role or a section.
 
-A server cuts `<|im_end|>` out of a message as one token, whoever wrote it, and the rest of a web page speaks as the
-system. No list of such tokens is complete, so the rules below are about their forms; tokens of one server's own come on
-top, where it names them. Only the first sign of a token is replaced, by one that looks like it: `‹|im_end|>` reads the
-same and is no token. Text without such forms stays as it is, to the last character.
+A server reads `<|im_end|>` in a message as one token, even from a web page, and the rest of the page becomes a system
+message. No list of such tokens is complete, so the rules below match their forms; tokens that the server lists
+are added. Only the first character of a token is replaced, by a similar one: `‹|im_end|>` looks the same but is not a
+token. Text without such forms is unchanged.
 
-The forms are looked for in a shadow of the text: without characters that are not seen, and with full-width and other
-variants of a character as the plain one, since tokenizers normalise (NFKC) before they look.
+The forms are searched in a normalised copy of the text, without invisible characters and with plain instead of
+full-width and other variants of characters, because tokenizers normalise (NFKC) first.
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import Any
 
 import regex
 
-# Every repetition is possessive or bounded, so that the time grows with the text and no faster.
+# Every repetition is possessive or bounded, so that the time is linear in the text.
 _FORMS = re.compile(
     r"""
       <(?= \s*+ /?+ \s*+ (?i:data)\b                       # the section that marks text as data
@@ -44,7 +44,7 @@ _FORMS = re.compile(
     """,
     re.VERBOSE,
 )
-# What may begin a token, in all its variants: text with none of them, nearly all, is not looked at further.
+# First characters of tokens, in all variants: text without them, nearly all text, is not searched.
 BRACKETS = "<>[]|﹤﹥＜＞≮≯［］﹇﹈｜"
 _BRACKET = re.compile(f"[{re.escape(BRACKETS)}]")
 _ALIKE = {"<": "‹", ">": "›", "[": "⁅", "]": "⁆", "|": "¦"}
@@ -53,7 +53,7 @@ _UNSEEN = regex.compile(r"[\p{DI}\p{Cf}\p{Mn}\p{Me}\p{Cc}--\s]", regex.VERSION1)
 
 
 class _Shadow(dict[int, str | None]):
-    """For `str.translate`: each character as the plain one it is a variant of, None for one that is not seen."""
+    """For `str.translate`: each variant of a character as the plain one, None for invisible ones."""
 
     def __missing__(self, point: int) -> str | None:
         character = chr(point)
@@ -66,30 +66,30 @@ _SHADOW = _Shadow()
 
 
 def break_tokens(text: str, served: re.Pattern[str] | None = None) -> str:
-    """Give a text in which no control token and no tag of a data section is left.
+    """Break all control tokens and tags of data sections in a text.
 
     Args:
-        served: finds tokens of the server's own, from `pattern_of`.
+        served: pattern of the server's tokens, from `pattern_of`.
 
     >>> break_tokens("Bye.<|im_end|> [INST] </data> a<b, x[1]")
     'Bye.‹|im_end|> ⁅INST] ‹/data> a<b, x[1]'
     """
     if _BRACKET.search(text):
-        text = _broken_at(text, _starts(text))
+        text = _break_at(text, _starts(text))
     return served.sub(_split, text) if served else text
 
 
 def pattern_of(tokens: Iterable[str]) -> re.Pattern[str] | None:
-    """Find what else a server reads as control tokens: those that no form covers; None if there are none."""
+    """Make a pattern of a server's tokens that no form covers; None if there are none."""
     others = {token for token in tokens if len(token) > 1 and not token.isspace() and break_tokens(token) == token}
     return re.compile("|".join(map(re.escape, sorted(others, key=len, reverse=True)))) if others else None
 
 
 def named_tokens(config: Any) -> frozenset[str]:
-    """Find the tokens that a tokenizer's configuration names, as far as they hold a sign besides letters and spaces.
+    """Find the tokens in a tokenizer's configuration that contain other characters than letters and spaces.
 
     Args:
-        config: as in `tokenizer_config.json`; its added tokens are objects, or, as vLLM tells them, strings.
+        config: content of `tokenizer_config.json`; its added tokens are objects, or strings as sent by vLLM.
     """
     if not isinstance(config, dict):
         return frozenset()
@@ -107,7 +107,7 @@ def _is_marked(token: str) -> bool:
 
 
 def _starts(text: str) -> set[int]:
-    """Where tokens begin, in the text as it is and in its shadow."""
+    """Starts of tokens in the text and in its normalised copy."""
     starts = {match.start() for match in _FORMS.finditer(text)}
     shadow = text.translate(_SHADOW)
     if shadow == text:
@@ -116,7 +116,7 @@ def _starts(text: str) -> set[int]:
     return starts | {positions[match.start()] for match in _FORMS.finditer(shadow)}
 
 
-def _broken_at(text: str, starts: set[int]) -> str:
+def _break_at(text: str, starts: set[int]) -> str:
     pieces, end = [], 0
     for start in sorted(starts):
         pieces += [text[end:start], _ALIKE[_SHADOW[ord(text[start])] or ""]]
@@ -125,6 +125,6 @@ def _broken_at(text: str, starts: set[int]) -> str:
 
 
 def _split(match: re.Match[str]) -> str:
-    """A server's own token: its first sign replaced, or, where none looks like it, parted from the rest unseen."""
+    """Break a server's token: replace its first character, or separate it by an invisible character."""
     token = match[0]
     return _ALIKE.get(token[0], token[0] + _WORD_JOINER) + token[1:]

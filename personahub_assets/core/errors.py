@@ -1,4 +1,4 @@
-"""Every error a user can meet.
+"""All errors raised for users.
 
 The tree of classes:
 
@@ -8,20 +8,20 @@ The tree of classes:
     ├── PromptError          a prompt file cannot be used
     ├── BatchError           a batch key is malformed, unknown or taken
     ├── StoreError           a table file is missing or damaged
-    │   └── AccessError      the way to a file failed, so nothing is said about what is in it
-    ├── UnknownId            nothing in the home has an id
-    ├── QueryError           SQL that could do more than read, is wrong, or asks for too much
+    │   └── AccessError      access to a file failed; its content is unknown
+    ├── UnknownId            no row of the home has an id
+    ├── QueryError           SQL that could do more than read, is wrong, or exceeds a limit
     ├── LockHeld             another process works on the same thing
     ├── LLMError             no usable language model endpoint
     │   └── EndpointDown     too many consecutive transport faults; the journal is intact
-    ├── Unfinished           a step stopped before its end on purpose; what was answered is in the journal
-    │   └── BudgetSpent      calls, tokens, money or time of the run are spent
+    ├── Unfinished           a step stopped before its end on purpose; answers are in the journal
+    │   └── BudgetSpent      the budget of calls, tokens, cost or time of the run is spent
     └── BatchesFailed        some batches of a run failed; the others are published
 """
 
 
 class PersonaHubError(Exception):
-    """A problem whose message says what was got, what is valid and what to do."""
+    """Base class; messages name the received value, the valid ones and the remedy."""
 
 
 class ConfigError(PersonaHubError):
@@ -33,7 +33,7 @@ class SourceError(PersonaHubError):
 
 
 class PromptError(PersonaHubError):
-    """A prompt file is malformed, or its template names a value that nobody gives."""
+    """A prompt file is malformed, or its template uses an undefined value."""
 
 
 class BatchError(PersonaHubError):
@@ -45,7 +45,7 @@ class StoreError(PersonaHubError):
 
 
 class AccessError(StoreError):
-    """A file could not be opened, read or written; what is in it may be whole."""
+    """A file could not be opened, read or written; its content can be intact."""
 
 
 class UnknownId(PersonaHubError):
@@ -53,7 +53,7 @@ class UnknownId(PersonaHubError):
 
 
 class QueryError(PersonaHubError):
-    """SQL that could do more than read, that DuckDB refuses, or that asks for more time or memory than it may."""
+    """SQL that could do more than read, that DuckDB refuses, or that exceeds a limit of time or memory."""
 
 
 class LockHeld(PersonaHubError):
@@ -65,25 +65,25 @@ class LLMError(PersonaHubError):
 
 
 class EndpointDown(LLMError):
-    """The endpoint failed too often in a row; what was answered is safe in the journal."""
+    """The endpoint failed too often in a row; answers are in the journal."""
 
 
 class Unfinished(PersonaHubError):
-    """A step stopped on purpose with requests left; what was answered is in the journal, nothing is published."""
+    """A step stopped on purpose with requests left; answers are in the journal, nothing is published."""
 
 
 class BudgetSpent(Unfinished):
-    """A bound of the run is reached; `partial` is what a request had cost until then, if it had begun."""
+    """A bound of the run is reached; `partial` is the cost of a request that had begun."""
 
     partial: object = None
 
 
 class BatchesFailed(PersonaHubError):
-    """Some batches of a run failed; those that succeeded are published."""
+    """Some batches of a run failed; the others are published."""
 
 
 def choices(got: str, valid: list[str]) -> str:
-    """Say what was got and what is valid, nearest name first.
+    """Describe the received and the valid names, the nearest first.
 
     >>> choices("persona", ["personas", "tools"])
     "'persona' (did you mean 'personas'? valid: personas, tools)"

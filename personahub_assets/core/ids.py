@@ -1,16 +1,16 @@
-"""Ids of documents: what a value of a source file's id column is as text, or that it is no id.
+"""Ids of documents: convert values of id columns to text, or reject them.
 
 | value | id |
 | --- | --- |
-| text | as it stands; a blank one is none |
-| number | as it is written, so that 1 and 1.0 are two ids; NaN and infinity are none |
+| text | unchanged; a blank one is not an id |
+| number | as written, so that 1 and 1.0 are two ids; NaN and infinity are not ids |
 | true, false, null | none: they identify nothing |
-| bytes | text if they are printable UTF-8; else 16 of them as a UUID, any others in hexadecimal |
-| `{"$oid": …}` and its like of MongoDB's JSON | what it holds |
+| bytes | text if they are printable UTF-8; else 16 of them as a UUID, others in hexadecimal |
+| `{"$oid": …}` and similar objects of MongoDB's JSON | the value inside |
 | date, UUID | in its usual form |
-| any other object, or a list | its JSON with sorted keys; an empty one is none |
+| any other object, or a list | its JSON with sorted keys; an empty one is not an id |
 
-Where a value is no id the next id column is looked at, then the address, then a hash of the text stands in.
+If a value is not an id, the next id column is used, then the address, then a hash of the text.
 """
 
 import base64
@@ -30,7 +30,7 @@ _UUID_BYTES = 16
 
 
 def id_text(value: Any) -> str | None:
-    """Give a value of an id column as text, None where it is no id.
+    """Convert a value of an id column to text; None if it is not an id.
 
     Raises:
         RecursionError: if it is nested too deeply.
@@ -54,7 +54,7 @@ def id_text(value: Any) -> str | None:
 
 
 def former_id(value: Any) -> str | None:
-    """What stood in the place of `id_text` before it had rules; homes have ids of it, and tombstones."""
+    """The id of a value in earlier versions; existing homes and tombstones use it."""
     return None if value is None or value == "" else sanitise(str(value))[0]
 
 

@@ -1,8 +1,7 @@
-"""Ctrl-C and requests to terminate: noted when they come, so that none is lost, whoever catches what they raise.
+"""Record Ctrl-C and SIGTERM, so that no signal is lost if a library catches its exception.
 
-Dagster defers a signal between steps and forgets it at the end of a run; libraries catch what a handler raises, and the
-interpreter drops what is raised in a callback. So the system writes each signal down here, too, and whoever goes on
-with the next piece of work looks first.
+Dagster defers a signal between steps and drops it at the end of a run; libraries catch exceptions of handlers, and the
+interpreter drops exceptions in callbacks. So signals are recorded here too, and checked before the next piece of work.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ _HOOKS: list["_Wakeup"] = []
 
 
 class _Wakeup:
-    """A pair of sockets: the system writes the number of each signal into one, and it is read from the other."""
+    """A socket pair as wakeup file descriptor: the interpreter writes the number of each signal."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -33,7 +32,7 @@ class _Wakeup:
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def look(self) -> bool:
-        """Whether a signal came; an event loop that ended took the place of this one, so it is taken again."""
+        """Whether a signal came; also restores the wakeup descriptor, which event loops replace."""
         with suppress(BlockingIOError):
             self.is_interrupted |= any(number in SIGNALS for number in self._reader.recv(4_096))
         if threading.current_thread() is threading.main_thread() and not _is_in_loop():
@@ -41,7 +40,7 @@ class _Wakeup:
         return self.is_interrupted
 
     def close(self) -> None:
-        """Give the place back."""
+        """Restore the former wakeup descriptor."""
         signal.set_wakeup_fd(self._before)
         self._reader.close()
         self._writer.close()
@@ -56,8 +55,8 @@ def _is_in_loop() -> bool:
 
 
 @contextmanager
-def noted() -> Iterator[None]:
-    """Stop a command by KeyboardInterrupt on either signal, and note that it was to stop; in the main thread only."""
+def recorded() -> Iterator[None]:
+    """Raise KeyboardInterrupt on either signal, and record it; in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,15 +80,15 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def is_interrupted() -> bool:
-    """Whether the command was told to stop, also where nothing came of it."""
+    """Whether a signal came, also if its exception was lost."""
     return bool(_HOOKS) and _HOOKS[-1].look()
 
 
 def check() -> None:
-    """Look before the next piece of work.
+    """Check for a signal before the next piece of work.
 
     Raises:
-        KeyboardInterrupt: if the command was told to stop.
+        KeyboardInterrupt: if a signal came.
     """
     if is_interrupted():
         raise KeyboardInterrupt

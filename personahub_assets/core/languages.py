@@ -1,4 +1,4 @@
-"""Languages that can be told apart: settings name them, pages are labelled with them."""
+"""Languages that can be detected, for settings and labels of pages."""
 
 from resiliparse.parse.lang import supported_langs
 

@@ -1,6 +1,6 @@
 """The project's own files: SQL, prompts, examples, the instance's dagster.yaml.
 
-They stand at the top of a checkout and inside the package of an installed wheel.
+They are at the top of a checkout, and inside the package of an installed wheel.
 """
 
 from functools import cache
@@ -22,17 +22,17 @@ def root() -> Path:
 
 
 def prompt(name: str, folder: Path | None = None) -> Prompt:
-    """Read `prompts/<name>.md` as it is now.
+    """Read `prompts/<name>.md`.
 
     Raises:
-        PromptError: if the file is missing, malformed or named otherwise than it says.
+        PromptError: if the file is missing or malformed, or has another name in its front matter.
     """
     path = (folder or root() / "prompts") / f"{name}.md"
     if not path.is_file():
         raise PromptError(f"{path} is missing: a task needs its prompt file")
     parsed = Prompt.parse(path.read_text("utf-8"), origin=str(path))
     if parsed.name != name:
-        raise PromptError(f"{path}: the front matter says name: {parsed.name!r}, want {name!r}")
+        raise PromptError(f"{path}: the front matter has name: {parsed.name!r}, expected {name!r}")
     return parsed
 
 

@@ -1,4 +1,4 @@
-"""A prompt: front matter, instructions that all rows share, and the row's own text last.
+"""Prompts: front matter, instructions shared by all rows, and the text of the row last.
 
 File format (`prompts/<name>.md`):
 
@@ -15,8 +15,8 @@ File format (`prompts/<name>.md`):
     {{ persona }}
     </data>
 
-The order is not a matter of taste: a server with a prefix cache reads shared instructions once (measured: 2.2 to 3.2
-times the prompt throughput of the other order). Templates are Jinja; a name that nobody gives is an error.
+The order matters: a server with a prefix cache reads shared instructions once (measured: 2.2 to 3.2 times the prompt
+throughput of the other order). Templates are Jinja; an undefined name is an error.
 """
 
 import json
@@ -50,7 +50,7 @@ _JINJA = _Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=Fa
 
 
 class Sampling(BaseModel):
-    """How the model draws its answer; never a seed (it stopped vLLM's CPU engine at 96 requests in flight)."""
+    """Sampling parameters; never a seed (it stopped vLLM's CPU engine at 96 requests in flight)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,12 +78,12 @@ class Prompt(Sampling, SamplingOptions):
         """Read a prompt from the text of its file.
 
         Raises:
-            PromptError: naming `origin`, if the three parts or the front matter are not as they should be.
+            PromptError: naming `origin`, if the three parts or the front matter are malformed.
         """
         sections = _PARTS.match(source.replace("\r\n", "\n"))
         if not sections:
             raise PromptError(
-                f"{origin}: want three parts parted by lines of '---': front matter, shared instructions, row template"
+                f"{origin}: expected three parts, separated by '---': front matter, shared instructions, row template"
             )
         try:
             header = yaml.safe_load(sections[1]) or {}
@@ -97,15 +97,15 @@ class Prompt(Sampling, SamplingOptions):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
     def with_settings(self, parameters: dict[str, Any], sampling: dict[str, Any]) -> "Prompt":
-        """Give a copy with some parameters and sampling values replaced.
+        """Return a copy with some parameters and sampling values replaced.
 
         Raises:
-            PromptError: if a parameter is not one that the prompt declares.
+            PromptError: if the prompt does not declare a parameter.
         """
         unknown = sorted(set(parameters) - set(self.parameters))
         if unknown:
             raise PromptError(f"prompt {self.name}: unknown parameters {unknown}; it has {sorted(self.parameters)}")
-        # Built anew, not copied: a copy would carry the cached fingerprint along.
+        # Constructed, not copied: a copy would keep the cached fingerprint.
         return Prompt(**{**self.model_dump(), **sampling, "parameters": {**self.parameters, **parameters}})
 
     @cached_property
@@ -129,12 +129,12 @@ class Prompt(Sampling, SamplingOptions):
         """Render the two messages of one row.
 
         Args:
-            values: the row's texts; each is kept from closing its data section or its turn.
-            sample: number of the answer asked for this row; from 1 on it is said in the row, since it must vary.
-            shared: values of the shared instructions beyond the prompt's parameters, such as a count.
+            values: texts of the row; they are escaped so that they cannot close their data section or turn.
+            sample: number of the answer for this row; from 1 on it is added to the row, so that answers vary.
+            shared: values for the shared instructions besides the prompt's parameters, such as a count.
 
         Raises:
-            PromptError: if the template is malformed or names a value that is not given.
+            PromptError: if the template is malformed or uses an undefined value.
         """
         safe = {name: break_tokens(text) for name, text in values.items()}
         try:
@@ -144,7 +144,7 @@ class Prompt(Sampling, SamplingOptions):
             row = self._templates[1].render(**self.parameters, **shared, **safe)
         except jinja2.TemplateError as error:
             names = sorted({*self.parameters, *shared, *values})
-            raise PromptError(f"prompt {self.name}: {error}; it is given {names}") from error
+            raise PromptError(f"prompt {self.name}: {error}; defined are {names}") from error
         if sample:
             row += f"\n\nThis is variant {sample + 1}: make it clearly different from what comes to mind first."
         return [{"role": "system", "content": self._shared[key]}, {"role": "user", "content": row}]

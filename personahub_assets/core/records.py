@@ -1,7 +1,7 @@
-"""The answers asked of a language model, one class each, and the datasets made of them.
+"""Answer classes for the language model, and the datasets made from them.
 
-Every string and list is bounded: guided decoding needs a stop, and a bound keeps one bad answer from costing a
-thousand good ones. Bounds count Unicode characters.
+Every string and list is bounded: guided decoding needs an end, and without bounds one bad answer could cost as much as
+a thousand good ones. Bounds count Unicode characters.
 
 To add a dataset: write a class here, add its line to `DATASETS`, and put `prompts/<name>.md` beside the others. The
 SQL table, its comments, its checks and its asset follow from the class (docs/add-a-dataset.md).
@@ -15,7 +15,7 @@ MAX_PERSONAS_PER_CALL = 8
 
 
 class Answer(BaseModel):
-    """What one call returns; unknown fields are refused."""
+    """Answer of one call; unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -57,7 +57,7 @@ class DatasetItem(Answer):
     """One row of a synthetic dataset; a subclass's docstring becomes the table's description."""
 
     def as_text(self) -> str:
-        """Write the item as readable text: a lone field as it is, several fields each under its name."""
+        """Write the item as readable text: a single field unchanged, several fields with their names."""
         fields = self.model_dump()
         if len(fields) == 1:
             return str(next(iter(fields.values())))

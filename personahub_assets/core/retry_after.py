@@ -1,4 +1,4 @@
-"""The header `Retry-After` (RFC 9110, 10.2.3): for how long a server asks to be left alone."""
+"""The header `Retry-After` (RFC 9110, 10.2.3): the pause that a server asks for."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _SECONDS = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})", re.ASCII)
-_LONGEST_S = 31_536_000.0  # whoever waits has a bound of its own
+_LONGEST_S = 31_536_000.0  # callers have their own limits
 
 
 def seconds_asked(value: str | None, sent: str | None = None) -> float | None:
@@ -14,8 +14,8 @@ def seconds_asked(value: str | None, sent: str | None = None) -> float | None:
 
     Args:
         value: a number of seconds, or a date in any of the three forms of HTTP.
-        sent: the header `Date` of the same reply. A date is compared with it where it can be read: the server's clock
-            may differ from the one here.
+        sent: the header `Date` of the same reply. If valid, dates are compared with it: the server's clock can
+            differ from the local one.
     """
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
@@ -37,5 +37,5 @@ def http_date(text: str) -> datetime | None:
 
 
 def pause_asked(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a reply asks to wait, by its headers, whose names are compared without case."""
+    """The pause in seconds that a reply asks for, from its headers; their names are case-insensitive."""
     return seconds_asked(headers.get("Retry-After"), headers.get("Date"))

@@ -1,4 +1,4 @@
-"""What is done to text everywhere in the same way: sanitising, tokens, hashes, keys."""
+"""Common functions for text: sanitising, words, hashes, keys."""
 
 import hashlib
 import re
@@ -21,35 +21,35 @@ _SUFFIXES = re.compile(
     r"(\.(jsonl|ndjson|json|parquet|csv|tsv|txt|warc|wet|warc\.wet))?(\.(gz|zst|bz2|xz))?$", re.IGNORECASE
 )
 
-_KEY_CHARS = 56  # of a key made from a name; there is room for the number of a slice
+_KEY_CHARS = 56  # of a key made from a name, with space for the number of a slice
 
-# Lone surrogates and NUL: DuckDB and Polars refuse the first and mangle the second.
+# Lone surrogates and NUL: DuckDB and Polars refuse the first and corrupt the second.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# What a word consists of. Python's own \w leaves the marks out (Thai, Hindi, Arabic).
+# Characters of a word. Python's \w lacks combining marks (Thai, Hindi, Arabic).
 _LETTERS = r"\w\p{M}"
-# Pictographs are words of their own; so are characters that have no meaning here, but may have one elsewhere.
+# Pictographs are separate words; so are unassigned characters, which can get a meaning.
 _SYMBOLS = r"[\p{So}\p{Co}\p{Cn}\U0001F3FB-\U0001F3FF\U000E0020-\U000E007F--[\w]]"
-# After a word these belong to it: C++, C#. A dot before one does where a word may begin: .NET, but not ASP.NET.
+# These belong to the word before them: C++, C#. A dot belongs to the word after it at a start: .NET, not ASP.NET.
 _SIGNS = "+#"
 _OPENING = r"\s(\[{/|,;:=<>&“‘„«‹¿¡「『【《〈\-–—"
 _NEUTRAL = r"\"'`*"
 _WORD = regex.compile(
     rf"(?V1)(?:(?<=(?:^|[{_OPENING}])[{_NEUTRAL}]*)\.(?=[A-Za-z0-9_]))?[{_LETTERS}]+[{_SIGNS}]*|{_SYMBOLS}+"
 )
-# Scripts written without spaces between words: a "word" of theirs is a whole sentence, so bigrams stand in for words.
+# Scripts without spaces between words: a "word" would be a whole sentence, so bigrams are used.
 _UNSPACED = regex.compile(
     r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}\p{Line_Break=SA}\p{Yi}\p{Tangut}\p{Nushu}\p{Javanese}\p{Balinese}&&[\w\p{M}]]"
 )
 _PICTURED = regex.compile(rf"(?V1){_SYMBOLS}")
-# Zero-width characters and the like: not seen, so not different. Tags are: they tell the flags of regions apart.
+# Invisible characters such as zero-width ones make no difference. Tags do: they distinguish flags of regions.
 _UNSEEN = regex.compile(r"(?V1)[\p{Default_Ignorable_Code_Point}--[\U000E0020-\U000E007F]]+")
 OUTSIDE, OPENING, NEUTRAL, DOT, SIGN, SYMBOL, WORD, UNSPACED = range(8)
 WORDS = "words 2"
-"""Name of this way to cut words; another one decides about all personas again, so change it with what follows."""
+"""Version of the word segmentation. A change decides all personas again, so change it with the rules below."""
 
 
 def sanitise(text: str) -> tuple[str, int]:
-    """Replace what cannot be stored by U+FFFD and say how many characters that were.
+    """Replace unstorable characters by U+FFFD; return the text and the number of replaced characters.
 
     >>> sanitise("a\\x00b")
     ('a\\ufffdb', 1)
@@ -68,27 +68,27 @@ def words(text: str) -> list[str]:
     >>> words("Writes C++ and .NET 🙂.")
     ['writes', 'c++', 'and', '.net', '🙂']
     """
-    return [token for word in _WORD.findall(normalised(text)) for token in _parts(word)]
+    return [token for word in _WORD.findall(normalised(text)) for token in _split_word(word)]
 
 
 def normalised(text: str) -> str:
-    """Give a text the form in which its words are compared: NFKC, case folding, nothing that is not seen, ♯ as #."""
-    return seen(unicodedata.normalize("NFKC", seen(text)).casefold().replace("♯", "#"))
+    """Normalise a text for comparing words: NFKC, case folding, no invisible characters, ♯ as #."""
+    return without_invisible(unicodedata.normalize("NFKC", without_invisible(text)).casefold().replace("♯", "#"))
 
 
-def seen(text: str) -> str:
-    """Remove zero-width characters, variation selectors, soft hyphens and the like."""
+def without_invisible(text: str) -> str:
+    """Remove invisible characters: zero-width ones, variation selectors, soft hyphens and similar ones."""
     return _UNSEEN.sub("", text)
 
 
 @cache
-def kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
-    """Say of each of the first code points what it is in a text: OUTSIDE of words, WORD, UNSPACED and so on.
+def character_kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
+    """Classify the first code points (count,): OUTSIDE of words, WORD, UNSPACED and so on.
 
-    What compiled code cuts words by; the same patterns as `words`.
+    The table for compiled code; it follows the same patterns as `words`.
     """
     characters = "".join(map(chr, range(count)))
-    import numpy as np  # takes as long as all else that most commands load
+    import numpy as np  # the import takes as long as all others of most commands
 
     kind_of = np.zeros(count, np.uint8)
     for kind, pattern in (
@@ -106,14 +106,14 @@ def kinds(count: int = sys.maxunicode + 1) -> "npt.NDArray[np.uint8]":
     return kind_of
 
 
-def _parts(word: str) -> list[str]:
+def _split_word(word: str) -> list[str]:
     if len(word) < 3 or not (_UNSPACED.search(word) or _PICTURED.match(word)):
         return [word]
     return [word[i : i + 2] for i in range(len(word) - 1)]
 
 
 def digest(*parts: str | int, size: int = 20) -> str:
-    """Hash parts into `size` hex digits (4 bits each) so that no two different lists of parts look alike.
+    """Hash parts into `size` hex digits (4 bits each); the hash depends on the boundaries of the parts.
 
     >>> digest("ab", "c") == digest("a", "bc")
     False
@@ -127,10 +127,10 @@ def digest(*parts: str | int, size: int = 20) -> str:
 
 
 def check_batch_key(key: str) -> str:
-    """Return the key if it is a legal batch key.
+    """Return the key if it is a valid batch key.
 
     Raises:
-        BatchError: if it is not; it becomes a folder name, so nothing else may pass.
+        BatchError: if it is not valid; keys become folder names.
     """
     if not BATCH_KEY.fullmatch(key):
         raise BatchError(
@@ -140,7 +140,7 @@ def check_batch_key(key: str) -> str:
 
 
 def batch_key(name: str) -> str:
-    """Make a legal batch key from a file name, in whatever script; a name that does not fit gets a hash of it.
+    """Make a valid batch key from a file name in any script; a key that loses characters gets a hash of the name.
 
     >>> batch_key("Crawl 2024-10.part.jsonl.gz"), batch_key("Οδηγός.csv")
     ('crawl-2024-10-part', 'odigos')
@@ -153,7 +153,7 @@ def batch_key(name: str) -> str:
 
 
 def former_batch_key(name: str) -> str:
-    """The key that was made from a file name before other scripts were transliterated; homes have batches of it."""
+    """The key of a file name in earlier versions, without transliteration; existing homes use it."""
     return check_batch_key(_slug(_SUFFIXES.sub("", name))[:_KEY_CHARS].rstrip("-_") or "batch")
 
 
@@ -162,22 +162,22 @@ def _slug(text: str) -> str:
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """Cut text to at most `limit` characters, with an ellipsis where something was cut."""
+    """Cut text to at most `limit` characters, with an ellipsis if it was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-# Controls, format characters (what turns a line around, or is not seen at all), line separators, lone surrogates. The
-# joiners and the signs that stand before a number are format characters, too, but belong to words and emoji.
+# Controls, format characters (bidirectional and invisible ones), line separators, lone surrogates. Joiners and signs
+# before numbers are format characters too, but belong to words and emoji.
 _KEPT = r"[\u200c\u200d\p{Prepended_Concatenation_Mark}]"
 _UNPRINTABLE = regex.compile(rf"[[\p{{Cc}}\p{{Cf}}\p{{Cs}}\p{{Zl}}\p{{Zp}}]--{_KEPT}]", regex.V1)
 _UNPRINTABLE_IN_LINES = regex.compile(rf"(?!\n){_UNPRINTABLE.pattern}", regex.V1)
 
 
 def printable(text: object, *, lines: bool = False) -> str:
-    """Give text as a terminal may show it: what would command it, or would not be seen, stands as an escape.
+    """Make text safe for a terminal: control and invisible characters become escapes.
 
     Args:
-        lines: keep the ends of lines; otherwise it is one line.
+        lines: keep line ends; otherwise they are escaped too.
 
     >>> printable("a\x1b[2Jb\\u202e\\n")
     'a\\\\x1b[2Jb\\\\u202e\\\\n'
@@ -195,7 +195,7 @@ def _escaped(match: regex.Match[str]) -> str:
 
 
 def plain(text: str, limit: int = 240) -> str:
-    """Give text for a cell of a table: on one line, cut, without characters that are not seen or turn others around."""
+    """Make text for a table cell: one line, cut, without invisible and bidirectional characters."""
     beginning = text[: 4 * limit]
     visible = "".join(char if char.isprintable() else " " for char in beginning)
     shown = " ".join(visible.split())
@@ -206,7 +206,7 @@ _SENTENCE_END = regex.compile(r"[.!?。！？।؟…][\"'”’)\]]*\s|\n")
 
 
 def cut(text: str, limit: int) -> str:
-    """Give the beginning of a text, at most `limit` characters, ending with a sentence where one ends in its last half.
+    """Cut a text to at most `limit` characters, at the end of a sentence if one ends in the last half.
 
     >>> cut("One two. Three four. Five six.", 25)
     'One two. Three four.'

@@ -1,13 +1,13 @@
-"""Web addresses as they are compared: as a browser reads them, in whatever way they are written.
+"""Normalise and compare web addresses as browsers read them.
 
     prefixes = UrlPrefixes(["https://example.org/ann"])
-    prefixes.cover("HTTP://EXAMPLE.org:80/ann/photos?page=2")       True
-    prefixes.cover("https://example.org/anna")                      False: another path segment
-    prefixes.cover("https://example.org.evil.com/ann")              False: another host
+    prefixes.covers("HTTP://EXAMPLE.org:80/ann/photos?page=2")       True
+    prefixes.covers("https://example.org/anna")                      False: another path segment
+    prefixes.covers("https://example.org.evil.com/ann")              False: another host
 
-An address is read by the URL standard of browsers: case and escapes of the host, internationalised names, default
-ports, `.` and `..`, backslashes. http and https are alike, user and fragment do not count, nor does the dot after a
-host or the `<…>` that some crawlers write around an address. A subdomain, `www.` included, is another host.
+Addresses are parsed by the URL standard of browsers: case and escapes of the host, internationalised names, default
+ports, `.` and `..`, backslashes. http and https are equal. User, fragment, the dot after a host and the `<…>` that some
+crawlers write are ignored. A subdomain, also `www.`, is another host.
 """
 
 import re
@@ -22,12 +22,12 @@ from personahub_assets.core.errors import ConfigError
 
 _WEB = ("http", "https")
 _PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z][a-z0-9-]*)\.?[/?#]")
-"""Addresses whose host can be read off; one that ends with a number may be an IP address in another notation."""
+"""Addresses with a plain host; a host that ends with a number can be an IP address in another notation."""
 _NORMAL = re.compile(
     r"https?(://[a-z0-9.-]*[a-z][a-z0-9-]*/(?:[A-Za-z0-9_~-]+(?:[./][A-Za-z0-9_~-]+)*/?)?(?:\?[\w.=-]+(?:&[\w.=-]+)*)?)",
     re.ASCII,
 )
-"""Addresses that stand in their compared form but for the scheme."""
+"""Addresses that are already normalised except for the scheme."""
 _WITHOUT_SCHEME = re.compile(r"\A[^\s/?#@:\\<>]+\.([^\s/?#@:.\\<>]{2,}|\d)\.?(:\d+)?([/?#]|$)")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?(:[0-9]+)?")
 _PATH_SAFE, _QUERY_SAFE = "!$&'()*+,;=:@", "!$'()*+,;=:@/?"
@@ -35,10 +35,10 @@ _PATH_SAFE, _QUERY_SAFE = "!$&'()*+,;=:@", "!$'()*+,;=:@/?"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What of an address is compared."""
+    """The compared parts of an address."""
 
-    scheme: str  # https for http, too
-    host: str  # with the port where it is not the default
+    scheme: str  # https also for http
+    host: str  # with the port if it is not the default
     segments: tuple[bytes, ...]
     parameters: tuple[bytes, ...]
 
@@ -49,7 +49,7 @@ class Address:
 
 
 class UrlPrefixes:
-    """Addresses of sites and folders; false if there are none."""
+    """Addresses of sites and folders; False if there are none."""
 
     def __init__(self, prefixes: Iterable[str]):
         self._by_host: dict[str, list[Address]] = defaultdict(list)
@@ -60,8 +60,8 @@ class UrlPrefixes:
     def __bool__(self) -> bool:
         return bool(self._by_host)
 
-    def cover(self, text: str) -> bool:
-        """Whether an address lies under one of the prefixes; without a scheme it is read as one of the web."""
+    def covers(self, text: str) -> bool:
+        """Whether an address is below one of the prefixes; without a scheme it is read as a web address."""
         plain = _PLAIN.match(text)
         if plain and plain[1] not in self._by_host and "xn--" not in plain[1]:
             return False  # most rows, at a twentieth of the time
@@ -69,7 +69,7 @@ class UrlPrefixes:
         return address is not None and any(_covers(prefix, address) for prefix in self._by_host.get(address.host, ()))
 
     def near_host(self, text: str) -> str | None:
-        """The host of an address, if it is none of these and of the same site: a subdomain, a parent, another port."""
+        """The host of an address, if it is another host of the same site: a subdomain, a parent, another port."""
         plain = _PLAIN.match(text)
         address = None if plain else read_address(text, any_scheme=True)
         host = plain[1] if plain else address.host if address else ""
@@ -82,10 +82,10 @@ class UrlPrefixes:
 
 
 def read_address(text: str, *, any_scheme: bool = False) -> Address | None:
-    """Read an address; None if it is none, or names no host.
+    """Parse an address; None if it is invalid or has no host.
 
     Args:
-        any_scheme: take `example.org/page` for an address, too.
+        any_scheme: also accept `example.org/page`.
     """
     text = _bare(text)
     if any_scheme and (text.startswith("//") or _WITHOUT_SCHEME.match(text)):
@@ -99,7 +99,7 @@ def read_address(text: str, *, any_scheme: bool = False) -> Address | None:
 
 
 def normal_url(url: str) -> str:
-    """Give an address the form in which it is compared; any other text without the spaces around it.
+    """Normalise an address for comparison; other text is stripped.
 
     >>> normal_url(" HTTP://Example.org:80/%41bout#top")
     'https://example.org/About'
@@ -110,10 +110,10 @@ def normal_url(url: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """Return a prefix of addresses that names a host at least, and nothing that is not compared.
+    """Return a prefix of addresses if it has a host and only compared parts.
 
     Raises:
-        ConfigError: naming what is wrong, and the remedy.
+        ConfigError: naming the fault and the remedy.
     """
     address, bare = read_address(prefix), _bare(prefix)
     try:
@@ -124,12 +124,12 @@ def check_prefix(prefix: str) -> str:
         guess = read_address(prefix, any_scheme=True)
         hint = f"; did you mean {guess}?" if guess and "." in guess.host else ""
         raise ConfigError(
-            f"{prefix!r} is no beginning of an address: want scheme and host, as in https://example.org/{hint}"
+            f"{prefix!r} is not a prefix of addresses: expected scheme and host, as in https://example.org/{hint}"
         )
     if "@" in components.netloc:
-        raise ConfigError(f"{prefix!r} names a user; users are not compared. The host alone: {address}")
+        raise ConfigError(f"{prefix!r} has a user; users are not compared. Without it: {address}")
     if components.fragment:
-        raise ConfigError(f"{prefix!r}: what follows # is not compared. Without it, this is {address}")
+        raise ConfigError(f"{prefix!r}: fragments are not compared. Without it: {address}")
     if "*" in address.host or address.segments[-1] == b"*":
         raise ConfigError(
             f"{prefix!r}: there are no wildcards. All below an address goes with it; name each host, one "
@@ -139,7 +139,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def _covers(prefix: Address, address: Address) -> bool:
-    """Compare scheme and host, then path segments; a prefix with parameters means one page."""
+    """Compare scheme and host, then path segments; a prefix with parameters matches one page."""
     wanted, actual = _trimmed(prefix.segments), _trimmed(address.segments)
     if prefix.scheme != address.scheme or len(actual) < len(wanted):
         return False
@@ -166,10 +166,10 @@ def _bare(text: str) -> str:
 
 
 def _read_loosely(text: str) -> Address | None:
-    """Read an address whose host no browser would take."""
+    """Parse an address whose host browsers reject."""
     try:
         components = urlsplit(text)
-    except ValueError:  # such as a bracket that is not closed
+    except ValueError:  # such as an unclosed bracket
         return None
     host = components.netloc.rpartition("@")[2].lower()
     is_plain = components.scheme and _HOST.fullmatch(host)
@@ -183,6 +183,6 @@ def _address(scheme: str, host: str, path: str, query: str, port: str = "") -> A
     try:
         segments = tuple(map(unquote_to_bytes, path.removeprefix("/").split("/")))
         parameters = tuple(map(unquote_to_bytes, filter(None, query.split("&"))))
-    except UnicodeEncodeError:  # no text that is stored anywhere
+    except UnicodeEncodeError:  # a text that cannot be stored
         return None
     return Address("https" if scheme in _WEB else scheme, host + (f":{port}" if port else ""), segments, parameters)

@@ -1,1 +1,1 @@
-"""Lexical and semantic deduplication, and the state that they keep."""
+"""Lexical and semantic deduplication, and its stored state."""

@@ -1,4 +1,4 @@
-"""An index of vectors that proposes neighbours, and now and then misses one."""
+"""An approximate nearest-neighbour index of vectors."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -31,10 +31,10 @@ class Neighbours:
 
     Args:
         dimensions: of the vectors.
-        stored_as: "codes": what it proposes is to be verified. A code is a bit per dimension, whether the number is
-            above the mean of the rows that were added first; an 8-bit number of each where there are few dimensions. Or
-            "f32", and the vectors can be had back.
-        effort: how many rows a search looks at, at least; more find more, and take longer.
+        stored_as: "codes" or "f32". Proposals by codes must be verified: a code has a bit per dimension, set if the
+            number is above the mean of the first added rows, or an 8-bit number if there are few dimensions. With "f32"
+            the vectors can be read back.
+        effort: minimum number of rows that a search visits; more rows improve the recall and take longer.
     """
 
     def __init__(
@@ -63,33 +63,33 @@ class Neighbours:
         return int(self._index.ndim)
 
     def add(self, vectors: Vectors) -> None:
-        """Add rows: the next numbers are theirs.
+        """Add rows; they get the next numbers.
 
         Rows that threads add at the same time do not see each other. In a small index that leaves some that no search
         ever reaches (14 of 50,000 personas got another keeper; 0 or 1 if one thread adds the first).
         """
         if not len(self) and len(vectors):
             self._centre = np.asarray(vectors[:_ALONE]).mean(axis=0)
-        for begin, end in _parts(len(vectors), _BLOCK):
+        for begin, end in _chunks(len(vectors), _BLOCK):
             keys = np.arange(len(self), len(self) + end - begin)
             self._index.add(keys, self._codes(vectors[begin:end]), threads=1 if len(self) < _ALONE else 0)
 
     def catch_up(self, kept: Sequence[Rows]) -> None:
-        """Add those of the kept rows that it does not have yet.
+        """Add the kept rows that are not in the index yet.
 
         Raises:
-            ValueError: it has more rows than there are.
+            ValueError: the index has more rows than are kept.
         """
         indexed, first = len(self), 0
         if indexed > sum(len(each.vectors) for each in kept):
-            raise ValueError(f"the index has {indexed} rows, more than are kept; delete it, and it will be made anew")
+            raise ValueError(f"the index has {indexed} rows, more than are kept; delete it, and it will be rebuilt")
         for each in kept:
-            for begin, end in _parts(len(each.vectors), _PIECE):
+            for begin, end in _chunks(len(each.vectors), _PIECE):
                 self.add(each.vectors[max(begin, min(end, indexed - first)) : end])
             first += len(each.vectors)
 
     def search(self, vectors: Vectors, count: int) -> Ints:
-        """Propose so many neighbours for each of the vectors: their numbers, (n, count); -1: there are fewer."""
+        """Propose neighbours for each vector: their numbers, (n, count), padded with -1."""
         matches: Any = self._index.search(self._codes(vectors), count)
         if len(vectors) == 1:  # a list of matches, and no more than there are
             return np.pad(matches.keys.astype(np.int64), (0, count - len(matches.keys)), constant_values=-1)[None]
@@ -100,43 +100,43 @@ class Neighbours:
         return np.packbits(vectors > self._centre, axis=1) if self.kind == "b1" else vectors
 
     def vectors(self, numbers: Ints) -> Vectors:
-        """Give back the vectors of some rows, exactly if they are stored as f32."""
+        """Return the vectors of some rows, exact if they are stored as f32."""
         if not len(numbers):
             return np.empty((0, self.dimensions), np.float32)
         vectors: Any = self._index.get(numbers.astype(np.uint64))
         return np.stack(vectors)
 
     def stored(self) -> bytes:
-        """Give all of it, to be restored."""
+        """Serialise the index."""
         return self._centre.tobytes() + bytes(self._index.save() or b"")
 
     def restore(self, stored: bytes) -> None:
-        """Become what one of the same dimensions and kind was."""
+        """Load a serialised index of the same dimensions and kind."""
         self._centre = np.frombuffer(stored, np.float32, self.dimensions)
         self._index.load(stored[self._centre.nbytes :])
 
     def write(self, path: str) -> None:
-        """Write all of it to a file, without a second copy in memory."""
+        """Write the index to a file, without a second copy in memory."""
         self._index.save(path)
 
     def read(self, stored: npt.NDArray[np.uint8]) -> None:
-        """Become what was written, to be added to.
+        """Load a written index, for adding rows.
 
         Args:
-            stored: the file's bytes. Look at them before: usearch believes whatever they say.
+            stored: the file's bytes. Verify them before: usearch does not check them.
         """
         self._index.load(stored.data)
 
     def view(self, stored: npt.NDArray[np.uint8]) -> None:
-        """Become what was written, to be searched only: nothing is copied.
+        """Open a written index for searching only, without a copy.
 
         Args:
-            stored: as for `read`; kept as long as this is.
+            stored: as for `read`; referenced as long as the index.
         """
         self._stored = stored
         self._index.view(stored.data)
 
 
-def _parts(count: int, size: int) -> Iterator[tuple[int, int]]:
+def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
     """As `cosines.spans`, without the second that loading its kernels takes."""
     return ((begin, min(begin + size, count)) for begin in range(0, count, size))

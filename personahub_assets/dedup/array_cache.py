@@ -1,4 +1,4 @@
-"""Arrays on disk that can be made again: written aside, checked by hash before they are used, mapped into memory."""
+"""A cache of arrays on disk: written aside, checked by hash before use, memory-mapped."""
 
 import errno
 import json
@@ -21,12 +21,12 @@ _MANIFEST = "manifest.json"
 
 
 def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
-    """Open the arrays of a folder, made first if they are not there, damaged, or of another stamp.
+    """Open the arrays of a folder; make them first if they are missing, damaged, or of another stamp.
 
     Args:
         folder: holds one `.npy` file per array, and nothing else.
         stamp: what the arrays were made from.
-        make: gives them.
+        make: computes the arrays.
 
     Returns:
         Arrays mapped into memory, read-only.
@@ -40,7 +40,7 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
 
 
 def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Put arrays in the place of what the folder held."""
+    """Replace the content of a folder by arrays."""
     aside = folder.with_name(f".{folder.name}.{aside_name()}")
     aside.mkdir(parents=True)
     try:
@@ -55,10 +55,10 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> No
 
 
 def opened(folder: Path, stamp: str) -> Arrays | None:
-    """Open the arrays of a folder; None if they are not there, damaged, or of another stamp.
+    """Open the arrays of a folder; None if they are missing, damaged, or of another stamp.
 
     Raises:
-        AccessError: if they are there and cannot be opened.
+        AccessError: if they exist and cannot be opened.
     """
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
@@ -71,7 +71,7 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if errno_of(error) in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
             return None
-        # Where the way is barred, what is made anew could not be read either.
+        # If access is denied, recomputed arrays could not be read either.
         raise AccessError(obstacle(error, folder) or str(error)) from error
 
 

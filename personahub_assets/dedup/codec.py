@@ -1,4 +1,4 @@
-"""Word sets in a few bytes: two for a frequent word, eight for another, instead of eight for each.
+"""Compressed word sets: two bytes for a frequent word, eight for others, instead of eight for each.
 
 Memory that a process has never had before costs as much time to get as what is written to it, so the kept rows of a
 million personas take 0.3 s less. A set is a run of 16-bit codes: two for how many of its words are not among the
@@ -34,7 +34,7 @@ def pack(sets: Sets) -> Packed:
 
 
 def unpack(packed: Packed) -> Sets:
-    """Give the sets that were packed."""
+    """Unpack sets."""
     starts = np.zeros(len(packed.starts), np.int64)
     keys = np.empty(len(packed.codes), np.uint64)
     end = _unpack_all(*packed, starts, keys)
@@ -42,13 +42,13 @@ def unpack(packed: Packed) -> Sets:
 
 
 def room(sets: Sets) -> int:
-    """How many codes sets may need at most."""
+    """Upper bound of the number of codes of sets."""
     return 4 * len(sets.keys) + _HEAD * (len(sets.starts) - 1)
 
 
 @kernel
 def pack_row(keys, begin, end, codes, at):
-    """Write one set from `at` on; where the next one begins."""
+    """Write one set from `at` on; return the start of the next one."""
     head, rare = at, 0
     at += _HEAD
     for i in range(begin, end):
@@ -72,7 +72,7 @@ def _rare(codes, begin):
 
 @kernel
 def size_of(codes, begin, end):
-    """How many words a set has."""
+    """Number of words of a set."""
     return end - begin - _HEAD - 3 * _rare(codes, begin)
 
 

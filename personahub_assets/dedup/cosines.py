@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 UNIT = 1e-4
-"""How far a squared length may be from 1."""
+"""Tolerance of a squared length."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Kept:
 
 
 def check_lengths(name: str, vectors: Vectors) -> None:
-    """See that vectors are of length 1.
+    """Check that vectors have length 1.
 
     Raises:
-        ValueError: if one is not, naming its length.
+        ValueError: if one has another length, naming it.
     """
     squares = np.einsum("nd,nd->n", vectors, vectors)
     wrong = np.flatnonzero(~(np.abs(squares - 1.0) <= UNIT))
@@ -45,7 +45,7 @@ def check_lengths(name: str, vectors: Vectors) -> None:
 
 
 def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut so many rows into spans of a size: where each begins and ends."""
+    """Cut `count` rows into spans of a size; yields begin and end of each."""
     return ((begin, min(begin + size, count)) for begin in range(0, count, size))
 
 

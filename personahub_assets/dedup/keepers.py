@@ -1,4 +1,4 @@
-"""Who stays: the one rule by which both dedup stages keep and drop.
+"""The rule by which both dedup stages keep and drop candidates.
 
 Walk the candidates in the order (admission, hop, persona_id); keep one unless an already kept one is within the
 threshold. It follows that every dropped persona has a keeper that was kept at that stage and is within the threshold,
@@ -6,10 +6,10 @@ that no two kept ones are within it, and that the order of rows inside a batch o
 
 An admission is the number of the dedup run that first decided about a candidate, per stage. It never changes, with one
 exception: a *dropped* candidate whose every keeper has gone (its batch was refreshed, or the threshold was raised) is
-admitted anew, after everybody who is there. So nobody who was kept, and for whom datasets were paid, is displaced by a
-late arrival or by the refresh of an older batch, and replaying the stored admissions always gives the stored result.
+admitted again, after all existing candidates. So a kept persona, with paid datasets, is never displaced by a later
+candidate or by the refresh of an older batch, and replaying the stored admissions always gives the stored result.
 
-Only kept ones are ever compared with: what a walk costs grows with what it keeps, not with the number of similar pairs.
+Candidates are compared only with kept ones: the cost of a walk grows with the kept ones, not with the similar pairs.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 NONE = -1
-"""Keeper of a row that none is within the threshold of."""
+"""Keeper of a row without a kept row within the threshold."""
 
 _NO_IDS = pl.Series(dtype=pl.String)
 _WITHIN = 32  # bits of a place that number the rows of one admission
@@ -34,7 +34,7 @@ _WITHIN = 32  # bits of a place that number the rows of one admission
 
 @dataclass(frozen=True)
 class Walk:
-    """Some rows to be decided, in the order of the walk, beside others of theirs that are kept already."""
+    """Rows to decide, in the order of the walk, with kept rows of the same batches."""
 
     index: Ints  # (n,) which rows
     places: Ints  # (n,) where they stand in the order of all rows, ascending
@@ -45,7 +45,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of the rows of a walk."""
+    """Result of a walk."""
 
     keeper: Ints  # (n,) place of the keeper, or NONE
     similarity: Floats  # (n,) with the keeper; NaN where there is none
@@ -53,7 +53,7 @@ class Decided:
 
 
 NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
-"""What becomes of no rows."""
+"""Result of an empty walk."""
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
@@ -81,8 +81,8 @@ def admit(
 ) -> pl.DataFrame:
     """Decide about candidates.
 
-    A decision stands while its keeper is kept. So only new rows are walked, and those that lost their keeper: what is
-    kept has no keeper before it, and nothing that comes after displaces it.
+    A decision is valid while its keeper is kept. So only new rows and rows without their keeper are walked: a kept row
+    has no keeper before it, and later rows do not displace it.
 
     Args:
         rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null where
@@ -154,7 +154,7 @@ def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, p
 
 
 def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
-    """Put what the walks found beside what stands."""
+    """Merge the results of the walks with the valid decisions."""
     matches = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
     joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(matches, on="row", how="left")
     new = pl.col("place").is_not_null()

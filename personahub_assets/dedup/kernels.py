@@ -1,8 +1,8 @@
-"""Kernels: functions that numba compiles when they are first called, kept on disk for later processes.
+"""Kernels: functions that numba compiles at the first call, cached on disk for later processes.
 
-Numba looks at the file of a function to see whether what it has kept still holds, not at the files of what that calls:
-after an update a kernel would go on with an old form of another. So all are dropped when a file with kernels changes.
-(Where this folder cannot be written numba keeps them in the user's cache; there an update changes every file.)
+Numba checks only the file of a function for changes, not the files of the functions that it calls: after an update a
+kernel would use an old version of another. So all are dropped if a file with kernels changes. (If this folder is
+read-only, numba uses the user's cache; there an update changes every file.)
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @cache
 def _drop_those_of_other_sources(folder: Path = Path(__file__).parent) -> bool:
-    """Whether kernels may be kept here: not beside some of other sources that cannot be removed."""
+    """Whether kernels can be cached here: not beside outdated ones that cannot be removed."""
     mark = folder / "__pycache__" / "kernels.sha256"
     sources = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
     try:

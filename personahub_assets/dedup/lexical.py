@@ -1,4 +1,4 @@
-"""Which personas share nearly all their words: word-set Jaccard at or above a threshold, exactly.
+"""Lexical deduplication: exact word-set Jaccard similarity at or above a threshold.
 
 The paper (section 2.2.1) approximates this with MinHash (1-gram, 128 permutations, 0.9). Personas are short, so the
 exact answer is cheaper than the estimate. `wordsets.py` cuts the words; sets within the threshold have a signature in
@@ -68,7 +68,7 @@ class _Table:
 
     @property
     def bytes(self) -> int:
-        """What is in use."""
+        """Bytes in use."""
         return 2 * self.end + 24 * self.rows + 16 * self.entries + self.slots.nbytes
 
     def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
@@ -125,7 +125,7 @@ def decide(
     spill: Callable[[Segment], Segment] = lambda segment: segment,
     threads: int = os.cpu_count() or 1,
 ) -> Decided:
-    """Walk rows in their order and say which stay, each other one with its keeper.
+    """Walk rows in order and decide which are kept; each other row gets its keeper.
 
     Args:
         texts: (n,) in the order of the walk.
@@ -315,7 +315,7 @@ def _touch(signatures, begin, end, slots, chains):
 
 @kernel
 def _ones(bits):
-    """How many of 32 bits are set."""
+    """Number of set bits of 32."""
     bits = np.uint64(bits)
     bits -= (bits >> np.uint64(1)) & np.uint64(0x55555555)
     bits = (bits & np.uint64(0x33333333)) + ((bits >> np.uint64(2)) & np.uint64(0x33333333))

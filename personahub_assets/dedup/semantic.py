@@ -1,4 +1,4 @@
-"""Which personas mean nearly the same: embeddings with cosine at or above a threshold, each with its keeper.
+"""Semantic deduplication: cosine similarity of embeddings at or above a threshold.
 
 The paper (section 2.2.1) filters cosine similarity above 0.9. Rows are walked in their order; each is compared with the
 kept rows before it, and stays if none is within the threshold (`keepers.py` has the rule).
@@ -56,7 +56,7 @@ _NEIGHBOURS = 32  # that the index is asked for first
 
 @dataclass(frozen=True)
 class Decided(keepers.Decided):
-    """What became of the rows of a walk, and how it was found."""
+    """Result of a walk, with the method."""
 
     method: Literal["exact", "usearch"]
     recall: float  # share of sampled rows that the index gave the right keeper; 1.0 for 'exact'
@@ -75,7 +75,7 @@ def decide(
     index: Callable[[], Neighbours] | None = None,
     threads: int = os.cpu_count() or 1,
 ) -> Decided:
-    """Walk rows in their order and say which stay, each other one with its keeper.
+    """Walk rows in order and decide which are kept; each other row gets its keeper.
 
     Args:
         vectors: (n, d) rows of length 1, in the order of the walk.
@@ -139,7 +139,7 @@ class _Walk:
         self.stays = np.zeros(len(rows.places), np.bool_)
 
     def result(self) -> tuple[Ints, Doubles, Flags]:
-        """Keepers, similarities, and who stays."""
+        """Keepers, similarities, and a mask of kept rows."""
         return self.queries.keeper, self.queries.similarity, self.stays
 
     def exactly(self, pool: ThreadPoolExecutor) -> None:
@@ -165,14 +165,14 @@ class _Walk:
         """Share of the keepers of some rows, looked up exactly, that were found; the rows are drawn with a seed."""
         count = len(self.stays)
         drawn = np.sort(np.random.default_rng(0).choice(count, min(_SAMPLE, count), replace=False))
-        truth = self._queries(self._part(drawn))
+        truth = self._queries(self._subset(drawn))
         self._visit(self.kept, truth, pool)
         stayed = np.flatnonzero(self.stays)
-        self._visit((self._part(stayed[begin:end]) for begin, end in spans(len(stayed), _PIECE)), truth, pool)
+        self._visit((self._subset(stayed[begin:end]) for begin, end in spans(len(stayed), _PIECE)), truth, pool)
         matched = truth.keeper != NONE
         return float(np.mean(self.queries.keeper[drawn][matched] == truth.keeper[matched])) if matched.any() else 1.0
 
-    def _part(self, rows: Ints) -> Kept:
+    def _subset(self, rows: Ints) -> Kept:
         return Kept(self.queries.vectors[rows], self.queries.places[rows], self.queries.marks[rows])
 
     def _queries(self, rows: Kept) -> "_Queries":

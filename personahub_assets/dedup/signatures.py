@@ -1,4 +1,4 @@
-"""Signatures of word sets: two sets within the threshold have one in common.
+"""Signatures of word sets: two sets within the threshold share at least one.
 
 Let the words of a set be ordered, rarest first. A set of n words that is within threshold t of another shares at least
 ceil(t n) words with it, so at most d = n - ceil(t n) of its own are missing there. The w rarest shared words are then
@@ -43,7 +43,7 @@ _TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as m
 
 @dataclass(frozen=True)
 class SignatureScheme:
-    """How signatures are made; only those of one plan can be compared."""
+    """How signatures are computed; only signatures of the same scheme can be compared."""
 
     threshold: float
     method: Method
@@ -54,7 +54,7 @@ class SignatureScheme:
 
     @cached_property
     def name(self) -> str:
-        """Hash of everything that the signatures depend on."""
+        """Hash of all parameters of the signatures."""
         ranked = digest(self.order.hashes.tobytes().hex(), self.order.ranks.tobytes().hex())
         return digest(WORDS, _FORM, str(self.threshold), self.method, self.ngram, self.permutations, self.width, ranked)
 
@@ -117,9 +117,9 @@ def plan(bare: SignatureScheme, texts: pl.Series, rows: int) -> SignatureScheme:
 
 
 def suits(chosen: SignatureScheme, texts: pl.Series) -> bool:
-    """Whether a plan that was made for other texts will do for these, too.
+    """Whether a plan made for other texts is efficient for these.
 
-    Texts of another kind may have words in common that the plan takes for rare; then nearly all pairs are candidates.
+    Other texts can share words that are rare in the plan; then nearly all pairs are candidates.
     """
     if chosen.method == "minhash" or texts.is_empty():
         return True

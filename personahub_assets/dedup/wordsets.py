@@ -1,7 +1,7 @@
 """Word sets of many texts at once, as sorted arrays of 64-bit word hashes.
 
-The words are those of `core.text.words`; here they are cut and hashed by compiled code, about 0.8 µs a text. Equal
-hashes, of 63 bits, of different words are not told apart.
+The words are those of `core.text.words`; here they are cut and hashed by compiled code, about 0.8 µs a text. Different
+words with equal hashes, of 63 bits, are not distinguished.
 """
 
 import threading
@@ -19,7 +19,7 @@ from personahub_assets.core.text import (
     SYMBOL,
     UNSPACED,
     WORD,
-    kinds,
+    character_kinds,
     normalised,
 )
 from personahub_assets.dedup.kernels import kernel
@@ -50,7 +50,7 @@ class WordOrder(NamedTuple):
 
 
 class _Room(threading.local):
-    """Where a thread writes before it is known how much that is; new memory costs as much as what is written to it."""
+    """Reused buffers of a thread, for output of unknown size: allocating new memory costs as much as writing to it."""
 
     def __init__(self) -> None:
         self._keys = np.empty(0, np.uint64)
@@ -107,7 +107,7 @@ def _point(data, at):
 
 @kernel
 def _hash_words(data, begin, end, kind_of, points, out):
-    """Hash the words of one UTF-8 text, in order; how many there are."""
+    """Hash the words of one UTF-8 text, in order; return their number."""
     basis = np.uint64(0xCBF29CE484222325)
     count, length, bigrams, h = 0, 0, False, basis
     opens = True  # a dot that comes now may begin a word
@@ -179,7 +179,7 @@ def _hash_words(data, begin, end, kind_of, points, out):
 
 @kernel
 def _sort(words, count, scratch):
-    """Sort words and drop repeats; how many are left.
+    """Sort words and drop repeats; return the number left.
 
     The place of each is the number of those below it: for a few, counting without a branch beats moving them about.
     """
@@ -222,7 +222,7 @@ def _hash_sets(data, offsets, kind_of, ngram, hashes, ranks, starts, keys):
                     h = mix(h + words[j])
                 words[i] = h
             count = grams
-        if not count:  # a text without any word is alike only to the very same text
+        if not count:  # a text without words is similar only to an equal text
             h = np.uint64(1)
             for at in range(begin, end):
                 h = _step(h, data[at])
@@ -260,8 +260,9 @@ def word_sets(texts: pl.Series, ngram: int = 1, order: WordOrder = UNORDERED) ->
     np.cumsum(texts.str.len_bytes().to_numpy(), out=offsets[1:])
     starts = np.zeros(len(texts) + 1, np.int64)
     keys = _room.keys(len(data) + len(texts) + 1)
+    kind_of = character_kinds(128) if plain.all() else character_kinds()
     if len(texts):
-        _hash_sets(data, offsets, kinds(128) if plain.all() else kinds(), ngram, *order, starts, keys)
+        _hash_sets(data, offsets, kind_of, ngram, *order, starts, keys)
     return Sets(starts, keys[: starts[-1]].copy())
 
 

@@ -22,8 +22,8 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
 from personahub_assets.defs.naming import Names
 from personahub_assets.store.tables import STAGES, Store
-from personahub_assets.warehouse.build import live
-from personahub_assets.warehouse.readers import steadily
+from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.readers import retry_on_replacement
 
 _SHOWN = 10
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
@@ -145,12 +145,12 @@ def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChec
         store = names.resources(context, ["store"])["store"]
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
-        yield from steadily(partial(_results, store, chosen))
+        yield from retry_on_replacement(partial(_results, store, chosen))
 
     return run_checks
 
 
 def _results(store: Store, checks: list[tuple[Check, dg.AssetKey]]) -> list[dg.AssetCheckResult]:
     ready = [(check.filled(store.config), key) for check, key in checks]
-    with live(store, " ".join(check.sql for check, _ in ready)) as connection:
+    with open_live(store, " ".join(check.sql for check, _ in ready)) as connection:
         return [check.result(connection, key) for check, key in ready]

@@ -8,7 +8,7 @@ import dagster as dg
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.naming import Names
 from personahub_assets.instance.compat import UnresolvedAssetJobDefinition
-from personahub_assets.sources.register import register, waiting
+from personahub_assets.sources.register import register, unregistered_files
 from personahub_assets.store.tables import Store
 
 
@@ -28,7 +28,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         # A sensor that is called directly, as a test does, is given its resources a second time, by their names.
         store: Store = names.resources(context, ["store"])["store"]
         last_marks: dict[str, list[int]] = json.loads(context.cursor or "{}")
-        new = waiting(store)
+        new = unregistered_files(store)
         marks = {path.name: mark for path, mark in new.items()}
         ready = [path for path in new if last_marks.get(path.name) == marks[path.name]]
         context.update_cursor(json.dumps(marks))

@@ -1,1 +1,1 @@
-"""Vectors of texts: models, endpoints, and what is kept of them."""
+"""Vectors of texts: models, endpoints, and the journal of vectors."""

@@ -70,11 +70,11 @@ _LOADING = Lock()
 
 
 class EmbedError(PersonaHubError):
-    """The embedding endpoint is down, refuses, or does not answer with one usable vector per text."""
+    """The embedding endpoint is down, refuses, or does not return one usable vector per text."""
 
 
 class _TransientError(EmbedError):
-    """A fault that may pass; `pause` is the wait in seconds that the server asked for, if it did."""
+    """A transient fault; `pause` is the wait in seconds that the server asked for, or None."""
 
     def __init__(self, message: str, pause: float | None = None) -> None:
         super().__init__(message)
@@ -130,7 +130,7 @@ class Embedder(BaseModel):
 
     @classmethod
     def of(cls, environment: Environment, config: HubConfig) -> "Embedder":
-        """The one that the settings ask for."""
+        """Create the embedder from the settings."""
         wanted = config.embeddings
         model = environment.embed_model if "embed_model" in environment.model_fields_set else wanted.model
         return cls(url=environment.embed_url, model=model, precision=wanted.precision)
@@ -170,10 +170,10 @@ class Embedder(BaseModel):
         return vectors
 
     def stream(self, texts: Sequence[str], piece: int = PIECE) -> Finished:
-        """Embed texts and hand out what is done, in pieces and in an order of its own.
+        """Embed texts and yield the vectors in pieces, in any order.
 
-        Memory does not grow with the number of texts. After a failure the work that was under way is ended and handed
-        out, and only then the error is raised: whoever keeps the pieces pays for nothing twice.
+        Memory does not grow with the number of texts. After a failure the running work is finished and yielded before
+        the error is raised, so callers that store the pieces pay for no text twice.
 
         Args:
             texts: as for `embed`.
@@ -212,12 +212,12 @@ class Embedder(BaseModel):
             yield positions, _unit(rows)
 
     def hashes(self, texts: Sequence[str]) -> list[str]:
-        """Give the hash of each text by which its vector is found again: of what is embedded, and of how."""
+        """The hash of each text for looking up its vector, over the embedded text and the method."""
         longest = self.max_chars if self.url else _SHORT_CHARS
         return [text_hash(text, is_long=len(text) > longest) for text in map(_fit, texts)]
 
     def readings(self, texts: Sequence[str]) -> list[Reading]:
-        """Say how much of each text the model reads.
+        """Measure how much of each text the model reads.
 
         Of a served model the tokenizer is not seen. Texts of which it may see the beginning only are marked as long.
         Of scripts that occur it is asked for the vectors of some words: if these are the same, it does not know them.
@@ -249,7 +249,7 @@ class Embedder(BaseModel):
         ]
 
     def _unread_scripts(self, words: list[tuple[str, frozenset[str]]]) -> set[str]:
-        """Find the scripts of which the server's model gives different words one and the same vector."""
+        """Find the scripts in which the server's model returns the same vector for different words."""
         by_script: dict[str, set[str]] = {}
         for word, scripts in words:
             for name in scripts:
@@ -298,7 +298,7 @@ def _joined(ready: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]
 
 
 def _fit(text: str) -> str:
-    """Give a text as it is embedded."""
+    """Prepare a text for embedding."""
     return prepared(sanitise(text)[0])
 
 
@@ -309,7 +309,7 @@ def _windows(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _mean(rows: Vectors) -> Vectors:
-    """Give the mean of the windows of one text, each at length 1: (1, dimensions)."""
+    """Mean of the windows of one text, each of length 1: (1, dimensions)."""
     mean: Vectors = _unit(rows).mean(axis=0, keepdims=True)
     return mean
 
@@ -549,9 +549,7 @@ class _Endpoint:
         try:
             return _vectors(response.json(), len(texts))
         except (ValueError, RecursionError) as error:
-            raise EmbedError(
-                f"{self._where} answered something other than embeddings: {self._shown(str(error))}"
-            ) from None
+            raise EmbedError(f"{self._where} did not return embeddings: {self._shown(str(error))}") from None
 
     @property
     def _where(self) -> str:

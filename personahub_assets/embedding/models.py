@@ -1,4 +1,4 @@
-"""The embedding models that run in this process, and what each wants to be given."""
+"""Embedding models that run in this process, with their requirements."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class LocalModel(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What its vectors are called; it says everything that decides about them."""
+        """Name of its vectors, with all parameters that affect them."""
         return f"{self.name}, {self.prefix.strip()}" if self.prefix else self.name
 
 
@@ -42,14 +42,14 @@ REMEDY = (
     "use a multilingual model: PERSONAHUB_EMBED_URL and PERSONAHUB_EMBED_MODEL name a server's, or, where a model hub "
     f'can be reached, hub.toml: [embeddings] model = "{MULTILINGUAL}"'
 )
-"""What to do about texts that the model does not read."""
+"""Remedy for texts that the model does not read."""
 
 
 def local_model(name: str) -> LocalModel:
     """Find a model by its name.
 
     Raises:
-        ConfigError: it does not run here.
+        ConfigError: if it cannot run here.
     """
     if name not in MODELS:
         raise ConfigError(
@@ -60,15 +60,15 @@ def local_model(name: str) -> LocalModel:
 
 
 def from_hub(model: LocalModel) -> Any:
-    """Let fastembed load a model, from its cache or from the model hub; gives its session and its tokenizer.
+    """Load a model with fastembed, from its cache or from the model hub; returns session and tokenizer.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: if it cannot be loaded.
     """
     from fastembed import TextEmbedding  # takes a second to load
 
     name = model.name if "/" in model.name else f"sentence-transformers/{model.name}"
-    _offer(model)
+    _register_model(model)
     try:
         folder = str(minilm.cache_folder() / "fastembed")
         loaded: Any = TextEmbedding(name, cache_dir=folder, threads=1, cuda=False).model
@@ -81,8 +81,8 @@ def from_hub(model: LocalModel) -> Any:
     return loaded
 
 
-def _offer(model: LocalModel) -> None:
-    """Tell fastembed of a model that it does not know."""
+def _register_model(model: LocalModel) -> None:
+    """Register a model in fastembed."""
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
 

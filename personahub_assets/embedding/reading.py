@@ -1,4 +1,4 @@
-"""What an embedding model reads of a text. Its vector says nothing about the rest, which must not be overlooked.
+"""How much of a text an embedding model reads. Its vector contains no information about the rest.
 
 A tokenizer replaces a word that it does not know by [UNK], whatever the word is: all Thai sentences are the same to a
 model for English. A word of which it knows single letters only is spelled, and the model makes as little of it.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import regex
 
-from personahub_assets.core.text import digest, normalised, seen
+from personahub_assets.core.text import digest, normalised, without_invisible
 
 SAME = 0.9999
 """Cosine from which two vectors say the same. Texts whose words differ cannot have them, unless a part was not read."""
@@ -61,7 +61,7 @@ def prepared(text: str) -> str:
     if text.isascii():
         return text
     kept = (
-        segment if set(segment) <= set(_JOINERS) else seen(segment)
+        segment if set(segment) <= set(_JOINERS) else without_invisible(segment)
         for segment in regex.split(rf"([{_JOINERS}]+)", text)
     )
     return _USELESS_JOINER.sub("", unicodedata.normalize("NFKC", "".join(kept)))
@@ -84,7 +84,7 @@ def text_hashes(text: str) -> set[str]:
 
 
 def reading_of(words: Iterable[Word], *, is_english: bool) -> Reading:
-    """Say how much of a text is not read, and mark what is not known of it.
+    """Measure the unread share of a text, and hash its unknown words.
 
     Args:
         words: of the prepared text.

@@ -1,4 +1,4 @@
-"""Texts to the token ids of a model, and what the model reads of them."""
+"""Convert texts to the token ids of a model, and measure how much it reads."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -59,7 +59,7 @@ class Tokens:
         return np.array([[*self._head, *content[at : at + size], *self._tail] for at in starts], dtype=np.int64)
 
     def readings(self, texts: list[str]) -> Iterator[Reading]:
-        """Say how the model reads each text."""
+        """Measure how much of each text the model reads."""
         for text, encoding in zip(texts, self._encodings(texts), strict=True):
             reading = reading_of(self._words(text, encoding), is_english=self._model.is_english)
             yield mark_long(reading, text) if len(encoding.ids) > self.room else reading

@@ -1,6 +1,6 @@
-"""Vectors of personas: those of the tables as one array, and the journal of those that are being made.
+"""Vectors of personas: read from the tables as one array, and the journal of unpublished vectors.
 
-The journal: what was embedded is on disk before it counts, so that no text is embedded twice.
+The journal: vectors are on disk before they count, so that no text is embedded twice.
 
     journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
     known = journal.known(hashes)                          what a run that was killed has left
@@ -160,14 +160,14 @@ class VectorJournal:
 
 
 def prune(folder: Path, hashes: pl.Series) -> int:
-    """Let the journals of a batch, of all models, forget vectors of texts that are not among some.
+    """Remove vectors from the journals of a batch, for all models, except those of given texts.
 
     Args:
         folder: the batch's.
         hashes: of the texts whose vectors stay.
 
     Returns:
-        How many vectors went.
+        The number of removed vectors.
     """
     gone = 0
     for path in [*folder.glob(f"*/*{_SUFFIX}"), *folder.glob("*/*.aside")]:

@@ -1,1 +1,1 @@
-"""Requests to outcomes: the part that costs money. Knows neither Dagster nor the graph."""
+"""Send requests and store outcomes: the part that costs money. Independent of Dagster and the graph."""

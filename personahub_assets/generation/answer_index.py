@@ -1,8 +1,7 @@
-"""Reuse: answers that are on file already, found by request key without holding them in memory.
+"""An index of stored answers by request key, without loading the answers into memory.
 
-An index of 18 bytes per answer is made of the key columns of one asset's `generations`; the answers themselves are read
-a row group at a time, when they are asked for. Requests come in the order in which they were written, so a group is
-mostly read once.
+The index has 18 bytes per answer, from the key columns of one asset's `generations`. The answers are read by row group
+on demand. Requests mostly come in the order in which their answers were written, so most groups are read once.
 """
 
 from collections import OrderedDict
@@ -27,10 +26,10 @@ Index = np.ndarray[Any, np.dtype[np.uint64]]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the index knows of an outcome: why it was rejected, None if accepted, and whether it still stands."""
+    """An indexed outcome: its reason of rejection, None if accepted, and whether it can be reused."""
 
     reason: str | None
-    stands: bool
+    is_valid: bool
 
 
 class AnswerIndex:
@@ -38,15 +37,15 @@ class AnswerIndex:
 
     Args:
         files: Parquet files; of equal keys the first file's counts.
-        rule: which outcomes stand.
-        accepted_only: leave out what was rejected or does not stand.
+        rule: which outcomes can be reused.
+        accepted_only: leave out outcomes that were rejected or cannot be reused.
     """
 
     def __init__(self, files: Sequence[Path], rule: ReusePolicy, *, accepted_only: bool = False):
         self._files = list(files)
         self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
         segments = [
-            segment for n, path in enumerate(self._files) if (segment := _part(n, path, rule, accepted_only)).height
+            segment for n, path in enumerate(self._files) if (segment := _index_of(n, path, rule, accepted_only)).height
         ]
         index = pl.concat(segments).sort("hash", "file", "place") if segments else pl.DataFrame(schema=_INDEX)
         self._hashes: Index = index["hash"].to_numpy()
@@ -54,13 +53,13 @@ class AnswerIndex:
         self._reasons, self._stands = index["reason"], index["stands"]
 
     def marks(self, keys: Sequence[str]) -> dict[str, Mark]:
-        """What is known of the keys that are here."""
+        """The marks of the keys in the index."""
         return {key: Mark(self._reasons[at] or None, self._stands[at]) for key, at in self._find(keys)}
 
     def outcomes(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """Read the outcomes of the keys that are here."""
+        """Read the outcomes of the keys in the index."""
         outcomes = {}
-        # In the order in which they lie, so that keys in any order do not make it read a row group twice.
+        # In file order, so that no row group is read twice, whatever the order of the keys.
         for key, at in sorted(self._find(keys), key=lambda hit: (self._file[hit[1]], self._places[hit[1]])):
             row = self._group(int(self._file[at]), int(self._places[at]) // SLICE_ROWS).get(key)
             if row is not None:
@@ -78,16 +77,16 @@ class AnswerIndex:
                 yield key, position
 
     def _group(self, file: int, group: int) -> dict[str, dict[str, Any]]:
-        """One row group by key, read anew unless it was just used."""
+        """One row group by key; the last one is cached."""
         location = (file, group)
         if location not in self._groups:
             try:
                 rows = read_file(self._files[file], "generations", None, group * SLICE_ROWS, SLICE_ROWS)
             except StoreError:
                 if self._files[file].exists():
-                    raise  # its answers are there, only not to be read: to ask anew would pay for them again
-                rows = pl.DataFrame()  # removed since by its owner; what is not found is asked
-            # Of equal keys the first counts: it is the one that was paid.
+                    raise  # its answers exist but are unreadable: sending the requests again would pay for them twice
+                rows = pl.DataFrame()  # removed since by its owner; requests without an answer are sent
+            # Of equal keys the first counts: it was paid for.
             self._groups[location] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}
         self._groups.move_to_end(location)
         if len(self._groups) > _GROUPS_HELD:
@@ -101,12 +100,12 @@ def hash_of(key: str) -> int:
 
 
 def hashes_of(keys: pl.Expr) -> pl.Expr:
-    """The same for a column."""
+    """First 64 bits of the request keys of a column."""
     return keys.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64)
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
-    """The outcome that a row of `generations` stands for."""
+    """The outcome of a row of `generations`."""
     fields = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
     status = "rejected" if row["reason"] else "accepted"
     return Outcome(row["request_key"], status, fields.pop("response", ""), **fields)  # type: ignore[arg-type]
@@ -121,10 +120,10 @@ _INDEX: dict[str, Any] = {
 }
 
 
-def _part(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl.DataFrame:
+def _index_of(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl.DataFrame:
     """Index of the outcomes of one file."""
     rows = read_file(path, "generations", _KEYS).with_row_index("place")
-    rows = rows.with_columns(_standing(rows, rule).alias("stands"))
+    rows = rows.with_columns(_valid_rows(rows, rule).alias("stands"))
     if accepted_only:
         rows = rows.filter(pl.col("reason").is_null() & pl.col("stands"))
     return rows.select(
@@ -136,13 +135,13 @@ def _part(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl
     ).cast(pl.Schema(_INDEX))
 
 
-def _standing(rows: pl.DataFrame, rule: ReusePolicy) -> pl.Series:
-    """Which rows the rule lets stand; it is asked once per kind of row, not once per row."""
+def _valid_rows(rows: pl.DataFrame, rule: ReusePolicy) -> pl.Series:
+    """Mask of the reusable rows; the rule is evaluated once per kind of row, not once per row."""
     kinds = rows.select(
         "reason",
         "max_tokens",
-        # Only whether an answer is longer than today's limit matters.
+        # Only whether an answer is longer than the current limit matters.
         answer_tokens=pl.when(pl.col("answer_tokens") > rule.max_tokens).then(rule.max_tokens + 1).otherwise(0),
     )
-    verdicts = {kind: rule.stands(*kind) for kind in kinds.unique().iter_rows()}
+    verdicts = {kind: rule.is_valid(*kind) for kind in kinds.unique().iter_rows()}
     return pl.Series([verdicts[kind] for kind in kinds.iter_rows()], dtype=pl.Boolean)

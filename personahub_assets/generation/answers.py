@@ -1,8 +1,8 @@
-"""Answers: everything one asset asks for one batch, asked at most once, published together.
+"""Answers: all requests of one asset and batch, each sent at most once, published together.
 
-Two passes over the requests, so that memory does not grow with them. The first asks what nobody in the home has an
-answer to; outcomes go to the journal. The second reads every outcome, from the journal or from the published partition,
-and writes the rows. A process that dies in either begins again and finds what was paid for.
+Two passes over the requests keep memory constant. The first sends the requests without an answer in the home; outcomes
+go to the journal. The second reads every outcome, from the journal or from the published partition, and writes the
+rows. If the process dies in either pass, the next run finds the paid answers in the journal.
 """
 
 import gc
@@ -27,7 +27,7 @@ from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, R
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
 
-_LOOKED_UP = 512  # requests looked up together: few enough not to keep the event loop from its answers
+_LOOKED_UP = 512  # requests looked up at a time: few, so that the event loop is not blocked for long
 _WRITTEN = 2_048
 _HEAD = 5
 NOTHING_LEFT = "every persona of this answer was taken down"
@@ -37,12 +37,12 @@ Accepted = tuple[Request, str, Any]
 
 
 class Answers:
-    """The requests of one asset and batch; use as a context manager, under the asset's lock.
+    """The requests of one asset and batch. Use as a context manager, under the asset's lock.
 
     Args:
-        opened: makes the asker for a window; called only if there is something to ask.
-        rule: which earlier outcomes stand.
-        budget: what the run may spend.
+        opened: makes the asker for a window; called only if there are requests to send.
+        rule: which earlier outcomes can be reused.
+        budget: bounds of the run.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Answers:
 
     def __enter__(self) -> "Answers":
         self._journal.__enter__()
-        # The graph's half a million objects are looked at by each full garbage collection, and every few hundred
-        # answers start one: a fifth of the time of a run. They are left out while answers come in.
+        # Each full garbage collection visits the half million objects of the graph, and every few hundred answers
+        # start one: a fifth of the time of a run. So the objects are frozen meanwhile.
         gc.freeze()
         return self
 
@@ -89,28 +89,28 @@ class Answers:
             self._journal.drop()
 
     def of(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
-        """Get an outcome for every request, then give the accepted answers in the order of the requests, in slices.
+        """Get an outcome for every request, then yield the accepted answers in slices, in the order of the requests.
 
         Args:
-            requests: makes the requests, the same ones each time it is called.
-            total: how many there are.
+            requests: makes the requests; it must yield the same ones at each call.
+            total: number of requests.
 
         Raises:
-            KeyboardInterrupt: on Ctrl-C; what came back is in the journal.
-            Unfinished: if some were not asked, because a budget was spent or only quarantined ones were wanted.
+            KeyboardInterrupt: on Ctrl-C; received answers are in the journal.
+            Unfinished: if requests were not sent, because a budget is spent or by --retry.
             LLMError: if calls are needed and the endpoint does not work.
-            StoreError: if the requests are not the same the second time.
+            StoreError: if the second call yields other requests.
         """
         self.tally.total += total
-        self._ask(self._unknown(iter(requests())))
+        self._ask(self._open_requests(iter(requests())))
         remaining = iter(requests())
         while chunk := list(islice(remaining, _WRITTEN)):
             outcomes = self._outcomes(chunk)
-            self._account(chunk, outcomes)
+            self._add_generations(chunk, outcomes)
             yield list(self._accepted(chunk, outcomes))
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
-        """Append rows to the asset's own table; published with everything else."""
+        """Append rows to the asset's own table; `publish` publishes them."""
         frame = pl.DataFrame(rows, table_schema(table))
         self._writer(table).add(frame)
         self.version.add(frame)
@@ -120,12 +120,12 @@ class Answers:
         return frame
 
     def publish(self, *tables: str) -> None:
-        """Put rows, then `generations`, then `quarantine` in place, read each back, and only then drop the journal.
+        """Publish the rows, then `generations`, then `quarantine`, read each back, and only then drop the journal.
 
-        A crash in between leaves the journal, from which the next run repeats the writes without a call.
+        After a crash in between, the next run repeats the writes from the journal, without a call.
 
         Raises:
-            StoreError: if what stands on the disk is not what was written.
+            StoreError: if the file on disk differs from the written one.
         """
         asset = self.task.asset
         writers = [self._writer(table) for table in tables]
@@ -134,7 +134,7 @@ class Answers:
             writer.publish()
         self._published = True
 
-    # --- the first pass: ask ---
+    # --- first pass: send requests ---
 
     def _ask(self, unknown: Iterator[Request]) -> None:
         first = next(unknown, None)
@@ -151,21 +151,23 @@ class Answers:
                     seconds_left=self._budget.seconds_left,
                 )
             except BudgetSpent as spent:
-                for _ in unknown:  # what lies behind may be answered already: it is not left
+                for _ in unknown:  # the requests behind can have answers already: they do not count as left
                     pass
-                raise BudgetSpent(f"{self._left()} ({spent}). Run again to go on: what is answered is kept") from spent
+                raise BudgetSpent(
+                    f"{self._progress_text()} ({spent}). Run again to continue: answers are kept"
+                ) from spent
         self.watch(self.tally)
         if self._unasked:
             raise Unfinished(
-                f"{self._left()}: they were never asked, or changed since, and --retry asks quarantined ones only. "
+                f"{self._progress_text()}: they are new or have changed, and --retry sends only quarantined ones. "
                 "The answers are kept; the next run without --retry publishes them"
             )
 
-    def _left(self) -> str:
+    def _progress_text(self) -> str:
         left = self.tally.total - self.tally.done
         return f"{self.task.asset}[{self.batch}]: {left:,} of {self.tally.total:,} requests are left"
 
-    def _unknown(self, requests: Iterator[Request]) -> Iterator[Request]:
+    def _open_requests(self, requests: Iterator[Request]) -> Iterator[Request]:
         """The requests that need a call, each key once."""
         while chunk := list(islice(requests, _LOOKED_UP)):
             yield from self._to_ask(chunk)
@@ -175,14 +177,14 @@ class Answers:
         standing, fails = self._known.sort(keys)
         missing = {key for key in keys if key not in standing and key not in fails and key not in self._pending}
         if missing:
-            standing |= dict.fromkeys(self._taken_over(chunk, missing))
+            standing |= dict.fromkeys(self._copy_from_others(chunk, missing))
         to_ask = []
         for request in chunk:
             key = request.key
             if key in standing:
-                self.tally.known(standing[key])
+                self.tally.add_reused(standing[key])
             elif key in self._pending:
-                self.tally.doubles += 1
+                self.tally.duplicates += 1
             elif self.rule.retry and key not in fails:
                 self._unasked += 1
             else:
@@ -190,30 +192,30 @@ class Answers:
                 to_ask.append(replace(request, earlier=fails[key]) if key in fails else request)
         return to_ask
 
-    def _taken_over(self, chunk: list[Request], missing: set[str]) -> set[str]:
-        """Copy accepted answers to the same requests from other batches and seeds into the journal.
+    def _copy_from_others(self, chunk: list[Request], missing: set[str]) -> set[str]:
+        """Copy accepted answers to the same requests from other batches and recorded answers into the journal.
 
-        Their files may change; and what somebody else recorded is not trusted more than what a model says.
+        Copied, because their files can change. They are validated like the answers of a model.
         """
         copies = valid(self.task, self._known.elsewhere(missing))
         by_key = {request.key: request for request in chunk}
         self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in copies.items()])
         return set(copies)
 
-    # --- the second pass: write ---
+    # --- second pass: write ---
 
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
         by_key = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
-            return [self._left_of(request.input_id, by_key[request.key]) for request in chunk]
+            return [self._without_taken_down(request.input_id, by_key[request.key]) for request in chunk]
         except KeyError as error:
             raise StoreError(
-                f"{self.task.asset}[{self.batch}]: its inputs changed while it asked. Run again: no answer is lost"
+                f"{self.task.asset}[{self.batch}]: its inputs changed during the run. Run again: no answer is lost"
             ) from error
 
-    def _left_of(self, input_id: str, outcome: Outcome) -> Outcome:
-        """An outcome without personas that were taken down: a model may give them once more."""
-        return what_is_left(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
+    def _without_taken_down(self, input_id: str, outcome: Outcome) -> Outcome:
+        """An outcome without personas that were taken down: a model can generate them again."""
+        return without_taken_down(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
 
     def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
         parse = self.task.answer.model_validate_json
@@ -224,8 +226,8 @@ class Answers:
     def _generation_id(self, input_id: str, key: str) -> str:
         return "g" + digest(self.batch, self.task.asset, input_id, key)
 
-    def _account(self, chunk: list[Request], outcomes: list[Outcome]) -> None:
-        """Append to `generations` and `quarantine`; an answer that several inputs share is counted at the first."""
+    def _add_generations(self, chunk: list[Request], outcomes: list[Outcome]) -> None:
+        """Append to `generations` and `quarantine`; the cost of a shared answer is counted at its first input."""
         entries, asset = [], self.task.asset
         for request, outcome in zip(chunk, outcomes, strict=True):
             mark = hash_of(request.key)
@@ -236,7 +238,7 @@ class Answers:
         self._writer("quarantine", asset).add(_quarantine(rows))
 
     def _generations(self, entries: list[Entry]) -> pl.DataFrame:
-        """Rows of `generations`."""
+        """Make rows of `generations`."""
         outcomes = [e.outcome for e in entries]
         columns: dict[str, Any] = {
             "batch": [self.batch] * len(entries),
@@ -252,7 +254,7 @@ class Answers:
         return pl.DataFrame({name: columns[name] for name in schema}, schema)
 
     def _add_superseded(self) -> None:
-        """Keep the outcomes of what is not asked any more, so that a prompt edited back costs nothing."""
+        """Keep the outcomes of requests that are no longer made, so that reverting a prompt costs nothing."""
         now = datetime.now(UTC).replace(tzinfo=None)
         out = self._writer("generations", self.task.asset)
         for old in self.store.slices("generations", self.batch, asset=self.task.asset):
@@ -268,10 +270,10 @@ class Answers:
         return self._writers[table]
 
 
-def what_is_left(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
-    """Give an answer about a document or persona without the personas that were taken down.
+def without_taken_down(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
+    """Remove personas that were taken down from an answer about a document or persona.
 
-    Where none is left it is rejected as `taken_down`, which stands: it is not asked again.
+    If none is left, the answer is rejected as `taken_down`; the request is not sent again.
     """
     if outcome.status != "accepted":
         return outcome
@@ -282,9 +284,9 @@ def what_is_left(outcome: Outcome, parent: str, taken: Tombstones) -> Outcome:
 
 
 def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:
-    """Mark rows of `generations` as superseded since now, unless they were before.
+    """Mark rows of `generations` as superseded now, unless they were marked before.
 
-    What was kept long enough is left out, and what says nothing about its request.
+    Rows that were kept long enough are left out, and so are outcomes independent of the request.
     """
     informative = rows.filter(pl.col("reason").is_null() | ~pl.col("reason").is_in(list(TRANSIENT)))
     marked = informative.with_columns(

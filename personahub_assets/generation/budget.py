@@ -1,4 +1,4 @@
-"""Budgets: how much a run may ask, and what it has spent."""
+"""Budgets: bounds of a run, and what it has spent."""
 
 import asyncio
 import re
@@ -11,24 +11,23 @@ from personahub_assets.core.errors import BudgetSpent, ConfigError
 from personahub_assets.core.prices import Prices
 
 Worst = Callable[[bool], Awaitable[tuple[int, int]]]
-"""Gives the most prompt and completion tokens of a call; true: counted by the server, where it counts."""
+"""Returns upper bounds for prompt and completion tokens of a call; with True counted by the server if it can."""
 
 
 @dataclass
 class Budget:
-    """Bounds of one run and what was spent of them; None is no bound.
+    """Bounds of one run with the amounts spent; None means no bound.
 
-    No bound is passed. What a call costs is known when its answer has come, so the most that it may cost is reserved
-    before it is sent: a bound on its prompt's tokens, and all tokens that the answer may have. With the answer the
-    reserve becomes what was spent. A call for which too little is left waits for those in flight; if there are none,
-    the budget is spent. A server that answers with more tokens than it was allowed is not reckoned with, nor what it
-    charges for a call whose answer never came.
+    No bound is exceeded. The cost of a call is known only with its answer, so its maximum is reserved before it is
+    sent: an upper bound of its prompt tokens, and the token limit of the answer. The answer replaces the reserve with
+    the actual cost. A call that does not fit waits for the calls in flight; without any, the budget is spent. Not
+    covered: a server that exceeds the token limit, and charges for calls without an answer.
 
     Args:
-        max_calls: requests sent to the model, tries that failed included.
+        max_calls: requests sent to the model, including failed tries.
         max_tokens: prompt and completion tokens.
-        max_cost: money, by the prices in hub.toml.
-        max_seconds: time since the budget was made.
+        max_cost: cost by the prices in hub.toml, in their currency.
+        max_seconds: time since the budget was created.
     """
 
     max_calls: int | None = None
@@ -48,11 +47,11 @@ class Budget:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the time is up."""
+        """Seconds left; None without a bound."""
         return None if self.max_seconds is None else self.started + self.max_seconds - time.monotonic()
 
     def check(self) -> None:
-        """See that there is something left.
+        """Check that no bound is reached.
 
         Raises:
             BudgetSpent: naming the bound that is reached.
@@ -67,49 +66,49 @@ class Budget:
             raise BudgetSpent(f"the time of {self.max_seconds:g} s is up")
 
     def call(self) -> None:
-        """Take one call, about to be made.
+        """Count one call, before it is made.
 
         Raises:
-            BudgetSpent: if there is none left.
+            BudgetSpent: if no call is left.
         """
         self.check()
         self.calls += 1
         self.flying += 1
 
     def returned(self) -> None:
-        """Note that a call came back, with an answer or without."""
+        """Note that a call has ended, with or without an answer."""
         self.flying -= 1
 
     @property
     def is_reserving(self) -> bool:
-        """Whether there is a bound on tokens or cost, so that every call needs a reserve."""
+        """Whether there is a bound on tokens or cost, so that calls must be reserved."""
         return self.max_tokens is not None or self.max_cost is not None
 
     @asynccontextmanager
     async def reserve(self, prices: Prices, worst: "Worst") -> AsyncIterator[None]:
-        """Hold the most that a call may cost until its answer has come; wait for calls in flight where it does not fit.
+        """Reserve the maximal cost of a call until it has ended; wait for calls in flight if it does not fit.
 
         Args:
-            worst: gives the most prompt and completion tokens of the call.
+            worst: upper bounds for prompt and completion tokens of the call.
 
         Raises:
-            BudgetSpent: if too little is left and nothing is in flight.
+            BudgetSpent: if too little is left and no call is in flight.
         """
         if not self.is_reserving:
             yield
             return
         tokens, cost = await self._fitting(prices, worst)
-        self._hold(1, tokens, cost)
+        self._reserved(1, tokens, cost)
         try:
             yield
         finally:
-            self._hold(-1, -tokens, -cost)
+            self._reserved(-1, -tokens, -cost)
             self._wake()
 
     async def _fitting(self, prices: Prices, worst: "Worst") -> tuple[int, float]:
-        """Tokens and cost to reserve, once there is room for them."""
+        """Wait until a call fits; return the tokens and cost to reserve."""
         while True:
-            # Counting exactly takes a request: only where the rough bound does not fit and nothing will come back.
+            # An exact count needs a request: only if the rough bound does not fit and no call is in flight.
             for exactly in (False, True) if not self._reserves else (False,):
                 prompt, completion = await worst(exactly)
                 tokens, cost = prompt + completion, prices.most(prompt, completion)
@@ -117,7 +116,7 @@ class Budget:
                     return tokens, cost
             if not self._reserves:
                 self._wake()
-                raise self._too_little(tokens, cost)
+                raise self._budget_error(tokens, cost)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(waiter)
             try:
@@ -130,29 +129,29 @@ class Budget:
             return False
         return self.max_cost is None or self.cost + self.reserved_cost + cost <= self.max_cost
 
-    def _hold(self, reserves: int, tokens: int, cost: float) -> None:
+    def _reserved(self, reserves: int, tokens: int, cost: float) -> None:
         self._reserves += reserves
         self.reserved_tokens += tokens
         self.reserved_cost = self.reserved_cost + cost if self._reserves else 0.0
 
     def _wake(self) -> None:
-        """Let those that wait look again; they may belong to other threads."""
+        """Wake all waiting calls; they can belong to other threads."""
         for waiter in list(self._waiting):
-            with suppress(RuntimeError):  # its loop is closed
+            with suppress(RuntimeError):  # its event loop is closed
                 waiter.get_loop().call_soon_threadsafe(_release, waiter)
 
-    def _too_little(self, tokens: int, cost: float) -> BudgetSpent:
+    def _budget_error(self, tokens: int, cost: float) -> BudgetSpent:
         if self.max_tokens is not None and self.tokens + tokens > self.max_tokens:
             return BudgetSpent(
                 f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, "
-                f"and the next call may take {tokens:,}"
+                f"and the next call can take {tokens:,}"
             )
         return BudgetSpent(
-            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, and the next call may cost {cost:g}"
+            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, and the next call can cost {cost:g}"
         )
 
     def spend(self, prices: Prices, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """Note the tokens of an answer; gives what they cost."""
+        """Count the tokens of an answer; return their cost."""
         self.answers += 1
         self.tokens += prompt_tokens + completion_tokens
         cost = prices.cost(prompt_tokens, cached_tokens, completion_tokens)
@@ -169,7 +168,7 @@ def seconds_of(text: str) -> float:
     """Read a time such as 90, 90s, 30m, 2h or 1.5d, in seconds.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if the text is not a time.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhd]?)", text.strip().lower())
     if not match or not float(match[1]):

@@ -1,34 +1,34 @@
-"""The window: how many requests are in flight, as wide as the server makes use of and no wider.
+"""Adaptive concurrency: find the number of requests in flight that the server can use.
 
-It doubles until a doubling gives no more answers per second while each takes that much longer: then the extra requests
-only wait at the server, so it goes back, holds, and tries a little more from time to time. Both signs are asked for,
-since either alone is often chance. It shrinks when much of what is sent comes back as too much (429, 503, timeouts),
-and when answers become slower and fewer at the same width. Widths are compared over spans in which about as many
-answers came as the window is wide, since it takes so long until a change is felt.
+The width doubles until a doubling gives no more answers per second while each answer takes that much longer: then the
+extra requests only wait at the server. It goes back, holds, and tries a little more from time to time. Both signs are
+needed, because either alone is often noise. The width shrinks if many requests fail as overload (429, 503, timeouts),
+and if answers become slower and fewer at the same width. Widths are compared over spans with about as many answers as
+the width, because a change needs that long to take effect.
 """
 
 import time
 from dataclasses import dataclass
 
 _START = 64
-_SPAN_S = 0.1  # shorter spans say more about chance than about the server
-_SLOW_SPANS = 4  # a span ends after so many times an answer's usual time, however few have come
+_SPAN_S = 0.1  # shorter spans are too noisy
+_SLOW_SPANS = 4  # a span ends after this multiple of an answer's usual time, even with few answers
 _GAIN = 1.03  # throughput that counts as more
-_CLEAR = 1.15  # throughput that counts as more at first sight
-_LOSS = 0.8  # throughput that counts as less
-_SLOWER = 1.5  # answers that take so much longer were waiting
-_OVERLOAD = 0.2  # share of tries answered with 429, 503 or not in time, from which the window shrinks
-_OVERLOADS = 4  # and so many at least
-_QUEUED = 0.6  # part of the widening that latency must follow, to say that the extra requests only waited
+_CLEAR = 1.15  # ratio that counts as a gain at once
+_LOSS = 0.8  # ratio that counts as a loss
+_SLOWER = 1.5  # ratio of latency that shows waiting
+_OVERLOAD = 0.2  # share of tries with 429, 503 or a timeout from which the width shrinks
+_OVERLOADS = 4  # and at least so many
+_QUEUED = 0.6  # share of the widening by which latency must grow to show that the extra requests only waited
 _SHRINK = 0.7
 _PROBE = 1.25
-_HOLD = 12  # spans until more is tried again
+_HOLD = 12  # spans before a larger width is tried again
 _SPANS_KEPT = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What was seen between two looks: seconds since the start, width, answers per second, seconds per answer."""
+    """Measurements of a span: seconds since the start, width, answers per second, seconds per answer."""
 
     at: float
     width: int
@@ -38,11 +38,11 @@ class Span:
 
 
 class AdaptiveConcurrency:
-    """Decides the width; told of every answer and of every sign of overload.
+    """Decides the width from every answer and every sign of overload.
 
     Args:
         most: upper bound of the width.
-        clock: the time now in seconds, as the caller's clock has it.
+        clock: returns the current time in seconds.
     """
 
     def __init__(self, most: int, clock: float | None = None):
@@ -53,29 +53,29 @@ class AdaptiveConcurrency:
         self._answers = self._overloads = 0
         self._seconds = 0.0
         self._factor = 2.0
-        self._before: Span | None = None  # the last span at the width before the present one
-        self._tries = 0  # spans without a gain at the present width
-        self._calm = 0  # spans since the window was last changed; counts only while it holds
+        self._before: Span | None = None  # the last span at the previous width
+        self._tries = 0  # spans without a gain at the current width
+        self._calm = 0  # spans since the last change; counts only while the width holds
 
     def answered(self, seconds: float, running: int, now: float | None = None) -> bool:
-        """Note an answer and its seconds, with `running` requests under way; true if the width changed."""
+        """Record an answer and its seconds, with `running` requests in flight; return whether the width changed."""
         self._answers += 1
         self._seconds += seconds
-        return self._look(time.monotonic() if now is None else now, running)
+        return self._end_span(time.monotonic() if now is None else now, running)
 
     def overloaded(self) -> None:
-        """Note a 429, a 503 or a timeout; many without an answer between them narrow the window at once."""
+        """Record a 429, a 503 or a timeout; many in a row without an answer reduce the width at once."""
         self._overloads += 1
         if self._overloads >= max(_OVERLOADS, self.width) and self._answers < self._overloads * _OVERLOAD:
-            self.width = self._changed(None, max(1, int(self.width * _SHRINK)), _PROBE)
+            self.width = self._change(None, max(1, int(self.width * _SHRINK)), _PROBE)
             self._answers, self._overloads, self._seconds = 0, 0, 0.0
 
     def begin(self, now: float | None = None) -> None:
-        """Forget the time since the last answer: nothing was asked."""
+        """Start a new span: no request was in flight since the last answer."""
         self._since = time.monotonic() if now is None else now
         self._answers, self._overloads, self._seconds = 0, 0, 0.0
 
-    def _look(self, now: float, running: int) -> bool:
+    def _end_span(self, now: float, running: int) -> bool:
         elapsed = now - self._since
         latency = self._seconds / self._answers
         due = self._answers >= self.width or elapsed > _SLOW_SPANS * latency
@@ -87,54 +87,54 @@ class AdaptiveConcurrency:
         self.spans.append(span)
         if len(self.spans) > _SPANS_KEPT:
             del self.spans[1::2]
-        width = self._next(span, share, full=running >= self.width * 0.9)
+        width = self._next_width(span, share, full=running >= self.width * 0.9)
         changed = width != self.width
         self.width = width
         return changed
 
-    def _next(self, span: Span, overload: float, *, full: bool) -> int:
+    def _next_width(self, span: Span, overload: float, *, full: bool) -> int:
         """Width for the next span."""
         if overload > _OVERLOAD and span.overloads >= min(_OVERLOADS, self.width):
-            return self._changed(None, max(1, int(self.width * _SHRINK)), _PROBE)
-        if not full:  # the requests run out, or the window is being widened just now
+            return self._change(None, max(1, int(self.width * _SHRINK)), _PROBE)
+        if not full:  # the last requests, or the width has just grown
             return self.width
         if self._before is None:
-            return self._wider(span)
-        return self._held(span) if self._factor == 1.0 else self._judged(span)
+            return self._widen(span)
+        return self._hold(span) if self._factor == 1.0 else self._evaluate_widening(span)
 
-    def _judged(self, span: Span) -> int:
-        """After a widening: was it worth it?"""
+    def _evaluate_widening(self, span: Span) -> int:
+        """Evaluate a widening."""
         assert self._before is not None
         if span.rate >= self._before.rate * _CLEAR:
-            return self._wider(span)
+            return self._widen(span)
         self._tries += 1
-        if self._tries < 2:  # what came in the first span was half sent before the widening
+        if self._tries < 2:  # half of the answers of the first span were sent before the widening
             return self.width
         widened = self.width / self._before.width - 1
         slower = span.latency / self._before.latency - 1
         if span.rate >= self._before.rate * _GAIN or slower < widened * _QUEUED:
-            return self._wider(span)
-        return self._changed(span, self._before.width, 1.0)
+            return self._widen(span)
+        return self._change(span, self._before.width, 1.0)
 
-    def _held(self, span: Span) -> int:
-        """While it holds: has the server become slower, or is it time to try more?"""
+    def _hold(self, span: Span) -> int:
+        """While the width holds: shrink if the server became slower, or try more."""
         assert self._before is not None
         if span.rate < self._before.rate * _LOSS and span.latency > self._before.latency * _SLOWER:
             self._tries += 1
             if self._tries >= 2:
-                return self._changed(None, max(1, int(self.width * _SHRINK)), _PROBE)
+                return self._change(None, max(1, int(self.width * _SHRINK)), _PROBE)
             return self.width
         self._tries = 0
         self._calm += 1
         if self._calm >= _HOLD:
             self._factor = _PROBE
-            return self._wider(span)
+            return self._widen(span)
         return self.width
 
-    def _wider(self, span: Span) -> int:
-        return self._changed(span, min(self.most, max(self.width + 1, int(self.width * self._factor))), self._factor)
+    def _widen(self, span: Span) -> int:
+        return self._change(span, min(self.most, max(self.width + 1, int(self.width * self._factor))), self._factor)
 
-    def _changed(self, before: Span | None, width: int, factor: float) -> int:
+    def _change(self, before: Span | None, width: int, factor: float) -> int:
         self._before, self._factor = before, factor
         self._tries = self._calm = 0
         return width

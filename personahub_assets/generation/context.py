@@ -1,8 +1,8 @@
-"""Room: whether a prompt and its answer fit the model's context, found out before anything is sent.
+"""Context window: check that a prompt and its answer fit the model's context, before sending.
 
-A prompt is first guessed from above, for nothing: a token is at least one byte, and of prompts of one task about the
-same share of bytes become tokens. Only a prompt that might not fit is counted by the server. Where a server does not
-tell its context, nothing can be known before it is asked.
+A prompt first gets a free upper bound: a token is at least one byte, and prompts of one task have about the same ratio
+of tokens to bytes. The server counts only prompts that might not fit. If a server does not report its context, there is
+no check.
 """
 
 import json
@@ -14,30 +14,30 @@ from personahub_assets.core.text import cut
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.generation.transport import Transport
 
-_TEMPLATE_TOKENS = 64  # what a chat template may add
-_MARGIN = 1.25  # over the highest share of tokens seen
+_TEMPLATE_TOKENS = 64  # tokens that a chat template can add
+_MARGIN = 1.25  # margin over the highest ratio seen
 _ROUNDS = 6
 
 
 class TooLong(Exception):
-    """A prompt does not fit, and must not or cannot be cut."""
+    """A prompt does not fit, and may not or cannot be cut."""
 
 
 class ContextWindow:
-    """The context of a model, and how prompts of one task fill it.
+    """The context of a model, with statistics of the prompts of one task.
 
     Args:
-        context: tokens of prompt and answer together; None if the server does not say.
-        cuts: shorten inputs that do not fit at the end of a sentence, instead of giving them up.
+        context: maximal tokens of prompt and answer together; None if unknown.
+        cuts: cut inputs that do not fit at the end of a sentence, instead of rejecting them.
     """
 
     def __init__(self, transport: Transport, task: Task, context: int | None, *, cuts: bool):
         self.context, self._transport, self._task, self._cuts = context, transport, task, cuts
-        self._share = 0.0  # highest share of bytes that became tokens
-        self._least: dict[str, int] = {}  # by instructions, the fewest tokens of a prompt
+        self._share = 0.0  # highest ratio of tokens to bytes
+        self._least: dict[str, int] = {}  # fewest tokens of a prompt, by instructions
 
     async def fitted(self, request: Request) -> tuple[list[Message], str | None]:
-        """The messages to send, and what was cut, if anything.
+        """Return the messages to send, and a note if the input was cut.
 
         Raises:
             TooLong: if they do not fit.
@@ -54,7 +54,8 @@ class ContextWindow:
             raise TooLong(f"{demand} do not fit the model's context of {self.context:,}")
         share, values = 1.0, request.values
         for _ in range(_ROUNDS):
-            inputs = count * _bytes_of(values.values()) / max(1, sum(_bytes(messages)))  # tokens of what can be cut
+            # tokens of the part that can be cut
+            inputs = count * _bytes_of(values.values()) / max(1, sum(_bytes(messages)))
             share *= max(0.1, 0.95 * (room - count + inputs) / max(inputs, 1.0))
             values = {name: cut(text, int(len(text) * share)) for name, text in request.values.items()}
             messages = self._task.prompt.messages(values, request.sample, **request.shared)
@@ -62,16 +63,16 @@ class ContextWindow:
             if count <= room:
                 kept, total = (sum(map(len, texts.values())) for texts in (values, request.values))
                 return messages, f"input cut to {kept:,} of {total:,} characters: {demand} did not fit {self.context:,}"
-        raise TooLong(f"{demand} do not fit the model's context of {self.context:,}, however short the input")
+        raise TooLong(f"{demand} do not fit the model's context of {self.context:,}, even with the shortest input")
 
     async def most(self, messages: list[Message], extra_bytes: int, *, exactly: bool) -> int:
-        """Tokens that a prompt cannot have more of; exactly: counted by the server, where it counts.
+        """Upper bound of the tokens of a prompt; with `exactly` counted by the server if it can.
 
-        A token is at least one byte. Once a prompt with the same instructions was answered, they and the template are
-        known to take no more tokens than that prompt did.
+        A token is at least one byte. After an answer to a prompt with the same instructions, instructions and template
+        are known to have no more tokens than that prompt.
 
         Args:
-            extra_bytes: bytes of the request besides the messages; some servers put the schema into the prompt.
+            extra_bytes: bytes of the request besides the messages; some servers add the schema to the prompt.
         """
         if exactly and (counted := await self._counted(messages)) is not None:
             return counted + _TEMPLATE_TOKENS
@@ -80,7 +81,7 @@ class ContextWindow:
         return turns + min(self._least.get(system, 1 << 62), _longest(system) + extra_bytes + _TEMPLATE_TOKENS)
 
     def learn(self, messages: list[Message], prompt_tokens: int) -> None:
-        """Note how many tokens a prompt became."""
+        """Record the number of tokens of a prompt."""
         if prompt_tokens:
             system = messages[0]["content"]
             self._least[system] = min(prompt_tokens, self._least.get(system, prompt_tokens))
@@ -88,13 +89,13 @@ class ContextWindow:
             self._share = max(self._share, prompt_tokens / max(1, sum(_bytes(messages))))
 
     def _bound(self, messages: list[Message]) -> int:
-        """A cautious guess: what is not ASCII counts in full, the rest by the share that was seen."""
+        """A cautious estimate: ASCII by the ratio seen, other characters by their bytes."""
         plain, non_ascii = _bytes(messages)
         share = min(1.0, self._share * _MARGIN) if self._share else 1.0
         return int(plain * share) + non_ascii + _TEMPLATE_TOKENS
 
     async def _count(self, messages: list[Message]) -> int | None:
-        """Tokens as the server counts them, the bound if it never does, None if it only failed to do so now."""
+        """Tokens counted by the server, the bound if it cannot count, None if it failed this time."""
         counted = await self._counted(messages)
         return self._bound(messages) if counted is None and not self._transport.counts else counted
 
@@ -103,7 +104,7 @@ class ContextWindow:
 
 
 def _bytes(messages: list[Message]) -> tuple[int, int]:
-    """Bytes of ASCII, and of all other characters."""
+    """Bytes of ASCII characters and of all others."""
     plain = non_ascii = 0
     for message in messages:
         text = message["content"]
@@ -117,7 +118,7 @@ def _bytes(messages: list[Message]) -> tuple[int, int]:
 
 
 def _longest(text: str) -> int:
-    """Bytes of a text, or of what a tokenizer may make of it first, if those are more."""
+    """Bytes of a text, or of its normalised form if that is longer."""
     return len(text) if text.isascii() else max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
 
 

@@ -1,9 +1,9 @@
-"""The journal: an outcome is on disk before it counts.
+"""The journal: outcomes are on disk before they count.
 
-One SQLite file in WAL mode per asset and batch, written by one thread in groups: what comes within 5 ms is committed
-together, at most 128 outcomes. Durability: a commit survives the death of the process (kill -9). `synchronous=NORMAL`
-syncs at checkpoints only, so a power cut may lose the last commits, which costs those calls again and nothing else; the
-file stays whole. The file is as large as the answers that are not published yet: it goes when they are.
+One SQLite file in WAL mode per asset and batch, written by one thread in groups: outcomes within 5 ms are committed
+together, at most 128. Durability: a commit survives the death of the process (kill -9). `synchronous=NORMAL` syncs at
+checkpoints only, so a power cut can lose the last commits. That costs only those calls; the file stays consistent. The
+file has the size of the unpublished answers and is deleted when they are published.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ _TABLE = (
     "prompt TEXT NOT NULL, prompt_fingerprint TEXT NOT NULL, schema_fingerprint TEXT NOT NULL, outcome TEXT NOT NULL)"
 )
 _COLUMNS = 7
-# SQLite notices pages that are missing, but not a page whose end is: its rows come back empty or cut.
+# SQLite detects missing pages, but not a page with a missing end: its rows are empty or cut.
 _UNREADABLE = (sqlite3.DatabaseError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the journal: an outcome, and for what it was asked."""
+    """One row of the journal: an outcome with its request."""
 
     input_id: str
     sample: int
@@ -49,9 +49,9 @@ class Entry:
 
 
 class Journal:
-    """Outcomes of one asset and batch that are not yet published.
+    """Unpublished outcomes of one asset and batch.
 
-    Use as a context manager; `record` is awaited in the event loop that asks.
+    Use as a context manager; await `record` in the event loop of the requests.
     """
 
     def __init__(self, path: Path):
@@ -80,18 +80,18 @@ class Journal:
         self._close()
 
     def find(self, keys: Iterable[str]) -> dict[str, Outcome]:
-        """Committed outcomes with some of the keys.
+        """Find committed outcomes by their keys.
 
         Raises:
             StoreError: if the file is damaged or locked.
         """
         try:
-            return _found(self._connection, list(keys))
+            return _find_outcomes(self._connection, list(keys))
         except _UNREADABLE as error:
             raise _problem(self.path, error) from error
 
     def entries(self) -> Iterator[Entry]:
-        """All that is in the journal, in the order in which it came.
+        """All entries, in the order of their commits.
 
         Raises:
             StoreError: if the file is damaged or locked.
@@ -122,7 +122,7 @@ class Journal:
                 raise _unwritable(self.path, error) from error
 
     def drop(self) -> None:
-        """Delete the journal; call it only after the partition was published and read back, and the journal closed."""
+        """Delete the journal; call only after the partition is published and read back, and the journal is closed."""
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
@@ -146,17 +146,17 @@ class Journal:
                 error = other
             failure = _unwritable(self.path, error) if error else None
             futures = [future for _, future in group]
-            # The loop is closed if its work was given up; what it left in the queue is written all the same.
+            # The event loop is closed if its work was cancelled; queued outcomes are written anyway.
             with suppress(RuntimeError):
                 futures[0].get_loop().call_soon_threadsafe(_resolve, futures, failure)
         if connection:
             connection.close()
 
     def _next_group(self) -> list[tuple[Entry, "asyncio.Future[None]"]]:
-        """Wait for one outcome, then gather what comes in the next moments; empty at the end."""
+        """Wait for one outcome, then collect those of the next 5 ms; empty at the end."""
         first = self._queue.get()
         group = [] if first is None else [first]
-        # One sleep, not a wait for each outcome: every waking takes the interpreter's lock from the event loop.
+        # One sleep instead of a wait per outcome: every wake-up takes the GIL from the event loop.
         if group and self._queue.qsize() < _GROUP - 1:
             time.sleep(_GATHER_S)
         while group and len(group) < _GROUP:
@@ -172,13 +172,13 @@ class Journal:
 
 
 def entry(task: Task, request: Request, outcome: Outcome) -> Entry:
-    """The line of a journal for an outcome."""
+    """Make the journal entry of an outcome."""
     prompt = task.prompt
     return Entry(request.input_id, request.sample, prompt.name, prompt.fingerprint, task.schema_fingerprint, outcome)
 
 
 def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
-    """Look for accepted outcomes with some of the keys in other journals; damaged ones are passed over.
+    """Find accepted outcomes by their keys in other journals; damaged journals are skipped.
 
     Raises:
         AccessError: if one cannot be opened.
@@ -188,7 +188,7 @@ def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
         try:
             outcomes = peek(path, [key for key in keys if key not in accepted])
         except AccessError:
-            raise  # its answers are there, only not to be read: to ask anew would pay for them again
+            raise  # its answers exist but are unreadable: sending the requests again would pay for them twice
         except StoreError:
             continue
         accepted.update({key: outcome for key, outcome in outcomes.items() if outcome.status == "accepted"})
@@ -196,18 +196,18 @@ def find(paths: Iterable[Path], keys: set[str]) -> dict[str, Outcome]:
 
 
 def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
-    """Look for outcomes with some of the keys in a journal without changing anything; none where there is no journal.
+    """Find outcomes by their keys in a journal, without changing any file; empty without a journal.
 
     Raises:
         StoreError: if the file is damaged or locked.
     """
     if not path.exists():
         return {}
-    # Without a log beside it nobody has it open. Said to be immutable, SQLite makes no files to look at it.
+    # Without a log file no process has it open. In immutable mode SQLite creates no files for reading.
     still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro{still}", uri=True)) as connection:
-            return _found(connection, list(keys))
+            return _find_outcomes(connection, list(keys))
     except _UNREADABLE as error:
         if "no such table" in str(error):  # killed before its first commit
             return {}
@@ -215,7 +215,7 @@ def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """All that is in a journal that nobody writes.
+    """All entries of a journal that no process writes.
 
     Raises:
         StoreError: if the file is damaged or locked.
@@ -229,14 +229,14 @@ def entries(path: Path) -> Iterator[Entry]:
 
 
 def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
-    """Let a journal that nobody writes forget outcomes for good: what was in its pages is overwritten.
+    """Remove or change outcomes of a journal that no process writes; freed pages are overwritten.
 
     Args:
-        path: of the journal; it goes if nothing is left in it.
-        change: gives the outcome as it is to be, None for one that goes.
+        path: path of the journal; it is deleted if no entry is left.
+        change: returns the new outcome of an entry, None to remove it.
 
     Returns:
-        How many outcomes went or changed.
+        The number of removed and changed outcomes.
 
     Raises:
         StoreError: if the file is damaged or locked.
@@ -251,7 +251,7 @@ def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
                         connection.execute("DELETE FROM answers WHERE key = ?", [key])
                     else:
                         connection.execute("UPDATE answers SET outcome = ? WHERE key = ?", [new.to_json(), key])
-            # Also where nothing went: what an earlier version of a row held may be left in free pages.
+            # Also without removals: free pages can contain earlier versions of a row.
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             (left,) = connection.execute("SELECT count(*) FROM answers").fetchone()
@@ -268,7 +268,7 @@ def _entries(connection: sqlite3.Connection) -> Iterator[Entry]:
         yield Entry(row[0], row[1], row[2], row[3], row[4], Outcome.from_json(row[5]))
 
 
-def _found(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:
+def _find_outcomes(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Outcome]:
     outcomes = {}
     for start in range(0, len(keys), _LIMIT):
         chunk = keys[start : start + _LIMIT]
@@ -293,14 +293,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _problem(path: Path, error: Exception) -> StoreError:
     if isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error)):
         return StoreError(
-            f"{path}: another program has held this journal for {_WAIT_S:.0f} s ({error}). "
-            "Close what has it open (an SQLite shell, a backup), then run again"
+            f"{path}: another program has locked this journal for {_WAIT_S:.0f} s ({error}). "
+            "Close that program (an SQLite shell, a backup), then run again"
         )
     return checked(
         error,
         path,
-        f"{path}: damaged journal: {error}. It holds answers that were paid for and are not published yet: save what "
-        f"can be saved with sqlite3 {path} .recover, or put a copy back. Deleted, they are asked and paid again",
+        f"{path}: damaged journal: {error}. It holds paid answers that are not published yet: recover them "
+        f"with sqlite3 {path} .recover, or restore a backup. If you delete it, those requests are sent and paid again",
     )
 
 
@@ -318,7 +318,7 @@ def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> Exception |
             e.outcome.to_json(),
         )
     ]
-    # One statement for the whole group: each statement gives up the interpreter's lock and queues for it again.
+    # One statement for the whole group: each statement releases the GIL and has to acquire it again.
     marks = ",".join([f"({','.join('?' * _COLUMNS)})"] * len(entries))
     try:
         with connection:
@@ -329,7 +329,7 @@ def _commit(connection: sqlite3.Connection, entries: list[Entry]) -> Exception |
 
 
 def _unwritable(path: Path, error: Exception) -> StoreError:
-    return checked(error, path, f"{path}: the journal cannot be written: {error}. Is it held by another program?")
+    return checked(error, path, f"{path}: the journal cannot be written: {error}. Is it open in another program?")
 
 
 def _resolve(futures: "list[asyncio.Future[None]]", failure: StoreError | None) -> None:

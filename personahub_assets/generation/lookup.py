@@ -1,7 +1,7 @@
-"""What is known: the outcomes that the home has for the requests of one asset and batch.
+"""Look up the outcomes that a home has for the requests of one asset and batch.
 
-An outcome is in the journal, in the batch's own `generations`, or, if it was accepted, with another batch or in a seed.
-Nothing is written here: a run looks up what it need not ask, and a plan what a run would not ask.
+An outcome is in the journal, in the batch's own `generations`, or, if it was accepted, in another batch or in recorded
+answers. This module only reads: a run looks up requests before it sends them, and a plan before it counts them.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,9 +23,9 @@ class AnswerLookup:
     """Looks requests up by their keys.
 
     Args:
-        rule: which outcomes stand.
+        rule: which outcomes can be reused.
         journal: finds outcomes that are not published yet.
-        others: what other batches have accepted, where it is open already.
+        others: index of the accepted outcomes of other batches, if it is open already.
     """
 
     def __init__(
@@ -43,32 +43,32 @@ class AnswerLookup:
         self._open_others = others or self._of_others
 
     def sort(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
-        """Keys whose outcome stands, each with its reason, and outcomes that do not stand."""
+        """Reusable keys, each with its reason, and the outcomes that cannot be reused."""
         standing: dict[str, str | None] = {}
         fails: dict[str, Outcome] = {}
         rule = self._rule
         for key, outcome in self._journal(keys).items():
-            # What a retry has asked is in the journal until it is published.
-            if rule.retry or rule.stands(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
+            # Outcomes of a retry are in the journal until they are published.
+            if rule.retry or rule.is_valid(outcome.reason, outcome.max_tokens, outcome.answer_tokens):
                 standing[key] = outcome.reason
             else:
                 fails[key] = outcome
         marks = self._own.marks([key for key in keys if key not in standing and key not in fails])
-        standing |= {key: mark.reason for key, mark in marks.items() if mark.stands}
-        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.stands])
+        standing |= {key: mark.reason for key, mark in marks.items() if mark.is_valid}
+        fails |= self._own.outcomes([key for key, mark in marks.items() if not mark.is_valid])
         return standing, fails
 
     def elsewhere(self, keys: set[str]) -> dict[str, Outcome]:
-        """Accepted answers of other batches, from what they published or from their journals."""
+        """Accepted answers of other batches, from their published tables or their journals."""
         accepted = self._others.outcomes(sorted(keys))
         own = self._store.paths.journal(self._asset, self._batch)
         for key, outcome in find([path for path in sorted(own.parent.glob("*.sqlite")) if path != own], keys).items():
-            if self._rule.stands(None, outcome.max_tokens, outcome.answer_tokens):
+            if self._rule.is_valid(None, outcome.max_tokens, outcome.answer_tokens):
                 accepted.setdefault(key, outcome)
         return accepted
 
     def outcomes(self, keys: list[str]) -> dict[str, Outcome]:
-        """The batch's own outcomes, whether they stand or not."""
+        """The batch's own outcomes, reusable or not."""
         journaled = self._journal(keys)
         return journaled | self._own.outcomes([key for key in keys if key not in journaled])
 
@@ -83,7 +83,7 @@ class AnswerLookup:
 
 
 def valid(task: Task, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-    """Those whose answer fits the task's class: what somebody else recorded is trusted no more than a model."""
+    """The outcomes whose answer is valid for the task; recorded answers are validated like those of a model."""
     return {key: outcome for key, outcome in outcomes.items() if _is_valid(task, outcome)}
 
 
@@ -96,5 +96,5 @@ def _is_valid(task: Task, outcome: Outcome) -> bool:
 
 
 def asset_files(store: Store, asset: str) -> list[Path]:
-    """The files of `generations` of all batches for one asset, and those that another home has recorded."""
+    """The files of `generations` of all batches for one asset, and recorded answers of other homes."""
     return store.files("generations", asset=asset) + recorded.files(store, asset)

@@ -1,4 +1,4 @@
-"""Who writes a home: the stand-in or language models, never both."""
+"""Provenance of a home: its rows are written by the stand-in or by language models, never both."""
 
 from personahub_assets.core.errors import LLMError
 from personahub_assets.store.home import Lock
@@ -10,17 +10,17 @@ _NAMES = {"standin": "the stand-in (not a language model)", "model": "a language
 
 
 def kind_of(models: object) -> str:
-    """'standin' if the stand-in is among some models, else 'model'."""
+    """'standin' if the stand-in is among the models, else 'model'."""
     return "standin" if STANDIN_MODEL in models else "model"  # type: ignore[operator]
 
 
 def check_kind(store: Store, origin: str, kind: str) -> None:
-    """Keep rows of the stand-in and of a model in different homes; the first to come decides.
+    """Check that rows of the stand-in and of a model are in different homes; the first rows decide.
 
     Args:
         store: the home.
-        origin: where the rows come from, for the error.
-        kind: as `kind_of` gives it.
+        origin: origin of the rows, for the error.
+        kind: result of `kind_of`.
 
     Raises:
         LLMError: if the home holds rows of the other kind.
@@ -31,6 +31,6 @@ def check_kind(store: Store, origin: str, kind: str) -> None:
         if recorded_kind != kind:
             raise LLMError(
                 f"{store.root} holds rows written by {_NAMES[recorded_kind]}, and {origin} is {_NAMES[kind]}: "
-                "the two are never mixed. Set PERSONAHUB_HOME to another folder"
+                "they cannot be mixed. Set PERSONAHUB_HOME to another folder"
             )
         marker.write_text(kind)

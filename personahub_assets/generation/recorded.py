@@ -1,7 +1,7 @@
-"""Seeds: recorded answers of another home, found by request key like the answers of other batches.
+"""Recorded answers of other homes, found by request key like the answers of other batches.
 
-Layout below the home: `seeds/<asset>/<hash of where they are from>.parquet`, in the columns of `generations`. They are
-no rows of this home: only what is asked here and answered there enters its tables.
+Layout below the home: `seeds/<asset>/<hash of their source>.parquet`, with the columns of `generations`. They are not
+rows of this home: an answer enters its tables only when this home makes the same request.
 """
 
 from collections import Counter
@@ -28,13 +28,13 @@ from personahub_assets.store.local_paths import resolve_path
 from personahub_assets.store.tables import PartitionWriter, Store, in_pieces, read_file, table_schema
 
 ANSWERS: Mapping[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas, **DATASETS}
-"""What each asset that asks is answered with."""
+"""Answer class of each asset that makes requests."""
 
 _READ = 2_048
 
 
 class Recorded(BaseModel):
-    """One row of `generations` as somebody recorded it; what it says of batches, costs and times is not taken over."""
+    """One recorded row of `generations`; its batch, cost and times are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -59,8 +59,8 @@ class Recorded(BaseModel):
 
 
 @dataclass
-class Planted:
-    """What came of recorded answers: how many can be reused, by asset, of which models, and why others cannot."""
+class ImportResult:
+    """Result of an import: reusable answers by asset, their models, and the reasons why others cannot be reused."""
 
     usable: Counter[str] = field(default_factory=Counter)
     models: set[str] = field(default_factory=set)
@@ -74,12 +74,12 @@ class Planted:
 
     @property
     def reasons(self) -> str:
-        """Why how many cannot be reused."""
+        """The reasons why answers cannot be reused, with counts."""
         return ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.most_common())
 
 
-def plant(store: Store, address: str) -> Planted:
-    """Take recorded answers into a home; from the same place again, they replace what came from there before.
+def import_answers(store: Store, address: str) -> ImportResult:
+    """Import recorded answers into a home; a repeated import from the same place replaces the earlier one.
 
     Args:
         store: the home.
@@ -87,80 +87,80 @@ def plant(store: Store, address: str) -> Planted:
             such as another home.
 
     Raises:
-        SourceError: if it cannot be read, or has no usable answer.
-        LLMError: if stand-in answers would meet a model's.
+        SourceError: if the address cannot be read, or has no usable answer.
+        LLMError: if answers of the stand-in and of a model would be mixed.
     """
     is_remote = reader.is_remote(address)
-    planted, taken = Planted(), taken_down(store, None)
+    imported, taken = ImportResult(), taken_down(store, None)
     with ExitStack() as stack:
-        if is_remote:  # what is usable is copied; the rest is not kept where no takedown would look
+        if is_remote:  # only usable answers are copied, so that a takedown finds everything
             source = reader.fetch(address, stack.enter_context(aside_folder(store.paths.aside, "seeds-")))
         else:
             source = resolve_path(address)
         name = f"{digest(public(address) if is_remote else str(source))}.parquet"
-        pots: dict[str, PartitionWriter] = {}
-        for rows in in_pieces(_usable(source, planted, taken), _READ):
+        writers: dict[str, PartitionWriter] = {}
+        for rows in in_pieces(_usable(source, imported, taken), _READ):
             for asset in {row.asset for row in rows}:
-                if asset not in pots:
-                    pots[asset] = PartitionWriter(
+                if asset not in writers:
+                    writers[asset] = PartitionWriter(
                         store.paths.recorded_answers(asset) / name, "generations", store.paths.aside
                     )
-                    stack.callback(pots[asset].discard)
-                pots[asset].add(_frame([row for row in rows if row.asset == asset]))
-        _check(store, public(address), planted)
+                    stack.callback(writers[asset].discard)
+                writers[asset].add(_frame([row for row in rows if row.asset == asset]))
+        _check(store, public(address), imported)
         for asset in ANSWERS:
-            if asset in pots:
-                pots[asset].publish()
+            if asset in writers:
+                writers[asset].publish()
             else:
                 (store.paths.recorded_answers(asset) / name).unlink(missing_ok=True)
-    return planted
+    return imported
 
 
 def files(store: Store, asset: str) -> list[Path]:
-    """The seeds of one asset."""
+    """The files of recorded answers of one asset."""
     return sorted(store.paths.recorded_answers(asset).glob("*.parquet"))
 
 
 def models(store: Store) -> list[str]:
-    """The models whose recorded answers a home has."""
+    """The models of the recorded answers of a home."""
     every = (path for asset in ANSWERS for path in files(store, asset))
     return sorted({model for path in every for model in read_file(path, "generations", ["model"])["model"].unique()})
 
 
-def _usable(source: Path, planted: Planted, taken: Tombstones) -> Iterator[Recorded]:
-    """The answers that can be reused; what else there is, is counted."""
+def _usable(source: Path, imported: ImportResult, taken: Tombstones) -> Iterator[Recorded]:
+    """The reusable answers; others are counted by reason."""
     seen_marks: set[int] = set()
-    for path in _found(source):
+    for path in _parquet_files(source):
         survey = reader.survey(path, 2**62)
         for raw in reader.read_rows(path, survey.format, survey.slices[0]):
-            row = _recorded(raw.columns or {})
+            row = _parse_row(raw.columns or {})
             if isinstance(row, Recorded) and (mark := hash_of(row.request_key)) in seen_marks:
                 row = "met twice"
             elif isinstance(row, Recorded) and taken.has_request(row.request_key):
                 row = "taken down"
             if isinstance(row, str):
-                planted.left_out[row] += 1
+                imported.left_out[row] += 1
                 continue
             seen_marks.add(mark)
-            planted.usable[row.asset] += 1
-            planted.models.add(row.model)
+            imported.usable[row.asset] += 1
+            imported.models.add(row.model)
             yield row
 
 
-def _found(source: Path) -> list[Path]:
+def _parquet_files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     answers = Home(source).tables / "generations"
     paths = sorted((answers if answers.is_dir() else source).rglob("*.parquet"))
     if not paths:
         raise SourceError(
-            f"{source}: no Parquet file in it; want a home, its tables/generations, or a file of generations"
+            f"{source}: no Parquet file in it; give a home, its tables/generations, or a file of generations"
         )
     return paths
 
 
-def _recorded(columns: Mapping[str, Any]) -> Recorded | str:
-    """A usable answer, or what keeps it from being one."""
+def _parse_row(columns: Mapping[str, Any]) -> Recorded | str:
+    """A usable answer, or the reason why it is not usable."""
     if columns.get("reason") or columns.get("status") == "rejected":
         return "rejected"
     clean = {name: sanitise(value)[0] if isinstance(value, str) else value for name, value in columns.items()}
@@ -173,23 +173,25 @@ def _recorded(columns: Mapping[str, Any]) -> Recorded | str:
     try:
         ANSWERS[row.asset].model_validate_json(row.response)
     except ValidationError:
-        return "not as the schema wants them"
+        return "not matching the schema"
     return row
 
 
-def _check(store: Store, address: str, planted: Planted) -> None:
-    if not planted.models:
+def _check(store: Store, address: str, imported: ImportResult) -> None:
+    if not imported.models:
         raise SourceError(
-            f"{address}: no usable answers ({planted.reasons or 'no rows'}). Want rows of generations: personahub sql "
+            f"{address}: no usable answers ({imported.reasons or 'no rows'}). Give rows of generations: personahub sql "
             '"SELECT * FROM generations" --format parquet --output FILE'
         )
-    if len(planted.models) > 1 and provenance.STANDIN_MODEL in planted.models:
-        raise SourceError(f"{address}: answers of the stand-in and of {sorted(planted.models)} in one place: not taken")
-    provenance.check_kind(store, address, provenance.kind_of(planted.models))
+    if len(imported.models) > 1 and provenance.STANDIN_MODEL in imported.models:
+        raise SourceError(
+            f"{address}: answers of the stand-in and of {sorted(imported.models)} in one place: not imported"
+        )
+    provenance.check_kind(store, address, provenance.kind_of(imported.models))
 
 
 def _frame(rows: list[Recorded]) -> pl.DataFrame:
-    """Rows of `generations` for which nothing was paid."""
+    """Make rows of `generations` without cost."""
     schema = table_schema("generations")
     defaults: dict[str, Any] = {
         **dict.fromkeys(("attempts", "prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens"), 0),

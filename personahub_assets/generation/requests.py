@@ -1,4 +1,4 @@
-"""What is asked and what became of it."""
+"""Requests and their outcomes."""
 
 import json
 import time
@@ -25,11 +25,11 @@ Reason = Literal[
 ]
 """Why a request ended without an accepted answer.
 
-truncated: the answer hit the token limit, the larger second try too
+truncated: the answer reached the token limit, also in the second try with a larger limit
 invalid_json: not JSON after all re-asks
-schema_violation: JSON, but not as the schema wants it, after all re-asks
+schema_violation: JSON that does not match the schema, after all re-asks
 refused: the model declined
-too_long: the prompt and the room for its answer do not fit the model's context
+too_long: the prompt and its answer do not fit the model's context
 content_filtered: the server withheld the answer
 bad_request: the server says the request is wrong
 empty: an answer without text, after all re-asks
@@ -39,12 +39,12 @@ taken_down: all personas of the answer were taken down (docs/takedown.md); it is
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
-"""Reasons that say nothing about the request: it is asked again at the next materialisation."""
+"""Reasons independent of the request: it is sent again at the next materialisation."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One asset's way of asking: its prompt, its answer class and the model."""
+    """How an asset makes requests: its prompt, its answer class and the model."""
 
     asset: str
     prompt: Prompt
@@ -58,15 +58,15 @@ class Task:
 
     @cached_property
     def schema_fingerprint(self) -> str:
-        """Hash of the JSON schema; descriptions count, since the model may read them."""
+        """Hash of the JSON schema with its descriptions, because the model can read them."""
         return digest(json.dumps(self.schema, sort_keys=True), size=16)
 
     def code_version(self, *settings: str | int | float) -> str:
-        """Hash of all that can change this asset's rows: prompt, schema, sampling, model and some settings."""
+        """Hash of everything that can change this asset's rows: prompt, schema, sampling, model and some settings."""
         return digest(self.prompt.fingerprint, self.schema_fingerprint, self.model, *map(str, settings), size=16)
 
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
-        """Render one request; its key covers exactly what can change the answer."""
+        """Render one request; its key is a hash of exactly the values that can change the answer."""
         messages = self.prompt.messages(values, sample, **shared)
         sampling = (str(self.prompt.temperature), str(self.prompt.top_p))
         key = digest(
@@ -77,7 +77,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question about one input."""
+    """One request about one input."""
 
     key: str
     input_id: str
@@ -85,13 +85,13 @@ class Request:
     messages: list[Message]
     values: dict[str, str]
     shared: dict[str, str | int]
-    earlier: "Outcome | None" = field(default=None, compare=False)  # what it ended with before, and cost
-    ready: float = field(default_factory=time.perf_counter, compare=False)  # since when it waits
+    earlier: "Outcome | None" = field(default=None, compare=False)  # its earlier outcome, with its cost
+    ready: float = field(default_factory=time.perf_counter, compare=False)  # start of its wait
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a request: an accepted answer, or a reason."""
+    """Outcome of a request: an accepted answer, or a reason."""
 
     key: str
     status: Literal["accepted", "rejected"]
@@ -114,11 +114,11 @@ class Outcome:
     latency_s: float = 0.0
     queue_s: float = 0.0
     flight_s: float = 0.0
-    answer_s: float = 0.0  # on the wire, of the last answer alone
+    answer_s: float = 0.0  # network time of the last answer alone
     reused: bool = False
 
     def to_json(self) -> str:
-        """Write for the journal."""
+        """Serialise for the journal."""
         return json.dumps({name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
@@ -130,7 +130,7 @@ class Outcome:
         return cls(**attributes)
 
     def after(self, earlier: "Outcome | None") -> "Outcome":
-        """This outcome with what was spent in vain before; all of that was wasted."""
+        """This outcome with the cost of an earlier one, counted as wasted."""
         if earlier is None:
             return self
         spent = earlier.prompt_tokens + earlier.completion_tokens
@@ -145,7 +145,7 @@ class Outcome:
         )
 
     def copied(self) -> "Outcome":
-        """The same answer where it is used a second time: nothing was paid for it there."""
+        """The same answer for its reuse in another place, with no cost."""
         return Outcome(
             self.key,
             self.status,
@@ -169,21 +169,21 @@ _KNOWN = frozenset(_FIELDS)
 
 @dataclass(frozen=True)
 class ReusePolicy:
-    """Which earlier outcomes still stand; the others are asked again.
+    """Which earlier outcomes can be reused; the other requests are sent again.
 
     Args:
-        max_tokens: the prompt's token limit today. It is not part of a request's identity: a complete answer stands
-            when it changes, unless it is longer than a limit that was lowered since.
-        retry: reasons whose rejections are to be asked again, and nothing else; empty for an ordinary run.
-        cuts: inputs that do not fit are cut now, so one that was rejected as too long gets its chance.
+        max_tokens: the current token limit of the prompt. It is not part of a request's identity: a complete answer is
+            reused after a change, unless it is longer than a lowered limit.
+        retry: send only requests again that were rejected for these reasons; empty for an ordinary run.
+        cuts: inputs that do not fit are cut now, so requests rejected as too long are sent again.
     """
 
     max_tokens: int
     retry: frozenset[str] = frozenset()
     cuts: bool = False
 
-    def stands(self, reason: str | None, max_tokens: int | None, answer_tokens: int) -> bool:
-        """Whether an outcome (accepted where there is no reason) needs no call."""
+    def is_valid(self, reason: str | None, max_tokens: int | None, answer_tokens: int) -> bool:
+        """Whether an outcome (accepted if `reason` is None) can be reused without a call."""
         if self.retry:
             return reason not in self.retry
         limit = self.max_tokens if max_tokens is None else max_tokens
@@ -203,7 +203,7 @@ class Usage:
     accepted: int = 0
     rejected: int = 0
     reused: int = 0  # requests answered from the home, without a call
-    doubles: int = 0  # requests equal to an earlier one of the batch
+    duplicates: int = 0  # requests equal to an earlier one of the batch
     repaired: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -214,21 +214,21 @@ class Usage:
     seconds: float = 0.0
     cpu_s: float = 0.0  # of this process in those seconds
     in_flight: int = 0
-    rows_per_second: float = 0.0  # of late, for the time that is left
+    rows_per_second: float = 0.0  # recent ones, to estimate the remaining time
     cost: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
         """Requests with an outcome."""
-        return self.accepted + self.rejected + self.doubles
+        return self.accepted + self.rejected + self.duplicates
 
     @property
     def paid(self) -> int:
         """Requests with an outcome that came from calls of this run."""
         return self.accepted + self.rejected - self.reused
 
-    def known(self, reason: str | None) -> None:
+    def add_reused(self, reason: str | None) -> None:
         """Count an outcome that needed no call."""
         self._count(reason)
         self.reused += 1
@@ -239,7 +239,7 @@ class Usage:
         self.spend(outcome)
 
     def spend(self, outcome: Outcome) -> None:
-        """Count what an outcome cost in this run, and not the request as done."""
+        """Count the cost of an outcome in this run, without counting the request as done."""
         self.calls += outcome.attempts
         self.repaired += outcome.repaired
         self.prompt_tokens += outcome.prompt_tokens

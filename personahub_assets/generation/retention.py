@@ -1,4 +1,4 @@
-"""Maintenance: what a home may forget."""
+"""Maintenance: delete superseded answers and leftovers of killed runs."""
 
 import math
 import re
@@ -24,7 +24,7 @@ _PID = re.compile(r"(?:^|\.)(\d{1,7})-")
 
 @dataclass
 class Dropped:
-    """What a round of maintenance did."""
+    """Result of a maintenance."""
 
     answers: int = 0
     partitions: int = 0
@@ -36,7 +36,7 @@ class Dropped:
     def __str__(self) -> str:
         summary = f"{self.answers:,} superseded answers dropped from {self.partitions:,} partitions"
         summary += f", {self.leftovers:,} leftovers of killed runs removed"
-        return summary + (f"; {self.busy:,} partitions are being worked on and were left alone" if self.busy else "")
+        return summary + (f"; {self.busy:,} partitions are in use and were skipped" if self.busy else "")
 
     @property
     def problems(self) -> list[str]:
@@ -45,9 +45,9 @@ class Dropped:
 
 
 def maintain(store: Store) -> Dropped:
-    """Drop superseded answers that were kept for `generation.keep_superseded_days`, and what killed runs left aside.
+    """Drop superseded answers older than `generation.keep_superseded_days`, and leftovers of killed runs.
 
-    A partition that is being worked on is left alone. Nothing that is asked today is touched.
+    Partitions in use are skipped. Answers to current requests are kept.
 
     Raises:
         StoreError: if a partition is damaged.
@@ -67,9 +67,9 @@ def maintain(store: Store) -> Dropped:
 
 
 def leftovers(store: Store) -> Iterator[Path]:
-    """What processes work on and remove at their end: there is more only after one was killed.
+    """Temporary files and folders, which a process removes at its end unless it is killed.
 
-    Pieces aside, downloads that did not end, releases in the making, caches and vectors half written.
+    Files aside, incomplete downloads, unfinished releases, partly written caches and vectors.
     """
     paths = store.paths
     yield from paths.aside.glob("*")
@@ -84,16 +84,16 @@ def leftovers(store: Store) -> Iterator[Path]:
 
 
 def is_owned(path: Path) -> bool:
-    """Whether the process whose id stands in a leftover's name is alive."""
+    """Whether the process whose id is in a leftover's name is alive."""
     pids = _PID.findall(path.name)
     return bool(pids) and is_alive(int(pids[-1]))
 
 
 def age_s(path: Path) -> float:
-    """Seconds since something was last written; a time far in the future is no time (a wrong clock, an archive).
+    """Seconds since the last write; a time far in the future is ignored (a wrong clock, an archive).
 
     Raises:
-        FileNotFoundError: if it is gone.
+        FileNotFoundError: if the path does not exist.
     """
     age = time.time() - path.lstat().st_mtime
     return age if age > -_SKEW_S else math.inf
@@ -114,10 +114,10 @@ def _drop(store: Store, asset: str, batch: str, before: datetime, dropped: Dropp
 
 
 def _sweep(store: Store, dropped: Dropped) -> None:
-    """Remove what is old and of no living process, and keep account of what cannot be removed."""
+    """Remove old leftovers without a live process, and list those that cannot be removed."""
     old = []
     for path in leftovers(store):
-        with suppress(FileNotFoundError):  # its process has just removed it
+        with suppress(FileNotFoundError):  # removed by its process in the meantime
             if age_s(path) > _ASIDE_S and not is_owned(path):
                 old.append(path)
     old = [path for path in old if not set(path.parents) & set(old)]

@@ -1,4 +1,4 @@
-"""HTTP to an OpenAI-compatible server: one pool of connections, and the only owner of retries.
+"""HTTP to an OpenAI-compatible server: one connection pool, and the only place with retries.
 
 aiohttp and not the openai client, whose calls cost several times the CPU time (docs/decisions.md).
 """
@@ -38,7 +38,7 @@ _SETUP = frozenset({401, 403, 404})
 
 
 class Fault(Exception):
-    """A trouble on the way that says nothing about the request."""
+    """A transport fault, independent of the request."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ _FAULTS = tenacity.retry_if_exception_type(Fault)
 
 
 class Refused(Exception):
-    """A 4xx about this one request."""
+    """A status 4xx about this request."""
 
     def __init__(self, status: int, text: str):
         super().__init__(text)
@@ -68,7 +68,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Meter:
-    """Where the time of one request went, in seconds."""
+    """Durations of one request, in seconds."""
 
     flight_s: float = 0.0
     last_s: float = 0.0  # of the last try alone
@@ -76,17 +76,17 @@ class Meter:
 
 
 class Transport:
-    """A pool of connections to one server; use as an async context manager.
+    """A pool of connections to one server. Use as an async context manager.
 
     Args:
         url: base address, ending in /v1.
         key: sent as a bearer token; empty for none.
-        timeout_s: until a try is given up.
-        tries: of one request.
-        faults_in_a_row: over all requests, without any answer between, until the server counts as down. Those that were
-            in flight together when it went away count as one.
-        before: called before every try; what it raises is passed on.
-        after: called after every try that `before` let pass.
+        timeout_s: timeout of one try, in seconds.
+        tries: maximal tries of one request.
+        faults_in_a_row: faults of all requests without an answer in between, after which the server counts as down.
+            Faults of requests that were in flight together count as one.
+        before: called before every try; its exceptions are passed on.
+        after: called after every try for which `before` raised nothing.
         on_overload: called at every 429, 503 and timeout.
     """
 
@@ -111,8 +111,8 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
         self._flying = self._faults = self._allowed = 0
-        self._answered = False  # a 403 after an answer is about one prompt: gateways filter
-        self.counts = True  # whether the server has a route that counts tokens, as far as is known
+        self._answered = False  # after an answer, a 403 is about one prompt: gateways filter
+        self.counts = True  # whether the server has a route that counts tokens; None: unknown
 
     async def __aenter__(self) -> "Transport":
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
@@ -127,27 +127,27 @@ class Transport:
     ) -> None:
         assert self._session is not None
         await self._session.close()
-        await asyncio.sleep(0)  # connections are closed by the loop's next turn, and this may be its last
+        await asyncio.sleep(0)  # the next iteration of the loop closes the connections, and this can be its last one
 
     async def post(self, path: str, body: bytes, meter: Meter, *, parse: Callable[[bytes], Any] = json.loads) -> Any:
-        """Send a request until it is answered.
+        """Send a request until there is a reply.
 
         Args:
             path: below the base address.
-            meter: takes up where the time went.
-            parse: reads a reply; a ValueError of it is a fault of the way (a proxy's page, half a reply).
+            meter: receives the durations.
+            parse: reads a reply; a ValueError counts as a transport fault (a proxy's page, half a reply).
 
         Raises:
-            Fault: the last one, if no try was answered.
-            Refused: if the server says that this request is wrong.
+            Fault: the last one, if no try got a reply.
+            Refused: if the server rejects this request.
             EndpointDown: if the server failed too often in a row.
-            LLMError: if it refuses the key, the path or the model, or this machine can open no connection.
+            LLMError: if it refuses the key, the path or the model, or this machine cannot open a connection.
             BudgetSpent: from `before`.
         """
         try:
             return await self._once(path, body, meter, parse)
         except Fault as fault:
-            # Asking tenacity first costs as much as the request itself; it is asked when there is something to retry.
+            # Tenacity costs as much CPU time as the request itself, so it is used only for retries.
             return await self._again(fault, path, body, meter, parse)
 
     async def _again(self, first: Fault, *request: Any) -> Any:
@@ -172,11 +172,11 @@ class Transport:
             raise
 
     async def tokenize(self, body: bytes) -> int | None:
-        """Prompt tokens as the server counts them; None if it does not (only vLLM and its kin do), or not just now."""
+        """Prompt tokens counted by the server; None if it cannot count (only vLLM and similar servers can) or fails."""
         if not self.counts:
             return None
         try:
-            return int(json.loads(await self._sent(_TOKENIZE, body))["count"])
+            return int(json.loads(await self._send(_TOKENIZE, body))["count"])
         except (LLMError, Refused, KeyError, TypeError, ValueError):
             self.counts = False
         except Fault:
@@ -184,7 +184,7 @@ class Transport:
         return None
 
     async def control_tokens(self) -> frozenset[str]:
-        """What the server's tokenizer reads as one token; none where it does not tell (vLLM does, if it is allowed to).
+        """Control tokens of the server's tokenizer; empty if the server does not list them (vLLM can).
 
         See `enable-tokenizer-info-endpoint` in vllm/serve.yaml.
         """
@@ -194,19 +194,19 @@ class Transport:
             async with self._session.get(self._address(_TOKENIZER_INFO), timeout=timeout) as reply:
                 return named_tokens(await reply.json(content_type=None)) if reply.status == 200 else frozenset()
         except (aiohttp.ClientError, OSError, ValueError, RecursionError):
-            return frozenset()  # the forms that all servers' tokens have are broken anyway
+            return frozenset()  # tokens of the common forms are broken anyway
 
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()
         started = time.perf_counter()
         self._flying += 1
         try:
-            reply = parse(await self._sent(path, body))
+            reply = parse(await self._send(path, body))
         except Fault as fault:
             self._fault(fault)
             raise
         except ValueError as error:
-            unreadable = Fault(f"the reply cannot be read: {shorten(self._shown(str(error)))}")
+            unreadable = Fault(f"the reply cannot be read: {shorten(self._masked(str(error)))}")
             self._fault(unreadable)
             raise unreadable from error
         finally:
@@ -217,7 +217,7 @@ class Transport:
         self._faults, self._answered = 0, True
         return reply
 
-    async def _sent(self, path: str, body: bytes) -> bytes:
+    async def _send(self, path: str, body: bytes) -> bytes:
         assert self._session is not None, "use the transport in an async with block"
         try:
             async with self._session.post(self._address(path), data=body, allow_redirects=False) as reply:
@@ -229,18 +229,18 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True) from error
-            raise Fault(f"{type(error).__name__}: {self._shown(str(error))}") from None
-        except ValueError as error:  # of the request: the reply was not looked at
-            raise LLMError(f"{self.url}: nothing can be sent there: {self._shown(str(error))}") from None
+            raise Fault(f"{type(error).__name__}: {self._masked(str(error))}") from None
+        except ValueError as error:  # a fault of the request: the reply was not read
+            raise LLMError(f"{self.url}: cannot send requests: {self._masked(str(error))}") from None
         if reply.status == 200:
             return content
-        text = self._shown(content.decode("utf-8", "replace"))
+        text = self._masked(content.decode("utf-8", "replace"))
         if target := reply.headers.get("Location"):
             raise LLMError(
-                f"{self.url} sends requests on to {self._shown(target)} ({reply.status}), where neither key nor "
-                f"prompts go unless {VARIABLE} names it"
+                f"{self.url} redirects to {self._masked(target)} ({reply.status}); key and prompts are not "
+                f"sent there unless {VARIABLE} names it"
             )
-        raise self._verdict(reply.status, pause_asked(reply.headers), text)
+        raise self._error_of(reply.status, pause_asked(reply.headers), text)
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
@@ -248,12 +248,12 @@ class Transport:
             self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
         return self._addresses[path]
 
-    def _shown(self, text: str) -> str:
-        """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
+    def _masked(self, text: str) -> str:
+        """A message of a server or a library without the key and the address's secrets, which it can quote."""
         return redact(text, *self._secrets)
 
-    def _verdict(self, status: int, pause: float | None, text: str) -> Exception:
-        """What a status says: about the way, about the set-up, or about this request."""
+    def _error_of(self, status: int, pause: float | None, text: str) -> Exception:
+        """The error of a status: about transport, configuration, or this request."""
         text = shorten(text.strip() or "no text", 400)
         if status >= 500 or status in _AGAIN or status < 400:
             return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
@@ -266,14 +266,14 @@ class Transport:
         return Refused(status, f"{status}: {text}")
 
     def _fault(self, fault: Fault) -> None:
-        """Count a fault; those in flight when the first one came are one trouble, not many."""
+        """Count a fault; faults of requests in flight at the first one count as one."""
         if fault.overload:
             self._on_overload()
         if fault.local:
-            self._on_overload()  # fewer at a time may do; it says nothing about the server
+            self._on_overload()  # fewer connections can suffice; no fault of the server
             return
         if fault.pause is not None:
-            return  # a server that says when to come back is not down; the tries of the request bound this
+            return  # a server that sends Retry-After is not down; the tries of the request bound this
         if not self._faults:
             self._allowed = self._limit + self._flying - 1
         self._faults += 1
@@ -285,7 +285,7 @@ class Transport:
 
 
 async def _content(reply: aiohttp.ClientResponse) -> bytes:
-    """The body of a reply, unless it has no end, or grows without end as it is decompressed."""
+    """Read the body of a reply, with a limit for its decompressed size."""
     pieces, size = list[bytes](), 0
     while piece := await reply.content.readany():
         pieces.append(piece)
@@ -296,8 +296,8 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds to wait: what the server asks for, else exponential backoff; with jitter, spread."""
+    """Seconds to wait: as the server asks, else exponential backoff; with jitter."""
     fault = state.outcome.exception() if state.outcome else None
     requested_s = fault.pause if isinstance(fault, Fault) else None
-    # A date that has passed, or 0, says no more than "again".
+    # A past date, or 0, means only "retry".
     return min(requested_s, _RETRY_AFTER_S) + _JITTER(state) if requested_s else _BACKOFF(state)

@@ -1,7 +1,7 @@
-"""Parts of Dagster that it does not document, in one place: a new version of Dagster is looked at here first.
+"""Undocumented parts of Dagster, in one place: check these first with a new version of Dagster.
 
-Each is loaded when it is used, since some take a second. A test imports every one of them, and finds no other in the
-package.
+Each is imported on first use, because some take a second. A test imports all of them, and checks that the package uses
+no others.
 """
 
 from importlib import import_module

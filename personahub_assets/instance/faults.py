@@ -1,4 +1,4 @@
-"""Any error in one line: what failed and what to do, and where the traceback is if the fault is this program's."""
+"""Describe any error in one line: the failure, the remedy, and the traceback file if the program is at fault."""
 
 import os
 import sqlite3
@@ -17,11 +17,11 @@ _KEPT = 20  # tracebacks
 
 
 def explain(error: BaseException, home: Path) -> str:
-    """Say in one line what failed and what to do about it.
+    """Describe an error in one line: what failed and what to do.
 
     Args:
-        error: what ended a command, or a step of a run.
-        home: of the hub.
+        error: the error that ended a command or a step of a run.
+        home: the folder of the hub.
     """
     if isinstance(error, PersonaHubError):
         return str(error)
@@ -33,12 +33,12 @@ def explain(error: BaseException, home: Path) -> str:
 
 
 def _is_of_history(error: BaseException) -> bool:
-    """Whether it comes from a database of Dagster's: the journals word their own errors."""
+    """Whether an error comes from Dagster's databases; errors of the journals are worded in their module."""
     return type(error).__module__.startswith("sqlalchemy.") or isinstance(error, sqlite3.Error)
 
 
 def history_problem(paths: Home, error: BaseException) -> StoreError:
-    """What is wrong with Dagster's databases of a home, and what it would cost to do without them."""
+    """The error for unreadable databases of Dagster, with the consequences of removing them."""
     return checked(
         error,
         paths.history,
@@ -61,7 +61,7 @@ def _message(error: BaseException) -> str:
 
 
 def _at(error: BaseException) -> str:
-    """The last line of this package that the error came through."""
+    """The innermost line of this package in the traceback."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)
     ]
@@ -71,14 +71,14 @@ def _at(error: BaseException) -> str:
 
 
 def _write_traceback(error: BaseException, paths: Home) -> str | None:
-    """Write the traceback beside Dagster's history, where a takedown looks, too; else where temporary files are."""
+    """Write the traceback beside Dagster's history, where a takedown finds it; else to the temporary folder."""
     for parent in (paths.tracebacks, None):
         try:
             if parent and paths.dagster.exists():
                 parent.mkdir(exist_ok=True)
                 _drop_old(parent)
             handle, name = tempfile.mkstemp(prefix="personahub-", suffix=".txt", dir=parent)
-            # Python's own writer follows no circle of causes.
+            # Python's writer handles a cycle of causes.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(traceback.format_exception(error))
         except (OSError, RecursionError, MemoryError):

@@ -20,8 +20,8 @@ from personahub_assets.instance.compat import NO_COMPUTE_LOGS_MODULE, InstanceRe
 from personahub_assets.instance.faults import history_problem
 from personahub_assets.store.home import Home
 
-# Capturing a run's output starts three processes per run, sends the progress bars through one of them, and Ctrl-C
-# makes the others print tracebacks. Runs of the command line write to the terminal; the UI captures its own.
+# Capturing output starts three processes per run, sends the progress bars through one of them, and makes the others
+# print tracebacks at Ctrl-C. Runs of the command line write to the terminal; the UI captures the output of its runs.
 _IN_PROCESS = {
     "compute_logs": {
         "module": NO_COMPUTE_LOGS_MODULE,
@@ -30,14 +30,14 @@ _IN_PROCESS = {
     }
 }
 PARTITIONS = "batch"
-"""Name of the dynamic partitions that batches are."""
+"""Name of the dynamic partitions: their keys are batches."""
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
 def prepare(home: Path) -> Home:
-    """Make the instance's folder with its dagster.yaml, and point DAGSTER_HOME at it.
+    """Create the instance's folder with its dagster.yaml, and set DAGSTER_HOME to it.
 
-    The file is copied at every start: without it the pool limits would silently not be in force.
+    The file is copied at every start: without it there would be no pool limits and no warning.
     """
     paths = Home(home.expanduser().resolve())
     paths.dagster.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def prepare(home: Path) -> Home:
 def open_instance(home: Path) -> dg.DagsterInstance:
     """Open the instance for runs in this process.
 
-    The first one to open an empty home creates its databases, under a lock.
+    Opening an empty home creates its databases, under a lock.
 
     Raises:
         StoreError: if the databases cannot be opened, or are damaged.
@@ -57,7 +57,7 @@ def open_instance(home: Path) -> dg.DagsterInstance:
     paths = prepare(home)
     with _history(paths), FileLock(paths.dagster_lock):
         instance = dg.DagsterInstance.from_ref(_reference(paths))
-        # The databases are made at the first look, not when the instance is opened.
+        # The databases are created by the first query, not by opening the instance.
         instance.get_runs(limit=1)
         instance.event_log_storage.get_concurrency_keys()
         _free_dead_runs(instance)
@@ -69,9 +69,9 @@ def _reference(paths: Home) -> InstanceRef:
 
 
 def _settings(history: Path) -> dict[str, Any]:
-    """Those of dagster.yaml and of runs in this process: the storages of `instance_storage.py`, and no captured output.
+    """The settings of dagster.yaml, with the storages of `storage.py` and without captured output.
 
-    Dagster looks for the file with a glob, so in a home with brackets in its path it finds none.
+    Dagster finds the file by a glob pattern, which fails in a home with brackets in its path.
     """
     module = "personahub_assets.instance.storage"
     return {
@@ -83,8 +83,8 @@ def _settings(history: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
-    """Open the instance to look at it: none is made where there is none, and no run is closed."""
+def open_read_only(home: Path) -> Iterator[dg.DagsterInstance | None]:
+    """Open the instance for reading: it is not created if it is missing, and no run is closed."""
     paths = Home(home)
     if not paths.dagster_settings.exists() or not paths.history.exists():
         yield None
@@ -95,7 +95,7 @@ def glimpse(home: Path) -> Iterator[dg.DagsterInstance | None]:
 
 @contextmanager
 def _history(paths: Home) -> Iterator[None]:
-    """Say in one line what is wrong with Dagster's databases."""
+    """Turn errors of Dagster's databases into a StoreError."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -103,8 +103,8 @@ def _history(paths: Home) -> Iterator[None]:
 
 
 def forget_partition(home: Path, batch: str) -> bool:
-    """Delete a batch from the partitions, unless something was ever materialised for it; whether it is none now."""
-    with glimpse(home) as instance:
+    """Delete the partition of a batch that was never materialised; return whether there is no such partition now."""
+    with open_read_only(home) as instance:
         if instance is None or batch not in instance.get_dynamic_partitions(PARTITIONS):
             return True
         storage = instance.event_log_storage
@@ -115,16 +115,16 @@ def forget_partition(home: Path, batch: str) -> bool:
 
 
 def run_tags() -> dict[str, str]:
-    """Tags by which a later start sees whether the process of a run is still alive."""
+    """Tags that tell a later start whether the process of a run is alive."""
     return {PID_TAG: str(os.getpid()), HOST_TAG: socket.gethostname()}
 
 
 def _free_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Close runs whose process was killed, so that they do not hold their places in a pool for ever."""
+    """Close runs whose process was killed, so that they release their slots in a pool."""
     open_runs = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING], tags={HOST_TAG: socket.gethostname()}
     )
     for run in instance.get_runs(open_runs):
         if not is_alive(int(run.tags[PID_TAG])):
-            instance.report_run_failed(run, "its process ended without a word (killed?); run again to continue")
+            instance.report_run_failed(run, "its process ended without a report (killed?); run again to continue")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

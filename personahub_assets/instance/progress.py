@@ -1,4 +1,4 @@
-"""Who watches a run: the command line's progress bars, if there are any, and the log of the run."""
+"""Progress of a run, for the progress bars of the command line and the log of the run."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ LOG_EVERY_S = 15.0
 
 @dataclass(frozen=True)
 class Step:
-    """How far one asset of one batch is; `total` is None where it cannot be known."""
+    """Progress of one asset of one batch; `total` is None if it is unknown."""
 
     batch: str
     asset: str
@@ -51,7 +51,7 @@ class Progress:
 
 
 def describe(tally: Usage) -> str:
-    """Say in one line what the calls gave so far, how fast, and how long it will take."""
+    """Describe results so far, speed and remaining time in one line."""
     phrases = [f"{tally.calls:,} calls"]
     if tally.seconds and tally.paid:
         phrases.append(f"{tally.paid / tally.seconds:,.0f} rows/s")

@@ -1,7 +1,7 @@
-"""Where runs in this process are recorded: Dagster's own SQLite files, through connections that stay open.
+"""Storage for runs in this process: Dagster's SQLite files, through connections that stay open.
 
-Dagster opens a database for every event and closes it again, compiles the statement anew, and waits for the disk twice:
-of a refresh of a few documents that is half of the time. The files are the same, so the UI reads them as ever.
+Dagster opens and closes a database for every event, compiles the statement again, and waits for the disk twice. In a
+refresh of a few documents this is half of the time. The files are the same, so the UI reads them as before.
 """
 
 import tempfile
@@ -22,17 +22,17 @@ from personahub_assets.instance.compat import (
 )
 from personahub_assets.store.atomic import replacing
 
-_MOST = 8  # databases that are open at a time: every run has one
+_MOST = 8  # open databases: every run has one
 
 
 class Databases:
-    """SQLite databases by address; those that were not used for longest are closed."""
+    """SQLite databases by address; the least recently used ones are closed."""
 
     def __init__(self) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
 
     def at(self, address: str) -> Engine:
-        """The database at an address such as sqlite:///runs.db."""
+        """Open the database at an address such as sqlite:///runs.db."""
         if address not in self._engines:
             engine = db.create_engine(address, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
             db.event.listen(engine, "connect", _write_without_waiting)
@@ -43,18 +43,18 @@ class Databases:
         return self._engines[address]
 
     def close(self) -> None:
-        """Close them all; what is asked for later is opened anew."""
+        """Close all databases; later requests open them again."""
         while self._engines:
             self._engines.popitem()[1].dispose()
 
 
 def _write_without_waiting(connection: Any, _record: object) -> None:
-    # With a write-ahead log a killed process loses nothing, and a power cut the last events, never the database.
+    # With a write-ahead log a killed process loses nothing. A power cut loses the last events, never the database.
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 class EventLog(SqliteEventLogStorage):
-    """Events of runs: a database per run, and an index of what concerns assets."""
+    """Events of runs: one database per run, and an index of asset events."""
 
     _empty: ClassVar[bytes] = b""
 
@@ -64,7 +64,7 @@ class EventLog(SqliteEventLogStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "EventLog":
-        """What Dagster calls to make one."""
+        """Create the storage; called by Dagster."""
         return cls(inst_data=inst_data, **config_value)
 
     @contextmanager
@@ -78,7 +78,7 @@ class EventLog(SqliteEventLogStorage):
                 yield connection
 
     def _create(self, shard: str, engine: Engine) -> None:
-        """Make a run's database as a copy of an empty one: Dagster reads all its migrations for each."""
+        """Create a run's database as a copy of an empty one: Dagster would read all its migrations each time."""
         path = Path(self.path_for_shard(shard))
         if shard == INDEX_SHARD_NAME or path.exists():
             self._initdb(engine)
@@ -96,7 +96,7 @@ class EventLog(SqliteEventLogStorage):
         return EventLog._empty
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the index has a table, which Dagster asks before every use of some."""
+        """Whether the index has a table; cached, since Dagster calls it before every use of some tables."""
         with self._databases.at(self.conn_string_for_shard(INDEX_SHARD_NAME)).connect() as connection:
             return bool(db.inspect(connection).has_table(table_name))
 
@@ -115,12 +115,12 @@ class Runs(SqliteRunStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "Runs":
-        """What Dagster calls to make one."""
+        """Create the storage; called by Dagster."""
         return cls.from_local(inst_data=inst_data, **config_value)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A transaction."""
+        """Open a transaction."""
         with self._databases.at(self._conn_string).begin() as connection:
             yield connection
 

@@ -1,9 +1,9 @@
-"""What stands between a browser and Dagster's web app: requests that a foreign page makes are refused.
+"""Middleware before Dagster's web app that refuses requests made by foreign pages.
 
-Dagster answers anybody who reaches its port, and a browser reaches 127.0.0.1 for every page that is open in it. The
-browser says, in headers that a page cannot change, whose page asks: `Host` (a foreign name that was rebound to
-127.0.0.1 stands there), `Origin` and `Sec-Fetch-Site` (Fetch Metadata, W3C). Programs such as curl send none of the
-last two, and are let through: a page has no way to leave out `Origin` where something could be changed.
+Dagster answers every client that reaches its port, and a browser reaches 127.0.0.1 for every page that is open in it.
+The browser names the page in headers that a page cannot change: `Host` (shows a foreign name that was rebound to
+127.0.0.1), `Origin` and `Sec-Fetch-Site` (Fetch Metadata, W3C). Programs such as curl do not send the last two and are
+accepted: a page cannot omit `Origin` in a request that could change something.
 
     app = WebGuard(dagster_app)
 """
@@ -25,11 +25,11 @@ _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _READING = frozenset({"GET", "HEAD"})
 _GRAPHQL_TYPES = frozenset({"application/json", "application/graphql"})
-# What a page may send without asking the server first.
+# Content types that a page can send without a preflight request.
 _FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
-_OWN = frozenset({"same-origin", "none"})  # none: typed, or a bookmark
+_OWN = frozenset({"same-origin", "none"})  # none: a typed address or a bookmark
 _ANSWER_HEADERS = {
-    # A page must not show the UI inside itself, under buttons of its own, nor load what is in it.
+    # A page must not frame the UI (clickjacking) nor load its resources.
     "X-Frame-Options": "SAMEORIGIN",
     "Content-Security-Policy": "frame-ancestors 'self'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -37,33 +37,33 @@ _ANSWER_HEADERS = {
 
 
 def check_names(names: Collection[str]) -> None:
-    """Refuse names that no request is sent to.
+    """Check that names are valid hosts.
 
     Raises:
-        ConfigError: naming the first one.
+        ConfigError: naming the first invalid one.
     """
     for name in names:
         match = _HOST.fullmatch(name.lower())
         if not match or match["port"]:
             raise ConfigError(
-                f"--name {name!r} is no host: give it alone, as in hub.example.org, without scheme, port and path, "
-                "and letters outside of ASCII as browsers send them (xn--…)"
+                f"--name {name!r} is not a host: give only the host, as in hub.example.org, without scheme, port and "
+                "path, and with non-ASCII letters as browsers send them (xn--…)"
             )
 
 
 class WebGuard:
-    """An ASGI app that passes on to another one only what is not from a foreign page.
+    """An ASGI middleware that refuses requests from foreign pages.
 
     Args:
         app: the app to guard.
-        names: host names under which it may be asked besides those of this machine, such as a reverse proxy's.
+        names: further host names that are accepted, such as that of a reverse proxy.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()):
         self._app, self._names = app, frozenset(name.lower() for name in (*LOOPBACK, *names))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuse a request or pass it to the app."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif refusal := self.refusal(scope):
@@ -72,7 +72,7 @@ class WebGuard:
             await self._app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
 
     def refusal(self, scope: Scope) -> str:
-        """Why a request or websocket is not answered; empty if it is."""
+        """The reason for refusing a request or websocket; empty if it is accepted."""
         headers = Headers(scope=scope)
         checks: tuple[Callable[[Scope, Headers], str], ...] = (
             self._foreign_host,
@@ -95,14 +95,14 @@ class WebGuard:
 
 
 def _foreign_origin(_: Scope, headers: Headers) -> str:
-    """A page of another origin; `null` is one without (a sandboxed frame, a file)."""
+    """Refuse pages of another origin; `null` is a page without one (a sandboxed frame, a file)."""
     own = headers["host"].lower()
     foreign = next((origin for origin in headers.getlist("origin") if not _is_same(origin.lower(), own)), None)
     return "" if foreign is None else f"a page of origin {foreign!r} may not use the UI at {own!r}"
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Whether an origin is that of a host; a proxy may have taken TLS away, so http or https is all one."""
+    """Whether an origin is that of a host. The scheme is ignored, because a proxy can terminate TLS."""
     try:
         components = urlsplit(origin)
     except ValueError:
@@ -114,7 +114,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def _foreign_fetch(scope: Scope, headers: Headers) -> str:
-    """What a foreign page loads or sends, but for links to the UI that are followed."""
+    """Refuse resources loaded and requests sent by foreign pages; followed links to the UI are accepted."""
     site = next((site for site in headers.getlist("sec-fetch-site") if site not in _OWN), None)
     is_link = scope.get("method") in _READING and (
         (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
@@ -123,7 +123,7 @@ def _foreign_fetch(scope: Scope, headers: Headers) -> str:
 
 
 def _form(scope: Scope, headers: Headers) -> str:
-    """A write of a type that a page may send unasked; Dagster would take the query from the address."""
+    """Refuse writes of a type that needs no preflight; Dagster would read the query from the address."""
     if scope["type"] != "http" or scope["method"] in _READING:
         return ""
     kinds = {kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")}
@@ -134,7 +134,7 @@ def _form(scope: Scope, headers: Headers) -> str:
 
 
 def _write_by_get(scope: Scope, _: Headers) -> str:
-    """A mutation or subscription in an address."""
+    """Refuse a mutation or subscription in an address."""
     if scope["type"] != "http" or scope["method"] not in _READING or not _is_graphql(scope):
         return ""
     queries = QueryParams(scope["query_string"]).getlist("query")
@@ -156,7 +156,7 @@ def _only_reads(query: str) -> bool:
 
 async def _refuse(refusal: str, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # before it is accepted: status 403
+        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # before accepting: 403
     else:
         answer = PlainTextResponse(f"refused: {refusal}\n", 403, {"X-Content-Type-Options": "nosniff"})
         await answer(scope, receive, send)

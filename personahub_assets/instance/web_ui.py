@@ -1,7 +1,7 @@
-"""The Dagster UI of a home: web server, code server and daemon, as `dagster dev` starts them, behind `WebGuard`.
+"""The Dagster UI of a home: web server, code server and daemon as in `dagster dev`, behind `WebGuard`.
 
-`dagster dev` starts Dagster's own web server, which has no place for a middleware; so the web server runs in this
-process, and the rest is started as there.
+`dagster dev` starts a web server that cannot take a middleware. So the web server runs in this process, and the other
+processes are started as `dagster dev` does.
 """
 
 import os
@@ -38,7 +38,7 @@ from personahub_assets.instance.web_guard import WebGuard
 HOST = "127.0.0.1"
 _POLL_MS = 2_000
 _STOP_S = 60
-_CLOSE_S = 5  # for open pages to let go
+_CLOSE_S = 5  # for open pages to close their connections
 
 
 def serve(port: int, names: Collection[str] = ()) -> None:
@@ -46,13 +46,13 @@ def serve(port: int, names: Collection[str] = ()) -> None:
 
     Args:
         port: on 127.0.0.1.
-        names: host names under which it may be asked besides those of this machine.
+        names: further host names that are accepted.
 
     Raises:
         ConfigError: if the port is taken.
         PersonaHubError: if the daemon ends by itself.
     """
-    os.environ["DAGSTER_IS_DEV_CLI"] = "1"  # shorter errors of code that does not load
+    os.environ["DAGSTER_IS_DEV_CLI"] = "1"  # shorter errors if the code does not load
     configure_loggers(formatter="colored", log_level="INFO")
     setup_interrupt_handlers()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
@@ -69,12 +69,12 @@ def serve(port: int, names: Collection[str] = ()) -> None:
 
 @contextmanager
 def _listening(port: int) -> Iterator[socket.socket]:
-    """Take the port first: the rest costs seconds."""
+    """Bind the port first: starting the processes takes seconds."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
-            listening.listen()  # a bound port can still be taken by another's listen
+            listening.listen()  # without listen, another process can still take a bound port
         except OSError as error:
             raise ConfigError(f"port {port} of {HOST}: {error.strerror}; choose another with: --port NUMBER") from error
         yield listening
@@ -82,7 +82,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _code_servers(instance: dg.DagsterInstance) -> Iterator[str]:
-    """One process that holds the graph for web server and daemon; yields a workspace file that names it."""
+    """Start one process that serves the graph to web server and daemon; yields a workspace file."""
     target = WorkspaceFileTarget([str(project_files.root() / "workspace.yaml")])
     with (
         ProxyServerManager(instance, target, code_server_log_level="warning") as servers,
@@ -95,7 +95,7 @@ def _code_servers(instance: dg.DagsterInstance) -> Iterator[str]:
 
 @contextmanager
 def _daemon(instance: dg.DagsterInstance, workspace: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The process behind sensors, schedules, backfills and queued runs."""
+    """Start the daemon for sensors, schedules, backfills and queued runs."""
     reading, writing = get_ipc_shutdown_pipe()
     command = [sys.executable, "-m", compat.DAEMON_MODULE, "run", "--log-level", "info", "--log-format", "colored"]
     options = ["--shutdown-pipe", str(reading), "--instance-ref", serialize_value(instance.get_ref()), "-w", workspace]
@@ -103,7 +103,7 @@ def _daemon(instance: dg.DagsterInstance, workspace: str) -> Iterator["subproces
     try:
         yield daemon
     finally:
-        with suppress(OSError):  # it is gone
+        with suppress(OSError):  # it has ended
             send_ipc_shutdown_message(writing)
         try:
             daemon.wait(_STOP_S)
@@ -123,6 +123,6 @@ def _web_server(instance: dg.DagsterInstance, workspace: str, names: Collection[
 
 
 def _follow(daemon: "subprocess.Popen[bytes]", server: uvicorn.Server) -> None:
-    """Stop the web server when the daemon is gone: a UI whose runs stay queued for ever is worse than none."""
+    """Stop the web server when the daemon ends: without it runs would stay queued for ever."""
     daemon.wait()
     server.should_exit = True

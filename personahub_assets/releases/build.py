@@ -1,8 +1,8 @@
-"""The freezer: makes a release of what the store holds at one moment.
+"""Build a release from a snapshot of the store.
 
-A snapshot of the tables is taken first; what is left out is left out of the snapshot, and everything that the card says
-is counted on it. A partition of which all rows are released, as they stand, is the store's own file under a second
-name; table files are replaced and never written to, so it stays as it was.
+A snapshot of the tables is taken first. Rows that are not released are removed from the snapshot, and all numbers of
+the card are counted on it. A partition whose rows are all released unchanged is a hard link to the store's file: table
+files are replaced and never written to, so the release does not change.
 """
 
 import json
@@ -25,9 +25,16 @@ from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.releases import folder as releases
 from personahub_assets.releases.card import card
-from personahub_assets.releases.folder import CARD, MANIFEST, SUMS, Release
+from personahub_assets.releases.folder import (
+    CARD,
+    MANIFEST,
+    SUMS,
+    Release,
+    hash_files,
+    release_path,
+    sums_text,
+)
 from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
 from personahub_assets.store.atomic import aside_name, sync_folder
@@ -39,12 +46,12 @@ from personahub_assets.warehouse import build
 from personahub_assets.warehouse.query_process import ids_meeting
 
 STANDIN = "standin"
-# What the conditions and the card ask for beside the configs.
+# Tables that the conditions and the card need besides the configs.
 _ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine")
-# Seconds to wait for a run that is just publishing: it puts rows in place, then the calls that they came from.
+# Seconds to wait for a run that is publishing: it publishes the rows first, then their calls.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 
-# Comments of the tables and their columns, as the warehouse has them.
+# Comments of the tables and their columns, as in the warehouse.
 _DESCRIBED = {
     "descriptions": "SELECT table_name AS config, comment AS about FROM duckdb_tables() "
     "UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE NOT internal",
@@ -55,19 +62,19 @@ _DESCRIBED = {
 Watch = Callable[[int, int], None]
 Facts = dict[str, list[dict[str, Any]]]
 Ids = dict[str, pl.Series]
-"""Ids by batch: a row and its persona are of one batch."""
+"""Ids by batch: a row and its persona are in the same batch."""
 
 
 @dataclass
 class LeftOut:
-    """Rows of a config that are not released, each counted under the first reason that holds."""
+    """Numbers of rows of a config that are not released, each row counted under its first reason."""
 
     persona_left_the_hub: int = 0
     condition_not_met: int = 0
     persona_not_released: int = 0
 
     def count(self, in_hub: pl.Series, meets: pl.Series, with_persona: pl.Series) -> pl.Series:
-        """Count rows for which something does not hold; give those for which all does."""
+        """Count the rows that are left out by reason; return a mask of the released rows."""
         self.persona_left_the_hub += int((~in_hub).sum())
         self.condition_not_met += int((in_hub & ~meets).sum())
         self.persona_not_released += int((in_hub & meets & ~with_persona).sum())
@@ -76,14 +83,14 @@ class LeftOut:
 
 @dataclass
 class Cut:
-    """A snapshot with only the rows that are released, and what there is to say about them."""
+    """A snapshot of the released rows, with their statistics."""
 
     store: Store
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
 
     def rows(self) -> dict[str, int]:
-        """Rows by config, also of those that have none."""
+        """Rows by config, 0 for a config without rows."""
         counts = dict.fromkeys(self.left_out, 0)
         for row in self.facts["writers"]:
             counts[row["config"]] += row["rows"]
@@ -91,23 +98,23 @@ class Cut:
 
 
 def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Release:
-    """Make a release: all of it under its name at the end, or nothing.
+    """Build a release; its folder gets its name when it is complete.
 
     Args:
         store: the home.
         order: what to release.
-        watch: told how many configs are done, of how many.
+        watch: called with the number of written configs and their total.
 
     Raises:
         ConfigError: if the name is taken, or a condition is wrong.
-        StoreError: if there is nothing to release, rows of the stand-in are among it, or the disk is full.
+        StoreError: if there is nothing to release, some rows were written by the stand-in, or the disk is full.
     """
-    target = releases.path(store, order.name)
+    target = release_path(store, order.name)
     check_free(store, order.name)
     with store.lock(Lock.RELEASES, wait=True):
         check_free(store, order.name)
         with _folders(store) as (aside, making), _disk(order.name, making):
-            cut = _settled(store, order, aside)
+            cut = _take_whole_cut(store, order, aside)
             _write(cut, order, making, watch or _unwatched)
             target.parent.mkdir(exist_ok=True)
             making.rename(target)
@@ -116,16 +123,16 @@ def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Rele
 
 
 def _unwatched(done: int, total: int) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 def check_free(store: Store, name: str) -> None:
-    """Refuse a name that is taken.
+    """Check that no release has the name.
 
     Raises:
-        ConfigError: if there is such a release.
+        ConfigError: if a release has the name.
     """
-    target = releases.path(store, name)
+    target = release_path(store, name)
     if target.exists() or target.is_symlink():
         raise ConfigError(
             f"release {name!r} exists already and never changes: choose another name, or delete {target} first"
@@ -134,9 +141,9 @@ def check_free(store: Store, name: str) -> None:
 
 @contextmanager
 def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
-    """Two folders to work in, on the disk of the tables and on that of the releases; gone at the end.
+    """Make two work folders, on the disk of the tables and on that of the releases; removed at the end.
 
-    Under the lock: whatever lies there is of a process that was killed.
+    The caller holds the lock, so older folders are leftovers of a killed process.
     """
     aside, making = store.paths.aside, store.paths.releases
     for left in [*aside.glob("*-release-*"), *making.glob(".*-release-*")]:
@@ -154,7 +161,7 @@ def _folders(store: Store) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _disk(name: str, folder: Path) -> Iterator[None]:
-    """Say plainly what a full or failing disk means."""
+    """Turn an error of the disk into a StoreError."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -165,15 +172,15 @@ def _disk(name: str, folder: Path) -> Iterator[None]:
 # --- which rows ---
 
 
-def _settled(store: Store, order: ReleaseSpec, aside: Path) -> Cut:
-    """A cut of which every row has its call; waits a little for a run that is just publishing."""
+def _take_whole_cut(store: Store, order: ReleaseSpec, aside: Path) -> Cut:
+    """Take a cut in which every row has its call; waits briefly for a run that is publishing."""
     for pause in (*_PAUSES, None):
-        cut = _cut(store, order, aside / uuid.uuid4().hex)
+        cut = _take_cut(store, order, aside / uuid.uuid4().hex)
         lost = [row for row in cut.facts["writers"] if row["model"] is None and not row["imported"]]
         if not lost:
             break
         if pause is None:
-            raise StoreError(f"{_counted(lost)} have no accepted call in generations: materialise those again")
+            raise StoreError(f"{_rows_text(lost)} have no accepted call in generations: materialise them again")
         time.sleep(pause)
     _refuse_standin(store, order, cut)
     if not any(cut.rows().values()):
@@ -188,49 +195,49 @@ def _refuse_standin(store: Store, order: ReleaseSpec, cut: Cut) -> None:
     rows = [row for row in cut.facts["writers"] if not row["imported"] and (of_standin or row["model"] == STANDIN)]
     if rows:
         raise StoreError(
-            f"release {order.name!r} is refused: {_counted(rows)} were written by the stand-in, a rule-based writer. "
-            "It is not a language model, and its rows are no training data: run with a model in another home, and "
+            f"release {order.name!r} is refused: {_rows_text(rows)} were written by the stand-in, a rule-based writer. "
+            "It is not a language model, and its rows are not training data: run with a model in another home, and "
             "release that one"
         )
 
 
-def _counted(rows: list[dict[str, Any]]) -> str:
+def _rows_text(rows: list[dict[str, Any]]) -> str:
     counts = Counter[str]()
     for row in rows:
         counts[row["config"]] += row["rows"]
     return ", ".join(f"{count:,} rows of {config}" for config, count in counts.items())
 
 
-def _cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
-    """Take a snapshot, leave out of it what is not released, and count what is left."""
+def _take_cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
+    """Take a snapshot, remove the rows that are not released, and count the others."""
     tests = " ".join(test for tests in order.where.values() for test in tests)
     snap = snapshot(store, dict.fromkeys([*configs(), *_ABOUT, *build.tables_in(tests)]), folder)
     memory_mb = store.config.warehouse.memory_mb
-    wanted = {config: _meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
+    wanted = {config: _ids_meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
     hub = released = _ids(snap)
     cut = Cut(snap)
-    for config in order.configs:  # the personas come first
+    for config in order.configs:  # the personas first
         cut.left_out[config] = _narrow(snap, config, hub, released, wanted.get(config))
         released = _ids(snap) if config == PERSONAS else released
-    cut.facts = _facts(snap, order)
+    cut.facts = _count_facts(snap, order)
     return cut
 
 
-def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -> Ids:
+def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -> Ids:
     """Ids of the rows that meet all conditions.
 
-    The conditions are the user's: each must be one expression, and they see the snapshot and nothing else.
+    The conditions come from the user: each must be one expression, and it can read only the snapshot.
 
     Raises:
-        ConfigError: naming the config, what DuckDB says and the columns that there are.
+        ConfigError: naming the config, DuckDB's error and the valid columns.
     """
-    view, key, file = _all_about(config), _key(config), snap.paths.warehouse
+    view, key, file = _rows_with_borrowed(config), _key(config), snap.paths.warehouse
     try:
-        with build.live(snap, " ".join([view, *tests]), file=file) as connection:
+        with build.open_live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
         matches = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
-        columns = [*table_schema(config), *_borrowed(config)]
+        columns = [*table_schema(config), *_borrowed_columns(config)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
             f"Columns of {config}: {', '.join(columns)}. For one config alone: --where '{config}: CONDITION'"
@@ -241,9 +248,9 @@ def _meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -
     return {str(batch): ids["id"] for (batch,), ids in rows.partition_by("batch", as_dict=True).items()}
 
 
-def _all_about(config: str) -> str:
-    """The rows of a config with the columns that conditions may use beyond its own."""
-    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed(config).items())
+def _rows_with_borrowed(config: str) -> str:
+    """Query for the rows of a config with all columns that conditions can use."""
+    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed_columns(config).items())
     return (
         f"SELECT item.*{extra} FROM {config} AS item "
         "LEFT JOIN personas AS persona ON persona.persona_id = item.persona_id "
@@ -253,8 +260,8 @@ def _all_about(config: str) -> str:
     )
 
 
-def _borrowed(config: str) -> dict[str, str]:
-    """Columns that conditions may use beyond the config's own, and where they are from."""
+def _borrowed_columns(config: str) -> dict[str, str]:
+    """Columns that conditions can use besides the config's own, with their sources."""
     own = table_schema(config)
     every = dict.fromkeys(table_schema(PERSONAS), "persona") | {
         "url": "document",
@@ -269,32 +276,32 @@ def _key(config: str) -> str:
 
 
 def _ids(snap: Store) -> Ids:
-    """Ids of the personas that are in the snapshot."""
+    """Ids of the personas in the snapshot."""
     keys = snap.partitions(PERSONAS)
     return {batch: snap.read(PERSONAS, batch, columns=["persona_id"])["persona_id"] for batch in keys}
 
 
 def _narrow(snap: Store, config: str, hub: Ids, released: Ids, wanted: Ids | None) -> LeftOut:
-    """Leave rows of a config out of the snapshot, and say how many for which reason."""
+    """Remove rows of a config from the snapshot and count them by reason."""
     left_out, key = LeftOut(), _key(config)
     for batch in snap.partitions(config):
         rows = snap.read(config, batch, columns=list(dict.fromkeys(["persona_id", key])))
-        meets = rows[key].is_not_null() if wanted is None else _among(rows[key], wanted, batch)
-        in_hub, with_persona = (_among(rows["persona_id"], ids, batch) for ids in (hub, released))
-        _keep(snap, config, batch, left_out.count(in_hub, meets, with_persona))
+        meets = rows[key].is_not_null() if wanted is None else _is_among(rows[key], wanted, batch)
+        in_hub, with_persona = (_is_among(rows["persona_id"], ids, batch) for ids in (hub, released))
+        _keep_rows(snap, config, batch, left_out.count(in_hub, meets, with_persona))
     return left_out
 
 
-def _among(ids: pl.Series, wanted: Ids, batch: str) -> pl.Series:
+def _is_among(ids: pl.Series, wanted: Ids, batch: str) -> pl.Series:
     return ids.is_in(wanted.get(batch, ids.clear()).implode())
 
 
-def _keep(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
-    """Keep some rows of a partition; where all stay, as the table has them today, the store's own file."""
+def _keep_rows(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
+    """Keep some rows of a partition; if all rows with the current columns are kept, keep the store's file."""
     path = snap.path(config, batch)
     if not stays.any():
         path.unlink()
-    elif not stays.all() or not _as_it_stands(path, config):
+    elif not stays.all() or not _has_current_schema(path, config):
         writer, start = snap.writer(config, batch), 0
         for rows in snap.slices(config, batch):
             writer.add(rows.filter(stays.slice(start, rows.height)))
@@ -302,20 +309,20 @@ def _keep(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
         writer.publish()
 
 
-def _as_it_stands(path: Path, config: str) -> bool:
-    """Whether a file has the columns and types that the table has today."""
+def _has_current_schema(path: Path, config: str) -> bool:
+    """Whether a file has the current columns and types of the table."""
     with path.open("rb") as file:
         return list(pl.read_parquet_schema(file).items()) == list(table_schema(config).items())
 
 
-def _facts(snap: Store, order: ReleaseSpec) -> Facts:
-    """What the card says of the rows that are left, one list of rows for each file of sql/card."""
-    # Of configs without a row there is nothing to count; the first stands for none at all.
+def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
+    """Statistics for the card, one list of rows for each file of sql/card."""
+    # Configs without rows have nothing to count; without any rows the first config is used.
     named = [name for name in order.configs if snap.files(name)] or order.configs[:1]
     view = " UNION ALL ".join(f"SELECT '{name}' AS config, batch, generation_id FROM {name}" for name in named)
     queries = project_files.sql_files("card")
     try:
-        with build.live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
+        with build.open_live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
             connection.execute(f"CREATE VIEW released AS {view}")
             return {name: _rows(connection, query) for name, query in (queries | _DESCRIBED).items()}
     except duckdb.Error as error:
@@ -332,20 +339,20 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 
 
 def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
-    """Write everything into the folder, read-only and on the disk for good."""
+    """Write all files of the release into the folder, synced and read-only."""
     for done, config in enumerate(order.configs):
         watch(done, len(order.configs))
         _write_config(cut.store, order, config, making)
-    manifest = _about(cut, order)
-    listed = _listed(making, making.rglob("*"))
+    manifest = _manifest_of(cut, order)
+    listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")
-    listed |= _listed(making, [making / CARD])
+    listed |= _file_entries(making, [making / CARD])
     (making / MANIFEST).write_text(
         json.dumps({**manifest, "files": listed}, indent=2, ensure_ascii=False) + "\n", "utf-8"
     )
-    sums = {name: entry["sha256"] for name, entry in (listed | _listed(making, [making / MANIFEST])).items()}
-    (making / SUMS).write_text(releases.sums_text(sums), "utf-8")
-    _settle(making)
+    sums = {name: entry["sha256"] for name, entry in (listed | _file_entries(making, [making / MANIFEST])).items()}
+    (making / SUMS).write_text(sums_text(sums), "utf-8")
+    _finish_files(making)
     watch(len(order.configs), len(order.configs))
 
 
@@ -377,8 +384,8 @@ def _paper_rows(snap: Store, config: str, batch: str) -> Iterator[pl.DataFrame]:
         )
 
 
-def _about(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
-    """The manifest, but for the hashes: all that the card is made of."""
+def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
+    """The manifest without the hashes; the card is made from it."""
     rows = cut.rows()
     columns = cut.facts["columns"]
     described = {row["config"]: row["about"] for row in cut.facts["descriptions"]}
@@ -412,18 +419,18 @@ def _about(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
     }
 
 
-def _listed(making: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size of files, by their path in the folder."""
+def _file_entries(making: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size in bytes of files, by their path in the folder."""
     return {
         path.relative_to(making).as_posix(): {"sha256": value, "bytes": path.stat().st_size}
-        for path, value in sorted(releases.hashed(path for path in paths if path.is_file()).items())
+        for path, value in sorted(hash_files(path for path in paths if path.is_file()).items())
     }
 
 
-def _settle(making: Path) -> None:
-    """Put everything on the disk, and let nobody write to it by mistake.
+def _finish_files(making: Path) -> None:
+    """Sync all files and make them read-only.
 
-    A file that is the store's own is made read-only in the store, too: it is replaced there and never written to.
+    A file that is linked with the store becomes read-only in the store too: it is replaced there, never written to.
     """
     for path in [*making.rglob("*"), making]:
         if path.is_dir():
@@ -431,6 +438,6 @@ def _settle(making: Path) -> None:
             continue
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        if os.name == "posix":  # elsewhere a read-only file cannot be replaced
-            with suppress(PermissionError):  # a file of another user's that may be linked to
+        if os.name == "posix":  # other systems cannot replace a read-only file
+            with suppress(PermissionError):  # a linked file of another user
                 path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))

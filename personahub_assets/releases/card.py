@@ -1,4 +1,4 @@
-"""The dataset card of a release: README.md as the Hugging Face Hub reads it, made of the manifest alone.
+"""The dataset card of a release: README.md as the Hugging Face Hub reads it, made from the manifest alone.
 
 The text is in `card.md.jinja`. Values from data (addresses, names of models, conditions) stand in code spans, cut and
 on one line, so that they can be neither a link nor markup.
@@ -33,13 +33,13 @@ def card(manifest: Manifest) -> str:
     """Write the card of a release.
 
     Args:
-        manifest: what manifest.json says, but for its files.
+        manifest: content of manifest.json, without `files`.
     """
     return f"---\n{front_matter(manifest)}---\n\n{body(manifest)}"
 
 
 def front_matter(manifest: Manifest) -> str:
-    """The YAML from which the `datasets` library and the Hub know the configs, the licence and the size."""
+    """The YAML header with configs, licence and size, read by the `datasets` library and the Hub."""
     configs = manifest["configs"]
     return yaml.safe_dump(
         {
@@ -92,7 +92,7 @@ def _derived(manifest: Manifest) -> dict[str, Any]:
 
 
 def code(value: object) -> str:
-    """A value from data as a code span."""
+    """Format a value from data as a code span."""
     line = "".join(char if char.isprintable() else " " for char in str(value))
     line = shorten(" ".join(line.split()), _CHARS).replace("`", "'").replace("|", "\\|")
     return f"`{line}`" if line else ""
@@ -111,7 +111,7 @@ def _size(rows: int) -> str:
 
 
 def _conditions(manifest: Manifest) -> dict[str, list[str]]:
-    """Conditions, each once, with the configs that it was for."""
+    """Conditions, each once, with its configs."""
     by_condition: dict[str, list[str]] = {}
     for name, tests in manifest["where"].items():
         for test in tests:
@@ -126,7 +126,7 @@ def _left_out(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
 
 
 def _summed(writers: Iterable[Mapping[str, Any]], *names: str) -> dict[tuple[Any, ...], int]:
-    """Rows by config and some columns."""
+    """Rows summed by config and by the columns of a writer."""
     sums: dict[tuple[Any, ...], int] = {}
     for row in writers:
         key = (row["config"], *(row[name] for name in names))

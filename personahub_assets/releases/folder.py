@@ -1,12 +1,12 @@
-"""Releases: the frozen folders below `releases/` of a home; which there are, whether they are whole, what they hold.
+"""Releases: the frozen folders below `releases/` of a home; list them, verify them, read them.
 
     releases/NAME/README.md                               dataset card, with the configs for the `datasets` library
                   data/CONFIG/train-00000-of-00002.parquet
-                  jsonl/CONFIG.jsonl                      if it was asked for
-                  manifest.json                           what is in it, how it was made, and a hash of each file
-                  SHA256SUMS                              the same hashes, for sha256sum -c; the manifest's too
+                  jsonl/CONFIG.jsonl                      if requested
+                  manifest.json                           content, settings, and a hash of each file
+                  SHA256SUMS                              the same hashes and the manifest's, for sha256sum -c
 
-A name that begins with a dot is a release in the making, and none yet.
+A folder whose name begins with a dot is a release that is being built.
 """
 
 import json
@@ -41,7 +41,7 @@ class Release:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What manifest.json says.
+        """The content of manifest.json.
 
         Raises:
             StoreError: if it is missing or damaged.
@@ -59,60 +59,60 @@ class Release:
         return {config: entry["rows"] for config, entry in self.manifest["configs"].items()}
 
     def files(self) -> dict[str, Path]:
-        """Everything in the folder that is not a folder itself, by its path in it."""
+        """All files of the folder, by their relative path."""
         paths = (path for path in self.path.rglob("*") if path.is_symlink() or not path.is_dir())
         return {path.relative_to(self.path).as_posix(): path for path in sorted(paths)}
 
     def bytes(self) -> tuple[int, int]:
-        """Bytes of files that are shared with the store or another release, and of files that are this one's alone."""
+        """Bytes of files shared with the store or another release, and bytes of files of this release alone."""
         stats = [path.lstat() for path in self.files().values()]
         shared = sum(stat.st_size for stat in stats if stat.st_nlink > 1)
         return shared, sum(stat.st_size for stat in stats) - shared
 
     @property
     def sums(self) -> str:
-        """Hash of the hashes of all files: names the release's content in one line."""
+        """Hash of the hashes of all files: identifies the content of the release."""
         return sha256(self.path / SUMS)
 
     def data(self, config: str) -> list[Path]:
-        """The Parquet files of a config; none if the release does not have it."""
+        """The Parquet files of a config; empty if the release does not have it."""
         return sorted((self.path / "data" / config).glob("*.parquet"))
 
 
-def path(store: Store, name: str) -> Path:
-    """Where a release is, or would be.
+def release_path(store: Store, name: str) -> Path:
+    """The path of a release, which need not exist.
 
     Raises:
-        ConfigError: if the name is not a legal one.
+        ConfigError: if the name is not valid.
     """
     return store.paths.releases / check_name(name)
 
 
-def releases(store: Store) -> list[Release]:
+def list_releases(store: Store) -> list[Release]:
     """All releases of a home, by name."""
     folders = store.paths.releases.glob("[!.]*")
     return [Release(path) for path in sorted(folders) if path.is_dir()]
 
 
-def release(store: Store, name: str) -> Release:
+def find_release(store: Store, name: str) -> Release:
     """One release of a home.
 
     Raises:
-        ConfigError: if there is none of that name, naming those that there are.
+        ConfigError: if there is no such release, naming those that exist.
     """
-    target = path(store, name)
+    target = release_path(store, name)
     if not target.is_dir():
-        existing = [entry.name for entry in releases(store)]
+        existing = [entry.name for entry in list_releases(store)]
         description = choices(name, existing) if existing else f"{name!r} (there is none yet)"
         raise ConfigError(f"no release {description}; make it with: personahub release {name}")
     return Release(target)
 
 
 def verify(release: Release) -> list[str]:
-    """Hash every file again and say what is not as it was released; nothing is said of a whole release."""
+    """Hash every file again and list the differences; empty for an unchanged release."""
     files = release.files()
     sums, faults = _sums(release.path / SUMS)
-    hashes = hashed(path for name, path in files.items() if name != SUMS and not path.is_symlink())
+    hashes = hash_files(path for name, path in files.items() if name != SUMS and not path.is_symlink())
     actual = {name: hashes.get(path, "a link") for name, path in files.items() if name != SUMS}
     faults += [f"{name}: missing" for name in sorted(sums.keys() - actual.keys())]
     faults += [f"{name}: not part of the release" for name in sorted(actual.keys() - sums.keys())]
@@ -123,54 +123,54 @@ def verify(release: Release) -> list[str]:
 
 
 def _problem(error: Exception, path: Path, damage: str) -> StoreError:
-    """A file that is missing is damage to a release; one that cannot be opened is not."""
+    """The error for a file of a release: a missing file is damage, a file that cannot be opened is not."""
     return StoreError(damage) if isinstance(error, FileNotFoundError) else checked(error, path, damage)
 
 
 def _sums(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The hashes that a file of sums has, by file, and what is wrong with it."""
+    """The hashes of a file of sums, by file, and its faults."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return {}, [str(_problem(error, path, f"{SUMS}: missing or damaged: {error!r}"))]
     pairs = [line.split("  ", 1) for line in text.splitlines()]
     sums = {pair[-1]: pair[0] for pair in pairs}
-    return sums, [] if sums_text(sums) == text else [f"{SUMS}: changed: not as it was written"]
+    return sums, [] if sums_text(sums) == text else [f"{SUMS}: changed: not in the written form"]
 
 
 def _manifest_faults(release: Release, sums: dict[str, str]) -> list[str]:
-    """Whether the manifest, which has the hash that SHA256SUMS says, has those hashes, too."""
+    """Differences between the hashes of the manifest and those of SHA256SUMS."""
     try:
         listed = {name: entry["sha256"] for name, entry in release.manifest["files"].items()}
     except (StoreError, KeyError, TypeError) as error:
         return [f"{MANIFEST}: {error}"]
     wanted = {name: value for name, value in sums.items() if name != MANIFEST}
-    return [] if listed == wanted else [f"{MANIFEST}: its hashes are not those of {SUMS}"]
+    return [] if listed == wanted else [f"{MANIFEST}: its hashes differ from {SUMS}"]
 
 
 def sums_text(sums: dict[str, str]) -> str:
-    """Hashes as `sha256sum -c` reads them."""
+    """Format hashes for `sha256sum -c`."""
     return "".join(f"{value}  {name}\n" for name, value in sorted(sums.items()))
 
 
-def hashed(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 of files, several at once."""
+def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
+    """SHA-256 of files, computed in parallel."""
     todo = list(paths)
     with ThreadPoolExecutor() as pool:
         return dict(zip(todo, pool.map(sha256, todo), strict=True))
 
 
-def held(
+def count_rows_of(
     release: Release, persona_ids: Iterable[str], *, of: Callable[[str, str], bool] = lambda _batch, _document: False
 ) -> int:
-    """How many rows of a release are some personas, or what was made of them.
+    """Count rows of a release that are given personas, or were derived from them.
 
-    The release is looked through as it is, so what has left the store since is found too.
+    The files of the release are read, so rows that have left the store since are found too.
 
     Args:
-        release: looked through.
-        persona_ids: personas; personas related to them and items written for any of these count as well.
-        of: whether a document, by batch and id, is meant; all personas inferred from it count like those named.
+        release: searched for rows.
+        persona_ids: personas; personas related to them and items written for any of these count too.
+        of: whether a document, by batch and id, is included; personas inferred from it count like the given ones.
 
     Raises:
         StoreError: if a file of the release is damaged.
@@ -188,7 +188,7 @@ def held(
 
 
 def _with_descendants(lines: pl.DataFrame, ids: set[str]) -> set[str]:
-    """The ids and those of all personas that descend from them."""
+    """The ids with those of all descendants."""
     while True:
         children = lines.filter(pl.col("parent_id").is_in(list(ids)))["persona_id"]
         if ids.issuperset(children):

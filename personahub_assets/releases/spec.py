@@ -1,4 +1,4 @@
-"""What a release is to hold: its name, its configs, the conditions on their rows, its licence."""
+"""Specification of a release: its name, its configs, the conditions on their rows, its licence."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ from personahub_assets.core.records import DATASETS
 PERSONAS = "personas"
 
 LEFT_OUT = {
-    "persona_left_the_hub": "whose persona is not in the hub any more",
+    "persona_left_the_hub": "whose persona is no longer in the hub",
     "condition_not_met": "that do not meet the condition",
     "persona_not_released": "whose persona is not released",
 }
-"""Why a row of a config is not in a release, and how it is said."""
+"""Reasons why a row is not in a release, with their texts."""
 
-# A folder's name, so nothing else may pass; dots inside, since versions are written with them.
+# The name becomes a folder's name. Dots are allowed inside, for versions.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 # `tools: length(text) > 100`, but not the cast in `hop::INTEGER = 1`.
@@ -26,7 +26,7 @@ _FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ReleaseSpec:
-    """A release as it was asked for, checked."""
+    """A checked specification of a release."""
 
     name: str
     configs: tuple[str, ...]
@@ -44,17 +44,17 @@ class ReleaseSpec:
         jsonl: bool = False,
         license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
     ) -> "ReleaseSpec":
-        """Check what was asked for.
+        """Check a specification.
 
         Args:
             name: the folder's name.
-            select: configs; none means all.
+            select: configs; empty for all.
             where: SQL conditions, each for all configs, or for one that it names: `tools: length(text) > 100`.
             jsonl: also write JSONL with the paper's field names.
             license: an identifier as dataset cards have them, such as apache-2.0.
 
         Raises:
-            ConfigError: naming all that is wrong at once.
+            ConfigError: naming all faults at once.
         """
         valid = configs()
         requested = tuple(select) or tuple(valid)
@@ -63,7 +63,7 @@ class ReleaseSpec:
         chosen = tuple(config for config in valid if config in requested)
         conditions: dict[str, tuple[str, ...]] = {}
         for text in where:
-            targets, condition = _targets(text, chosen)
+            targets, condition = _split_condition(text, chosen)
             faults += _where_faults(text, condition, targets, chosen)
             for config in targets:
                 conditions[config] = (*conditions.get(config, ()), condition)
@@ -73,15 +73,15 @@ class ReleaseSpec:
 
 
 def configs() -> list[str]:
-    """What a release can hold: the personas and every dataset."""
+    """All possible configs: the personas and every dataset."""
     return [PERSONAS, *DATASETS]
 
 
 def check_name(name: str) -> str:
-    """Return the name if it is a legal name of a release.
+    """Return the name if it is valid for a release.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if it is not valid.
     """
     faults = _name_faults(name)
     if faults:
@@ -90,10 +90,10 @@ def check_name(name: str) -> str:
 
 
 def left_out_text(counts: Mapping[str, int]) -> str:
-    """Say which rows are left out.
+    """Describe the rows that are left out.
 
     >>> left_out_text({"persona_left_the_hub": 3, "condition_not_met": 0})
-    '3 rows whose persona is not in the hub any more are left out'
+    '3 rows whose persona is no longer in the hub are left out'
     >>> left_out_text({})
     'there are no rows'
     """
@@ -102,7 +102,7 @@ def left_out_text(counts: Mapping[str, int]) -> str:
 
 
 def public_address(source: str | None) -> str:
-    """What may be told of a source file: an address without its secrets, or the name of a file without its folders.
+    """The public form of a source: an address without its secrets, or a file's name without its folders.
 
     >>> public_address("https://user:pass@example.org/a.csv?token=1"), public_address("/home/ann/crawl.jsonl")
     ('https://example.org/a.csv', 'crawl.jsonl')
@@ -114,8 +114,8 @@ def public_address(source: str | None) -> str:
     return public(source)
 
 
-def _targets(text: str, chosen: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """The configs that a condition is for, and the condition itself."""
+def _split_condition(text: str, chosen: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Split a condition into its configs and the SQL."""
     named = _FOR_ONE.fullmatch(text)
     return ((named[1],), named[2].strip()) if named else (chosen, text.strip())
 

@@ -1,4 +1,4 @@
-"""Which code this is: the package's version and, in a checkout, its commit. git itself is not needed."""
+"""The version of this package and, in a checkout, its commit. Works without git."""
 
 import re
 from importlib.metadata import version
@@ -10,7 +10,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def code_version() -> dict[str, str | None]:
-    """The package, its version and its commit, None where that is not known."""
+    """The package, its version and its commit; the commit is None if it is unknown."""
     return {
         "package": "personahub-assets",
         "version": version("personahub-assets"),
@@ -19,7 +19,7 @@ def code_version() -> dict[str, str | None]:
 
 
 def commit(checkout: Path) -> str | None:
-    """The commit that a checkout stands at, read from git's own files; None if there are none."""
+    """The current commit of a checkout, read from git's files; None without such files."""
     try:
         folder = _git_folder(checkout / ".git")
         head = (folder / "HEAD").read_text("utf-8").strip()
@@ -30,14 +30,14 @@ def commit(checkout: Path) -> str | None:
 
 
 def _git_folder(path: Path) -> Path:
-    """git's folder; a second worktree has a file that names it."""
+    """The folder of git; in a second worktree a file names it."""
     if path.is_dir():
         return path
     return (path.parent / path.read_text("utf-8").strip().removeprefix("gitdir: ")).resolve()
 
 
 def _resolved(folder: Path, reference: str) -> str:
-    """The commit that a branch stands at."""
+    """The commit of a branch."""
     shared = folder / "commondir"
     common = (folder / shared.read_text("utf-8").strip()).resolve() if shared.is_file() else folder
     loose = common / reference

@@ -1,1 +1,1 @@
-"""Plan and run: what a run would do, what it costs, and doing it."""
+"""Plan and run: forecast the work and cost of a run, and run it."""

@@ -1,4 +1,4 @@
-"""The endpoint, looked at before a run exists: a dead one is refused once, not by every batch."""
+"""Check the endpoint before a run starts, so that a dead one fails once and not in every batch."""
 
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import LLMError
@@ -8,12 +8,12 @@ from personahub_assets.runs.runner import ASKING, Ordered
 
 
 def require_endpoint(environment: Environment, order: Ordered) -> None:
-    """Refuse a run whose questions nobody would answer.
+    """Refuse a run that needs an endpoint if there is none.
 
-    A run that needs no call needs no endpoint, so the requests are looked up where there is none.
+    A run without calls needs no endpoint, so without one the requests are looked up first.
 
     Raises:
-        LLMError: if there is no endpoint that offers the model, and something to ask it.
+        LLMError: if calls are needed and no endpoint serves the model.
     """
     if environment.llm_url == STANDIN_URL or not any(assets & set(ASKING) for _, assets in order.named):
         return

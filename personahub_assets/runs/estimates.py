@@ -1,4 +1,4 @@
-"""History: what requests have cost in this home, what they gave, and how fast they were answered."""
+"""Estimates from the history of a home: cost of requests, rows per answer, and speed."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import polars as pl
 
 from personahub_assets.generation.lookup import asset_files
 from personahub_assets.generation.requests import Task
-from personahub_assets.instance.instance import glimpse
+from personahub_assets.instance.instance import open_read_only
 from personahub_assets.store.tables import CANDIDATES, Store, read_file
 
 _RUNS = 20  # latest materialisations whose speed counts
@@ -131,7 +131,7 @@ class History:
 def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:
     """How fast each asset was answered, as its latest materialisations say."""
     by_asset: dict[str, Speed] = {}
-    with glimpse(home) as instance:
+    with open_read_only(home) as instance:
         for asset in assets if instance else ():
             assert instance is not None
             events = instance.fetch_materializations(dg.AssetKey(asset), limit=_RUNS).records

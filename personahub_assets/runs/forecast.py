@@ -1,4 +1,4 @@
-"""Work: what a run would ask, by asset and batch, and what it would do without asking."""
+"""Forecast of a run: requests by asset and batch, and work without requests."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FOLLOWS = "not written yet"
-"""Why requests are only expected: what they would be about does not exist yet."""
+"""Why requests are only expected: their inputs do not exist yet."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Work:
 
     @property
     def expected(self) -> float:
-        """Requests to be asked, exact and estimated ones."""
+        """Number of requests, exact and estimated."""
         return self.ask + self.follow
 
     @property
@@ -61,7 +61,7 @@ class Work:
 
 @dataclass
 class Aside:
-    """What a run would do for one batch without a call; only what there is to do is not zero."""
+    """Work of a run for one batch without calls."""
 
     batch: str
     documents_new: int = 0  # or changed
@@ -85,7 +85,7 @@ class Aside:
 
 @dataclass
 class Plan:
-    """What a run would do."""
+    """Forecast of a run."""
 
     home: str
     model: str
@@ -118,7 +118,7 @@ class Plan:
 
 
 def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
-    """Add up works; time or money that one of them does not know is not known of the whole."""
+    """Sum work; time or cost is None if it is unknown for one part."""
     total, works = Work(batch, asset), list(parts)
     for work in works:
         for name in ("requests", "ask", "follow", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):

@@ -1,4 +1,4 @@
-"""Why requests are open: what is on file for the same input, compared with what would be asked today."""
+"""Reasons of open requests: compare stored answers for the same input with the current request."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ _HOW = ["prompt_fingerprint", "schema_fingerprint", "model", "temperature", "top
 
 
 def of_outcome(outcome: Outcome) -> str:
-    """Why an outcome that is on file does not stand."""
+    """The reason why a stored outcome cannot be reused."""
     if outcome.reason is None:
         return LOWERED
     if outcome.reason in TRANSIENT:
@@ -35,7 +35,7 @@ def of_outcome(outcome: Outcome) -> str:
 
 
 def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> Counter[str]:
-    """Why requests have no outcome on file."""
+    """The reasons why requests have no stored outcome."""
     if not missing:
         return Counter()
     filed = store.read("generations", batch, task.asset, columns=[*_ASKED, *_HOW, "superseded_at"])

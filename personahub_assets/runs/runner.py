@@ -1,4 +1,4 @@
-"""Running the graph without the UI: in this process, in the instance that the UI shows."""
+"""Run the graph without the UI: in this process, recorded in the instance of the home."""
 
 import time
 from collections.abc import Callable
@@ -35,11 +35,11 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Result:
-    """What became of a run.
+    """Result of a run.
 
     Attributes:
         failed: problems by batch.
-        unfinished: what --retry left to the next run, by batch.
+        unfinished: requests that --retry left to the next run, by batch.
         stopped: why it stopped before the end, if it did.
         seconds: that it took.
         rows: of each table afterwards, where they were counted.
@@ -57,7 +57,7 @@ class Result:
         return 1 if self.failed else 3 if self.stopped or self.unfinished else 0
 
     def raise_for_failure(self) -> "Result":
-        """Give the same result, unless something failed.
+        """Return this result, or raise if something failed.
 
         Raises:
             BatchesFailed: naming the batches with their problems.
@@ -94,7 +94,7 @@ def ordered(
     budget: Budget | None = None,
     listener: Listener | None = None,
 ) -> Ordered:
-    """Find out what is meant by what was asked for; see `run_batches` for the arguments.
+    """Resolve batches and assets of a run; see `run_batches` for the arguments.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
@@ -135,9 +135,9 @@ def run_batches(
         select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
         budget: bounds of all runs together.
         retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
-        approve: told what will be done, before anything is; raises what is to stop it.
+        approve: called with the order before the run; an exception stops it.
         personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
-        listener: told how far each step is.
+        listener: called with the progress of each step.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, a file of
@@ -164,7 +164,7 @@ def run_release(environment: Environment, config: dict[str, Any], listener: List
 
     Args:
         config: as `defs.releases.ReleaseConfig` has it.
-        listener: told how far it is.
+        listener: called with the progress.
 
     Raises:
         BatchError: if there is no batch at all.
@@ -239,7 +239,7 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
     """
     graph = definitions.resolve_asset_graph()
     if any(item.strip("+") == "release" for item in select):
-        raise ConfigError("a release is made on purpose, under a name of its own: personahub release NAME")
+        raise ConfigError("a release is made only by its own command: personahub release NAME")
     # A refresh never makes a release, though it follows from what is refreshed.
     keys = set(graph.get_all_asset_keys()) - {_RELEASE}
     every = {key.to_user_string() for key in keys}
@@ -274,7 +274,7 @@ def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> N
 
 
 def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> None:
-    """Note what fails, in one line, and go on with the rest.
+    """Record a failure in one line, and continue.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, also where something else was made of it.

@@ -1,1 +1,1 @@
-"""Finding personas by meaning."""
+"""Find personas by meaning."""

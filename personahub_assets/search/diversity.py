@@ -1,20 +1,18 @@
-"""Choosing personas that cover the space of embeddings, instead of some at random.
+"""Choose personas that cover the space of embeddings, instead of a random sample.
 
-The rule is the farthest-point one (Gonzalez 1985; k-center greedy of Sener and Savarese 2018): begin with the row
-nearest to the middle, then take, again and again, the row that is farthest from all taken so far. Where d is the
-greatest distance of any row to the nearest of k taken ones, no choice of k rows whatever has a d below half of that.
-Distances are those of unit vectors, |x - y|, with |x - y|² = 2 - 2 cos(x, y), which obeys the triangle inequality as
-the law wants it.
+The rule is farthest-point selection (Gonzalez 1985; k-center greedy of Sener and Savarese 2018): begin with the row
+nearest to the mean, then repeatedly take the row that is farthest from all rows taken so far. If d is the greatest
+distance of a row to the nearest of the k taken ones, no choice of k rows has a greatest distance below d / 2. Distances
+are |x - y| of unit vectors, with |x - y|² = 2 - 2 cos(x, y); the bound needs their triangle inequality.
 
-That rule likes the odd ones at the rim. So in the end each chosen row gives way to the row in the middle of those that
-it stands for, if from there, too, none of them is farther than the farthest of all was: the law still holds, and the
-mean is better.
+The rule prefers outliers. So in the end each chosen row is replaced by the row in the middle of its group, if no row of
+the group is then farther than the farthest row of all was: the bound still holds, and the mean similarity is better.
 
-Done word by word, each row taken is compared with all, one after the other: the time is that of reading the memory k
-times. Here a pool of the farthest rows is compared with itself; within it the rule is followed as long as its farthest
-row is farther than every row outside was (distances only shrink, so it still is the farthest of all). The rows that
-were taken are then compared with all at once, as one product of matrices. What is taken is the same; ties, and cosines
-that differ by less than float32 holds, aside.
+A direct implementation compares each taken row with all rows, which reads the memory k times. Here a pool of the
+farthest rows is compared with itself. Within the pool the rule is applied as long as its farthest row is farther than
+every row outside the pool was (distances only shrink, so it is still the farthest of all). The taken rows are then
+compared with all rows in one matrix product. The result is the same, except for ties and for cosines that differ by
+less than the precision of float32.
 """
 
 from dataclasses import dataclass
@@ -32,12 +30,12 @@ _MIDDLES = 8  # rows of a group that are tried as its middle
 
 @dataclass(frozen=True)
 class Cover:
-    """Rows that stand for others.
+    """Chosen rows and the rows that they represent.
 
     Args:
-        rows: (k,) their numbers, in the order in which they were taken.
-        nearest: (n,) for every row which of these is nearest: a place in `rows`.
-        cosine: (n,) its cosine with that one.
+        rows: (k,) numbers of the chosen rows, in order of choice.
+        nearest: (n,) for each row the index in `rows` of the nearest chosen row.
+        cosine: (n,) cosine of each row with its nearest chosen row.
     """
 
     rows: Ints
@@ -46,17 +44,17 @@ class Cover:
 
     @property
     def mean(self) -> float:
-        """Mean cosine of a row with the nearest of those that stand for it."""
+        """Mean cosine of a row with its nearest chosen row."""
         return float(self.cosine.mean(dtype=np.float64)) if len(self.cosine) else 1.0
 
     @property
     def least(self) -> float:
-        """Cosine of the row that is farthest from all that stand for others."""
+        """Least cosine of a row with its nearest chosen row."""
         return float(self.cosine.min(initial=1.0))
 
     @property
     def sizes(self) -> Ints:
-        """(k,) how many rows are nearest to each, itself included."""
+        """(k,) number of rows nearest to each chosen row, itself included."""
         return np.bincount(self.nearest, minlength=len(self.rows))
 
 
@@ -64,13 +62,12 @@ def spread(vectors: Vectors, count: int, *, pool: int = _POOL) -> Cover:
     """Choose rows that cover the space.
 
     Args:
-        vectors: (n, d) rows of length 1. Of rows that are equally far the first is taken, so bring them into an order
-            that does not depend on chance.
-        count: how many; all where there are not more.
-        pool: rows compared with each other at a time; changes the time only.
+        vectors: (n, d) rows of length 1. Of equally far rows the first is taken, so sort them in a stable order.
+        count: number of rows to choose; all rows if there are fewer.
+        pool: rows compared with each other at a time; affects the time only.
     """
     if not len(vectors) or count < 1:
-        return _nothing(len(vectors))
+        return _empty_cover(len(vectors))
     growing = _Growing(vectors)
     growing.take(np.array([_middle(vectors)]))
     while len(growing.rows) < min(count, len(vectors)):
@@ -79,20 +76,20 @@ def spread(vectors: Vectors, count: int, *, pool: int = _POOL) -> Cover:
 
 
 def cover(vectors: Vectors, rows: Ints) -> Cover:
-    """Say how well some rows stand for all."""
+    """Measure how well some rows cover all."""
     if not len(vectors) or not len(rows):
-        return _nothing(len(vectors))
+        return _empty_cover(len(vectors))
     growing = _Growing(vectors)
     growing.take(rows)
     return growing.cover
 
 
-def drawn(total: int, count: int, seed: int = 0) -> Ints:
+def draw(total: int, count: int, seed: int = 0) -> Ints:
     """Draw rows at random, without repeats, for a comparison."""
     return np.random.default_rng(seed).choice(total, min(count, total), replace=False).astype(np.int64)
 
 
-def _nothing(total: int) -> Cover:
+def _empty_cover(total: int) -> Cover:
     return Cover(np.empty(0, np.int64), np.zeros(total, np.int64), np.full(total, -1, np.float32))
 
 
@@ -131,10 +128,10 @@ class _Growing:
 
 
 def _farthest(growing: _Growing, count: int, pool: int) -> Ints:
-    """The rows that the rule takes next: one at least, and as many as the pool is sure of."""
+    """The next rows by the rule: at least one, and as many as the pool decides."""
     pool = min(pool, len(growing.vectors))
     order = np.argpartition(growing.cosine, pool - 1)[:pool]
-    order = order[np.lexsort((order, growing.cosine[order]))]  # the farthest first, of equals the first
+    order = order[np.lexsort((order, growing.cosine[order]))]  # the farthest first; of equals the first
     outside = growing.cosine[order[-1]] if pool < len(growing.vectors) else np.inf
     cosine, among = growing.cosine[order], growing.vectors[order]
     taken: list[int] = []
@@ -149,7 +146,7 @@ def _farthest(growing: _Growing, count: int, pool: int) -> Ints:
 
 
 def _middles(vectors: Vectors, coverage: Cover) -> Ints:
-    """For each chosen row the one in the middle of those that it stands for, if that leaves none of them farther."""
+    """For each chosen row the middle of its group, if no row of the group gets farther than the farthest of all."""
     order = np.argsort(coverage.nearest, kind="stable")
     groups = np.split(order, np.cumsum(coverage.sizes)[:-1])
     return np.array(

@@ -1,12 +1,12 @@
-"""The hub by meaning: the personas whose embeddings are nearest to a vector.
+"""Nearest neighbours: the personas of the hub whose embeddings are nearest to a vector.
 
     hub = Nearest(store, embedder.name)
     hub.find(vector, 10)                    (persona_id, similarity), the nearest first
     hub.find(vector, 10, among=ids)         of these personas only
 
-Up to SCANNED personas are all compared. Beyond, a usearch index in `cache/search` of the home proposes some, whose
-cosines are computed; personas that it does not have yet are compared one by one, until they are too many and are added
-to it. It is checked by hash before it is used, mapped into memory, and can be deleted at any time.
+Up to SCANNED personas are all compared. Beyond, a usearch index in `cache/search` of the home proposes candidates, and
+their cosines are computed. Personas that are not in the index are compared one by one, until there are too many and
+they are added to it. The index is checked by hash before use, memory-mapped, and can be deleted at any time.
 """
 
 import io
@@ -27,18 +27,18 @@ from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.tables import Store
 
 SCANNED = 50_000
-"""Personas that are compared one by one; more than that get an index."""
+"""Up to this number personas are compared one by one; more get an index."""
 
-_GONE = 0.2  # share of the index that is of no use any more; beyond, it is made anew
-_EFFORT = 256  # rows that a search of the index looks at
-_SPARE = 16  # rows that are looked at beyond those asked for
-_KEPT = 131_072  # rows after which a growing index is written, so that a killed process loses little
-_PIECE = 8_192  # rows that are added together
+_GONE = 0.2  # above this share of outdated rows the index is rebuilt
+_EFFORT = 256  # rows that a search of the index visits
+_SPARE = 16  # rows visited beyond the requested ones
+_KEPT = 131_072  # a growing index is written after so many rows, so that a killed process loses little
+_PIECE = 8_192  # rows added at a time
 _FORMAT = "f32 1"
 
 Flags = npt.NDArray[np.bool_]
 Watch = Callable[[int, int], None]
-"""Told how many personas are in the index so far, and how many there will be."""
+"""Called with the number of personas in the index, and their total."""
 
 
 def _unwatched(_done: int, _total: int) -> None:
@@ -46,23 +46,23 @@ def _unwatched(_done: int, _total: int) -> None:
 
 
 class Nearest:
-    """The personas of the hub that have a vector of one model, as they are when this is made.
+    """The personas of the hub with a vector of one model, as of its construction.
 
     Args:
-        store: holds them.
-        model: vectors of other models are never compared.
-        watch: told of the progress of an index that is made.
+        store: the tables of the hub.
+        model: name of the model; vectors of other models are never compared.
+        watch: called with progress while an index is built.
 
     Raises:
-        StoreError: vectors of the model have several dimensions.
+        StoreError: vectors of the model have different dimensions.
     """
 
     def __init__(self, store: Store, model: str, watch: Watch = _unwatched):
         index = _Index.opened(store, model)
         self.rows, self.left_out, self.unread = hub(store, model)
-        if _wanting(index, self.rows):
+        if _is_outdated(index, self.rows):
             watch(0, self.rows.height)
-            index = _caught_up(store, model, watch)
+            index = _update_index(store, model, watch)
             self.rows, self.left_out, self.unread = hub(store, model)
         self._index = index
         self._alive = index.holds(self.rows["persona_id"])
@@ -73,42 +73,42 @@ class Nearest:
         return self.rows.height
 
     def find(self, vector: Vectors, count: int, among: pl.Series | None = None) -> pl.DataFrame:
-        """Give the personas nearest to a vector, as `(persona_id, similarity)`, the nearest first.
+        """Find the personas nearest to a vector, as `(persona_id, similarity)`, the nearest first.
 
         Args:
             vector: (dimensions,) of the same model.
-            count: how many.
-            among: ids; no others are found.
+            count: number of personas.
+            among: ids to search among; None for all.
 
         Raises:
             StoreError: the vector has another number of dimensions than those of the hub.
         """
         wanted = self._alive if among is None else self._alive & self._index.holds(among)
-        new = np.flatnonzero(self._new["persona_id"].is_in(among.implode()) if among is not None else self._all_new)
+        new = np.flatnonzero(self._new["persona_id"].is_in(among.implode()) if among is not None else self._are_all_new)
         numbers = self._index.propose(vector, count, wanted)
         ranked = pl.concat(
             [
-                _ranked(self._index.ids.gather(numbers), self._index.vectors(numbers), vector, count),
-                _ranked(self._new["persona_id"].gather(new), self._vectors[new], vector, count),
+                _rank(self._index.ids.gather(numbers), self._index.vectors(numbers), vector, count),
+                _rank(self._new["persona_id"].gather(new), self._vectors[new], vector, count),
             ]
         )
         return ranked.sort("similarity", "persona_id", descending=[True, False]).head(count)
 
     @property
-    def _all_new(self) -> Flags:
+    def _are_all_new(self) -> Flags:
         return np.ones(self._new.height, np.bool_)
 
 
 class Searchable(NamedTuple):
-    """The hub's personas as far as vectors of a model say something of them."""
+    """The personas of the hub that can be searched with a model."""
 
     rows: pl.DataFrame  # (batch, persona_id)
     without_vector: int
-    unread: int  # those of which the model reads too little
+    unread: int  # personas that the model reads too little of
 
 
 def hub(store: Store, model: str) -> Searchable:
-    """Find the hub's personas with a vector of a model."""
+    """Find the personas of the hub with a vector of a model."""
     frames, total, unread = [pl.DataFrame(schema={"batch": pl.String, "persona_id": pl.String})], 0, 0
     limit = store.config.semantic.max_unread
     for path in store.files("personas"):
@@ -124,15 +124,15 @@ def hub(store: Store, model: str) -> Searchable:
 
 
 def cosines(vectors: Vectors, vector: Vectors) -> npt.NDArray[np.float64]:
-    """Cosines of rows with a vector, in float64."""
+    """Cosines (n,) of rows with a vector, in float64."""
     rows, query = vectors.astype(np.float64), vector.astype(np.float64)
     products = np.einsum("nd,d->n", rows, query)
     similarities: npt.NDArray[np.float64] = products / np.sqrt(np.einsum("nd,nd->n", rows, rows) * (query @ query))
     return np.clip(similarities, -1.0, 1.0)
 
 
-def _ranked(ids: pl.Series, vectors: Vectors, vector: Vectors, count: int) -> pl.DataFrame:
-    """The nearest of some rows: found in float32, then computed in float64."""
+def _rank(ids: pl.Series, vectors: Vectors, vector: Vectors, count: int) -> pl.DataFrame:
+    """The nearest of some rows: selected in float32, cosines recomputed in float64."""
     if not len(ids):
         return pl.DataFrame(schema={"persona_id": pl.String, "similarity": pl.Float64})
     if vectors.shape[1] != len(vector):
@@ -145,14 +145,14 @@ def _ranked(ids: pl.Series, vectors: Vectors, vector: Vectors, count: int) -> pl
 
 
 class _Index(NamedTuple):
-    """An index and the ids of its rows; both may be empty."""
+    """An index and the ids of its rows; both can be empty."""
 
     neighbours: Neighbours | None
     ids: pl.Series
 
     @classmethod
     def opened(cls, store: Store, model: str, *, to_grow: bool = False) -> "_Index":
-        """The stored one, mapped; nothing where there is none, or none that is whole."""
+        """Open the stored index, memory-mapped; an empty one if it is missing or damaged."""
         arrays = array_cache.opened(store.paths.search_index(model), f"{model} {_FORMAT}")
         try:
             if arrays is not None:
@@ -160,15 +160,15 @@ class _Index(NamedTuple):
                 (neighbours.read if to_grow else neighbours.view)(arrays["index"])
                 return cls(neighbours, pl.read_ipc(arrays["ids"].tobytes())["persona_id"])
         except (KeyError, RuntimeError, pl.exceptions.PolarsError):
-            pass  # written by another version of usearch or of this
+            pass  # written by another version of usearch or of this package package
         return cls(None, pl.Series("persona_id", [], pl.String))
 
     def holds(self, ids: pl.Series) -> Flags:
-        """Which of its rows are of these personas."""
+        """Mask of its rows that belong to these personas."""
         return self.ids.is_in(ids.implode()).to_numpy() if len(self.ids) else np.empty(0, np.bool_)
 
     def lacks(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Those of some rows `(batch, persona_id)` that it does not have."""
+        """The rows `(batch, persona_id)` that it does not have."""
         return rows.join(self.ids.to_frame("persona_id"), on="persona_id", how="anti", maintain_order="left")
 
     def vectors(self, numbers: Ints) -> Vectors:
@@ -176,7 +176,7 @@ class _Index(NamedTuple):
         return self.neighbours.vectors(numbers) if self.neighbours else np.empty((0, 1), np.float32)
 
     def propose(self, vector: Vectors, count: int, wanted: Flags) -> Ints:
-        """Numbers of wanted rows that may be the nearest; all of them where they are few."""
+        """Numbers of wanted rows that can be the nearest; all of them if they are few."""
         total = int(wanted.sum())
         if not self.neighbours or total <= SCANNED:
             return np.flatnonzero(wanted)
@@ -190,23 +190,23 @@ class _Index(NamedTuple):
             limit *= 4
 
 
-def _wanting(index: _Index, rows: pl.DataFrame) -> bool:
-    """Whether it lacks too much, or holds too much that is gone."""
-    return index.lacks(rows).height > SCANNED or _outlived(index, rows)
+def _is_outdated(index: _Index, rows: pl.DataFrame) -> bool:
+    """Whether too many rows are missing, or too many are outdated."""
+    return index.lacks(rows).height > SCANNED or _has_too_many_removed(index, rows)
 
 
-def _outlived(index: _Index, rows: pl.DataFrame) -> bool:
+def _has_too_many_removed(index: _Index, rows: pl.DataFrame) -> bool:
     return int((~index.holds(rows["persona_id"])).sum()) > _GONE * len(index.ids)
 
 
-def _caught_up(store: Store, model: str, watch: Watch) -> _Index:
-    """Add what the stored index lacks, or make it anew; of several processes one works and the others wait and see."""
+def _update_index(store: Store, model: str, watch: Watch) -> _Index:
+    """Add missing rows to the stored index, or rebuild it; one process works, others wait for its result."""
     with store.lock(Lock.SEARCH, wait=True):
         rows = hub(store, model).rows
         index = _Index.opened(store, model)
-        if _wanting(index, rows):
-            _tidy(store, model)
-            if _outlived(index, rows):
+        if _is_outdated(index, rows):
+            _remove_leftovers(store, model)
+            if _has_too_many_removed(index, rows):
                 remove(store.paths.search_index(model))
                 index = _Index.opened(store, model)
             if index.lacks(rows).height > SCANNED:
@@ -230,7 +230,7 @@ def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
 
 
 def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Vectors]]:
-    """Rows with their vectors, some thousand at a time; without those that another process took away meanwhile."""
+    """Rows with their vectors, some thousand at a time; without rows that another process has removed since."""
     for batch_rows in rows.partition_by("batch", maintain_order=True):
         embedded = store.read("persona_embeddings", batch_rows["batch"][0], columns=["persona_id", "model"])
         batch_rows = batch_rows.join(
@@ -254,8 +254,8 @@ def _write(store: Store, model: str, neighbours: Neighbours, ids: pl.Series) -> 
         array_cache.save(store.paths.search_index(model), f"{model} {_FORMAT}", arrays)
 
 
-def _tidy(store: Store, model: str) -> None:
-    """Remove what killed processes left, and indexes of other models."""
+def _remove_leftovers(store: Store, model: str) -> None:
+    """Remove leftovers of killed processes, and indexes of other models."""
     current = store.paths.search_index(model)
     for folder in [*current.parent.glob("*"), *current.parent.glob(".*")]:
         if folder != current:

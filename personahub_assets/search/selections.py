@@ -1,7 +1,7 @@
-"""Selections: files that name personas, such as those that a dataset is to be written for.
+"""Selections: files that name personas, such as the personas that a dataset is generated for.
 
 picks.txt       one persona_id per line
-picks.csv, picks.jsonl (.json, .ndjson), picks.parquet       a column persona_id, and whatever else
+picks.csv, picks.jsonl (.json, .ndjson), picks.parquet       a column persona_id; others are ignored
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], Any]] = {
 
 
 def read(path: Path) -> pl.Series:
-    """Read the ids that a file names, each once, in its order.
+    """Read the ids of a file, each once, in the order of the file.
 
     Raises:
         ConfigError: the file is missing, empty, of an unknown format, damaged, or has no column persona_id.
@@ -61,7 +61,7 @@ def read(path: Path) -> pl.Series:
 
 
 def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False) -> None:
-    """Write `(persona_id, ...)` in the format that a file's suffix says, so that `read` takes it.
+    """Write `(persona_id, ...)` in the format of a suffix, so that `read` can read it.
 
     Args:
         safe: of CSV, write cells that a spreadsheet would run as text.
@@ -73,28 +73,28 @@ def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that says no known format, before any work is done for it.
+    """Check that the suffix of a name is of a known format, before any work is done.
 
     Raises:
-        ConfigError: naming the known ones.
+        ConfigError: naming the known formats.
     """
     _suffix(path)
 
 
 def fingerprint(name: str) -> str:
-    """Hash of what a selection says; the personas that it names are part of a dataset's version.
+    """Hash of the content of a selection; it is part of the version of a dataset.
 
-    A file that is not there has one too: the graph loads without it, and the dataset says what is wrong when it runs.
+    A missing file has a hash too: the graph loads without it, and the dataset fails when it runs.
     """
     path = Path(name)
     return sha256(path.read_bytes()).hexdigest() if path.is_file() else f"no file {path.name}"
 
 
 def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
-    """The ids of a dataset's selection, for a batch; None where there is none, for all personas.
+    """The ids of a dataset's selection, for a batch; None without a selection, for all personas.
 
     Raises:
-        ConfigError: the file cannot be used, or names no persona of the hub, though that has some.
+        ConfigError: the file cannot be used, or names no persona of a hub that has personas.
     """
     if name is None:
         return None
@@ -107,24 +107,24 @@ def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
 
 
 def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
-    """How many of the ids are in the hub, and how many personas that has.
+    """Count the ids that are in the hub, and the personas of the hub.
 
     Raises:
-        ConfigError: none of them is, though the hub has some.
+        ConfigError: the hub has personas, but none of the ids.
     """
     hub = store.read_all("personas", ["persona_id"])["persona_id"]
     present = int(ids.is_in(hub.implode()).sum())
     if len(hub) and not present:
         raise ConfigError(
-            f"{path} names {len(ids):,} personas, and none of them is in the hub (the first is {ids[0]!r}): is it of "
-            "another home? Ids are in the table personas"
+            f"{path} names {len(ids):,} personas, and none of them is in the hub (the first is {ids[0]!r}): is the "
+            "file from another home? Ids are in the table personas"
         )
     return present, len(hub)
 
 
 @lru_cache(maxsize=16)
 def _read_once(path: Path, _content: str) -> pl.Series:
-    """A selection is asked for by every batch of a run; parsed once for each content."""
+    """Read a selection; every batch of a run needs it, so each content is parsed once."""
     return read(path)
 
 
@@ -139,4 +139,4 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: there is no such file, or it cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{path}: the file is missing or cannot be read ({error.strerror})") from error

@@ -1,8 +1,8 @@
-"""Web archives: the records of WARC and WET files as a stream, with what is damaged among them.
+"""Web archives: stream the records of WARC and WET files; damaged parts are reported as records.
 
-Archives are compressed record by record, each in a gzip member or zstd frame of its own. They are decompressed here,
-one at a time: so damage stays within its member, a reader can begin at any of them, and a record whose length is wrong
-cannot swallow the next ones. Nothing is kept in memory but one record, and of one that is too long only its beginning.
+In archives each record is compressed on its own, as a gzip member or zstd frame. Members are decompressed one by one:
+damage stays within its member, a reader can begin at any member, and a record with a wrong length does not affect the
+next ones. Only one record is in memory, and only the beginning of a record that is too long.
 """
 
 import re
@@ -20,7 +20,7 @@ from fastwarc.warc import HeaderMap
 from personahub_assets.core.text import shorten
 from personahub_assets.sources.encodings import Text, Undecodable, decode_text
 from personahub_assets.sources.extraction import extract_text
-from personahub_assets.sources.pages import TooDeep, TooMuchMarkup, language
+from personahub_assets.sources.pages import TooDeep, TooMuchMarkup, detect_language
 from personahub_assets.sources.responses import (
     LONGEST_HEADER,
     Decoded,
@@ -34,10 +34,10 @@ from personahub_assets.sources.responses import (
 from personahub_assets.sources.rows import RAW_LIMIT, RawRow
 
 LARGEST = 16 << 20
-"""Bytes of a record's content, and of a decoded body, that are read at most."""
+"""Maximum bytes of a record's content, and of a decoded body."""
 
 _PIECE = 1 << 14  # compressed bytes at a time
-_SMALL_PIECE = 512  # of zstd: what such a piece becomes is 16 MiB at most, and a decompressor has no limit of its own
+_SMALL_PIECE = 512  # of zstd: such a piece decompresses to at most 16 MiB; the decompressor itself has no limit
 _READY = 1 << 18  # decompressed bytes at a time
 _SCANNED = 1 << 20
 _READ = frozenset({"response", "resource", "conversion"})
@@ -51,22 +51,22 @@ _LONGEST_KIND = 100
 _MEDIA_TYPE = re.compile(r"\A\s*([\w.+-]+/[\w.+-]+)")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError)
-# Of zstd archives that need a dictionary, which is their first frame.
+# First frame of zstd archives with a dictionary.
 _DICTIONARY = b"\x5d\x2a\x4d\x18"
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record, or a stretch of a file that is none.
+    """One record, or a damaged part of a file.
 
     Args:
-        at: where a reader can begin to find it as its first, None if it cannot.
-        kind: what it says it is, such as 'response'; empty for what is no record.
+        at: byte at which a reader can begin with this record; None if it cannot.
+        kind: type of the record, such as 'response'; empty for a damaged part.
         headers: its named fields.
-        content: of what may be a page or a text only; of one of more than `LARGEST` bytes, its beginning.
-        length: of the content, as the record says.
-        problem: what is damaged; empty for a whole record.
+        content: only of records that can be a page or a text; at most `LARGEST` bytes.
+        length: length of the content in bytes, as declared.
+        problem: description of the damage; empty for an intact record.
     """
 
     at: int | None
@@ -92,8 +92,8 @@ class _Codec:
     """A compression.
 
     Args:
-        piece: compressed bytes that are given to a decompressor at a time.
-        step: decompress a piece; give what came of it, and what of the piece is left.
+        piece: compressed bytes per step.
+        step: decompress a piece; return the output and the unused rest of the piece.
     """
 
     magic: bytes
@@ -109,7 +109,7 @@ _CODECS = {
 
 
 def records(path: Path, first_byte: int = 0) -> Iterator[Record]:
-    """Stream the records of an archive from a place on; the same ones whether a reader began there or before.
+    """Stream the records of an archive from a byte on; the same records as for a reader that began before.
 
     Args:
         path: a .warc or .wet file, also .gz or .zst.
@@ -122,7 +122,7 @@ def records(path: Path, first_byte: int = 0) -> Iterator[Record]:
 
 
 def needs_dictionary(path: Path) -> bool:
-    """Whether a zstd archive was made with a dictionary."""
+    """Whether a zstd archive needs a dictionary."""
     with path.open("rb") as file:
         return file.read(len(_DICTIONARY)) == _DICTIONARY
 
@@ -130,27 +130,27 @@ def needs_dictionary(path: Path) -> bool:
 # --- rows ---
 
 
-def row(number: int, record: Record) -> RawRow:
-    """What a record holds: the text of a page, a fault with its reason, or nothing to read."""
+def record_row(number: int, record: Record) -> RawRow:
+    """Make a record_row of a record: the text of a page, a fault with its reason, or a skipped record."""
     position = f"record {number}"
     if record.problem:
-        return _damaged(position, record, record.problem)
+        return _damaged_record(position, record, record.problem)
     if record.kind not in _READ:
         return RawRow(position, skipped=record.kind if record.kind in _KINDS else "unknown")
     try:
-        return _conversion(position, record) if record.kind == "conversion" else _page(position, record)
+        return _conversion(position, record) if record.kind == "conversion" else _page_row(position, record)
     except Undecodable as error:
-        return replace(_damaged(position, record, str(error)), reason="bad_encoding")
+        return replace(_damaged_record(position, record, str(error)), reason="bad_encoding")
     except TooLarge:
         return RawRow(position, reason="too_long", detail=f"a page of more than {LARGEST:,} bytes")
     except TooMuchMarkup as error:
-        return replace(_damaged(position, record, str(error)), reason="too_long")
+        return replace(_damaged_record(position, record, str(error)), reason="too_long")
     except (ResponseError, TooDeep) as error:
-        return _damaged(position, record, str(error))
+        return _damaged_record(position, record, str(error))
 
 
-def _page(position: str, record: Record) -> RawRow:
-    """The main text of an HTML page: of a response, or of a resource, which has no HTTP header."""
+def _page_row(position: str, record: Record) -> RawRow:
+    """Extract the main text of an HTML page from a response or a resource, which has no HTTP header."""
     if _is_http(record):
         response = parse_response(record.content)
         if response.status != 200:
@@ -166,7 +166,7 @@ def _page(position: str, record: Record) -> RawRow:
 
 
 def _is_http(record: Record) -> bool:
-    """Whether a record's content has an HTTP header; a resource has none, nor has the answer of a name server."""
+    """Whether a record's content has an HTTP header; resources and DNS responses have none."""
     kind = _kind(_header(record, "Content-Type"))
     scheme = _address(record).partition(":")[0].lower()
     is_said = kind == "application/http" or (not kind and scheme in ("http", "https"))
@@ -177,34 +177,36 @@ def _main_text(position: str, record: Record, body: Decoded, content_type: str) 
     page = decode_text(body.data, _charset(content_type), is_html=True)
     text = extract_text(page.text)
     if text:
-        return _text(position, record, replace(page, text=text), is_complete=body.is_complete)
+        return _text_row(position, record, replace(page, text=text), is_complete=body.is_complete)
     if not body.is_complete:
-        return _damaged(position, record, "the page is cut off, and what there is of it has no main text")
-    return replace(_damaged(position, record, "the page has no main text"), reason="empty")
+        return _damaged_record(position, record, "the page is cut off, and its beginning has no main text")
+    return replace(_damaged_record(position, record, "the page has no main text"), reason="empty")
 
 
 def _conversion(position: str, record: Record) -> RawRow:
-    """The text of a conversion, as WET files have it."""
+    """The text of a conversion record, as in WET files."""
     content_type = _header(record, "Content-Type") or ""
     kind = _kind(content_type)
     if kind not in ("text/plain", ""):
         return RawRow(position, skipped=kind)
-    return _too_long(position, record) or _text(position, record, decode_text(record.content, _charset(content_type)))
+    return _too_long(position, record) or _text_row(
+        position, record, decode_text(record.content, _charset(content_type))
+    )
 
 
 def _too_long(position: str, record: Record) -> RawRow | None:
     if record.length <= LARGEST:
         return None
-    detail = f"{record.length:,} bytes, more than {LARGEST:,}{_of(record)}"
+    detail = f"{record.length:,} bytes, more than {LARGEST:,}{_address_suffix(record)}"
     return RawRow(position, reason="too_long", detail=detail)
 
 
-def _text(position: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
+def _text_row(position: str, record: Record, text: Text, *, is_complete: bool = True) -> RawRow:
     columns = {
         "id": (_header(record, "WARC-Record-ID") or "").strip("<> ") or None,
         "url": _address(record) or None,
         "date": _header(record, "WARC-Date"),
-        "language": language(text.text),
+        "language": detect_language(text.text),
         "text": text.text,
     }
     truncated = _truncated(record, is_complete=is_complete)
@@ -216,7 +218,7 @@ def _text(position: str, record: Record, text: Text, *, is_complete: bool = True
 
 
 def _truncated(record: Record, *, is_complete: bool) -> str | None:
-    """Why a text is not all of its page, as the crawler says, or as its body shows."""
+    """The reason why a text is not complete, from the crawler or from the body."""
     declared = _header(record, "WARC-Truncated")
     if declared:
         return shorten(declared.lower(), _LONGEST_KIND)
@@ -226,7 +228,7 @@ def _truncated(record: Record, *, is_complete: bool) -> str | None:
 
 
 def _kind(content_type: str | None) -> str:
-    """The media type of a content type, without its parameters; what is none as it stands."""
+    """The media type of a content type, without parameters; an invalid one unchanged."""
     text = content_type or ""
     match = _MEDIA_TYPE.match(text)
     return shorten(match[1] if match else text.partition(";")[0].strip(), _LONGEST_KIND).lower()
@@ -243,26 +245,26 @@ def _header(record: Record, name: str) -> str | None:
 
 
 def _address(record: Record) -> str:
-    """The address of a record; some crawlers, such as wget, put it in angle brackets."""
+    """The address of a record, without the angle brackets that some crawlers, such as wget, write."""
     address = _header(record, "WARC-Target-URI") or ""
     return address[1:-1].strip() if address.startswith("<") and address.endswith(">") else address
 
 
-def _of(record: Record) -> str:
+def _address_suffix(record: Record) -> str:
     address = _address(record)
     return f" ({address})" if address else ""
 
 
-def _damaged(position: str, record: Record, problem: str) -> RawRow:
+def _damaged_record(position: str, record: Record, problem: str) -> RawRow:
     raw = record.content[:RAW_LIMIT].decode("utf-8", "replace")
-    return RawRow(position, reason="damaged", detail=problem + _of(record), raw=raw)
+    return RawRow(position, reason="damaged", detail=problem + _address_suffix(record), raw=raw)
 
 
 # --- records ---
 
 
 def _plain(file: IO[bytes]) -> Iterator[Record]:
-    """Records of an uncompressed archive; after damage, from the next line that begins one."""
+    """Records of an uncompressed archive; after damage, reading continues at the next line that begins a record."""
     at: int | None = file.tell()
     while at is not None:
         file.seek(at)
@@ -279,7 +281,7 @@ def _plain(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _compressed(file: IO[bytes], codec: _Codec) -> Iterator[Record]:
-    """Records of an archive of members; after damage, from the next member that begins with one."""
+    """Records of a compressed archive; after damage, reading continues at the next member that begins with a record."""
     members = _Members(file, codec)
     while members.begin():
         at: int | None = members.start
@@ -296,10 +298,10 @@ def _compressed(file: IO[bytes], codec: _Codec) -> Iterator[Record]:
 
 
 def _within(stream: "_Readable", start: int | None) -> Iterator[Record]:
-    """Records of one stream up to its end, or to the first that is damaged.
+    """Records of one stream, up to its end or to the first damaged one.
 
-    Where something follows that begins no record, the record before is the damaged one: its length is wrong, and what
-    was read as its content is not all, or not only, its own.
+    If other bytes follow a record, that record is damaged: its length is wrong, so its content is cut or contains other
+    data.
     """
     previous: Record | None = None
     source = _Source(stream)
@@ -321,10 +323,10 @@ def _within(stream: "_Readable", start: int | None) -> Iterator[Record]:
 
 
 def _read(source: "_Source", at: int | None) -> Record:
-    """Take a record from its stream, with its content if that may be read.
+    """Read a record from its stream, with its content if it is needed.
 
     Raises:
-        OSError, zlib.error, zstandard.ZstdError: if none begins here.
+        OSError, zlib.error, zstandard.ZstdError: if no record begins here.
     """
     header, problem = source.take_header()
     if problem:
@@ -333,7 +335,9 @@ def _read(source: "_Source", at: int | None) -> Record:
     kind = (fields.get("WARC-Type") or "unknown").strip().lower()
     length = _length(fields)
     if length is None:
-        problem = f"Content-Length {shorten(str(fields.get('Content-Length')), _LONGEST_KIND)!r} is no number of bytes"
+        problem = (
+            f"Content-Length {shorten(str(fields.get('Content-Length')), _LONGEST_KIND)!r} is not a number of bytes"
+        )
         return Record(at, kind, fields, problem=problem)
     content = b""
     try:
@@ -357,14 +361,14 @@ class _Readable(Protocol):
 
 
 class _Source:
-    """Bytes of a stream, which can be looked at before they are taken."""
+    """Bytes of a stream, with peeking."""
 
     def __init__(self, stream: _Readable):
         self._stream, self._buffer = stream, b""
         self.position = 0
 
     def skip_blank_lines(self) -> bool:
-        """Go to the next byte of a record; false at the end of the stream."""
+        """Move to the next record; False at the end of the stream."""
         if self.position == 0 and self._peek(len(_BOM)).startswith(_BOM):
             self._drop(len(_BOM))
         while self._peek(1):
@@ -375,7 +379,7 @@ class _Source:
         return False
 
     def take_header(self) -> tuple[bytes, str]:
-        """The header block of a record, or what is wrong with it.
+        """Read the header block of a record; the second value describes its damage.
 
         Raises:
             OSError: if no record begins here.
@@ -391,7 +395,7 @@ class _Source:
         return header, ""
 
     def take(self, size: int) -> bytes:
-        """So many bytes, fewer at the end of the stream."""
+        """Read `size` bytes, fewer at the end of the stream."""
         taken = bytearray(self._buffer[:size])
         self._drop(len(taken))
         while len(taken) < size and (piece := self._stream.read(min(size - len(taken), _READY))):
@@ -400,7 +404,7 @@ class _Source:
         return bytes(taken)
 
     def skip(self, size: int) -> int:
-        """Pass over so many bytes; give how many there were."""
+        """Skip `size` bytes; return the number of skipped bytes."""
         skipped = 0
         while skipped < size and (piece := self.take(min(size - skipped, _READY))):
             skipped += len(piece)
@@ -417,29 +421,29 @@ class _Source:
 
 
 class _Members:
-    """The members of a compressed file, read as one stream each, with a bound on what is decompressed at a time."""
+    """The members of a compressed file, each read as a stream, with a limit on bytes in memory."""
 
     def __init__(self, file: IO[bytes], codec: _Codec):
         self._file, self._codec = file, codec
-        self._buffer = b""  # compressed, not yet given to the decompressor
+        self._buffer = b""  # compressed bytes not yet decompressed
         self._ready = memoryview(b"")
         self._member: Any = None
         self.start = file.tell()
 
     def begin(self) -> bool:
-        """Go to the next member; false at the end of the file."""
+        """Move to the next member; False at the end of the file."""
         self._skip_padding()
         self.start = self._file.tell() - len(self._buffer)
         self._member, self._ready = self._codec.make(), memoryview(b"")
         return bool(self._buffer)
 
     def seek(self, at: int | None) -> None:
-        """Go on from another place; None: there is nothing more to read."""
+        """Continue at another byte; None for the end."""
         self._file.seek(0, 2) if at is None else self._file.seek(at)
         self._buffer = b""
 
     def read(self, size: int = _READY) -> bytes:
-        """Decompressed bytes of this member, none at its end, or where the file ends within it."""
+        """Read decompressed bytes of this member; empty at its end and at the end of the file."""
         while not self._ready and not self._member.eof:
             self._fill()
             if not self._buffer:
@@ -451,7 +455,7 @@ class _Members:
         return bytes(taken)
 
     def drain(self) -> str:
-        """Read this member to its end; say what is wrong with it, if anything is."""
+        """Read this member to its end; return a description of its damage, or an empty text."""
         try:
             while self.read():
                 pass
@@ -463,7 +467,7 @@ class _Members:
         self._buffer = self._buffer or self._file.read(_PIECE)
 
     def _skip_padding(self) -> None:
-        """Pass over zeros that fill up the end of a file; zeros before another member are damage."""
+        """Skip zero padding at the end of a file; zeros before another member are damage."""
         self._fill()
         start = self._file.tell() - len(self._buffer)
         if start == 0 or not self._buffer or self._buffer.strip(b"\0"):
@@ -476,14 +480,14 @@ class _Members:
 
 
 def _next_mark(file: IO[bytes], at: int) -> int | None:
-    """Where the next line of an uncompressed archive is that begins a record."""
+    """Find the next line of an uncompressed archive that begins a record."""
     return _search(file, at, lambda window: (match.start(1) for match in _BEGINS.finditer(window)), lambda _: True)
 
 
 def _next_member(file: IO[bytes], codec: _Codec, at: int) -> int | None:
-    """Where the next member is that begins with a record."""
+    """Find the next member that begins with a record."""
 
-    def places(window: bytes) -> Iterator[int]:
+    def offsets(window: bytes) -> Iterator[int]:
         offset = window.find(codec.magic)
         while offset >= 0:
             yield offset
@@ -496,7 +500,7 @@ def _next_member(file: IO[bytes], codec: _Codec, at: int) -> int | None:
             return member.begin() and bool(_BEGINS.match(member.read(_LONGEST_MARK)))
         return False
 
-    return _search(file, at, places, begins)
+    return _search(file, at, offsets, begins)
 
 
 def _search(

@@ -1,8 +1,8 @@
-"""Attributes: what a source file says about a row beyond its text, kept as one JSON object.
+"""Attributes: the other columns of a source row, stored as one JSON object.
 
-A row of a release or table of this program has attributes already. Ingested again, it keeps them as they are and does
-not wrap them in others: beside them stand its own columns (persona_id, batch, hop, …) of the first time, so that the
-attributes are the same from the second time on. Columns that somebody has added since are added.
+A row of a release or table of this program has attributes already. If it is ingested again, its attributes are merged
+with its own columns of the first time (persona_id, batch, hop, …) instead of being nested, so they stay the same from
+the second time on. Other columns are added.
 """
 
 import json
@@ -13,19 +13,19 @@ from typing import Any
 
 from personahub_assets.core.text import sanitise
 
-_EXACT = 2**63  # whole numbers beyond are text: JSON readers make floats of them
+_EXACT = 2**63  # larger integers are stored as text: JSON readers turn them into floats
 _NESTED = ("[", "{")
 
 
 OWN_COLUMNS = frozenset({"batch", "persona_id", "document_id", "item_id", "origin", "relation", "granularity", "hop"})
 OWN_COLUMNS |= {"parent_id", "root_id", "sample", "generation_id"}
-"""Columns of this program's tables that say where a row came from."""
+"""Columns of this program's tables with the origin of a row."""
 
 
 def attributes(columns: Mapping[Any, Any]) -> str | None:
-    """Write columns as a JSON object; what is null is left out, and None is given where nothing is left.
+    """Write columns as a JSON object without nulls; None if no column is left.
 
-    Lists and objects that a file holds as JSON text are taken out of it, so that SQL reaches into them.
+    Lists and objects that are stored as JSON text are parsed, so that SQL can access their values.
 
     Raises:
         RecursionError: if a value is nested too deeply.
@@ -38,7 +38,7 @@ def attributes(columns: Mapping[Any, Any]) -> str | None:
 
 
 def released_attributes(columns: Mapping[Any, Any]) -> dict[str, Any] | None:
-    """The attributes that a row of this program's own tables brings; None if it is no such row.
+    """The attributes of a row of this program's own tables; None for other rows.
 
     Such a row has a batch, an id of ours, and attributes that are null or an object, as JSON text or not.
     """
@@ -50,7 +50,7 @@ def released_attributes(columns: Mapping[Any, Any]) -> dict[str, Any] | None:
 
 
 def merge_released(columns: Mapping[Any, Any], inner: dict[str, Any]) -> str | None:
-    """Put attributes that were released and the columns beside them together.
+    """Merge released attributes with the other columns of the row.
 
     >>> merge_released({"batch": "b", "score": 1}, {"city": "Rome"})
     '{"batch": "b", "city": "Rome", "score": 1}'
@@ -77,7 +77,7 @@ def _value(value: Any) -> Any:
         return {_key(name): _value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set):
         return [_value(inner) for inner in value]
-    return _other(value)
+    return _other_value(value)
 
 
 def _text(value: str) -> Any:
@@ -91,8 +91,8 @@ def _text(value: str) -> Any:
     return sanitise(value)[0]
 
 
-def _other(value: Any) -> str:
-    """Dates as ISO 8601 has them, bytes in hexadecimal, anything else as Python writes it."""
+def _other_value(value: Any) -> str:
+    """Dates in ISO 8601, bytes in hexadecimal, other values by `str`."""
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     return value.hex() if isinstance(value, bytes) else sanitise(str(value))[0]

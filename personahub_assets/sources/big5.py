@@ -1,6 +1,6 @@
-"""Characters of Big5 as the Encoding Standard has it that Python's codec big5hkscs has not.
+"""Characters of Big5 in the Encoding Standard that are missing in Python's codec big5hkscs.
 
-Most are those of HKSCS-2008, control pictures, and characters that stand in the tables twice.
+Most are those of HKSCS-2008, control pictures, and characters that are in the tables twice.
 """
 
 _RUNS = {

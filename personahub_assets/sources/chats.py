@@ -1,7 +1,7 @@
-"""Chats: the text of a conversation that a source file holds as a list of turns.
+"""Chats: the text of a conversation that is stored as a list of turns.
 
-The two usual forms are read: `[{"role": "user", "content": "…"}]` and `[{"from": "human", "value": "…"}]`. The text has
-every turn that says something, behind who says it, with a blank line between turns.
+Two forms are supported: `[{"role": "user", "content": "…"}]` and `[{"from": "human", "value": "…"}]`. The text has all
+turns that are not empty, each after the name of its speaker, with a blank line between turns.
 """
 
 import json
@@ -13,7 +13,7 @@ _FORMS = (("role", "content"), ("from", "value"))
 
 
 def chat_text(value: Any) -> str | None:
-    """Write a conversation as text; None for what is none.
+    """Write a conversation as text; None if the value is not a conversation.
 
     >>> chat_text([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}])
     'user: Hi\\n\\nassistant: Hello!'
@@ -33,7 +33,7 @@ def _parsed(value: str) -> Any:
 
 
 def _turn(turn: Mapping[str, Any]) -> str | None:
-    """One turn; empty where it says nothing, such as a call of a tool, and None where it is no turn."""
+    """The text of one turn; empty without text, such as a tool call, and None if it is not a turn."""
     for speaker, content in _FORMS:
         if speaker in turn and content in turn:
             text = _content(turn[content])
@@ -42,7 +42,7 @@ def _turn(turn: Mapping[str, Any]) -> str | None:
 
 
 def _content(value: Any) -> str:
-    """The text of a turn, which may be in parts beside pictures."""
+    """The text of a turn, which can have several parts and images."""
     if isinstance(value, str):
         return value
     items: Iterable[Any] = value if isinstance(value, list | tuple) else ()

@@ -1,7 +1,7 @@
-"""Columns whose names clash: all are kept, and a stated rule chooses one.
+"""Columns with equal names: all are kept, and a rule chooses one.
 
-Of columns with one name (letter case and surrounding spaces aside) the last that says something is used, as JSON
-readers use the last of two keys. The others are kept as attributes, numbered as by DuckDB: `text_1`, `text_2`.
+Of columns with the same name (ignoring case and surrounding spaces) the last one that is not blank is used, as JSON
+readers use the last of two keys. The others are kept as attributes, numbered as in DuckDB: `text_1`, `text_2`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,24 +9,24 @@ from typing import Any
 
 
 def fold_name(name: Any) -> str:
-    """Give the form in which names of columns are compared."""
+    """Normalise the name of a column for comparison."""
     return str(name).strip().casefold()
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value says nothing."""
+    """Whether a value is null or blank."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 class Numbered(str):
-    """A name that was given because another column has its original one."""
+    """A numbered name, given because another column has the original one."""
 
     __slots__ = ("original",)
     original: str
 
 
 def distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of pairs that loses none: the last one that says something keeps its name.
+    """Make an object from pairs without losing any: the last one that is not blank keeps its name.
 
     >>> distinct([("text", "a"), ("id", 1), ("text", "b"), ("text", None)])
     {'text_1': 'a', 'id': 1, 'text': 'b', 'text_2': None}
@@ -57,7 +57,7 @@ def _numbered_name(name: str, taken: set[str]) -> str:
 
 
 def by_name(columns: Mapping[Any, Any]) -> dict[str, Any]:
-    """Map each folded name to the exact name of the column that is used for it."""
+    """Map each folded name to the exact name of the column used for it."""
     names: dict[str, Any] = {}
     for name, value in columns.items():
         if name is None:
@@ -69,12 +69,12 @@ def by_name(columns: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def name_header(fields: Iterable[str]) -> list[str]:
-    """Give names to the columns of a header that leaves some empty, as DuckDB does: by their number from 0."""
+    """Name columns with an empty header by their number from 0, as DuckDB does."""
     return [name.strip() or f"column{number}" for number, name in enumerate(fields)]
 
 
 def clashes(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of columns that have one name but for case, surrounding spaces and their number, by its folded form."""
+    """Names of columns that are equal except for case, surrounding spaces and number, by their folded form."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(fold_name(getattr(name, "original", name)), []).append(name)

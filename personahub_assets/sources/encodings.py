@@ -1,14 +1,14 @@
-"""Encodings: bytes to text as browsers do it, by the Encoding Standard (https://encoding.spec.whatwg.org).
+"""Encodings: decode bytes as browsers do, by the Encoding Standard (https://encoding.spec.whatwg.org).
 
     text = decode_text(body, "iso-8859-1", is_html=True)
     text.text, text.encoding, text.replaced
 
-A byte order mark counts first, then UTF-8 if the bytes are UTF-8 without a fault, then what the server says, what the
-page says, and what the bytes look like. Browsers do not try UTF-8 by themselves: they show a page of UTF-8 under a
-wrong label as it is labelled, which is of no use to readers.
+In order of precedence: a byte order mark, UTF-8 if the bytes are valid UTF-8, the label of the server, the label of the
+page, and detection. Browsers do not try UTF-8 without a label: they show a mislabelled UTF-8 page garbled, which is
+useless here.
 
-Labels and tables are those of webencodings. Python's codecs decode most of them as the standard has it; where they do
-not, they are mended here: compared byte by byte with what Chromium decodes.
+Labels and tables are those of webencodings. Most of Python's codecs decode them by the standard; the others are
+corrected here, compared byte by byte with Chromium.
 """
 
 import codecs
@@ -23,15 +23,15 @@ from personahub_assets.sources.big5 import BIG5
 
 _ODD_SHARE = 0.01
 _ODD = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
-_SCANNED = 4_096  # bytes in which a page may say its encoding; browsers look at 1,024
+_SCANNED = 4_096  # bytes searched for the encoding of a page; browsers search 1,024
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_BE, "utf-16be"), (codecs.BOM_UTF16_LE, "utf-16le"))
 _OTHER_THAN_ASCII = re.compile("[^\x00-\x7f]")
 _C1 = re.compile(rb"[\x80-\x9f]")
-_SEVEN_BIT = re.compile(rb"[\x1b\x0e]|~[{}]")  # what shifts in encodings whose bytes are all ASCII
+_SEVEN_BIT = re.compile(rb"[\x1b\x0e]|~[{}]")  # shift sequences of encodings with only ASCII bytes
 _REPLACEMENT = "replacement"
-# Where the detector's name, which is Python's, is no label of the standard.
+# Names of the detector (Python's) that are not labels of the standard.
 _LABELS = {"cp949": "euc-kr", "iso2022-jp": "iso-2022-jp", "mac-cyrillic": "x-mac-cyrillic"}
-# ISO 8859 has control characters at 80 to 9F, where the code pages of Windows have letters.
+# ISO 8859 has control characters at 80 to 9F, the code pages of Windows have letters.
 _TWINS = {
     "iso-8859-2": "windows-1250",
     "iso-8859-5": "windows-1251",
@@ -44,7 +44,7 @@ _TWINS = {
 
 
 class Undecodable(ValueError):
-    """Bytes are no text in any encoding that they claim or look like."""
+    """The bytes are not text in any declared or detected encoding."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Text:
     """Decoded text.
 
     Args:
-        text: without a byte order mark.
-        replaced: characters of it that could not be decoded and are U+FFFD now.
-        encoding: in which it was read, by its name in the Encoding Standard.
-        overruled: what server or page say it is, where it is UTF-8 all the same.
+        text: text without a byte order mark.
+        replaced: number of undecodable characters, which are now U+FFFD.
+        encoding: encoding used, by its name in the Encoding Standard.
+        overruled: declared encoding of a text that is UTF-8.
     """
 
     text: str
@@ -65,16 +65,16 @@ class Text:
 
 
 def decode_text(data: bytes, charset: str | None = None, *, is_html: bool = False) -> Text:
-    """Decode bytes; a few bad ones become U+FFFD.
+    """Decode bytes; a few undecodable ones become U+FFFD.
 
     Args:
         data: the whole text.
-        charset: what the server says.
-        is_html: look for what the page says of itself, too.
+        charset: label of the server.
+        is_html: also search for the label of the page.
 
     Raises:
-        Undecodable: if more than one character in a hundred cannot be decoded, or is a control character: any bytes are
-            text in some encoding.
+        Undecodable: if more than one character in a hundred cannot be decoded or is a control character. Without this
+            limit any bytes would be text in some encoding.
     """
     for mark, name in _BOMS:
         if data.startswith(mark):
@@ -82,11 +82,11 @@ def decode_text(data: bytes, charset: str | None = None, *, is_html: bool = Fals
     labels = [find_encoding(charset), declared_encoding(data) if is_html else None]
     declared = next((name for name in labels if name), "")
     text = _as_utf_8(data, declared)
-    return text if text is not None else _as_said(data, [name for name in labels if name])
+    return text if text is not None else _as_declared(data, [name for name in labels if name])
 
 
 def find_encoding(label: str | None) -> str | None:
-    """Give the standard's name of an encoding for any of its labels.
+    """Find the standard's name of an encoding by any of its labels.
 
     >>> find_encoding(" Latin1 "), find_encoding("x-sjis"), find_encoding("klingon")
     ('windows-1252', 'shift_jis', None)
@@ -96,7 +96,7 @@ def find_encoding(label: str | None) -> str | None:
 
 
 def declared_encoding(page: bytes) -> str | None:
-    """What a page says of its encoding in its first bytes: in <meta>, or as XML.
+    """Find the encoding that a page declares in its first bytes, in <meta> or as XML.
 
     >>> declared_encoding(b'<meta http-equiv="Content-Type" content="text/html; charset=GB2312">')
     'gbk'
@@ -113,11 +113,11 @@ def declared_encoding(page: bytes) -> str | None:
 
 
 def decode(data: bytes, name: str) -> str:
-    """Decode bytes as an encoding of the standard; what does not fit becomes U+FFFD.
+    """Decode bytes in an encoding of the standard; undecodable bytes become U+FFFD.
 
     Args:
         data: bytes without a byte order mark.
-        name: as `find_encoding` gives it.
+        name: result of `find_encoding`.
     """
     special = _SPECIAL.get(name)
     if special:
@@ -131,7 +131,7 @@ def decode(data: bytes, name: str) -> str:
 
 
 def _as_utf_8(data: bytes, declared: str) -> Text | None:
-    """The text if it is UTF-8 without a fault; None if it is not, or is ASCII that stands for something else."""
+    """Decode valid UTF-8; None for other bytes, and for ASCII with shift sequences."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -144,8 +144,8 @@ def _as_utf_8(data: bytes, declared: str) -> Text | None:
     return Text(text, text.count("\ufffd"), "utf-8", declared if has_other_label and not text.isascii() else "")
 
 
-def _as_said(data: bytes, labels: list[str]) -> Text:
-    """The text in the first of some encodings that it fits; else in that which it fits best."""
+def _as_declared(data: bytes, labels: list[str]) -> Text:
+    """Decode with the first fitting encoding of the labels; else with the best fitting one."""
     texts = list[Text]()
     for name in _candidates(data, labels):
         if name == _REPLACEMENT:
@@ -168,7 +168,7 @@ def _candidates(data: bytes, labels: list[str]) -> Iterator[str]:
 
 
 def detected_encodings(data: bytes) -> list[str]:
-    """What bytes look like, by names of the standard, and the code page of Windows that may have been taken for it.
+    """Detect encodings, by names of the standard; a code page of Windows is added if it can be confused.
 
     >>> detected_encodings("서울의 간호사는 노래를 부릅니다".encode("cp949"))
     ['euc-kr']
@@ -180,7 +180,7 @@ def detected_encodings(data: bytes) -> list[str]:
 
 
 def _fits(text: str) -> bool:
-    """Whether a text is nearly free of what is no text, and has more of what was decoded than of what was not."""
+    """Whether a text has few odd characters, and more decoded non-ASCII characters than odd ones."""
     odd = count_odd(text)
     return not odd or (not is_odd(text) and odd * 4 <= _count_other_than_ascii(text) - odd)
 
@@ -205,10 +205,10 @@ def _count_other_than_ascii(text: str) -> int:
     return sum(1 for _ in _OTHER_THAN_ASCII.finditer(text))
 
 
-# --- what a page says ---
+# --- declared in a page ---
 
 _ATTRIBUTE = re.compile(rb"""([^\s/>=]+)\s*+(?:=\s*+(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?""")
-# Comments, <meta> with its attributes as group 1, and any other tag, whose attributes may hold what looks like one.
+# Comments, <meta> with its attributes as group 1, and other tags, whose attributes can contain text like a tag.
 _TOKEN = re.compile(
     rb"""<!--.*?-->|<meta[\s/]((?:[^>"']|"[^"]*"|'[^']*')*+)|</?[a-z](?:[^>"']|"[^"]*"|'[^']*')*+|<[!/?][^>]*""",
     re.IGNORECASE | re.DOTALL,
@@ -230,15 +230,15 @@ def _label_of_meta(attributes: bytes) -> str | None:
 
 
 def _of_meta(name: str) -> str:
-    """The encoding that a label within a page stands for: a page that can be read as ASCII so far is no UTF-16."""
+    """The encoding of a label inside a page: never UTF-16, because the page was read as ASCII up to the label."""
     return {"utf-16le": "utf-8", "utf-16be": "utf-8", "x-user-defined": "windows-1252"}.get(name, name)
 
 
-# --- where Python's codecs are not the standard's ---
+# --- corrections of Python's codecs ---
 
 
 def _c1(error: UnicodeError) -> tuple[str, int]:
-    """Bytes 80 to 9F that a code page of Windows leaves free are control characters; others are no text."""
+    """Bytes 80 to 9F that are unassigned in a code page of Windows are control characters; others are undecodable."""
     assert isinstance(error, UnicodeDecodeError)
     byte = error.object[error.start]
     return chr(byte) if byte < 0xA0 else _FREE.get(byte, "\ufffd"), error.start + 1
@@ -260,12 +260,12 @@ def _big5(error: UnicodeError) -> tuple[str, int]:
 
 
 def _after_lead(error: UnicodeDecodeError) -> tuple[str, int]:
-    """U+FFFD for a pair that is none; its second byte stays if it is ASCII."""
+    """U+FFFD for an invalid pair; its second byte is kept if it is ASCII."""
     second = error.object[error.start + 1 : error.start + 2]
     return "\ufffd", error.start + (1 if not second or second.isascii() or error.object[error.start] < 0x81 else 2)
 
 
-_FREE = {0xCA: "\u05ba"}  # in windows-1255, the only code page that leaves it free
+_FREE = {0xCA: "\u05ba"}  # in windows-1255, the only code page without this byte
 
 codecs.register_error("personahub-c1", _c1)
 codecs.register_error("personahub-euro", _euro)
@@ -279,8 +279,8 @@ _ERRORS = {
 }
 _KOI8_U = {0x255D: "ў", 0x256C: "Ў"}
 _BIG5 = str.maketrans("•､‾∼♁☉¥¢£", "‧﹑¯～⊕⊙￥￠￡")
-_SHIFT_JIS = dict.fromkeys(range(0xF8F0, 0xF8F4), "\ufffd")  # single bytes that are none of the standard's
-# GB 18030 has got these a place of their own since.
+_SHIFT_JIS = dict.fromkeys(range(0xF8F0, 0xF8F4), "\ufffd")  # single bytes that are not in the standard
+# Later versions of GB 18030 assign these.
 _GB18030 = dict(
     zip(
         (
@@ -298,12 +298,12 @@ _EUC_JP = re.compile(
 
 
 def _gbk(data: bytes) -> str:
-    """GBK is decoded as GB 18030 is."""
+    """Decode GBK like GB 18030."""
     return data.decode("gb18030", "personahub-euro").translate(_GB18030)
 
 
 def _euc_jp(data: bytes) -> str:
-    """The rows of NEC and IBM, which the standard has and Python's codec has not, are in the code page of Shift_JIS."""
+    """Decode EUC-JP; its NEC and IBM rows, missing in Python's codec, are in the code page of Shift_JIS."""
     return "".join(map(_euc_jp_run, (match[0] for match in _EUC_JP.finditer(data))))
 
 
@@ -320,7 +320,7 @@ def _euc_jp_run(run: bytes) -> str:
 
 
 def _jis_0208(run: bytes) -> str:
-    """Pairs of JIS X 0208, with or without their high bits, read by way of Shift_JIS."""
+    """Decode pairs of JIS X 0208, with or without high bits, as Shift_JIS."""
     shifted = bytearray()
     for row, cell in zip(run[::2], run[1::2], strict=True):
         row, cell = (row & 0x7F) - 0x21, (cell & 0x7F) - 0x21
@@ -331,7 +331,7 @@ def _jis_0208(run: bytes) -> str:
 
 
 def _iso_2022_jp(data: bytes) -> str:
-    """Runs of bytes between escapes, each of which says what those after it are."""
+    """Decode runs of bytes between escape sequences, which select the character set."""
     pieces, at, mode = list[str](), 0, b"\x1b(B"
     for escape in _JIS.finditer(data):
         pieces.append(_jis_run(data[at : escape.start()], mode))

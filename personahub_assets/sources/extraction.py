@@ -1,8 +1,8 @@
-"""Extraction: the main text of pages, with a bound on the time and the memory that one page may take.
+"""Extract the main text of pages, with limits of time and memory per page.
 
-A parser of web pages can be made to work for hours, or to fill the memory, by a page of some kilobytes, and Python
-cannot stop it. So a page that might do that is parsed by a process of its own, which the system ends when it has used
-up its time, and which cannot get more memory. That process stays for the next page.
+A page of some kilobytes can keep an HTML parser busy for hours or fill the memory, and Python cannot stop it. So such a
+page is parsed in a separate process with limits of CPU time and memory set by the operating system. The process is
+reused for the next page.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from personahub_assets.sources.pages import TooDeep, TooMuchMarkup, is_light, ma
 
 CPU_SECONDS = 20
 MEMORY = 1 << 30
-HEAD = struct.Struct("<cI")  # what follows, and its length in bytes
+HEAD = struct.Struct("<cI")  # kind of the message, and its length in bytes
 _ERRORS: dict[bytes, type[ValueError]] = {b"d": TooDeep, b"m": TooMuchMarkup}
 _WORKER = Path(__file__).with_name("extraction_worker.py")
 
@@ -27,14 +27,14 @@ def extract_text(html: str) -> str:
     """The main text of a page.
 
     Raises:
-        TooDeep: if its elements are nested beyond reason.
-        TooMuchMarkup: if it takes more time or memory than a page may.
+        TooDeep: if its elements are nested too deeply.
+        TooMuchMarkup: if it exceeds the limit of time or memory.
     """
     return main_text(html) if is_light(html) else _worker().extract(html)
 
 
 class Extractor:
-    """A process that extracts one page after the other; a new one after each that it did not survive."""
+    """A process that extracts pages one by one; it is restarted after a page that ended it."""
 
     def __init__(self, cpu_seconds: int = CPU_SECONDS, memory: int = MEMORY):
         self._limits = (str(cpu_seconds), str(memory))
@@ -43,7 +43,7 @@ class Extractor:
         self.pid = os.getpid()
 
     def extract(self, html: str) -> str:
-        """The main text of a page; errors as those of `extract_text`."""
+        """Extract the main text of a page; raises like `extract_text`."""
         page = html.encode("utf-8", "replace")
         with self._lock:
             kind, answer = self._ask(page)
@@ -78,7 +78,7 @@ class Extractor:
                     return kind, answer
         except BrokenPipeError:
             pass
-        except BaseException:  # interrupted: an answer that comes later would be taken for that of the next page
+        except BaseException:  # interrupted: a late answer would be read as that of the next page
             self.close()
             raise
         self.close()
@@ -102,7 +102,7 @@ _SHARED: list[Extractor] = []
 
 
 def _worker() -> Extractor:
-    """The process of this one; a fork of it starts its own."""
+    """The extractor of this process; a forked process starts its own."""
     if not _SHARED or _SHARED[0].pid != os.getpid():
         _SHARED[:] = [Extractor()]
         atexit.register(_SHARED[0].close)

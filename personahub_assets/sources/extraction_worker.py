@@ -18,15 +18,15 @@ def _answer(html: str) -> tuple[bytes, str]:
 
 
 def main() -> None:
-    """Answer pages until there are no more."""
+    """Answer pages until the end of the input."""
     seconds, memory = map(int, sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides when this one ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides when this one ends
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while head := sys.stdin.buffer.read(HEAD.size):
         _, size = HEAD.unpack(head)
         page = sys.stdin.buffer.read(size).decode()
-        # The signal is not handled: it ends the process, wherever that is.
+        # The signal is not handled, so that it ends the process at any point.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         kind, text = _answer(page)
         signal.setitimer(signal.ITIMER_PROF, 0)

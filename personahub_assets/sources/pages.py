@@ -1,4 +1,4 @@
-"""Pages: the main text of an HTML page, and the language of a text."""
+"""Pages: the main text of an HTML page, and the detect_language of a text."""
 
 import re
 
@@ -6,18 +6,18 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.lang import detect_fast
 
 ENOUGH = 100
-"""Characters from which a text's language can be told."""
+"""Characters needed to detect the detect_language of a text."""
 
 _UNKNOWN = "unknown"
-_JUDGED = 20_000  # characters that are looked at for the language
-# The time that extraction takes grows with the square of the depth: 0.3 s at 2,000 elements, minutes at 100,000.
+_JUDGED = 20_000  # characters used to detect the detect_language
+# The time of extraction grows with the square of the depth: 0.3 s at 2,000 elements, minutes at 100,000.
 _DEEPEST = 500
-_MOST_TAGS = 250_000  # an element takes up to 600 bytes of memory: such a page up to 150 MB
+_MOST_TAGS = 250_000  # an element takes up to 600 bytes of memory, such a page up to 150 MB
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-# What a parser opens again in each block after the one that it was left open in.
+# Elements that a parser reopens in each following block if they were left open.
 _FORMATTING = re.compile(r"<(?:b|big|code|em|font|i|s|small|strike|strong|tt|u)[\s/>]", re.IGNORECASE)
 _LIGHT_CHARS, _LIGHT_TAGS, _LIGHT_REOPENED = 1 << 16, 2_000, 200_000
-# Elements without an end, and those whose end a parser puts in by itself: they do not nest.
+# Elements without an end tag, and those with an implied end tag: they do not nest.
 _FLAT = frozenset(
     (
         *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"),
@@ -28,19 +28,19 @@ _FLAT = frozenset(
 
 
 class TooDeep(ValueError):
-    """A page nests more elements than any page that is read by people."""
+    """The elements of a page are nested too deeply."""
 
 
 class TooMuchMarkup(ValueError):
-    """A page has more elements than fit into the memory and time that one page may take."""
+    """A page has too many elements for the limits of memory and time."""
 
 
 def main_text(html: str) -> str:
-    """Extract what a page is about: paragraphs, headings and lists, without navigation, forms, scripts and footers.
+    """Extract the main content of a page: paragraphs, headings, lists, without navigation, forms, scripts and footers.
 
     Raises:
-        TooDeep: if its elements are nested beyond reason.
-        TooMuchMarkup: if it has too many of them.
+        TooDeep: if its elements are nested too deeply.
+        TooMuchMarkup: if it has too many elements.
 
     >>> main_text("<nav><a>Home</a></nav><main><h1>Tides</h1><p>The tide is out.</p></main>")
     'Tides\\n\\nThe tide is out.'
@@ -53,10 +53,10 @@ def main_text(html: str) -> str:
 
 
 def is_light(html: str) -> bool:
-    """Whether a page takes a second at most to parse, whatever is in it.
+    """Whether a page of any content takes at most a second to parse.
 
-    Some pages of a few kilobytes take minutes or gigabytes: thousands of attributes in one tag, each compared with all
-    before it; elements that stay open and are opened again in each paragraph.
+    Some pages of a few kilobytes take minutes or gigabytes: with thousands of attributes in one tag, each compared with
+    all before it, or with open elements that are reopened in each paragraph.
     """
     tags = html.count("<")
     if len(html) > _LIGHT_CHARS or tags > _LIGHT_TAGS:
@@ -65,7 +65,7 @@ def is_light(html: str) -> bool:
 
 
 def depth(html: str) -> int:
-    """How deep the elements of a page are nested, at most; 0 for pages with few elements, which are not looked at."""
+    """Upper bound of the nesting depth of a page; 0 for pages with few elements, which are not checked."""
     if html.count("<") <= _DEEPEST:
         return 0
     deepest = now = 0
@@ -76,10 +76,10 @@ def depth(html: str) -> int:
     return deepest
 
 
-def language(text: str) -> str | None:
-    """The language of a text as its two letters of ISO 639-1; None where it cannot be told, as of a short text.
+def detect_language(text: str) -> str | None:
+    """Detect the detect_language of a text, as an ISO 639-1 code; None if it is unclear, as for a short text.
 
-    >>> language("The crane of the harbour stopped at noon, and the containers waited until it was mended. " * 2)
+    >>> detect_language("The crane of the harbour stopped at noon, and the containers waited until it was mended. " * 2)
     'en'
     """
     if len(text) < ENOUGH:

@@ -1,4 +1,4 @@
-"""Source files: finding their format, cutting them into slices, reading the rows of a slice as a stream."""
+"""Source files: find their format, cut them into slices, and stream the rows of a slice."""
 
 import itertools
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ __all__ = [
 
 
 FORMATS = {form.name: form for form in formats.FORMATS}
-"""By the names that the table `batches` stores."""
+"""Formats by their name in the table `batches`."""
 _BY_SUFFIX = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
 VALID = "; ".join(
     ", ".join(f".{suffix}" for suffix in form.suffixes)
@@ -48,14 +48,14 @@ _ERRORS: tuple[type[BaseException], ...] = (
     *(error for form in FORMATS.values() for error in form.errors),
 )
 LOOKED_AT = 1_000
-"""Rows that are looked at for the names of columns."""
+"""Number of rows read for the names of columns."""
 _CHUNK = 1 << 20
-_BYTES_PER_CHAR = 12  # of a character of a text in JSON at most: two escapes of six bytes
+_BYTES_PER_CHAR = 12  # maximum for a character of text in JSON: two escapes of six bytes
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What registration learns from reading a source file once."""
+    """Result of reading a source file for registration."""
 
     format: str
     sha256: str
@@ -64,7 +64,7 @@ class Survey:
 
 
 def file_format(name: str) -> str | None:
-    """Give a name of FORMATS for a file name, None for any other file.
+    """Find the name in FORMATS for a file name; None for other files.
 
     >>> file_format("crawl.jsonl.gz"), file_format("notes.txt")
     ('jsonl', None)
@@ -76,18 +76,17 @@ def file_format(name: str) -> str | None:
 
 
 def is_remote(address: str) -> bool:
-    """Whether the address names another machine, such as hf://, https:// or s3://."""
+    """Whether an address is remote, such as hf://, https:// or s3://."""
     return "://" in address
 
 
 def fetch(address: str, folder: Path) -> Path:
-    """Download a remote source file into a folder, so that a refresh reads what was registered.
+    """Download a remote source file into a folder, so that a refresh reads the registered content.
 
-    Each address has a subfolder of its own: many files of the web have the same name. It is the same one whatever signs
-    the address.
+    Each address has its own subfolder, because many files have the same name. A signature does not change it.
 
     Raises:
-        SourceError: if it cannot be opened or read.
+        SourceError: if the address cannot be opened or read.
     """
     shown = public(address)
     name = shown.partition("://")[2].split("?")[0].rstrip("/").rsplit("/", 1)[-1]
@@ -103,12 +102,12 @@ def fetch(address: str, folder: Path) -> Path:
         reason = _reason(error)
         raise SourceError(
             f"{shown}: cannot be fetched: {redact(str(reason), *secrets_of(address))}. {_remedy(reason)}"
-        ) from None  # the library's own errors quote the address
+        ) from None  # the library's errors quote the address
     return aside.replace(target)
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What the server said; fsspec says of a refusal that the file is not found."""
+    """The error of the server; fsspec reports a refusal as a missing file."""
     cause: BaseException | None = error
     while cause and not hasattr(cause, "status"):
         cause = cause.__cause__ or cause.__context__
@@ -117,12 +116,12 @@ def _reason(error: BaseException) -> BaseException:
 
 def _remedy(error: BaseException) -> str:
     if getattr(error, "status", None) in (400, 401, 403) or isinstance(error, PermissionError):
-        return "User name, password and signature of an address are not kept: give the whole address each time"
+        return "User name, password and signature of an address are not stored: give the full address each time"
     return "Is there a network? s3:// and hf:// need the extra [hub]"
 
 
 def record_limit(max_chars: int) -> int:
-    """Bytes of a record that are read where documents may have so many characters."""
+    """Maximum bytes of a record for a limit of characters of a document."""
     return max(LARGEST, _BYTES_PER_CHAR * max_chars)
 
 
@@ -130,11 +129,11 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
     """Read a whole source file once: format, hash, and where slices of at most `rows_per_slice` rows begin.
 
     Raises:
-        SourceError: if it is missing, of an unknown format, or damaged.
+        SourceError: if the file is missing, of an unknown format, or damaged.
     """
     kind = file_format(path.name)
     if not path.is_file():
-        raise SourceError(f"{path}: there is no such file")
+        raise SourceError(f"{path}: file not found")
     if kind is None:
         raise SourceError(f"{path}: {_other_format(path)}; want {VALID}")
     with _reading(path):
@@ -144,7 +143,7 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
 
 
 def _other_format(path: Path) -> str:
-    """What a file is that cannot be read."""
+    """Describe a file of an unsupported format."""
     for suffix in path.name.lower().split(".")[1:]:
         if suffix in _UNREAD:
             return _UNREAD[suffix]
@@ -152,16 +151,18 @@ def _other_format(path: Path) -> str:
 
 
 def read_rows(path: Path, kind: str, part: Slice, limit: int = LARGEST) -> Iterator[RawRow]:
-    """Stream the rows of one slice; rows that cannot be read come as faults.
+    """Stream the rows of one slice; unreadable rows are yielded as faults.
 
     Args:
-        limit: bytes of a record that are read at most.
+        limit: maximum bytes of a record.
 
     Raises:
         SourceError: if the file is missing or damaged.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: the source file is gone; put it back, or register it anew with personahub ingest")
+        raise SourceError(
+            f"{path}: the source file is missing; put it back, or register it again with personahub ingest"
+        )
     if not part.rows:
         return
     with _reading(path):
@@ -187,9 +188,9 @@ def columns(path: Path, kind: str, part: Slice) -> list[str]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file raises into one clear error."""
+    """Turn the errors of a damaged file into a SourceError."""
     try:
         yield
     except _ERRORS as error:
         reason = obstacle(error, path)
-        raise SourceError(reason or f"{path}: damaged or not what its name says: {error}") from error
+        raise SourceError(reason or f"{path}: damaged, or of another format than its name: {error}") from error

@@ -1,8 +1,7 @@
-"""Blanking: rows of source files inside the home lose what they say and keep their place.
+"""Blank rows of source files inside the home; they keep their place.
 
-A row is not cut out: those behind it would move into another slice, so into another batch, and everything made of them
-would be asked for again. What is blanked is as long as before, so that offsets stay. The file is written anew and
-renamed into its place.
+A row is not deleted: the rows behind it would move to another slice, and so to another batch, and all their requests
+would be sent again. A blanked row keeps its length, so that offsets stay valid. The file is rewritten and renamed.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -21,7 +20,7 @@ from personahub_assets.store.tables import Store
 
 
 class Piece(NamedTuple):
-    """Rows of a source file that a batch reads; there is no batch where a file of the inbox is not registered."""
+    """The rows of a source file that a batch reads; `batch` is None for an unregistered file of the inbox."""
 
     batch: str | None
     path: Path
@@ -32,14 +31,14 @@ class Piece(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A row of a source file."""
+    """A taken down row of a source file."""
 
-    number: int  # from 0, in the file
+    number: int  # in the file, from 0
     place: str
 
 
 def registered(store: Store) -> Iterator[Piece]:
-    """What batches read."""
+    """The source files of registered batches."""
     limit = store.config.sources.max_document_chars
     for row in store.read_all("batches").iter_rows(named=True):
         file_slice = reader.Slice(row["first_row"], row["first_byte"], row["rows"], row["reading"])
@@ -47,8 +46,8 @@ def registered(store: Store) -> Iterator[Piece]:
         yield Piece(row["batch"], Path(row["path"]), row["format"], file_slice, columns, row["sha256"])
 
 
-def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
-    """What batches read and what lies in the inbox and is not registered; and files there that cannot be read."""
+def find_pieces(store: Store) -> tuple[list[Piece], list[Path]]:
+    """The source files of batches and unregistered files of the inbox; and files of the inbox that cannot be read."""
     readable, unread = list(registered(store)), list[Path]()
     registered_paths = {piece.path for piece in readable}
     for path in sorted(store.paths.inbox.rglob("*")):
@@ -61,7 +60,7 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
             columns = Columns(max_chars=store.config.sources.max_document_chars)
             try:
                 survey = reader.survey(path, 1 << 62)
-            except SourceError:  # a copy that is not at its end, such as half an archive
+            except SourceError:  # an incomplete copy, such as half an archive
                 unread.append(path.resolve())
                 continue
             path_and_format = path.resolve(), survey.format
@@ -72,16 +71,16 @@ def pieces(store: Store) -> tuple[list[Piece], list[Path]]:
 
 
 def is_inside(store: Store, piece: Piece) -> bool:
-    """Whether a source file is the home's own: a download, or one that was put into it."""
+    """Whether a source file is inside the home: a download, or a file of the inbox."""
     return piece.path.is_relative_to(store.root)
 
 
 def is_readable(store: Store, piece: Piece) -> bool:
-    """Whether a source file is there, as it was when it was registered."""
+    """Whether a source file exists and is unchanged since its registration."""
     return piece.path.is_file() and content_hash(piece.path, store.paths.hashes) == piece.sha256
 
 
-def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:
+def find_hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[Hit]:
     """The rows of a piece that were taken down.
 
     Raises:
@@ -94,7 +93,7 @@ def hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iterator[
 
 
 def blank_taken(store: Store, path: Path) -> bool:
-    """Blank the rows of a registered file that stand under tombstones; whether there were any.
+    """Blank the rows of a registered file that are taken down; return whether there were any.
 
     Raises:
         SourceError: if the file is damaged, or of a format that cannot be written.
@@ -103,7 +102,7 @@ def blank_taken(store: Store, path: Path) -> bool:
     for piece in registered(store) if every else ():
         if piece.path == path and (taken := Tombstones(every, piece.batch)):
             same_way = numbers.setdefault((piece.format, piece.part.file_reading), set())
-            same_way |= {hit.number for hit in hits(piece, taken.has_row)}
+            same_way |= {hit.number for hit in find_hits(piece, taken.has_row)}
     for (kind, reading), row_numbers in numbers.items():
         if row_numbers:
             blank(path, kind, row_numbers, reading)
@@ -111,10 +110,10 @@ def blank_taken(store: Store, path: Path) -> bool:
 
 
 def blank(path: Path, kind: str, numbers: Collection[int], reading: str | None = None) -> None:
-    """Blank some rows of a file, counted from 0.
+    """Blank rows of a file, by number from 0.
 
     Args:
-        reading: how the file is read, as its registration says.
+        reading: the registered options for reading the file.
 
     Raises:
         SourceError: if its format cannot be written.

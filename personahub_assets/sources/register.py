@@ -1,4 +1,4 @@
-"""Registration: a source file becomes one or several batches."""
+"""Registration: make one or several batches from a source file."""
 
 import logging
 import re
@@ -30,7 +30,7 @@ from personahub_assets.store.tables import Store, table_schema
 _LOG = logging.getLogger(__name__)
 _SLICE = re.compile(r"\A(.+)-\d{4,}")
 _PIPE = " is a pipe, socket or device, which can be read only once: write it to a file first"
-_NAMED = 60  # characters of a key that a number is put behind
+_NAMED = 60  # characters of a key before an appended number
 
 
 def register(
@@ -41,20 +41,20 @@ def register(
     text_column: str | None = None,
     persona_column: str | None = None,
 ) -> list[str]:
-    """Register a source file; registering it again takes up what changed in it.
+    """Register a source file; registering it again updates its batches.
 
     Args:
-        store: where the batches are kept.
-        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox. Its secrets are not kept:
-            the source is what `public` shows, whatever signs the address.
-        name: batch key instead of one made of the file's name.
-        text_column, persona_column: where to look, instead of under the usual names.
+        store: the tables of the home.
+        address: a local path, or hf://, https://, s3://, which is downloaded into the inbox. Secrets are not stored:
+            the source is the result of `public`, without the signature.
+        name: batch key; default: from the file's name.
+        text_column, persona_column: names of columns, instead of the usual names.
 
     Returns:
         The batch keys, in the order of the file's slices. The first is the plain key, so a file that grows keeps it.
 
     Raises:
-        SourceError: if the file cannot be read, or has no column of the name that was given.
+        SourceError: if the file cannot be read, or has no column of a given name.
         BatchError: if a key is malformed or belongs to another file.
     """
     inbox = store.paths.inbox
@@ -62,7 +62,7 @@ def register(
     path = reader.fetch(address, inbox) if reader.is_remote(address) else local_path(address)
     source = public(address) if reader.is_remote(address) else str(path)
     key = check_batch_key(name) if name else _key_of(store, path, source)
-    survey = _surveyed(store, path)
+    survey = _survey_stable(store, path)
     _check_columns(path, survey, text_column, persona_column)
     shared = {
         "source": source,
@@ -74,28 +74,28 @@ def register(
         "persona_column": persona_column,
     }
     with store.lock(Lock.BATCHES, wait=True):
-        slices = [*survey.slices, *_emptied(store, key, source, len(survey.slices))]
+        slices = [*survey.slices, *_empty_slices(store, key, source, len(survey.slices))]
         keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
         for batch in keys:
             _check_owner(store, batch, source)
         for batch, file_slice in zip(keys, slices, strict=True):
-            _put(store, batch, {**shared, **asdict(file_slice)})
+            _write(store, batch, {**shared, **asdict(file_slice)})
         if reader.is_remote(address):
             _blank(store, path)
     return keys
 
 
 def local_path(address: str) -> Path:
-    """The file that a path names, links followed.
+    """Resolve a path to the file, following links.
 
     Raises:
-        SourceError: if the way there ends in a circle, or it is no file that can be registered.
+        SourceError: if links form a cycle, or the file cannot be registered.
     """
     path = resolve_path(address)
     try:
         path.stat()
     except FileNotFoundError as error:
-        is_pipe = Path(address).expanduser().exists()  # such as /dev/stdin, which leads to what has no path
+        is_pipe = Path(address).expanduser().exists()  # such as /dev/stdin, which has no path
         problem = _PIPE if is_pipe else ": there is no such file"
         raise SourceError(f"{printable_path(address)}{problem}") from error
     except OSError as error:
@@ -105,7 +105,7 @@ def local_path(address: str) -> Path:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no plain file, cannot be read, or has a name that tables cannot hold."""
+    """Check that a path is a plain readable file with a name that tables can store."""
     shown = printable_path(path)
     check_path(path)
     if path.is_dir():
@@ -119,8 +119,8 @@ def _check_file(path: Path) -> None:
         raise SourceError(obstacle(error, shown) or f"{shown}: cannot be read: {error.strerror}") from error
 
 
-def _surveyed(store: Store, path: Path) -> reader.Survey:
-    """Survey a file that stays the same meanwhile."""
+def _survey_stable(store: Store, path: Path) -> reader.Survey:
+    """Survey a file, checking that it does not change meanwhile."""
     try:
         started, mark = time.time_ns(), file_mark(path)
         survey = reader.survey(path, store.config.sources.rows_per_batch, _limit(store))
@@ -134,7 +134,7 @@ def _surveyed(store: Store, path: Path) -> reader.Survey:
 
 
 def _key_of(store: Store, path: Path, source: str) -> str:
-    """The key that a file has already, made from its name now or in an earlier version; else one made now."""
+    """The existing key of a file, made from its name by this or an earlier version; else a new one."""
     key = batch_key(path.name)
     for candidate in (key, former_batch_key(path.name)):
         rows = store.read("batches", candidate)
@@ -144,10 +144,10 @@ def _key_of(store: Store, path: Path, source: str) -> str:
 
 
 def source_slices(store: Store, key: str) -> list[str]:
-    """The batches of one source file, slices all, of which this is the first.
+    """The batches of all slices of a source file, by the key of the first one.
 
     Raises:
-        BatchError: if it is unknown, or a later slice: a file is registered and removed as a whole.
+        BatchError: if the key is unknown, or of a later slice: files are registered and removed whole.
     """
     source = registered(store, key)["source"]
     every = store.read_all("batches", ["batch", "source"]).filter(pl.col("source") == source)["batch"].to_list()
@@ -159,7 +159,7 @@ def source_slices(store: Store, key: str) -> list[str]:
 
 
 def results_of(store: Store, batch: str) -> list[str]:
-    """Tables that have something of a batch, and journals with answers that are not published yet."""
+    """Names of tables with rows of a batch, and of journals with unpublished answers."""
     paths = store.paths
     folders = [folder for folder in paths.partition_folders(batch) if (folder / PART).exists()]
     names = {folder.relative_to(paths.tables).parts[0] for folder in folders}
@@ -169,17 +169,17 @@ def results_of(store: Store, batch: str) -> list[str]:
 
 
 def drop_download(store: Store, path: Path) -> None:
-    """Remove a download that no batch is read from."""
+    """Remove a download that no batch reads."""
     if not (store.read_all("batches", ["path"])["path"] == str(path)).any():
         remove(path.parent)
 
 
 def source_rows(store: Store, batch: str) -> Iterator[Row]:
-    """Stream a batch's slice of its source file and say of each row what it is.
+    """Stream the rows of a batch's slice, classified as documents, personas and faults.
 
     Raises:
-        BatchError: if the batch is unknown, or its file has changed since it was registered.
-        SourceError: if the file is gone or damaged.
+        BatchError: if the batch is unknown, or its file has changed since its registration.
+        SourceError: if the file is missing or damaged.
     """
     spec, limits = registered(store, batch), store.config.sources
     columns = Columns(
@@ -194,7 +194,7 @@ def source_rows(store: Store, batch: str) -> Iterator[Row]:
 
 
 def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
-    """Stream the ready personas of a batch's slice of its source file; documents are not judged a second time.
+    """Stream the imported personas of a batch's slice; documents are not checked again.
 
     Raises:
         BatchError, SourceError: as `source_rows`.
@@ -210,8 +210,8 @@ def imported_personas(store: Store, batch: str) -> Iterator[Imported]:
     return (row for row in rows if isinstance(row, Imported))
 
 
-def read_as(store: Store, batch: str) -> str:
-    """Say how a batch's file is read, and what of it may be a surprise, a line each; else nothing.
+def describe_reading(store: Store, batch: str) -> str:
+    """Describe how a batch's file is read, one line for each unexpected property; empty without any.
 
     Raises:
         SourceError: if the file is gone or damaged.
@@ -241,7 +241,7 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
     """The registration of a batch.
 
     Raises:
-        BatchError: if there is none.
+        BatchError: if it is not registered.
     """
     rows = store.read("batches", batch)
     if rows.is_empty():
@@ -256,35 +256,35 @@ def registered(store: Store, batch: str) -> dict[str, Any]:
 def _check_not_taken_down(store: Store, batch: str) -> None:
     if Tombstones(stones(store), batch).is_whole:
         raise BatchError(
-            f"batch {batch!r} was taken down, and its key is not used again; a file of this name needs another --name, "
-            "and its rows that were taken down stay out"
+            f"batch {batch!r} was taken down, and its key cannot be used again; give the file another --name; "
+            "rows that were taken down are kept out"
         )
 
 
 def _blank(store: Store, path: Path) -> None:
-    """Let a download not say again what was taken down; where it cannot be written, those rows are kept out only."""
+    """Blank rows of a download that were taken down; if it cannot be written, they are only kept out."""
     try:
         if redact.blank_taken(store, path):
             register_again(store, path)
     except SourceError as error:
-        _LOG.warning("what was taken down is kept out, and stands in the download still: %s", error)
+        _LOG.warning("rows that were taken down are kept out, but are still in the download: %s", error)
 
 
 def register_again(store: Store, path: Path) -> None:
-    """Take up that rows of a file were blanked: its slices hold as many rows as before."""
+    """Register a file again after rows were blanked; its slices keep their numbers of rows."""
     now = {"sha256": sha256(path), "bytes": path.stat().st_size}
     for row in store.read_all("batches").iter_rows(named=True):
-        if row["path"] == str(path):  # in Python: a path that is not UTF-8 is no value of Polars
-            _put(store, row["batch"], {**row, **now})
+        if row["path"] == str(path):  # in Python, because Polars cannot store a path that is not UTF-8
+            _write(store, row["batch"], {**row, **now})
 
 
-def waiting(store: Store) -> dict[Path, list[int]]:
-    """Source files in the inbox that no batch has as they are, with their marks; hidden files are not seen."""
+def unregistered_files(store: Store) -> dict[Path, list[int]]:
+    """Files of the inbox that are not registered in their current state, with size and times; without hidden files."""
     batches = store.read_all("batches", ["path", "bytes", "sha256"])
     specs = {path: (size, sha256) for path, size, sha256 in batches.iter_rows()}
     new = {}
     for path in sorted(store.paths.inbox.glob("*")):
-        with suppress(FileNotFoundError):  # it has just gone
+        with suppress(FileNotFoundError):  # removed in the meantime
             if not path.is_file() or path.name.startswith(".") or not reader.file_format(path.name):
                 continue
             mark = file_mark(path)
@@ -295,14 +295,14 @@ def waiting(store: Store) -> dict[Path, list[int]]:
 
 
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
-    """Every row of a source file that enters the hub passes here."""
+    """Stream the rows of a slice; every source row of the hub passes here."""
     _check_unchanged(store, spec)
-    rows = _watched(store, spec, reader.read_rows(Path(spec["path"]), spec["format"], _slice(spec), _limit(store)))
+    rows = _checked_rows(store, spec, reader.read_rows(Path(spec["path"]), spec["format"], _slice(spec), _limit(store)))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
 
 
-def _watched(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) -> Iterator[RawRow]:
-    """Refuse a file that was changed while it was read: its rows may be of two versions."""
+def _checked_rows(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """Refuse a file that changes during reading: its rows can be of two versions."""
     yield from rows
     _check_unchanged(store, spec)
 
@@ -310,16 +310,16 @@ def _watched(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) -> Iter
 def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
     path = Path(spec["path"])
     if not path.is_file():
-        return  # who reads it says so
+        return  # the reader raises the error
     size = path.stat().st_size
     if size != spec["bytes"]:
         changed = f"has {size} bytes and had {spec['bytes']}"
     elif content_hash(path, store.paths.hashes) != spec["sha256"]:
-        changed = "has as many bytes and other content than it had"
+        changed = "has the same size and other content than"
     else:
         return
     raise BatchError(
-        f"{path} {changed} when batch {spec['batch']!r} was registered; take the change up with: personahub ingest "
+        f"{path} {changed} when batch {spec['batch']!r} was registered; register the change with: personahub ingest "
         f"{public(spec['source'])}"
     )
 
@@ -333,7 +333,7 @@ def _limit(store: Store) -> int:
 
 
 def _check_columns(path: Path, survey: reader.Survey, *wanted: str | None) -> None:
-    """Refuse a named column that the first rows do not have, rather than quarantine every row."""
+    """Check that the first rows have the named columns; otherwise every row would be quarantined."""
     if not any(wanted) or not survey.slices[0].rows:
         return
     columns = reader.columns(path, survey.format, survey.slices[0])
@@ -343,8 +343,8 @@ def _check_columns(path: Path, survey: reader.Survey, *wanted: str | None) -> No
         raise SourceError(f"{path}: no column {choices(unknown[0], columns)} in its first {reader.LOOKED_AT:,} rows")
 
 
-def _emptied(store: Store, key: str, source: str, count: int) -> list[reader.Slice]:
-    """Empty slices for batches that a shrunken file no longer fills."""
+def _empty_slices(store: Store, key: str, source: str, count: int) -> list[reader.Slice]:
+    """Empty slices for the surplus batches of a file that has shrunk."""
     rows = store.read_all("batches", ["batch", "source"]).iter_rows()
     batches = {batch for batch, registered_as in rows if public(registered_as) == source}
     last = count
@@ -358,13 +358,13 @@ def _check_owner(store: Store, batch: str, source: str) -> None:
     if rows.is_empty():
         _check_not_taken_down(store, batch)
         return
-    owner = public(rows["source"][0])  # older homes hold addresses as they were given
+    owner = public(rows["source"][0])  # older homes store addresses as they were given
     if owner != source:
         free = next(key for n in count(2) if store.read("batches", key := f"{batch[:_NAMED]}-{n}").is_empty())
         raise BatchError(f"batch {batch!r} belongs to {owner}; register {source} with another --name, such as {free}")
 
 
-def _put(store: Store, batch: str, spec: dict[str, Any]) -> None:
+def _write(store: Store, batch: str, spec: dict[str, Any]) -> None:
     """Write a registration; an unchanged one keeps its time."""
     old = store.read("batches", batch)
     if not old.is_empty() and all(old.row(0, named=True)[name] == value for name, value in spec.items()):

@@ -1,11 +1,10 @@
-"""HTTP responses as crawlers store them: the header, and the body that it describes, or does not.
+"""HTTP responses as stored by crawlers: header and body, which can differ from its header.
 
     response = parse_response(block)
     response.status, response.content_type, response.decode(limit=16 << 20)
 
-Crawlers keep what a server sent, and what it sent is often not what its header says: a body that was stored decoded, or
-compressed without a word, lines that end without a carriage return, no status line. Such a body is taken as it is.
-Nothing is decompressed beyond the limit.
+The header often does not match: bodies stored decoded, undeclared compression, lines without a carriage return, a
+missing status line. Such a body is read as it is. Nothing is decompressed beyond the limit.
 """
 
 import io
@@ -20,7 +19,7 @@ import zstandard
 from fastwarc.warc import HeaderMap
 
 LONGEST_HEADER = 1 << 16
-"""Bytes of a header block that are read at most."""
+"""Maximum bytes of a header block."""
 
 BROKEN = (zlib.error, zstandard.ZstdError, brotli.error)
 _LINE_END = re.compile(rb"\r?\n")
@@ -30,25 +29,25 @@ _FIELD = re.compile(rb"\A[!#$%&'*+.^_`|~\w-]{1,256}[ \t]*:")
 _CHUNK = re.compile(rb"[ \t]{0,64}+([0-9A-Fa-f]{1,16}+)[ \t]{0,64}+(?:;[^\r\n]{0,256}+)?\r?\n")
 _MARKUP = re.compile(rb"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*<")
 _MARKUP_BYTES = 256
-_MOST_HEADERS = 8  # interim responses before the one that counts
+_MOST_HEADERS = 8  # maximum interim responses before the final one
 _MOST_CODINGS = 5
 _NO_STATUS = b"HTTP/0.9 200\r\n"
 _DIGITS = 18
 _UNDECLARED = ("identity",) * 2
 _PIECE = 4_096
-_SMALL_PIECE = 512  # of zstd, whose decompressor has no limit: such a piece becomes 16 MiB at most
+_SMALL_PIECE = 512  # of zstd, whose decompressor has no limit: such a piece decompresses to at most 16 MiB
 
 
 class ResponseError(ValueError):
-    """A block is no HTTP response, or its body is neither what its header says nor a page."""
+    """A block is not an HTTP response, or its body matches neither its header nor a page."""
 
 
 class TooLarge(ValueError):
-    """A body is larger than the limit, decompressed."""
+    """A decompressed body is larger than the limit."""
 
 
 class Decoded(NamedTuple):
-    """Decoded bytes, and whether their end was reached."""
+    """Decoded bytes, and whether they are complete."""
 
     data: bytes
     is_complete: bool
@@ -56,12 +55,12 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Response:
-    """A response, its body as it was stored.
+    """A response with its stored body.
 
     Args:
-        status: 200 where there is no status line.
-        fields: its header.
-        body: not decoded; it may be cut off.
+        status: status code; 200 without a status line.
+        fields: header fields.
+        body: stored bytes, not decoded; they can be cut off.
     """
 
     status: int
@@ -70,15 +69,15 @@ class Response:
 
     @property
     def content_type(self) -> str:
-        """The field as it stands, of several the last one, as browsers take it; empty if there is none."""
+        """The unparsed field; of several the last one, as in browsers; empty if it is missing."""
         return (self.fields.get_multiple("Content-Type") or ("",))[-1]
 
     def decode(self, limit: int) -> Decoded:
-        """Join and decompress the body, as its header says or as it says itself; as it is, if it is a page already.
+        """Join and decompress the body by its header or its magic bytes; a body that is already a page is unchanged.
 
         Raises:
-            ResponseError: if it is neither.
-            TooLarge: if it is longer than `limit` bytes, decoded.
+            ResponseError: if the body matches neither.
+            TooLarge: if the decoded body is longer than `limit` bytes.
         """
         codings = [*_tokens(self.fields, "Content-Encoding"), *_tokens(self.fields, "Transfer-Encoding")]
         is_declared = "chunked" in codings
@@ -86,17 +85,17 @@ class Response:
         joined, is_chunked = _join_chunks(self.body, is_declared=is_declared)
         decoded = decode_body(joined.data, codings, limit)
         if is_declared and not is_chunked and not is_markup(decoded.data):
-            raise ResponseError("the body is not in chunks, as its header says, and no page")
-        # Content-Length counts what was sent: it says nothing of a body that was stored decoded.
+            raise ResponseError("the body is not chunked, as its header declares, and is not a page")
+        # Content-Length counts the sent bytes, so it cannot check a body that was stored decoded.
         is_short = not codings and not is_chunked and len(self.body) < _content_length(self.fields)
         return Decoded(decoded.data, joined.is_complete and decoded.is_complete and not is_short)
 
 
 def parse_response(block: bytes) -> Response:
-    """Read a response; of several in a row, such as 100 Continue before the answer, the one that counts.
+    """Read a response; of several in a row, such as after 100 Continue, the final one.
 
     Raises:
-        ResponseError: if it is none.
+        ResponseError: if the block is not a response.
     """
     response = _parse_one(block)
     for _ in range(_MOST_HEADERS):
@@ -107,29 +106,29 @@ def parse_response(block: bytes) -> Response:
 
 
 def parse_fields(header: bytes) -> HeaderMap:
-    """Read the fields of a header block, its first line included; lines may end as they like."""
+    """Read the fields of a header block with its first line; any line ends are accepted."""
     fields = HeaderMap()
     fields.parse(io.BytesIO(_LINE_END.sub(b"\r\n", header.rstrip(b"\r\n")) + b"\r\n\r\n"), has_status_line=True)
     return fields
 
 
 def find_header_end(block: bytes) -> tuple[int, int] | None:
-    """Where a header block ends, and where what it describes begins; None if it has no end within the limit."""
+    """Find the end of a header block and the begin of the body; None without an end within the limit."""
     match = _HEADER_END.search(block, 0, LONGEST_HEADER)
     return match.span() if match else None
 
 
 def is_markup(body: bytes) -> bool:
-    """Whether bytes begin as a page does."""
+    """Whether bytes begin like an HTML page."""
     return bool(_MARKUP.match(body[:_MARKUP_BYTES]))
 
 
 def decode_body(body: bytes, codings: list[str], limit: int) -> Decoded:
-    """Decompress a body as its header says, or as it says itself; as it is, if it is none of that and a page.
+    """Decompress a body by its header or its magic bytes; an uncompressed page is unchanged.
 
     Raises:
-        ResponseError: if it is neither.
-        TooLarge: if it is longer than `limit` bytes, decompressed.
+        ResponseError: if the body matches neither.
+        TooLarge: if the decompressed body is longer than `limit` bytes.
     """
     if len(codings) > _MOST_CODINGS:
         raise ResponseError(f"{len(codings)} content encodings in a row; want at most {_MOST_CODINGS}")
@@ -165,13 +164,13 @@ def _parse_one(block: bytes) -> Response:
 
 
 def _is_interim(response: Response) -> bool:
-    """Whether another response follows: after 100 Continue, or the answer of a proxy that opened a tunnel."""
+    """Whether another response follows, as after 100 Continue or the response of a proxy to CONNECT."""
     is_tunnel = response.status == 200 and not response.content_type and response.body.startswith(b"HTTP/")
     return is_tunnel or (100 <= response.status < 200 and bool(response.body))
 
 
 def _tokens(fields: HeaderMap, name: str) -> list[str]:
-    """The values of a field that is a list, in any number of lines."""
+    """The values of a list field, which can have several lines."""
     values = ",".join(fields.get_multiple(name)).lower().split(",")
     return [value.strip() for value in values if value.strip()]
 
@@ -185,10 +184,9 @@ def _content_length(fields: HeaderMap) -> int:
 
 
 def _join_chunks(body: bytes, *, is_declared: bool) -> tuple[Decoded, bool]:
-    """Join a body that came in chunks; also whether there were any.
+    """Join a chunked body; also return whether it was chunked.
 
-    A body that is declared so and has none is as it was stored; one that is not declared so has to be chunks to its
-    end.
+    A declared body without chunks is returned unchanged; an undeclared one must consist of chunks only.
     """
     if not _CHUNK.match(body):
         return Decoded(body, is_complete=True), False
@@ -205,7 +203,7 @@ def _join_chunks(body: bytes, *, is_declared: bool) -> tuple[Decoded, bool]:
 
 
 def _is_cut_chunk(remainder: bytes) -> bool:
-    """Whether the rest of a body may be the beginning of a chunk's first line."""
+    """Whether the rest of a body can be the beginning of a chunk's first line."""
     return len(remainder) < _PIECE and bool(
         re.fullmatch(rb"[ \t\r]*+[0-9A-Fa-f]{0,16}[ \t]*(?:;[^\r\n]*)?\r?", remainder)
     )
@@ -224,7 +222,7 @@ def _decoder(coding: str) -> Callable[[bytes, int], Decoded]:
 def _inflate(
     data: bytes, limit: int, make: Callable[[], Any], magic: bytes | None = None, piece: int = _PIECE
 ) -> Decoded:
-    """Decompress members or frames one after the other, in pieces so small that what they become has a bound."""
+    """Decompress members or frames one by one, in pieces small enough to bound their output."""
     out, at, member = bytearray(), 0, make()
     while at < len(data):
         chunk = data[at : at + piece]
@@ -240,7 +238,7 @@ def _inflate(
 
 
 class _Zstd:
-    """A frame of zstd, with the call that zlib has."""
+    """A decompressor of a zstd frame with zlib's interface."""
 
     def __init__(self) -> None:
         self._frame: Any = zstandard.ZstdDecompressor().decompressobj()
@@ -262,7 +260,7 @@ def _gzip(data: bytes, limit: int) -> Decoded:
 
 
 def _gzip_or_zlib(data: bytes, limit: int) -> Decoded:
-    """As its header says, or what some servers send under that name."""
+    """Decompress gzip, or zlib, which some servers send under that name."""
     return _gzip(data, limit) if data.startswith(_GZIP) else _inflate(data, limit, zlib.decompressobj)
 
 
@@ -271,7 +269,7 @@ def _zstd(data: bytes, limit: int) -> Decoded:
 
 
 def _deflate(data: bytes, limit: int) -> Decoded:
-    """With the zlib header, as the standard wants it, or without, as some servers send it."""
+    """Decompress deflate with the zlib header, as in the standard, or without, as some servers send it."""
     try:
         return _inflate(data, limit, zlib.decompressobj)
     except zlib.error:

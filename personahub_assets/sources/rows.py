@@ -1,4 +1,4 @@
-"""What one row of a source file is: a document, a ready persona, a fault with its reason, or nothing to read."""
+"""Classify a row of a source file: a document, an imported persona, a fault with its reason, or skipped."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from personahub_assets.core.text import digest, sanitise, shorten
 from personahub_assets.sources.attributes import attributes, merge_released, released_attributes
 from personahub_assets.sources.chats import CHAT_COLUMNS, chat_text
 from personahub_assets.sources.columns import by_name, fold_name
-from personahub_assets.sources.pages import ENOUGH, language
+from personahub_assets.sources.pages import ENOUGH, detect_language
 
 TEXT_COLUMNS = ("text", "content", "body", "document", "raw_content", *CHAT_COLUMNS)
 PERSONA_COLUMNS = ("persona", "input persona", "input_persona")
@@ -17,7 +17,7 @@ ID_COLUMNS = ("id", "document_id", "doc_id", "_id", "uuid")
 URL_COLUMNS = ("url", "link", "source_url")
 TEXT_NAMES = frozenset({*TEXT_COLUMNS, *PERSONA_COLUMNS})
 USUAL_NAMES = TEXT_NAMES.union(ID_COLUMNS, URL_COLUMNS, ("source",))
-"""Names of columns that are used without being named."""
+"""Names of columns that are used by default."""
 
 RAW_LIMIT = 4_000
 
@@ -36,8 +36,8 @@ SourceReason = Literal[
 """Why a row of a source file is not used.
 
 malformed: not a JSON object, a misplaced quote in CSV, not as many fields as the header has, or the value is not text
-bad_encoding: not in the file's encoding; of a web page: over 1 % of the characters fit no encoding that it may have
-damaged: a record of a web archive that is cut off, whose length is wrong, or that cannot be decompressed or parsed
+bad_encoding: not in the file's encoding; of a web page: over 1 % of the characters fit no possible encoding
+damaged: a record of a web archive that is cut off, has a wrong length, or cannot be decompressed or parsed
 empty: a blank line, a text of nothing but spaces, or a web page without main text
 no_text: none of the columns that hold a text or a persona, or null in the one that was named
 too_long: over sources.max_document_chars or max_persona_chars, a record over 16 MiB, or a page too costly to read
@@ -50,14 +50,14 @@ taken_down: it was taken down; nothing of it is stored (docs/takedown.md)
 
 @dataclass(frozen=True)
 class RawRow:
-    """One row as read: its place, its columns, or what kept it from being read."""
+    """One row as read: its place, and its columns or the reason why it cannot be read."""
 
     place: str  # 'line 17', 'record 3', 'row 5'
     columns: Mapping[str, Any] | None = None
     reason: SourceReason | None = None
     detail: str = ""
     raw: str = ""
-    skipped: str = ""  # what it is, if nobody wants to read it, such as a request or an image in a web archive
+    skipped: str = ""  # its kind, if it is skipped, such as a request or an image in a web archive
     replaced: int = 0  # characters that could not be decoded
 
 
@@ -75,7 +75,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Imported:
-    """A row that already is a persona."""
+    """An imported persona."""
 
     persona: str
     replaced: int
@@ -94,14 +94,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that nobody wants to read: counted, and no fault."""
+    """A skipped row: counted, but not a fault."""
 
     kind: str
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where to look for text and persona (None: under the usual names), and which documents to let in."""
+    """Columns of text and persona (None: the usual names), and the limits for documents."""
 
     text: str | None = None
     persona: str | None = None
@@ -116,18 +116,18 @@ Row = Document | Imported | Fault | Skipped
 
 @dataclass(frozen=True)
 class Traits:
-    """By what a row is known: a persona by its text, a document by id, address and text."""
+    """Identifying values of a row: text of a persona; id, address and text of a document."""
 
     document_id: str | None = None
     url: str | None = None
     text: str | None = None
     persona: str | None = None
     former_id: str | None = None
-    """The id that an earlier version gave, where that is another."""
+    """The id given by an earlier version, if it differs."""
 
 
 def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
-    """Say of each row what it is, in order; of documents with one id the first stays."""
+    """Classify the rows, in order; of documents with the same id the first is kept."""
     first_positions: dict[str, str] = {}
     for raw in rows:
         row = _sort(raw, columns)
@@ -139,13 +139,13 @@ def sort_rows(rows: Iterable[RawRow], columns: Columns) -> Iterator[Row]:
 
 
 def persona_columns(names: Iterable[str], columns: Columns) -> tuple[str | None, list[str]]:
-    """Say which of a file's columns is read as the persona, and which others look like personas.
+    """Find the column that is read as the persona, and other columns that look like personas.
 
     >>> persona_columns(["uuid", "persona", "arts_persona"], Columns())
     ('persona', ['arts_persona'])
     """
     by_folded = {fold_name(name): name for name in names}
-    read = next((by_folded[name] for name in _wanted(columns)[0] if name in by_folded), None)
+    read = next((by_folded[name] for name in _wanted_names(columns)[0] if name in by_folded), None)
     return read, [name for folded, name in by_folded.items() if folded.endswith("persona") and name != read]
 
 
@@ -154,13 +154,13 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
         return Skipped(raw.skipped)
     if raw.reason is not None or raw.columns is None:
         return _fault(raw, raw.reason or "malformed", raw.detail)
-    names = _named(raw)
-    persona, text = (_first(names, wanted) for wanted in _wanted(columns))
+    names = _values_by_name(raw)
+    persona, text = (_first(names, wanted) for wanted in _wanted_names(columns))
     if persona is not None and text is not None and _is_blank(names[persona]) and not _is_blank(names[text]):
         persona = None
     name = text if persona is None else persona
     if name is None:
-        return _fault(raw, "no_text", _missing(raw, columns))
+        return _fault(raw, "no_text", _missing_detail(raw, columns))
     value = _as_text(names[name], name)
     if isinstance(value, bytes):
         return _fault(raw, "bad_encoding", "its text is not UTF-8")
@@ -168,12 +168,12 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
         return _fault(raw, "malformed", f"want text, got {type(names[name]).__name__}")
     clean, replaced = sanitise(value.strip())
     replaced += raw.replaced
-    problem = _unwanted(clean, columns, is_document=persona is None)
+    problem = _refusal(clean, columns, is_document=persona is None)
     if problem is not None:
         return _fault(raw, *problem)
     try:
         if persona is not None:
-            return Imported(clean, replaced, _others(raw, persona))
+            return Imported(clean, replaced, _other_columns(raw, persona))
         return _document(raw, names, name, clean, replaced)
     except RecursionError:
         return _fault(raw, "malformed", "its columns are nested too deeply")
@@ -182,12 +182,12 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
 def _document(raw: RawRow, names: Mapping[str, Any], text: str, clean: str, replaced: int) -> Document:
     (url, address), (id_column, identity) = _identity(names, URL_COLUMNS), _identity(names, ID_COLUMNS)
     identity = identity or address or "d" + digest(clean)
-    others = _others(raw, text, url, id_column, "source")
+    others = _other_columns(raw, text, url, id_column, "source")
     return Document(identity, address, _text(names.get("source")), clean, replaced, others)
 
 
-def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[SourceReason, str] | None:
-    """Why a text is not let in; the lower bound and the language are asked of documents only."""
+def _refusal(text: str, columns: Columns, *, is_document: bool) -> tuple[SourceReason, str] | None:
+    """The reason why a text is refused; minimum length and language are checked for documents only."""
     if not text:
         return "empty", "the text is empty"
     if len(text) > columns.max_chars:
@@ -199,28 +199,28 @@ def _unwanted(text: str, columns: Columns, *, is_document: bool) -> tuple[Source
         )
     if len(text) < columns.min_chars:
         return "too_short", f"{len(text)} characters; sources.min_document_chars is {columns.min_chars}"
-    return _foreign(text, columns.languages)
+    return _language_refusal(text, columns.languages)
 
 
-def _foreign(text: str, languages: tuple[str, ...]) -> tuple[SourceReason, str] | None:
+def _language_refusal(text: str, languages: tuple[str, ...]) -> tuple[SourceReason, str] | None:
     if not languages or len(text) < ENOUGH:
         return None
-    detected = language(text)
+    detected = detect_language(text)
     if detected in languages:
         return None
     return "other_language", f"language {detected or 'unclear'}; sources.languages are {', '.join(languages)}"
 
 
-def _missing(raw: RawRow, columns: Columns) -> str:
+def _missing_detail(raw: RawRow, columns: Columns) -> str:
     named = [repr(name) for name in (columns.persona, columns.text) if name]
     wanted = f"nothing in column {' or '.join(named)}" if named else "no column with a text or a persona"
     return f"{wanted} among {shorten(str(list(raw.columns or {})))}"
 
 
 def traits(raw: RawRow, columns: Columns) -> Traits:
-    """By what a row is known, usable or not."""
-    names = _named(raw)
-    persona, text = (_said(names, wanted) for wanted in _wanted(columns))
+    """The identifying values of a row, usable or not."""
+    names = _values_by_name(raw)
+    persona, text = (_first_text(names, wanted) for wanted in _wanted_names(columns))
     if persona or (persona is not None and not text):
         return Traits(persona=persona)
     try:
@@ -233,21 +233,21 @@ def traits(raw: RawRow, columns: Columns) -> Traits:
     return Traits(identity, address, text, former_id=None if former == identity else former)
 
 
-def _said(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
-    """The text in the first of some columns, as it is stored."""
+def _first_text(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
+    """The text of the first column that has one, as it is stored."""
     name = _first(names, wanted)
     value = _as_text(names[name], name) if name is not None else None
     return sanitise(value.strip())[0] if isinstance(value, str) else None
 
 
-def _named(raw: RawRow) -> dict[str, Any]:
-    """What the columns say by their folded names; of columns with one name the last that says something counts."""
+def _values_by_name(raw: RawRow) -> dict[str, Any]:
+    """Values by folded column name; of columns with the same name the last one that is not blank."""
     columns = raw.columns or {}
     return {folded: columns[name] for folded, name in by_name(columns).items()}
 
 
 def _as_text(value: Any, name: str) -> str | bytes | None:
-    """The text of a column: also of a conversation, and of bytes, which are given back where they are none."""
+    """The text of a column, also of a conversation or of bytes; undecodable bytes are returned unchanged."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8-sig")
@@ -263,15 +263,15 @@ def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
     return Fault(raw.place, reason, f"{raw.place}: {detail}", sanitise(shorten(shown, RAW_LIMIT))[0])
 
 
-def _wanted(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names under which a persona and a text are looked for, folded."""
+def _wanted_names(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Folded names of the columns for persona and text."""
     persona = (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS
     text = (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS
     return tuple(map(fold_name, persona)), tuple(map(fold_name, text))
 
 
 def _first(names: Mapping[str, Any], wanted: Iterable[str]) -> str | None:
-    """The first of some names whose column says something, or else is not null."""
+    """The first name whose column is not blank, else the first that is not null."""
     filled = [name for name in wanted if names.get(name) is not None]
     return next((name for name in filled if not _is_blank(names[name])), next(iter(filled), None))
 
@@ -281,12 +281,12 @@ def _is_blank(value: Any) -> bool:
 
 
 def _identity(names: Mapping[str, Any], wanted: Iterable[str]) -> tuple[str | None, str | None]:
-    """The first of some columns that has an id or address, and that; see `ids` for what is one."""
+    """The first column with an id or address, and its value; see `core/ids.py` for valid ids."""
     return next(((name, text) for name in wanted if (text := id_text(names.get(name))) is not None), (None, None))
 
 
-def _others(raw: RawRow, *used: str | None) -> str | None:
-    """The columns that are not used otherwise; of several with one name only one is."""
+def _other_columns(raw: RawRow, *used: str | None) -> str | None:
+    """The unused columns as JSON; of several with the same name only one is used."""
     columns = raw.columns or {}
     exact = {name for folded, name in by_name(columns).items() if folded in used}
     left = {name: value for name, value in columns.items() if name not in exact}

@@ -1,4 +1,4 @@
-"""Arguments of `ingest`: files, folders, patterns and addresses, and the batch keys of the files that they name."""
+"""Arguments of `ingest`: expand files, folders, patterns and addresses, and choose batch keys."""
 
 import glob
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class SourcePath:
-    """A source file; the key is None where it follows from the file's name."""
+    """A source file; `key` is None if it follows from the file's name."""
 
     address: str
     key: str | None = None
@@ -23,14 +23,14 @@ class SourcePath:
 
 @dataclass
 class Expanded:
-    """What arguments name; `unknown` are files of folders and patterns that are of no known format."""
+    """Source files of the arguments; `unknown` are files of folders and patterns with an unknown format."""
 
     files: list[SourcePath] = field(default_factory=list)
     unknown: list[Path] = field(default_factory=list)
 
 
 def expand(store: Store, arguments: list[str]) -> Expanded:
-    """Find the files that arguments name, in order; of folders and patterns sorted and without hidden ones.
+    """Find the files of the arguments, in order; those of folders and patterns sorted, without hidden files.
 
     Raises:
         SourceError: if a folder or pattern has no file of a known format.
@@ -51,7 +51,7 @@ def expand(store: Store, arguments: list[str]) -> Expanded:
 
 
 def name_files(paths: list[Path]) -> str:
-    """Name files in a message, not more than a few."""
+    """List the names of a few files for a message."""
     suffix = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
     return ", ".join(str(path) for path in paths[:_SHOWN]) + suffix
 
@@ -61,16 +61,16 @@ def _add(expanded: Expanded, keys: "_Keys", argument: str, base: Path, paths: It
     unknown = [path for path in every if not reader.file_format(path.name)]
     usable = [path for path in every if reader.file_format(path.name)]
     if not usable:
-        others = f"; of no known format: {name_files(unknown)}" if unknown else ""
-        raise SourceError(f"{argument}: no source files there; want {reader.VALID}{others}")
+        others = f"; of unknown format: {name_files(unknown)}" if unknown else ""
+        raise SourceError(f"{argument}: no source files found; supported: {reader.VALID}{others}")
     expanded.unknown += unknown
     for path in usable:
-        if key := keys.give(path.resolve(), path.relative_to(base)):
+        if key := keys.key_of(path.resolve(), path.relative_to(base)):
             expanded.files.append(SourcePath(str(path), key))
 
 
 def _below(store: Store, folder: Path) -> Iterator[Path]:
-    """Files below a folder; those of the home only where the folder lies in it."""
+    """Files below a folder; files of the home only if the folder is inside it."""
     skips_home = not folder.resolve().is_relative_to(store.root)
     for path in sorted(folder.rglob("*")):
         hidden = any(name.startswith(".") for name in path.relative_to(folder).parts)
@@ -79,7 +79,7 @@ def _below(store: Store, folder: Path) -> Iterator[Path]:
 
 
 def _matching(store: Store, pattern: Path) -> Iterator[Path]:
-    """Files that a pattern names; those of the home only where the pattern begins in it."""
+    """Files that match a pattern; files of the home only if the pattern begins inside it."""
     skips_home = not _fixed(pattern).resolve().is_relative_to(store.root)
     for name in sorted(glob.glob(str(pattern), recursive=True)):  # noqa: PTH207 - the pattern may be absolute
         path = Path(name)
@@ -90,14 +90,14 @@ def _matching(store: Store, pattern: Path) -> Iterator[Path]:
 
 
 def _fixed(pattern: Path) -> Path:
-    """The folder that a pattern begins with."""
+    """The fixed folder at the beginning of a pattern."""
     while glob.has_magic(str(pattern)):
         pattern = pattern.parent
     return pattern
 
 
 class _Keys:
-    """Batch keys for several files at once: that of the file's name, or where it is taken a longer one."""
+    """Batch keys for several files: from the file's name, or a longer one if it is taken."""
 
     def __init__(self, store: Store):
         rows = store.read_all("batches", ["batch", "source", "first_row"])
@@ -108,8 +108,8 @@ class _Keys:
             if first_row == 0:
                 self._registered.setdefault(source, []).append(batch)
 
-    def give(self, path: Path, relative: Path) -> str | None:
-        """The key of a file: the one that it has, or a free one; none for a file that has got one already."""
+    def key_of(self, path: Path, relative: Path) -> str | None:
+        """The key of a file: its existing one or a free one; None if this file has been given one."""
         if path in self._given:
             return None
         self._given.add(path)
@@ -123,6 +123,6 @@ class _Keys:
 
 
 def _candidates(relative: Path) -> list[str]:
-    """By the name; by the folders too; by the suffixes too."""
+    """Candidate keys: from the name, then with the folders, then with the suffixes."""
     path = "-".join(relative.parts)
     return [batch_key(relative.name), batch_key(path), batch_key(path.replace(".", "-"))]

@@ -1,11 +1,11 @@
-"""Tombstones: what was taken down and must not come back, known by hashes only.
+"""Tombstones: hashes of rows that were taken down and must be kept out.
 
     taken = Tombstones(stones, batch="crawl")
     rows = without(read_rows(...), columns, taken)          rows of a source file
     answer = answer_without(response, "page-17", taken)     personas of an answer
 
-A stone holds no text, no id and no address of what was taken down. A prefix of addresses is the exception: it stands in
-clear, since a hash of it would match nothing. A batch that was taken down as a whole has a stone of its own.
+A tombstone has no text, id or address of the row. The exception are prefixes of addresses, which are stored in clear
+text, because a hash of a prefix cannot match. A batch that was taken down whole has its own tombstone.
 """
 
 import json
@@ -25,7 +25,7 @@ Kind = Literal["document", "url", "url_prefix", "text", "persona", "request", "b
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """One thing that must not come back, in one batch or, where that is None, in any."""
+    """One thing to keep out of a batch, or of all batches if `batch` is None."""
 
     kind: Kind
     batch: str | None
@@ -33,46 +33,46 @@ class Tombstone:
 
     @classmethod
     def document(cls, batch: str | None, document_id: str) -> "Tombstone":
-        """Of a document's id; ids of different files have nothing to do with each other, so it is of a batch."""
+        """Tombstone of a document's id; for one batch, because ids of different files are unrelated."""
         return cls("document", batch, digest("document", document_id))
 
     @classmethod
     def url(cls, batch: str | None, url: str) -> "Tombstone":
-        """Of a document's address."""
+        """Tombstone of a document's address."""
         return cls("url", batch, digest("url", normal_url(url)))
 
     @classmethod
     def url_prefix(cls, batch: str | None, prefix: str) -> "Tombstone":
-        """Of all addresses of a site or folder."""
+        """Tombstone of all addresses of a site or folder."""
         return cls("url_prefix", batch, normal_url(prefix))
 
     @classmethod
     def whole_batch(cls, batch: str) -> "Tombstone":
-        """Of a batch with all that it has; its key is not used again."""
+        """Tombstone of a whole batch; its key cannot be used again."""
         return cls("batch", batch, digest("batch", batch))
 
     @classmethod
     def text(cls, batch: str | None, text: str) -> "Tombstone":
-        """Of a document's text, as it is stored."""
+        """Tombstone of a document's stored text."""
         return cls("text", batch, digest("text", text))
 
     @classmethod
     def persona(cls, batch: str | None, parent: str, text: str) -> "Tombstone":
-        """Of a persona's text, where it comes from the same document or persona; '' is the parent of imported ones."""
+        """Tombstone of a persona's text with its parent document or persona; '' is the parent of imported personas."""
         return cls("persona", batch, digest("persona", parent, text))
 
     @classmethod
     def request(cls, key: str) -> "Tombstone":
-        """Of a request about what was taken down, so that no recorded answer to it is taken in."""
+        """Tombstone of a request about a removed row, so that no recorded answer to it is imported."""
         return cls("request", None, digest("request", key))
 
 
 class Tombstones:
-    """The stones that count in one batch; false if there are none.
+    """The tombstones that apply to one batch; False if there are none.
 
     Args:
-        stones: of any batches.
-        batch: where they are asked for; None: where no batch is, so that only those of all batches count.
+        stones: tombstones of any batches.
+        batch: key of the batch; None for only the tombstones of all batches.
     """
 
     def __init__(self, stones: Iterable[Tombstone], batch: str | None):
@@ -88,7 +88,7 @@ class Tombstones:
         return any(self._marks.values())
 
     def has_document(self, document_id: str | None, url: str | None, text: str | None) -> bool:
-        """Whether a document was taken down, by whatever is known of it."""
+        """Whether a document was taken down, by its id, address or text."""
         if self.is_whole or self.is_below_prefix(document_id, url):
             return True
         return (
@@ -98,9 +98,9 @@ class Tombstones:
         )
 
     def is_below_prefix(self, document_id: str | None, url: str | None) -> bool:
-        """Whether a document's address lies under a prefix; where only its id is left, that may be its address."""
+        """Whether a document's address is below a prefix; if only its id is left, the id can be the address."""
         address = url or document_id
-        return bool(address and self._prefixes and self._prefixes.cover(address))
+        return bool(address and self._prefixes and self._prefixes.covers(address))
 
     def has_persona(self, parent: str, text: str) -> bool:
         """Whether a persona of this parent was taken down."""
@@ -109,11 +109,11 @@ class Tombstones:
         return self.of_personas and Tombstone.persona(None, parent, text).mark in self._marks["persona"]
 
     def has_request(self, key: str) -> bool:
-        """Whether a request was about something that was taken down."""
+        """Whether a request was about a removed row."""
         return Tombstone.request(key).mark in self._marks["request"]
 
     def has_row(self, row: RawRow, columns: Columns) -> bool:
-        """Whether a row of a source file was taken down; one that cannot be read is known by all that it says."""
+        """Whether a source row was taken down; an unparsable row is identified by its whole text."""
         if self.is_whole:
             return True
         if row.columns is None:
@@ -127,7 +127,7 @@ class Tombstones:
 
 
 def _marks_of_url(url: str) -> Iterator[str]:
-    """Hashes that may stand for an address: homes have some of the form in which it was compared before."""
+    """Possible hashes of an address, including those of earlier versions."""
     yield Tombstone.url(None, url).mark
     for form in (url, f"<{url}>"):
         yield digest("url", _former_url(form))
@@ -136,13 +136,13 @@ def _marks_of_url(url: str) -> Iterator[str]:
 def _former_url(url: str) -> str:
     try:
         split_url = urlsplit(url.strip())
-    except ValueError:  # such as a bracket that is not closed
+    except ValueError:  # such as an unclosed bracket
         return url.strip()
     return urlunsplit((split_url.scheme.lower(), split_url.netloc.lower(), split_url.path, split_url.query, ""))
 
 
 def without(rows: Iterable[RawRow], columns: Columns, taken: Tombstones) -> Iterable[RawRow]:
-    """Pass the rows of a source file on; of those that were taken down only their place is left."""
+    """Yield the rows of a source file; of rows that were taken down only the place."""
     return (_blank(row) if taken.has_row(row, columns) else row for row in rows) if taken else rows
 
 
@@ -151,7 +151,7 @@ def _blank(row: RawRow) -> RawRow:
 
 
 def answer_without(response: str, parent: str, taken: Tombstones) -> str:
-    """Give the JSON of an answer without the personas that were taken down; empty where none of them is left."""
+    """Return the JSON of an answer without personas that were taken down; empty if none is left."""
     if not taken.of_personas:
         return response
     answer = json.loads(response)
@@ -162,12 +162,12 @@ def answer_without(response: str, parent: str, taken: Tombstones) -> str:
 
 
 def scopes(taken: set[str], standing: set[str], *, everywhere: bool) -> Iterator[str | None]:
-    """Say in which batches a stone counts, so that it hits nothing that stays.
+    """The batches in which a tombstone applies, so that it matches no kept row.
 
     Args:
-        taken: batches in which something is taken down.
-        standing: batches that keep another row with the same text or address.
-        everywhere: whether it was taken down in all batches that have it, so that it is kept out of later ones, too.
+        taken: batches in which the row is taken down.
+        standing: batches with another, kept row of the same text or address.
+        everywhere: whether it was taken down in all batches that have it, and so applies to later ones too.
     """
     if everywhere and not standing:
         yield None

@@ -47,13 +47,13 @@ def matching(pattern: re.Pattern[str], candidates: Iterable[str], low: int, high
         return None
     for attempt in range(_TRIES):
         # In turn: some repetitions, as few as allowed, enough to be long enough.
-        text = _made(tree, dice, spread=_MORE if attempt % 3 == 0 else 0, wanted=low if attempt % 3 == 2 else 0)
+        text = _generate(tree, dice, spread=_MORE if attempt % 3 == 0 else 0, wanted=low if attempt % 3 == 2 else 0)
         if low <= len(text) <= high and pattern.search(text):
             return text
     return None
 
 
-def _made(tree: _Tree, dice: Dice, spread: int, wanted: int) -> str:
+def _generate(tree: _Tree, dice: Dice, spread: int, wanted: int) -> str:
     text = ""
     for piece in dice.pick(tree):
         room = (piece.high - piece.low) if piece.high is not None else max(spread, wanted)
@@ -61,7 +61,7 @@ def _made(tree: _Tree, dice: Dice, spread: int, wanted: int) -> str:
             dice.below(min(room, spread) + 1) if not wanted else min(room, max(0, wanted - len(text) - piece.low))
         )
         for _ in range(count):
-            text += _made(piece.group, dice, spread, 0) if piece.group else dice.pick(piece.characters)
+            text += _generate(piece.group, dice, spread, 0) if piece.group else dice.pick(piece.characters)
     return text
 
 

@@ -146,7 +146,7 @@ def _code(topic: Topic, dice: Dice, label: str) -> str:
     )
 
 
-def _place(_topic: Topic, dice: Dice, _label: str) -> str:
+def _place_name(_topic: Topic, dice: Dice, _label: str) -> str:
     location = dice.pick(words.PLACES)
     return location[0].upper() + location[1:]
 
@@ -176,7 +176,7 @@ KINDS: dict[str, Prose] = {
     "species": _choice(words.SPECIES),
     "calling": _choice(words.CALLINGS),
     "occupation": _choice(words.OCCUPATIONS),
-    "place": _place,
+    "place": _place_name,
     "country": _choice(words.COUNTRIES),
     "language": _choice(words.LANGUAGES),
     "goal": _mould(words.GOALS),

@@ -137,7 +137,7 @@ def keywords(text: str, dice: Dice) -> tuple[str, ...]:
     if run:
         _close(run, scores)
     best = sorted(scores, key=scores.__getitem__, reverse=True)
-    return tuple(_apart(best))
+    return tuple(_distinct_phrases(best))
 
 
 def _stretch(text: str, dice: Dice) -> str:
@@ -223,7 +223,7 @@ def _calm(word: str) -> str:
     return word.capitalize() if len(word) > 5 and word.isupper() else word
 
 
-def _apart(phrases: list[str]) -> list[str]:
+def _distinct_phrases(phrases: list[str]) -> list[str]:
     """Keeps the best phrases that share no word with a better one."""
     taken: set[str] = set()
     kept = []

@@ -1,1 +1,1 @@
-"""Removing a text from everywhere: what is found, marked, swept and noted."""
+"""Takedown: find a text and everything derived from it, remove it, and record the removal."""

@@ -1,9 +1,9 @@
-"""Extent: what of a batch stands under some tombstones, and so what has to go, with all that came from it.
+"""Extent: which rows of a batch are kept under some tombstones; all others have to be removed.
 
-Everything derived from a document stays in its batch. So what stands is found by a walk from the roots of the batch
-(documents and imported personas that were not taken down) to whom they led: by the candidates' own columns, and by the
-answers in `generations` and in journals, those of earlier prompts included. What the walk does not reach goes: it came
-from what was taken down, or from something that is nowhere any more, which may have been the same.
+Everything derived from a document is in the batch of the document. So the kept rows are found by a walk from the roots
+of the batch (documents and imported personas that were not taken down) to their descendants: by the columns of the
+candidates, and by the answers in `generations` and in journals, including those of earlier prompts. Rows that the walk
+does not reach are removed: their origin was taken down, or is no longer stored and may have been taken down.
 """
 
 import json
@@ -22,7 +22,7 @@ from personahub_assets.store.home import PART
 from personahub_assets.store.tables import BY_ASSET, CANDIDATES, Store, asset_of, table_schema, table_sql
 
 
-class Part(NamedTuple):
+class BatchFile(NamedTuple):
     """One file of a batch."""
 
     table: str
@@ -42,65 +42,65 @@ class _Child(NamedTuple):
 
 @dataclass(frozen=True)
 class Extent:
-    """What stands in a batch."""
+    """The kept rows of a batch."""
 
     batch: str
     documents: frozenset[str]
     personas: frozenset[str]
-    is_gone: bool = False  # the batch goes as a whole, whatever it has
+    is_gone: bool = False  # the whole batch is removed
 
     @cached_property
     def _ids(self) -> dict[str, pl.Series]:
         return {name: pl.Series(sorted(getattr(self, name)), dtype=pl.String) for name in ("documents", "personas")}
 
-    def stays(self, part: Part) -> pl.Expr | None:
-        """Which rows of a table stay; None where rows are no one's."""
+    def kept_rows(self, table_file: BatchFile) -> pl.Expr | None:
+        """Condition for the kept rows of a table; None if its rows belong to no document or persona."""
         if self.is_gone:
             return pl.lit(value=False)
-        columns = table_schema(part.table)
+        columns = table_schema(table_file.table)
         if "persona_id" in columns:
-            return self._among("persona_id", "personas")
-        if part.table == "documents":
-            return self._among("document_id", "documents")
-        if "input_id" in columns and part.asset != "documents":
-            return self._among("input_id", "documents" if part.asset == "text_personas" else "personas")
+            return self._is_among("persona_id", "personas")
+        if table_file.table == "documents":
+            return self._is_among("document_id", "documents")
+        if "input_id" in columns and table_file.asset != "documents":
+            return self._is_among("input_id", "documents" if table_file.asset == "text_personas" else "personas")
         return None
 
     def has_input(self, asset: str, input_id: str) -> bool:
-        """Whether what an asset asked about stands."""
+        """Whether the input of a request of an asset is kept."""
         return input_id in (self.documents if asset == "text_personas" else self.personas)
 
-    def _among(self, column: str, kind: str) -> pl.Expr:
+    def _is_among(self, column: str, kind: str) -> pl.Expr:
         return pl.col(column).is_in(self._ids[kind].implode())
 
 
-def parts(store: Store, batch: str) -> Iterator[Part]:
-    """All files that a batch has, what is made last first.
+def batch_files(store: Store, batch: str) -> Iterator[BatchFile]:
+    """All files of a batch, the last written first.
 
-    In this order a takedown that is killed leaves everything that it needs to find the rest.
+    In this order a killed takedown leaves everything that it needs to find the rest.
     """
-    for table in sorted((table for table in table_sql() if table not in _NOT_MADE), key=_rank):
+    for table in sorted((table for table in table_sql() if table not in _NOT_MADE), key=_removal_rank):
         for folder in store.folders(table):
             if (folder / f"batch={batch}" / PART).exists():
-                yield Part(table, asset_of(table, folder))
+                yield BatchFile(table, asset_of(table, folder))
 
 
 _NOT_MADE = ("batches", "tombstones", "takedowns")
 _FIRST = ("documents", "text_personas", "related_personas")
 
 
-def _rank(table: str) -> int:
-    """Roots last; before them what was answered about them."""
+def _removal_rank(table: str) -> int:
+    """Order of removal: roots last, answers about them before."""
     if table in BY_ASSET:
         return 1
     return 2 + len(_FIRST) - _FIRST.index(table) if table in _FIRST else 0
 
 
 def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
-    """Find out what stands in a batch.
+    """Find the rows of a batch that are kept.
 
     Raises:
-        StoreError: if a file of it is damaged.
+        StoreError: if a file of the batch is damaged.
     """
     if taken.is_whole:
         return Extent(batch, frozenset(), frozenset(), is_gone=True)
@@ -108,28 +108,28 @@ def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
     candidates = pl.concat([store.read(table, batch) for table in CANDIDATES])
     documents = _documents(store, batch, taken, candidates, answers)
     children = _children(batch, taken, candidates, answers)
-    return Extent(batch, documents, frozenset(_reached(candidates, documents, children)))
+    return Extent(batch, documents, frozenset(_find_reached(candidates, documents, children)))
 
 
-class Told(NamedTuple):
-    """A persona of an answer; `parent` is the document or persona that was asked about."""
+class AnsweredPersona(NamedTuple):
+    """A persona of an answer; `parent` is the document or persona that the request was about."""
 
     persona_id: str
     parent: str
     text: str
 
 
-def past(store: Store, batch: str) -> Iterator[Told]:
-    """The personas of all answers of a batch, those that are not used any more included.
+def answered_personas(store: Store, batch: str) -> Iterator[AnsweredPersona]:
+    """The personas of all answers of a batch, including answers that are no longer used.
 
     Raises:
-        StoreError: if a file of it is damaged.
+        StoreError: if a file of the batch is damaged.
     """
-    return _told(batch, _answers(store, batch))
+    return _personas_in(batch, _answers(store, batch))
 
 
 def _answers(store: Store, batch: str) -> Iterator[_Answer]:
-    """What was answered about documents and personas of a batch; by datasets only the inputs matter, and only roots."""
+    """Answers about documents and personas of a batch; of dataset answers only the inputs matter, and only roots."""
     for asset in CANDIDATES:
         columns = ["input_id", "reason", "response"]
         for rows in store.slices("generations", batch, columns, asset=asset):
@@ -157,28 +157,28 @@ def _documents(
 def _children(
     batch: str, taken: Tombstones, candidates: pl.DataFrame, answers: list[_Answer]
 ) -> dict[str, list[_Child]]:
-    """Who came from each document or persona; from '' the imported ones."""
+    """The children of each document or persona; those of '' are the imported personas."""
     children: dict[str, list[_Child]] = defaultdict(list)
     columns = candidates.select("persona_id", "persona", "document_id", "parent_id")
     for persona_id, persona, document_id, parent_id in columns.iter_rows():
         parent = parent_id or document_id or ""
         children[parent].append(_Child(persona_id, taken.has_persona(parent, persona)))
-    for persona_id, parent, text in _told(batch, answers):
+    for persona_id, parent, text in _personas_in(batch, answers):
         children[parent].append(_Child(persona_id, taken.has_persona(parent, text)))
     return children
 
 
-def _told(batch: str, answers: Iterable[_Answer]) -> Iterator[Told]:
+def _personas_in(batch: str, answers: Iterable[_Answer]) -> Iterator[AnsweredPersona]:
     """The personas of accepted answers."""
     for answer in answers:
         items = json.loads(answer.response)["personas"] if answer.response else []
         personas = [(item["relation"], item["persona"]) for item in items]
         ids = identities(batch, answer.input_id, personas)
-        yield from (Told(id_, answer.input_id, text) for id_, (_, text) in zip(ids, personas, strict=True))
+        yield from (AnsweredPersona(id_, answer.input_id, text) for id_, (_, text) in zip(ids, personas, strict=True))
 
 
-def _reached(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> set[str]:
-    waiting = ["", *documents, *_forgotten(candidates, documents, children)]
+def _find_reached(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> set[str]:
+    waiting = ["", *documents, *_missing_parents(candidates, documents, children)]
     reached: set[str] = set()
     while waiting:
         standing = waiting.pop()
@@ -191,8 +191,10 @@ def _is_past(child: _Child, reached: set[str]) -> bool:
     return child.taken or child.persona_id in reached
 
 
-def _forgotten(candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]) -> Iterator[str]:
-    """Parents that their batch has not any more, though it has their children: it was not run to its end."""
+def _missing_parents(
+    candidates: pl.DataFrame, documents: frozenset[str], children: dict[str, list[_Child]]
+) -> Iterator[str]:
+    """Parents that are missing in the batch although their children are there: the run was not completed."""
     child_ids = {child.persona_id for siblings in children.values() for child in siblings}
     rows = candidates.filter(pl.col("parent_id").is_not_null()).select("parent_id", "document_id").unique()
     for parent_id, document_id in rows.iter_rows():

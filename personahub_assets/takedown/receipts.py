@@ -1,4 +1,4 @@
-"""Receipts: what a takedown did, by place and batch; kept as rows of `takedowns`, without a word of what went."""
+"""Receipts: what a takedown did, by place and batch; stored in `takedowns` without any removed text."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from personahub_assets.store.tables import Store, table_schema
 
 Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
 SAMPLES = 5
-"""Addresses of a host that are shown."""
+"""Number of addresses shown for a host."""
 
 
 class Target(NamedTuple):
-    """What is to be taken down."""
+    """What to take down."""
 
     kind: Literal["document", "url_prefix", "persona", "batch"]
     values: tuple[str, ...]
@@ -27,12 +27,12 @@ class Target(NamedTuple):
 
     @property
     def takedown_id(self) -> str:
-        """The same for the same request, so that it is gone on with."""
+        """Id of the takedown; the same request has the same id, so that repeating it continues it."""
         return "t" + digest(self.kind, self.batch or "", *sorted(set(self.values)))
 
 
 class Line(NamedTuple):
-    """Where something was done."""
+    """Rows changed in one place."""
 
     effect: Effect
     place: str
@@ -41,14 +41,14 @@ class Line(NamedTuple):
 
 @dataclass
 class Sites:
-    """Which addresses a prefix hits, by host, and hosts of the same site that it does not; not stored."""
+    """Addresses below a prefix by host, and hosts of the same site that are not below it. Not stored."""
 
     counts: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[str]] = field(default_factory=dict)
     near: Counter[str] = field(default_factory=Counter)
 
     def add(self, text: str) -> None:
-        """Count the address of a document that goes."""
+        """Count the address of a document that is removed."""
         address = read_address(text, any_scheme=True)
         host = address.host if address else ""
         self.counts[host] += 1
@@ -59,7 +59,7 @@ class Sites:
 
 @dataclass
 class Receipt:
-    """What a takedown does, or did."""
+    """What a takedown will do, or did."""
 
     target: Target
     reason: str | None = None
@@ -67,25 +67,25 @@ class Receipt:
     finished_at: datetime | None = None
     rows: Counter[Line] = field(default_factory=Counter)
     copies: list[str] = field(default_factory=list)
-    """What has the same text and stays, as it can be read; not stored."""
+    """Descriptions of rows that have the same text and are kept. Not stored."""
     sites: Sites = field(default_factory=Sites)
 
-    def of(self, effect: Effect) -> Iterator[tuple[Line, int]]:
-        """The lines of one effect, in order."""
+    def lines_of(self, effect: Effect) -> Iterator[tuple[Line, int]]:
+        """The lines of one effect, in order, each with its number of rows."""
         lines = [(line, count) for line, count in self.rows.items() if line.effect == effect and count]
         return iter(sorted(lines, key=lambda item: (item[0].place, item[0].batch or "")))
 
     @property
     def batches(self) -> set[str]:
-        """Batches that rows went from."""
+        """Batches with removed rows."""
         return {line.batch for line in self.rows if line.effect == "removed" and line.batch}
 
     def total(self, effect: Effect) -> int:
-        """Rows of one effect."""
-        return sum(count for _, count in self.of(effect))
+        """Number of rows of one effect."""
+        return sum(count for _, count in self.lines_of(effect))
 
     def as_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The receipt as `--json` prints it."""
         return {
             "takedown_id": self.target.takedown_id,
             "target": self.target.kind,
@@ -93,7 +93,9 @@ class Receipt:
             "begun_at": self.begun_at.isoformat(),
             "finished_at": self.finished_at and self.finished_at.isoformat(),
             **{
-                effect: [{"place": line.place, "batch": line.batch, "rows": count} for line, count in self.of(effect)]
+                effect: [
+                    {"place": line.place, "batch": line.batch, "rows": count} for line, count in self.lines_of(effect)
+                ]
                 for effect in get_args(Effect)
             },
             "copies": self.copies,
@@ -106,12 +108,12 @@ class Receipt:
 
 
 def now() -> datetime:
-    """The time as tables have it."""
+    """The current time as tables store it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def put_stones(store: Store, target: Target, stones: set[Tombstone]) -> None:
-    """Store the tombstones of a takedown beside those that it has already."""
+def store_tombstones(store: Store, target: Target, stones: set[Tombstone]) -> None:
+    """Add tombstones to those that the takedown has already."""
     key = target.takedown_id
     rows = [
         {"takedown_id": key, "kind": stone.kind, "batch": stone.batch, "mark": stone.mark, "taken_at": now()}
@@ -123,8 +125,8 @@ def put_stones(store: Store, target: Target, stones: set[Tombstone]) -> None:
     store.write("tombstones", key, pl.concat([old, new.join(old, on=identity, how="anti", nulls_equal=True)]))
 
 
-def put_receipt(store: Store, receipt: Receipt) -> None:
-    """Store a receipt; what an earlier try of the same takedown had counted stays."""
+def store_receipt(store: Store, receipt: Receipt) -> None:
+    """Store a receipt; counts of an find_receipt attempt of the same takedown are kept."""
     shared = {
         "takedown_id": receipt.target.takedown_id,
         "target": receipt.target.kind,
@@ -133,13 +135,13 @@ def put_receipt(store: Store, receipt: Receipt) -> None:
         "finished_at": receipt.finished_at,
     }
     rows = [{**shared, **line._asdict(), "rows": count} for line, count in sorted(receipt.rows.items(), key=str)]
-    # A takedown that found nothing is known all the same.
+    # A takedown without a match is stored too.
     rows = rows or [{**shared, "effect": "removed", "place": "documents", "batch": receipt.target.batch, "rows": 0}]
     store.write("takedowns", receipt.target.takedown_id, pl.DataFrame(rows, table_schema("takedowns")))
 
 
-def earlier(store: Store, target: Target) -> Receipt | None:
-    """The receipt that a takedown has already, if it was begun."""
+def find_receipt(store: Store, target: Target) -> Receipt | None:
+    """The stored receipt of a takedown; None if it was never begun."""
     stored = store.read("takedowns", target.takedown_id)
     if stored.is_empty():
         return None
@@ -150,7 +152,7 @@ def earlier(store: Store, target: Target) -> Receipt | None:
     return Receipt(target, first["reason"], first["begun_at"], first["finished_at"], rows)
 
 
-def unfinished(store: Store) -> list[str]:
-    """Takedowns that were begun and not finished."""
+def unfinished_takedowns(store: Store) -> list[str]:
+    """Ids of takedowns that were begun and not finished."""
     rows = store.read_all("takedowns", ["takedown_id", "finished_at"])
     return sorted(rows.filter(pl.col("finished_at").is_null())["takedown_id"].unique())

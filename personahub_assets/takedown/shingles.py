@@ -1,4 +1,4 @@
-"""Traces: whether a text says what another one said, also cut, reflowed, escaped, or as part of a message."""
+"""Shingles: find texts again in other texts, also cut, reflowed, escaped, or inside a message."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from personahub_assets.core.text import normalised, words
 
-_WIDTH = 8  # words in a row; two personas may well share five
+_WIDTH = 8  # words in a row; two different personas can share five
 _FEWEST = 4
 _MOST = 20_000_000
 _SPACING = 16
@@ -16,11 +16,11 @@ _SPACING = 16
 _Runs = NDArray[np.int64]
 
 
-class Traces:
-    """Texts, remembered by the hashes of their runs of eight words, in 8 bytes each.
+class Shingles:
+    """A set of texts, stored as hashes of their runs of eight words, 8 bytes each.
 
-    Of a text of fewer words the whole is one run; with fewer than four it is only found where it stands alone. Beyond
-    20 million runs about every eighth of a text's runs is remembered: a piece of 23 words is still found for certain.
+    A shorter text is one run. With fewer than four words it matches only a text that is equal to it. Beyond 20 million
+    runs about one run in eight is stored: a piece of 23 words is still found with certainty.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Traces:
         return bool(self._known or self._new or self._alone)
 
     def add(self, text: str, *, alone: bool = False) -> None:
-        """Remember a text; `alone`: only where nothing else is said beside it."""
+        """Add a text; with `alone` it matches only a text that is equal to it."""
         tokens = words(text)
         width = min(len(tokens), _WIDTH)
         if not width:
@@ -42,29 +42,31 @@ class Traces:
             self._alone.add(normalised(text).strip())
             return
         runs = _runs(tokens, width)
-        runs = runs if self._count <= _MOST else _some(runs)
+        runs = runs if self._count <= _MOST else _winnowed(runs)
         self._new.setdefault(width, []).append(runs)
         self._count += len(runs)
 
-    def found_in(self, text: str) -> bool:
-        """Whether a text has a run of words in common with a remembered one: where it costs little to be wrong."""
+    def has_match(self, text: str) -> bool:
+        """Whether a text shares a run of words with an added one; for uses where a false match costs little."""
         tokens = words(text)
         if self._alone and normalised(text).strip() in self._alone:
             return True
         widths = self._known.keys() | self._new.keys()
-        return len(tokens) >= _FEWEST and any(self._in_common(tokens, width) for width in widths)
+        return len(tokens) >= _FEWEST and any(self._count_common(tokens, width) for width in widths)
 
-    def much_in(self, text: str, runs: int) -> bool:
-        """Whether so many runs of eight words are those of remembered texts: for what is lost if it is wrong.
+    def has_matches(self, text: str, runs: int) -> bool:
+        """Whether a text shares at least `runs` runs of words with added ones; for uses where a false match loses data.
 
-        >>> traces = Traces()
-        >>> traces.add("the keeper of the northern isle wrote down every ship that passed")
-        >>> traces.much_in("the keeper of the northern isle wrote down every name", 2), traces.much_in("the keeper", 2)
-        (True, False)
+        >>> shingles = Shingles()
+        >>> shingles.add("the keeper of the northern isle wrote down every ship that passed")
+        >>> shingles.has_matches("the keeper of the northern isle wrote down every name", 2)
+        True
+        >>> shingles.has_matches("the keeper", 2)
+        False
         """
-        return self._in_common(words(text), _WIDTH) >= runs
+        return self._count_common(words(text), _WIDTH) >= runs
 
-    def _in_common(self, tokens: list[str], width: int) -> int:
+    def _count_common(self, tokens: list[str], width: int) -> int:
         stored, runs = self._sorted(width), _runs(tokens, width)
         if not len(stored) or not len(runs):
             return 0
@@ -86,8 +88,8 @@ def _hashes(tokens: list[str], width: int) -> Iterator[int]:
     return (hash(tuple(tokens[at : at + width])) for at in range(len(tokens) - width + 1))
 
 
-def _some(runs: _Runs) -> _Runs:
-    """The least of every sixteen in a row (winnowing): a stretch of sixteen has one, whatever else is around."""
+def _winnowed(runs: _Runs) -> _Runs:
+    """The minimum of every sixteen consecutive hashes (winnowing): every sixteen in a row keep one, in any context."""
     windows = sliding_window_view(runs, min(len(runs), _SPACING))
     least: _Runs = np.unique(windows.min(axis=1))
     return least

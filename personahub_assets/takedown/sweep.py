@@ -1,4 +1,4 @@
-"""Sweep: the files of a batch without what does not stand any more."""
+"""Sweep: rewrite the files of a batch without the rows that are taken down."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ import polars as pl
 from personahub_assets.core.urls import normal_url
 from personahub_assets.embedding import vectors
 from personahub_assets.embedding.reading import text_hashes
-from personahub_assets.generation.answers import NOTHING_LEFT, what_is_left
+from personahub_assets.generation.answers import NOTHING_LEFT, without_taken_down
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.sources.tombstones import Tombstones, answer_without
@@ -26,9 +26,9 @@ from personahub_assets.store.tables import (
     read_file,
     table_schema,
 )
-from personahub_assets.takedown.mark import Extent, Part, parts
+from personahub_assets.takedown.mark import BatchFile, Extent, batch_files
 from personahub_assets.takedown.receipts import Line, Receipt
-from personahub_assets.takedown.shingles import Traces
+from personahub_assets.takedown.shingles import Shingles
 
 _TEXTS = ("text", "persona", "response", "raw", "attributes")
 _SAID_BY_MODEL = ("response", "raw")
@@ -36,65 +36,65 @@ _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
 RUNS_LINE, _RUNS_ANSWER = 1, 6
-"""So many runs of eight words in common make a line that cannot be read, or a recorded answer, one that goes."""
+"""A recorded answer, or a line that cannot be parsed, is removed if it shares so many runs of eight words."""
 
 
 @dataclass
 class Gone:
-    """What goes: ids of personas, keys of requests, traces of texts."""
+    """What is removed: ids of personas, keys of requests, shingles of texts."""
 
     personas: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
-    traces: Traces = field(default_factory=Traces)
+    shingles: Shingles = field(default_factory=Shingles)
 
     def has_answer(self, key: str, response: str) -> bool:
-        """Whether a recorded answer of another home is about what goes."""
-        return key in self.keys or self.traces.much_in(response, _RUNS_ANSWER)
+        """Whether a recorded answer of another home is about something that is removed."""
+        return key in self.keys or self.shingles.has_matches(response, _RUNS_ANSWER)
 
 
 def survey(store: Store, extent: Extent, gone: Gone, receipt: Receipt) -> None:
-    """Count what a sweep will remove, and remember it."""
-    for table_file in parts(store, extent.batch):
-        for rows in _going(store, extent, table_file):
+    """Count the rows that a sweep will remove, and add them to `gone`."""
+    for table_file in batch_files(store, extent.batch):
+        for rows in _rows_to_remove(store, extent, table_file):
             receipt.rows[Line("removed", table_file.table, extent.batch)] += rows.height
             gone.personas |= set(rows["persona_id"]) if "persona_id" in rows.columns else set()
             gone.keys |= set(rows["request_key"]) if "request_key" in rows.columns else set()
-            _remember(rows, gone.traces)
+            _remember(rows, gone.shingles)
 
 
-def _going(store: Store, extent: Extent, part: Part) -> Iterator[pl.DataFrame]:
-    stays = extent.stays(part)
-    if stays is not None:
-        for rows in store.slices(part.table, extent.batch, asset=part.asset):
-            yield rows.filter(~stays)
+def _rows_to_remove(store: Store, extent: Extent, table_file: BatchFile) -> Iterator[pl.DataFrame]:
+    is_kept = extent.kept_rows(table_file)
+    if is_kept is not None:
+        for rows in store.slices(table_file.table, extent.batch, asset=table_file.asset):
+            yield rows.filter(~is_kept)
 
 
-def _remember(rows: pl.DataFrame, traces: Traces) -> None:
+def _remember(rows: pl.DataFrame, shingles: Shingles) -> None:
     for name in set(_TEXTS) & set(rows.columns):
-        # A refusal says of everything the same.
+        # A refusal has the same text for every input.
         text_rows = rows.filter(pl.col("reason").ne_missing("refused")) if name in _SAID_BY_MODEL else rows
         for text in text_rows[name].drop_nulls():
-            traces.add(str(text))
+            shingles.add(str(text))
     if "url" in rows.columns:
         for url in rows["url"].drop_nulls():
-            # The words of a site's first page are in the address of every other.
-            traces.add(url, alone=not urlsplit(normal_url(url)).path.strip("/"))
+            # The address of a site's first page is part of the address of all its other pages.
+            shingles.add(url, alone=not urlsplit(normal_url(url)).path.strip("/"))
 
 
-def sweep(store: Store, extent: Extent, taken: Tombstones, traces: Traces, receipt: Receipt) -> None:
-    """Remove what does not stand; the caller holds the locks of the batch.
+def sweep(store: Store, extent: Extent, taken: Tombstones, shingles: Shingles, receipt: Receipt) -> None:
+    """Remove the rows that are not kept. The caller holds the locks of the batch.
 
-    What was made last goes first: a sweep that is killed leaves everything by which the rest is found.
+    Files written last are swept first: a killed sweep leaves everything that it needs to find the rest.
     """
-    batch, todo = extent.batch, list(parts(store, extent.batch))
-    _strangers(store, extent)
+    batch, todo = extent.batch, list(batch_files(store, extent.batch))
+    _sweep_unknown_tables(store, extent)
     for table_file in todo:
         if table_file.table not in (*_ROOTS, *_ANSWERS):
-            _rewrite(store, batch, table_file, partial(_standing, extent, table_file))
-    _recount(store, batch)
-    _forget_vectors(store, extent, receipt)
+            _rewrite(store, batch, table_file, partial(_kept_rows, extent, table_file))
+    _update_counts(store, batch)
+    _drop_vectors(store, extent, receipt)
     for path in store.paths.journals_of(batch):
-        went = rewrite(path, partial(_left_of, extent, path.parent.name, taken, traces))
+        went = rewrite(path, partial(_redact_entry, extent, path.parent.name, taken, shingles))
         receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
     for table_file in (
         table_file
@@ -102,22 +102,22 @@ def sweep(store: Store, extent: Extent, taken: Tombstones, traces: Traces, recei
         for table_file in todo
         if table_file.table == table and table_file.asset != "documents"
     ):
-        changed = _rewrite(store, batch, table_file, partial(_answers, store, extent, table_file, taken, traces))
+        changed = _rewrite(store, batch, table_file, partial(_kept_answers, store, extent, table_file, taken, shingles))
         receipt.rows[Line("changed", table_file.table, batch)] += changed
     for table in _ROOTS:
-        _rewrite(store, batch, Part(table, None), partial(_standing, extent, Part(table, None)))
+        _rewrite(store, batch, BatchFile(table, None), partial(_kept_rows, extent, BatchFile(table, None)))
 
 
-def _rewrite(store: Store, batch: str, part: Part, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:
-    """Publish a table file anew if a change makes another one of it; give how many rows are not as before."""
-    writer = store.writer(part.table, batch, part.asset)
+def _rewrite(store: Store, batch: str, table_file: BatchFile, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:
+    """Rewrite a table file if a change alters it; return the number of changed rows."""
+    writer = store.writer(table_file.table, batch, table_file.asset)
     differing, differs = 0, False
     # Rows may be added to `quarantine`, so it is changed as a whole; it is small, and may be empty.
-    is_quarantine = part.table == "quarantine"
+    is_quarantine = table_file.table == "quarantine"
     pieces = (
-        [store.read(part.table, batch, part.asset)]
+        [store.read(table_file.table, batch, table_file.asset)]
         if is_quarantine
-        else store.slices(part.table, batch, asset=part.asset)
+        else store.slices(table_file.table, batch, asset=table_file.asset)
     )
     for rows in pieces:
         new = change(rows)
@@ -131,24 +131,24 @@ def _rewrite(store: Store, batch: str, part: Part, change: Callable[[pl.DataFram
     return differing
 
 
-def _standing(extent: Extent, part: Part, rows: pl.DataFrame) -> pl.DataFrame:
-    stays = extent.stays(part)
-    return rows if stays is None else rows.filter(stays)
+def _kept_rows(extent: Extent, table_file: BatchFile, rows: pl.DataFrame) -> pl.DataFrame:
+    is_kept = extent.kept_rows(table_file)
+    return rows if is_kept is None else rows.filter(is_kept)
 
 
-def _answers(
-    store: Store, extent: Extent, part: Part, taken: Tombstones, traces: Traces, rows: pl.DataFrame
+def _kept_answers(
+    store: Store, extent: Extent, table_file: BatchFile, taken: Tombstones, shingles: Shingles, rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """Rows of `generations` or `quarantine` that stand, without personas that were taken down."""
-    rows = _standing(extent, part, rows)
-    if part.asset not in CANDIDATES or not taken.of_personas:
+    """Rows of `generations` or `quarantine` that are kept, without personas that were taken down."""
+    rows = _kept_rows(extent, table_file, rows)
+    if table_file.asset not in CANDIDATES or not taken.of_personas:
         return rows
-    if part.table == "generations":
-        changed = [_generation(row, taken, traces) for row in rows.iter_rows(named=True)]
+    if table_file.table == "generations":
+        changed = [_redact_generation(row, taken, shingles) for row in rows.iter_rows(named=True)]
         return pl.DataFrame(changed, table_schema("generations"))
-    changed = [{**row, "raw": _unless_found(row["raw"], traces)} for row in rows.iter_rows(named=True)]
-    # An answer of which nothing is left is rejected, so it is here.
-    emptied = store.read("generations", extent.batch, part.asset).filter(
+    changed = [{**row, "raw": _unless_matched(row["raw"], shingles)} for row in rows.iter_rows(named=True)]
+    # An answer of which nothing is left is rejected, so it is in this table.
+    emptied = store.read("generations", extent.batch, table_file.asset).filter(
         pl.col("status") == "rejected", pl.col("reason") == "taken_down"
     )
     added = emptied.join(rows, on="input_id", how="anti").with_columns(raw=pl.col("response"))
@@ -156,34 +156,34 @@ def _answers(
     return pl.concat([pl.DataFrame(changed, schema), added.select(list(schema))])
 
 
-def _generation(row: dict[str, Any], taken: Tombstones, traces: Traces) -> dict[str, Any]:
+def _redact_generation(row: dict[str, Any], taken: Tombstones, shingles: Shingles) -> dict[str, Any]:
     response = row["response"] or ""
     if row["reason"]:
-        return {**row, "response": _unless_found(row["response"], traces)}
+        return {**row, "response": _unless_matched(row["response"], shingles)}
     if left := answer_without(response, row["input_id"], taken):
         return {**row, "response": left}
     status = "rejected" if row["status"] == "accepted" else row["status"]
     return {**row, "status": status, "reason": "taken_down", "detail": NOTHING_LEFT, "response": ""}
 
 
-def _unless_found(text: str | None, traces: Traces) -> str | None:
-    return "" if text and traces.found_in(text) else text
+def _unless_matched(text: str | None, shingles: Shingles) -> str | None:
+    return "" if text and shingles.has_match(text) else text
 
 
-def _left_of(extent: Extent, asset: str, taken: Tombstones, traces: Traces, entry: Entry) -> Outcome | None:
-    """An entry of a journal as it is to be."""
+def _redact_entry(extent: Extent, asset: str, taken: Tombstones, shingles: Shingles, entry: Entry) -> Outcome | None:
+    """An entry of a journal without what is taken down; None if the entry is removed."""
     if not extent.has_input(asset, entry.input_id):
         return None
     outcome = entry.outcome
     if asset not in CANDIDATES or not taken.of_personas:
         return outcome
-    if outcome.status == "rejected" and traces.found_in(outcome.response):
+    if outcome.status == "rejected" and shingles.has_match(outcome.response):
         return replace(outcome, response="")
-    return what_is_left(outcome, entry.input_id, taken)
+    return without_taken_down(outcome, entry.input_id, taken)
 
 
-def _recount(store: Store, batch: str) -> None:
-    """Let `dedup_runs` say how many decisions there are now."""
+def _update_counts(store: Store, batch: str) -> None:
+    """Update the number of decisions in `dedup_runs`."""
     for asset in STAGES:
         runs = store.read("dedup_runs", batch, asset)
         keepers = store.read("decisions", batch, asset, columns=["keeper_id"])["keeper_id"]
@@ -192,7 +192,7 @@ def _recount(store: Store, batch: str) -> None:
             store.write("dedup_runs", batch, counted, asset)
 
 
-def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
+def _drop_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
     folder = store.paths.vector_journal(extent.batch)
     if folder.is_dir():
         rows = store.candidates(extent.batch, ["persona_id", "persona"])
@@ -201,8 +201,8 @@ def _forget_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
         receipt.rows[Line("removed", "journal/persona_embeddings", extent.batch)] += went
 
 
-def _strangers(store: Store, extent: Extent) -> None:
-    """Tables that the project has not any more, such as a dataset's whose class was removed: by their persona_id."""
+def _sweep_unknown_tables(store: Store, extent: Extent) -> None:
+    """Sweep tables of classes that were removed from the project, by their persona_id."""
     for folder in store.paths.tables.glob("*"):
         if folder.name in folder_names():
             continue
@@ -217,14 +217,14 @@ def _replace(store: Store, path: Path, rows: pl.DataFrame) -> None:
         rows.write_parquet(file)
 
 
-def seeds(store: Store, gone: Gone) -> int:
-    """Remove recorded answers of other homes about what goes; give how many went."""
+def remove_recorded_answers(store: Store, gone: Gone) -> int:
+    """Remove recorded answers of other homes about removed rows; return the number of removed answers."""
     changed = 0
     for path in store.paths.recorded.glob("*/*.parquet"):
         rows = read_file(path, "generations")
         answers = rows.select("request_key", "response").iter_rows()
-        stays = [not gone.has_answer(key, answer or "") for key, answer in answers]
-        left = rows.filter(stays)
+        is_kept = [not gone.has_answer(key, answer or "") for key, answer in answers]
+        left = rows.filter(is_kept)
         if left.height < rows.height:
             changed += rows.height - left.height
             if left.height:
@@ -236,22 +236,24 @@ def seeds(store: Store, gone: Gone) -> int:
     return changed
 
 
-def source_faults(store: Store, batch: str, places: set[str], traces: Traces, *, known: bool) -> int:
-    """Blank what `quarantine` has of rows of the source file that are taken down.
+def redact_source_faults(store: Store, batch: str, places: set[str], shingles: Shingles, *, known: bool) -> int:
+    """Blank the rows of `quarantine` that show source rows which are taken down.
 
     Args:
-        places: of those rows.
-        known: whether the file could be read; if not, what any of its rows says is blanked.
+        places: row numbers of those source rows.
+        known: whether the file could be read; if not, all its rows in `quarantine` are blanked.
 
     Returns:
-        How many rows said something.
+        The number of rows that had a text.
     """
 
     def blanked(rows: pl.DataFrame) -> pl.DataFrame:
         inputs = rows.select("input_id", "raw").iter_rows()
-        is_taken = [not known or input_id in places or traces.much_in(raw or "", RUNS_LINE) for input_id, raw in inputs]
+        is_taken = [
+            not known or input_id in places or shingles.has_matches(raw or "", RUNS_LINE) for input_id, raw in inputs
+        ]
         gone = pl.Series(is_taken, dtype=pl.Boolean)
-        # Documents and personas that go are counted here, as they will be when the file is read next.
+        # Removed documents and personas are counted here, as they will be when the file is read again.
         new = [(batch, "documents", input_id, *_TOLD, "") for input_id in sorted(places - set(rows["input_id"]))]
         left = rows.with_columns(
             reason=pl.when(gone & pl.lit(known)).then(pl.lit(_TOLD[0])).otherwise("reason"),
@@ -261,4 +263,4 @@ def source_faults(store: Store, batch: str, places: set[str], traces: Traces, *,
         return pl.concat([left, pl.DataFrame(new, table_schema("quarantine"), orient="row")])
 
     exists = store.path("quarantine", batch, "documents").exists()
-    return _rewrite(store, batch, Part("quarantine", "documents"), blanked) if exists else 0
+    return _rewrite(store, batch, BatchFile("quarantine", "documents"), blanked) if exists else 0

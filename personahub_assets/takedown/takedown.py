@@ -1,17 +1,17 @@
-"""Takedown: a document, a site, a persona or a whole batch goes, with all that came from it, and does not come back.
+"""Takedown: remove a document, a site, a persona or a batch with everything derived from it, and keep it out.
 
-    receipt = takedown(store, Target("document", ("page-17",)), agree=lambda receipt: True)
+    receipt = takedown(store, Target("document", ("page-17",)), approve=lambda receipt: True)
 
-In this order, each step safe to be repeated:
+The steps, in this order; each can be repeated safely:
 
-1. Tombstones and the begun receipt are stored. From here on rows of source files and personas of answers are kept out.
-2. What goes is read once: its texts must be known as long as something may show them.
-3. The Dagster instance loses what it tells of them.
+1. Tombstones and the begun receipt are stored. From here on they keep out rows of source files and personas of answers.
+2. The rows to remove are read once: their texts are needed to find copies of them.
+3. They are removed from the event log of the Dagster instance.
 4. Source files inside the home are blanked.
-5. Tables, journals and recorded answers are written anew without them, what was made last first.
-6. The cache goes, leftovers of killed runs go, the warehouse is built anew.
+5. Tables, journals and recorded answers are rewritten without them, the last written first.
+6. The cache and leftovers of killed runs are removed, and the warehouse is rebuilt.
 
-A takedown that was killed is finished by the same request. Docs: docs/takedown.md.
+Repeating the same request finishes a killed takedown. Docs: docs/takedown.md.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ from personahub_assets.core.errors import BatchError, LockHeld, StoreError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
-from personahub_assets.releases import folder as releases
+from personahub_assets.releases.folder import count_rows_of, list_releases
 from personahub_assets.sources import redact
 from personahub_assets.sources.register import register_again
 from personahub_assets.sources.rows import Columns, RawRow, Traits, traits
@@ -40,7 +40,16 @@ from personahub_assets.store.removal import remove, remove_all
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.mark import Extent, extent
-from personahub_assets.takedown.receipts import Effect, Line, Receipt, Target, earlier, now, put_receipt, put_stones
+from personahub_assets.takedown.receipts import (
+    Effect,
+    Line,
+    Receipt,
+    Target,
+    find_receipt,
+    now,
+    store_receipt,
+    store_tombstones,
+)
 from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
 
@@ -51,13 +60,13 @@ _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Da
 
 @dataclass
 class _Plan:
-    """What is to be done."""
+    """What a takedown has to do."""
 
     stones: set[Tombstone]
     receipt: Receipt
     extents: dict[str, Extent] = field(default_factory=dict)
     dropped: set[Path] = field(default_factory=set)
-    """Source files inside the home that no other batch reads: they go as a whole."""
+    """Source files inside the home that no other batch reads: they are deleted."""
     hits: dict[redact.Piece, list[redact.Hit]] = field(default_factory=dict)
     gone: sweep.Gone = field(default_factory=sweep.Gone)
 
@@ -71,47 +80,47 @@ def takedown(
     *,
     reason: str | None = None,
     dry_run: bool = False,
-    agree: Callable[[Receipt], bool] = lambda _: True,
+    approve: Callable[[Receipt], bool] = lambda _: True,
 ) -> Receipt:
-    """Take something down, or only count what would go.
+    """Take down a target, or only count what would be removed.
 
     Args:
-        reason: why; it is stored.
+        reason: stored in the receipt; do not quote the removed text.
         dry_run: change nothing.
-        agree: is shown what will go, and says whether it shall.
+        approve: called with the planned receipt; returns whether to go on.
 
     Returns:
-        The receipt; not finished if nothing was done.
+        The receipt; unfinished if nothing was done.
 
     Raises:
-        ConfigError, BatchError: if nothing is known by that name.
-        LockHeld: if a run or another takedown goes on, naming it. What was begun is finished by the same request.
-        StoreError, SourceError: if a file that holds some of it is damaged.
+        ConfigError, BatchError: if the target is unknown.
+        LockHeld: if a run or another takedown is active, naming it. Repeating the request finishes a begun takedown.
+        StoreError, SourceError: if a file with rows of the target is damaged.
     """
-    if not store.batches() and earlier(store, target) is None:
+    if not store.batches() and find_receipt(store, target) is None:
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
-        return _planned(store, target, reason).receipt
-    # Whoever makes a release waits for this lock: it would be of rows that go.
+        return _make_plan(store, target, reason).receipt
+    # A release waits for this lock: otherwise it could contain rows that are being removed.
     with store.lock(Lock.TAKEDOWN, wait=False), store.lock(Lock.RELEASES, wait=False), _instance(store) as instance:
         begun = datetime.now(UTC)
         _check_no_run(instance)
-        _mend(store, target)
-        if not agree(_planned(store, target, reason).receipt):
+        _register_blanked(store, target)
+        if not approve(_make_plan(store, target, reason).receipt):
             return Receipt(target, reason)
-        with _admissions(store):
+        with _hold_dedup_locks(store):
             _check_no_run(instance)
-            plan = _planned(store, target, reason)  # anew: it may have taken a while to agree
+            plan = _make_plan(store, target, reason)  # again: the confirmation can have taken a while
             _carry_out(store, plan)
         _check_no_run(instance, since=begun)
         plan.receipt.finished_at = now()
-        put_receipt(store, plan.receipt)
+        store_receipt(store, plan.receipt)
         return plan.receipt
 
 
 @contextmanager
-def _admissions(store: Store) -> Iterator[None]:
-    """Nobody decides who stays meanwhile."""
+def _hold_dedup_locks(store: Store) -> Iterator[None]:
+    """Hold the locks of the dedup assets."""
     with ExitStack() as locks:
         for stage in STAGES.values():
             locks.enter_context(store.lock(Lock.admission(stage), wait=False))
@@ -120,7 +129,7 @@ def _admissions(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
-    """The Dagster instance of the home; None where nothing was ever run."""
+    """The Dagster instance of the home; None if there was never a run."""
     if store.paths.dagster.exists():
         with open_instance(store.root) as instance:
             yield instance
@@ -129,27 +138,29 @@ def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
 
 
 def _check_no_run(instance: dg.DagsterInstance | None, since: datetime | None = None) -> None:
-    """Refuse to work beside a run: it may hold in memory what goes, and report it afterwards.
+    """Refuse to work during a run: it can hold removed rows in memory and report them afterwards.
 
     Args:
-        since: a run that went on after this moment and has ended counts too.
+        since: a run that was active after this moment and has ended counts too.
 
     Raises:
         LockHeld: naming the runs.
     """
     if instance is None:
         return
-    going = [f"{_named(run)} is going on" for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))]
+    going = [f"{_run_title(run)} is going on" for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))]
     if not going and since:
-        going = [f"{_named(run)} went on meanwhile" for run in instance.get_runs(dg.RunsFilter(updated_after=since))]
+        going = [
+            f"{_run_title(run)} went on meanwhile" for run in instance.get_runs(dg.RunsFilter(updated_after=since))
+        ]
     if going:
         raise LockHeld(
-            f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (nothing "
-            "that is answered is lost), then run the same takedown again"
+            f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (answers "
+            "are kept), then run the same takedown again"
         )
 
 
-def _named(run: dg.DagsterRun) -> str:
+def _run_title(run: dg.DagsterRun) -> str:
     process = run.tags.get(PID_TAG, "of the Dagster UI")
     return f"run {run.run_id[:8]} of batch {run.tags.get('dagster/partition', 'several')} (process {process})"
 
@@ -157,9 +168,9 @@ def _named(run: dg.DagsterRun) -> str:
 # --- plan ---
 
 
-def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
-    """Find what goes; changes nothing."""
-    before = earlier(store, target)
+def _make_plan(store: Store, target: Target, reason: str | None) -> _Plan:
+    """Find what to remove; changes nothing."""
+    before = find_receipt(store, target)
     matches = find(store, target, again=before is not None)
     receipt = Receipt(target, reason or (before and before.reason) or None, copies=matches.copies, sites=matches.sites)
     plan = _Plan({*stones(store), *matches.stones}, receipt)
@@ -170,18 +181,18 @@ def _planned(store: Store, target: Target, reason: str | None) -> _Plan:
         if plan.extents[batch].is_gone and batch in store.batches():
             receipt.rows[Line("removed", "batches", batch)] = 1
     plan.stones |= {Tombstone.request(key) for key in plan.gone.keys}
-    _look_into_sources(store, plan)
+    _scan_sources(store, plan)
     _count_displaced(store, plan)
     _count_released(store, plan, matches.stones)
     if before:
         receipt.begun_at = before.begun_at
-        receipt.rows |= before.rows  # the greater of each: a first try had counted all of it
+        receipt.rows |= before.rows  # the greater of each: the first attempt had counted everything
     return plan
 
 
-def _look_into_sources(store: Store, plan: _Plan) -> None:
-    """Rows of source files: all that lie inside the home, and those of the batches concerned elsewhere."""
-    pieces, unread = redact.pieces(store)
+def _scan_sources(store: Store, plan: _Plan) -> None:
+    """Scan source files: all inside the home, and those elsewhere of the batches concerned."""
+    pieces, unread = redact.find_pieces(store)
     plan.receipt.rows.update(Line("unread", printable_path(path), None) for path in unread)
     readers: dict[Path, set[str | None]] = defaultdict(set)
     for piece in pieces:
@@ -197,7 +208,7 @@ def _look_into_sources(store: Store, plan: _Plan) -> None:
             if inside and piece.path.is_file() and not is_dropped:
                 plan.receipt.rows[Line("unread", printable_path(piece.path), piece.batch)] += 1
             continue
-        row_hits = list(redact.hits(piece, _is_taken(plan, piece.batch)))
+        row_hits = list(redact.find_hits(piece, _row_test(plan, piece.batch)))
         if row_hits:
             plan.hits[piece] = row_hits
             effect: Effect = "removed" if is_dropped else "changed" if inside else "outside"
@@ -208,12 +219,12 @@ def _is_gone(plan: _Plan, batch: str | None) -> bool:
     return batch is not None and batch in plan.extents and plan.extents[batch].is_gone
 
 
-def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
-    """Whether a row goes; one that cannot be read goes if it has something of what goes, and gets a stone."""
+def _row_test(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], bool]:
+    """Test for rows to remove; an unparsable row is removed, with a tombstone, if it matches a removed text."""
     taken, is_counted = plan.taken(batch), batch in plan.extents
 
     def is_taken(row: RawRow, columns: Columns) -> bool:
-        if row.columns is None and plan.gone.traces.much_in(row.raw, sweep.RUNS_LINE):
+        if row.columns is None and plan.gone.shingles.has_matches(row.raw, sweep.RUNS_LINE):
             plan.stones.add(Tombstone.text(batch, row.raw))
             return True
         if taken.has_row(row, columns):
@@ -226,20 +237,20 @@ def _is_taken(plan: _Plan, batch: str | None) -> Callable[[RawRow, Columns], boo
 
 
 def _count_address(receipt: Receipt, taken: Tombstones, row: Traits) -> None:
-    """Count a page that no batch has read yet among those of its site."""
+    """Count a page that no batch has read yet with the pages of its site."""
     address = row.url or row.document_id
     if receipt.target.kind == "url_prefix" and address and taken.is_below_prefix(row.document_id, row.url):
         receipt.sites.add(address)
 
 
 def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
-    """Whether a row is a recorded answer of another home, as `ingest --generations` takes it, about what goes."""
+    """Whether a row is a recorded answer, as `ingest --generations` imports it, about something that is removed."""
     key, response = ((row.columns or {}).get(name) for name in ("request_key", "response"))
     return isinstance(key, str) and isinstance(response, str) and gone.has_answer(key, response)
 
 
 def _count_displaced(store: Store, plan: _Plan) -> None:
-    """Candidates that stay and were dropped for one that goes: they come back when their batch is run."""
+    """Count kept candidates that were dropped for a removed one: they return when their batch is run."""
     gone = list(plan.gone.personas)
     for asset in STAGES:
         for batch in store.batches():
@@ -249,16 +260,16 @@ def _count_displaced(store: Store, plan: _Plan) -> None:
 
 
 def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
-    """Rows of releases that came from what goes; a release never changes."""
+    """Count rows of releases that were derived from removed rows; a release never changes."""
     taken = {batch: Tombstones(found, batch) for batch in store.batches()}
 
     def is_taken(batch: str, document_id: str) -> bool:
         return batch in taken and taken[batch].has_document(document_id, None, None)
 
-    for release in releases.releases(store):
+    for release in list_releases(store):
         folder = f"releases/{release.name}"
         try:
-            plan.receipt.rows[Line("released", folder, None)] += releases.held(release, plan.gone.personas, of=is_taken)
+            plan.receipt.rows[Line("released", folder, None)] += count_rows_of(release, plan.gone.personas, of=is_taken)
         except StoreError:
             plan.receipt.rows[Line("unread", folder, None)] += 1
 
@@ -268,38 +279,40 @@ def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
 
 def _carry_out(store: Store, plan: _Plan) -> None:
     receipt = plan.receipt
-    put_stones(store, receipt.target, plan.stones - set(stones(store)))
-    put_receipt(store, receipt)
-    receipt.rows[Line("changed", "dagster", None)] += _forget_history(store, plan)
-    _forget_faults(store, plan)
+    store_tombstones(store, receipt.target, plan.stones - set(stones(store)))
+    store_receipt(store, receipt)
+    receipt.rows[Line("changed", "dagster", None)] += _redact_history(store, plan)
+    _redact_faults(store, plan)
     _blank_sources(store, plan)
     for batch in plan.extents:
-        with _locked(store, batch):
-            sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.traces, receipt)
-    receipt.rows[Line("removed", "seeds", None)] += sweep.seeds(store, plan.gone)
+        with _lock_batch(store, batch):
+            sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.shingles, receipt)
+    receipt.rows[Line("removed", "seeds", None)] += sweep.remove_recorded_answers(store, plan.gone)
     _drop_batches(store, plan)
-    _clear(store)
+    _remove_derived(store)
 
 
-def _forget_history(store: Store, plan: _Plan) -> int:
+def _redact_history(store: Store, plan: _Plan) -> int:
     folder = store.paths.dagster
-    return event_log.forget(folder, set(plan.extents), plan.gone.traces) if folder.exists() else 0
+    return event_log.redact_event_log(folder, set(plan.extents), plan.gone.shingles) if folder.exists() else 0
 
 
-def _forget_faults(store: Store, plan: _Plan) -> None:
-    """Rows of `quarantine` that show lines of source files; before the files are blanked, since places lead to them."""
+def _redact_faults(store: Store, plan: _Plan) -> None:
+    """Redact rows of `quarantine` that show lines of source files, before blanking the files changes the places."""
     input_ids: dict[str, set[str]] = {batch: set() for batch in plan.extents}
     for piece, row_hits in plan.hits.items():
         if piece.batch is not None:
             input_ids.setdefault(piece.batch, set()).update(hit.place for hit in row_hits)
-    readable = {piece.batch: redact.is_readable(store, piece) for piece in _of_batches(store, input_ids)}
+    readable = {piece.batch: redact.is_readable(store, piece) for piece in _pieces_of(store, input_ids)}
     for batch, taken_ids in input_ids.items():
         with store.lock(Lock.of("documents", batch), wait=False):
-            changed = sweep.source_faults(store, batch, taken_ids, plan.gone.traces, known=readable.get(batch, False))
+            changed = sweep.redact_source_faults(
+                store, batch, taken_ids, plan.gone.shingles, known=readable.get(batch, False)
+            )
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
 
-def _of_batches(store: Store, batches: Collection[str]) -> Iterator[redact.Piece]:
+def _pieces_of(store: Store, batches: Collection[str]) -> Iterator[redact.Piece]:
     return (piece for piece in redact.registered(store) if piece.batch in batches)
 
 
@@ -310,16 +323,16 @@ def _blank_sources(store: Store, plan: _Plan) -> None:
             numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in row_hits}
     for piece in plan.hits:
         if not redact.is_readable(store, piece):
-            raise LockHeld(f"{piece.path} is being written to; when that is done, run the same takedown again")
+            raise LockHeld(f"{piece.path} is being written to; run the same takedown again when it is complete")
     for (path, kind, reading), row_numbers in numbers.items():
         with store.lock(Lock.BATCHES, wait=True):
             redact.blank(path, kind, row_numbers, reading)
             register_again(store, path)
 
 
-def _mend(store: Store, target: Target) -> None:
+def _register_blanked(store: Store, target: Target) -> None:
     """Register source files that a takedown blanked when it was killed."""
-    before = earlier(store, target)
+    before = find_receipt(store, target)
     if before is None or before.finished_at is not None:
         return
     blanked = {line.place for line in before.rows if line.effect == "changed"}
@@ -330,8 +343,8 @@ def _mend(store: Store, target: Target) -> None:
 
 
 @contextmanager
-def _locked(store: Store, batch: str) -> Iterator[None]:
-    """Nobody works on a batch meanwhile."""
+def _lock_batch(store: Store, batch: str) -> Iterator[None]:
+    """Hold the lock of a batch."""
     with ExitStack() as locks:
         for asset in _LOCKED:
             locks.enter_context(store.lock(Lock.of(asset, batch), wait=False))
@@ -339,11 +352,11 @@ def _locked(store: Store, batch: str) -> Iterator[None]:
 
 
 def _drop_batches(store: Store, plan: _Plan) -> None:
-    """Remove the files of batches that go as a whole, and last of all that they are registered."""
+    """Remove the files of batches that are removed whole; their registration last."""
     gone = sorted((batch for batch in plan.extents if _is_gone(plan, batch)), reverse=True)
     paths = store.paths
     for batch in gone:
-        with _locked(store, batch):
+        with _lock_batch(store, batch):
             results = [*paths.partition_folders(batch), *paths.journals_of(batch, "*"), paths.vector_journal(batch)]
             _remove_all(path for path in results if path.parent.name not in ("batches", "takedowns", "tombstones"))
     with store.lock(Lock.BATCHES, wait=True):
@@ -353,16 +366,16 @@ def _drop_batches(store: Store, plan: _Plan) -> None:
             forget_partition(store.root, batch)
 
 
-def _clear(store: Store) -> None:
-    """Remove what can be made again, and what killed processes left."""
+def _remove_derived(store: Store) -> None:
+    """Remove caches and leftovers of killed processes."""
     with store.lock(Lock.WAREHOUSE, wait=True):
-        _remove_all([store.paths.cache, *filterfalse(_is_written, retention.leftovers(store))])
+        _remove_all([store.paths.cache, *filterfalse(_is_in_use, retention.leftovers(store))])
     if store.paths.warehouse.exists():
         build.build(store, force=True)
 
 
-def _is_written(path: Path) -> bool:
-    """Whether a process writes there; no run goes on, so that is what lives and has just written."""
+def _is_in_use(path: Path) -> bool:
+    """Whether a process writes there. No run is active, so a live owner and a recent write are the sign."""
     try:
         return retention.is_owned(path) and retention.age_s(path) < _RECENT_S
     except FileNotFoundError:
@@ -370,11 +383,11 @@ def _is_written(path: Path) -> bool:
 
 
 def _remove_all(paths: Iterable[Path]) -> None:
-    """Remove files and folders in which what goes may stand.
+    """Remove files and folders that can contain removed rows.
 
     Raises:
-        StoreError: naming each that is left, and why: the takedown is not finished.
+        StoreError: naming each that is left, and why; the takedown is not finished.
     """
     if left := remove_all(paths):
         each = "; ".join(f"{path} cannot be removed: {reason}" for path, reason in sorted(left.items()))
-        raise StoreError(f"{each}. What is taken down may stand there: mend that, then run the same takedown again")
+        raise StoreError(f"{each}. It can contain removed rows: solve the problem, then run the same takedown again")

@@ -1,8 +1,8 @@
-"""Targets: what a takedown asks for, found in the home, and the tombstones that keep it out.
+"""Targets: find the rows that a takedown names, and the tombstones that keep them out.
 
-A stone hits nothing that stays. The id of a document counts in the batches in which it was taken down: ids of different
-files have nothing to do with each other. Its address and its text count everywhere, unless another document has the
-same and stays; then only where none has.
+A tombstone matches no kept row. The id of a document counts in the batches in which it was taken down: ids of
+different files are unrelated. Its address and its text count everywhere, unless a kept document has the same; then only
+in batches without such a document.
 """
 
 import difflib
@@ -22,14 +22,14 @@ from personahub_assets.sources.register import source_slices
 from personahub_assets.sources.rows import Traits, traits
 from personahub_assets.sources.tombstones import Tombstone, Tombstones, scopes
 from personahub_assets.store.tables import CANDIDATES, Store
-from personahub_assets.takedown.mark import past
+from personahub_assets.takedown.mark import answered_personas
 from personahub_assets.takedown.receipts import Sites, Target
 
 _NEAR, _COMPARED = 3, 20_000
 
 
 class StoredDocument(NamedTuple):
-    """A document of a batch; address and text are None where only its id is left."""
+    """A document of a batch; address and text are None if only its id is left."""
 
     batch: str
     document_id: str
@@ -48,7 +48,7 @@ class Persona(NamedTuple):
 
 @dataclass
 class Found:
-    """What is taken down, its stones, and what has the same text and stays."""
+    """The rows to take down, their tombstones, and the kept rows with the same text."""
 
     batches: set[str]
     stones: set[Tombstone] = field(default_factory=set)
@@ -57,14 +57,14 @@ class Found:
 
 
 def find(store: Store, target: Target, *, again: bool) -> Found:
-    """Find what a target names.
+    """Find the rows of a target.
 
     Args:
-        again: it was taken down before, so that nothing may be left of it.
+        again: whether it was taken down before, so that there can be no rows left.
 
     Raises:
-        ConfigError: if something is unknown, naming all of it and what is near.
-        BatchError: if the batch is.
+        ConfigError: if names are unknown, listing all of them and similar ones.
+        BatchError: if the batch is unknown.
     """
     if target.batch is not None and target.batch not in store.batches():
         raise BatchError(f"unknown batch {choices(target.batch, store.batches())}")
@@ -76,13 +76,13 @@ def find(store: Store, target: Target, *, again: bool) -> Found:
         return _below_prefixes(store, target)
     documents = [row for row in _documents(store) if row.document_id in target.values]
     missing = set(target.values) - {row.document_id for row in documents if _is_wanted(target, row.batch)}
-    documents += _not_yet_run(store, missing) if missing else []
+    documents += _unprocessed_documents(store, missing) if missing else []
     _check_known(store, target, {row.document_id for row in documents if _is_wanted(target, row.batch)}, again=again)
     return _stones_of_documents(store, target, documents)
 
 
 def _below_prefixes(store: Store, target: Target) -> Found:
-    """Documents of sites or folders; and what near hosts have, which stays."""
+    """Documents below the prefixes; documents of similar hosts are kept and reported."""
     stones = {Tombstone.url_prefix(target.batch, check_prefix(prefix)) for prefix in target.values}
     taken, prefixes = Tombstones(stones, target.batch), UrlPrefixes(target.values)
     documents, sites = list[StoredDocument](), Sites()
@@ -100,7 +100,7 @@ def _below_prefixes(store: Store, target: Target) -> Found:
 
 
 def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
-    """All that some batches have, slices of one source file together; of texts and addresses in them come stones."""
+    """All rows of batches, with all slices of their source files; their texts and addresses become tombstones."""
     registered, documents, personas = store.batches(), list[StoredDocument](), list[Persona]()
     keys = {key for name in target.values if name in registered or not again for key in source_slices(store, name)}
     wanted = Target("batch", tuple(sorted(keys)))
@@ -123,7 +123,7 @@ def _whole_batches(store: Store, target: Target, *, again: bool) -> Found:
 
 
 def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, Traits]]:
-    """What source files of some batches say; a row that cannot be read is known by all that it says."""
+    """Rows of the source files of batches; a row that cannot be parsed is identified by its whole text."""
     for piece in redact.registered(store):
         if piece.batch in batches and redact.is_readable(store, piece):
             for row in reader.read_rows(piece.path, piece.format, piece.part):
@@ -138,7 +138,7 @@ def _is_wanted(target: Target, batch: str) -> bool:
 
 
 def _documents(store: Store) -> Iterator[StoredDocument]:
-    """Every document that any table knows of, those of which only rows made from it are left included."""
+    """Every document named in any table, also if only derived rows are left of it."""
     for batch in store.batches():
         stored_ids = set()
         for rows in store.slices("documents", batch, ["batch", "document_id", "url", "text"]):
@@ -159,8 +159,8 @@ def _column(store: Store, batch: str, table: str, column: str, asset: str | None
     return set(store.read(table, batch, asset, columns=[column])[column].drop_nulls())
 
 
-def _not_yet_run(store: Store, wanted: set[str]) -> Iterator[StoredDocument]:
-    """Documents of batches that were registered and not materialised since."""
+def _unprocessed_documents(store: Store, wanted: set[str]) -> Iterator[StoredDocument]:
+    """Documents of batches that were registered and not yet materialised."""
     for batch, row in _source_rows(store, store.batches()):
         if row.persona is None and row.document_id in wanted:
             yield StoredDocument(batch, str(row.document_id), row.url, row.text)
@@ -174,7 +174,7 @@ def _stones_of_documents(store: Store, target: Target, documents: list[StoredDoc
     others = (
         row
         for row in _documents(store)
-        if (row.batch, row.document_id) not in identities and not _goes(target, row.batch)
+        if (row.batch, row.document_id) not in identities and not _is_selected(target, row.batch)
     )
     staying = [row for row in others if row.text in texts or (row.url and normal_url(row.url) in urls)]
     for row in staying:
@@ -194,7 +194,7 @@ def _scoped(
     value_of: Callable[[StoredDocument], str | None],
     everywhere: bool,
 ) -> set[Tombstone]:
-    """Stones of texts or addresses `(value, batch)`, where nothing that stays has the same."""
+    """Tombstones of texts or addresses `(value, batch)`, limited to batches without a kept row of the same value."""
     standing: dict[str | None, set[str]] = defaultdict(set)
     for row in staying:
         standing[value_of(row)].add(row.batch)
@@ -219,18 +219,20 @@ def _personas(store: Store, target: Target, *, again: bool) -> Found:
     return _stones_of_personas(store, target, taken)
 
 
-def _goes(target: Target, batch: str) -> bool:
+def _is_selected(target: Target, batch: str) -> bool:
     return target.kind == "batch" and batch in target.values
 
 
 def _stones_of_personas(store: Store, target: Target, taken: list[Persona]) -> Found:
     staying = list[Persona]()
-    # Twins, equal in text and parent, go together: their ids count them, and the one would take the other's place.
+    # Candidates equal in text and parent are removed together: ids number them, so one would take the other's id.
     twins = {(row.batch, row.parent, row.text) for row in taken}
     texts = pl.Series([row.text for row in taken], dtype=pl.String).implode()
     for batch in store.batches():
         same = _as_personas(batch, _candidates(store, batch).filter(pl.col("persona").is_in(texts)))
-        staying += [row for row in same if (row.batch, row.parent, row.text) not in twins and not _goes(target, batch)]
+        staying += [
+            row for row in same if (row.batch, row.parent, row.text) not in twins and not _is_selected(target, batch)
+        ]
     matches = Found({row.batch for row in taken})
     matches.copies = [f"persona {row.persona_id} of batch {row.batch}" for row in staying]
     standing = defaultdict(set)
@@ -246,16 +248,16 @@ def _stones_of_personas(store: Store, target: Target, taken: list[Persona]) -> F
 
 
 def _candidates(store: Store, batch: str) -> pl.DataFrame:
-    """Candidates of a batch, and who is in the hub still though the batch has lost it."""
+    """Candidates of a batch, and personas in the hub that the batch has lost."""
     columns = ["persona_id", "parent_id", "document_id", "persona"]
     rows = pl.concat([store.candidates(batch, columns), store.read("personas", batch, columns=columns)])
     return rows.unique("persona_id", maintain_order=True)
 
 
 def _past_personas(store: Store, target: Target, wanted: set[str]) -> Iterator[Persona]:
-    """Those of answers that are not in use any more, such as one of an earlier prompt."""
+    """Personas of answers that are no longer used, such as those of an earlier prompt."""
     for batch in filter(partial(_is_wanted, target), store.batches() if wanted else ()):
-        for persona in past(store, batch):
+        for persona in answered_personas(store, batch):
             if persona.persona_id in wanted:
                 yield Persona(batch, *persona)
 
@@ -272,7 +274,7 @@ def _check_known(store: Store, target: Target, known: set[str], *, again: bool) 
     if unknown and not again:
         where = f" in batch {target.batch}" if target.batch else ""
         every = sorted(_ids(store, target.kind))
-        raise ConfigError("; ".join(f"no {target.kind} {value!r}{where}{_near(value, every)}" for value in unknown))
+        raise ConfigError("; ".join(f"no {target.kind} {value!r}{where}{_suggest(value, every)}" for value in unknown))
 
 
 def _ids(store: Store, kind: str) -> set[str]:
@@ -281,7 +283,7 @@ def _ids(store: Store, kind: str) -> set[str]:
     return {row for batch in store.batches() for row in _candidates(store, batch)["persona_id"]}
 
 
-def _near(value: str, every: list[str]) -> str:
+def _suggest(value: str, every: list[str]) -> str:
     candidates = every if len(every) <= _COMPARED else [name for name in every if name[:4] == value[:4]][:_COMPARED]
     near = difflib.get_close_matches(value, candidates, n=_NEAR)
     return f" (did you mean {', '.join(map(repr, near))}?)" if near else f" ({len(every):,} others; see personahub sql)"

@@ -1,4 +1,4 @@
-"""Unregistering: a batch for which nothing was made yet is forgotten."""
+"""Unregister a batch that has no results yet."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,16 +13,16 @@ from personahub_assets.store.tables import Store
 
 
 def unregister(store: Store, key: str) -> list[str]:
-    """Forget a batch for which nothing was made yet, with all slices of its source file.
+    """Unregister a batch that has no results yet, with all slices of its source file.
 
-    A download goes with it; another source file stays where it is. The key can be used again.
+    A downloaded file is deleted; any other source file stays. The key can be used again.
 
     Returns:
-        The keys that are forgotten.
+        The unregistered keys.
 
     Raises:
-        BatchError: if it is unknown, a slice, or something was made for it, naming what and the remedy.
-        LockHeld: if it is being worked on.
+        BatchError: if it is unknown, a slice, or has results; names them and the remedy.
+        LockHeld: if a run works on it.
     """
     with ExitStack() as locks:
         locks.enter_context(store.lock(Lock.BATCHES, wait=True))
@@ -32,11 +32,11 @@ def unregister(store: Store, key: str) -> list[str]:
         results = sorted({name for batch in keys for name in results_of(store, batch)})
         if results:
             raise BatchError(
-                f"batch {key!r} has results ({', '.join(results)}), so it is not only unregistered; to remove it with "
+                f"batch {key!r} has results ({', '.join(results)}), so it cannot be unregistered; to remove it with "
                 f"all that came from it: personahub takedown --batch {key}"
             )
         spec = registered(store, key)
-        for batch in reversed(keys):  # the first is the one that leads to the others
+        for batch in reversed(keys):  # the first leads to the others
             remove(store.path("batches", batch).parent)
             forget_partition(store.root, batch)
         if reader.is_remote(spec["source"]) and Path(spec["path"]).is_relative_to(store.paths.inbox):

@@ -1,1 +1,1 @@
-"""The warehouse: building it, and reading it safely."""
+"""The warehouse: build it, and read it safely."""

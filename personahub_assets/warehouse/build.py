@@ -25,7 +25,7 @@ from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
 from personahub_assets.warehouse import freshness, readers
 
-# Never copied into the file: large, and only asked for now and then.
+# Never copied into the file: large, and rarely queried.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "decisions"})
 
 
@@ -46,7 +46,7 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 
 @dataclass(frozen=True)
 class Built:
-    """What a build gave."""
+    """Result of a build."""
 
     rows: dict[str, int]
     native: list[str]
@@ -55,16 +55,16 @@ class Built:
 
 
 @contextmanager
-def live(
+def open_live(
     store: Store, queries: str, *, with_comments: bool = False, file: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in which what some queries name (tables, views, macros) reads the store as it is now.
+    """Open a connection in which the tables, views and macros of some queries read the current store.
 
     Args:
-        store: whose tables.
-        queries: what will be asked.
-        with_comments: also say what tables and columns hold, which takes longer than the rest.
-        file: a new database, so that another process can ask it; none is one in memory.
+        store: the tables.
+        queries: queries that will be run.
+        with_comments: also add comments of tables and columns, which takes longer than the rest.
+        file: path of a new database that other processes can open; None for one in memory.
     """
     wanted = _named(queries, _views(), _macros())
     with duckdb.connect(str(file or ":memory:")) as connection:
@@ -82,31 +82,31 @@ def live(
 
 
 def tables_in(queries: str) -> list[str]:
-    """The tables that some queries read, by themselves or through views and macros."""
+    """The tables read by queries, directly or through views and macros."""
     wanted = _named(queries, _views(), _macros())
     return [table for table in table_sql() if table in wanted]
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the warehouse that can reach the store's tables and nothing else.
+    """Open a read-only connection to the warehouse that can access only the store's tables.
 
-    For queries of this program; those that people give run in a process of their own (`query_process`).
+    For queries of this program; queries of users run in a separate process (`query_process`).
 
     Raises:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
     """
-    # By its process's id: what a killed one leaves there is removed by `maintain`.
+    # Named by the process id: `maintain` removes leftovers of a killed process.
     aside = store.paths.aside / aside_name()
     return readers.open_reader(store.root, aside, store.config.warehouse.memory_mb)
 
 
 def build(store: Store, *, force: bool = False) -> Built:
-    """Build it anew unless it is up to date; of several builders at once one works and the others wait and see."""
+    """Build the warehouse unless it is up to date; of several processes one builds and the others wait."""
     started = time.perf_counter()
     with store.lock(Lock.WAREHOUSE, wait=True):
         fresh = not force and is_fresh(store)
         if not fresh:
-            readers.steadily(partial(_tried, store))
+            readers.retry_on_replacement(partial(_build_or_explain, store))
         with readers.attach(store.paths.warehouse) as connection:
             rows = {name: _total(connection, name) for name in table_sql()}
             native = _native(connection)
@@ -114,11 +114,11 @@ def build(store: Store, *, force: bool = False) -> Built:
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
 
-def _tried(store: Store) -> None:
-    """Build it, unless a table file is damaged: DuckDB does not always say which, and to try again is of no use.
+def _build_or_explain(store: Store) -> None:
+    """Build it, and find the damaged table file on failure, which DuckDB does not always name.
 
     Raises:
-        StoreError: naming the file that is damaged, or cannot be reached.
+        StoreError: naming the file that is damaged or cannot be opened.
     """
     try:
         _publish(store)
@@ -131,15 +131,15 @@ def _tried(store: Store) -> None:
 
 
 def is_fresh(store: Store) -> bool:
-    """Whether the warehouse was built from the table files, SQL and settings of now, and the home has not moved."""
-    return freshness.is_built_from_these(store, store.paths.warehouse) and not _moved(store)
+    """Whether the warehouse was built from the current table files, SQL and settings, and the home has not moved."""
+    return freshness.is_built_from_these(store, store.paths.warehouse) and not _has_home_moved(store)
 
 
-def _moved(store: Store) -> bool:
-    """Whether the views, which hold absolute paths, were made when the home was elsewhere.
+def _has_home_moved(store: Store) -> bool:
+    """Whether the home has moved since the build: views contain absolute paths.
 
-    True as well if the file cannot be opened: it is damaged, or a shell without -readonly holds it. A new one is
-    another file, so neither stops a run.
+    Also True if the file cannot be opened, because it is damaged or open in a shell without -readonly. The new build
+    is another file, so neither stops a run.
     """
     try:
         with readers.attach(store.paths.warehouse) as connection:
@@ -147,13 +147,13 @@ def _moved(store: Store) -> bool:
             settle(connection)
     except duckdb.IOException:
         return True
-    # As `_add_table` writes it: a home may have brackets or quotes in its path.
+    # As written by `_add_table`: a home can have brackets or quotes in its path.
     tables_prefix = quoted(f"{escape(str(store.paths.tables))}/")[1:-1]
     return any(tables_prefix not in sql for (sql,) in views)
 
 
 def _publish(store: Store) -> None:
-    made_from = freshness.inputs(store)  # before anything is read: what is changed meanwhile makes it stale
+    made_from = freshness.inputs(store)  # before reading: later changes make it stale
     settings = store.config.warehouse
     with (
         replacing(store.paths.warehouse, store.paths.aside, sync=False) as aside,
@@ -168,7 +168,7 @@ def _publish(store: Store) -> None:
         _make_mart(connection, "duplicates", settings.native_rows)
         _add_comments(connection, {*table_sql(), *_views(), *_macros()})
         settle(connection)
-        connection.execute("CHECKPOINT")  # all of it is in the file that is renamed, nothing in a log beside it
+        connection.execute("CHECKPOINT")  # everything is in the renamed file, nothing in a log beside it
     freshness.note_built(store, store.paths.warehouse, made_from)
 
 
@@ -204,7 +204,7 @@ def _select(connection: duckdb.DuckDBPyConnection, table: str, pattern: str, of_
 
 
 def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
-    """Say what tables, views and macros give, and what each of their columns holds."""
+    """Add comments to tables, views, macros and columns."""
     native = _native(connection)
     statements = [table_statements(table, is_view=table not in native)[1] for table in table_sql() if table in names]
     statements += [_comment_view(name, select) for name, select in _views().items() if name in names]
@@ -213,10 +213,10 @@ def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> Non
 
 
 def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
-    """Refuse rows without the columns that identify them, as a file has that is not of this table.
+    """Check that rows have their key columns; a file of another table lacks them.
 
     Raises:
-        StoreError: naming the file and what it lacks.
+        StoreError: naming the file and the missing columns.
     """
     keys = key_columns(table)
     is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
@@ -232,7 +232,7 @@ def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str)
 
 
 def key_columns(table: str) -> list[str]:
-    """The columns that no row of a table can be without: what it is of, and all ids that it must have.
+    """The required columns of a table: batch and ids.
 
     >>> key_columns("documents")
     ['batch', 'document_id']
@@ -276,7 +276,7 @@ def _add_views_and_macros(connection: duckdb.DuckDBPyConnection, names: set[str]
 
 
 def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> None:
-    """Create views, whichever order they need.
+    """Create views in the order of their dependencies.
 
     Raises:
         StoreError: naming the views that cannot be created, and why.
@@ -295,7 +295,7 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
 
 
 def comments(sql: str) -> tuple[str, dict[str, str]]:
-    """What a view or macro says of itself, in its first line, and of its columns, in lines like `-- id: What it is`."""
+    """The comment of a view or macro (first line) and of its columns (lines like `-- id: Meaning`)."""
     summary, *column_lines = itertools.takewhile(lambda line: line.startswith("--"), sql.lstrip().splitlines())
     columns = {match[1]: match[2] for line in column_lines if (match := _ABOUT_COLUMN.fullmatch(line))}
     return summary.removeprefix("--").strip(), columns

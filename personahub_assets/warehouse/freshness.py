@@ -1,8 +1,8 @@
-"""Freshness of the warehouse: whether it was built from the files that are there now, by what they are, not by when.
+"""Freshness of the warehouse: whether it was built from the current files, compared by hash, not by time.
 
-Beside the warehouse a note is kept of what it was built from: a hash over path, size, time of change and inode of every
-table file, over the SQL, and over hub.toml. Any other set of files makes it stale: one that is new, changed, gone,
-restored from a backup, or has a time in the future. A table file is only ever replaced, so it has a new inode.
+A file beside the warehouse stores a hash over path, size, modification time and inode of every table file, over the
+SQL, and over hub.toml. Any change makes it stale: files that are new, changed, removed, restored from a backup, or have
+a time in the future. Table files are only ever replaced, so a changed one has a new inode.
 """
 
 import json
@@ -20,7 +20,7 @@ _SQL = ("helpers", "views", "macros", "marts")
 
 
 def inputs(store: Store) -> str:
-    """Hash of what a warehouse is built from, as it is now."""
+    """Hash of the current inputs of a warehouse."""
     hasher = blake2b(digest_size=20)
     for line in (*sorted(_table_files(store)), *table_sql().values(), *_sql(), _settings(store)):
         hasher.update(f"{len(line)} {line}".encode("utf-8", "surrogateescape"))
@@ -28,7 +28,7 @@ def inputs(store: Store) -> str:
 
 
 def note_built(store: Store, warehouse: Path, made_from: str) -> None:
-    """Note what a warehouse was built from; the hash is of a moment before it was begun."""
+    """Store the hash of the inputs of a warehouse, computed before the build."""
     note = store.paths.warehouse_note
     note.parent.mkdir(parents=True, exist_ok=True)
     aside = note.with_name(f".{note.name}.{os.getpid()}-note")
@@ -37,11 +37,11 @@ def note_built(store: Store, warehouse: Path, made_from: str) -> None:
 
 
 def is_built_from_these(store: Store, warehouse: Path) -> bool:
-    """Whether this very file was built from the files that are there now."""
+    """Whether this file was built from the current inputs."""
     try:
         noted = json.loads(store.paths.warehouse_note.read_text())
         return bool(noted["warehouse"] == file_mark(warehouse) and noted["inputs"] == inputs(store))
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is damaged
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged
         return False
 
 

@@ -1,9 +1,9 @@
-"""SQL that people give: what of it may run.
+"""Check SQL of users: only queries that can do nothing but read may run.
 
-DuckDB has no read-only access to a folder: who may read the table files may also write them. So only queries run, and
-only those that call table functions which are known to read. What is checked is what DuckDB's own parser makes of the
-text (`json_serialize_sql`), never the text itself: a second parser would read some text differently. Allow-lists, not
-block-lists: what a later DuckDB adds is refused until somebody has looked.
+DuckDB has no read-only access to a folder: a connection that can read the table files can also write them. So only
+queries run, and only with table functions that are known to read. The check uses the result of DuckDB's own parser
+(`json_serialize_sql`), never the text: another parser would read some texts differently. There are allow-lists instead
+of block-lists, so that additions of later versions of DuckDB are refused until they are reviewed.
 """
 
 import json
@@ -18,8 +18,8 @@ from personahub_assets.core.errors import QueryError
 from personahub_assets.store.connections import connect_small
 
 _KIND = duckdb.StatementType
-# Not among them: enable_logging and enable_profiling write files (and end the process where they may not), query and
-# json_execute_serialized_sql run text that nobody has looked at, others take addresses in memory.
+# Excluded: enable_logging and enable_profiling write files (and end the process if they cannot), query and
+# json_execute_serialized_sql run unchecked text, others take addresses in memory.
 # fmt: off - one name a line would be a page
 _HARMLESS = frozenset(
     {
@@ -88,12 +88,12 @@ _REMEDY = (
     "--output FILE writes a result, WITH name AS MATERIALIZED (...) stands in for a temporary table"
 )
 _NO_QUERY = f"not a query: {_REMEDY}"
-_ONE_CONDITION = "give one condition and nothing else, such as \"hop = 0 AND origin = 'text'\""
-# What DuckDB says of a query that has columns and nothing else.
+_ONE_CONDITION = "give exactly one condition, such as \"hop = 0 AND origin = 'text'\""
+# DuckDB's serialisation of a query with columns only.
 _BARE = {"type": "SELECT_NODE", "aggregate_handling": "STANDARD_HANDLING"}
 _NOTHING: list[Any] = [None, [], {"map": []}]
 _SERIALIZE = "SELECT system.main.json_serialize_sql($1)"
-# The options are words alone, so nothing in them can be called; what stands behind them is checked as a query.
+# The options are plain words, so they cannot contain calls; the rest is checked as a query.
 _EXPLAIN = re.compile(
     r"\A\s*EXPLAIN\b(?:\s*ANALY[ZS]E\b|\s*\(\s*\w+(?:\s+\w+)?(?:\s*,\s*\w+(?:\s+\w+)?)*\s*\))?",
     re.ASCII | re.IGNORECASE,
@@ -102,10 +102,10 @@ _EXPLAIN_ALONE = re.compile(r"\A\s*EXPLAIN\b", re.ASCII | re.IGNORECASE)
 
 
 def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
-    """Give the statements of a text if all of them are queries.
+    """Parse a text and return its statements if all of them are queries.
 
     Args:
-        connection: a locked one: some statements read files while they are parsed.
+        connection: a locked connection: parsing some statements reads files.
 
     Raises:
         QueryError: naming the statement or function that could do more than read.
@@ -120,16 +120,16 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Sta
 
 
 def condition(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Expression:
-    """Parse a condition alone: one expression, with nothing in front of it or behind it, that only reads.
+    """Parse a condition: exactly one expression that only reads.
 
-    Use it with `relation.filter`, so that no text is put into another.
+    Use it with `relation.filter`, so that no SQL text is concatenated.
 
     Raises:
-        QueryError: saying what it is instead.
+        QueryError: if the text is anything else.
     """
     _check_characters(text)
-    # `SQLExpression` parses the first of these texts, takes its expression and drops what else it holds: so nothing
-    # else may be there. In brackets stands an expression or a query, and no query begins as the first one does.
+    # `SQLExpression` parses the first of these texts, takes its expression and ignores the rest, so there must be no
+    # rest. Brackets contain an expression or a query, and no query begins like the first text.
     result = _serialized(connection, f"SELECT {text}")
     if result["error"]:
         raise QueryError(_ONE_CONDITION if "Only SELECT" in result["error_message"] else result["error_message"])
@@ -144,13 +144,13 @@ def _check_characters(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise QueryError(f"character {error.start + 1} is no Unicode text: give SQL in UTF-8") from error
+        raise QueryError(f"character {error.start + 1} is not Unicode text: give SQL in UTF-8") from error
     if "\0" in text:
         raise QueryError(f"character {text.index(chr(0)) + 1} is a NUL: SQL ends there; remove it")
 
 
 def _checked(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, text: str) -> duckdb.Statement:
-    """The statement that is run, parsed from the very text that was checked."""
+    """Parse the statement again from exactly the text that was checked."""
     if _is_derived(statement):
         _check_pivot(statement, text)
         return statement
@@ -162,18 +162,18 @@ def _checked(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement,
 
 
 def _is_derived(statement: duckdb.Statement) -> bool:
-    """Whether DuckDB made it out of a PIVOT without IN: first a type of the values, then a query. It has no text."""
+    """Whether DuckDB derived the statement from a PIVOT without IN: a type of the values, or a query, without text."""
     return not statement.query
 
 
 def _check_pivot(statement: duckdb.Statement, text: str) -> None:
-    """DuckDB cannot serialise what it derives of a PIVOT, so no name may stand anywhere in the text, however quoted."""
+    """Refuse any function name in the text, also quoted: DuckDB cannot serialise statements derived from a PIVOT."""
     if statement.type not in (_KIND.CREATE, _KIND.SELECT):
         raise _refusal(statement)
     words = set(re.findall(r"[a-z0-9_]+", text.lower()))
     if named := sorted(words & _refused()):
         raise QueryError(
-            f"{named[0]} may not stand in a query with a PIVOT whose values are not listed: list them with IN (...)"
+            f"{named[0]} is not allowed in a query with a PIVOT without listed values: list them with IN (...)"
         )
 
 
@@ -183,23 +183,21 @@ def _query(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statemen
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
-    """EXPLAIN of a query, which with ANALYZE runs: what is explained must be a query by itself."""
+    """Check an EXPLAIN, which runs the query with ANALYZE: the explained text must be a query itself."""
     for pattern in (_EXPLAIN_ALONE, _EXPLAIN):
         if head := pattern.match(query):
             explained = query[head.end() :]
             if _is_query(connection, explained):
                 _check_calls(_trees(connection, explained))
                 return _only(connection, f"{head[0]}\n{explained}", _KIND.EXPLAIN)
-    raise QueryError(
-        f"EXPLAIN takes a query and nothing else (EXPLAIN SELECT ..., EXPLAIN ANALYZE SELECT ...): {_REMEDY}"
-    )
+    raise QueryError(f"EXPLAIN accepts only a query (EXPLAIN SELECT ..., EXPLAIN ANALYZE SELECT ...): {_REMEDY}")
 
 
 def _only(connection: duckdb.DuckDBPyConnection, query: str, kind: duckdb.StatementType) -> duckdb.Statement:
-    """Parse a text again that was checked as it stands."""
+    """Parse a checked text again, as one statement."""
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != kind:
-        raise QueryError(f"{query.strip()[:80]!r} can be read in two ways: write it more plainly")
+        raise QueryError(f"{query.strip()[:80]!r} is ambiguous: write it in a simpler way")
     return statements[0]
 
 
@@ -208,10 +206,10 @@ def _refusal(statement: duckdb.Statement) -> QueryError:
 
 
 def _trees(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
-    """The syntax trees of queries, as DuckDB's parser has them.
+    """The syntax trees of queries from DuckDB's parser.
 
     Raises:
-        QueryError: if some of it is no query.
+        QueryError: if a statement is not a query.
     """
     result = _serialized(connection, query)
     if result["error"]:
@@ -250,7 +248,7 @@ def _called(tree: Any) -> Iterator[str]:
 
 
 def _is_bare(tree: dict[str, Any]) -> bool:
-    """Whether a query is SELECT with one expression, and nothing else."""
+    """Whether a query is only SELECT with one expression."""
     node = dict(tree["node"])
     columns = node.pop("select_list", [])
     is_empty = node.pop("from_table", {}).get("type") == "EMPTY"
@@ -262,11 +260,11 @@ def _is_bare(tree: dict[str, Any]) -> bool:
 
 @cache
 def _refused() -> frozenset[str]:
-    """Table functions of this DuckDB that nobody has found harmless."""
+    """Table functions of this DuckDB that are not on the allow-list."""
     with connect_small() as connection:
         return frozenset(name for (name,) in connection.execute(TABLE_FUNCTIONS).fetchall()) - _HARMLESS
 
 
 def gives_rows(statement: duckdb.Statement) -> bool:
-    """Whether a checked statement has a result; what DuckDB derives of a PIVOT first has none."""
+    """Whether a checked statement has a result; the first statement derived from a PIVOT has none."""
     return statement.type != _KIND.CREATE

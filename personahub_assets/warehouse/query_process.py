@@ -1,4 +1,4 @@
-"""SQL that people give, run in a process of its own: it can be ended at any moment, and has few rights (`sandbox`)."""
+"""Run SQL of users in a separate process, which can be ended at any moment and has few rights (`sandbox`)."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ Search = Callable[[str, int], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Frame:
-    """One part of an answer: a table to be shown, or bytes."""
+    """One part of a result: a table to print, or bytes."""
 
     kind: str
     head: dict[str, Any] = field(default_factory=dict)
@@ -38,15 +38,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Job:
-    """What to ask.
+    """A job for the process.
 
     Attributes:
-        home: of the hub, an absolute path.
+        home: absolute path of the home.
         text: SQL.
         form: table, csv, json or parquet.
-        single: whether only one result can be taken.
-        safe: of CSV, write cells that a spreadsheet would run as text.
-        seconds: after which it is ended; None never.
+        single: whether more than one result is an error.
+        safe: in CSV, write cells that a spreadsheet would run as formulas as text.
+        seconds: time limit; None for no limit.
     """
 
     home: Path
@@ -58,15 +58,15 @@ class Job:
 
 
 def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
-    """Run SQL and give its results as they come.
+    """Run SQL and yield its results.
 
     Args:
-        job: what to ask.
-        search: what `search_personas` finds, asked for in this process.
+        job: the SQL and its options.
+        search: implementation of `search_personas`, called in this process.
 
     Raises:
         StoreError: if there is no warehouse yet, or it cannot be opened.
-        QueryError: if the SQL is wrong or could do more than read, or takes more time or memory than it may.
+        QueryError: if the SQL is wrong or could do more than read, or exceeds a limit of time or memory.
     """
     Home(job.home).check_warehouse()
     memory_mb = HubConfig.load(Home(job.home).config).warehouse.memory_mb
@@ -77,11 +77,11 @@ def ask(job: Job, search: Search) -> Generator[Frame, None, None]:
 
 
 def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], tests: Sequence[str]) -> list[list[str]]:
-    """Give some columns of the rows of a view that meet all conditions; each is the user's, and must be one expression.
+    """Return columns of the rows of a view that meet all conditions, each one expression of the user.
 
     Raises:
         StoreError: if there is no warehouse yet, or it cannot be opened.
-        QueryError: if a condition is wrong or could do more than read, or takes more memory than it may.
+        QueryError: if a condition is wrong or could do more than read, or exceeds the limit of memory.
     """
     Home(home).check_warehouse()
     with _spill_folder(home) as aside:
@@ -93,8 +93,8 @@ def ids_meeting(home: Path, memory_mb: int, view: str, columns: Sequence[str], t
 
 @contextmanager
 def _spill_folder(home: Path) -> Iterator[Path]:
-    """A folder for what does not fit into memory, removed at the end; elsewhere if the home is somebody else's."""
-    # By this process's id: what a killed one leaves there is removed by `maintain`.
+    """A folder for spilling, removed at the end; in the temporary folder if the home is not writable."""
+    # Named by the process id: `maintain` removes leftovers of a killed process.
     folder = Home(home).aside / aside_name()
     try:
         folder.mkdir(parents=True)
@@ -109,7 +109,7 @@ def _spill_folder(home: Path) -> Iterator[Path]:
 
 
 class _Worker:
-    """The process, and the clock that ends it."""
+    """The process with its time limit."""
 
     def __init__(self, seconds: float | None, memory_mb: int, search: Search):
         self._seconds, self._memory_mb, self._search = seconds, memory_mb, search
@@ -140,7 +140,7 @@ class _Worker:
         assert process.stdout is not None
         while frame := _receive(process.stdout):
             if frame.kind == "search":
-                _send(process, self._found(frame.head["text"], frame.head["count"]))
+                _send(process, self._search_reply(frame.head["text"], frame.head["count"]))
             elif frame.kind == "error":
                 raise self._problem(frame.head["name"], frame.head["text"])
             elif frame.kind == "done":
@@ -149,8 +149,8 @@ class _Worker:
                 yield frame
         raise self._death(process.wait())
 
-    def _found(self, text: str, count: int) -> dict[str, Any]:
-        """What the search gives, unless the time is over before."""
+    def _search_reply(self, text: str, count: int) -> dict[str, Any]:
+        """Run the search within the time limit."""
         reply: dict[str, Any] = {}
 
         def search() -> None:
@@ -176,7 +176,7 @@ class _Worker:
             return self._late()
         if name == "memory":
             return QueryError(
-                f"out of memory (warehouse.memory_mb = {self._memory_mb}): ask for fewer or shorter values, or "
+                f"out of memory (warehouse.memory_mb = {self._memory_mb}): query fewer or shorter values, or "
                 "raise it in hub.toml"
             )
         if name == "disk":
@@ -187,7 +187,7 @@ class _Worker:
         return StoreError(text) if name == "store" else QueryError(text)
 
     def _death(self, code: int) -> QueryError:
-        """Why the process ended without a last word."""
+        """The error for a process that ended without a result."""
         if self._is_late:
             return self._late()
         name = f"exit code {code}"
@@ -201,10 +201,10 @@ class _Worker:
 
 def _started() -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [str(_PACKAGES), os.environ.get("PYTHONPATH")]))
-    # Keys of other services are nothing that a query needs.
+    # A query does not need the keys of other services.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PERSONAHUB_", "AWS_"))}
     return subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
-        [sys.executable, "-P", "-m", _WORKER],  # no module of the folder that one stands in
+        [sys.executable, "-P", "-m", _WORKER],  # no module from the current folder
         env={**inherited, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -214,7 +214,7 @@ def _started() -> "subprocess.Popen[bytes]":
 
 def _send(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it is dead, and why is said where its answers end
+    with suppress(BrokenPipeError):  # it has ended; the reader of its answers raises the error
         process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
 

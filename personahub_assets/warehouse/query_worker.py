@@ -1,8 +1,8 @@
-"""The process that runs SQL that people give: `python -m personahub_assets.warehouse.query_worker`.
+"""The process that runs SQL of users: `python -m personahub_assets.warehouse.query_worker`.
 
-It takes one job from standard input, gives up its rights (`sandbox`), and answers on standard output in frames: a line
-of JSON, then as many bytes as that says. Its parent (`query_process`) ends it when its time is over. Little is imported
-here, since every query pays for it.
+It reads one job from standard input, drops its rights (`sandbox`), and answers on standard output in frames: a line of
+JSON with a length, then the bytes. Its parent (`query_process`) ends it at the time limit. Imports are few, because
+every query pays for them.
 """
 
 import json
@@ -21,7 +21,7 @@ _SHOWN = 200
 _CELL_CHARS = 20_000
 _IDS_PER_FRAME = 50_000
 _NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
-# What Polars holds as it is, and only that: an unsigned number of 128 bits would become -1, a MAP ends the process.
+# Types that Polars stores exactly: an unsigned 128-bit integer would become -1, a MAP ends the process.
 _FIT = {"boolean", "float", "double", "decimal", "varchar", "uuid", "enum", "json", "sqlnull", "date", "time"}
 _FIT |= {sign + name for name in ("tinyint", "smallint", "integer", "bigint") for sign in ("", "u")} | {"hugeint"}
 _FIT |= {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
@@ -30,7 +30,7 @@ _DATES, _LAST_YEAR = ("DATE", "TIMESTAMP"), 100_000
 _SLICE_BYTES = 32 << 20
 _FIRST_SLICE, _LARGEST_SLICE = 2_048, 131_072
 _OVERHEAD_MB, _OVERHEAD_PER_CPU_MB = 640, 48
-"""Beyond the memory of queries: programs and libraries, what each thread has, and the slice that is being written."""
+"""Memory besides that of queries: libraries, threads, and the slice being written."""
 
 _MACRO = """
 CREATE TEMP MACRO search_personas(query, k := 10) AS TABLE
@@ -43,21 +43,21 @@ _HITS = "STRUCT(persona_id VARCHAR, similarity DOUBLE)[]"
 
 
 class Channel:
-    """What is said between this process and its parent; the end of standard input is the end of the parent."""
+    """Messages between this process and its parent; the end of standard input means that the parent has ended."""
 
     def __init__(self) -> None:
         self._output = os.fdopen(os.dup(1), "wb")
-        # What libraries print must not come between frames.
+        # Output of libraries must not mix with frames.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         self._sending, self._asking = threading.Lock(), threading.Lock()
         self._replies: SimpleQueue[dict[str, Any]] = SimpleQueue()
 
     def receive_job(self) -> dict[str, Any]:
-        """Take the job, and listen from then on."""
+        """Receive the job, and then listen for replies."""
         return dict(json.loads(sys.stdin.buffer.readline()))
 
     def listen(self) -> None:
-        """Take replies, and end with the parent."""
+        """Receive replies in a thread, and end with the parent."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -73,7 +73,7 @@ class Channel:
             self._output.flush()
 
     def search(self, text: str, count: int) -> list[dict[str, Any]]:
-        """Ask the parent, which may load models and write an index, for the personas nearest to a text."""
+        """Request the personas nearest to a text from the parent, which can load models and write an index."""
         with self._asking:
             self.send("search", text=text, count=count)
             reply = self._replies.get()
@@ -83,7 +83,7 @@ class Channel:
 
 
 def main() -> None:
-    """Do one job; whatever goes wrong is a frame."""
+    """Run one job; errors are sent as frames."""
     sandbox.end_with_parent()
     channel = Channel()
     job = channel.receive_job()
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def _described(error: Exception) -> tuple[str, str]:
-    """The kind of an error, and what it says; of a search that failed, its words alone."""
+    """Class and message of an error; for a failed search only its message."""
     import re
 
     import duckdb
@@ -127,7 +127,7 @@ def _answer(job: dict[str, Any], aside: Path, channel: Channel) -> None:
     checked = guard.checked(connection, job["text"])
     results = sum(guard.gives_rows(statement) for statement in checked)
     if job["single"] and results > 1:
-        raise QueryError(f"one file takes one result, and the query gives {results}: run them one by one")
+        raise QueryError(f"a file can have one result, and the query has {results}: run them one by one")
     for statement in checked:
         if not guard.gives_rows(statement):
             connection.execute(statement)
@@ -141,7 +141,7 @@ def _answer(job: dict[str, Any], aside: Path, channel: Channel) -> None:
 
 
 def _meet(job: dict[str, Any], aside: Path, channel: Channel) -> None:
-    """Send what is asked of the rows that meet all conditions."""
+    """Send the requested columns of the rows that meet all conditions."""
     from personahub_assets.warehouse import guard, readers
 
     connection = readers.open_reader(Path(job["home"]), aside, job["memory_mb"])
@@ -153,13 +153,13 @@ def _meet(job: dict[str, Any], aside: Path, channel: Channel) -> None:
             rows = rows.filter(test)
         return list(rows.project(", ".join(job["columns"])).fetchall())
 
-    matches = readers.steadily(meeting)
+    matches = readers.retry_on_replacement(meeting)
     for start in range(0, len(matches), _IDS_PER_FRAME):
         channel.send("rows", rows=_rows(matches[start : start + _IDS_PER_FRAME]))
 
 
 def _shown(connection: Any, statement: Any) -> dict[str, Any]:
-    """The first rows of a result as texts; it is a stream, and the rest is never made."""
+    """The first rows of a result as texts; the result is a stream, so the rest is not computed."""
     result = connection.execute(statement)
     columns = [(name, str(kind)) for name, kind, *_ in result.description]
     rows = result.fetchmany(_SHOWN + 1)
@@ -184,7 +184,7 @@ def _rows(rows: list[Any]) -> list[list[str | None]]:
 
 
 def _encoded(connection: Any, statement: Any, job: dict[str, Any], aside: Path) -> Iterator[bytes]:
-    """A result in the format asked for."""
+    """Encode a result in a format."""
     from personahub_assets.warehouse.result_formats import encoder
 
     relation = connection.sql(statement)
@@ -199,12 +199,12 @@ def _check_columns(relation: Any, form: str) -> None:
     unfit = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True) if not _fits(kind)}
     if unfit:
         raise QueryError(
-            f"{form} has no place for the columns {list(unfit)} ({', '.join(sorted(set(unfit.values())))}): cast them "
+            f"{form} cannot store the columns {list(unfit)} ({', '.join(sorted(set(unfit.values())))}): cast them "
             "to VARCHAR, or make JSON of them (to_json)"
         )
     names = [name.lower() for name in relation.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueryError(f"several columns are called {twice}: name columns apart with AS")
+        raise QueryError(f"several columns have the name {twice}: give them different names with AS")
 
 
 def _fits(kind: Any) -> bool:
@@ -214,7 +214,7 @@ def _fits(kind: Any) -> bool:
 
 
 def _check_times(connection: Any, relation: Any, form: str) -> None:
-    """Refuse dates and times that Polars ends the process at, or makes NULL."""
+    """Refuse dates and times that crash Polars or become NULL in it."""
     tests = {
         name: test
         for name, kind in zip(relation.columns, relation.types, strict=True)
@@ -224,11 +224,11 @@ def _check_times(connection: Any, relation: Any, form: str) -> None:
         return
     flags = connection.execute(f"SELECT {', '.join(tests.values())} FROM temp.main.result").fetchone()
     if unfit := [name for name, flag in zip(tests, flags, strict=True) if flag]:
-        raise QueryError(f"{form} has no place for some dates or times of the columns {unfit}: cast them to VARCHAR")
+        raise QueryError(f"{form} cannot store some dates or times of the columns {unfit}: cast them to VARCHAR")
 
 
 def _beyond(kind: str, name: str, form: str) -> str | None:
-    """What is true of a column with a value that the format has no place for; none if it has for all."""
+    """An SQL test for values of a column that the format cannot store; None if it can store all."""
     if kind == "TIME":
         return f"bool_or({name} = TIME '24:00:00')"
     if kind.startswith(_DATES) and form != "parquet":
@@ -237,7 +237,7 @@ def _beyond(kind: str, name: str, form: str) -> str | None:
 
 
 def _slices(connection: Any, relation: Any, form: str) -> Iterator[Any]:
-    """A result in pieces of about the same size: a table of DuckDB's, on disk where it is large, then rows of that."""
+    """A result in pieces of about the same size, from a temporary table, which DuckDB spills to disk if it is large."""
     import polars as pl
 
     relation.query("shown", "CREATE OR REPLACE TEMP TABLE result AS FROM shown")

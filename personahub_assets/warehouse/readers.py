@@ -1,4 +1,4 @@
-"""Connections that read the warehouse of a home: bounded in memory, and locked, so that they reach its tables only."""
+"""Connections that read the warehouse of a home, with bounded memory and access only to its tables."""
 
 import shutil
 import time
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def open_reader(home: Path, aside: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
-    """Open the warehouse of a home read-only; it reaches the home's tables and nothing else.
+    """Open the warehouse of a home read-only, with access only to the home's tables.
 
-    DuckDB lets who may read a folder also write it: SQL that people give goes through `statements.checked` first.
+    DuckDB connections that can read a folder can also write it: check SQL of users with `guard.checked` first.
 
     Args:
         home: the home's absolute path.
-        aside: a folder for what does not fit into memory.
-        memory_mb: of the connection.
+        aside: folder for spilling.
+        memory_mb: memory limit of the connection in MiB.
 
     Raises:
         StoreError: if there is no warehouse yet, or a DuckDB shell holds it open for writing.
@@ -49,13 +49,13 @@ def open_reader(home: Path, aside: Path, memory_mb: int) -> duckdb.DuckDBPyConne
     return connection
 
 
-def steadily(work: Callable[[], T]) -> T:
-    """Do work that reads table files through DuckDB, again if a file was replaced while it was read.
+def retry_on_replacement(work: Callable[[], T]) -> T:
+    """Run work that reads table files through DuckDB, and again if a file was replaced during reading.
 
-    DuckDB opens a Parquet file more than once per query, and refuses what does not fit together.
+    DuckDB opens a Parquet file more than once per query, and fails if the contents differ.
 
     Raises:
-        duckdb.Error: what the last try raised; a wrong query is not tried again.
+        duckdb.Error: of the last try; a wrong query is not repeated.
     """
     for attempt in range(_TRIES):
         try:
@@ -68,7 +68,7 @@ def steadily(work: Callable[[], T]) -> T:
 
 
 def attach(file: Path) -> duckdb.DuckDBPyConnection:
-    """The warehouse as it is now, read-only.
+    """Attach the current warehouse, read-only.
 
     Attached to a database of its own: two connections to one path share one database within a process, so the second
     would see the file as the first found it, and the first one's locked configuration.
@@ -80,19 +80,19 @@ def attach(file: Path) -> duckdb.DuckDBPyConnection:
 
 
 def bound(connection: duckdb.DuckDBPyConnection, aside: Path, memory_mb: int, free_bytes: int) -> None:
-    """Limit the memory of a connection, and what it writes when that is not enough."""
+    """Limit the memory of a connection and the size of its spilled data."""
     room = min(10 * memory_mb, free_bytes // 2_000_000)
     connection.execute("SET memory_limit = $memory", {"memory": f"{memory_mb}MB"})
     connection.execute("SET temp_directory = $aside", {"aside": str(aside)})
     connection.execute("SET max_temp_directory_size = $room", {"room": f"{room}MB"})
-    # Neither the variables of this program nor what could be fetched are tables; secrets would be kept in ~/.duckdb.
+    # No Python variables as tables, no extensions, no secrets (they would be stored in ~/.duckdb).
     for name in ("python_enable_replacements", "autoload_known_extensions", "autoinstall_known_extensions"):
         connection.execute(f"SET {name} = false")
     connection.execute("SET allow_persistent_secrets = false")
 
 
 def lock_down(connection: duckdb.DuckDBPyConnection, home: Path) -> None:
-    """Let a connection reach the tables of a home and nothing else, for good."""
+    """Restrict a connection permanently to the tables of a home."""
     # Twice: DuckDB checks the pattern of a view as it is written, and then the files that it finds.
     folder = f"{Home(home).tables}/"
     connection.execute("SET allowed_directories = [$folder, $pattern]", {"folder": folder, "pattern": escape(folder)})

@@ -1,4 +1,4 @@
-"""Results as CSV, JSON lines or Parquet, made piece by piece, so that memory does not grow with the result."""
+"""Encode results as CSV, JSON Lines or Parquet, piece by piece, with constant memory."""
 
 import io
 from collections.abc import Iterator
@@ -12,28 +12,28 @@ from personahub_assets.core.access import obstacle_to_writing
 from personahub_assets.core.errors import AccessError
 
 _READ_BYTES = 1 << 20
-# What spreadsheets run as a formula, also behind characters that are not seen; `;` and tabs begin cells in some.
+# Texts that spreadsheets run as formulas, also after invisible characters; `;` and tabs begin cells in some.
 _FORMULA = r"(^|[;\t])([\s\p{C}]*[=+\-@＝＋－＠])"
 _BEGINS_CELL = r"^([\t\r\n])"
 
 
 class Encoder(Protocol):
-    """Makes bytes of the pieces of one result."""
+    """Encodes the pieces of one result."""
 
     def add(self, piece: pl.DataFrame) -> bytes:
-        """Bytes that a piece gives at once."""
+        """Encode a piece; return the available bytes."""
 
     def end(self) -> Iterator[bytes]:
-        """Bytes that are left when all pieces are there."""
+        """Return the remaining bytes after the last piece."""
 
 
 def encoder(form: str, folder: Path, *, safe: bool = False) -> Encoder:
-    """Give the encoder of a format.
+    """Make the encoder of a format.
 
     Args:
         form: csv, json or parquet.
-        folder: for what is written aside.
-        safe: of CSV, write cells that a spreadsheet would run as text.
+        folder: folder for temporary files.
+        safe: in CSV, write cells that a spreadsheet would run as formulas as text.
     """
     if form == "parquet":
         return _Parquet(folder)
@@ -63,7 +63,7 @@ class _Json:
 
 
 class _Parquet:
-    """A file's footer comes last and knows all: pieces are written aside, then joined as a stream."""
+    """A Parquet footer needs all pieces: they are written aside, then joined as a stream."""
 
     def __init__(self, folder: Path):
         self._folder, self._files = folder, list[Path]()
@@ -89,7 +89,7 @@ class _Parquet:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Say why a file could not be written."""
+    """Turn a failed write into a StoreError."""
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -97,7 +97,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lists and structs as JSON text, since CSV has no place for them."""
+    """Lists and structs as JSON text, because CSV cannot store them."""
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
     as_json = {
         name: pl.struct(pl.col(name).alias("v")).struct.json_encode().str.slice(5).str.head(-1) for name in nested
@@ -108,7 +108,7 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _safe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts and headings behind an apostrophe where a spreadsheet would take them for a formula."""
+    """Put an apostrophe before texts and headings that a spreadsheet would run as formulas."""
     is_text = [dtype in (pl.String, pl.Categorical) or isinstance(dtype, pl.Enum) for dtype in frame.dtypes]
     texts = [name for name, text in zip(frame.columns, is_text, strict=True) if text]
     rows = frame.with_columns(_escaped(pl.col(name).cast(pl.String)) for name in texts)

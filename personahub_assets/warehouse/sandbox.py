@@ -1,7 +1,7 @@
-"""Rights that a process gives up before it runs SQL that people give.
+"""Drop the rights of a process before it runs SQL of users.
 
-On Linux (5.13 or later) it can write, create and remove files below one folder only, start no program and, from 6.7 on,
-open no connection: Landlock, which needs no privileges and cannot be undone. Elsewhere nothing is given up.
+On Linux (5.13 or later) it can write, create and remove files below one folder only, and cannot start programs or, from
+6.7 on, open connections: Landlock needs no privileges and cannot be undone. Other systems are not restricted.
 """
 
 import ctypes
@@ -32,12 +32,12 @@ class _PathBeneath(ctypes.Structure):
 
 
 def confine(folder: Path) -> bool:
-    """Give up writing outside a folder, programs and the network, for this thread and all that it starts.
+    """Restrict writing to one folder, and forbid programs and the network, for this thread and its children.
 
-    Call it before any other thread exists.
+    Call before starting other threads.
 
     Returns:
-        Whether the system could do it.
+        Whether the system supports it.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -85,7 +85,7 @@ def _check(result: int) -> int:
 
 
 def bound_memory(megabytes: int) -> None:
-    """Let allocations beyond a bound fail in this process, and leave no image of its memory if it dies."""
+    """Limit the memory of this process in MiB, and disable core dumps."""
     with suppress(ImportError):  # Windows
         import resource
 
@@ -99,7 +99,7 @@ def bound_memory(megabytes: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Let Ctrl-C be the parent's business, and end when that ends, however it does."""
+    """Ignore Ctrl-C, which the parent handles, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Why a row is here, or where it went: the macro `why`, asked of the warehouse or of the tables."""
+"""Explain the origin of a row, or why it was dropped: the macro `why` on the warehouse or the tables."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
-from personahub_assets.warehouse.readers import steadily
+from personahub_assets.warehouse.readers import retry_on_replacement
 
 _WHY, _NEAR = "SELECT * FROM why($id)", "SELECT id, kind, batch FROM near($id)"
 _FACTS = ("step", "what", "id", "detail", "text")
 
 
 class Line(TypedDict):
-    """One thing that is known about a row."""
+    """One line of an explanation."""
 
     step: int
     what: str
@@ -31,7 +31,7 @@ class Line(TypedDict):
 
 
 class Thing(TypedDict):
-    """A document, persona, item, call or quarantined row of a batch, and all that is known about it."""
+    """A document, persona, item, call or quarantined row of a batch, with its explanation."""
 
     id: str
     kind: str
@@ -40,23 +40,23 @@ class Thing(TypedDict):
 
 
 def explain(store: Store, asked: str, tell: Callable[[str], None]) -> list[Thing]:
-    """Say all that a home knows about an id.
+    """Find everything that a home has about an id.
 
     Args:
-        store: of the home.
+        store: the tables of the home.
         asked: an id of a document, persona, item, call or quarantined row; or `batch/id`.
-        tell: told that the warehouse is out of date.
+        tell: called with a notice if the warehouse is out of date.
 
     Returns:
         One entry for each kind and batch that has the id.
 
     Raises:
-        UnknownId: if nothing has it, with ids that are like it.
+        UnknownId: if no row has the id, with similar ids.
     """
-    return steadily(partial(_things, store, sanitise(asked.strip())[0], tell))
+    return retry_on_replacement(partial(_find_entries, store, sanitise(asked.strip())[0], tell))
 
 
-def _things(store: Store, asked: str, tell: Callable[[str], None]) -> list[Thing]:
+def _find_entries(store: Store, asked: str, tell: Callable[[str], None]) -> list[Thing]:
     with _opened(store, tell) as connection:
         result = connection.execute(_WHY, {"id": asked})
         names = [column[0] for column in result.description or ()]
@@ -75,16 +75,16 @@ def _line(row: dict[str, Any]) -> Line:
 
 @contextmanager
 def _opened(store: Store, tell: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse; where it is older than the tables, the tables: where a row is now is what is asked."""
+    """Open the warehouse, or the tables if they are newer, so that the answer is current."""
     if build.is_fresh(store):
         with build.reader(store) as connection:
             yield connection
         return
     tell(
-        "The warehouse is not up to date, so the tables themselves are read, which takes longer. "
-        "It is built by: personahub run --select warehouse"
+        "The warehouse is out of date, so the tables are read, which takes longer. "
+        "To build it: personahub run --select warehouse"
     )
-    with build.live(store, _WHY + _NEAR) as connection:
+    with build.open_live(store, _WHY + _NEAR) as connection:
         yield connection
 
 
@@ -93,7 +93,7 @@ def _unknown(connection: duckdb.DuckDBPyConnection, store: Store, asked: str) ->
     names = "; ".join(f"{shorten(id_)} ({kind} of {batch})" if kind != "batch" else id_ for id_, kind, batch in near)
     hint = f"Ids like it: {names}." if near else "No id is like it."
     return (
-        f"nothing in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row. "
+        f"no row in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row. "
         f'{hint} A persona is found by what it is like: personahub search "words"; by its words: personahub sql '
         "\"SELECT persona_id, persona FROM candidate_personas WHERE persona ILIKE '%words%' LIMIT 20\""
     )

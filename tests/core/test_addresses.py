@@ -125,7 +125,7 @@ def test_credentials_go_as_basic_a_key_as_bearer_and_never_both() -> None:
     assert authorization("https://example.org", "", "PERSONAHUB_LLM_URL") == {}
     assert base_url(address, "X") == "https://example.org:8000/v1?deployment=a"
     assert below(base_url(address, "X"), "/models") == "https://example.org:8000/v1/models?deployment=a"
-    with pytest.raises(ConfigError, match=r"PERSONAHUB_LLM_URL holds a user name, and PERSONAHUB_LLM_API_KEY is set"):
+    with pytest.raises(ConfigError, match=r"PERSONAHUB_LLM_URL has a user name, and PERSONAHUB_LLM_API_KEY is set"):
         authorization(address, "k", "PERSONAHUB_LLM_URL")
 
 
@@ -207,7 +207,7 @@ def test_a_value_that_is_no_headers_is_refused_and_not_quoted(value: str) -> Non
     ],
 )
 def test_what_is_no_address_is_refused_and_not_quoted(address: str) -> None:
-    with pytest.raises(ConfigError, match="PERSONAHUB_LLM_URL is no address of a server") as caught:
+    with pytest.raises(ConfigError, match="PERSONAHUB_LLM_URL is not an address of a server") as caught:
         base_url(address, "PERSONAHUB_LLM_URL")
     assert CANARY not in str(caught.value)
 
@@ -216,7 +216,7 @@ def test_a_key_is_one_line_and_not_quoted() -> None:
     """A file that holds a key often ends with a line break."""
     assert authorization("https://example.org", "k\n", "PERSONAHUB_LLM_URL") == {"Authorization": "Bearer k"}
     for key in (f"{CANARY}\r\nHost: x", f"{CANARY}\0", f"{CANARY}é", f"{CANARY}\udcff", f"{CANARY}\x7f"):
-        with pytest.raises(ConfigError, match="PERSONAHUB_EMBED_API_KEY holds a line break") as caught:
+        with pytest.raises(ConfigError, match="PERSONAHUB_EMBED_API_KEY contains a line break") as caught:
             authorization("https://example.org", key, "PERSONAHUB_EMBED_URL")
         assert CANARY not in str(caught.value)
     assert authorization("https://a:\udcff@b", "", "X") == {"Authorization": "Basic YTr/"}

@@ -106,7 +106,7 @@ def test_bounds_are_kept(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"hub\.toml: unknown datasets \['tolls'\]; there are .*'tools'"):
+    with pytest.raises(ConfigError, match=r"hub\.toml: unknown datasets \['tolls'\]; valid: .*'tools'"):
         loaded(tmp_path, "[datasets.tolls]\nsamples = 2")
 
 

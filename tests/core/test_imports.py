@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from personahub_assets.core.errors import ConfigError, SourceError
-from personahub_assets.sources.register import imported_personas, read_as, register, source_rows
+from personahub_assets.sources.register import describe_reading, imported_personas, register, source_rows
 from personahub_assets.sources.rows import Document, Fault, Imported
 from personahub_assets.store.tables import Store
 
@@ -45,7 +45,7 @@ def personas(store: Store, batch: str) -> list[tuple[str, Any]]:
 def test_personahub(store: Store, tmp_path: Path) -> None:
     register(store, put(tmp_path, "persona.jsonl", [{"persona": "A Political Analyst specialised in El Salvador."}]))
     assert personas(store, "persona") == [("A Political Analyst specialised in El Salvador.", None)]
-    assert read_as(store, "persona") == ""
+    assert describe_reading(store, "persona") == ""
 
 
 def test_elite_personas(store: Store, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_nemotron_personas(store: Store, tmp_path: Path) -> None:
     path = put(tmp_path, "train.parquet", rows)
     register(store, path, name="whole")
     assert [persona for persona, _ in personas(store, "whole")] == NEMOTRON["persona"]
-    assert read_as(store, "whole") == (
+    assert describe_reading(store, "whole") == (
         "personas are read from column 'persona'; professional_persona, sports_persona, arts_persona "
         "can be chosen with --persona-column"
     )
@@ -89,7 +89,7 @@ def test_nemotron_personas(store: Store, tmp_path: Path) -> None:
 
 def test_a_file_without_a_column_that_is_read_as_persona_says_so(store: Store, tmp_path: Path) -> None:
     register(store, put(tmp_path, "a.jsonl", [{"arts_persona": "Carves owls."}]))
-    assert read_as(store, "a").startswith("no column is read as personas; arts_persona can be chosen")
+    assert describe_reading(store, "a").startswith("no column is read as personas; arts_persona can be chosen")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
@@ -133,7 +133,7 @@ def test_gates_keep_documents_out_and_let_personas_in(store: Store, tmp_path: Pa
 def test_a_language_that_does_not_exist_is_refused(store: Store) -> None:
     store.root.mkdir()
     (store.root / "hub.toml").write_text('[sources]\nlanguages = ["english"]\n')
-    with pytest.raises(ConfigError, match=r"sources\.languages.*unknown language; there are .*\ben\b"):
+    with pytest.raises(ConfigError, match=r"sources\.languages.*unknown language; valid: .*\ben\b"):
         _ = store.config
 
 

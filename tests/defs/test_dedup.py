@@ -19,7 +19,7 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.instance.progress import Progress
 from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.warehouse.build import live
+from personahub_assets.warehouse.build import open_live
 
 ASSETS = (lexical_duplicates, persona_embeddings, semantic_duplicates, personas)
 ALL = tuple(asset.name for asset in ASSETS)
@@ -228,7 +228,7 @@ def test_what_is_not_read_is_counted_and_the_remedy_named(world: Small) -> None:
     assert "multilingual" in str(said["remedy"])
     assert world.said["semantic_duplicates"]["not_read"] == said["not_read"]
     macro = f"SELECT count(*) FROM similar_personas('world-{PEOPLE_AT['thai']}')"
-    with live(world.store, macro) as connection:
+    with open_live(world.store, macro) as connection:
         assert connection.sql(macro).fetchall() == [(0,)]
 
 

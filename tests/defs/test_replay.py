@@ -8,7 +8,7 @@ import pytest
 from hub import TOPICS, Hub
 
 import personahub_assets
-from personahub_assets.cli.sql import answer
+from personahub_assets.cli.sql import run_query
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError
 from personahub_assets.generation import recorded as seeds
@@ -23,7 +23,7 @@ QUERY = "SELECT * FROM generations"
 def recorded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the finished home publishes: one Parquet file, made by `personahub sql`."""
     path = tmp_path_factory.mktemp("published") / "gens.parquet"
-    answer(personahub_assets.Hub(finished), QUERY, "parquet", path)
+    run_query(personahub_assets.Hub(finished), QUERY, "parquet", path)
     return path
 
 
@@ -39,9 +39,9 @@ def test_a_published_run_is_replayed_without_a_server(
     recorded: Path, finished: Path, tmp_path: Path, standin: StandinServer
 ) -> None:
     hub = offline(tmp_path / "it's a [new] hub", standin)
-    planted = seeds.plant(hub.store, str(recorded))
-    assert planted.models == {"standin"}
-    assert not planted.left_out
+    imported = seeds.import_answers(hub.store, str(recorded))
+    assert imported.models == {"standin"}
+    assert not imported.left_out
     before = hub.calls()
     assert hub.run() == {}
     assert hub.calls() == before
@@ -59,7 +59,7 @@ def test_what_nobody_recorded_needs_a_server_and_says_so(
     recorded: Path, tmp_path: Path, standin: StandinServer
 ) -> None:
     hub = offline(tmp_path / "hub", standin)
-    seeds.plant(hub.store, str(recorded))
+    seeds.import_answers(hub.store, str(recorded))
     hub.pages("new", TOPICS[4:5])
     failed = hub.run("new", select=["documents", "text_personas"])
     assert "PERSONAHUB_LLM_URL is not set" in failed["new"]
@@ -69,22 +69,22 @@ def test_answers_of_the_standin_never_meet_a_model(recorded: Path, tmp_path: Pat
     of_model = tmp_path / "model.parquet"
     pl.read_parquet(recorded).with_columns(model=pl.lit("qwen")).write_parquet(of_model)
     store = Store(home=str(tmp_path / "hub"))
-    seeds.plant(store, str(of_model))
-    with pytest.raises(LLMError, match=r"holds rows written by a language model.*never mixed"):
-        seeds.plant(store, str(recorded))
+    seeds.import_answers(store, str(of_model))
+    with pytest.raises(LLMError, match=r"holds rows written by a language model.*cannot be mixed"):
+        seeds.import_answers(store, str(recorded))
     assert seeds.models(store) == ["qwen"]
     assert LLM().model_for(store) == "qwen"
     hub = Hub(store.root, standin)
     hub.pages("one", TOPICS[:1])
-    assert "never mixed" in hub.run("one", select=["documents", "text_personas"])["one"]
+    assert "cannot be mixed" in hub.run("one", select=["documents", "text_personas"])["one"]
 
 
 def test_a_whole_home_is_taken_with_what_was_edited_since(ran: Hub, tmp_path: Path) -> None:
     shutil.rmtree(ran.home / "tables" / "generations" / "asset=tools")
     store = Store(home=str(tmp_path / "hub"))
-    planted = seeds.plant(store, str(ran.home))
-    assert "tools" not in planted.usable
-    assert planted.usable["math_problems"] == ran.rows("math_problems").height
-    assert planted.usable.total() == sum(
+    imported = seeds.import_answers(store, str(ran.home))
+    assert "tools" not in imported.usable
+    assert imported.usable["math_problems"] == ran.rows("math_problems").height
+    assert imported.usable.total() == sum(
         pl.read_parquet(p).height for a in seeds.ANSWERS for p in seeds.files(store, a)
     )

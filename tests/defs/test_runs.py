@@ -198,7 +198,7 @@ def test_rows_of_the_stand_in_and_of_a_model_never_meet(hub: Hub) -> None:
     hub.pages("one", TOPICS[:1])
     (hub.home / "writer").write_text("model")
     failed = hub.run(select=["+text_personas"])
-    assert "never mixed" in failed["one"]
+    assert "cannot be mixed" in failed["one"]
     assert hub.rows("generations").is_empty()
 
 

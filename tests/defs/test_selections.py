@@ -42,8 +42,8 @@ def test_a_run_for_some_and_back_to_all_makes_no_call(ran: Hub) -> None:
     said = run(ran, "tools", "game_npcs", personas_from=picks(ran, *some, "p-of-nobody"))
     assert written_for(ran, "tools") == written_for(ran, "game_npcs") == set(some)
     assert f"game_npcs, tools: only for the 2 of {len(everybody)} personas" in said
-    assert "1 that it names are not in the hub" in said
-    assert "In this run only" in said
+    assert "1 of its ids are not in the hub" in said
+    assert "For this run only" in said
     left = ran.rows("generations").filter(asset="tools", status="superseded")
     assert len(left) == len(everybody) - 2
     assert {asset for asset, _ in ran.stale() if asset != "warehouse"} == {"tools", "game_npcs"}
@@ -63,7 +63,7 @@ def test_a_setting_stays_and_its_content_is_part_of_the_version(ran: Hub) -> Non
     calls = ran.calls()
     said = run(ran, "tools")
     assert "tools: only for the 3 of" in said
-    assert "In this run only" not in said
+    assert "For this run only" not in said
     assert written_for(ran, "tools") == set(everybody[:3])
     assert ran.stale() == set()
 

@@ -650,8 +650,8 @@ def test_server_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (raw("<html>"), "something other than embeddings"),
-        (raw("[" * 100_000), "something other than embeddings"),
+        (raw("<html>"), "did not return embeddings"),
+        (raw("[" * 100_000), "did not return embeddings"),
         (raw('{"error": "no"}'), "no list 'data'"),
         (raw('{"data": [{"index": 0, "embedding": [1, 2]}]}'), "1 vectors for 2 texts"),
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'), "indexes"),

@@ -97,12 +97,12 @@ _PLAIN = ReusePolicy(max_tokens=100)
 def test_which_outcomes_stand(
     rule: ReusePolicy, reason: str | None, max_tokens: int | None, answer_tokens: int, stands: bool
 ) -> None:
-    assert rule.stands(reason, max_tokens, answer_tokens) == stands
+    assert rule.is_valid(reason, max_tokens, answer_tokens) == stands
 
 
 @pytest.mark.parametrize("reason", sorted(set(REASONS) - {"timeout", "unreachable"}))
 def test_a_rejection_stands_in_an_ordinary_run(reason: str) -> None:
-    assert _PLAIN.stands(reason, 100, 10)
+    assert _PLAIN.is_valid(reason, 100, 10)
 
 
 # --- the shelf against a plain dict ---
@@ -136,7 +136,7 @@ def plain(
     said: dict[str, tuple[Mark, Outcome]] = {}
     for rows in files:
         for each in rows:
-            stands = rule.stands(each["reason"], each["max_tokens"], each["answer_tokens"])
+            stands = rule.is_valid(each["reason"], each["max_tokens"], each["answer_tokens"])
             if accepted_only and (each["status"] == "rejected" or not stands):
                 continue
             said.setdefault(each["request_key"], (Mark(each["reason"], stands), outcome_of(each)))

@@ -307,7 +307,7 @@ def test_inputs_that_change_while_they_are_asked_are_found_out(hub: Hub) -> None
     source = LLM(url=hub.server.url, model="standin")
     with source.answers(hub.store, task, "a", lambda _: None) as answers:
         found = answers.of(lambda: iter(versions.pop(0)), 5)
-        with pytest.raises(StoreError, match=r"instructions\[a\]: its inputs changed while it asked. Run again"):
+        with pytest.raises(StoreError, match=r"instructions\[a\]: its inputs changed during the run. Run again"):
             list(found)
     assert hub.asked(NAMES[:5]) == 0
 
@@ -519,7 +519,7 @@ def test_what_is_asked_agrees_with_a_plain_model(
         rows = hub.generations(batch, "accepted", "rejected")
         assert rows["request_key"].to_list() == [request.key for request in hub.requests(names)]
         assert rows["input_id"].to_list() == [f"p{n}" for n in range(len(names))]
-        assert tally.paid + tally.doubles + tally.reused == len(names)
+        assert tally.paid + tally.duplicates + tally.reused == len(names)
         fresh = rows.filter(pl.col("attempts") > 0).filter(pl.col("request_key").is_in(list(wanted)))
         assert set(fresh["request_key"]) == wanted
         assert tally.calls == fresh["attempts"].sum()
@@ -556,7 +556,7 @@ def test_a_retry_does_not_ask_what_was_never_asked(store: Store, moody: StandinS
     refused = hub.quarantine().filter(pl.col("reason") == "refused").height
     published = hub.published()
     hub.server, before = standin, standin.stats()["calls"]
-    with pytest.raises(Unfinished, match=r"5 of 25 requests are left: they were never asked.*--retry asks quarantined"):
+    with pytest.raises(Unfinished, match=r"5 of 25 requests are left: they are new.*--retry sends only quarantined"):
         hub.run(NAMES[:25], retry=["refused"])
     assert hub.calls() - before == refused
     assert same(hub.published(), published)

@@ -100,7 +100,7 @@ def test_instructions_that_leave_no_room_are_too_long_even_where_inputs_are_cut(
     script.told().count = quarter
     (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS + 20, cuts=True), text=sentences(50))
     assert (outcome.reason, script.bodies) == ("too_long", [])
-    assert "however short" in (outcome.detail or "")
+    assert "even with the shortest input" in (outcome.detail or "")
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -349,7 +349,7 @@ def test_a_budget_holds_whatever_a_server_says_it_used(script: Script, path: Pat
 def test_a_budget_that_no_call_fits_sends_none(script: Script, path: Path) -> None:
     with Journal(path) as journal:
         script.told(otherwise=good())
-        with pytest.raises(BudgetSpent, match="100 tokens is spent: 0 are used, and the next call may take"):
+        with pytest.raises(BudgetSpent, match="100 tokens is spent: 0 are used, and the next call can take"):
             Run(script.url, 16, SCRIPTED, budget=Budget(max_tokens=100)).of(requests(30, SCRIPTED), journal)
     assert script.bodies == []
 

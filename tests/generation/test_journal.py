@@ -294,7 +294,7 @@ def test_a_new_journal_that_another_program_holds_says_so(path: Path, monkeypatc
     path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreError, match=r"another program has held this journal for .*Close what has it open"):
+        with pytest.raises(StoreError, match=r"another program has locked this journal for .*Close that program"):
             Journal(path).__enter__()
         shell.execute("ROLLBACK")
     with Journal(path) as journal:
@@ -309,7 +309,7 @@ def test_a_journal_that_another_program_writes_to_says_so_and_goes_on(
         record(journal, outcome("before"))
         with closing(sqlite3.connect(path, isolation_level=None)) as shell:
             shell.execute("BEGIN EXCLUSIVE")
-            with pytest.raises(StoreError, match=r"cannot be written: database is locked.*held by another program"):
+            with pytest.raises(StoreError, match=r"cannot be written: database is locked.*open in another program"):
                 record(journal, outcome("k"))
             with pytest.raises(StoreError, match="cannot be written: database is locked"):
                 journal.note([line(outcome("n"))])
@@ -329,7 +329,7 @@ def test_a_journal_that_another_program_holds_for_itself_says_so(path: Path, mon
         shell.execute("PRAGMA locking_mode=EXCLUSIVE")
         shell.execute("BEGIN EXCLUSIVE")
         shell.execute("COMMIT")
-        with pytest.raises(StoreError, match=r"another program has held this journal for .*Close what has it open"):
+        with pytest.raises(StoreError, match=r"another program has locked this journal for .*Close that program"):
             Journal(path).__enter__()
 
 

@@ -282,5 +282,5 @@ async def _never(*_: object) -> None:
     "name", ["http://hub.example.org", "hub.example.org:80", "hub.example.org/", "hüb.example", "*", "a b"]
 )
 def test_a_name_that_no_request_has_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no host"):
+    with pytest.raises(ConfigError, match="is not a host"):
         check_names(["hub.example.org", "[::1]", "10.0.0.1", name])

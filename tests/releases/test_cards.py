@@ -63,7 +63,7 @@ def test_the_front_matter_has_configs_licence_and_size() -> None:
     "line",
     [
         "| `personas` | 1,500 | 1 | What it is |",
-        "| `tools` | whose persona is not in the hub any more | 7 |",
+        "| `tools` | whose persona is no longer in the hub | 7 |",
         "| `persona` | `VARCHAR` | One or \\| two sentences |",
         "| `a` | `a.jsonl` | 9 | 3,000 | `ab` |",
         "| `personas` | `small` | 1,000 | 66.7 % |",

@@ -8,7 +8,7 @@ import pytest
 
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.releases.build import freeze
-from personahub_assets.releases.folder import Release, release
+from personahub_assets.releases.folder import Release, find_release
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
@@ -28,7 +28,7 @@ def say(store: Store, called: Callable[..., Said]) -> Callable[..., Said]:
 def test_a_release_is_made_and_seen_in_the_instance(store: Store, say: Callable[..., Said]) -> None:
     code, out, err = say("v1", "--select", "tools", "--where", "tools: batch = 'a'", "--select", "personas", "--jsonl")
     assert (code, out) == (0, "")
-    made = release(store, "v1")
+    made = find_release(store, "v1")
     assert made.rows == {"personas": 9, "tools": 3}
     assert made.manifest["where"] == {"tools": ["batch = 'a'"]}
     assert "        3 tools\n" in err

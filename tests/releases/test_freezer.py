@@ -21,7 +21,7 @@ from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.releases import build
 from personahub_assets.releases.build import freeze
-from personahub_assets.releases.folder import Release, releases, verify
+from personahub_assets.releases.folder import Release, list_releases, verify
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
@@ -55,7 +55,7 @@ def leavings(store: Store) -> list[str]:
 
 
 def assert_nothing_is_made(store: Store) -> None:
-    assert releases(store) == []
+    assert list_releases(store) == []
     assert leavings(store) == []
 
 
@@ -138,7 +138,7 @@ def test_a_condition_may_take_no_more_memory_than_a_query(store: Store) -> None:
 def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> None:
     made = freeze(store, ReleaseSpec.of("v1", ["math_problems"]))
     assert made.rows == {"math_problems": 9}
-    assert "`persona_id` leads nowhere" in (made.path / "README.md").read_text()
+    assert "`persona_id` refers to no row" in (made.path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("select", [[], ["math_problems"]])
@@ -147,7 +147,7 @@ def test_items_whose_persona_left_the_hub_are_left_out_and_counted(store: Store,
     made = freeze(store, ReleaseSpec.of("v1", select))
     assert ids(made, "math_problems") == ["pa0", "pa1", "pa3", "pb0", "pb1", "pb2", "pb3"]
     assert left_out(made, "math_problems") == {"persona_left_the_hub": 2}
-    assert "| `math_problems` | whose persona is not in the hub any more | 2 |" in (made.path / "README.md").read_text()
+    assert "| `math_problems` | whose persona is no longer in the hub | 2 |" in (made.path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: 
     ("condition", "said"),
     [
         ("hopp = 1", 'Referenced column "hopp" not found'),
-        ("hop = 1 LIMIT 2", "give one condition"),
+        ("hop = 1 LIMIT 2", "give exactly one condition"),
         ("true) UNION SELECT ('a', 'b'", "syntax error"),
-        ("true; DROP TABLE personas", "give one condition"),
-        ("true FROM personas", "give one condition"),
+        ("true; DROP TABLE personas", "give exactly one condition"),
+        ("true FROM personas", "give exactly one condition"),
         ("count(*) > 1", "WHERE clause cannot contain aggregates"),
         ("persona::INTEGER = 1", "Could not convert"),
         ("EXISTS (SELECT * FROM read_text('{home}/tables/../hub.toml'))", "Permission Error"),
@@ -318,7 +318,7 @@ def test_a_killed_one_leaves_nothing_to_see_and_the_next_cleans_up(store: Store)
     tables = {path: path.read_bytes() for path in store.root.glob("tables/**/*.parquet")}
     ended = subprocess.run([sys.executable, "-c", KILLED, str(store.root)], check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert releases(store) == []
+    assert list_releases(store) == []
     assert len(leavings(store)) == 2
     assert freeze(store, ReleaseSpec.of("v1")).rows["personas"] == 9
     assert leavings(store) == []
@@ -328,7 +328,7 @@ def test_a_killed_one_leaves_nothing_to_see_and_the_next_cleans_up(store: Store)
 def test_hidden_folders_of_others_stay(store: Store) -> None:
     mine = store.root / "releases" / ".git"
     mine.mkdir(parents=True)
-    assert [found.name for found in [freeze(store, ReleaseSpec.of("v1")), *releases(store)]] == ["v1", "v1"]
+    assert [found.name for found in [freeze(store, ReleaseSpec.of("v1")), *list_releases(store)]] == ["v1", "v1"]
     assert mine.is_dir()
 
 
@@ -343,7 +343,7 @@ def test_of_two_that_make_the_same_one_wins(store: Store) -> None:
         ended = sorted(pool.map(make, range(3)))
     assert ended[2] == "v1"
     assert all("release 'v1' exists already" in said for said in ended[:2])
-    assert verify(releases(store)[0]) == []
+    assert verify(list_releases(store)[0]) == []
 
 
 def test_a_full_disk_is_said_plainly_and_leaves_nothing(store: Store) -> None:

@@ -42,5 +42,5 @@ def test_a_refresh_makes_no_release(graph: dg.Definitions) -> None:
     assert every - refreshed == {dg.AssetKey("release")}
     assert selected(graph, []) == refreshed
     assert dg.AssetKey("release") not in selected(graph, ["personas+", "+tools"])
-    with pytest.raises(ConfigError, match="made on purpose, under a name of its own: personahub release NAME"):
+    with pytest.raises(ConfigError, match="made only by its own command: personahub release NAME"):
         selected(graph, ["release"])

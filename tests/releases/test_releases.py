@@ -11,7 +11,7 @@ from written import persona, put
 
 from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.releases.build import freeze
-from personahub_assets.releases.folder import Release, held, release, releases, verify
+from personahub_assets.releases.folder import Release, count_rows_of, find_release, list_releases, verify
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
@@ -32,7 +32,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, written: Path) -> Store:
 @pytest.fixture
 def whole(shared: Store) -> Iterator[Release]:
     """A release that is put right again after the test."""
-    made = release(shared, "all")
+    made = find_release(shared, "all")
     before = {path: path.read_bytes() for path in made.files().values()}
     yield made
     for path in made.files().values():
@@ -44,21 +44,21 @@ def whole(shared: Store) -> Iterator[Release]:
 def test_releases_are_listed_and_what_is_none_is_not(shared: Store) -> None:
     (shared.root / "releases" / ".1-release-x").mkdir(exist_ok=True)
     (shared.root / "releases" / "notes.txt").touch()
-    assert [found.name for found in releases(shared)] == ["all", "second", "tools"]
-    assert releases(Store(home=str(shared.root / "nowhere"))) == []
+    assert [found.name for found in list_releases(shared)] == ["all", "second", "tools"]
+    assert list_releases(Store(home=str(shared.root / "nowhere"))) == []
     with pytest.raises(ConfigError, match=r"no release 'tool' .*did you mean 'tools'"):
-        release(shared, "tool")
+        find_release(shared, "tool")
     with pytest.raises(ConfigError, match="is not allowed"):
-        release(shared, "../hub")
+        find_release(shared, "../hub")
 
 
 def test_every_release_is_whole(shared: Store) -> None:
-    assert {found.name: verify(found) for found in releases(shared)} == {"all": [], "tools": [], "second": []}
+    assert {found.name: verify(found) for found in list_releases(shared)} == {"all": [], "tools": [], "second": []}
 
 
 @given(st.data())
 def test_one_flipped_bit_anywhere_is_found(shared: Store, data: st.DataObject) -> None:
-    made = release(shared, "all")
+    made = find_release(shared, "all")
     name, path = data.draw(st.sampled_from(sorted(made.files().items())), label="file")
     before = path.read_bytes()
     place, bit = data.draw(st.integers(0, len(before) - 1), label="byte"), data.draw(st.integers(0, 7), label="bit")
@@ -116,23 +116,23 @@ def test_without_its_sums_nothing_is_believed(whole: Release) -> None:
 
 def test_a_row_is_found_with_what_was_made_of_it(shared: Store) -> None:
     # pb1 is related to pb0: two personas, two problems, one tool.
-    of_d2 = partial(held, persona_ids=[], of=lambda *document: document == ("b", "d2"))
-    of_none = partial(held, persona_ids=["p"], of=lambda *document: document == ("c", "d2"))
-    assert everywhere(shared, partial(held, persona_ids=["pb0"])) == {"all": 5, "second": 4, "tools": 1}
-    assert everywhere(shared, partial(held, persona_ids=["pb1"])) == {"all": 2, "second": 2}
+    of_d2 = partial(count_rows_of, persona_ids=[], of=lambda *document: document == ("b", "d2"))
+    of_none = partial(count_rows_of, persona_ids=["p"], of=lambda *document: document == ("c", "d2"))
+    assert everywhere(shared, partial(count_rows_of, persona_ids=["pb0"])) == {"all": 5, "second": 4, "tools": 1}
+    assert everywhere(shared, partial(count_rows_of, persona_ids=["pb1"])) == {"all": 2, "second": 2}
     assert everywhere(shared, of_d2) == {"all": 3, "second": 2}
     assert everywhere(shared, of_none) == {}
 
 
 def everywhere(store: Store, count: Callable[[Release], int]) -> dict[str, int]:
-    return {found.name: rows for found in releases(store) if (rows := count(found))}
+    return {found.name: rows for found in list_releases(store) if (rows := count(found))}
 
 
 def test_a_row_that_has_left_the_store_is_found_in_its_release(store: Store) -> None:
     freeze(store, ReleaseSpec.of("v1"))
     put(store, "personas", "a", [persona("a", n) for n in range(4)])
     freeze(store, ReleaseSpec.of("v2"))
-    assert everywhere(store, partial(held, persona_ids=["pa4"])) == {"v1": 3}
+    assert everywhere(store, partial(count_rows_of, persona_ids=["pa4"])) == {"v1": 3}
 
 
 def test_a_damaged_release_is_named(whole: Release, shared: Store) -> None:
@@ -142,7 +142,7 @@ def test_a_damaged_release_is_named(whole: Release, shared: Store) -> None:
     with pytest.raises(
         StoreError, match=r"release 'all': personas cannot be read: .* See: personahub release all --ver"
     ):
-        held(whole, ["pa0"])
+        count_rows_of(whole, ["pa0"])
     (whole.path / "manifest.json").unlink()
     with pytest.raises(StoreError, match=r"release 'all': manifest.json is missing or damaged"):
         _ = Release(whole.path).rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.search.diversity import Vectors, cover, drawn, spread
+from personahub_assets.search.diversity import Vectors, cover, draw, spread
 
 
 def vectors(seed: int, rows: int, dimensions: int = 6, groups: int | None = None, noise: float = 0.2) -> Vectors:
@@ -82,7 +82,7 @@ def test_the_order_of_the_rows_does_not_matter(seed: int, count: int) -> None:
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 20))
 def test_a_cover_is_what_all_comparisons_give(seed: int, rows: int, count: int) -> None:
     some = vectors(seed, rows)
-    chosen = drawn(rows, count, seed)
+    chosen = draw(rows, count, seed)
     found = cover(some, chosen)
     products = some @ some[chosen].T
     products[chosen, np.arange(len(chosen))] = 1
@@ -94,7 +94,7 @@ def test_a_cover_is_what_all_comparisons_give(seed: int, rows: int, count: int) 
 def test_each_group_gets_one() -> None:
     some = vectors(3, 600, 16, groups=12, noise=0.02)
     assert sorted(spread(some, 12).rows % 12) == list(range(12))
-    assert spread(some, 12).least > cover(some, drawn(600, 12)).least + 0.2
+    assert spread(some, 12).least > cover(some, draw(600, 12)).least + 0.2
 
 
 def test_equal_rows_are_chosen_once_until_none_is_left() -> None:

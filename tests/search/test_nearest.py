@@ -80,7 +80,7 @@ def written(store: Store) -> list[Path]:
     return sorted((store.root / "cache").rglob("index.npy"))
 
 
-class Told:
+class AnsweredPersona:
     """What was told of an index that is made."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def test_many_get_an_index_that_is_made_once(store: Store, small: None) -> None:
     check(store, Nearest(store, MODEL))
     (file,) = written(store)
     made = file.stat().st_mtime_ns
-    told = Told()
+    told = AnsweredPersona()
     check(store, Nearest(store, MODEL, told), seed=5)
     assert told.done == []
     assert file.stat().st_mtime_ns == made
@@ -160,7 +160,7 @@ def test_new_ones_are_compared_and_added_when_they_are_many(store: Store, small:
     check(store, Nearest(store, MODEL))
     assert file.stat().st_mtime_ns == before
     add(store, "three", vectors(3, 90))
-    told = Told()
+    told = AnsweredPersona()
     check(store, Nearest(store, MODEL, told))
     assert told.done == [0, 290, 380]
     assert file.stat().st_mtime_ns != before
@@ -228,7 +228,7 @@ def test_a_damaged_index_is_made_again(store: Store, small: None, damage: Callab
     add(store, "one", vectors(1, 200))
     Nearest(store, MODEL)
     damage(written(store)[0].parent)
-    told = Told()
+    told = AnsweredPersona()
     check(store, Nearest(store, MODEL, told))
     assert told.done[-1] == 200
     assert len(written(store)) == 1
@@ -283,7 +283,7 @@ def test_a_killed_process_loses_little_and_of_two_one_works(store: Store, monkey
     monkeypatch.setattr(nearest, "SCANNED", 100)
     monkeypatch.setattr(nearest, "_KEPT", 64)
     monkeypatch.setattr(nearest, "_PIECE", 50)
-    beside, told = child(store, "whole"), Told()
+    beside, told = child(store, "whole"), AnsweredPersona()
     check(store, Nearest(store, MODEL, told))
     out, _ = beside.communicate(timeout=120)
     assert beside.returncode == 0

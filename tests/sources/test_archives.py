@@ -522,7 +522,7 @@ FILES = [
 for suffix, data in FILES:
     path = Path(sys.argv[2]) / ("bomb.warc" + suffix)
     path.write_bytes(data)
-    rows = [archives.row(1, one) for one in archives.records(path)]
+    rows = [archives.record_row(1, one) for one in archives.records(path)]
     print(*(row.reason for row in rows))
 print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
 """

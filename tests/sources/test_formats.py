@@ -25,7 +25,7 @@ from personahub_assets.core.errors import SourceError
 from personahub_assets.sources import reader, redact
 from personahub_assets.sources.formats import FORMATS, Format, streams
 from personahub_assets.sources.formats.slices import LARGEST, Slice
-from personahub_assets.sources.register import read_as, register, source_rows
+from personahub_assets.sources.register import describe_reading, register, source_rows
 from personahub_assets.sources.rows import Columns, Document, Fault, RawRow, sort_rows
 from personahub_assets.sources.source_paths import expand
 from personahub_assets.store.tables import Store
@@ -209,7 +209,7 @@ def test_the_dialect_is_detected_and_said(store: Store, name: str) -> None:
     data, said, texts = DETECTED[name]
     path = put(store.root, "a.csv", data)
     (batch,) = register(store, str(path))
-    assert said in read_as(store, batch)
+    assert said in describe_reading(store, batch)
     rows = rows_of(path, 1)
     if texts is None:
         assert all(row.columns for row in rows)
@@ -239,7 +239,7 @@ def test_columns_of_one_name_are_all_kept(store: Store, header: str) -> None:
     rows = [row for row in source_rows(store, batch) if isinstance(row, Document)]
     assert [row.text for row in rows] == ["second", "only"]
     assert "first" in str(rows[0].attributes)
-    assert "the last that is not empty is used" in read_as(store, batch)
+    assert "the last that is not empty is used" in describe_reading(store, batch)
     if header.startswith(","):
         assert '"column0": "1"' in str(rows[0].attributes)
 
@@ -485,7 +485,7 @@ def test_a_long_text_of_many_lines_is_one_reject(tmp_path: Path) -> None:
 
 def test_a_window_larger_than_the_bound_is_refused(tmp_path: Path) -> None:
     frame = b"\x28\xb5\x2f\xfd" + bytes([0x00, (31 - 10) << 3]) + struct.pack("<I", 1 << 3 | 1)[:3] + b"x"
-    with pytest.raises(SourceError, match="damaged or not what its name says"):
+    with pytest.raises(SourceError, match="damaged, or of another format than its name"):
         reader.survey(put(tmp_path, "a.jsonl.zst", frame), 1)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.sources.encodings import Undecodable, decode_text
-from personahub_assets.sources.pages import TooDeep, depth, language, main_text
+from personahub_assets.sources.pages import TooDeep, depth, detect_language, main_text
 
 GERMAN = "Der Hafenkran blieb um zwölf Uhr stehen, und die Container warteten, bis das Relais gefunden war. "
 ENGLISH = "The harbour crane stopped at noon, and the containers waited until the burnt relay had been found. "
@@ -65,9 +65,9 @@ def test_a_few_bad_bytes_are_replaced_and_many_are_refused() -> None:
 
 @pytest.mark.parametrize(("text", "code"), [(GERMAN, "de"), (ENGLISH, "en"), (RUSSIAN, "ru")])
 def test_languages_are_told_from_a_few_sentences(text: str, code: str) -> None:
-    assert language(text * 2) == code
+    assert detect_language(text * 2) == code
     assert code in LANGUAGES
 
 
 def test_a_short_text_has_no_language() -> None:
-    assert language("Hello there") is language("") is None
+    assert detect_language("Hello there") is detect_language("") is None

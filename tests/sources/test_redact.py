@@ -18,7 +18,7 @@ from remnants import remnants
 
 from personahub_assets.core.errors import SourceError
 from personahub_assets.sources import redact
-from personahub_assets.sources.register import register, source_rows, waiting
+from personahub_assets.sources.register import register, source_rows, unregistered_files
 from personahub_assets.sources.rows import Document, Imported, Skipped
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.store.tables import Store
@@ -78,7 +78,7 @@ def test_a_site_goes_from_a_file_of_the_home(store: Store, tmp_path: Path, name:
     ]
     assert kept == [reason if "gone" in url else identity for identity, url, _ in ROWS]
     assert remnants(store.root, ["gone.example", "Text 1", "Text 4"]) == set()
-    assert list(waiting(store)) == []
+    assert list(unregistered_files(store)) == []
     register(store, str(path))
     assert [row for batch in batches for row in source_rows(store, batch)] == rows
 

@@ -10,11 +10,11 @@ import pytest
 from sites import serving_folder
 
 from personahub_assets.core.errors import BatchError, SourceError
-from personahub_assets.sources.register import imported_personas, register, registered, source_rows, waiting
+from personahub_assets.sources.register import imported_personas, register, registered, source_rows, unregistered_files
 from personahub_assets.sources.rows import Document, Fault, Imported
 from personahub_assets.sources.tombstones import Tombstone
 from personahub_assets.store.tables import Store
-from personahub_assets.takedown.receipts import Target, put_stones
+from personahub_assets.takedown.receipts import Target, store_tombstones
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_file_that_is_gone_is_named(store: Store, tmp_path: Path) -> None:
     path = pages(tmp_path / "a.jsonl", 1)
     register(store, str(path))
     path.unlink()
-    with pytest.raises(SourceError, match=f"{path}: the source file is gone"):
+    with pytest.raises(SourceError, match=f"{path}: the source file is missing"):
         list(source_rows(store, "a"))
 
 
@@ -175,15 +175,15 @@ def test_the_inbox_shows_complete_new_and_changed_files(store: Store) -> None:
     for name in ("b.jsonl", "a.jsonl", ".hidden.jsonl", "a.jsonl.part", "notes.txt"):
         pages(inbox / name, 2)
     (inbox / "folder.jsonl").mkdir()
-    assert [path.name for path in waiting(store)] == ["a.jsonl", "b.jsonl"]
+    assert [path.name for path in unregistered_files(store)] == ["a.jsonl", "b.jsonl"]
     register(store, str(inbox / "a.jsonl"))
-    assert [path.name for path in waiting(store)] == ["b.jsonl"]
+    assert [path.name for path in unregistered_files(store)] == ["b.jsonl"]
     pages(inbox / "a.jsonl", 3)
-    assert [path.name for path in waiting(store)] == ["a.jsonl", "b.jsonl"]
+    assert [path.name for path in unregistered_files(store)] == ["a.jsonl", "b.jsonl"]
 
 
 def test_no_inbox_has_nothing_waiting(store: Store) -> None:
-    assert list(waiting(store)) == []
+    assert list(unregistered_files(store)) == []
 
 
 def test_an_address_is_downloaded_into_the_inbox_and_taken_up_anew_when_it_changes(
@@ -204,14 +204,14 @@ def test_an_address_is_downloaded_into_the_inbox_and_taken_up_anew_when_it_chang
     spec = registered(store, "crawl")
     assert spec["source"] == address
     assert Path(spec["path"]).is_relative_to(store.root / "inbox")
-    assert list(waiting(store)) == []
+    assert list(unregistered_files(store)) == []
 
 
 def test_what_was_taken_down_is_not_kept_in_a_download(store: Store, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     pages(site / "crawl.jsonl", 2)
-    put_stones(store, Target("document", ("1",)), {Tombstone.document("crawl", "1")})
+    store_tombstones(store, Target("document", ("1",)), {Tombstone.document("crawl", "1")})
     with serving_folder(site) as site_address:
         register(store, f"{site_address}/crawl.jsonl")
     assert texts(store, "crawl") == ["Page 0"]

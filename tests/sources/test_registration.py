@@ -213,7 +213,7 @@ def test_on_the_command_line(store: Store, tmp_path: Path, called: Callable[...,
     register(store, str(pages(tmp_path / "crawl.jsonl")))
     code, _, said = called("ingest", "--remove", "crawls", home=store.root)
     assert (code, "batch 'crawls' is not registered (registered: crawl)" in said) == (1, True)
-    assert "goes alone" in called("ingest", "x.jsonl", "--remove", "crawl", home=store.root)[2]
+    assert "cannot be combined" in called("ingest", "x.jsonl", "--remove", "crawl", home=store.root)[2]
     assert "nothing to ingest" in called("ingest", home=store.root)[2]
     code, _, said = called("ingest", "--remove", "crawl", home=store.root)
     assert (code, "crawl: unregistered" in said) == (0, True)

@@ -22,7 +22,7 @@ from personahub_assets.hub import Hub
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
 from personahub_assets.store.tables import STAGES, Store
-from personahub_assets.warehouse.build import live
+from personahub_assets.warehouse.build import open_live
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
 EVERY_CHECK = " ".join(check.sql for check in CHECKS)
@@ -34,7 +34,7 @@ Place = tuple[str, str]
 
 def failures(store: Store) -> dict[Place, dg.AssetCheckResult]:
     """The result of every check that fails, by `(asset, check)`."""
-    with live(store, EVERY_CHECK) as connection:
+    with open_live(store, EVERY_CHECK) as connection:
         return failures_in(connection, store.config)
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_setting_is_an_error_with_the_valid_ones(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def good(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    with live(built, EVERY_CHECK) as connection:
+    with open_live(built, EVERY_CHECK) as connection:
         yield connection
 
 
@@ -355,7 +355,7 @@ def test_a_check_without_a_planted_fault_is_told_what_to_add() -> None:
 @pytest.fixture(scope="module")
 def in_memory(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """The tables of the good home, copied into memory: there all checks take a fifth of the time."""
-    with live(built, EVERY_CHECK) as connection:
+    with open_live(built, EVERY_CHECK) as connection:
         over_files = "SELECT view_name FROM duckdb_views() WHERE NOT internal AND sql LIKE '%read_parquet(%'"
         for (table,) in connection.execute(over_files).fetchall():
             connection.execute(f"CREATE TABLE copy AS FROM {table}")
@@ -418,7 +418,7 @@ def test_a_failing_check_shows_the_offending_rows(copied: Store) -> None:
     rows = copied.read("documents", "first")
     copied.write("documents", "first", rows.with_columns(text=pl.lit("")))
     (check,) = [c for c in CHECKS if c.name == "text_is_usable"]
-    with live(copied, check.sql) as connection:
+    with open_live(copied, check.sql) as connection:
         result = check.result(connection)
     assert not result.passed
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(rows.height)
@@ -430,7 +430,7 @@ def test_a_failing_check_counts_more_rows_than_it_shows(copied: Store) -> None:
     assert rows.height > 10
     copied.write("game_npcs", "first", rows.with_columns(generation_id=pl.lit("gnone")))
     (check,) = [c for c in all_checks()["game_npcs"] if c.name == "has_its_generation"]
-    with live(copied, check.sql) as connection:
+    with open_live(copied, check.sql) as connection:
         result = check.result(connection)
     assert result.metadata["offending_rows"] == dg.MetadataValue.int(rows.height)
     assert len(shown(result)) == 10

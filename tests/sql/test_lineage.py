@@ -133,7 +133,7 @@ def test_items_are_joined_to_where_they_came_from(built: Store, connection: duck
 
 def test_sorted_or_not_the_ids_are_the_same(built: Store, connection: duckdb.DuckDBPyConnection) -> None:
     quickly = ask(connection, "SELECT * FROM ids ORDER BY ALL")
-    with build.live(built, "ids") as other:
+    with build.open_live(built, "ids") as other:
         assert ask(other, "SELECT * FROM ids ORDER BY ALL") == quickly
     assert {row["kind"] for row in quickly} == {"document", "persona", "item", "generation"}
     (tables,) = connection.execute("SELECT list(table_name) FROM duckdb_tables()").fetchone() or ([],)
@@ -168,7 +168,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
 @pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """Tables to be filled by a test, with everything over them."""
-    with build.live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
+    with build.open_live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
         yield connection
 
 

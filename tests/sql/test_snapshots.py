@@ -18,7 +18,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.cli.sql import describe
+from personahub_assets.cli.sql import print_schema
 from personahub_assets.core import project_files
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.hub import Hub
@@ -165,7 +165,7 @@ def test_macros_are_described_like_tables(copied: Store) -> None:
         )
         connection.execute("COMMENT ON MACRO TABLE of_batch IS 'Personas of a batch'")
     target = copied.root / "schema.json"
-    describe(Hub(copied.root), "of_batch", "json", target)
+    print_schema(Hub(copied.root), "of_batch", "json", target)
     assert [(row["kind"], row["about"], row["column"], row["type"]) for row in rows(target)] == [
         ("macro", "Personas of a batch", "key", "parameter"),
         ("macro", "Personas of a batch", "least", "parameter"),

@@ -18,7 +18,7 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens
 def accounts(store: Store) -> dict[Key, dict[str, Any]]:
     """The rows of `cost_per_kept_row` over the tables as they are."""
     query = "SELECT * FROM cost_per_kept_row"
-    with build.live(store, query) as connection:
+    with build.open_live(store, query) as connection:
         result = connection.execute(query)
         names = [column[0] for column in result.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -345,7 +345,7 @@ def test_the_tables_are_read_where_the_warehouse_is_older(copied: Store, why: An
     if persona_id not in copied.candidates("second")["persona_id"]:
         stale = why(copied, persona_id)
         assert stale.code == 1
-        assert "not up to date" in stale.err
+        assert "out of date" in stale.err
 
 
 def test_sql_says_the_same(built: Store, why: Any) -> None:

@@ -19,7 +19,7 @@ from personahub_assets.generation.retention import maintain
 from personahub_assets.sources.register import register
 from personahub_assets.store.removal import discard, remove, remove_all
 from personahub_assets.store.tables import Store
-from personahub_assets.takedown.receipts import Target, unfinished
+from personahub_assets.takedown.receipts import Target, unfinished_takedowns
 from personahub_assets.takedown.takedown import takedown
 
 DAYS = 86_400.0
@@ -121,7 +121,7 @@ def test_a_takedown_that_leaves_something_is_not_finished(store: Store, home: Pa
     target = Target("document", ("a",))
     with protected(stuck), pytest.raises(StoreError, match=r"cache cannot be removed: .*run the same takedown again"):
         takedown(store, target)
-    assert unfinished(store) == [target.takedown_id]
+    assert unfinished_takedowns(store) == [target.takedown_id]
     assert takedown(store, target).finished_at
     assert not stuck.exists()
 

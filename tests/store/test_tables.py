@@ -199,17 +199,17 @@ print(len(seen), flush=True)
 QUERIER = """
 import sys
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import live
-from personahub_assets.warehouse.readers import steadily
+from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.readers import retry_on_replacement
 store = Store(home=sys.argv[1])
 print("ready", flush=True)
 seen = set()
 QUERY = "SELECT batch, count(*), count(DISTINCT text), any_value(text) FROM documents GROUP BY batch ORDER BY batch"
 def ask():
-    with live(store, QUERY) as connection:
+    with open_live(store, QUERY) as connection:
         return connection.execute(QUERY).fetchall()
 for _ in range(15):
-    rows = steadily(ask)
+    rows = retry_on_replacement(ask)
     assert [row[0] for row in rows] == ["a", "b"], rows
     for batch, count, versions, version in rows:
         assert (versions, count) == (1, 10 + int(version) % 50), (batch, version, versions, count)

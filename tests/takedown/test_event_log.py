@@ -9,20 +9,20 @@ from remnants import remnants
 
 from personahub_assets.core.errors import LockHeld
 from personahub_assets.takedown import event_log
-from personahub_assets.takedown.shingles import Traces
+from personahub_assets.takedown.shingles import Shingles
 
 GONE = "A lighthouse keeper of the northern isle who writes down every ship."
 OTHER = "A baker in a cold kitchen who lets her bread prove for two days."
 
 
 @pytest.fixture
-def traces() -> Traces:
-    found = Traces()
+def shingles() -> Shingles:
+    found = Shingles()
     found.add(GONE)
     return found
 
 
-def test_a_reader_holds_it_up_and_is_named(tmp_path: Path, traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_holds_it_up_and_is_named(tmp_path: Path, shingles: Shingles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "_WAIT_S", 0.1)
     path = tmp_path / "index.db"
     with closing(sqlite3.connect(path)) as connection:
@@ -33,20 +33,20 @@ def test_a_reader_holds_it_up_and_is_named(tmp_path: Path, traces: Traces, monke
         assert connection.execute("SELECT * FROM events").fetchone()  # the statement stays open
         connection.execute("BEGIN")
         connection.execute("SELECT * FROM events").fetchone()
-        with pytest.raises(LockHeld, match=r"index.db cannot be rebuilt: .* Close what has it open"):
-            event_log.forget(tmp_path, set(), traces)
-    event_log.forget(tmp_path, set(), traces)
+        with pytest.raises(LockHeld, match=r"index.db cannot be rebuilt: .* Close the programs that have it open"):
+            event_log.redact_event_log(tmp_path, set(), shingles)
+    event_log.redact_event_log(tmp_path, set(), shingles)
     assert remnants(tmp_path, [GONE]) == set()
 
 
-def test_what_looks_like_json_and_is_none_is_text(tmp_path: Path, traces: Traces) -> None:
+def test_what_looks_like_json_and_is_none_is_text(tmp_path: Path, shingles: Shingles) -> None:
     path = tmp_path / "x.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute('CREATE TABLE "odd ""name" ("a b" TEXT, n INTEGER)')
         rows = [(f"{{{GONE}", 1), ('["' + GONE + '"]', 2), ('{"a": ["' + OTHER + '"]}', 3), (None, 4)]
         connection.executemany('INSERT INTO "odd ""name" VALUES (?, ?)', rows)
         connection.commit()
-    assert event_log.forget(tmp_path, set(), traces) == 2
+    assert event_log.redact_event_log(tmp_path, set(), shingles) == 2
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute('SELECT * FROM "odd ""name"').fetchall()
     assert found == [(event_log.GONE, 1), (f'["{event_log.GONE}"]', 2), *rows[2:]]

@@ -15,7 +15,7 @@ from personahub_assets.sources.tombstones import Tombstone
 from personahub_assets.steps.candidates import imported
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.takedown.receipts import Line, Target, put_stones
+from personahub_assets.takedown.receipts import Line, Target, store_tombstones
 from personahub_assets.takedown.takedown import takedown
 
 GO = ["https://example.org/", "http://EXAMPLE.org:80/ann", "<https://example.org/photos>", "https://example.org./x?y=1"]
@@ -74,7 +74,7 @@ def test_a_site_goes_and_no_other(store: Store, crawl: Path) -> None:
 
 def test_a_rule_of_an_older_home_is_read_as_one_of_now(store: Store, crawl: Path) -> None:
     stones = {Tombstone("url_prefix", None, mark) for mark in ("https://example.org", "http://www.example.org/fo")}
-    put_stones(store, Target("url_prefix", ("https://example.org",)), stones)
+    store_tombstones(store, Target("url_prefix", ("https://example.org",)), stones)
     assert addresses(store, "crawl") == NEAR + STAY
 
 
@@ -82,8 +82,8 @@ def test_what_would_go_is_shown(store: Store, crawl: Path, called: Callable[...,
     arguments = ("takedown", "--url-prefix", "https://example.org", "--dry-run")
     said = called(*arguments, home=store.root)[2]
     assert "example.org: 5 documents, such as https://example.org/, http://EXAMPLE.org:80/ann, " in said
-    assert "blog.example.org stays with 2 documents: another host." in said
-    assert "If it shall go: --url-prefix https://www.example.org/" in said
+    assert "blog.example.org is another host and keeps its 2 documents." in said
+    assert "To remove them: --url-prefix https://www.example.org/" in said
     told = json.loads(called(*arguments, "--json", home=store.root)[1])
     assert told["addresses"]["example.org"]["documents"] == 5
     assert told["hosts_that_stay"] == {"blog.example.org": 2, "www.example.org": 1, "example.org:8443": 1}
@@ -120,7 +120,7 @@ def test_a_whole_batch_goes_with_its_slices_and_is_not_registered_again(store: S
     assert store.read("documents", "others")["text"].to_list() == ["A second"]
 
     people.write_text(content)
-    with pytest.raises(BatchError, match=r"'people' was taken down, and its key is not used again; .* another --name"):
+    with pytest.raises(BatchError, match=r"'people' was taken down, and its key cannot be used again; .*--name"):
         register(store, str(people))
     with pytest.raises(BatchError, match="was taken down"):
         list(source_rows(store, "people"))
@@ -139,7 +139,7 @@ def test_the_only_batch_goes_and_a_killed_try_is_finished(store: Store, people: 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        takedown(store, Target("batch", ("people",)), agree=killed)
+        takedown(store, Target("batch", ("people",)), approve=killed)
     assert takedown(store, Target("batch", ("people",))).finished_at
     assert store.batches() == []
     assert not people.exists()
@@ -149,4 +149,4 @@ def test_the_only_batch_goes_and_a_killed_try_is_finished(store: Store, people: 
 def test_a_changed_source_file_inside_the_home_is_named_as_unread(store: Store, people: Path) -> None:
     people.write_text(people.read_text().replace("A page", "A pagE"))
     receipt = takedown(store, Target("document", (GO[0],)), dry_run=True)
-    assert {line.place for line, _ in receipt.of("unread")} == {str(people)}
+    assert {line.place for line, _ in receipt.lines_of("unread")} == {str(people)}

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from personahub_assets.cli.sql import QueryError, answer
+from personahub_assets.cli.sql import QueryError, run_query
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
@@ -212,7 +212,7 @@ def test_readers_within_one_process_each_see_the_file_that_they_opened(store: St
 
 def test_queries_over_the_store_as_it_is_now_need_no_warehouse(store: Store) -> None:
     write(store, "a", 2)
-    with build.live(store, "SELECT * FROM persona_fate, documents") as connection:
+    with build.open_live(store, "SELECT * FROM persona_fate, documents") as connection:
         assert one(connection, "SELECT count(*) FROM documents") == 2
         assert one(connection, "SELECT count(*) FROM persona_fate") == 0
         with pytest.raises(duckdb.CatalogException):
@@ -292,7 +292,7 @@ def test_a_query_cannot_write_into_the_tables(shared: Store, query: str) -> None
     file = shared.path("documents", "a")
     before = _files(shared.root)
     with pytest.raises(QueryError):
-        answer(Hub(shared.root), query.format(file=file, folder=file.parent), "csv", None)
+        run_query(Hub(shared.root), query.format(file=file, folder=file.parent), "csv", None)
     assert _files(shared.root) == before
 
 

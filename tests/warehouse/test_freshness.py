@@ -14,7 +14,7 @@ from personahub_assets.core.errors import BatchError, SourceError
 from personahub_assets.search import selections
 from personahub_assets.sources import reader
 from personahub_assets.sources import register as inbox
-from personahub_assets.sources.register import register, source_rows, waiting
+from personahub_assets.sources.register import register, source_rows, unregistered_files
 from personahub_assets.sources.rows import Document
 from personahub_assets.store import hashes
 from personahub_assets.store.hashes import content_hash
@@ -142,9 +142,9 @@ def test_the_inbox_sees_an_edit_of_the_same_size(store: Store, page: Path) -> No
     path = store.root / "inbox" / "page.jsonl"
     path.write_bytes(page.read_bytes())
     register(store, str(path), name="inside")
-    assert list(waiting(store)) == []
+    assert list(unregistered_files(store)) == []
     edit(path)
-    assert list(waiting(store)) == [path]
+    assert list(unregistered_files(store)) == [path]
 
 
 @pytest.mark.parametrize("change", ["grows", "is replaced"])

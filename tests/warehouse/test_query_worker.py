@@ -35,7 +35,7 @@ def written(query: str, form: str, folder: Path) -> bytes:
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 def test_columns_that_would_change_are_named(tmp_path: Path, form: str) -> None:
     query = "SELECT " + ", ".join(f"{value} AS {name}" for name, value in CHANGED.items())
-    with pytest.raises(QueryError, match="no place for the columns") as caught:
+    with pytest.raises(QueryError, match="cannot store the columns") as caught:
         written(query, form, tmp_path)
     assert str(list(CHANGED)) in str(caught.value)
     assert b"PAR1" in written(f"SELECT {KEPT}", "parquet", tmp_path)
@@ -44,6 +44,6 @@ def test_columns_that_would_change_are_named(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("form", ["csv", "json"])
 @pytest.mark.parametrize("date", ["DATE '294247-01-10'", "DATE 'infinity'", "TIMESTAMP '-infinity'", "TIME '24:00'"])
 def test_dates_beyond_all_bounds_are_named(tmp_path: Path, form: str, date: str) -> None:
-    with pytest.raises(QueryError, match=r"no place for some dates or times of the columns .*a"):
+    with pytest.raises(QueryError, match=r"cannot store some dates or times of the columns .*a"):
         written(f"""SELECT {date} AS "a'" UNION ALL SELECT NULL""", form, tmp_path)
     assert written(f"SELECT {KEPT}", form, tmp_path)

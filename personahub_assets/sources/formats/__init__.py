@@ -1,4 +1,4 @@
-"""Formats of source files, a class each; to add one, write a file like the others and add its class to `FORMATS`."""
+"""Formats of source files, one class each. To add one, write a file like the others and add its class to `FORMATS`."""
 
 from personahub_assets.sources.formats.csv_files import Csv
 from personahub_assets.sources.formats.format import Format
@@ -10,4 +10,4 @@ from personahub_assets.sources.formats.warc import Warc
 __all__ = ["FORMATS", "Format"]
 
 FORMATS: tuple[Format, ...] = (Jsonl(), Json(), Csv(), Parquet(), Warc())
-"""In the order in which messages and pages name them."""
+"""In the order of messages and pages."""

@@ -1,4 +1,4 @@
-"""The dialect of a CSV file, by its beginning: DuckDB's sniffer proposes, the records decide."""
+"""Detect the dialect of a CSV file from its beginning: DuckDB's sniffer proposes candidates, the records decide."""
 
 import re
 import tempfile
@@ -17,8 +17,8 @@ from personahub_assets.sources.rows import USUAL_NAMES
 from personahub_assets.store.connections import connect_small
 
 SAMPLE = 1 << 20
-_TRIED = 1 << 17  # bytes that every candidate is tried on
-_ALONE = 0.4  # what a file of one column counts: any text is one
+_TRIED = 1 << 17  # bytes for testing every candidate
+_ALONE = 0.4  # fit of a file with one column: any text is one
 _DELIMITERS = (",", "\t", ";", "|")
 _MARK = b"\xef\xbb\xbf"
 _SEP = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?\r?\n', re.IGNORECASE)
@@ -27,7 +27,7 @@ _BLANK = re.compile(rb"(?<![ \t])(?:[ \t]*+\r?\n)*+")
 
 
 def find_dialect(path: Path) -> Dialect:
-    """Detect how a CSV file is written."""
+    """Detect the dialect of a CSV file."""
     with opened(path) as file:
         encoding = find_encoding(file.read(SAMPLE))
     stream = Stream(path, encoding)
@@ -47,18 +47,18 @@ def find_dialect(path: Path) -> Dialect:
 
 
 def _has_old_line_ends(sample: bytes) -> bool:
-    """Whether lines end with CR; texts in them may have a LF."""
+    """Whether lines end with CR; texts in them can contain LF."""
     return bool(_FIRST_END_IS_CR.match(sample)) and sample.count(b"\r") > 2 * sample.count(b"\n")
 
 
 def _choose(candidates: Iterator[Dialect], body: bytes) -> Dialect:
-    """Take the first that leaves nothing to be desired, or else the one that fits best."""
+    """Take the first candidate with a perfect fit, or else the one that fits best."""
     best, best_fit = Dialect(), -1.0
     for candidate in candidates:
         fit = _fit(candidate, body)
         if fit > best_fit:
             best, best_fit = candidate, fit
-        if fit >= 1 and fit.is_integer():  # every line is in a sound record of several fields
+        if fit >= 1 and fit.is_integer():  # every line is in a valid record of several fields
             break
     return best
 
@@ -67,13 +67,13 @@ def _skip_beginning(dialect: Dialect, sample: bytes) -> Dialect:
     separator = _SEP.match(sample)
     start = separator.end() if separator else len(_MARK) if sample.startswith(_MARK) else 0
     blank = _BLANK.match(sample, start)
-    assert blank is not None  # it may be empty
+    assert blank is not None  # it can be empty
     start = blank.end() if blank.end() < len(sample) else start
     return replace(dialect, start=start, line=1 + sample[:start].count(b"\n"))
 
 
 def _candidates(begun: Dialect, body: bytes, separator: str | None, name: str) -> Iterator[Dialect]:
-    """Dialects to try, the likelier first; of those that fit as well the first is taken."""
+    """Dialects to try, the most likely first; of equal fits the first is taken."""
     if separator:
         yield from _escapes(replace(begun, delimiter=separator), body)
         return
@@ -94,9 +94,9 @@ def _escapes(dialect: Dialect, body: bytes) -> Iterator[Dialect]:
 
 
 def _fit(dialect: Dialect, body: bytes) -> float:
-    """How well a dialect fits: the share of the lines that are in sound records, which may hardly be of one field.
+    """How well a dialect fits: the share of lines in valid records; records of one field hardly count.
 
-    A usual name among several in the first record tells more than a few lines that do not agree.
+    A usual column name in the first record weighs more than a few deviating lines.
     """
     records = sample_records(body, dialect)
     names = records[0].fields or [] if records else []
@@ -106,7 +106,7 @@ def _fit(dialect: Dialect, body: bytes) -> float:
 
 
 def _with_header(dialect: Dialect, body: bytes) -> Dialect:
-    """Take the first record as names if one of them is usual, or DuckDB takes it so."""
+    """Take the first record as header if it has a usual name, or if DuckDB detects a header."""
     first = next(iter(sample_records(body[:_TRIED], dialect)), None)
     if first is None or not first.fields:
         return dialect
@@ -116,12 +116,12 @@ def _with_header(dialect: Dialect, body: bytes) -> Dialect:
 
 
 def is_usual(name: str) -> bool:
-    """Whether a column of this name is used without being named."""
+    """Whether a column of this name is used by default."""
     return fold_name(name) in USUAL_NAMES
 
 
 def _sniff(begun: Dialect, body: bytes) -> Dialect | None:
-    """What DuckDB makes of the sample; nothing where it makes nothing."""
+    """The dialect that DuckDB detects in the sample; None if it detects none."""
     row = _ask_sniffer("Delimiter, Quote, Escape", body, {"all_varchar": True})
     delimiter, quote, escape = ("" if value == "(empty)" else str(value) for value in row or ("", "", ""))
     if len(delimiter) != 1:
@@ -130,7 +130,7 @@ def _sniff(begun: Dialect, body: bytes) -> Dialect | None:
 
 
 def _has_header(dialect: Dialect, body: bytes) -> bool:
-    """Whether DuckDB takes the first record for names; where it cannot tell, it is."""
+    """Whether DuckDB detects a header; True if it cannot tell."""
     options = {"delim": dialect.delimiter, "quote": dialect.quote, "escape": dialect.escape}
     row = _ask_sniffer("HasHeader", body, options)
     return row is None or bool(row[0])

@@ -1,4 +1,4 @@
-"""CSV and TSV files: in slices, each with the dialect that was detected when the file was registered."""
+"""CSV and TSV files: slices with the dialect that was detected at registration."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from personahub_assets.sources.rows import RawRow, SourceReason
 
 
 class Csv(Format):
-    """Records of CSV, of any usual dialect."""
+    """CSV of any usual dialect."""
 
     name = "csv"
     title = "CSV"
@@ -39,7 +39,7 @@ class Csv(Format):
         return Dialect.from_options(options).describe() if options else ""
 
     def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
-        """Stream the rows of a slice; what is a record was decided when the file was registered."""
+        """Stream the rows of a slice; the registered dialect determines the records."""
         if part.reading is None:
             yield from _read_undetected(path, part)
             return
@@ -48,7 +48,7 @@ class Csv(Format):
             yield _row(f"record {number}", record, columns)
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
-        """Make records of empty fields of some rows; without options as earlier versions counted them."""
+        """Replace rows by records of empty fields; without options rows are counted as in earlier versions."""
         rows = _detected(path, numbers, options) if options else Overwritten(_undetected(path, numbers))
         overwrite(path, aside, rows)
 
@@ -68,7 +68,7 @@ def _slice_records(path: Path, part: Slice) -> Iterator[Record]:
 
 
 def _file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
-    """All records of a file but its header, each with the byte where it begins."""
+    """All records of a file without its header, each with its first byte."""
     stream = Stream(path, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends)
     try:
         stream.go(dialect.start)
@@ -94,7 +94,7 @@ def _fields_row(place: str, fields: list[str], columns: Sequence[str], raw: str,
     if not raw.isascii() and not _is_text(raw):
         return RawRow(place, reason="bad_encoding", detail=f"{where}not in the encoding of the file", raw=raw)
     if len(fields) > len(columns) and not any(fields[len(columns) :]):
-        fields = fields[: len(columns)]  # delimiters at the end, as spreadsheets write them
+        fields = fields[: len(columns)]  # trailing delimiters, as spreadsheets write them
     if len(fields) != len(columns):
         detail = f"{where}{len(fields)} fields where the header has {len(columns)}"
         return RawRow(place, reason="malformed", detail=detail, raw=raw)
@@ -111,7 +111,7 @@ def _is_text(raw: str) -> bool:
 
 
 def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
-    """Rows as earlier versions read them, for batches that they registered: ids and batches of rows must not change."""
+    """Rows as read by earlier versions, for batches that they registered: ids and batches of rows must not change."""
     with opened(path) as file:
         decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(decoded)
@@ -121,7 +121,7 @@ def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
             yield _fields_row(f"record {number}", fields, header, ",".join(fields), "")
 
 
-# --- blank records ---
+# --- blanked records ---
 
 
 def _detected(path: Path, numbers: Collection[int], options: dict[str, Any]) -> Overwritten:
@@ -136,7 +136,7 @@ def _detected(path: Path, numbers: Collection[int], options: dict[str, Any]) -> 
 
 
 def _record_blanker(dialect: Dialect, fields: int, line_count: int) -> Callable[[bytes], bytes]:
-    """Makes a record of as many empty fields; what was none becomes a line of spaces."""
+    """Make a record with the same number of empty fields; an invalid record becomes a line of spaces."""
     ends = dialect.delimiter.encode() * (fields - 1)
 
     def blank(row: bytes) -> bytes:
@@ -157,7 +157,7 @@ def _undetected(path: Path, numbers: Collection[int]) -> Iterator[Extent]:
         taken: list[str] = []
         decoded = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         start = 0
-        for number, fields in enumerate(csv.reader(_noted(decoded, taken)), -1):  # -1: the header
+        for number, fields in enumerate(csv.reader(_note_blanked(decoded, taken)), -1):  # -1: the header
             end = start + sum(len(line.encode("utf-8", "surrogateescape")) for line in taken)
             if number in numbers:
                 yield Extent(start, end, _record_blanker(Dialect(), len(fields), len(taken)))
@@ -165,7 +165,7 @@ def _undetected(path: Path, numbers: Collection[int]) -> Iterator[Extent]:
             taken.clear()
 
 
-def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+def _note_blanked(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line

@@ -1,8 +1,7 @@
-"""Records of CSV: whole ones, and what is none, line by line.
+"""Records of CSV; invalid ones are reported line by line.
 
-Python's reader splits the fields, strictly. It cannot go on after a fault, so the lines are handed to it one by one: a
-record that is faulty costs its first line, and reading goes on with the second. A quote that is never closed therefore
-takes no other record with it.
+Python's strict reader splits the fields. It cannot continue after a fault, so it gets the lines one by one: of a faulty
+record the first line is rejected, and reading continues with the second. So an unclosed quote affects no other record.
 """
 
 import csv
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from personahub_assets.sources.formats.streams import Stream
 from personahub_assets.sources.rows import RAW_LIMIT
 
-csv.field_size_limit(1 << 26)  # characters; records are bounded by bytes here
+csv.field_size_limit(1 << 26)  # characters; this module bounds records by bytes
 _LOOKED_AT = 100
 
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", " ": "space"}
@@ -25,18 +24,18 @@ _BACKSLASH = re.compile(r'\\(["\\]?)')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is read.
+    """The dialect of a CSV file.
 
     Args:
-        encoding: of the file, by Python's name.
-        start: the byte of its UTF-8 text where the first record begins: behind a mark, blank lines and a line `sep=`.
-        line: the number of that record's line, from 1.
+        encoding: encoding of the file, by Python's name.
+        start: first byte of the first record in the UTF-8 text, after a mark, blank lines and a line `sep=`.
+        line: line number of that record, from 1.
         delimiter, quote: one character each.
-        escape: the quote again, or a backslash before a quote within quotes.
+        escape: a doubled quote, or a backslash, before a quote within quotes.
         has_old_line_ends: whether lines end with CR alone.
-        skips_spaces: whether spaces after a delimiter say nothing.
-        columns: their names.
-        has_header: whether the first record gives them.
+        skips_spaces: whether spaces after a delimiter are ignored.
+        columns: names of the columns.
+        has_header: whether the first record has the names.
     """
 
     encoding: str = "utf-8"
@@ -52,16 +51,16 @@ class Dialect:
 
     @property
     def has_backslash(self) -> bool:
-        """Whether a backslash stands before a quote within quotes."""
+        """Whether quotes within quotes are escaped by a backslash."""
         return self.escape == "\\"
 
     def csv_options(self) -> dict[str, Any]:
-        """What Python's reader is told; strict, since it merges records over a stray quote otherwise."""
+        """Options for Python's reader; strict, because otherwise it merges records at a stray quote."""
         options = {"delimiter": self.delimiter, "quotechar": self.quote, "skipinitialspace": self.skips_spaces}
         return {**options, "strict": True, "escapechar": "\\" if self.has_backslash else None}
 
     def describe(self) -> str:
-        """Say what was detected, on one line."""
+        """Describe the dialect on one line."""
         header = "header" if self.has_header else f"no header (columns column0 to column{len(self.columns) - 1})"
         escape = "backslash" if self.has_backslash else "doubled quote"
         skipped = f", {self.line - 1} lines above it" if self.line > 1 else ""
@@ -69,26 +68,26 @@ class Dialect:
         return f"{name}, quote {self.quote}, escape {escape}, encoding {self.encoding}, {header}{skipped}"
 
     def as_options(self) -> dict[str, Any]:
-        """What a registration keeps."""
+        """The dialect as options of a registration."""
         return asdict(self)
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> "Dialect":
-        """The dialect that a registration kept."""
+        """The dialect from options of a registration."""
         kept = {name: options[name] for name in cls.__dataclass_fields__ if name in options}
         return cls(**{**kept, "columns": tuple(kept["columns"])})
 
 
 class Record(NamedTuple):
-    """One record, or a line that is in none.
+    """One record, or a line outside records.
 
     Args:
         line: number of its first line in the file, from 1.
-        lines: how many lines it takes.
-        size: bytes of them.
-        fields: its fields; None for what is no record.
-        text: as it stands in the file; of a long one, the beginning.
-        problem: why it is none.
+        lines: number of its lines.
+        size: their bytes.
+        fields: its fields; None for an invalid record.
+        text: text in the file; of a long record the beginning.
+        problem: reason why it is invalid.
         is_long: whether the problem is its length.
     """
 
@@ -106,7 +105,7 @@ class _TooLongError(Exception):
 
 
 class _Lines:
-    """Lines as Python's reader takes them; those of a faulty record can be given back."""
+    """Lines for Python's reader; those of a faulty record can be read again."""
 
     def __init__(self, read: Callable[[], bytes], dialect: Dialect, limit: int):
         self._read, self.limit, self._waiting = read, limit, deque[bytes]()
@@ -118,35 +117,35 @@ class _Lines:
         return self
 
     def next_line(self) -> bytes:
-        """The next line; none at the end."""
+        """The next line; empty at the end."""
         return self._waiting.popleft() if self._waiting else self._read()
 
     def begin(self, line: bytes) -> None:
-        """Begin a record with a line that was taken already."""
+        """Begin a record with a line that was read already."""
         self._waiting.appendleft(line)
         self.taken, self._size = [], 0
 
     def is_whole(self, line: bytes) -> bool:
-        """Whether a line is not longer than the limit."""
+        """Whether a line was read completely within the limit."""
         return len(line) <= self.limit or line.endswith(b"\n")
 
     def reject(self, line: int, problem: str) -> Record:
-        """Take the first line for what is no record, and let the others be read again."""
+        """Reject the first line, and let the others be read again."""
         first, *others = self.taken
         self._waiting.extendleft(reversed(others))
         return Record(line, 1, len(first), None, first.decode("utf-8", "surrogateescape"), problem)
 
     def are_records(self, width: int) -> bool:
-        """Whether the lines behind the first look like records of their own rather than one long text."""
+        """Whether the lines after the first look like separate records rather than one long text."""
         others = self.taken[1 : 1 + _LOOKED_AT]
         delimiter = self._dialect.delimiter.encode()
         return 2 * sum(line.count(delimiter) == width - 1 for line in others) > len(others)
 
     def skip_long(self, first: bytes, line: int, *, is_within: bool) -> Record:
-        """Pass over a record that is longer than the limit, keeping its first line.
+        """Skip a record that is longer than the limit; its first line is kept.
 
         Args:
-            is_within: whether the lines that were taken end within quotes; else `first` is half a line.
+            is_within: whether the read lines end within quotes; otherwise `first` is part of a line.
         """
         size, lines = (sum(map(len, self.taken)), len(self.taken)) if is_within else (len(first), 0)
         is_quoted = is_within or self._opens(first)
@@ -158,7 +157,7 @@ class _Lines:
         return Record(line, max(lines, 1), size, None, first[:RAW_LIMIT].decode("utf-8", "replace"), problem, True)
 
     def _opens(self, piece: bytes) -> bool:
-        """Whether a quote is opened and not closed, or the other way round."""
+        """Whether a piece has an odd number of quotes, so that it opens or closes a quoted field."""
         quote = self._dialect.quote.encode()
         escaped = piece.count(b"\\" + quote) if self._has_backslash else 0
         return bool((piece.count(quote) - escaped) % 2)
@@ -176,22 +175,22 @@ class _Lines:
 
 
 def _double(match: re.Match[str]) -> str:
-    """Keep a backslash that stands before neither a quote nor another one, as DuckDB and Python do not."""
+    """Double a backslash before any other character, so that the reader keeps it."""
     return match.group() if match.group(1) else "\\\\"
 
 
 def sample_records(body: bytes, dialect: Dialect) -> list[Record]:
-    """The records of some bytes that begin with one."""
+    """The records of a sample that begins with a record."""
     file = io.BytesIO(body)
     return list(_records(_Lines(file.readline, dialect, len(body) + 1), dialect, 1))
 
 
 def records(stream: Stream, dialect: Dialect, limit: int, line: int) -> Iterator[Record]:
-    """The records from where a stream stands.
+    """The records from the current position of a stream.
 
     Args:
-        limit: bytes of a record at most.
-        line: number of the line that comes next.
+        limit: maximum bytes of a record.
+        line: number of the next line.
     """
     return _records(_Lines(lambda: stream.readline(limit + 1), dialect, limit), dialect, line)
 
@@ -218,7 +217,7 @@ def _without_end(line: str) -> str:
 
 
 def _quoted(lines: _Lines, reader: Iterator[list[str]], dialect: Dialect, line: int) -> Record:
-    """The record of the lines that come next; of a faulty one its first line only."""
+    """Read the next record; of a faulty one only its first line."""
     try:
         fields = next(reader)
     except csv.Error as error:

@@ -1,7 +1,7 @@
-"""What every format of source files has.
+"""The interface of a format of source files.
 
 A format is one subclass of `Format` in a file of this folder, and one line in `FORMATS` of `formats/__init__.py`.
-Nothing else in the package knows a suffix, a reader or a way to overwrite rows.
+All suffixes, readers and ways to overwrite rows are there.
 """
 
 import inspect
@@ -15,21 +15,21 @@ from personahub_assets.sources.formats.streams import COMPRESSIONS
 from personahub_assets.sources.rows import RawRow
 
 REMEDY = "remove this file and run the same takedown again"
-"""What to do with a file whose rows cannot be blanked."""
+"""Remedy for a file whose rows cannot be blanked."""
 
 
 class Format(ABC):
-    """A format of source files; a subclass that lacks anything is refused when it is defined.
+    """A format of source files; an incomplete subclass raises TypeError when it is defined.
 
     Attributes:
-        name: as the table `batches` stores it.
-        title: as help texts and pages write it.
-        suffixes: of file names, in lower case, without the dot.
-        row: what is a row of such a file, as docs/source-files.md says it.
-        compressions: suffixes that may follow, such as `gz`.
-        unread: suffixes of related files that are refused, and what to do instead.
-        errors: what reading a damaged file raises, beyond OSError and what decompression raises.
-        has_personas: whether a row may be a ready persona rather than a document.
+        name: name in the table `batches`.
+        title: name in help texts and pages.
+        suffixes: suffixes of file names, in lower case, without the dot.
+        row: definition of a row of such a file, for docs/source-files.md.
+        compressions: possible second suffixes, such as `gz`.
+        unread: suffixes of related files that are refused, with the remedy.
+        errors: exceptions of reading a damaged file, besides OSError and those of decompression.
+        has_personas: whether a row can be an imported persona.
     """
 
     name: ClassVar[str]
@@ -53,29 +53,29 @@ class Format(ABC):
         """Read a file once and cut its rows into slices.
 
         Args:
-            rows_per_slice: rows of a slice at most.
-            limit: bytes of a row that are held in memory at most.
+            rows_per_slice: maximum rows of a slice.
+            limit: maximum bytes of a row in memory.
 
         Raises:
-            SourceError: if it cannot be read as this format.
+            SourceError: if the file cannot be read as this format.
         """
 
     @abstractmethod
     def read(self, path: Path, part: Slice, limit: int) -> Iterator[RawRow]:
-        """Stream the rows of a slice, exactly `part.rows` of them; one that cannot be read comes with its reason.
+        """Stream the rows of a slice, exactly `part.rows`; an unreadable row has a reason.
 
         Args:
-            limit: bytes of a row that are held in memory at most.
+            limit: maximum bytes of a row in memory.
         """
 
     @abstractmethod
     def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
-        """Write a file anew with some rows blanked; they stay rows, and every other row stays as it is.
+        """Rewrite a file with some rows blanked; they remain rows, and all other rows are unchanged.
 
         Args:
-            aside: where to write.
-            numbers: of the rows, from 0, in the whole file.
-            options: how the file is read: those of its slices, without what differs between slices.
+            aside: path of the new file.
+            numbers: numbers of the rows in the whole file, from 0.
+            options: the common options of its slices.
 
         Raises:
             SourceError: if a row cannot be blanked, with the remedy.
@@ -83,15 +83,15 @@ class Format(ABC):
 
     @abstractmethod
     def write_sample(self, path: Path, texts: Sequence[str]) -> None:
-        """Write a file with one document per text, compressed as its name says: what the format is tested on."""
+        """Write a test file with one document per text, compressed by its suffix."""
 
     def describe(self, _options: dict[str, Any]) -> str:
-        """Say how a file is read, by the options of its slices; empty where there is only one way."""
+        """Describe how a file is read, from the options of its slices; empty if there is only one way."""
         return ""
 
 
 def _lacking(cls: type[Format]) -> dict[str, str]:
-    """The attributes and methods that a format does not have, methods with what they do."""
+    """The missing attributes and methods of a format; methods with their descriptions."""
     attributes = {name: "" for name in Format.__annotations__ if not hasattr(cls, name)}
     methods = [name for name in vars(Format) if name in Format.__abstractmethods__]
     missing = [name for name in methods if getattr(cls, name) is getattr(Format, name)]

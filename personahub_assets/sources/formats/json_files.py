@@ -20,7 +20,7 @@ _VALUE = re.compile(rb"([\s,]*+)((?:.*[^\s,])?)([\s,]*)", re.DOTALL)
 
 
 class Json(Format):
-    """JSON other than one object per line."""
+    """JSON other than JSON Lines."""
 
     name = "json"
     title = "JSON"
@@ -32,16 +32,16 @@ class Json(Format):
     )
 
     def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:
-        """Cut the rows into slices; what turns out to be lines of JSON is of the format `jsonl`."""
+        """Cut the rows into slices; a file of JSON Lines gets the format `jsonl`."""
         return survey_json(path, rows_per_slice, limit)
 
     def describe(self, options: dict[str, Any]) -> str:
-        """Say where the rows stand, and the encoding."""
+        """Describe the place of the rows, and the encoding."""
         name = f" under {options['name']!r}" if options.get("name") else ""
         return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
 
     def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
-        """Stream the rows of a slice; what is a row was decided when the file was registered."""
+        """Stream the rows of a slice, as registered."""
         options, limit = part.options, part.options["limit"]
         with stream_at(path, part.first_byte, options["encoding"]) as stream:
             values = Values(stream, limit, is_array=options["form"] != "objects")
@@ -51,7 +51,7 @@ class Json(Format):
             values.give_back()
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
-        """Make objects without keys of some rows."""
+        """Replace rows by empty objects."""
         extents = enumerate(_extents(path, options, options["limit"]))
         wanted = (Extent(start, end, _empty_value) for number, (start, end) in extents if number in numbers)
         overwrite(path, aside, Overwritten(wanted, options["encoding"]))
@@ -62,7 +62,7 @@ class Json(Format):
 
 
 def _extents(path: Path, options: dict[str, Any], limit: int) -> Iterator[tuple[int, int]]:
-    """Where each row of a file begins, the gap before it included, and where it ends."""
+    """First and last byte of each row of a file, with the gap before it."""
     stream = Stream(path, options["encoding"])
     try:
         stream.go(options["begin"])
@@ -83,7 +83,7 @@ def _row(place: str, value: Value, limit: int) -> RawRow:
 
 
 def _empty_value(row: bytes) -> bytes:
-    """An object without keys, or 0 where there is no room for one."""
+    """An empty object, or 0 if the row is too short for one."""
     match = _VALUE.fullmatch(row)
     assert match is not None  # any bytes match
     before, value, after = match.groups()

@@ -1,4 +1,4 @@
-"""One JSON value as a row of a source file."""
+"""Make rows from JSON values."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ _DECODER = json.JSONDecoder(object_pairs_hook=distinct)
 
 
 def parse_value(text: str, at: int = 0) -> tuple[Any, int]:
-    """Parse the JSON value that begins at a character; also say where it ends.
+    """Parse the JSON value at a character; return it with its end.
 
-    Keys that occur twice in an object are all kept.
+    Duplicate keys of an object are all kept.
 
     Raises:
-        ValueError, RecursionError: if there is no whole one.
+        ValueError, RecursionError: if there is no complete value.
     """
     return _DECODER.raw_decode(text, at)
 
@@ -30,7 +30,7 @@ def json_row(place: str, line: bytes) -> RawRow:
         return RawRow(place, reason="empty", detail="blank line")
     try:
         value = _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: also for a number of thousands of digits
         return RawRow(place, reason="malformed", detail=f"not JSON: {error}", raw=text)
     return value_row(place, value, text)
 
@@ -38,11 +38,11 @@ def json_row(place: str, line: bytes) -> RawRow:
 def value_row(place: str, value: Any, text: str) -> RawRow:
     """Make a row of a parsed value; only objects have columns."""
     if not isinstance(value, dict):
-        return RawRow(place, reason="malformed", detail=f"want a JSON object, got {type(value).__name__}", raw=text)
+        return RawRow(place, reason="malformed", detail=f"expected a JSON object, got {type(value).__name__}", raw=text)
     return RawRow(place, columns=value, raw=text)
 
 
 def too_long(place: str, what: str, limit: int, beginning: bytes) -> RawRow:
-    """Make a row of something of which only the beginning was kept."""
+    """Make a faulty row of a value that is too long."""
     shown = beginning[:RAW_LIMIT].decode("utf-8", "replace")
     return RawRow(place, reason="too_long", detail=f"{what} of more than {limit:,} bytes", raw=shown)

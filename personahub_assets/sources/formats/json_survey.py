@@ -1,4 +1,4 @@
-"""What a file of `.json` or `.jsonl` holds, by its beginning, and the slices of its rows."""
+"""Detect the form of a `.json` or `.jsonl` file from its beginning, and cut its rows into slices."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +19,10 @@ _LISTS = ("data", "rows", "items", "records", "examples", "documents", "instance
 
 
 def survey_json(path: Path, rows_per_slice: int, limit: int) -> Layout:
-    """Find out what a file holds, by its beginning, and cut its rows into slices.
+    """Detect the form of a file from its beginning, and cut its rows into slices.
 
     Raises:
-        SourceError: if it is one object with several lists, of which none has a usual name, or is cut off.
+        SourceError: if it is one object that is cut off, or has several lists without a usual name.
     """
     encoding, form = _look(path)
     if form == "jsonl":
@@ -37,23 +37,23 @@ def survey_json(path: Path, rows_per_slice: int, limit: int) -> Layout:
 
 
 def file_values(stream: Stream, form: str, limit: int) -> Iterator[Value]:
-    """The rows of a file from where its stream stands."""
+    """The values from the current position of a stream."""
     return rows_of(stream, Values(stream, limit, is_array=form != "objects"), form)
 
 
 def rows_of(stream: Stream, values: Values, form: str) -> Iterator[Value]:
-    """Values that are rows; text behind the end of an array is a fault."""
+    """Values that are rows; text after the end of an array is a fault."""
     if stream.at == 0 and form == "array":
         values.skip_gap()
         values.skip_char()
     yield from values
     at = values.at
     if form == "array" and values.skip_gap():
-        yield Value(at, at, None, values.beginning, "text behind the end of the array")
+        yield Value(at, at, None, values.beginning, "text after the end of the array")
 
 
 def _look(path: Path) -> tuple[str, str]:
-    """The encoding and the form of a file, by its beginning."""
+    """The encoding and the form of a file, from its beginning."""
     with opened(path) as file:
         sample = file.read(_SAMPLE)
     encoding = find_encoding(sample)
@@ -71,7 +71,7 @@ def _form_of_array(text: str, is_json: bool) -> str:
 
 
 def _form_of_object(text: str, is_json: bool) -> str:
-    """JSONL by its first line; else by whether anything follows the first object."""
+    """The form by the first line, or by the text after the first object."""
     first, _, remainder = text.partition("\n")
     if _is_whole(first):
         return "jsonl" if remainder.strip() or not is_json else "object"
@@ -97,7 +97,7 @@ def _cut(values: Iterator[Value], rows_per_slice: int, form: str, encoding: str,
 
 
 def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, encoding: str) -> Layout:
-    """One object: a row, or what stands around a list of rows."""
+    """Survey a file with one object: it is a row, or contains a list of rows."""
     values = Values(stream, limit, is_array=True)
     lists, names = dict[str, list[Slice]](), set[str]()
     try:
@@ -108,7 +108,7 @@ def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, 
             else:
                 values.parse()
     except (ValueError, RecursionError, IndexError) as error:
-        raise SourceError(f"{path}: damaged or not what its name says: not JSON: {error}") from error
+        raise SourceError(f"{path}: damaged, or of another format than its name: not JSON: {error}") from error
     if not lists or names & TEXT_NAMES:
         return _one_row(path, rows_per_slice, limit, encoding)
     name = next((name for name in _LISTS if name in lists), min(lists))
@@ -121,7 +121,7 @@ def _survey_object(path: Path, stream: Stream, rows_per_slice: int, limit: int, 
 
 
 def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layout:
-    """An object that is a row itself; others may follow it."""
+    """Survey a file whose object is a row; more objects can follow."""
     stream = Stream(path, encoding)
     try:
         slices = _cut(file_values(stream, "objects", limit), rows_per_slice, "objects", encoding, limit)
@@ -131,7 +131,7 @@ def _one_row(path: Path, rows_per_slice: int, limit: int, encoding: str) -> Layo
 
 
 def _keys(values: Values) -> Iterator[str]:
-    """The keys of an object; reading then stands at the value of each, behind which it must be left."""
+    """The keys of an object. At each key the reader is before its value; the caller must move it behind the value."""
     values.skip_gap()
     values.skip_char()
     while values.skip_gap() and values.next_char != "}":
@@ -145,7 +145,7 @@ def _keys(values: Values) -> Iterator[str]:
 
 
 def _rows_of(name: str, values: Values, rows_per_slice: int, encoding: str, limit: int) -> dict[str, list[Slice]]:
-    """The slices of a list, under its name; nothing for a list of anything but objects."""
+    """The slices of a list, under its name; empty if it is not a list of objects."""
     values.skip_char()
     cutter = Cutter(
         rows_per_slice, {"form": "list", "encoding": encoding, "begin": values.at, "limit": limit, "name": name}

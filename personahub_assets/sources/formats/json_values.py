@@ -1,7 +1,7 @@
-"""JSON values one after another, such as the elements of an array, as a stream with a bound.
+"""Stream JSON values, such as the elements of an array, with bounded memory.
 
-A value that is not JSON does not take the others with it: reading goes on where the next one seems to begin, which is
-the next `{` with as much indentation.
+A value that is not JSON does not affect the others: reading continues at the likely begin of the next value, which is
+the next `{` with the same indentation.
 """
 
 import codecs
@@ -16,13 +16,13 @@ from personahub_assets.sources.rows import RAW_LIMIT
 
 _CHUNK = 1 << 20
 _GAP = re.compile(r"[\s,\ufeff]*")
-_NEAR_END = 32  # characters: a literal, a number of usual length or an escape that is cut off is shorter
+_NEAR_END = 32  # characters: longer than a cut literal, usual number or escape
 _INLINE = re.compile(r"\}\s*+(?:,\s*+)?(?=\{)")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def _next_start(match: re.Match[str]) -> int:
-    """Before the spaces of a line, from which its indentation is seen; behind what still belongs to the last value."""
+    """The position before the indentation of a line, behind the end of the last value."""
     return match.end() if match.re is _INLINE or match.group(1) else match.start()
 
 
@@ -32,13 +32,13 @@ class TooLongError(ValueError):
 
 @dataclass(frozen=True)
 class Value:
-    """One value, or what stands in its place.
+    """One value, or invalid text in its place.
 
     Args:
-        at: the byte behind the value before it.
-        end: the byte behind it.
-        text: of the value; its beginning, where there is a problem.
-        problem: why it is none; empty for a value.
+        at: end of the value before it, in bytes.
+        end: its end, in bytes.
+        text: text of the value; only its beginning if there is a problem.
+        problem: reason why it is invalid; empty for a value.
         is_long: whether the problem is its length.
     """
 
@@ -51,27 +51,27 @@ class Value:
 
     @property
     def is_undecoded(self) -> bool:
-        """Whether it has bytes that are not UTF-8."""
+        """Whether it contains bytes that are not UTF-8."""
         return not self.text.isascii() and bool(_UNDECODED.search(self.text))
 
 
 class Values:
-    """Reads values from where a stream stands.
+    """Reads values from the current position of a stream.
 
     Args:
         is_array: whether `]` ends them.
-        limit: characters of a value at most.
+        limit: maximum characters of a value.
     """
 
     def __init__(self, stream: Stream, limit: int, *, is_array: bool):
         self._stream, self._limit, self._is_array = stream, limit, is_array
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text, self._position, self._is_over = "", 0, False
-        self._gap = ""  # what stands between the value before and the next one
-        self._at, self._counted = stream.at, 0  # one place: in bytes of the file, and in characters of the text
+        self._gap = ""  # text between the last value and the next one
+        self._at, self._counted = stream.at, 0  # the same position, in bytes of the file and in characters of the text
 
     def __iter__(self) -> Iterator[Value]:
-        """The values in order; what is wrong with the end of an array comes last."""
+        """The values in order; a fault of the end of an array comes last."""
         while True:
             at, self._gap = self.at, ""
             if not self.skip_gap():
@@ -85,14 +85,14 @@ class Values:
 
     @property
     def at(self) -> int:
-        """The byte of the file where reading stands."""
+        """The current byte of the file."""
         self._at += len(self._text[self._counted : self._position].encode("utf-8", "surrogateescape"))
         self._counted = self._position
         return self._at
 
     @property
     def beginning(self) -> str:
-        """The next characters, to be shown."""
+        """The next characters, for messages."""
         return self._text[self._position : self._position + RAW_LIMIT]
 
     @property
@@ -101,14 +101,14 @@ class Values:
         return self._text[self._position]
 
     def skip_char(self) -> None:
-        """Go behind the next character."""
+        """Skip the next character."""
         self._position += 1
 
     def skip_gap(self) -> bool:
-        """Go to what is neither space nor comma; false at the end of the file."""
+        """Skip spaces and commas; False at the end of the file."""
         while True:
             match = _GAP.match(self._text, self._position)
-            assert match is not None  # it may be empty
+            assert match is not None  # it can be empty
             self._position = match.end()
             self._gap += match.group()
             if self._position < len(self._text):
@@ -117,10 +117,10 @@ class Values:
                 return False
 
     def parse(self) -> tuple[Any, str]:
-        """Parse the value that begins here; also give its text.
+        """Parse the value at the current position; return it with its text.
 
         Raises:
-            ValueError, RecursionError: if there is none, or it is longer than the limit.
+            ValueError, RecursionError: if there is no value, or it is longer than the limit.
         """
         while True:
             try:
@@ -129,7 +129,7 @@ class Values:
                 if not self._is_cut(error):
                     raise
             else:
-                if end < len(self._text) or self._is_over:  # else a number may go on
+                if end < len(self._text) or self._is_over:  # else a number can continue
                     return self._passed(value, end)
             if len(self._text) - self._position > self._limit:
                 raise TooLongError(f"a value of more than {self._limit:,} bytes")
@@ -143,7 +143,7 @@ class Values:
         return value, text
 
     def _is_cut(self, error: ValueError) -> bool:
-        """Whether a value may be faulty only because not all of it was read."""
+        """Whether a fault can come from a value that was not read completely."""
         if self._is_over:
             return False
         where = getattr(error, "pos", len(self._text))
@@ -154,24 +154,24 @@ class Values:
         try:
             value, text = self.parse()
         except TooLongError as error:
-            return self._bad(at, indentation, str(error), is_long=True)
+            return self._invalid_value(at, indentation, str(error), is_long=True)
         except (ValueError, RecursionError) as error:
-            return self._bad(at, indentation, f"not JSON: {getattr(error, 'msg', error)}")
+            return self._invalid_value(at, indentation, f"not JSON: {getattr(error, 'msg', error)}")
         return Value(at, self.at, value, text)
 
     def _indentation(self, at: int) -> str | None:
-        """The spaces before a value that begins a line; the same ones wherever reading began."""
+        """The spaces before a value at the start of a line, independent of where reading began."""
         _, end, line = self._gap.rpartition("\n")
         return line if (end or at == 0) and not line.strip(" \t") else None
 
-    def _bad(self, at: int, indentation: str | None, problem: str, *, is_long: bool = False) -> Value:
-        """Go on behind what is no value."""
+    def _invalid_value(self, at: int, indentation: str | None, problem: str, *, is_long: bool = False) -> Value:
+        """Skip an invalid value."""
         beginning = self.beginning
         skipped = self._resume(indentation)
         return Value(at, self.at, None, beginning[:skipped].rstrip(", \t\r\n"), problem, is_long)
 
     def _resume(self, indentation: str | None) -> int:
-        """Go to where the next value seems to begin; say how many characters were passed."""
+        """Move to the likely begin of the next value; return the number of skipped characters."""
         start = (
             _INLINE if indentation is None else re.compile(rf"\n{re.escape(indentation)}(?:([}}\]],?[ \t]*))?(?=\{{)")
         )
@@ -188,15 +188,15 @@ class Values:
             self._fill()
 
     def give_back(self) -> None:
-        """Let the stream give again what was read ahead, so that it stands where reading does."""
+        """Return the text that was read ahead to the stream."""
         unread = self._text[self._position :].encode("utf-8", "surrogateescape")
         self._stream.unread(unread + self._decoder.getstate()[0])
 
     def _fill(self) -> bool:
-        """Read on, as much again as is waiting; false at the end of the file."""
+        """Read more, at least as much as is buffered; False at the end of the file."""
         waiting = len(self._text) - self._position
         data = self._stream.read(max(_CHUNK, waiting))
-        _ = self.at  # counted before its text goes
+        _ = self.at  # counted before its text is dropped
         decoded = self._decoder.decode(data, final=not data)
         self._text = self._text[self._position :] + decoded
         self._position = self._counted = 0

@@ -23,7 +23,7 @@ class Jsonl(Format):
     row = "a line with a JSON object"
 
     def survey(self, path: Path, rows_per_slice: int, limit: int) -> Layout:
-        """Cut the lines into slices; what turns out to be JSON over several lines is of the format `json`."""
+        """Cut the lines into slices; a file with JSON over several lines gets the format `json`."""
         return survey_json(path, rows_per_slice, limit)
 
     def describe(self, options: dict[str, Any]) -> str:
@@ -44,7 +44,7 @@ class Jsonl(Format):
                     yield json_row(f"line {number}", line)
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
-        """Make lines of spaces of some rows."""
+        """Replace rows by lines of spaces."""
         overwrite(path, aside, overwritten_lines(path, numbers, options.get("encoding", "utf-8")))
 
     def write_sample(self, path: Path, texts: Sequence[str]) -> None:

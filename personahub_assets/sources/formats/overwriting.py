@@ -1,6 +1,6 @@
-"""Overwriting rows of text files with rows of the same length that say nothing, so that offsets stay.
+"""Overwrite rows of text files with blank rows of the same length, so that offsets stay valid.
 
-The rest of the file comes out byte for byte, in its encoding and compressed as before.
+All other bytes of the file, its encoding and its compression are unchanged.
 """
 
 import bz2
@@ -27,7 +27,7 @@ _NOT_LINE_END = re.compile(rb"[^\r\n]")
 
 @dataclass(frozen=True)
 class Extent:
-    """A row in the UTF-8 text of a file, and what makes of its bytes a row that says nothing."""
+    """A row in the UTF-8 text of a file, with the function that blanks its bytes."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Overwritten:
-    """Rows of a file that are overwritten, in order, and how the file is encoded."""
+    """The rows of a file to overwrite, in order, and its encoding."""
 
     extents: Iterable[Extent]
     encoding: str = "utf-8"
@@ -44,12 +44,12 @@ class Overwritten:
 
 
 def spaces(row: bytes) -> bytes:
-    """A row of spaces, with the line ends that it has."""
+    """Replace a row by spaces, keeping its line ends."""
     return _NOT_LINE_END.sub(b" ", row)
 
 
 def overwritten_lines(path: Path, numbers: Collection[int], encoding: str = "utf-8") -> Overwritten:
-    """Lines of a file, by their numbers from 0, each of which becomes a line of spaces."""
+    """Lines of a file, by number from 0, to replace by lines of spaces."""
     return Overwritten(_lines(path, numbers, encoding), encoding)
 
 
@@ -66,16 +66,16 @@ def _lines(path: Path, numbers: Collection[int], encoding: str) -> Iterator[Exte
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8, compressed as its name says."""
+    """Write a file in UTF-8, compressed by its suffix."""
     with _writing(path, path) as sink:
         sink.write(text.encode())
 
 
 def overwrite(path: Path, aside: Path, rows: Overwritten) -> None:
-    """Write a file anew with some rows overwritten.
+    """Rewrite a file with some rows overwritten.
 
     Raises:
-        SourceError: if a row is too long to be held in memory, or the encoding does not give back what was read.
+        SourceError: if a row is too long for memory, or the encoding does not round-trip.
     """
     _check_encoding(path, rows.encoding)
     stream = Stream(path, rows.encoding, has_old_line_ends=rows.has_old_line_ends)
@@ -105,7 +105,7 @@ def _copy(stream: Stream, size: int | None, write: Callable[[bytes], Any]) -> No
 
 
 def _encoder(rows: Overwritten) -> Callable[[bytes, bool], bytes]:
-    """Gives UTF-8 the encoding of the file."""
+    """Make the function that encodes UTF-8 in the encoding of the file."""
     if rows.encoding == "utf-8":
         return lambda data, _: data.replace(b"\n", b"\r") if rows.has_old_line_ends else data
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -119,7 +119,7 @@ def _encoder(rows: Overwritten) -> Callable[[bytes, bool], bytes]:
 
 
 def _check_encoding(path: Path, encoding: str) -> None:
-    """Refuse a file that would not come out as it went in."""
+    """Check that the file round-trips through its encoding."""
     if encoding == "utf-8":
         return
     stream = Stream(path, encoding)
@@ -151,7 +151,7 @@ _COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
 
 @contextmanager
 def _writing(path: Path, aside: Path) -> Iterator[IO[bytes]]:
-    """Write a file compressed as another one is."""
+    """Open a file for writing with the compression of another one."""
     compress = _COMPRESSED.get(path.suffix.lower())
     with aside.open("wb") as raw:
         if compress is None:

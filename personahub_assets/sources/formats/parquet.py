@@ -1,7 +1,7 @@
-"""Parquet files: rows by number, read in pieces; a value that cannot be read is a fault of its row.
+"""Parquet files: rows by number, read in pieces; an unreadable value is a fault of its row.
 
-Polars reads them. Where it refuses a piece for a string that is not UTF-8, the piece is read as bytes; where it refuses
-it otherwise, it is halved until the rows are found that it refuses. A file with a type that it does not know, or
+Polars reads them. If it refuses a piece because of a string that is not UTF-8, the strings are read as bytes. If it
+refuses a piece for other reasons, the piece is halved until the bad rows are found. A file with an unsupported type, or
 decimals of more than 38 digits, is read by DuckDB.
 """
 
@@ -22,12 +22,12 @@ from personahub_assets.store.connections import connect_small
 from personahub_assets.store.tables import UNREADABLE
 
 _ROWS = 8_192  # at a time
-_TRIES = 400  # at halving such a piece: enough for a dozen bad rows, and a bound where all are
+_TRIES = 400  # of halving a piece: enough for a dozen bad rows, and a bound if all rows are bad
 _REFUSED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # the years 1 to 9999, in days from 1970
 _CYCLE_DAYS = 146_097
 _NANOSECONDS = 86_400_000_000_000
-_DIGITS = 38  # of a decimal of Polars
+_DIGITS = 38  # digits of a decimal of Polars
 _Rows = list[dict[str, Any]]
 _Read = Callable[[int, int], _Rows]
 
@@ -58,7 +58,7 @@ class Parquet(Format):
             yield from _piece(path, read, start, min(_ROWS, end - start), iter(range(_TRIES)))
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], _options: dict[str, Any]) -> None:
-        """Make all values of some rows null."""
+        """Set all values of some rows to null."""
         rows = pl.scan_parquet(path, glob=False)
         names = rows.collect_schema().names()
         number = pl.int_range(pl.len(), dtype=pl.Int64)
@@ -66,12 +66,12 @@ class Parquet(Format):
         rows.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name in names).sink_parquet(aside)
 
     def write_sample(self, path: Path, texts: Sequence[str]) -> None:
-        """Write a column of texts."""
+        """Write a file with a column of texts."""
         pl.DataFrame({"text": texts}).write_parquet(path)
 
 
 def _piece(path: Path, read: _Read, start: int, size: int, tries: Iterator[int]) -> Iterator[RawRow]:
-    """Rows from a number on; those that cannot be read are found by halving, as long as there are tries left."""
+    """Read rows from a number on; unreadable rows are found by halving, within the number of tries."""
     try:
         rows = read(start, size)
     except (*_REFUSED, duckdb.Error) as error:
@@ -99,7 +99,7 @@ def _faults(start: int, size: int, error: BaseException) -> Iterator[RawRow]:
 
 
 def _reader(path: Path) -> _Read:
-    """How rows of a file are read: by Polars, if it knows the types."""
+    """Choose the reader of a file: Polars if it supports the types."""
     frame = pl.scan_parquet(path, glob=False)
     try:
         is_known = not any(map(_is_too_precise, frame.collect_schema().dtypes()))
@@ -109,7 +109,7 @@ def _reader(path: Path) -> _Read:
 
 
 def _is_too_precise(dtype: Any) -> bool:
-    """Whether a type has decimals that Polars has a name for, but no values."""
+    """Whether a type has decimals with more digits than Polars can store."""
     if isinstance(dtype, pl.Struct):
         return any(_is_too_precise(field.dtype) for field in dtype.fields)
     if isinstance(dtype, pl.List | pl.Array):
@@ -121,12 +121,12 @@ def _rows_by_polars(path: Path, start: int, size: int) -> _Rows:
     frame = pl.scan_parquet(path, glob=False).slice(start, size).collect()
     try:
         return _rows_of(frame)
-    except (ValueError, OverflowError, *_REFUSED):  # such as a date in a list that Python has no object for
+    except (ValueError, OverflowError, *_REFUSED):  # such as a date in a list outside Python's range
         return _rows_by_duckdb(path, start, size)
 
 
 def _rows_of(frame: pl.DataFrame) -> _Rows:
-    """Rows as objects of Python; times that it has no object for, or not as fine ones, come as text."""
+    """Rows as Python objects; times outside Python's range or precision become text."""
     exotic = {name: numbers for name in frame.columns if (numbers := _exotic_times(frame[name]))}
     blank = (pl.when(~pl.Series(range(frame.height)).is_in(list(at))).then(pl.col(name)) for name, at in exotic.items())
     rows = list(frame.with_columns(blank).iter_rows(named=True))
@@ -137,11 +137,11 @@ def _rows_of(frame: pl.DataFrame) -> _Rows:
 
 
 def _exotic_times(series: pl.Series) -> dict[int, int]:
-    """The times of a column that Python refuses or would round: their rows, and the numbers that they are stored as."""
+    """Times of a column outside Python's range or precision: stored number by row."""
     if not isinstance(series.dtype, pl.Date | pl.Datetime):
         return {}
     number, per_day = series.to_physical().cast(pl.Int64), _per_day(series.dtype)
-    if per_day == _NANOSECONDS:  # which reach from 1677 to 2262
+    if per_day == _NANOSECONDS:  # range: 1677 to 2262
         is_exotic = number % 1_000 != 0
     else:
         is_exotic = ~number.is_between(_FIRST_DAY * per_day, (_LAST_DAY + 1) * per_day - 1)
@@ -155,10 +155,10 @@ def _per_day(dtype: pl.DataType) -> int:
 
 
 def _time_text(number: int, dtype: pl.DataType) -> str:
-    """Write a time as ISO 8601 has it, with as many digits as it is stored with; years may be of any size."""
+    """Write a time in ISO 8601 with all stored digits; years can have any size."""
     per_day = _per_day(dtype)
     days, ticks = divmod(number, per_day)
-    cycles, days = divmod(days - _FIRST_DAY, _CYCLE_DAYS)  # the calendar repeats after 400 years
+    cycles, days = divmod(days - _FIRST_DAY, _CYCLE_DAYS)  # the calendar repeats every 400 years
     day = date.fromordinal(days + 1)
     text = f"{day.year + 400 * cycles:04d}-{day.month:02d}-{day.day:02d}"
     if per_day == 1:
@@ -169,7 +169,7 @@ def _time_text(number: int, dtype: pl.DataType) -> str:
     return f"{text}T{clock}.{fraction:0{len(str(per_day // 86_400)) - 1}d}{zone}"
 
 
-# --- DuckDB, for types that Polars does not know ---
+# --- DuckDB, for types that Polars does not support ---
 
 
 def _count_by_duckdb(path: Path, error: BaseException) -> int:
@@ -188,7 +188,7 @@ def _rows_by_duckdb(path: Path, start: int, size: int) -> _Rows:
 
 
 def _decoded_rows(path: Path, start: int, size: int) -> list[RawRow]:
-    """Rows whose strings are read as bytes; a string that is not UTF-8 is a fault of its row. None if that fails."""
+    """Read rows with strings as bytes; a string that is not UTF-8 is a fault of its row. None if reading fails."""
     with closing(Unannotated()) as files, connect_small() as connection:
         connection.register_filesystem(files)
         try:
@@ -230,5 +230,5 @@ def _rows_between(connection: duckdb.DuckDBPyConnection, pattern: str, start: in
 
 
 def _literal(path: Path) -> str:
-    """The path as a pattern that matches it alone."""
+    """Escape a path as a pattern that matches only this path."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))

@@ -1,7 +1,7 @@
-"""Parquet files whose strings are read as bytes, so that one that is not UTF-8 is a fault of its row alone.
+"""Read strings of Parquet files as bytes, so that invalid UTF-8 is a fault of its row only.
 
-Readers refuse a page, or a dictionary, with a bad string in it. The footer says which columns hold strings; here it is
-read without that, and the file stays as it is.
+Readers refuse a page or a dictionary with a bad string. The footer marks string columns; here the marks are removed
+while reading. The file is not changed.
 """
 
 import io
@@ -13,21 +13,21 @@ from typing import Any
 from fsspec.spec import AbstractFileSystem
 
 PREFIX = "unannotated://"
-"""Before the path of a file, where a connection has `Unannotated`."""
+"""Protocol prefix of a path for connections with `Unannotated`."""
 
-# Thrift, compact: ConvertedType UTF8, maybe a field id, LogicalType String, the end of the element.
+# Thrift compact protocol: ConvertedType UTF8, optional field id, LogicalType String, end of the element.
 _STRING = re.compile(rb"\x25\x00(?:\x4c\x1c|(\x35[\x80-\xff]*[\x00-\x7f])\x1c\x1c)(?=\x00\x00\x00)")
 _TAIL = 8  # bytes: the length of the footer, and PAR1
 
 
 def _unannotate(element: re.Match[bytes]) -> bytes:
-    """Say nothing, in as many bytes: a scale of 0, which bytes have not, and the logical type BSON."""
+    """Replace the marks in the same number of bytes: a scale of 0, which bytes ignore, and the logical type BSON."""
     field_id = element[1]
     return b"\x35\x00" + (b"\x25" + field_id[1:] + b"\x1c\xdc" if field_id else b"\x3c\xdc")
 
 
 class _File(io.FileIO):
-    """A file with another footer, of the same length."""
+    """A file with a replaced footer of the same length."""
 
     def __init__(self, path: str):
         super().__init__(path)
@@ -38,7 +38,7 @@ class _File(io.FileIO):
         self.seek(0)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as a file does; what lies in the footer is taken from the other one."""
+        """Read bytes; those of the footer come from the replaced one."""
         at = self.tell()
         data = bytearray(super().read(-1 if size is None else size))
         first, last = max(at, self._at), min(at + len(data), self._at + len(self._footer))
@@ -48,7 +48,7 @@ class _File(io.FileIO):
 
 
 class Unannotated(AbstractFileSystem):  # type: ignore[misc]
-    """Local files without the mark of strings, for DuckDB, which leaves them open."""
+    """Local files without marks of strings, for DuckDB, which does not close them."""
 
     protocol = PREFIX.removesuffix("://")
     cachable = False
@@ -63,16 +63,16 @@ class Unannotated(AbstractFileSystem):  # type: ignore[misc]
             file.close()
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """What is known of a file."""
+        """Information about a file."""
         local = self._strip_protocol(path)
         return {"name": path, "size": Path(local).stat().st_size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
-        """When a file was changed."""
+        """Time of the last change of a file."""
         return datetime.fromtimestamp(Path(self._strip_protocol(path)).stat().st_mtime, UTC)
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """The path itself: it is no pattern."""
+        """The path itself: patterns are not supported."""
         return [path]
 
     def _open(self, path: str, _mode: str = "rb", **_: Any) -> _File:

@@ -1,4 +1,4 @@
-"""Slices: the runs of rows that a source file is cut into, and how to read them."""
+"""Slices: the runs of rows of a source file, with the options for reading them."""
 
 import json
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 LARGEST = 16 << 20
-"""Bytes of one record (a line, a JSON value, a record of CSV) that are held in memory at most, unless
-sources.max_document_chars demands more."""
+"""Maximum bytes of a record (a line, a JSON value, a CSV record) in memory,
+unless sources.max_document_chars needs more."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Slice:
 
     Args:
         first_row: number of its first row, from 0.
-        first_byte: where it begins in the decompressed UTF-8 text, or in the file of a web archive; 0 where rows must
-            be counted from the start.
-        rows: how many there are.
-        reading: how the file is read, such as the dialect of CSV, as a JSON object; None: as its format is by default.
+        first_byte: first byte in the decompressed UTF-8 text, or in the file of a web archive; 0 if rows must be
+            counted from the start.
+        rows: number of rows.
+        reading: options for reading, such as the dialect of CSV, as a JSON object; None for the defaults.
     """
 
     first_row: int
@@ -34,18 +34,18 @@ class Slice:
 
     @property
     def file_reading(self) -> str | None:
-        """`reading` as far as it is the same for all slices of a file."""
+        """The part of `reading` that is the same for all slices of a file."""
         options = {name: value for name, value in self.options.items() if name != "first_line"}
         return json.dumps(options) if options else None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a format learns from reading a source file once.
+    """Result of surveying a source file.
 
     Args:
-        format: what the file turns out to be, where its name leaves that open.
-        slices: none for a file without rows.
+        format: detected format, if the name leaves it open.
+        slices: empty for a file without rows.
     """
 
     format: str
@@ -54,7 +54,7 @@ class Layout:
 
 @dataclass
 class Cutter:
-    """Cuts a stream of rows into slices of at most so many."""
+    """Cuts a stream of rows into slices of a maximum size."""
 
     rows_per_slice: int
     options: dict[str, Any]
@@ -62,7 +62,7 @@ class Cutter:
     _open: Slice | None = None
 
     def add(self, at: int, **options: Any) -> None:
-        """Count a row that begins at a byte; the options are of the slice that it may begin."""
+        """Add a row that begins at a byte; the options are used if it begins a slice."""
         if self._open is None or self._open.rows == self.rows_per_slice:
             self._close()
             first = self.slices[-1].first_row + self.slices[-1].rows if self.slices else 0
@@ -75,12 +75,12 @@ class Cutter:
             self._open = None
 
     def cut(self) -> list[Slice]:
-        """The slices, after the last row."""
+        """Return the slices, after the last row."""
         self._close()
         return self.slices
 
 
 def by_number(total: int, rows_per_slice: int) -> Iterator[Slice]:
-    """Slices of a file whose rows are found by their number."""
+    """Slices of a file with rows addressed by number."""
     for at in range(0, total, rows_per_slice):
         yield Slice(at, 0, min(rows_per_slice, total - at))

@@ -1,8 +1,7 @@
-"""Byte streams of source files: decompressed with a bound, decoded to UTF-8, taken up again where a slice ended.
+"""Byte streams of source files: decompressed with bounded memory, decoded to UTF-8, reused by the next slice.
 
-A file that is compressed or not UTF-8 cannot be entered in its middle. So a stream that read one slice is kept open,
-and the next slice goes on from there: the slices of a file together cost one pass. A stream stays usable only as long
-as its file is the same.
+Compressed files and files that are not UTF-8 have no random access. So the stream of a slice is kept open, and the next
+slice continues there: all slices of a file cost one pass. A stream is reused only while its file is unchanged.
 """
 
 import atexit
@@ -22,22 +21,22 @@ from backports import zstd
 
 _CHUNK = 1 << 20
 _COMPRESSED = 1 << 16  # compressed bytes at a time
-_MAX_WINDOW = 128 << 20  # bytes that a decompressor may ask for: what `zstd` and `xz` need without special options
+_MAX_WINDOW = 128 << 20  # memory limit of a decompressor: enough for the default options of `zstd` and `xz`
 _KEPT_OPEN = 4
 
 DAMAGED = (EOFError, zlib.error, zstd.ZstdError, lzma.LZMAError)
-"""What damaged compressed files raise, beyond OSError."""
+"""Exceptions of damaged compressed files, besides OSError."""
 
 
 class _Decompressed(io.RawIOBase):
-    """The decompressed bytes of a file of several frames; never more of them in memory than were asked for."""
+    """The decompressed bytes of a file of several frames, with no more in memory than requested."""
 
     def __init__(self, raw: IO[bytes], make: Callable[[], Any]):
         self._raw, self._make, self._frame = raw, make, make()
         self._rest, self._is_within = b"", False
 
     def readable(self) -> bool:
-        """True, as BufferedReader asks."""
+        """True; needed by BufferedReader."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -54,7 +53,7 @@ class _Decompressed(io.RawIOBase):
                 return len(output)
 
     def _skip_padding(self) -> bytes:
-        """What follows a frame, without the zeros that .xz may have there, and that begin no frame of any kind."""
+        """The bytes after a frame, without zero padding, which .xz allows."""
         unused = bytes(self._frame.unused_data).lstrip(b"\0")
         while not unused and (data := self._raw.read(_COMPRESSED)):
             unused = data.lstrip(b"\0")
@@ -86,13 +85,13 @@ COMPRESSIONS = ("gz", "zst", "bz2", "xz")
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a file is not compressed, so that a byte offset leads somewhere."""
+    """Whether a file is not compressed, so that byte offsets can be used."""
     return path.suffix.lower().lstrip(".") not in COMPRESSIONS
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, decompressed."""
+    """Open a file for reading its decompressed bytes."""
     file = _open(path)
     try:
         yield file
@@ -119,7 +118,7 @@ def _close(file: IO[bytes]) -> None:
 
 
 class _Decoded(io.RawIOBase):
-    """A text of another encoding as UTF-8; bytes that it does not allow stay as they are, to be found per row."""
+    """A text of another encoding as UTF-8; undecodable bytes are kept and reported per row."""
 
     def __init__(self, file: IO[bytes], encoding: str):
         self._file, self._ready = file, memoryview(b"")
@@ -127,7 +126,7 @@ class _Decoded(io.RawIOBase):
         self._is_over = False
 
     def readable(self) -> bool:
-        """True, as BufferedReader asks."""
+        """True; needed by BufferedReader."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -145,7 +144,7 @@ _KEEP_BYTES = "personahub.keep_bytes"
 
 
 def _keep_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Turn bytes that cannot be decoded into lone surrogates, which no text has."""
+    """Turn undecodable bytes into lone surrogates, which do not occur in text."""
     assert isinstance(error, UnicodeDecodeError)
     bad = error.object[error.start : error.end]
     return "".join(chr(0xDC00 + byte) if byte > 0x7F else chr(0xDC80 + byte) for byte in bad), error.end
@@ -155,7 +154,7 @@ codecs.register_error(_KEEP_BYTES, _keep_bytes)
 
 
 def utf8(text: str) -> bytes:
-    """Encode text; what could not be decoded becomes bytes that are not UTF-8."""
+    """Encode text; undecoded bytes become bytes that are not UTF-8."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a lone surrogate of UTF-16
@@ -163,13 +162,13 @@ def utf8(text: str) -> bytes:
 
 
 class _OldLineEnds(io.RawIOBase):
-    """Bytes with LF where they have CR, byte for byte."""
+    """Bytes with each CR replaced by LF."""
 
     def __init__(self, file: IO[bytes]):
         self._file = file
 
     def readable(self) -> bool:
-        """True, as BufferedReader asks."""
+        """True; needed by BufferedReader."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -180,11 +179,11 @@ class _OldLineEnds(io.RawIOBase):
 
 
 class Stream:
-    """UTF-8 bytes of a source file; `at` is how many were read.
+    """UTF-8 bytes of a source file; `at` is the number of bytes read.
 
     Args:
-        encoding: of the file, where it is not UTF-8.
-        has_old_line_ends: whether its lines end with CR, as on old Macs.
+        encoding: encoding of the file, if it is not UTF-8.
+        has_old_line_ends: whether lines end with CR, as on old Macs.
     """
 
     def __init__(self, path: Path, encoding: str = "utf-8", *, has_old_line_ends: bool = False):
@@ -198,32 +197,32 @@ class Stream:
         self.can_seek = self._file is self._base and is_plain(path)
 
     def read(self, size: int) -> bytes:
-        """Read at most so many bytes; none at the end."""
+        """Read at most `size` bytes; empty at the end."""
         data, self._unread = self._unread[:size], self._unread[size:]
         data = data or self._file.read(size)
         self.at += len(data)
         return data
 
     def unread(self, data: bytes) -> None:
-        """Take back bytes that were read ahead by `read`."""
+        """Return bytes that were read ahead."""
         self._unread = data + self._unread
         self.at -= len(data)
 
     def readline(self, limit: int) -> bytes:
-        """Read a line, or so many bytes of it."""
+        """Read a line, or its first `limit` bytes."""
         line = self._file.readline(limit)
         self.at += len(line)
         return line
 
     def skip_line(self) -> bytes:
-        """Read to the end of a line, keeping nothing of it but its last bytes."""
+        """Skip to the end of a line; return its last bytes."""
         piece = last = self.readline(_CHUNK)
         while piece and not piece.endswith(b"\n"):
             last, piece = piece, self.readline(_CHUNK)
         return piece or last
 
     def go(self, at: int) -> None:
-        """Go forward to a byte."""
+        """Move forward to a byte."""
         if self.can_seek:
             self._file.seek(at)
             self.at = at
@@ -237,13 +236,13 @@ class Stream:
 
 
 class _Open:
-    """Streams that stand where a slice ended."""
+    """Open streams, each at the end of a slice."""
 
     def __init__(self) -> None:
         self._lock, self._streams = threading.Lock(), list[tuple[tuple[Any, ...], Stream]]()
 
     def take(self, key: tuple[Any, ...], at: int) -> Stream | None:
-        """The stream of a file that stands nearest before a byte."""
+        """Take the stream of a file that is nearest before a byte."""
         with self._lock:
             usable = [entry for entry in self._streams if entry[0] == key and entry[1].at <= at]
             if not usable:
@@ -253,7 +252,7 @@ class _Open:
             return entry[1]
 
     def keep(self, key: tuple[Any, ...], stream: Stream) -> None:
-        """Keep a stream for who reads on; the one that was not asked for the longest is closed."""
+        """Keep a stream for the next slice; the least recently used one is closed."""
         with self._lock:
             self._streams.append((key, stream))
             evicted = self._streams[:-_KEPT_OPEN]
@@ -275,7 +274,7 @@ atexit.register(_kept.close)
 
 @contextmanager
 def stream_at(path: Path, at: int, encoding: str = "utf-8", *, has_old_line_ends: bool = False) -> Iterator[Stream]:
-    """Give a stream that stands at a byte of the decompressed UTF-8 text; the pass of an earlier slice is taken up."""
+    """Open a stream at a byte of the decompressed UTF-8 text; the stream of an earlier slice is reused."""
     status = path.stat()
     key = (path, status.st_ino, status.st_size, status.st_mtime_ns, encoding, has_old_line_ends)
     stream = _kept.take(key, at) if at else None

@@ -37,7 +37,7 @@ class Warc(Format):
         """Count the records and cut them into slices.
 
         Raises:
-            SourceError: if it needs a dictionary or has no record.
+            SourceError: if the file needs a dictionary or has no record.
         """
         if archives.needs_dictionary(path):
             raise SourceError(f"{path}: zstd with a dictionary; decompress it first: zstd -d")
@@ -50,7 +50,7 @@ class Warc(Format):
             rows += 1
             kinds.add(record.kind)
         if kinds == {""}:
-            raise SourceError(f"{path}: damaged or not what its name says: it has no record of a web archive")
+            raise SourceError(f"{path}: damaged, or of another format than its name: it has no record of a web archive")
         return Layout("warc", [*slices, Slice(first, start, rows)] if rows else slices)
 
     def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
@@ -58,10 +58,10 @@ class Warc(Format):
         before = 0 if part.first_byte else part.first_row
         wanted = itertools.islice(archives.records(path, part.first_byte), before, before + part.rows)
         for number, record in enumerate(wanted, part.first_row + 1):
-            yield archives.row(number, record)
+            yield archives.record_row(number, record)
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], _options: dict[str, Any]) -> None:
-        """Make records that nobody reads of some, as many bytes long, so that the others stay where they are."""
+        """Replace records by skipped ones of the same length, so that the others keep their offsets."""
         starts = [record.at for record in archives.records(path)]
         ends = [*starts[1:], path.stat().st_size]
         with path.open("rb") as file, aside.open("wb") as sink:

@@ -1,4 +1,4 @@
-"""Records of web archives that are written: empty ones of a given length, and those of samples."""
+"""Write records of web archives: empty ones of a given length, and samples."""
 
 import gzip
 import struct
@@ -9,34 +9,34 @@ import zstandard
 
 from personahub_assets.core.errors import SourceError
 
-_BLOCK = 1 << 17  # bytes of a zstd block at most
+_BLOCK = 1 << 17  # maximum bytes of a zstd block
 _HEAD = b"WARC/1.0\r\nWARC-Type: metadata\r\nContent-Length: %010d\r\n\r\n"
 _TAIL = b"\r\n\r\n"
 
 
 def empty_record(suffix: str, size: int) -> bytes:
-    """A record that says nothing, of as many bytes in a file of a suffix.
+    """Make an empty record of a given size in bytes, in the compression of a suffix.
 
     Raises:
-        SourceError: if no record is so short.
+        SourceError: if the size is too small for a record.
     """
     return _EMPTY.get(suffix, _empty_plain)(size)
 
 
 def conversion(text: str) -> bytes:
-    """A record with the text of a page, as WET files have them."""
+    """Make a conversion record with the text of a page, as in WET files."""
     content = text.encode()
     head = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Type: text/plain\r\nContent-Length: {len(content)}\r\n\r\n"
     return head.encode() + content + _TAIL
 
 
 def compress_record(suffix: str, record: bytes) -> bytes:
-    """A record as a file of a suffix has it: in a gzip member or zstd frame of its own."""
+    """Compress a record by a suffix, as a separate gzip member or zstd frame."""
     return _COMPRESS.get(suffix, bytes)(record)
 
 
 def _empty_plain(size: int) -> bytes:
-    """A record of so many bytes that says nothing."""
+    """Make an empty uncompressed record of a given size."""
     content = size - len(_HEAD % 0) - len(_TAIL)
     if content < 0:
         raise SourceError(f"a record of {size} bytes is too short to be blanked")
@@ -44,7 +44,7 @@ def _empty_plain(size: int) -> bytes:
 
 
 def _empty_gzip(size: int) -> bytes:
-    """The same as a gzip member: what it is too short by stands in the comment of its header."""
+    """Make an empty record as a gzip member, padded by the comment of its header."""
     record = _empty_plain(len(_HEAD % 0) + len(_TAIL))
     packed = zlib.compress(record, wbits=-15) + struct.pack("<II", zlib.crc32(record), len(record))
     head = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"
@@ -55,7 +55,7 @@ def _empty_gzip(size: int) -> bytes:
 
 
 def _empty_zstd(size: int) -> bytes:
-    """The same as a zstd frame of blocks that are not compressed."""
+    """Make an empty record as a zstd frame of uncompressed blocks."""
     head = b"\x28\xb5\x2f\xfd\x00\x38"  # a window of 128 KiB
     blocks = -(-(size - len(head)) // (_BLOCK + 3))
     record = _empty_plain(size - len(head) - 3 * blocks)
