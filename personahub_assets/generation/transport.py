@@ -112,7 +112,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._flying = self._faults = self._allowed = 0
         self._answered = False  # after an answer, a 403 is about one prompt: gateways filter
-        self.counts = True  # whether the server has a route that counts tokens; None: unknown
+        self.counts = True  # whether the server has a route that counts tokens; assumed until it fails
 
     async def __aenter__(self) -> "Transport":
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)

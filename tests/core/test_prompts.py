@@ -154,7 +154,7 @@ def test_windows_line_ends_make_no_difference() -> None:
 
 def test_a_file_must_have_the_name_that_it_says(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text(SOURCE)
-    with pytest.raises(PromptError, match="'sample', want 'other'"):
+    with pytest.raises(PromptError, match="'sample', expected 'other'"):
         project_files.prompt("other", tmp_path)
     with pytest.raises(PromptError, match="missing"):
         project_files.prompt("nothing", tmp_path)

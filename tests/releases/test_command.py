@@ -92,8 +92,8 @@ def test_releases_are_listed_and_verified(store: Store, say: Callable[..., Said]
         (["../v1"], "release name '../v1' is not allowed"),
         (["v1", "--select", "tool"], "unknown config 'tool' (did you mean 'tools'?"),
         (["v1", "--license", "(c) me"], "licence '(c) me' is not an identifier"),
-        (["v1", "--verify", "--jsonl"], "--jsonl: for making a release (personahub release NAME)"),
-        (["--where", "hop = 0"], "--where: for making a release"),
+        (["v1", "--verify", "--jsonl"], "--jsonl: only for making a release (personahub release NAME)"),
+        (["--where", "hop = 0"], "--where: only for making a release"),
         (["v9", "--verify"], "no release 'v9' (there is none yet); make it with: personahub release v9"),
     ],
 )

@@ -71,5 +71,5 @@ def test_addresses_are_told_without_folders_and_secrets(source: str | None, told
 def test_what_is_left_out_is_said_by_reason() -> None:
     counts = {"persona_left_the_hub": 1200, "condition_not_met": 0, "persona_not_released": 2}
     assert left_out_text(counts) == (
-        "1,200 rows whose persona is not in the hub any more, 2 rows whose persona is not released are left out"
+        "1,200 rows whose persona is no longer in the hub, 2 rows whose persona is not released are left out"
     )
