@@ -116,7 +116,7 @@ def test_a_format_without_several_parts_is_told_of_all_and_what_they_do() -> Non
         planted({"suffixes", "survey", "redact"})
     assert [line.split()[:3] for line in str(caught.value).splitlines()[1:]] == [
         ["survey:", "Read", "a"],
-        ["redact:", "Write", "a"],
+        ["redact:", "Rewrite", "a"],
     ]
 
 
@@ -633,5 +633,5 @@ def test_a_home_in_a_folder_is_not_taken_for_source_files(store: Store) -> None:
 def test_a_folder_without_source_files_names_what_it_has(store: Store, tmp_path: Path, argument: str) -> None:
     (tmp_path / "empty").mkdir()
     put(tmp_path / "empty", "a.xlsx", b"x")
-    with pytest.raises(SourceError, match=r"no source files there; want \.jsonl"):
+    with pytest.raises(SourceError, match=r"no source files found; supported: \.jsonl"):
         expand(store, [str(tmp_path / argument)])
