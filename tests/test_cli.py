@@ -215,7 +215,7 @@ def test_ingest_takes_columns(here: Cli, home: Path, tmp_path: Path) -> None:
 
 INGEST_FAULTS = {
     "missing": (["nowhere.jsonl"], "nowhere.jsonl: there is no such file"),
-    "suffix": (["pages.docx"], "unknown format '.docx'; want .jsonl"),
+    "suffix": (["pages.docx"], "unknown format '.docx'; supported: .jsonl"),
     "name": (["one.jsonl", "--name", "Über Name"], "batch key 'Über Name' is not allowed"),
     "names": (["one.jsonl", "two.jsonl", "--name", "both"], "--name 'both' is for one file, got 2"),
     "collision": (["other/one.jsonl"], "batch 'one' belongs to"),
@@ -376,7 +376,7 @@ def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
     assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
     assert "personahub plan --retry refused" in here("plan", "refused", at=demo.home).refusal()
     assert (
-        "nowhere.csv: there is no such file" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
+        "nowhere.csv: the file is missing" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
     )
 
 
@@ -448,7 +448,7 @@ def test_sql_takes_a_file(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: py
     assert json.loads(here("sql", "question.sql", "--format", "json", at=demo.home).out) == {"n": 4}
     ready = here("sql", "sql/analysis/batch_overview.sql", "--format", "json", at=demo.home)
     assert json.loads(ready.out)["batch"] == "my-pages"
-    assert "none.sql: there is no such file" in here("sql", "none.sql", at=demo.home).refusal()
+    assert "none.sql: file not found" in here("sql", "none.sql", at=demo.home).refusal()
 
 
 def test_sql_runs_several_statements(here: Cli, demo: Demo) -> None:
@@ -521,7 +521,7 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
         ("SELECT * FROM read_text('{home}/hub.toml')", "Permission Error"),
         ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
         (".read {home}/hub.toml", "only files that end with .sql"),
-        (".read none.sql", "there is no such file"),
+        (".read none.sql", "file not found"),
         ("IMPORT DATABASE '/etc'", "Permission Error"),
         ("SELECT getenv('HOME')", "getenv"),
     ],
