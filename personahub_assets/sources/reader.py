@@ -135,7 +135,7 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
     if not path.is_file():
         raise SourceError(f"{path}: file not found")
     if kind is None:
-        raise SourceError(f"{path}: {_other_format(path)}; want {VALID}")
+        raise SourceError(f"{path}: {_other_format(path)}; supported: {VALID}")
     with _reading(path):
         layout = FORMATS[kind].survey(path, rows_per_slice, limit)
         hashed = sha256(path)
