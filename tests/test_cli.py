@@ -375,9 +375,7 @@ def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
     assert "did you mean 'my-pages'" in here("plan", "--batch", "my-page", at=demo.home).refusal()
     assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
     assert "personahub plan --retry refused" in here("plan", "refused", at=demo.home).refusal()
-    assert (
-        "nowhere.csv: the file is missing" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
-    )
+    assert "nowhere.csv: the file is missing" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
 
 
 def test_a_run_above_the_threshold_begins_when_a_person_says_so(
