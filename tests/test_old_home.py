@@ -53,7 +53,7 @@ def test_decisions_of_an_old_home_are_read_where_they_are(hub: Hub) -> None:
     assert all((hub.home / "tables" / asset).exists() for asset in STAGES)
     columns = ["batch", "persona_id", "admission", "keeper_id", "similarity", "stage"]
     assert hub.store.read_all("decisions", columns).rows() == before
-    with build.live(hub.store, "decisions") as connection:
+    with build.open_live(hub.store, "decisions") as connection:
         assert connection.sql(f"SELECT {', '.join(columns)} FROM decisions").fetchall() == before
     assert hub.run("pages") == {}
     assert hub.store.read_all("decisions", columns).rows() == before

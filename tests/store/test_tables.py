@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
 from personahub_assets.store.tables import BY_ASSET, STAGES, Store, content_version, table_schema, table_sql
-from personahub_assets.warehouse.build import live
+from personahub_assets.warehouse.build import open_live
 
 
 def documents(batch: str, count: int, text: str = "A page") -> pl.DataFrame:
@@ -152,7 +152,7 @@ def test_the_stage_of_old_decisions_is_that_of_their_folder(store: Store) -> Non
         assert store.partitions("decisions", asset) == ["new", "old"]
         assert store.read("decisions", "old", asset)["stage"].to_list() == [stage]
         assert store.dropped(asset).collect().height == 2
-        with live(store, asset) as connection:
+        with open_live(store, asset) as connection:
             assert connection.sql(f"FROM {asset}").fetchall() == store.dropped(asset).collect().rows()
     assert store.read_all("decisions")["stage"].to_list() == ["lexical", "lexical", "semantic", "semantic"]
     with pytest.raises(StoreError, match=r"no dedup asset 'tools' .*lexical_duplicates"):
