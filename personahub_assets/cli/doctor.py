@@ -13,9 +13,12 @@ from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.config import Environment, Generation, HubConfig
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.records import DATASETS
+from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
+from personahub_assets.generation.dialect import Dialect, settled
 from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.model_list import offered_as
 from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.instance.faults import explain
 from personahub_assets.steps.datasets import dataset_task
@@ -24,6 +27,7 @@ from personahub_assets.store.home import Home
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
 _FREE_GB = 2
+_SHOWN_CHARS = 200  # of an answer
 
 
 def run_checks(environment: Environment, console: Console, *, canary: bool) -> bool:
@@ -47,9 +51,9 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "hub.toml", lambda: _config(home)
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
-    yield "endpoint", lambda: f"{llm.shown_url} offers {', '.join(llm.offered())}"
+    yield "endpoint", lambda: _endpoint(llm, home)
     if canary and environment.llm_url:
-        yield "model", lambda: _model(llm)
+        yield "model", lambda: _model(llm, home)
         for task in _tasks(home, environment.llm_model or "none"):
             yield f"schema {task.asset}", lambda task=task: _canary(llm, task, home)  # type: ignore[misc]
 
@@ -89,28 +93,53 @@ def _embed(environment: Environment) -> str:
     return f"{embedder.name}, {vectors.shape[1]} dimensions"
 
 
-def _model(llm: LLM) -> str:
-    models = llm.models()
-    if llm.model_name not in models:
-        raise LLMError(f"{llm.model_name!r} is not served; set PERSONAHUB_LLM_MODEL to one of {sorted(models)}")
-    context = models[llm.model_name]
-    return f"{llm.model_name}, context {f'of {context:,} tokens' if context else 'not reported by the server'}"
+def _endpoint(llm: LLM, home: Path) -> str:
+    headers = _generation(home).sent_headers
+    offered = llm.look(headers) if llm.model else llm.models(headers)
+    names = ", ".join(offered) if offered else "no list of models"
+    return f"{llm.shown_url} offers {names}"
+
+
+def _model(llm: LLM, home: Path) -> str:
+    headers = _generation(home).sent_headers
+    name = llm.model or llm.model_name
+    models = llm.look(headers)
+    offered = offered_as(name, models)
+    context = models.get(offered or "")
+    unlisted = "" if offered or not models else f", which the server does not list; it has {', '.join(sorted(models))}"
+    return f"{name}{unlisted}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
+
+
+def _generation(home: Path) -> Generation:
+    return HubConfig.load(Home(home).config).generation
 
 
 def _canary(llm: LLM, task: Task, home: Path) -> str:
     """Send one request with the task's schema, to find a schema that the server does not support."""
     task = Task(task.asset, task.prompt, task.answer, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
-    outcome = asyncio.run(_send_request(llm, task, values, HubConfig.load(Home(home).config).generation))
+    outcome, note = asyncio.run(_send_request(llm, task, values, _generation(home)))
+    said = shorten(on_one_line(outcome.response), _SHOWN_CHARS)
     if outcome.status == "rejected":
-        raise LLMError(f"{outcome.reason}: {outcome.detail}")
+        answer = f". The model said: {said}" if said else ""
+        raise LLMError(f"{outcome.reason}: {outcome.detail}{answer}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens
-    return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"
+    mended = f", {outcome.repair} taken off" if outcome.repair else ""
+    return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts{mended}{note}: {said}"
 
 
-async def _send_request(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> Outcome:
+async def _send_request(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> tuple[Outcome, str]:
+    """The outcome of one question, and what the server needs that hub.toml does not say."""
     shared: dict[str, str | int] = {"count": 1, "granularity": ""} if "personas" in task.asset else {}
-    async with llm.transport(timeout_s=120, tries=2, faults_in_a_row=settings.consecutive_faults) as transport:
-        return await Asker(transport, task, Limits(settings.validation_retries)).ask(
-            task.request("canary", values, 0, **shared)
-        )
+    dialect = Dialect.of(settings, llm.url or "")
+    async with llm.transport(
+        timeout_s=120, tries=2, faults_in_a_row=settings.consecutive_faults, headers=settings.sent_headers
+    ) as transport:
+        asker = Asker(transport, task, Limits(settings.validation_retries), dialect=dialect)
+        request = task.request("canary", values, 0, **shared)
+        outcome = await asker.ask(request)
+        if outcome.reason == "bad_request" and not outcome.attempts:
+            asker.use(await settled(dialect, asker.find_refusal))
+            outcome = await asker.ask(request)
+        needs = asker.dialect.adapted
+        return outcome, f", with {needs}" if needs else ""

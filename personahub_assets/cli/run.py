@@ -142,6 +142,15 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
         )
     for name, reason in result.unfinished.items():
         say(f"left: {name}: {reason}", style="yellow", to=console)
+    for name, what in result.left.items():
+        say(f"left: {name}: {what}.", style="yellow", to=console)
+    for name, what in result.rejected.items():
+        say(
+            f'warning: {name}: {what}; see {shell_command(store.root)} sql "SELECT reason, detail, raw FROM quarantine '
+            f"WHERE asset = '{name.partition('[')[0]}'\"",
+            style="bold yellow",
+            to=console,
+        )
     if result.stopped:
         say(("stopped:", "bold yellow"), " ", result.stopped, to=console)
     for batch, problem in result.failed.items():

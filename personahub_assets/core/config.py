@@ -236,6 +236,11 @@ class Generation(SamplingOptions, Section):
             raise ValueError(f"{', '.join(taken)} cannot be set here; the client sets {', '.join(_OURS)}")
         return headers
 
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        """The headers with their values as hub.toml has them; `request_headers` fills in the variables."""
+        return {name: value.get_secret_value() for name, value in self.headers.items()}
+
 
 class PricesSection(Section):
     """Price of tokens per million; used for cost in progress, metadata, SQL and budgets."""

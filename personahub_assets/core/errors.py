@@ -13,7 +13,10 @@ The tree of classes:
     ├── QueryError           SQL that could do more than read, is wrong, or exceeds a limit
     ├── LockHeld             another process works on the same thing
     ├── LLMError             no usable language model endpoint
-    │   └── EndpointDown     too many consecutive transport faults; the journal is intact
+    │   ├── EndpointDown     too many consecutive transport faults; the journal is intact
+    │   ├── EndpointRefuses  credit, key, path or model; nothing is wrong with the rows
+    │   ├── LimitReached     a rate limit that lasts longer than generation.longest_wait
+    │   └── SystematicFault  the first answers of an asset were all rejected for one reason
     ├── Unfinished           a step stopped before its end on purpose; answers are in the journal
     │   └── BudgetSpent      the budget of calls, tokens, cost or time of the run is spent
     └── BatchesFailed        some batches of a run failed; the others are published
@@ -66,6 +69,18 @@ class LLMError(PersonaHubError):
 
 class EndpointDown(LLMError):
     """The endpoint failed too often in a row; answers are in the journal."""
+
+
+class EndpointRefuses(LLMError):
+    """The server refuses everything: the account has no credit, or the key, the path or the model is wrong."""
+
+
+class LimitReached(LLMError):
+    """A rate limit lasts longer than anybody wants to wait; what was answered is safe in the journal."""
+
+
+class SystematicFault(LLMError):
+    """The first answers of an asset were all rejected for one reason: going on would be paid in vain."""
 
 
 class Unfinished(PersonaHubError):

@@ -10,6 +10,7 @@ for positions, vectors in Embedder().stream(texts): ...         piece by piece, 
 Embedder().readings(["A nurse.", "ครู"])                         how much of each the model reads
 """
 
+import base64
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -585,18 +586,42 @@ def _vectors(payload: Any, expected: int) -> Vectors:
     Raises:
         ValueError: it is malformed, has too few or too many vectors, or vectors without a direction.
     """
-    data = payload.get("data") if isinstance(payload, dict) else None
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+    data = _items(payload)
+    if data is None:
         raise ValueError(f"no list 'data' of objects in {str(payload)[:200]}")
     if len(data) != expected:
         raise ValueError(f"{len(data)} vectors for {expected} texts")
-    by_index = {item.get("index", position): item.get("embedding") for position, item in enumerate(data)}
+    by_index = dict(_indexed(position, item) for position, item in enumerate(data))
     if by_index.keys() != set(range(expected)):
         raise ValueError(f"indexes {sorted(map(str, by_index))[:10]}… are not 0 to {expected - 1}")
     try:
-        rows = np.array([by_index[position] for position in range(expected)], dtype=np.float32)
+        rows = np.array([_numbers(by_index[position]) for position in range(expected)], dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"vectors that are not lists of numbers of one length ({error})") from error
     if rows.ndim != 2 or not np.isfinite(rows).all() or not rows.any(axis=1).all():
         raise ValueError("a vector is empty, all zeros, or not finite")
     return rows
+
+
+def _items(payload: Any) -> list[Any] | None:
+    """The vectors of a reply, from whichever list has them: OpenAI's `data`, Ollama's `embeddings`, or the reply."""
+    if isinstance(payload, dict):
+        payload = next((payload[name] for name in ("data", "embeddings") if isinstance(payload.get(name), list)), None)
+    if not isinstance(payload, list) or not all(isinstance(item, dict | list | str) for item in payload):
+        return None
+    return payload
+
+
+def _indexed(position: int, item: Any) -> tuple[Any, Any]:
+    """Position and vector; where a server gives no number, the order of the reply counts."""
+    if not isinstance(item, dict):
+        return position, item
+    index = item.get("index")
+    return position if index is None else index, item.get("embedding")
+
+
+def _numbers(vector: Any) -> Any:
+    """A vector as numbers, also where it comes in base64 though it was asked for as numbers."""
+    if isinstance(vector, str):
+        return np.frombuffer(base64.b64decode(vector, validate=True), np.dtype("<f4"))
+    return vector

@@ -149,6 +149,7 @@ class Answers:
                     self.watch,
                     lambda request: self._pending.discard(request.key),
                     seconds_left=self._budget.seconds_left,
+                    systematic_faults=self.store.config.generation.systematic_faults,
                 )
             except BudgetSpent as spent:
                 for _ in unknown:  # the requests behind can have answers already: they do not count as left
@@ -168,9 +169,15 @@ class Answers:
         return f"{self.task.asset}[{self.batch}]: {left:,} of {self.tally.total:,} requests are left"
 
     def _open_requests(self, requests: Iterator[Request]) -> Iterator[Request]:
-        """The requests that need a call, each key once."""
+        """The requests that need a call, each key once; last those that had no answer before, at every try."""
+        failed = []
         while chunk := list(islice(requests, _LOOKED_UP)):
-            yield from self._to_ask(chunk)
+            for request in self._to_ask(chunk):
+                if request.earlier is not None and request.earlier.reason in TRANSIENT:
+                    failed.append(request)
+                else:
+                    yield request
+        yield from failed
 
     def _to_ask(self, chunk: list[Request]) -> list[Request]:
         keys = list({request.key for request in chunk})
@@ -279,8 +286,8 @@ def without_taken_down(outcome: Outcome, parent: str, taken: Tombstones) -> Outc
         return outcome
     response = answer_without(outcome.response, parent, taken)
     if response:
-        return outcome if response == outcome.response else replace(outcome, response=response)
-    return replace(outcome, status="rejected", response="", reason="taken_down", detail=NOTHING_LEFT)
+        return outcome if response == outcome.response else replace(outcome, response=response, reasoning=None)
+    return replace(outcome, status="rejected", response="", reasoning=None, reason="taken_down", detail=NOTHING_LEFT)
 
 
 def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFrame:

@@ -7,7 +7,7 @@ no check.
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.text import cut
@@ -64,6 +64,20 @@ class ContextWindow:
                 kept, total = (sum(map(len, texts.values())) for texts in (values, request.values))
                 return messages, f"input cut to {kept:,} of {total:,} characters: {demand} did not fit {self.context:,}"
         raise TooLong(f"{demand} do not fit the model's context of {self.context:,}, even with the shortest input")
+
+    def shortened(self, request: Request) -> Iterator[tuple[list[Message], str]]:
+        """Give shorter and shorter forms of a request that the server called too long; none if nothing may be cut.
+
+        How much fits is not told: each form has half the input of the one before, so few are refused.
+        """
+        total = sum(map(len, request.values.values()))
+        for halvings in range(1, _ROUNDS + 1) if self._cuts else ():
+            values = {name: cut(text, len(text) >> halvings) for name, text in request.values.items()}
+            kept = sum(map(len, values.values()))
+            if not kept:
+                return
+            messages = self._task.prompt.messages(values, request.sample, **request.shared)
+            yield messages, f"input cut to {kept:,} of {total:,} characters: the server called the prompt too long"
 
     async def most(self, messages: list[Message], extra_bytes: int, *, exactly: bool) -> int:
         """Upper bound of the tokens of a prompt; with `exactly` counted by the server if it can.

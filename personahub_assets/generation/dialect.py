@@ -20,7 +20,7 @@ from personahub_assets.core.config import Generation, Mode
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import Answer
-from personahub_assets.generation.refusals import Complaint
+from personahub_assets.generation.complaints import Complaint
 from personahub_assets.generation.schemas import simplified
 
 if TYPE_CHECKING:

@@ -2,19 +2,28 @@
 
 Requests are taken from an iterator as places become free, and outcomes are not kept, so memory does not grow with the
 number of requests.
+
+Whose fault a trouble is, the pattern over requests decides, not a status code. Requests that end without an answer are
+held back. If another request is answered after them, the trouble is their own, and they are settled. If several come in
+a row, a harmless request is sent: if it fails, too, the step stops and nothing is noted against the rows.
 """
 
 import asyncio
+import math
 import signal
 import sys
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from personahub_assets.core.errors import BudgetSpent, LLMError
+from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError, SystematicFault
+from personahub_assets.core.text import shorten
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
+from personahub_assets.generation.dialect import settled
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Usage
 
@@ -26,7 +35,11 @@ OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]
 
 _DRAIN_S = 3.0
 _WATCH_S = 0.1
-_SCHEMA_TRIES = 3
+_TICK_S = 1.0  # of the countdown while the server asks to wait
+_PATIENCE = 3  # requests in a row without an answer before the server is asked something else
+_CAREFUL = 4  # requests in flight until the first accepted answer
+_SUSPECT = frozenset({"bad_request", "unreachable", "timeout"})
+_SAMPLE_CHARS = 400
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -39,6 +52,7 @@ def ask_all(
     watch: Watch,
     settled: Callable[[Request], None] = lambda _request: None,
     seconds_left: float | None = None,
+    systematic_faults: int = 0,
 ) -> None:
     """Ask every request and put its outcome into the journal.
 
@@ -47,15 +61,18 @@ def ask_all(
         open_asker: makes the asker, and closes its connections.
         settled: called with every request whose outcome is in the journal.
         seconds_left: after so long nothing new is asked.
+        systematic_faults: stop if so many first outcomes are all rejected for one reason; 0: never.
 
     Raises:
         BudgetSpent: if a bound was reached; what was in flight came back and is in the journal.
         KeyboardInterrupt: on Ctrl-C; what came within three seconds is in the journal.
         EndpointDown: if the endpoint failed too often in a row; what was answered is in the journal.
+        EndpointRefuses: if the account, the key, the path or the model is the trouble.
+        SystematicFault: see `systematic_faults`.
         LLMError: if the server does not take this kind of request at all.
     """
     window.begin()
-    crew = _Crew(requests, journal, window, tally, watch, settled)
+    crew = _Crew(requests, journal, window, tally, watch, settled, systematic_faults)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(crew.work_off(open_asker, seconds_left))
@@ -70,6 +87,21 @@ def ask_all(
         raise crew.stopped
 
 
+@dataclass
+class _Trouble:
+    """A request that ended without an answer.
+
+    Attributes:
+        outcome: what is noted if the trouble is the request's own; None: it is asked again.
+        error: what the server says of itself.
+    """
+
+    request: Request
+    outcome: Outcome | None
+    error: EndpointRefuses | None = None
+    at: float = field(default_factory=time.perf_counter)
+
+
 class _Crew:
     """The workers, one for each place in the window: each takes the next request the moment its last one ended."""
 
@@ -81,6 +113,7 @@ class _Crew:
         tally: Usage,
         watch: Watch,
         settled: Callable[[Request], None],
+        systematic_faults: int,
     ):
         self.requests, self.journal, self.window, self.tally = requests, journal, window, tally
         self.watch, self.settled = watch, settled
@@ -89,21 +122,46 @@ class _Crew:
         self._timers: list[asyncio.TimerHandle] = []
         self._began = self._told = time.perf_counter()
         self._before, self._cpu = tally.seconds, tally.cpu_s - time.process_time()
+        self._held: list[_Trouble] = []
+        self._patience = _PATIENCE
+        self._judging = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._again: deque[Request] = deque()  # to be asked once more, since the trouble was not theirs
+        self._returned: set[str] = set()  # keys that were in `_again`
+        self._answers = 0
+        self._systematic = 0 if tally.accepted else systematic_faults  # left to find out
+        self._first: Counter[str] = Counter()  # reasons of the first outcomes
 
     async def work_off(self, open_asker: OpenAsker, seconds_left: float | None) -> None:
         """Ask everything, unless told to stop."""
         async with open_asker() as asker:
+            asker.transport.probe = asker.probe
+            asker.transport.pace.on_wait = self._waiting
             try:
                 with suppress(asyncio.CancelledError):
-                    async with _interruptible(self._stop), asyncio.TaskGroup() as self.group:
+                    async with _interruptible(self._stop):
                         self._cancel = asyncio.current_task().cancel  # type: ignore[union-attr]
                         if seconds_left is not None:
                             self._later(seconds_left, self._stop, BudgetSpent("the time of the run is up"))
-                        if await self._proven(asker):
-                            self._hire(asker)
+                        await self._ask_all(asker)
             finally:
+                self.tally.spend(asker.probed)
+                self.tally.other_models = asker.other_models
                 for timer in self._timers:
                     timer.cancel()
+
+    async def _ask_all(self, asker: "Asker") -> None:
+        """Ask the first request alone, then all others, then those whose trouble was not their own."""
+        if not asker.is_proven:
+            await self._work(asker, alone=True)
+        while self.stopped is None:
+            async with asyncio.TaskGroup() as self._group:
+                self._start_workers(asker)
+            if self.stopped is None and self._held:
+                await self._find_culprit(asker)
+            self._group = None
+            if not self._again:
+                return
 
     def _stop(self, cause: BaseException) -> None:
         """Ask nothing more; what is in flight has some seconds to come back."""
@@ -119,44 +177,169 @@ class _Crew:
         loop = asyncio.get_running_loop()
         self._timers.append(loop.call_later(max(0.0, seconds), call, *arguments))
 
-    def _hire(self, asker: "Asker") -> None:
-        for _ in range(self.window.width - self._running):
+    def _start_workers(self, asker: "Asker") -> None:
+        width = min(self.window.width, _CAREFUL) if self._systematic else self.window.width
+        for _ in range(width - self._running if self._group else 0):
+            assert self._group is not None
             self._running += 1
-            self.group.create_task(self._work(asker))
+            self._group.create_task(self._run_worker(asker))
 
-    async def _work(self, asker: "Asker") -> None:
+    async def _run_worker(self, asker: "Asker") -> None:
         try:
-            while self._running <= self.window.width and self.stopped is None:
-                request = next(self.requests, None)
-                if request is None:
-                    return
-                outcome = await self._asked(asker, request)
-                if outcome is not None:
-                    await self._settle(asker, request, outcome)
+            await self._work(asker)
         finally:
             self._running -= 1
 
-    async def _asked(self, asker: "Asker", request: Request) -> Outcome | None:
-        """Ask one request; None if there was no call left for it, or the server does not work."""
+    def _next(self) -> Request | None:
+        return next(self.requests, None) or (self._again.popleft() if self._again else None)
+
+    async def _work(self, asker: "Asker", *, alone: bool = False) -> None:
+        """Ask one request after the other.
+
+        Args:
+            alone: end when the server has answered one. A schema that a backend cannot compile may stop its engine for
+                everybody (vllm#17248, vllm#45346): the first request of a task is the test, so the test costs nothing.
+        """
+        while (alone or self._running <= self.window.width) and self.stopped is None:
+            request = self._next()
+            if request is None:
+                return
+            began = time.perf_counter()
+            try:
+                outcome = await asker.ask(request)
+            except BudgetSpent as spent:
+                await self._note_spent(asker, request, spent)
+            except EndpointRefuses as error:
+                await self._hold_back(asker, _Trouble(request, None, error), alone=alone)
+            except LLMError as error:
+                self._stop(error)
+            else:
+                if outcome.reason in _SUSPECT and not outcome.attempts:
+                    await self._hold_back(asker, _Trouble(request, outcome), alone=alone)
+                else:
+                    await self._finish(asker, request, outcome, began)
+                    if alone and outcome.attempts:
+                        return
+
+    async def _note_spent(self, asker: "Asker", request: Request, spent: BudgetSpent) -> None:
+        """Note what a request cost that the budget did not let end."""
+        self.stopped = self.stopped or spent
+        if isinstance(spent.partial, Outcome):
+            # Paid and not finished: noted, so that the accounts are right, and asked again by the next run.
+            await self.journal.record(asker.task, request, spent.partial.after(request.earlier))
+            self.tally.spend(spent.partial)
+
+    async def _finish(self, asker: "Asker", request: Request, outcome: Outcome, began: float) -> None:
+        """Settle a request, and those whose trouble came before it was sent if it was answered: it is their own."""
+        if outcome.attempts:
+            self._answers += 1
+            asker.prove()
+            if any(trouble.at < began for trouble in self._held):
+                self._patience = _PATIENCE
+                await self._settle_held(asker, began)
+        await self._settle(asker, request, outcome)
+
+    async def _hold_back(self, asker: "Asker", trouble: _Trouble, *, alone: bool) -> None:
+        """Hold a request back until it is known whose trouble it has."""
+        if trouble.error is not None and not self._answers:
+            self._stop(trouble.error)
+            return
+        self._held.append(trouble)
+        is_first = alone and not self._answers and trouble.outcome is not None
+        if is_first and trouble.outcome is not None and trouble.outcome.reason == "bad_request":
+            await self._adapt_dialect(asker)
+        elif len(self._held) >= (self._patience if self._answers else 1):
+            await self._find_culprit(asker)
+
+    async def _find_culprit(self, asker: "Asker") -> None:
+        """Find out by a harmless request whether the server or the requests in hand have the trouble."""
+        async with self._judging:
+            if not self._held or self.stopped is not None:
+                return
+            answers, last = self._answers, self._held[-1]
+            try:
+                await asker.probe()
+            except BudgetSpent as spent:
+                self.stopped = self.stopped or spent
+            except Exception as error:  # noqa: BLE001 - whatever it is, the server does not answer
+                if self._answers == answers:
+                    self._stop(last.error or self._endpoint_down(asker, error))
+            else:
+                self._patience *= 2
+                await self._settle_held(asker)
+
+    def _endpoint_down(self, asker: "Asker", error: Exception) -> LLMError:
+        if isinstance(error, LLMError):
+            return error
+        return EndpointDown(
+            f"{asker.transport.url} answers nothing any more, the last time: {error}. Nothing is noted about the "
+            f"{len(self._held):,} rows that it was asked about last. Bring the endpoint back and run again"
+        )
+
+    async def _settle_held(self, asker: "Asker", before: float = math.inf) -> None:
+        """Settle the requests that were held back: others are answered, so the trouble is their own.
+
+        Args:
+            before: only those that ended before this time.
+        """
+        released = [trouble for trouble in self._held if trouble.at < before]
+        self._held = [trouble for trouble in self._held if trouble.at >= before]
+        for trouble in released:
+            request, outcome = trouble.request, trouble.outcome
+            if outcome is None and request.key not in self._returned:
+                self._returned.add(request.key)
+                self._again.append(request)
+                continue
+            if outcome is None:
+                outcome = Outcome(request.key, "rejected", "", reason="unreachable", detail=str(trouble.error))
+            await self._settle(asker, request, outcome)
+
+    async def _adapt_dialect(self, asker: "Asker") -> None:
+        """Find a way of asking that the server takes, if it is the way and not the row that it refuses.
+
+        If there is none, the step stops, with the setting that may help.
+        """
+        before = asker.dialect
         try:
-            return await asker.ask(request)
+            dialect = await settled(before, asker.find_refusal)
         except BudgetSpent as spent:
             self.stopped = self.stopped or spent
-            if isinstance(spent.partial, Outcome):
-                # Paid and not finished: noted, so that the accounts are right, and asked again by the next run.
-                await self.journal.record(asker.task, request, spent.partial.after(request.earlier))
-                self.tally.spend(spent.partial)
-        except LLMError as error:
+        except LLMError as error:  # nothing is noted about these rows: it is the server that is wrong
             self._stop(error)
-        return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server does not answer
+            self._stop(self._endpoint_down(asker, error))
+        else:
+            asker.use(dialect)
+            if dialect == before:
+                await self._settle_held(asker)
+                return
+            self.tally.notes.append(
+                f"{asker.transport.url} takes requests of {asker.task.asset} with {dialect.adapted}"
+            )
+            self._again.extend(trouble.request for trouble in self._held)
+            self._held.clear()
 
     async def _settle(self, asker: "Asker", request: Request, outcome: Outcome) -> None:
         await self.journal.record(asker.task, request, outcome.after(request.earlier))
         self.settled(request)
         self.tally.add(outcome)
         self._tell()
+        if self._systematic:
+            self._look_for_systematic_fault(asker, outcome)
         if outcome.attempts and self.window.answered(outcome.answer_s, self._running):
-            self._hire(asker)
+            self._start_workers(asker)
+
+    def _look_for_systematic_fault(self, asker: "Asker", outcome: Outcome) -> None:
+        """Stop if the first outcomes are all rejected for one reason; what the rows themselves cause is no sign."""
+        if outcome.status == "accepted":
+            self._systematic = 0
+            self._start_workers(asker)
+        elif outcome.attempts or outcome.reason == "bad_request":
+            self._first[str(outcome.reason)] += 1
+            if len(self._first) > 1:
+                self._systematic = 0
+            elif self._first.total() >= self._systematic:
+                self._stop(SystematicFault(_systematic(asker, outcome, self._first.total())))
 
     def _tell(self) -> None:
         now = time.perf_counter()
@@ -167,40 +350,16 @@ class _Crew:
             self.tally.rows_per_second = self.window.spans[-1].rate if self.window.spans else 0.0
             self.watch(self.tally)
 
-    async def _proven(self, asker: "Asker") -> bool:
-        """Send the first requests alone, until one shows that the server takes their schema.
+    def _waiting(self, seconds: float, words: str) -> None:
+        """Show for how long all requests wait, and count down."""
+        self.tally.waits_for = words
+        self.tally.waits_until = time.monotonic() + seconds if seconds else 0.0
+        self._count_down()
 
-        A schema that a backend cannot compile may stop its engine for everybody (vllm#17248, vllm#45346). The first
-        request of a task is the test, so the test costs nothing.
-
-        Returns:
-            Whether to go on with the others.
-
-        Raises:
-            LLMError: if the server calls one after the other wrong.
-        """
-        alone, wrong = asker.proof not in asker.proven, list[tuple[Request, Outcome]]()
-        while alone:
-            request = next(self.requests, None)
-            outcome = await self._asked(asker, request) if request else None
-            if request is None or outcome is None:
-                break
-            if outcome.attempts:
-                asker.proven.add(asker.proof)
-                alone = False
-            if outcome.reason == "bad_request":
-                wrong.append((request, outcome))
-            else:
-                await self._settle(asker, request, outcome)
-            if len(wrong) == _SCHEMA_TRIES:
-                # Nothing is noted about these rows: it is the server that is wrong.
-                raise LLMError(
-                    f"{asker.transport.url} calls the first {len(wrong)} requests of {asker.task.asset} wrong: "
-                    f"{outcome.detail}. Does it serve chat, and take JSON schemas? Try: personahub doctor"
-                )
-        for request, outcome in wrong:
-            await self._settle(asker, request, outcome)
-        return not alone
+    def _count_down(self) -> None:
+        self.watch(self.tally)
+        if self.tally.waits_until > time.monotonic() and self.stopped is None:
+            self._later(_TICK_S, self._count_down)
 
 
 @asynccontextmanager
@@ -227,3 +386,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # there is none for Windows
         return None
     return uvloop.new_event_loop
+
+
+_REMEDIES = {
+    "truncated": "Raise max_tokens of this prompt, or let the model think less (generation.reasoning_effort)",
+    "empty": "Look whether the server has a reasoning parser that takes the answer away, or set generation.mode",
+    "invalid_json": "Set generation.mode in hub.toml to another one (json_schema, json_object, tools, prompt)",
+    "schema_violation": 'Set generation.mode = "json_schema", so that the server enforces it, or take a larger model',
+    "degenerate": "Look at the sample: the model may be too small for this task, or its chat template wrong",
+    "refused": "Look at the sample: the prompt or the model's guard makes it decline",
+}
+
+
+def _systematic(asker: "Asker", outcome: Outcome, count: int) -> str:
+    remedy = _REMEDIES.get(str(outcome.reason), "Try: personahub doctor")
+    sample = shorten(outcome.response, _SAMPLE_CHARS) if outcome.response else "(nothing)"
+    return (
+        f"the first {count:,} answers of {asker.task.asset} are all rejected as {outcome.reason} "
+        f"({outcome.detail}), so nothing more is asked. The last of them: {sample}. {remedy}. Then run again with "
+        f"--retry {outcome.reason}. "
+        "generation.systematic_faults = 0 in hub.toml goes on in spite of it"
+    )

@@ -1,33 +1,34 @@
 """The language model: an OpenAI-compatible endpoint, asked through the journal so that no answer is paid for twice."""
 
+import asyncio
 import math
-import ssl
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
-from personahub_assets.core.access import local_obstacle
-from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.addresses import public
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import ConfigError, LLMError
-from personahub_assets.core.text import sanitise
 from personahub_assets.generation import recorded as seeds
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
+from personahub_assets.generation.model_list import offered_as, read_models
+from personahub_assets.generation.pace import Pace
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
 from personahub_assets.generation.requests import ReusePolicy, Task
-from personahub_assets.generation.transport import VARIABLE, Transport
+from personahub_assets.generation.transport import Fault, Refused, Transport
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
-    from personahub_assets.generation.client import Asker
+    from personahub_assets.generation.client import Asker, Mark
+    from personahub_assets.generation.dialect import Dialect
 
 REMEDIES = (
     "PERSONAHUB_LLM_URL is not set, so there is no language model to ask. Either\n"
@@ -37,13 +38,7 @@ REMEDIES = (
     "PERSONAHUB_HOME=demo-hub PERSONAHUB_LLM_URL=standin:"
 )
 
-_NOT_AS_EXPECTED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Those that servers are checked by: reading them takes 50 ms, and every asset looks at its server."""
-    return httpx2.create_ssl_context()
+_LIST_S = 10.0
 
 
 class LLM(BaseModel):
@@ -64,7 +59,7 @@ class LLM(BaseModel):
     shared_budget: InstanceOf[Budget] | None = Field(
         default=None, exclude=True, repr=False, description="What is spent from, instead of the bounds above"
     )
-    _proven: set[tuple[str, str, str]] = PrivateAttr(default_factory=set)
+    _proven: "dict[Mark, Dialect]" = PrivateAttr(default_factory=dict)
 
     def require(self) -> str:
         """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
@@ -92,24 +87,28 @@ class LLM(BaseModel):
         Raises:
             LLMError: if the server cannot be reached or offers several.
         """
+        return self._named({})
+
+    def _named(self, headers: Mapping[str, str]) -> str:
         if self.model:
             return self.model
         if self.url == STANDIN_URL:
             return STANDIN_MODEL
-        offered = self.offered()
+        offered = list(self.models(headers))
         if len(offered) != 1:
             raise LLMError(
                 f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
             )
         return offered[0]
 
-    def require_model(self) -> None:
-        """Look whether the endpoint answers, takes the key, and offers the model.
+    def require_model(self, headers: Mapping[str, str] | None = None) -> None:
+        """Look whether the endpoint answers, and which model is meant.
 
         Raises:
-            LLMError: if it does not.
+            LLMError: if nothing answers, or no model is named and the server does not offer exactly one.
         """
-        _check_offered(self.model_name, self.models())
+        self._named(headers or {})
+        self.look(headers or {})
 
     @property
     def shown_url(self) -> str:
@@ -123,40 +122,45 @@ class LLM(BaseModel):
             LLMError: if neither an endpoint nor a variable nor the seeds name one model.
         """
         if self.model or self.url:
-            return self.model_name
+            return self._named(store.config.generation.sent_headers)
         recorded = seeds.models(store)
         if len(recorded) > 1:
             raise LLMError(f"the recorded answers are of {recorded}: set PERSONAHUB_LLM_MODEL to one of them")
         return recorded[0] if recorded else self.model_name
 
-    def offered(self) -> list[str]:
-        """Names of the models that the server offers.
-
-        Raises:
-            LLMError: if it cannot be reached.
-        """
-        return list(self.models())
-
-    def models(self) -> dict[str, int | None]:
+    def models(self, headers: Mapping[str, str] | None = None) -> dict[str, int | None]:
         """The models that the server offers, each with its context in tokens, where it says so (vLLM does).
 
+        Args:
+            headers: sent besides those of the address and the key.
+
         Raises:
-            LLMError: if it cannot be reached.
+            LLMError: if it cannot be reached, or gives no list.
         """
-        url, key = self.require(), self._key
-        address = below(base_url(url, VARIABLE), "/models")
         try:
-            # No redirect is followed: the key is for the server that the environment names.
-            headers = authorization(url, key, VARIABLE)
-            reply = httpx2.get(address, headers=headers, timeout=10, verify=_certificates()).raise_for_status()
-            return {_storable(model["id"]): _context(model.get("max_model_len")) for model in reply.json()["data"]}
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, *_NOT_AS_EXPECTED) as error:
-            if reason := local_obstacle(error):
-                raise LLMError(f"no connection to {public(address)} can be opened from here: {reason}") from None
+            return read_models(_run(self._listed(headers or {})))
+        except (Fault, Refused, ValueError) as error:
             raise LLMError(
-                f"{public(address)}: {redact(str(error) or type(error).__name__, key, *secrets_of(url))}. "
-                "Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Try: personahub doctor"
-            ) from None
+                f"{self.shown_url.rstrip('/')}/models: {error}. Is the server up, and does PERSONAHUB_LLM_URL end in "
+                "/v1? Where a server has no such list, set PERSONAHUB_LLM_MODEL. Try: personahub doctor"
+            ) from error
+
+    async def _listed(self, headers: Mapping[str, str]) -> bytes:
+        async with self.transport(timeout_s=_LIST_S, tries=1, faults_in_a_row=1, headers=headers) as transport:
+            return await transport.get("/models")
+
+    def look(self, headers: Mapping[str, str]) -> dict[str, int | None]:
+        """The list of models as a hint where the model is named: empty if the server does not give one.
+
+        Raises:
+            LLMError: if no connection to the server can be made.
+        """
+        try:
+            return self.models(headers)
+        except LLMError as error:
+            if isinstance(error.__cause__, Fault) and error.__cause__.unconnected:
+                raise
+            return {}
 
     @cached_property
     def budget(self) -> Budget:
@@ -182,16 +186,23 @@ class LLM(BaseModel):
         """Look at the server before anything is paid.
 
         Raises:
-            LLMError: if it does not answer, does not offer the model, or the home holds rows of the other kind.
+            LLMError: if nothing answers there, or the home holds rows of the other kind.
         """
         # Instructor stands on the openai package, which takes a second to import: only for who asks.
         from personahub_assets.generation.client import Asker, Limits
+        from personahub_assets.generation.dialect import Dialect
 
-        models = self.models()
-        _check_offered(task.model, models)
-        check_kind(store, self.shown_url, kind_of(models))
         settings, prices = store.config.generation, store.config.prices.as_prices()
-        limits = Limits(settings.validation_retries, settings.over_long == "cut", models[task.model])
+        headers = settings.sent_headers
+        models = self.look(headers)
+        check_kind(store, self.shown_url, kind_of(models or [task.model]))
+        limits = Limits(
+            settings.validation_retries,
+            settings.over_long == "cut",
+            models.get(offered_as(task.model, models) or ""),
+            settings.model_must_match,
+        )
+        dialect = Dialect.of(settings, self.url or "")
 
         def spend(prompt: int, cached: int, completion: int) -> float:
             return self.budget.spend(prices, prompt, cached, completion)
@@ -205,10 +216,12 @@ class LLM(BaseModel):
                 before=self.budget.call,
                 after=self.budget.returned,
                 on_overload=window.overloaded,
+                pace=Pace(settings.longest_wait),
+                headers=headers,
             ) as transport:
                 tokens = await transport.control_tokens()
                 reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
-                yield Asker(transport, task, limits, spend, tokens, reserve, self._proven)
+                yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven)
 
         return asker
 
@@ -246,15 +259,11 @@ def check_budget(budget: Budget, store: Store) -> None:
         raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
 
 
-def _storable(name: object) -> str:
-    """A model's name; it becomes part of every row."""
-    return sanitise(str(name))[0]
-
-
-def _context(tokens: object) -> int | None:
-    return tokens if isinstance(tokens, int) and tokens > 0 else None
-
-
-def _check_offered(model: str, models: dict[str, int | None]) -> None:
-    if model not in models:
-        raise LLMError(f"the server offers {sorted(models)}, not {model!r}: set PERSONAHUB_LLM_MODEL to one of them")
+def _run(work: Coroutine[Any, Any, bytes]) -> bytes:
+    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

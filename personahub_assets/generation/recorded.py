@@ -194,6 +194,7 @@ def _frame(rows: list[Recorded]) -> pl.DataFrame:
     """Make rows of `generations` without cost."""
     schema = table_schema("generations")
     defaults: dict[str, Any] = {
+        **dict.fromkeys(schema),
         **dict.fromkeys(("attempts", "prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens"), 0),
         **dict.fromkeys(("latency_s", "cost", "queue_s", "flight_s"), 0.0),
         "batch": "",

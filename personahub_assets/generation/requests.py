@@ -9,6 +9,7 @@ from typing import Any, Literal
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import digest
+from personahub_assets.generation.dialect import Dialect
 
 Reason = Literal[
     "truncated",
@@ -18,7 +19,9 @@ Reason = Literal[
     "too_long",
     "content_filtered",
     "bad_request",
+    "degenerate",
     "empty",
+    "unreadable",
     "timeout",
     "unreachable",
     "taken_down",
@@ -32,14 +35,19 @@ refused: the model declined
 too_long: the prompt and its answer do not fit the model's context
 content_filtered: the server withheld the answer
 bad_request: the server says the request is wrong
+degenerate: JSON as the schema wants it, and no answer: placeholders, the schema's own words, one word repeated
 empty: an answer without text, after all re-asks
+unreadable: a reply that was paid for and is no chat completion
 timeout: no answer in time, at every try
-unreachable: connection faults, 429, 5xx or a reply that is no chat completion, at every try
+unreachable: connection faults, 5xx or a page instead of a reply, at every try, while others were answered
 taken_down: all personas of the answer were taken down (docs/takedown.md); it is not asked again
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
 """Reasons independent of the request: it is sent again at the next materialisation."""
+
+
+_DEFAULT = Dialect()
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Task:
     prompt: Prompt
     answer: type[Answer]
     model: str
+    dialect: Dialect = _DEFAULT
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -62,16 +71,21 @@ class Task:
         return digest(json.dumps(self.schema, sort_keys=True), size=16)
 
     def code_version(self, *settings: str | int | float) -> str:
-        """Hash of everything that can change this asset's rows: prompt, schema, sampling, model and some settings."""
-        return digest(self.prompt.fingerprint, self.schema_fingerprint, self.model, *map(str, settings), size=16)
+        """Hash of all that can change this asset's rows: prompt, schema, sampling, model and some settings."""
+        own = (self.prompt.fingerprint, self.schema_fingerprint, self.model)
+        return digest(*own, *self.identity, *map(str, settings), size=16)
+
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """What of the dialect can change an answer; empty with the default settings."""
+        return self.dialect.identity(self.prompt)
 
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
         """Render one request; its key is a hash of exactly the values that can change the answer."""
         messages = self.prompt.messages(values, sample, **shared)
         sampling = (str(self.prompt.temperature), str(self.prompt.top_p))
-        key = digest(
-            self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint, sample, size=32
-        )
+        asked = (self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint)
+        key = digest(*asked, *self.identity, sample, size=32)
         return Request(key, input_id, sample, messages, values, shared)
 
 
@@ -101,7 +115,12 @@ class Outcome:
     detail: str | None = None
     attempts: int = 0
     repaired: bool = False
-    finish_reason: str | None = None
+    repair: str | None = None  # what was taken off the answer for nothing
+    finish_reason: str | None = None  # by meaning: stop, length, content_filter or fault
+    finish_word: str | None = None  # the server's own
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
+    uncounted: int = 0  # answers whose tokens the server did not tell
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -154,7 +173,11 @@ class Outcome:
             self.reason,
             self.detail,
             repaired=self.repaired,
+            repair=self.repair,
             finish_reason=self.finish_reason,
+            finish_word=self.finish_word,
+            reasoning=self.reasoning,
+            reasoning_tokens=self.reasoning_tokens,
             answer_tokens=self.answer_tokens,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -205,6 +228,8 @@ class Usage:
     reused: int = 0  # requests answered from the home, without a call
     duplicates: int = 0  # requests equal to an earlier one of the batch
     repaired: int = 0
+    repairs: dict[str, int] = field(default_factory=dict)  # by kind
+    uncounted: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -217,6 +242,10 @@ class Usage:
     rows_per_second: float = 0.0  # recent ones, to estimate the remaining time
     cost: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what the server was found to need, or to do
+    other_models: list[str] = field(default_factory=list)  # that answered instead of the one that was asked
+    waits_until: float = 0.0  # on the monotonic clock, while the server asks to wait
+    waits_for: str = ""
 
     @property
     def done(self) -> int:
@@ -242,6 +271,9 @@ class Usage:
         """Count the cost of an outcome in this run, without counting the request as done."""
         self.calls += outcome.attempts
         self.repaired += outcome.repaired
+        if outcome.repair:
+            self.repairs[outcome.repair] = self.repairs.get(outcome.repair, 0) + 1
+        self.uncounted += outcome.uncounted
         self.prompt_tokens += outcome.prompt_tokens
         self.cached_tokens += outcome.cached_tokens
         self.completion_tokens += outcome.completion_tokens

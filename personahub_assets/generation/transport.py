@@ -1,12 +1,18 @@
-"""HTTP to an OpenAI-compatible server: one connection pool, and the only place with retries.
+"""HTTP to an OpenAI-compatible server: one pool of connections, and the only owner of retries and waits.
+
+Whose fault a failed try is, `verdicts.py` says from the reply. A fault on the way is tried again; a limit or a server
+that is still loading makes all requests wait and costs no try (`pace.py`). Faults in a row, whichever requests they
+belong to, are looked into by a probe before the server counts as down.
 
 aiohttp and not the openai client, whose calls cost several times the CPU time (docs/decisions.md).
 """
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,29 +22,37 @@ import tenacity
 import yarl
 
 from personahub_assets.core.access import local_obstacle
-from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
+from personahub_assets.core.addresses import base_url, below, public, redact, request_headers, secrets_of
 from personahub_assets.core.control_tokens import named_tokens
-from personahub_assets.core.errors import EndpointDown, LLMError
-from personahub_assets.core.retry_after import pause_asked
-from personahub_assets.core.text import shorten
+from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMError
+from personahub_assets.core.retrying import Backoff
+from personahub_assets.core.text import sanitise, shorten
+from personahub_assets.core.waits import pause_before_next
+from personahub_assets.generation.pace import Pace
+from personahub_assets.generation.reply import ErrorReply, UnreadableReply
+from personahub_assets.generation.verdicts import Verdict, judge, judge_error
 
 VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
 _TOKENIZER_INFO = "/tokenizer_info"
 _TOKENIZER_INFO_S = 10.0
-_BACKOFF_S = 30.0
-_BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=_BACKOFF_S, jitter=0.25)
-_JITTER = tenacity.wait_random(0, 0.25)
+_BACKOFF = Backoff(first_s=0.5, longest_s=30.0, longest_asked_s=300.0, jitter_s=0.25)
 _CONNECT_S = 10.0
-_RETRY_AFTER_S = 300.0
-_LONGEST_REPLY = 64 << 20  # bytes, decompressed
-_AGAIN = frozenset({408, 409, 425, 429})  # besides 5xx
 _OVERLOAD = frozenset({429, 503, 504})
-_SETUP = frozenset({401, 403, 404})
+_LONGEST_REPLY = 64 << 20  # bytes, decompressed
+_OF_COMPLETIONS = frozenset({"choices", "usage", "output", "candidates", "response", "message"})
+_REDIRECTS = frozenset({301, 302, 307, 308})
+_HOPS = 3
+_GET_TRIES = 3
+_LONGEST_WAIT_S = 600.0
+_PROBE_S = 120.0
+_SILENCES = 2  # tries without an answer in time, before there was any
+_PROBE_AGAIN_S = 5.0
+_PROBE_TRIES = 3
 
 
 class Fault(Exception):
-    """A transport fault, independent of the request."""
+    """A trouble on the way or in the server that says nothing about the request."""
 
     def __init__(
         self,
@@ -46,24 +60,36 @@ class Fault(Exception):
         *,
         timeout: bool = False,
         overload: bool = False,
-        pause: float | None = None,
         local: bool = False,
+        unconnected: bool = False,
     ):
         super().__init__(text)
-        self.timeout, self.overload, self.pause, self.local = timeout, overload or timeout, pause, local
+        self.timeout, self.overload, self.local, self.unconnected = timeout, overload or timeout, local, unconnected
+        self.pause: float | None = None  # seconds that the server asks for
 
 
 _FAULTS = tenacity.retry_if_exception_type(Fault)
 
 
 class Refused(Exception):
-    """A status 4xx about this request."""
+    """What a server says of one request, instead of an answer.
 
-    def __init__(self, status: int, text: str):
-        super().__init__(text)
-        self.too_long = status == 413 or any(
-            sign in text for sign in ("context length", "context_length", "max_model_len", "input_tokens")
-        )
+    Attributes:
+        verdict: of kind 'row', 'answer' or 'suspect'.
+        body: the whole of it, for who looks for a parameter that is refused.
+    """
+
+    def __init__(self, verdict: Verdict, body: str):
+        super().__init__(verdict.message)
+        self.verdict, self.body = verdict, body
+
+
+class _Wait(Exception):
+    """A limit, or a server that is not ready."""
+
+    def __init__(self, verdict: Verdict):
+        super().__init__(verdict.message)
+        self.verdict = verdict
 
 
 @dataclass(slots=True)
@@ -81,13 +107,15 @@ class Transport:
     Args:
         url: base address, ending in /v1.
         key: sent as a bearer token; empty for none.
-        timeout_s: timeout of one try, in seconds.
-        tries: maximal tries of one request.
-        faults_in_a_row: faults of all requests without an answer in between, after which the server counts as down.
-            Faults of requests that were in flight together count as one.
-        before: called before every try; its exceptions are passed on.
-        after: called after every try for which `before` raised nothing.
-        on_overload: called at every 429, 503 and timeout.
+        timeout_s: until a try is given up.
+        tries: of one request.
+        faults_in_a_row: over all requests, without any answer between, until `probe` is asked. Those that were in
+            flight together when the server went away count as one.
+        before: called before every try; what it raises is passed on.
+        after: called after every try that `before` let pass.
+        on_overload: called at every limit, 503 and timeout.
+        pace: decides when a request may be sent.
+        headers: of hub.toml, sent with every request; a value may hold `${NAME}` of an environment variable.
     """
 
     def __init__(
@@ -101,24 +129,37 @@ class Transport:
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
         on_overload: Callable[[], None] = lambda: None,
+        pace: Pace | None = None,
+        headers: Mapping[str, str] | None = None,
     ):
         self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
-        self._base, self._secrets = base_url(url, VARIABLE), (key, *secrets_of(url))
+        own = request_headers(url, key, VARIABLE, headers or {}, os.environ)
+        self._base, self._secrets = (
+            base_url(url, VARIABLE),
+            (key, *secrets_of(url), *map(own.__getitem__, headers or {})),
+        )
         self._addresses: dict[str, yarl.URL] = {}
         self._stop = tenacity.stop_after_attempt(tries)
         self._before, self._after, self._on_overload = before, after, on_overload
-        self._headers = {**authorization(url, key, VARIABLE), "Content-Type": "application/json"}
+        self._headers = {**own, "Content-Type": "application/json"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
-        self._flying = self._faults = self._allowed = 0
-        self._answered = False  # after an answer, a 403 is about one prompt: gateways filter
-        self.counts = True  # whether the server has a route that counts tokens; assumed until it fails
+        self.pace = pace or Pace(_LONGEST_WAIT_S)
+        self.probe: Callable[[], Awaitable[None]] | None = None  # raises what is wrong with the server, if anything is
+        self._probing = asyncio.Lock()
+        self._flying = self._faults = self._allowed = self._forgiven = 0
+        self._answers = self._silences = 0
+        self.counts = True  # whether the server has a route that counts tokens, as far as is known
 
     async def __aenter__(self) -> "Transport":
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
         cookies = aiohttp.DummyCookieJar()
         self._session = aiohttp.ClientSession(
-            connector=connector, headers=self._headers, timeout=self._timeout, cookie_jar=cookies
+            connector=connector,
+            headers=self._headers,
+            timeout=self._timeout,
+            cookie_jar=cookies,
+            proxy=_proxy(self._base),  # not trust_env, which reads ~/.netrc, too
         )
         return self
 
@@ -134,18 +175,23 @@ class Transport:
 
         Args:
             path: below the base address.
-            meter: receives the durations.
-            parse: reads a reply; a ValueError counts as a transport fault (a proxy's page, half a reply).
+            meter: takes up where the time went.
+            parse: reads a reply; a ValueError of it is a fault of the way (a proxy's page, half a reply), an ErrorReply
+                is judged like an error status, an UnreadableReply that was paid for is passed on.
 
         Raises:
-            Fault: the last one, if no try got a reply.
-            Refused: if the server rejects this request.
+            Fault: the last one, if no try was answered.
+            Refused: if the server says that this request is wrong, or its answer.
+            ErrorReply: if there is a reply without any choice.
+            UnreadableReply: if there is a reply of which no answer can be read; asking again would be paid again.
+            EndpointRefuses: if the account, the key, the path or the model is the trouble.
             EndpointDown: if the server failed too often in a row.
-            LLMError: if it refuses the key, the path or the model, or this machine cannot open a connection.
+            LimitReached: if the server asks for a longer wait than is wanted.
+            LLMError: if this machine can open no connection.
             BudgetSpent: from `before`.
         """
         try:
-            return await self._once(path, body, meter, parse)
+            return await self._try(path, body, meter, parse)
         except Fault as fault:
             # Tenacity costs as much CPU time as the request itself, so it is used only for retries.
             return await self._again(fault, path, body, meter, parse)
@@ -161,9 +207,9 @@ class Transport:
         async def attempt() -> Any:
             if faults:
                 raise faults.pop()
-            return await self._once(*request)
+            return await self._try(*request)
 
-        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=_pause, sleep=pause, reraise=True)
+        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=_BACKOFF, sleep=pause, reraise=True)
         try:
             return await retrying(attempt)
         except Fault as fault:
@@ -179,7 +225,7 @@ class Transport:
             return int(json.loads(await self._send(_TOKENIZE, body))["count"])
         except (LLMError, Refused, KeyError, TypeError, ValueError):
             self.counts = False
-        except Fault:
+        except (Fault, _Wait):
             pass
         return None
 
@@ -196,92 +242,276 @@ class Transport:
         except (aiohttp.ClientError, OSError, ValueError, RecursionError):
             return frozenset()  # tokens of the common forms are broken anyway
 
+    async def get(self, path: str) -> bytes:
+        """Fetch a page below the base address; faults and limits are tried again a few times.
+
+        Raises:
+            Fault, Refused, EndpointRefuses, LLMError: as `post` does.
+        """
+        for left in range(_GET_TRIES - 1, -1, -1):
+            try:
+                return await self._send(path, None)
+            except _Wait as wait:
+                if not left:
+                    raise Fault(wait.verdict.message, overload=True) from wait
+                await asyncio.sleep(min(wait.verdict.wait_s or 1.0, _CONNECT_S))
+            except Fault as fault:
+                if not left or fault.local:
+                    raise
+                await asyncio.sleep(min(fault.pause or 0.5, _CONNECT_S))
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    async def send_once(self, path: str, body: bytes, parse: Callable[[bytes], Any]) -> Any:
+        """Send a request once, beside the others; how it ends counts for nothing but what the caller makes of it.
+
+        Raises:
+            Fault, Refused, UnreadableReply, EndpointRefuses, LLMError: as `post` does.
+            BudgetSpent: from `before`.
+        """
+        until, seconds = time.monotonic() + self.pace.longest_s, _PROBE_AGAIN_S
+        tries = _PROBE_TRIES
+        while True:
+            self._before()
+            try:
+                async with asyncio.timeout(_PROBE_S):
+                    return parse(await self._send(path, body))
+            except TimeoutError as error:
+                raise Fault(f"no answer within {_PROBE_S:g} s", timeout=True) from error
+            except (Fault, UnreadableReply):
+                tries -= 1
+                if not tries:
+                    raise
+                seconds = _BACKOFF.pause(_PROBE_TRIES - tries)
+            except ErrorReply as error:
+                if error.is_empty:
+                    return None
+                raise self._error_in_success(error) from error
+            except _Wait as wait:
+                seconds = wait.verdict.wait_s or _PROBE_AGAIN_S
+                if time.monotonic() + seconds > until:
+                    raise Fault(wait.verdict.message, overload=True) from wait
+            finally:
+                self._after()
+            await asyncio.sleep(seconds)
+
+    async def _try(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
+        """One try of a request: limits are waited out."""
+        while True:
+            waits = time.perf_counter()
+            round_ = await self.pace.enter()
+            meter.pause_s += time.perf_counter() - waits
+            try:
+                return await self._once(path, body, meter, parse)
+            except _Wait as wait:
+                self._on_overload()
+                self.pace.limited(round_, wait.verdict.wait_s, wait.verdict.message)
+            finally:
+                self.pace.leave()
+
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()
-        started = time.perf_counter()
+        started, answers = time.perf_counter(), self._answers
         self._flying += 1
         try:
             reply = parse(await self._send(path, body))
         except Fault as fault:
-            self._fault(fault)
+            await self._fault(fault, answers)
             raise
+        except ErrorReply as error:
+            if error.is_empty:
+                raise
+            raise await self._count_fault_of(self._error_in_success(error), answers) from error
+        except UnreadableReply as error:
+            if _is_paid(error):
+                raise
+            unreadable = Fault(f"the reply cannot be read: {self._masked(str(error))}")
+            await self._fault(unreadable, answers)
+            raise unreadable from error
         except ValueError as error:
             unreadable = Fault(f"the reply cannot be read: {shorten(self._masked(str(error)))}")
-            self._fault(unreadable)
+            await self._fault(unreadable, answers)
             raise unreadable from error
         finally:
             self._flying -= 1
             self._after()
             meter.last_s = time.perf_counter() - started
             meter.flight_s += meter.last_s
-        self._faults, self._answered = 0, True
+        self._faults = self._forgiven = 0
+        self._answers += 1
+        self.pace.answered()
         return reply
 
-    async def _send(self, path: str, body: bytes) -> bytes:
-        assert self._session is not None, "use the transport in an async with block"
-        try:
-            async with self._session.post(self._address(path), data=body, allow_redirects=False) as reply:
-                content = await _content(reply)
-        except aiohttp.ConnectionTimeoutError as error:
-            raise Fault(f"no connection within {self._timeout.connect:g} s") from error
-        except TimeoutError as error:
-            raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
-        except (aiohttp.ClientError, OSError) as error:
-            if reason := local_obstacle(error):
-                raise Fault(reason, local=True) from error
-            raise Fault(f"{type(error).__name__}: {self._masked(str(error))}") from None
-        except ValueError as error:  # a fault of the request: the reply was not read
-            raise LLMError(f"{self.url}: cannot send requests: {self._masked(str(error))}") from None
-        if reply.status == 200:
-            return content
-        text = self._masked(content.decode("utf-8", "replace"))
+    def _error_in_success(self, error: ErrorReply) -> Exception:
+        """What an error in a reply of status 200 means."""
+        said = self._masked_bytes(error.body)
+        return self._error_of(judge_error(error.code, self._masked(error.message), said), said)
+
+    async def _count_fault_of(self, problem: Exception, answers: int) -> Exception:
+        """The same exception; a fault is counted like any other."""
+        if isinstance(problem, Fault):
+            await self._fault(problem, answers)
+        return problem
+
+    async def _send(self, path: str, body: bytes | None) -> bytes:
+        """The body of a good reply; redirects on the same host are followed, as a POST."""
+        address = self._address(path)
+        for _ in range(_HOPS):
+            reply, content = await self._exchange(address, body)
+            if reply.status == 200:
+                if (pause := pause_before_next(reply.headers)) is not None:
+                    self.pace.pause(pause, "nothing is left of the limit that it names")
+                return content
+            target = reply.headers.get("Location")
+            if not target or reply.status not in _REDIRECTS:
+                break
+            following = address.join(yarl.URL(target))
+            if not _is_same_host(address, following):
+                break
+            address = following
         if target := reply.headers.get("Location"):
             raise LLMError(
                 f"{self.url} redirects to {self._masked(target)} ({reply.status}); key and prompts are not "
                 f"sent there unless {VARIABLE} names it"
             )
-        raise self._error_of(reply.status, pause_asked(reply.headers), text)
+        said = self._masked_bytes(content)
+        raise self._error_of(judge(reply.status, reply.headers, said), said, reply.status)
+
+    async def _exchange(self, address: yarl.URL, body: bytes | None) -> tuple[aiohttp.ClientResponse, bytes]:
+        assert self._session is not None, "use the transport in an async with block"
+        method = "GET" if body is None else "POST"
+        try:
+            async with self._session.request(method, address, data=body, allow_redirects=False) as reply:
+                return reply, await _content(reply)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Fault(f"no connection within {self._timeout.connect:g} s", unconnected=True) from error
+        except TimeoutError as error:
+            raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            if reason := local_obstacle(error):
+                raise Fault(reason, local=True, unconnected=True) from error
+            unconnected = isinstance(error, aiohttp.ClientConnectorError)
+            raise Fault(
+                f"{type(error).__name__}: {self._masked(str(error))}{_hint(error)}", unconnected=unconnected
+            ) from None
+        except ValueError as error:  # of the request: the reply was not looked at
+            raise LLMError(f"{self.url}: nothing can be sent there: {self._masked(str(error))}") from None
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
             instead_of = "/v1" if path in (_TOKENIZE, _TOKENIZER_INFO) else ""
-            self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
+            try:
+                self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
+            except ValueError as error:
+                raise LLMError(f"{self.url}: nothing can be sent there: {self._masked(str(error))}") from None
         return self._addresses[path]
 
     def _masked(self, text: str) -> str:
-        """A message of a server or a library without the key and the address's secrets, which it can quote."""
-        return redact(text, *self._secrets)
+        """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
+        return sanitise(redact(text, *self._secrets))[0]
 
-    def _error_of(self, status: int, pause: float | None, text: str) -> Exception:
-        """The error of a status: about transport, configuration, or this request."""
-        text = shorten(text.strip() or "no text", 400)
-        if status >= 500 or status in _AGAIN or status < 400:
-            return Fault(f"{status}: {text}", overload=status in _OVERLOAD, pause=pause)
+    def _masked_bytes(self, content: bytes) -> bytes:
+        return redact(content.decode("utf-8", "replace"), *self._secrets).encode("utf-8", "replace")
+
+    def _error_of(self, verdict: Verdict, body: bytes, status: int = 200) -> Exception:
+        """The exception for what a reply says."""
+        if verdict.kind in ("limit", "loading"):
+            return _Wait(verdict)
+        if verdict.kind == "fault" or (verdict.kind == "setup" and status >= 500):
+            remedy = f". {verdict.remedy}" if verdict.remedy else ""
+            fault = Fault(f"{verdict.message.rstrip('.')}{remedy}", overload=status in _OVERLOAD)
+            fault.pause = verdict.wait_s
+            return fault
         self._faults = 0
-        if status in _SETUP and not (self._answered and status != 401):
-            return LLMError(
-                f"{self.url}: {status}: {text}. Check PERSONAHUB_LLM_URL (it ends in /v1), "
-                "PERSONAHUB_LLM_MODEL and PERSONAHUB_LLM_API_KEY, then: personahub doctor"
-            )
-        return Refused(status, f"{status}: {text}")
+        if verdict.kind in ("account", "setup"):
+            return EndpointRefuses(f"{self.url}: {verdict.message.rstrip('.')}. {verdict.remedy}")
+        return Refused(verdict, body.decode("utf-8", "replace"))
 
-    def _fault(self, fault: Fault) -> None:
-        """Count a fault; faults of requests in flight at the first one count as one."""
+    async def _fault(self, fault: Fault, answers: int) -> None:
+        """Count a fault; those in flight when the first one came are one trouble, not many.
+
+        Args:
+            fault: what happened.
+            answers: how many there were when the request was sent.
+
+        Raises:
+            EndpointDown: if there were too many in a row and the probe fails, too.
+        """
         if fault.overload:
             self._on_overload()
         if fault.local:
             self._on_overload()  # fewer connections can suffice; no fault of the server
             return
-        if fault.pause is not None:
-            return  # a server that sends Retry-After is not down; the tries of the request bound this
         if not self._faults:
-            self._allowed = self._limit + self._flying - 1
+            self._allowed = self._limit + self._flying - 1 + self._forgiven
         self._faults += 1
-        if self._faults >= self._allowed:
-            raise EndpointDown(
-                f"{self._faults} transport faults in a row, the last: {fault}. "
-                "The answers so far are in the journal; bring the endpoint back and run again"
-            ) from fault
+        # Nothing was answered for as long as one try may take: waiting for more of the same would take hours.
+        is_silent = fault.timeout and answers == self._answers and self.probe is not None
+        if self._faults >= self._allowed or is_silent:
+            await self._probe_server(fault)
+            self._silences += is_silent and not self._answers
+            if self._silences >= _SILENCES:
+                raise EndpointDown(
+                    f"{self.url}: {fault}, {self._silences} times, though it answers a short question. Each try may be "
+                    "paid for: raise generation.timeout_s in hub.toml, and the limit of a proxy in between"
+                ) from fault
+
+    async def _probe_server(self, fault: Fault) -> None:
+        """Ask the server something else: if it answers, the faults are those of the requests."""
+        faults = self._faults
+        async with self._probing:
+            if self._faults < faults:
+                return  # somebody asked meanwhile, or there was an answer
+            if self.probe is not None:
+                try:
+                    await self.probe()
+                except (Fault, Refused, UnreadableReply) as error:
+                    raise self._endpoint_down(error) from fault
+                self._faults, self._forgiven = 0, 2 * self._forgiven + self._limit
+                return
+        raise self._endpoint_down(fault) from fault
+
+    def _endpoint_down(self, fault: Exception) -> EndpointDown:
+        return EndpointDown(
+            f"{self.url}: {self._faults} transport faults in a row, the last: {str(fault).rstrip('.')}. "
+            "The answers so far are in the journal; bring the endpoint back and run again"
+        )
+
+
+def _is_paid(error: UnreadableReply) -> bool:
+    """Whether a model has written what cannot be read: a completion of some kind or a stream, no page of a proxy."""
+    try:
+        reply = json.loads(error.body)
+    except (ValueError, RecursionError):
+        return error.body.lstrip().startswith("data:")
+    return isinstance(reply, dict) and not _OF_COMPLETIONS.isdisjoint(reply)
+
+
+def _is_same_host(address: yarl.URL, target: yarl.URL) -> bool:
+    """Whether the key may go to a redirect's target: the same host and port, or from http to https."""
+    if address.host != target.host or target.scheme not in ("http", "https"):
+        return False
+    is_upgrade = address.scheme == "http" and target.scheme == "https"
+    return (address.port == target.port and address.scheme == target.scheme) or is_upgrade
+
+
+def _proxy(base: str) -> str | None:
+    """The proxy that the environment names for an address, unless NO_PROXY does; as curl and pip have it."""
+    try:
+        address = yarl.URL(base)
+    except ValueError:
+        return None  # nothing can be sent there, as the first request says
+    proxies = urllib.request.getproxies()
+    if not address.host or urllib.request.proxy_bypass(address.host):
+        return None
+    return proxies.get(address.scheme) or proxies.get("all")
+
+
+def _hint(error: Exception) -> str:
+    return (
+        ". If the server's certificate is signed by an authority of your own, set SSL_CERT_FILE to its file"
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError)
+        else ""
+    )
 
 
 async def _content(reply: aiohttp.ClientResponse) -> bytes:
@@ -293,11 +523,3 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
         if size > _LONGEST_REPLY:
             raise Fault(f"the reply has more than {_LONGEST_REPLY:,} bytes")
     return b"".join(pieces)
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds to wait: as the server asks, else exponential backoff; with jitter."""
-    fault = state.outcome.exception() if state.outcome else None
-    requested_s = fault.pause if isinstance(fault, Fault) else None
-    # A past date, or 0, means only "retry".
-    return min(requested_s, _RETRY_AFTER_S) + _JITTER(state) if requested_s else _BACKOFF(state)

@@ -1,13 +1,16 @@
 """Progress of a run, for the progress bars of the command line and the log of the run."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from personahub_assets.core.text import shorten
 from personahub_assets.generation.requests import Usage
 
 LOG_EVERY_S = 15.0
+_WORDS = 80  # characters of what a server says
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,11 @@ class Progress:
 
 
 def describe(tally: Usage) -> str:
-    """Describe results so far, speed and remaining time in one line."""
+    """Say in one line what the calls gave so far, how fast, and how long it will take."""
+    if (seconds := tally.waits_until - time.monotonic()) > 0:
+        return (
+            f"waits {timedelta(seconds=math.ceil(seconds))}: {shorten(tally.waits_for, _WORDS)}; {tally.calls:,} calls"
+        )
     phrases = [f"{tally.calls:,} calls"]
     if tally.seconds and tally.paid:
         phrases.append(f"{tally.paid / tally.seconds:,.0f} rows/s")

@@ -19,7 +19,7 @@ from personahub_assets.defs.releases import RELEASE
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM, check_budget
 from personahub_assets.generation.recorded import ANSWERS
-from personahub_assets.generation.requests import Reason
+from personahub_assets.generation.requests import TRANSIENT, Reason
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, Progress
@@ -40,6 +40,8 @@ class Result:
     Attributes:
         failed: problems by batch.
         unfinished: requests that --retry left to the next run, by batch.
+        left: rows that got no answer while others did, by asset and batch; the next run asks them.
+        rejected: assets and batches most of whose rows were rejected, with the reasons.
         stopped: why it stopped before the end, if it did.
         seconds: that it took.
         rows: of each table afterwards, where they were counted.
@@ -47,14 +49,21 @@ class Result:
 
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
     seconds: float = field(default=0.0, compare=False)
     rows: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def exit_code(self) -> int:
-        """What `personahub run` ends with: 0 done, 1 something failed, 3 stopped or with rows left."""
-        return 1 if self.failed else 3 if self.stopped or self.unfinished else 0
+        """What `personahub run` ends with.
+
+        0: done; 1: something failed; 3: stopped, or with rows left; 4: done, and most rows of an asset were rejected.
+        """
+        if self.failed:
+            return 1
+        return 3 if self.stopped or self.unfinished or self.left else 4 if self.rejected else 0
 
     def raise_for_failure(self) -> "Result":
         """Return this result, or raise if something failed.
@@ -155,8 +164,27 @@ def run_batches(
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
         _all_runs(order, partial(_execute, order.definitions, instance), result)
+        look_at_quarantine(order, result)
         result.seconds = time.perf_counter() - started
     return result
+
+
+def look_at_quarantine(order: Ordered, result: Result) -> None:
+    """Say of which assets rows are left, or most were rejected."""
+    store = order.store
+    limit = store.config.generation.max_rejected_share
+    for batch, assets in order.named:
+        for asset in (name for name in ASKING if name in assets):
+            reasons = store.read("quarantine", batch, asset, columns=["reason"])["reason"]
+            if reasons.is_empty():
+                continue
+            name, rows = f"{asset}[{batch}]", store.height("generations", batch, asset)
+            counts = dict(reasons.value_counts(sort=True).iter_rows())
+            if left := sum(count for reason, count in counts.items() if reason in TRANSIENT):
+                result.left[name] = f"{left:,} rows got no answer at any try; the next run asks them again, last"
+            if rows and len(reasons) / rows > limit:
+                told = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+                result.rejected[name] = f"{len(reasons):,} of {rows:,} rows are in quarantine ({told})"
 
 
 def run_release(environment: Environment, config: dict[str, Any], listener: Listener) -> None:

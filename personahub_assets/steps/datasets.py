@@ -10,6 +10,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.records import DATASETS, DatasetItem
 from personahub_assets.core.text import digest
+from personahub_assets.generation.dialect import Dialect
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
@@ -54,7 +55,7 @@ def dataset_task(name: str, config: HubConfig, model: str) -> Task:
     """A dataset's task as its prompt file, its class and hub.toml have it now."""
     settings = config.dataset(name)
     prompt = project_files.prompt(name).with_settings(settings.parameters, settings.sampling())
-    return Task(name, prompt, DATASETS[name], model)
+    return Task(name, prompt, DATASETS[name], model, Dialect.of(config.generation))
 
 
 def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:

@@ -11,6 +11,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.records import RelatedPersonas, TextPersonas
 from personahub_assets.core.text import cut
+from personahub_assets.generation.dialect import Dialect
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
@@ -30,14 +31,14 @@ def text_personas_task(config: HubConfig, model: str) -> Task:
     """Text-to-persona as the prompt file and hub.toml have it now."""
     settings = config.text_personas
     prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("text_personas", prompt, TextPersonas, model)
+    return Task("text_personas", prompt, TextPersonas, model, Dialect.of(config.generation))
 
 
 def related_personas_task(config: HubConfig, model: str) -> Task:
     """Persona-to-persona as the prompt file and hub.toml have it now."""
     settings = config.related_personas
     prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("related_personas", prompt, RelatedPersonas, model)
+    return Task("related_personas", prompt, RelatedPersonas, model, Dialect.of(config.generation))
 
 
 def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:

@@ -30,8 +30,8 @@ from personahub_assets.takedown.mark import BatchFile, Extent, batch_files
 from personahub_assets.takedown.receipts import Line, Receipt
 from personahub_assets.takedown.shingles import Shingles
 
-_TEXTS = ("text", "persona", "response", "raw", "attributes")
-_SAID_BY_MODEL = ("response", "raw")
+_TEXTS = ("text", "persona", "response", "raw", "reasoning", "attributes")
+_SAID_BY_MODEL = ("response", "raw", "reasoning")
 _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
@@ -159,11 +159,12 @@ def _kept_answers(
 def _redact_generation(row: dict[str, Any], taken: Tombstones, shingles: Shingles) -> dict[str, Any]:
     response = row["response"] or ""
     if row["reason"]:
-        return {**row, "response": _unless_matched(row["response"], shingles)}
+        said = {name: _unless_matched(row[name], shingles) for name in ("response", "reasoning")}
+        return {**row, **said}
     if left := answer_without(response, row["input_id"], taken):
-        return {**row, "response": left}
+        return {**row, "response": left, "reasoning": row["reasoning"] if left == response else None}
     status = "rejected" if row["status"] == "accepted" else row["status"]
-    return {**row, "status": status, "reason": "taken_down", "detail": NOTHING_LEFT, "response": ""}
+    return {**row, "status": status, "reason": "taken_down", "detail": NOTHING_LEFT, "response": "", "reasoning": None}
 
 
 def _unless_matched(text: str | None, shingles: Shingles) -> str | None:
@@ -177,8 +178,12 @@ def _redact_entry(extent: Extent, asset: str, taken: Tombstones, shingles: Shing
     outcome = entry.outcome
     if asset not in CANDIDATES or not taken.of_personas:
         return outcome
-    if outcome.status == "rejected" and shingles.has_match(outcome.response):
-        return replace(outcome, response="")
+    if outcome.status == "rejected":
+        return replace(
+            outcome,
+            response=_unless_matched(outcome.response, shingles) or "",
+            reasoning=_unless_matched(outcome.reasoning, shingles),
+        )
     return without_taken_down(outcome, entry.input_id, taken)
 
 

@@ -15,7 +15,11 @@ CREATE TABLE generations (
     reused BOOLEAN NOT NULL,
     attempts INTEGER NOT NULL,
     repaired BOOLEAN NOT NULL,
+    repair VARCHAR,
     finish_reason VARCHAR,
+    finish_word VARCHAR,
+    reasoning VARCHAR,
+    reasoning_tokens BIGINT,
     prompt_tokens BIGINT NOT NULL,
     cached_tokens BIGINT NOT NULL,
     completion_tokens BIGINT NOT NULL,
@@ -47,8 +51,12 @@ COMMENT ON COLUMN generations.reason IS 'Why it was rejected, null if accepted: 
 COMMENT ON COLUMN generations.detail IS 'What was wrong with the last answer; of an accepted one, what was cut from the input, else null';
 COMMENT ON COLUMN generations.reused IS 'True if the answer was found in another batch or row of the home: nothing was paid for this row';
 COMMENT ON COLUMN generations.attempts IS 'Answers received for this request, rejected ones included';
-COMMENT ON COLUMN generations.repaired IS 'True if raw control characters inside JSON strings had to be escaped';
-COMMENT ON COLUMN generations.finish_reason IS 'Why the last answer ended, as the server says';
+COMMENT ON COLUMN generations.repaired IS 'True if the answer was not clean JSON and was read without asking again';
+COMMENT ON COLUMN generations.repair IS 'What was taken off or mended to read the answer, null if it was clean: docs/answers.md';
+COMMENT ON COLUMN generations.finish_reason IS 'Why the last answer ended: stop, length, content_filter or fault';
+COMMENT ON COLUMN generations.finish_word IS 'The server''s own word for finish_reason';
+COMMENT ON COLUMN generations.reasoning IS 'What the model thought before the last answer, cut to 32,000 characters, null if the server gives none';
+COMMENT ON COLUMN generations.reasoning_tokens IS 'Completion tokens of the last answer that its reasoning took, null if the server does not say';
 COMMENT ON COLUMN generations.prompt_tokens IS 'Prompt tokens of all attempts';
 COMMENT ON COLUMN generations.cached_tokens IS 'Prompt tokens that the server took from its prefix cache';
 COMMENT ON COLUMN generations.completion_tokens IS 'Completion tokens of all attempts';

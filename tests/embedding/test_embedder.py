@@ -659,7 +659,8 @@ def test_server_that_is_not_there() -> None:
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [NaN]}]}'), "not finite"),
         (raw('{"data": [{"index": 0, "embedding": [0]}, {"index": 1, "embedding": [1]}]}'), "all zeros"),
         (raw('{"data": [{"index": 0, "embedding": []}, {"index": 1, "embedding": []}]}'), "empty"),
-        (raw('{"data": [{"index": 0, "embedding": "AACAPw=="}, {"index": 1, "embedding": "AACAPw=="}]}'), "numbers"),
+        (raw('{"data": [{"index": 0, "embedding": "one"}, {"index": 1, "embedding": "two"}]}'), "numbers"),
+        (raw('{"data": [1, 2]}'), "no list 'data'"),
         (status(404, "no such model"), "404.*no such model.*PERSONAHUB_EMBED_MODEL"),
         (status(307, location="/elsewhere"), "status 307"),
     ],
@@ -668,6 +669,24 @@ def test_nonsense_is_not_tried_again(server: Server, answer: Answer, message: st
     server.script = [answer]
     with pytest.raises(EmbedError, match=f"{server.url}/embeddings.*{message}"):
         server.client().embed(["a", "b"])
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"data": [{"embedding": [3, 4]}, {"embedding": [0, 2]}]}',
+        '{"data": [{"index": null, "embedding": [3, 4]}, {"index": null, "embedding": [0, 2]}], "usage": null}',
+        '{"data": [{"index": 1, "embedding": [0, 2]}, {"index": 0, "embedding": [3, 4]}]}',
+        '{"data": [[3, 4], [0, 2]], "model": 7}',
+        '{"embeddings": [[3, 4], [0, 2]]}',
+        "[[3, 4], [0, 2]]",
+        '{"data": [{"index": 0, "embedding": "AABAQAAAgEA="}, {"index": 1, "embedding": "AAAAAAAAAEA="}]}',
+    ],
+)
+def test_vectors_are_read_in_every_form(server: Server, reply: str) -> None:
+    server.script = [raw(reply)]
+    np.testing.assert_allclose(server.client().embed(["a", "b"]), [[0.6, 0.8], [0, 1]], atol=1e-6)
     assert len(server.bodies) == 1
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-import tenacity
 from scripted import Script, serving
 
-from personahub_assets.generation import transport
+from personahub_assets.core.retrying import Backoff
+from personahub_assets.generation import pace, transport
 
 
 @pytest.fixture(scope="module")
@@ -18,5 +18,6 @@ def script() -> Iterator[Script]:
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once, unless the server asks for a pause."""
-    monkeypatch.setattr(transport, "_BACKOFF", tenacity.wait_none())
-    monkeypatch.setattr(transport, "_JITTER", tenacity.wait_none())
+    monkeypatch.setattr(transport, "_BACKOFF", Backoff(0.0, 0.0, 300.0))
+    monkeypatch.setattr(pace, "_FIRST_S", 0.0)
+    monkeypatch.setattr(pace, "_JITTER_S", 0.0)

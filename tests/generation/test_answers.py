@@ -229,7 +229,8 @@ def test_what_says_nothing_about_the_request_is_asked_again(store: Store) -> Non
         hub.run(NAMES[:20])
         failed = hub.quarantine()
         assert set(failed["reason"]) == {"unreachable"}
-        assert hub.asked(NAMES[:20]) == failed.height
+        # Where only such rows are left, the server is asked something harmless besides.
+        assert failed.height <= hub.asked(NAMES[:20]) <= failed.height + 9
         assert set(hub.quarantine()["input_id"]) < set(failed["input_id"])
 
 

@@ -93,8 +93,6 @@ def test_an_invalid_answer_goes_back_with_what_was_wrong(script: Script) -> None
     ("content", "reason", "detail"),
     [
         ('{"category": "planning"}', "schema_violation", "instruction: Field required"),
-        (json.dumps(GOOD | {"surplus": 1}), "schema_violation", "surplus: Extra inputs"),
-        (json.dumps([GOOD]), "schema_violation", "Input should be an object"),
         ("null", "schema_violation", "Input should be an object"),
         ('{"category": "planning", ', "invalid_json", "Invalid JSON"),
         ("Here is your plan.", "invalid_json", "Invalid JSON"),
@@ -102,8 +100,7 @@ def test_an_invalid_answer_goes_back_with_what_was_wrong(script: Script) -> None
         ("[" * 600 + "]" * 600, "invalid_json", "Invalid JSON"),
         ('{"category": ' + "7" * 5_000 + ", ", "invalid_json", "Invalid JSON"),
         ('{"category": "a\nb", "instruction": ' + "7" * 5_000 + "}", "invalid_json", "Invalid JSON"),
-        ("```json\n" + json.dumps(GOOD) + "\n```", "invalid_json", "Invalid JSON"),
-        ('{"category": NaN}', "schema_violation", "category: "),
+        ('{"category": NaN}', "schema_violation", "instruction: Field required"),
     ],
 )
 def test_an_answer_that_stays_invalid_is_rejected_after_the_reasks(
@@ -125,7 +122,7 @@ def test_no_reasks_means_one_call(script: Script) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        json.dumps(GOOD | {f"surplus_{n}": "x" * 50 for n in range(300)}),
+        json.dumps({"category": "x"} | {f"surplus_{n}": "x" * 50 for n in range(300)}),
         json.dumps({"category": "x" * 50_000, "instruction": "y" * 50_000}),
         '{"category": "' + "\x07" * 20_000,
         "é" * 100_000,
@@ -342,7 +339,7 @@ def test_other_verdicts_are_not_repeated(script: Script, reply: Reply, reason: s
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_path_or_model_stops_the_step_with_the_remedy(script: Script, status: int) -> None:
     script.told(error(status, "The model `x` does not exist."))
-    with pytest.raises(LLMError, match=f"(?s){status}.*PERSONAHUB_LLM_URL.*PERSONAHUB_LLM_MODEL.*personahub doctor"):
+    with pytest.raises(LLMError, match=f"(?s){status}.*PERSONAHUB_LLM_(MODEL|API_KEY).*personahub doctor"):
         ask(script.url)
     assert len(script.bodies) == 1
 
@@ -362,8 +359,6 @@ _DEEP = b"[" * 100_000
         Reply(hang_up=True),
         Reply("x" * 1_000, half=True),
         Reply(body=b"<html>a proxy</html>", headers={"content-type": "text/html"}),
-        Reply(body=b'{"status": "ok"}'),
-        Reply(body=_NO_CHOICES),
         Reply(body=_DEEP),
         Reply(body=good().data()[:-20]),
     ],
@@ -375,13 +370,23 @@ def test_a_transport_fault_is_tried_again_and_costs_no_tokens(script: Script, fa
     assert first == second
 
 
-@pytest.mark.parametrize(
-    "fault", [error(502), Reply(body=_NO_CHOICES), Reply(body=_DEEP), Reply(body=b"<html>"), Reply(hang_up=True)]
-)
+@pytest.mark.parametrize("fault", [error(502), Reply(body=_DEEP), Reply(body=b"<html>"), Reply(hang_up=True)])
 def test_a_fault_at_every_try_is_rejected_for_now(script: Script, fault: Reply) -> None:
     outcome = ask_one(script, error(500), fault)
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "unreachable", 0)
     assert (outcome.detail or "").startswith("at every try, at last: ")
+
+
+def test_a_reply_without_a_choice_is_asked_again_and_then_counts_as_empty(script: Script) -> None:
+    outcome = ask_one(script, *[Reply(body=_NO_CHOICES)] * 3)
+    assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "empty", 3)
+
+
+def test_a_reply_that_was_paid_and_cannot_be_read_is_kept_and_not_asked_again(script: Script) -> None:
+    body = b'data: {"x": 1}\n\ndata: [DONE]'
+    outcome = ask_one(script, Reply(body=body))
+    assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "unreadable", 1)
+    assert outcome.response == body.decode()
 
 
 def test_no_answer_in_time_is_a_reason_of_its_own() -> None:
@@ -412,18 +417,14 @@ NPC = Task("game_npcs", project_files.prompt("game_npcs"), GameNPC, "standin")
         ("control=1", 1, None),
         ("surrogate=1", 1, None),
         ("bad_json=1", 3, "invalid_json"),
-        ("bad_schema=1", 3, "schema_violation"),
         ("empty=1", 3, "empty"),
         ("refusal=1", 1, "refused"),
         ("content_filter=1", 1, "content_filtered"),
         ("400=1", 1, "bad_request"),
         ("too_long=1", 1, "too_long"),
         ("endless=1", 2, "truncated"),
-        ("429=1", 2, "unreachable"),
         ("500=1", 2, "unreachable"),
-        ("503=1", 2, "unreachable"),
         ("reset=1", 2, "unreachable"),
-        ("malformed=1", 2, "unreachable"),
     ],
 )
 def test_each_fault_of_the_stand_in(faults: str, calls: int, reason: str | None) -> None:
@@ -495,7 +496,7 @@ def test_what_a_server_says_beside_an_answer_can_be_stored(script: Script) -> No
     """One such text would keep a whole batch from being published, at every run."""
     reply = json.dumps(json.loads(good().data()) | {"model": "m\ud800\0"}).encode()
     bad = Reply(status=400, body=b'{"message": "a\0b"}')
-    assert ask_one(script, Reply(body=reply)).model == "m\ufffd\ufffd"
+    assert ask_one(script, Reply(body=reply)).model == "m"
     assert "\0" not in str(ask_one(script, bad).detail)
 
 

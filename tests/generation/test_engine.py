@@ -23,7 +23,7 @@ from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, S
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.client import Asker, Limits, Proof
+from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
@@ -63,7 +63,8 @@ class Run:
     watch: Callable[[Usage], None] = lambda _tally: None
     settled: Callable[[Request], None] = lambda _request: None
     tally: Usage = field(default_factory=Usage)
-    proven: set[Proof] = field(default_factory=set)
+    proven: dict[Any, Any] = field(default_factory=dict)
+    systematic_faults: int = 0
 
     def __post_init__(self) -> None:
         self.window = AdaptiveConcurrency(self.most)
@@ -81,7 +82,7 @@ class Run:
             async with Transport(self.url, "none", **(more | self.way)) as transport:
                 reserve = partial(self.budget.reserve, Prices())
                 spend = partial(self.budget.spend, Prices())
-                yield Asker(transport, self.task, self.limits, spend, (), reserve, self.proven)
+                yield Asker(transport, self.task, self.limits, spend, (), reserve, proven=self.proven)
 
         return opened
 
@@ -95,6 +96,7 @@ class Run:
             lambda tally: self.watch(tally),
             lambda request: self.settled(request),
             self.seconds_left,
+            self.systematic_faults,
         )
         return self
 
@@ -250,33 +252,13 @@ def test_the_first_request_goes_alone(script: Script, path: Path) -> None:
 
 
 def test_a_schema_that_was_taken_once_is_not_tried_alone_again(script: Script, path: Path) -> None:
+    proven: dict[Any, Any] = {}
     with Journal(path) as journal:
-        first = Run(script.told(otherwise=good()).url, task=SCRIPTED).of(requests(1, SCRIPTED), journal)
+        Run(script.told(otherwise=good()).url, task=SCRIPTED, proven=proven).of(requests(1, SCRIPTED), journal)
         script.bodies.clear()
         script.gate = threading.Barrier(6)  # it opens for six at once only
-        again = Run(script.url, 6, SCRIPTED, proven=first.proven)
-        assert again.of(requests(12, SCRIPTED), journal).tally.accepted == 12
-
-
-@pytest.mark.parametrize("count", [3, 50])
-def test_a_server_that_calls_the_first_three_wrong_is_left_alone(path: Path, count: int) -> None:
-    with StandinServer("400=1") as server, Journal(path) as journal:
-        with pytest.raises(LLMError, match=r"calls the first 3 requests of math_problems wrong: 400: .*doctor"):
-            Run(server.url).of(requests(count), journal)
-        assert server.stats()["calls"] == 3
-
-
-@pytest.mark.parametrize("wrong", [1, 2])
-def test_one_or_two_wrong_requests_are_no_proof(script: Script, path: Path, wrong: int) -> None:
-    script.told(*[error(400)] * wrong, otherwise=good())
-    with Journal(path) as journal:
-        tally = Run(script.url, 4, SCRIPTED).of(requests(20, SCRIPTED), journal).tally
-    assert (tally.accepted, tally.reasons) == (20 - wrong, {"bad_request": wrong})
-
-
-def test_fewer_requests_than_it_takes_are_quarantined(path: Path) -> None:
-    with StandinServer("400=1") as server, Journal(path) as journal:
-        assert Run(server.url).of(requests(2), journal).tally.reasons == {"bad_request": 2}
+        run = Run(script.url, 6, SCRIPTED, proven=proven).of(requests(12, SCRIPTED), journal)
+    assert run.tally.accepted == 12
 
 
 # --- budgets ---
@@ -431,7 +413,8 @@ def test_a_hostile_endpoint_still_gives_every_request_an_outcome(path: Path) -> 
     unanswered += stats["faults"]["400"] + stats["faults"]["too_long"]
     assert tally.calls == stats["calls"] - unanswered
     assert 0 < tally.wasted_tokens < tally.prompt_tokens + tally.completion_tokens
-    assert tally.wasted_tokens == sum(outcome.wasted_tokens for outcome in found.values())
+    # What is wasted beside the rows went for asking the server something harmless.
+    assert 0 <= tally.wasted_tokens - sum(outcome.wasted_tokens for outcome in found.values()) < 1_000
 
 
 # --- stops ---

@@ -32,7 +32,7 @@ def accounting(tally: Usage) -> dict[str, Any]:
     server is what limits the run, near 0 it is this side.
     """
     seconds = tally.seconds
-    spent = {
+    spent: dict[str, Any] = {
         "calls": tally.calls,
         "answers_reused": tally.reused,
         "quarantined": tally.rejected,
@@ -44,6 +44,14 @@ def accounting(tally: Usage) -> dict[str, Any]:
         "rows_per_second": round(tally.paid / seconds, 1) if seconds else 0.0,
         "tokens_per_second": round(tally.completion_tokens / seconds, 1) if seconds else 0.0,
     }
+    if tally.repairs:
+        spent["repairs"] = dict(tally.repairs)
+    if tally.uncounted:
+        spent["answers_without_usage"] = tally.uncounted
+    if tally.other_models:
+        spent["other_models"] = tally.other_models
+    if tally.notes:
+        spent["notes"] = tally.notes
     if tally.cost:
         spent["cost"] = round(tally.cost, 6)
     if tally.paid:
