@@ -119,13 +119,14 @@ def _canary(llm: LLM, task: Task, home: Path) -> str:
     task = Task(task.asset, task.prompt, task.answer, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
     outcome, note = asyncio.run(_send_request(llm, task, values, _generation(home)))
-    said = shorten(on_one_line(outcome.response), _SHOWN_CHARS)
+    answer_text = shorten(on_one_line(outcome.response), _SHOWN_CHARS)
     if outcome.status == "rejected":
-        answer = f". The model said: {said}" if said else ""
+        answer = f". The model said: {answer_text}" if answer_text else ""
         raise LLMError(f"{outcome.reason}: {outcome.detail}{answer}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens
     mended = f", {outcome.repair} taken off" if outcome.repair else ""
-    return f"answered in {outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts{mended}{note}: {said}"
+    spent = f"{outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"
+    return f"answered in {spent}{mended}{note}: {answer_text}"
 
 
 async def _send_request(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> tuple[Outcome, str]:

@@ -142,11 +142,11 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
         )
     for name, reason in result.unfinished.items():
         say(f"left: {name}: {reason}", style="yellow", to=console)
-    for name, what in result.left.items():
-        say(f"left: {name}: {what}.", style="yellow", to=console)
-    for name, what in result.rejected.items():
+    for name, rows in result.left.items():
+        say(f"left: {name}: {rows}.", style="yellow", to=console)
+    for name, rows in result.rejected.items():
         say(
-            f'warning: {name}: {what}; see {shell_command(store.root)} sql "SELECT reason, detail, raw FROM quarantine '
+            f'warning: {name}: {rows}; see {shell_command(store.root)} sql "SELECT reason, detail, raw FROM quarantine '
             f"WHERE asset = '{name.partition('[')[0]}'\"",
             style="bold yellow",
             to=console,

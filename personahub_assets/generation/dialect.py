@@ -128,13 +128,13 @@ class Dialect:
             messages: the system message, the row's, and perhaps further turns.
             task: whose answer's schema goes into the prompt in the modes json_object and prompt.
         """
-        after_system, after_user = _asked(self.writes, task.answer)[1]
+        after_system, after_user = _handled(self.writes, task.answer)[1]
         if not (self.fold_system or after_system or after_user):
             return messages
-        system, *turns = messages if messages[0]["role"] == "system" else [_said("system", ""), *messages]
-        system = _said("system", system["content"] + after_system)
+        system, *turns = messages if messages[0]["role"] == "system" else [_message("system", ""), *messages]
+        system = _message("system", system["content"] + after_system)
         if after_user and turns and turns[-1]["role"] == "user":
-            turns[-1] = _said("user", turns[-1]["content"] + after_user)
+            turns[-1] = _message("user", turns[-1]["content"] + after_user)
         return _folded(system, turns) if self.fold_system else [system, *turns]
 
     def adaptations(self, refusal: str = "") -> Iterator["Dialect"]:
@@ -178,7 +178,7 @@ class Dialect:
 
     def _format(self, answer: type[Answer]) -> dict[str, Any]:
         """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set."""
-        arguments = _asked(self.writes, answer)[0]
+        arguments = _handled(self.writes, answer)[0]
         if not self.simple_schema or self.writes not in ("json_schema", "tools"):
             return arguments
         arguments = deepcopy(arguments)
@@ -294,7 +294,7 @@ async def settled(dialect: Dialect, refused: Callable[[Dialect], Awaitable[str |
 
 
 @cache
-def _asked(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[str, str]]:
+def _handled(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[str, str]]:
     """What Instructor adds for an answer class: arguments, and what follows the system and the user message."""
     from instructor import Mode as Instructed
     from instructor.v2.core.providers import Provider
@@ -307,20 +307,20 @@ def _asked(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[str,
         "prompt": Instructed.MD_JSON,
     }
     handlers = mode_registry.get_handlers(Provider.OPENAI, modes[mode])
-    _, arguments = handlers.request_handler(answer, {"messages": [_said("system", "-"), _said("user", "-")]})
+    _, arguments = handlers.request_handler(answer, {"messages": [_message("system", "-"), _message("user", "-")]})
     system, user = (message["content"].removeprefix("-") for message in arguments.pop("messages"))
     return arguments, (system, user)
 
 
-def _said(role: str, content: str) -> Message:
+def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
 def _folded(system: Message, turns: list[Any]) -> list[Any]:
     """The messages without a system role: its text stands first in the first message of the user."""
     if not turns or turns[0]["role"] != "user":
-        return [_said("user", system["content"]), *turns]
-    return [_said("user", f"{system['content']}\n\n{turns[0]['content']}"), *turns[1:]]
+        return [_message("user", system["content"]), *turns]
+    return [_message("user", f"{system['content']}\n\n{turns[0]['content']}"), *turns[1:]]
 
 
 def _toml(value: Any) -> str:

@@ -37,26 +37,27 @@ def read_models(content: bytes) -> dict[str, int | None]:
     return {name: _context(entry) for entry in entries or [] if (name := _name(entry))}
 
 
-def offered_as(asked: str, offered: dict[str, int | None]) -> str | None:
+def offered_as(wanted: str, offered: dict[str, int | None]) -> str | None:
     """The name under which a list has a model; None if it does not have it.
 
     >>> offered_as("m", {"models/m": None}), offered_as("m", {"m:latest": None}), offered_as("a/m", {"a/*": None})
     ('models/m', 'm:latest', 'a/*')
     """
-    if asked in offered:
-        return asked
+    if wanted in offered:
+        return wanted
     return next(
-        (name for name in offered if is_same_model(asked, name) or ("*" in name and fnmatch.fnmatch(asked, name))), None
+        (name for name in offered if is_same_model(wanted, name) or ("*" in name and fnmatch.fnmatch(wanted, name))),
+        None,
     )
 
 
-def is_same_model(asked: str, got: str) -> bool:
+def is_same_model(wanted: str, got: str) -> bool:
     """Whether two names are of one model: without the maker or folder, a tag, or the date of a version.
 
     >>> is_same_model("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), is_same_model("m", "models/m"), is_same_model("m", "n")
     (True, True, False)
     """
-    a, b = (name.lower().rstrip("/").rsplit("/", 1)[-1].removesuffix(":latest") for name in (asked, got))
+    a, b = (name.lower().rstrip("/").rsplit("/", 1)[-1].removesuffix(":latest") for name in (wanted, got))
     longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
     if longer == shorter:
         return True

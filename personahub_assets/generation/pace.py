@@ -49,7 +49,7 @@ class Pace:
         self._began: float | None = None  # the first limit since the last answer
         self._flying = self._sent = self._answers = 0  # the last two: since the period began
         self._period = time.monotonic()
-        self._places: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
 
     async def enter(self) -> int:
         """Wait until a request may be sent.
@@ -127,9 +127,9 @@ class Pace:
             if now < self._until:
                 await asyncio.sleep(self._until - now)
             elif self._most is not None and self._flying >= self._most:
-                place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._places.append(place)
-                await place
+                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
             elif self._quota is None or self._sent < self._quota.requests:
                 break
             elif now < self._period + self._quota.seconds:
@@ -143,19 +143,19 @@ class Pace:
         self._is_free = self._most is None and self._quota is None
 
     def _wake(self) -> None:
-        if self._places:
-            places, self._places = self._places, []
-            for place in places:
-                if not place.done():
-                    place.set_result(None)
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def _too_long(self, wait: float, waited: float, words: str) -> LimitReached:
         if wait > self.longest_s:
             back = datetime.now().astimezone() + timedelta(seconds=wait)
-            asked = f"asks to wait {timedelta(seconds=round(wait))}, until {back:%Y-%m-%d %H:%M:%S %Z}"
+            reason = f"asks to wait {timedelta(seconds=round(wait))}, until {back:%Y-%m-%d %H:%M:%S %Z}"
         else:
-            asked = f"let nothing through for {timedelta(seconds=round(waited))}"
+            reason = f"let nothing through for {timedelta(seconds=round(waited))}"
         return LimitReached(
-            f"the server {asked}; generation.longest_wait is {self.longest_s:g} s. It says: {words}. "
+            f"the server {reason}; generation.longest_wait is {self.longest_s:g} s. It says: {words}. "
             "What is answered is kept: run again then, or raise generation.longest_wait in hub.toml"
         )

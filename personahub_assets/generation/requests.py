@@ -84,8 +84,8 @@ class Task:
         """Render one request; its key is a hash of exactly the values that can change the answer."""
         messages = self.prompt.messages(values, sample, **shared)
         sampling = (str(self.prompt.temperature), str(self.prompt.top_p))
-        asked = (self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint)
-        key = digest(*asked, *self.identity, sample, size=32)
+        identity = (self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint)
+        key = digest(*identity, *self.identity, sample, size=32)
         return Request(key, input_id, sample, messages, values, shared)
 
 

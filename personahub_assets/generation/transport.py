@@ -343,8 +343,8 @@ class Transport:
 
     def _error_in_success(self, error: ErrorReply) -> Exception:
         """What an error in a reply of status 200 means."""
-        said = self._masked_bytes(error.body)
-        return self._error_of(judge_error(error.code, self._masked(error.message), said), said)
+        masked = self._masked_bytes(error.body)
+        return self._error_of(judge_error(error.code, self._masked(error.message), masked), masked)
 
     async def _count_fault_of(self, problem: Exception, answers: int) -> Exception:
         """The same exception; a fault is counted like any other."""
@@ -373,8 +373,8 @@ class Transport:
                 f"{self.url} redirects to {self._masked(target)} ({reply.status}); key and prompts are not "
                 f"sent there unless {VARIABLE} names it"
             )
-        said = self._masked_bytes(content)
-        raise self._error_of(judge(reply.status, reply.headers, said), said, reply.status)
+        masked = self._masked_bytes(content)
+        raise self._error_of(judge(reply.status, reply.headers, masked), masked, reply.status)
 
     async def _exchange(self, address: yarl.URL, body: bytes | None) -> tuple[aiohttp.ClientResponse, bytes]:
         assert self._session is not None, "use the transport in an async with block"

@@ -154,7 +154,7 @@ class _Finder(Generic[A]):
         """
         stripped = text.strip(_SURROUNDING)
         try:
-            value, kinds = _whole(stripped)
+            value, kinds = _read_whole(stripped)
             if value is not _NO_JSON:
                 if isinstance(value, str) and depth:
                     parsed, inner = self.in_text(value, depth - 1)
@@ -287,7 +287,7 @@ class _Finder(Generic[A]):
         return self.answer.model_validate_json(json.dumps(value))
 
 
-def _whole(text: str) -> tuple[Any, Kinds]:
+def _read_whole(text: str) -> tuple[Any, Kinds]:
     """The value of a text that is JSON and nothing else, raw control characters allowed."""
     if text[:1] not in ("{", "[", '"'):
         return _NO_JSON, ()
@@ -354,7 +354,7 @@ def _around(text: str, span: Span) -> Kinds:
         kinds.append("prose")
     if span.is_relaxed:
         kinds.append("syntax")
-    elif _whole(text[span.start : span.end])[1]:
+    elif _read_whole(text[span.start : span.end])[1]:
         kinds.append("control_characters")
     return tuple(kinds)
 
@@ -487,7 +487,7 @@ def _container(text: str) -> Any:
     """The list or object that a text is."""
     stripped = text.strip(_SURROUNDING)
     try:
-        value, _ = _whole(stripped)
+        value, _ = _read_whole(stripped)
         if value is _NO_JSON and stripped[:1] in ("{", "["):
             value, end = read_relaxed(stripped)
             value = value if end == len(stripped) else _NO_JSON

@@ -183,8 +183,8 @@ def look_at_quarantine(order: Ordered, result: Result) -> None:
             if left := sum(count for reason, count in counts.items() if reason in TRANSIENT):
                 result.left[name] = f"{left:,} rows got no answer at any try; the next run asks them again, last"
             if rows and len(reasons) / rows > limit:
-                told = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-                result.rejected[name] = f"{len(reasons):,} of {rows:,} rows are in quarantine ({told})"
+                reasons_text = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+                result.rejected[name] = f"{len(reasons):,} of {rows:,} rows are in quarantine ({reasons_text})"
 
 
 def run_release(environment: Environment, config: dict[str, Any], listener: Listener) -> None:

@@ -159,8 +159,8 @@ def _kept_answers(
 def _redact_generation(row: dict[str, Any], taken: Tombstones, shingles: Shingles) -> dict[str, Any]:
     response = row["response"] or ""
     if row["reason"]:
-        said = {name: _unless_matched(row[name], shingles) for name in ("response", "reasoning")}
-        return {**row, **said}
+        redacted = {name: _unless_matched(row[name], shingles) for name in ("response", "reasoning")}
+        return {**row, **redacted}
     if left := answer_without(response, row["input_id"], taken):
         return {**row, "response": left, "reasoning": row["reasoning"] if left == response else None}
     status = "rejected" if row["status"] == "accepted" else row["status"]
