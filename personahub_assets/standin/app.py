@@ -5,19 +5,24 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from personahub_assets.standin import calls, troubles, wire
+from personahub_assets.standin import calls, model_lists, needs, troubles, wire
 from personahub_assets.standin import faults as faulty
+from personahub_assets.standin.behaviour import Behaviour
 from personahub_assets.standin.calls import CHARS_PER_TOKEN, Call, RequestError
+from personahub_assets.standin.endpoint_troubles import MOVED
+from personahub_assets.standin.envelopes import Completion, as_tool_call
 from personahub_assets.standin.faults import Faults
+from personahub_assets.standin.limits import Limit
+from personahub_assets.standin.model_lists import MODEL
 from personahub_assets.standin.stats import Stats
 from personahub_assets.standin.violations import violated
 from personahub_assets.standin.wire import Receive, Reply, Scope, Send, failure, reply
 from personahub_assets.standin.writer import written
 
-MODEL = "standin"
 MAX_BODY_BYTES = 16 * 1024 * 1024
 # Hex digests of bodies are kept as integers; a long soak test must not fill the memory.
 _MAX_REMEMBERED = 2_000_000
+_IDLE_S = 0.05
 
 HangUp = Callable[[Any], None]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -29,6 +34,8 @@ class Desk:
     def __init__(self, faults: Faults, latency_ms: float, hang_up: HangUp) -> None:
         self.faults, self.latency_s, self.hang_up = faults, (latency_ms or faults.latency_ms) / 1000, hang_up
         self.stats = Stats()
+        self.behaviour = Behaviour(faults, self.stats)
+        self._limit = Limit(faults.limit, faults.limit_s, faults.limit_told)
         self._seen: dict[int, int] = {}
         self._firsts: set[int] = set()
         self._cut_at: dict[bytes, int] = {}
@@ -37,11 +44,12 @@ class Desk:
         """Answers `POST /v1/chat/completions`; None if nobody is left to read an answer."""
         self.stats.enter()
         try:
-            call = calls.parse(await _body(receive), self.faults.max_model_len)
+            raw = await _body(receive)
+            call = calls.parse(raw, self.faults.max_model_len)
             repeat, cached = self._count(call), self._cached(call)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
-            return await _Turn(self, call, repeat, cached).reply(scope, receive)
+            return self._turned_away(raw) or await _Turn(self, call, repeat, cached).reply(scope, receive)
         except RequestError as error:
             self.stats.rejected += 1
             return _refused(error)
@@ -57,11 +65,21 @@ class Desk:
             return _refused(error)
         return reply({"count": count, "max_model_len": self.faults.max_model_len, "tokens": []})
 
-    async def models(self, _scope: Scope, _receive: Receive) -> Reply:
+    def _turned_away(self, raw: bytes) -> Reply | None:
+        """Returns what a request is refused with for a parameter of it, or because there were too many."""
+        refused = needs.refusal(self.faults.needs, calls.parse_object(raw)) if self.faults.needs else None
+        if refused:
+            self.stats.faults["needs"] += 1
+            return refused
+        limited = self._limit.refusal()
+        if limited:
+            self.stats.faults["limit"] += 1
+        return limited
+
+    async def models(self, scope: Scope, _receive: Receive) -> Reply:
         """Answers `GET /v1/models`."""
-        length = self.faults.max_model_len
-        entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": MODEL, "max_model_len": length}
-        return reply({"object": "list", "data": [entry]})
+        listed = model_lists.MODEL_LISTS[self.faults.models].make
+        return listed(self.faults.max_model_len, wire.headers(scope))
 
     async def health(self, _scope: Scope, _receive: Receive) -> Reply:
         """Answers `GET /health`: an empty 200."""
@@ -107,6 +125,10 @@ class _Turn:
         self.desk, self.faults, self.call, self.seen, self.cached = desk, desk.faults, call, repeat, cached
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply | None:
+        behaviour, is_moved = self.desk.behaviour, scope["path"].startswith(MOVED)
+        trouble = None if is_moved else behaviour.trouble(self.call, self.seen, wire.headers(scope))
+        if trouble:
+            return trouble
         fault = self._noted(self._drawn())
         if fault == "slow":
             if await wire.gone(receive, self.faults.slow_s):
@@ -165,6 +187,9 @@ class _Turn:
         if fault == "endless":
             return self._completion(faulty.endless_talk(self.call.max_tokens), "length")
         content, room = self._written(), self.call.room * CHARS_PER_TOKEN
+        is_usable = fault is None or fault in ("control", "slow")
+        if fault is None:
+            content, is_usable = self.desk.behaviour.text(self.call, self.seen, content)
         if fault == "truncate":
             return self._completion(content[: max(1, min(len(content) // 2, room))], "length")
         if fault == "content_filter":
@@ -174,7 +199,9 @@ class _Turn:
             content = violated(content, self.call.order.schema, ways, room)
         elif fault:
             content = faulty.spoiled(fault, content, variant)
-        return self._completion(content[:room], "stop" if len(content) <= room else "length")
+        if len(content) > room:
+            return self._completion(content[:room], "length")
+        return self._completion(content, "stop", is_usable=is_usable)
 
     def _written(self) -> str:
         try:
@@ -188,27 +215,38 @@ class _Turn:
             return self._completion(None, "stop", refusal=text)
         return self._completion(text, "stop")
 
-    def _completion(self, content: str | None, finish_reason: str, refusal: str | None = None) -> Reply:
+    def _completion(
+        self, content: str | None, finish_reason: str, refusal: str | None = None, *, is_usable: bool = False
+    ) -> Reply:
+        """Returns a reply with this answer; `is_usable` tells whether the answer is whole and right."""
         call, stats = self.call, self.desk.stats
         completion_tokens = calls.tokens(len(content or refusal or ""))
         stats.prompt_tokens += call.prompt_tokens
         stats.cached_tokens += self.cached
         stats.completion_tokens += completion_tokens
-        message = {"role": "assistant", "content": content, "refusal": refusal}
-        answer = {
-            "id": f"chatcmpl-{call.digest.hex()}{self.seen:04x}",
+        stats.sold += 1
+        completion = self._envelope({"role": "assistant", "content": content, "refusal": refusal}, finish_reason)
+        completion["usage"] = {
+            "prompt_tokens": call.prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": call.prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
+        if call.tool and content:
+            as_tool_call(completion, call.tool)
+        answer, is_usable = self.desk.behaviour.reply(call, self.seen, completion, is_usable=is_usable)
+        stats.good += is_usable
+        return answer
+
+    def _envelope(self, message: dict[str, Any], finish_reason: str) -> Completion:
+        """Returns a chat completion without its usage."""
+        return {
+            "id": f"chatcmpl-{self.call.digest.hex()}{self.seen:04x}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": MODEL,
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}],
-            "usage": {
-                "prompt_tokens": call.prompt_tokens,
-                "completion_tokens": completion_tokens,
-                "total_tokens": call.prompt_tokens + completion_tokens,
-                "prompt_tokens_details": {"cached_tokens": self.cached},
-            },
         }
-        return reply(answer)
 
 
 def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: HangUp = lambda _client: None) -> App:
@@ -216,6 +254,7 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
     desk = Desk(faults or Faults(), latency_ms, hang_up)
     routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply | None]]]] = {
         "/v1/chat/completions": ("POST", desk.chat),
+        f"{MOVED}/v1/chat/completions": ("POST", desk.chat),
         "/v1/models": ("GET", desk.models),
         "/tokenize": ("POST", desk.tokenize),
         "/health": ("GET", desk.health),
@@ -232,8 +271,15 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
             response = await handler(scope, receive)
         if response is not None:
             await response.send(send)
+            if response.ending:
+                _end(response.ending, hang_up, scope.get("client"))
 
     return app
+
+
+def _end(ending: str, hang_up: HangUp, client: Any) -> None:
+    """Hangs up, at once where the body was cut, else when the client believes that the connection is kept."""
+    asyncio.get_running_loop().call_later(_IDLE_S if ending == "close" else 0, hang_up, client)
 
 
 async def _body(receive: Receive) -> bytes:

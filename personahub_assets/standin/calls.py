@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from personahub_assets.standin.source import message_text
-from personahub_assets.standin.writer import Order, order, schema_name, schema_of, wants_json
+from personahub_assets.standin.writer import Order, order, schema_name, schema_of, tool_of, wants_json
 
 CHARS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 3
@@ -25,7 +25,8 @@ class Call:
     """One chat request that is in order.
 
     `digest` identifies the body, byte for byte, and `prompt_digest` what is asked, whatever room there is for the
-    answer. Lengths are in tokens; `first_tokens` is that of the first message, which `first` identifies.
+    answer. Lengths are in tokens; `first_tokens` is that of the first message, which `first` identifies. `tool` names
+    the tool that takes the answer, if one does.
     """
 
     order: Order
@@ -38,6 +39,13 @@ class Call:
     first: int
     max_tokens: int | None
     room: int
+    tool: str
+
+    @property
+    def asked(self) -> str:
+        """The text of the first message that is not the instructions."""
+        messages = self.order.messages
+        return next((message_text(message) for message in messages if message["role"] == "user"), "")
 
 
 def parse(raw: bytes, max_model_len: int) -> Call:
@@ -67,6 +75,7 @@ def parse(raw: bytes, max_model_len: int) -> Call:
         first=hash((first["role"], message_text(first))),
         max_tokens=max_tokens,
         room=left if max_tokens is None else min(max_tokens, left),
+        tool=str(tool_of(body).get("name") or ""),
     )
 
 

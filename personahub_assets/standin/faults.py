@@ -1,21 +1,48 @@
 """Seeded faults: what a server or a model gets wrong, at chosen rates, the same way every time."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from personahub_assets.standin.bodies import BODIES
+from personahub_assets.standin.budgets import BUDGETS
+from personahub_assets.standin.endpoint_troubles import ENDPOINT
+from personahub_assets.standin.envelopes import ENVELOPES, PLACES
+from personahub_assets.standin.forms import Form
+from personahub_assets.standin.limits import LIMITS
+from personahub_assets.standin.model_lists import MODEL_LISTS
+from personahub_assets.standin.needs import NEEDS
+from personahub_assets.standin.nonsense import NONSENSE
+from personahub_assets.standin.row_troubles import ROW
 from personahub_assets.standin.words import REFUSALS
+from personahub_assets.standin.wrappings import WRAPPINGS
+
+MAX_MODEL_LEN = 32_768
 
 # What befalls the request; what befalls the answer; what befalls a prompt whenever it is asked.
 TRANSPORT = ("429", "500", "hang", "reset", "503", "slow", "malformed")
 CONTENT = ("truncate", "bad_json", "control", "surrogate", "empty", "whitespace", "bad_schema")
 STICKY = ("refusal", "content_filter", "400", "too_long", "endless")
-KINDS = (*TRANSPORT, *CONTENT, *STICKY)
-SETTINGS = ("seed", "hang_s", "slow_s", "latency_ms", "max_model_len")
-MAX_MODEL_LEN = 32_768
-_WHOLE = ("seed", "max_model_len")
+TEXTS = {**WRAPPINGS, **NONSENSE}
+# Behaviours of real servers, by where they stand; one draw decides between the kinds of a group.
+GROUPS: dict[str, Mapping[str, Form[Any]]] = {
+    "endpoint": ENDPOINT,
+    "row": ROW,
+    "text": TEXTS,
+    "budget": BUDGETS,
+    "place": PLACES,
+    "envelope": ENVELOPES,
+    "body": BODIES,
+}
+_BASIC = (*TRANSPORT, *CONTENT)
+KINDS = (*_BASIC, *STICKY, *(kind for forms in GROUPS.values() for kind in forms))
+_CHOICES: dict[str, Collection[str]] = {"limit_told": LIMITS, "models": MODEL_LISTS, "needs": NEEDS}
+_WHOLE = ("seed", "max_model_len", "after", "until", "first", "limit", "needed_tokens")
+_SECONDS = ("hang_s", "slow_s", "latency_ms", "trouble_s", "limit_s")
+_WORDS = ("only", "schema")
+SETTINGS = (*_WHOLE, *_SECONDS, *_CHOICES, *_WORDS)
 
 _ENDLESS_CHARS = 60_000
 _CHARS_PER_TOKEN = 4
@@ -33,6 +60,15 @@ class Faults:
     A transport or content fault depends on the seed, the request body and how often that body was seen, so a retry can
     succeed. A sticky fault depends on the seed and the prompt alone: asking again does not help.
 
+    Kinds of GROUPS are drawn one per group: those of `row` by the prompt's text alone, all others as the transient
+    ones. Those of `endpoint` begin after `after` good answers, and end with the call `until` or after `trouble_s`
+    seconds, where these are not 0. Those of `row` meet only texts that hold the word `only` (a number behind it chooses
+    the wording), and only the `first` such texts, where these are given. Those of `text` meet only answers to the
+    schema of the name `schema`, if one is given. Those of `budget` end once an answer has room for `needed_tokens`.
+
+    `limit` answers are given in `limit_s` seconds, and `limit_told` is how a refusal says when to come back; `models`
+    is the form of the list of models; `needs` are parameters that are refused, joined by `+`.
+
     `hang_s` is how long a hanging request is held, `slow_s` how late the answer of a straggler comes, `latency_ms` how
     long every answer takes, and `max_model_len` the model's context in tokens.
     """
@@ -43,6 +79,18 @@ class Faults:
     latency_ms: float = 0.0
     slow_s: float = 5.0
     max_model_len: int = MAX_MODEL_LEN
+    after: int = 0
+    until: int = 0
+    trouble_s: float = 0.0
+    first: int = 0
+    only: str = ""
+    schema: str = ""
+    limit: int = 0
+    limit_s: float = 60.0
+    limit_told: str = "seconds"
+    models: str = "usual"
+    needs: tuple[str, ...] = ()
+    needed_tokens: int = 1500
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
@@ -58,19 +106,23 @@ class Faults:
             elif name in KINDS:
                 rates[name] = float(value)
             else:
-                settings[name] = int(value) if name in _WHOLE else float(value)
-        for kinds in ((*TRANSPORT, *CONTENT), STICKY):  # one draw decides between the kinds of a group
-            total = sum(rates.get(kind, 0.0) for kind in kinds)
-            if total > 1 + 1e-9:
-                named = ", ".join(kind for kind in kinds if kind in rates)
-                problems.append(f"the rates of {named} add up to {total:g}; together they may be at most 1")
+                settings[name] = _setting(name, value)
+        problems += _excesses(rates)
         if problems:
             raise FaultError(f"faults {text!r}: " + "; ".join(problems))
         return cls(rates, **settings)
 
+    def of_group(self, group: str, key: bytes) -> str | None:
+        """Draws the fault of a group, if any, that meets this key: a prompt, or a body with how often it was seen."""
+        return self._drawn(tuple(GROUPS[group]), self._throw(b"%s %s" % (group.encode(), key)))
+
+    def has(self, group: str) -> bool:
+        """Tells whether there is a fault of a group at all."""
+        return any(kind in GROUPS[group] for kind in self.rates)
+
     def transient(self, body: bytes, seen: int) -> str | None:
         """Draws the fault, if any, that meets this body when it has been seen `seen` times before."""
-        return self._drawn((*TRANSPORT, *CONTENT), self._throw(b"%d %s" % (seen, body)))
+        return self._drawn(_BASIC, self._throw(b"%d %s" % (seen, body)))
 
     def sticky(self, prompt: bytes) -> str | None:
         """Returns the fault, if any, that always meets this prompt."""
@@ -92,9 +144,33 @@ class Faults:
         return int.from_bytes(digest, "little") / 2**64
 
 
+def _setting(name: str, value: str) -> Any:
+    """The value of a setting that is in order."""
+    if name == "needs":
+        return tuple(value.split("+"))
+    if name in _WHOLE:
+        return int(value)
+    return float(value) if name in _SECONDS else value
+
+
+def _excesses(rates: Mapping[str, float]) -> list[str]:
+    """Says of which groups, where one draw decides, the rates are above 1 together."""
+    problems = []
+    for kinds in (_BASIC, STICKY, *map(tuple, GROUPS.values())):
+        total = sum(rates.get(kind, 0.0) for kind in kinds)
+        if total > 1 + 1e-9:
+            named = ", ".join(kind for kind in kinds if kind in rates)
+            problems.append(f"the rates of {named} add up to {total:g}; together they may be at most 1")
+    return problems
+
+
 def _problem(name: str, value: str) -> str | None:
     if name not in KINDS and name not in SETTINGS:
         return f"unknown kind {name!r} (kinds: {', '.join(KINDS)}; settings: {', '.join(SETTINGS)})"
+    if name in _CHOICES:
+        return _unlisted(name, value)
+    if name in _WORDS:
+        return None if value else f"{name} is empty"
     if not re.fullmatch(r"\d+(\.\d*)?|\.\d+", value) or (name in _WHOLE and not value.isdigit()):
         wanted = (
             "a whole number" if name in _WHOLE else "a rate such as 0.02" if name in KINDS else "a number such as 30"
@@ -105,6 +181,13 @@ def _problem(name: str, value: str) -> str | None:
     if name == "max_model_len" and int(value) < 1:
         return f"{name}={value!r} is too small (a context has at least 1 token)"
     return None
+
+
+def _unlisted(name: str, value: str) -> str | None:
+    """Says which of the values are none of a setting's choices."""
+    values = value.split("+") if name == "needs" else [value]
+    wrong = [one for one in values if one not in _CHOICES[name]]
+    return f"{name}={'+'.join(wrong)!r} is none of {', '.join(_CHOICES[name])}" if wrong else None
 
 
 def refusal_text(variant: int) -> str:

@@ -6,11 +6,15 @@ from typing import Any
 
 
 class Stats:
-    """Counters since the server started."""
+    """Counters since the server started.
+
+    `sold` counts answers that cost tokens, `good` those of them that hold a whole, usable answer.
+    """
 
     def __init__(self) -> None:
         self.started_at = time.time()
         self.calls = self.rejected = self.repeats = self.in_flight = self.in_flight_max = self.tokenize_calls = 0
+        self.sold = self.good = 0
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
         self.by_schema: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
@@ -29,6 +33,8 @@ class Stats:
         return {
             "calls": self.calls,
             "calls_by_schema": dict(self.by_schema),
+            "sold": self.sold,
+            "good": self.good,
             "rejected": self.rejected,
             "repeats": self.repeats,
             "in_flight": self.in_flight,

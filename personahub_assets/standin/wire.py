@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_NONE: Mapping[str, str] = {}
 _ERROR_TYPES = {429: "rate_limit_error"}
 
 
@@ -21,19 +22,26 @@ class Reply:
     status: int = 200
     media_type: str = "application/json"
     retry_after: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    ending: Literal["", "cut", "close"] = ""
 
     async def send(self, send: Send) -> None:
-        """Sends it off."""
+        """Sends it off, or half of it where it is to be cut."""
         headers = [(b"content-type", self.media_type.encode()), (b"content-length", b"%d" % len(self.body))]
         if self.retry_after is not None:
             headers.append((b"retry-after", self.retry_after.encode()))
+        headers += [(name.encode(), value.encode()) for name, value in self.headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        if self.ending == "cut":
+            half = self.body[: len(self.body) // 2]
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+        else:
+            await send({"type": "http.response.body", "body": self.body})
 
 
-def reply(value: Any, status: int = 200, retry_after: str | None = None) -> Reply:
+def reply(value: Any, status: int = 200, retry_after: str | None = None, headers: Mapping[str, str] = _NONE) -> Reply:
     """Returns a value as a JSON answer."""
-    return Reply(json.dumps(value).encode("ascii"), status, retry_after=retry_after)
+    return Reply(json.dumps(value).encode("ascii"), status, retry_after=retry_after, headers=tuple(headers.items()))
 
 
 def failure(
@@ -49,6 +57,11 @@ def failure(
     kind = kind or _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
     error: Mapping[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
     return reply({"error": error}, status, retry_after)
+
+
+def headers(scope: Scope) -> dict[str, str]:
+    """Returns the headers of a request, their names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers") or ()}
 
 
 async def body(receive: Receive, limit: int) -> bytes | None:

@@ -1,5 +1,6 @@
 """The writer: a chat request in, the text of its answer out."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def written(asked: Order, *, wants_json: bool) -> str:
 
 
 def schema_of(body: dict[str, Any]) -> Any:
-    """Returns the JSON schema that a request asks for, in OpenAI's place or in one of vLLM's, or None."""
+    """Returns the JSON schema that a request asks for, in OpenAI's place, vLLM's, a tool or its words, or None."""
     wanted = body.get("response_format")
     if isinstance(wanted, dict):
         inner = wanted.get("json_schema")
@@ -63,7 +64,38 @@ def schema_of(body: dict[str, Any]) -> Any:
     structured = body.get("structured_outputs")
     if isinstance(structured, dict) and structured.get("json") is not None:
         return structured["json"]
-    return body.get("guided_json")
+    if body.get("guided_json") is not None:
+        return body["guided_json"]
+    tool = tool_of(body)
+    return tool.get("parameters") if tool else _told_schema(body)
+
+
+def tool_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Returns the function that a request gives as its first tool; empty if it gives none."""
+    tools = body.get("tools")
+    tool = tools[0].get("function") if isinstance(tools, list) and tools and isinstance(tools[0], dict) else None
+    return tool if isinstance(tool, dict) else {}
+
+
+def _told_schema(body: dict[str, Any]) -> Any:
+    """Returns a schema that stands in the words of the messages, as where a server takes none apart from them."""
+    for message in body.get("messages") or ():
+        text = source.message_text(message) if isinstance(message, dict) else ""
+        found = _first_schema(text) if '"properties"' in text else None
+        if found is not None:
+            return found
+    return None
+
+
+def _first_schema(text: str) -> Any:
+    start = text.find("{")
+    while start >= 0:
+        with contextlib.suppress(ValueError, RecursionError):
+            value, _ = json.JSONDecoder().raw_decode(text, start)
+            if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+                return value
+        start = text.find("{", start + 1)
+    return None
 
 
 def schema_name(body: dict[str, Any]) -> str:
@@ -71,6 +103,7 @@ def schema_name(body: dict[str, Any]) -> str:
     wanted = body.get("response_format")
     inner = wanted.get("json_schema") if isinstance(wanted, dict) else None
     name = inner.get("name") if isinstance(inner, dict) else None
+    name = name or tool_of(body).get("name")
     if isinstance(name, str) and name:
         return name
     return "text" if schema_of(body) is None else "unnamed"

@@ -1,0 +1,24 @@
+"""Answers that need more room than they are given."""
+
+from collections.abc import Callable
+from typing import Any
+
+from personahub_assets.standin.forms import Form
+
+Short = Callable[[str], tuple[dict[str, Any], str]]
+
+
+def _cut(word: str) -> Short:
+    return lambda content: ({"content": content[: len(content) // 2]}, word)
+
+
+def _thought(_: str) -> tuple[dict[str, Any], str]:
+    return {"content": None, "reasoning_content": "Who else could that be? " * 40}, "length"
+
+
+# What the message holds, and the finish reason, while there is less room than `needed_tokens`.
+BUDGETS: dict[str, Form[Short]] = {
+    "finish_max_tokens": Form("a cut answer whose finish reason is MAX_TOKENS", _cut("MAX_TOKENS")),
+    "finish_length": Form("a cut answer until there is room", _cut("length")),
+    "reasoning_ate_budget": Form("thinking that takes all of max_tokens", _thought),
+}

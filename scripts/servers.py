@@ -1,0 +1,437 @@
+"""How a run ends with servers of all kinds: the stand-in plays each behaviour, a run meets it, and a table says it.
+
+    make servers                        all scenarios, and the table in docs/servers.md
+    make servers ONLY="think fence"     some, without writing the table
+
+Each scenario has a home, a stand-in and 30 documents of its own. Paid are the answers that cost tokens; needed is one
+for each document that was delivered. Exits with 1 if a run does not end as it should.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from personahub_assets import Hub
+from personahub_assets.core.errors import PersonaHubError
+from personahub_assets.standin.endpoint_troubles import ENDPOINT
+from personahub_assets.standin.envelopes import ENVELOPES, PLACES
+from personahub_assets.standin.faults import GROUPS
+from personahub_assets.standin.limits import LIMITS
+from personahub_assets.standin.model_lists import MODEL_LISTS
+from personahub_assets.standin.needs import NEEDS
+from personahub_assets.standin.nonsense import NONSENSE
+from personahub_assets.standin.row_troubles import ROW, TOO_LONG
+from personahub_assets.standin.server import StandinServer
+from personahub_assets.standin.wrappings import WRAPPINGS
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "servers.md"
+MARKERS = ("<!-- servers:begin -->", "<!-- servers:end -->")
+MARK = "MARKED"  # the word in the documents that a server fails on
+DOCUMENTS = 30
+MOST = 1.02
+KEY = "sk-canary-of-the-table"
+_FAILED, _LEFT = (1,), (1, 3)
+_WORKERS = (os.cpu_count() or 1) + 1
+_SLOW = ("limit", "loading", "gateway", "overloaded")
+
+_PEOPLE = ["A potter", "ferry pilot", "beekeeper", "court clerk", "glazier", "night nurse"]
+_PLACES = ["the harbour", "a mountain village", "the old market", "an island", "the river delta"]
+_DOINGS = (
+    "explained how the kiln is fired slowly so that the large bowls do not crack on the second day",
+    "described which repairs the boats need before the autumn storms make the crossing dangerous",
+    "listed the mistakes that beginners make with ledgers, seals and the dates of deliveries",
+    "compared three ways to keep young trees alive through a dry summer without a pump",
+    "told the council why the last bus matters to everybody who works after ten at night",
+    "measured the noise of the new turbines and wrote down when the birds came back to nest",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A behaviour, and how a run with it should end.
+
+    Attributes:
+        name: the fault or setting that it plays, with a suffix behind `@` where there are several of one.
+        about: what the server does.
+        faults: for the stand-in.
+        documents: texts of the documents; None is 30 plain ones.
+        settings: hub.toml.
+        delivered: documents with personas at the end.
+        reasons: of the quarantined documents, with their counts; None is any.
+        exits: exit codes that are right.
+        most: paid answers per needed one, at most; None where nothing is bound.
+        runs: how often the run is started.
+        key: an API key that must not be told.
+    """
+
+    name: str
+    about: str
+    faults: str
+    documents: tuple[str, ...] | None = None
+    settings: str = ""
+    delivered: int = DOCUMENTS
+    reasons: dict[str, int] | None = field(default_factory=dict)
+    exits: tuple[int, ...] = (0,)
+    most: float | None = MOST
+    runs: int = 1
+    key: str | None = None
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    delivered: int
+    reasons: dict[str, int]
+    exit_code: int
+    sold: int
+    seconds: float
+    told: str
+
+    def wrong(self, right: Scenario) -> list[str]:
+        """What is not as it should be."""
+        checks = {
+            f"{right.delivered} rows": self.delivered == right.delivered,
+            f"reasons {right.reasons}": right.reasons is None or self.reasons == right.reasons,
+            f"exit code {' or '.join(map(str, right.exits))}": self.exit_code in right.exits,
+            f"at most {right.most} paid per needed": right.most is None or self.sold <= right.most * self.needed,
+            "no traceback": "Traceback" not in self.told,
+            "no key": right.key is None or right.key not in self.told,
+        }
+        return [name for name, is_right in checks.items() if not is_right]
+
+    @property
+    def needed(self) -> int:
+        """Answers that had to be paid; one at least, which finds out that none is right."""
+        return max(1, self.delivered)
+
+    @property
+    def ratio(self) -> str:
+        """Paid ÷ needed, or what was paid for nothing."""
+        return f"{self.sold / self.delivered:.2f}" if self.delivered else f"{self.sold} for none"
+
+
+def plain(count: int = DOCUMENTS) -> tuple[str, ...]:
+    """Texts that differ in every part."""
+    people = [person for person in _PEOPLE if person]
+    return tuple(
+        f"The {people[n % len(people)].lower()} from {_PLACES[n % len(_PLACES)]} {_DOINGS[n // 5 % len(_DOINGS)]}. "
+        f"Visitor number {n + 101} asked what it costs, and got the answer that {n + 3} weeks of work are cheap."
+        for n in range(count)
+    )
+
+
+def marked(count: int) -> tuple[str, ...]:
+    """Texts with the word that a server fails on, numbered."""
+    return tuple(f"{MARK} {n}. {text}" for n, text in enumerate(plain(DOCUMENTS + count)[DOCUMENTS:]))
+
+
+def scenarios() -> list[Scenario]:
+    """All of them."""
+    groups = (
+        _usable(),
+        _unusable(),
+        _beside(),
+        _bodies(),
+        _cut(),
+        _endpoint(),
+        _rows(),
+        _limited(),
+        _needed(),
+        _lists(),
+    )
+    return [scenario for group in groups for scenario in group]
+
+
+def _usable() -> Iterator[Scenario]:
+    yield Scenario("plain", "answers", "")
+    for name, form in WRAPPINGS.items():
+        yield Scenario(name, form.about, f"{name}=1")
+
+
+def _unusable() -> Iterator[Scenario]:
+    """Nothing of it may be stored, and a run stops before it has paid for many."""
+    for name, form in NONSENSE.items():
+        yield Scenario(name, form.about, f"{name}=1", delivered=0, reasons=None, exits=_LEFT, most=3 * 25)
+
+
+def _beside() -> Iterator[Scenario]:
+    for name, form in ENVELOPES.items():
+        if name != "other_model":
+            yield Scenario(name, form.about, f"{name}=1")
+    yield Scenario("tier_standard@some", "a router: one in three has an unknown tier", "tier_standard=0.33")
+    yield Scenario("other_model", "the name of another model", "other_model=1")
+    strict = "[generation]\nmodel_must_match = true\n"
+    yield Scenario(
+        "other_model@strict", "the same, with model_must_match", "other_model=1", settings=strict, delivered=0,
+        reasons=None, exits=_LEFT, most=100,
+    )  # fmt: skip
+    yield Scenario(
+        "other_model@later", "another model after ten answers, with model_must_match", "other_model=1,after=10",
+        settings=strict, delivered=10, exits=_LEFT, most=12,
+    )  # fmt: skip
+    for name, form in PLACES.items():
+        if form.is_usable:
+            yield Scenario(name, form.about, f"{name}=1")
+    yield Scenario("content_null", "now and then neither content nor reasoning", "content_null=0.2", most=1.8)
+    yield Scenario("provider_died", "now and then half an answer and an error", "provider_died=0.3", most=2.0)
+
+
+def _bodies() -> Iterator[Scenario]:
+    for name, form in GROUPS["body"].items():
+        if form.is_usable:
+            yield Scenario(name, form.about, f"{name}=1")
+    yield Scenario("body_cut", "one body in three breaks off", "body_cut=0.33", most=2.2)
+    yield Scenario(
+        "br_broken", GROUPS["body"]["br_broken"].about, "br_broken=1", delivered=0, reasons=None, exits=_LEFT, most=100
+    )  # fmt: skip
+
+
+def _cut() -> Iterator[Scenario]:
+    for name, form in GROUPS["budget"].items():
+        tokens = 6000 if name == "reasoning_ate_budget" else 1500
+        roomy = f"[text_personas]\nmax_tokens = {tokens}\n"
+        yield Scenario(f"{name}@room", f"{form.about}; with room", f"{name}=1,needed_tokens={tokens}", settings=roomy)
+        tight = "[text_personas]\nmax_tokens = 64\n"
+        yield Scenario(
+            name, form.about, f"{name}=1,needed_tokens=30000", settings=tight, delivered=0, reasons=None, exits=_LEFT,
+            most=100,
+        )  # fmt: skip
+
+
+def _endpoint() -> Iterator[Scenario]:
+    for name, form in ENDPOINT.items():
+        if name not in ("loading", "not_written", "moved_308", "moved_301"):
+            yield from _given_up(name, form.about)
+    yield Scenario("loading", "503 Loading model for 15 s, after ten answers", "loading=1,after=10,trouble_s=15")
+    yield Scenario("not_written", "400 json_validate_failed, three in ten", "not_written=0.3", most=1.8)
+    yield Scenario("not_written@first", "the same for the first three calls", "not_written=1,until=3", most=1.2)
+    yield Scenario("moved_308", ENDPOINT["moved_308"].about, "moved_308=1")
+    yield Scenario("moved_301", ENDPOINT["moved_301"].about, "moved_301=1")
+
+
+def _given_up(name: str, about: str) -> Iterator[Scenario]:
+    """A run ends with an error, and notes nothing against the rows that are left."""
+    wait = "[generation]\nlongest_wait = 20\n"
+    key = KEY if name == "key_echo" else None
+    waste = {"gateway_504": 40, "empty_choices": 40}.get(name, 12)
+    later = Scenario(
+        name, f"{about}, after ten answers", f"{name}=1,after=10", settings=wait, delivered=10, exits=_LEFT,
+        most=waste / 10, key=key,
+    )  # fmt: skip
+    yield later
+    yield Scenario(
+        f"{name}@start", f"{about}, from the start", f"{name}=1", settings=wait, delivered=0, exits=_LEFT, most=waste,
+        key=key,
+    )  # fmt: skip
+
+
+def _rows() -> Iterator[Scenario]:
+    reasons = {"row_filtered": "content_filtered", "row_risk": "content_filtered", "row_sensitive": "content_filtered"}
+    for name, form in ROW.items():
+        if name == "row_too_long":
+            continue
+        expected = {reasons[name]: 4} if name in reasons else None
+        yield Scenario(
+            name, f"{form.about}: 4 of 34", f"{name}=1,only={MARK}", (*plain(), *marked(4)), reasons=expected,
+            exits=_LEFT if expected is None else (0, 3), most=1.7,
+        )  # fmt: skip
+        yield Scenario(
+            f"{name}@again", "the same, run three times", f"{name}=1,only={MARK}", (*plain(), *marked(4)),
+            reasons=expected, exits=_LEFT if expected is None else (0, 3), most=3, runs=3,
+        )  # fmt: skip
+    yield Scenario(
+        "row_500@run", "500 on 25 documents in a row, then 30 good ones", f"row_500=1,only={MARK}",
+        (*marked(25), *plain()), reasons=None, exits=_LEFT,
+    )  # fmt: skip
+    yield Scenario(
+        "row_filtered@first", "400 of a content filter on the first three", f"row_filtered=1,only={MARK}",
+        (*marked(3), *plain()), reasons={"content_filtered": 3}, exits=(0, 3),
+    )  # fmt: skip
+    words = len(TOO_LONG)
+    yield Scenario(
+        "row_too_long", f"too long, in the words of {words} servers", f"row_too_long=1,only={MARK}",
+        (*plain(), *marked(words)), reasons={"too_long": words}, exits=(0, 3),
+    )  # fmt: skip
+    yield Scenario(
+        "row_too_long@first", "the first documents are too long", f"row_too_long=1,only={MARK}",
+        (*marked(words), *plain()), reasons={"too_long": words}, exits=(0, 3),
+    )  # fmt: skip
+
+
+def _limited() -> Iterator[Scenario]:
+    for told, form in LIMITS.items():
+        yield Scenario(
+            f"limit_told@{told}", f"10 answers per 10 s; says {form.about}", f"limit=10,limit_s=10,limit_told={told}"
+        )
+
+
+def _needed() -> Iterator[Scenario]:
+    remedies = {"no_temperature": '["temperature"]', "both_t_p": '["top_p"]'}
+    for need, form in NEEDS.items():
+        if need not in remedies:
+            yield Scenario(f"needs@{need}", f"takes {form.about}", f"needs={need}")
+            continue
+        yield Scenario(f"needs@{need}", f"takes {form.about}", f"needs={need}", delivered=0, exits=_FAILED)
+        omit = f"[generation]\nomit = {remedies[need]}\n"
+        yield Scenario(f"needs@{need}-omit", f"takes {form.about}; omit is set", f"needs={need}", settings=omit)
+    several = "no_ref+no_lengths+no_extra_false+no_max_tokens+no_system"
+    yield Scenario("needs@several", "refuses five parameters", f"needs={several}")
+    yield Scenario(
+        "needs@only_prompt", "takes no schema, JSON mode or tools", "needs=no_json_schema+no_json_object+no_tools"
+    )
+    yield Scenario("needs@only_tools", "takes only tools", "needs=no_json_schema+no_json_object")
+
+
+def _lists() -> Iterator[Scenario]:
+    for name, form in MODEL_LISTS.items():
+        if name != "usual":
+            key = KEY if name == "key_echo" else None
+            yield Scenario(f"models@{name}", f"list of models: {form.about}", f"models={name}", key=key)
+
+
+def played(scenario: Scenario) -> Outcome:
+    """Run a scenario in a home of its own, in this process."""
+    logging.disable(logging.CRITICAL)
+    # Not an empty text: what is empty counts as not set, and the key of this shell must not be told.
+    os.environ["PERSONAHUB_LLM_API_KEY"] = scenario.key or "none"
+    with tempfile.TemporaryDirectory(prefix="servers-") as folder, StandinServer(scenario.faults) as server:
+        os.environ["PERSONAHUB_LLM_URL"] = server.url
+        started = time.monotonic()
+        hub = _prepared(Path(folder), scenario, server.url)
+        code, told = 0, ""
+        for _ in range(scenario.runs):
+            code, told = _ran(hub)
+        sold = int(server.stats()["sold"])
+        return Outcome(_delivered(hub), _reasons(hub), code, sold, time.monotonic() - started, told)
+
+
+def _prepared(folder: Path, scenario: Scenario, url: str) -> Hub:
+    home = folder / "home"
+    home.mkdir()
+    (home / "hub.toml").write_text(scenario.settings, "utf-8")
+    source = folder / "texts.jsonl"
+    texts = scenario.documents or plain()
+    source.write_text(
+        "".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)), "utf-8"
+    )
+    hub = Hub(home, llm_url=url, llm_model="standin")
+    hub.ingest(source)
+    return hub
+
+
+def _ran(hub: Hub) -> tuple[int, str]:
+    """The exit code of a run, and what it says."""
+    try:
+        result = hub.run(select=["+text_personas"])
+    except PersonaHubError as error:
+        return 1, str(error)
+    except Exception as error:  # noqa: BLE001 - what the command would end with: a traceback
+        return 1, f"Traceback: {error!r}"
+    return result.exit_code, "; ".join(
+        filter(None, [*result.failed.values(), *result.unfinished.values(), result.stopped])
+    )
+
+
+def _delivered(hub: Hub) -> int:
+    return int(hub.table("text_personas").select("document_id").unique().collect().height)
+
+
+def _reasons(hub: Hub) -> dict[str, int]:
+    frame = hub.table("quarantine").collect()
+    return dict(sorted(Counter(frame["reason"].to_list()).items()))
+
+
+def table(outcomes: Iterable[tuple[Scenario, Outcome]]) -> str:
+    """The table of docs/servers.md."""
+    head = "| behaviour | what the server does | rows | reasons | paid ÷ needed | exit code | as it should be |"
+    lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
+    for scenario, outcome in outcomes:
+        reasons = ", ".join(f"{count} {name}" for name, count in outcome.reasons.items())
+        wrong = outcome.wrong(scenario)
+        verdict = f"no: expected {', '.join(wrong)}" if wrong else "yes"
+        about = scenario.about.replace("|", "\\|")
+        cells = (f"`{scenario.name}`", about, outcome.delivered, reasons, outcome.ratio, outcome.exit_code, verdict)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def chosen(names: list[str]) -> list[Scenario]:
+    """The scenarios of these names, or all.
+
+    Raises:
+        SystemExit: if there is none of a name, with those that there are.
+    """
+    known = scenarios()
+    unknown = [name for name in names if not any(_is_named(scenario, name) for scenario in known)]
+    if unknown:
+        sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(scenario.name for scenario in known)}")
+    return [scenario for scenario in known if not names or any(_is_named(scenario, name) for name in names)]
+
+
+def _is_named(scenario: Scenario, name: str) -> bool:
+    return name in (scenario.name, scenario.name.partition("@")[0])
+
+
+def all_played(wanted: list[Scenario]) -> list[tuple[Scenario, Outcome]]:
+    """Play scenarios, several at once; the budget and the instance of Dagster are a process's, so each has its own."""
+    found: dict[str, Outcome] = {}
+    # Those that wait for most of their time begin first.
+    order = sorted(wanted, key=lambda scenario: not scenario.name.startswith(_SLOW))
+    with ProcessPoolExecutor(min(_WORKERS, len(wanted)), get_context("spawn")) as pool:
+        futures = {pool.submit(played, scenario): scenario for scenario in order}
+        for future in as_completed(futures):
+            scenario, outcome = futures[future], future.result()
+            found[scenario.name] = outcome
+            _say(scenario, outcome)
+    return [(scenario, found[scenario.name]) for scenario in wanted]
+
+
+def _say(scenario: Scenario, outcome: Outcome) -> None:
+    wrong = outcome.wrong(scenario)
+    mark = "WRONG" if wrong else "ok"
+    print(
+        f"{mark:6}{scenario.name:28}{outcome.delivered:3} rows, {outcome.sold:3} paid, exit {outcome.exit_code}, "
+        f"{outcome.seconds:.0f} s {outcome.reasons or ''}",
+        flush=True,
+    )
+    if wrong:
+        print(f"      expected {', '.join(wrong)}; it said: {outcome.told[:400]}", flush=True)
+
+
+def main() -> int:
+    """Play what is asked for; 1 if something is not as it should be."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("names", nargs="*", help="scenarios; none means all, and writes the table")
+    parser.add_argument("--output", type=Path, help="write the table into this file instead")
+    options = parser.parse_args()
+    outcomes = all_played(chosen(options.names))
+    if options.output:
+        options.output.write_text(f"{table(outcomes)}\n", "utf-8")
+    elif not options.names:
+        _write(table(outcomes))
+    wrong = sum(bool(outcome.wrong(scenario)) for scenario, outcome in outcomes)
+    print(f"{len(outcomes) - wrong} of {len(outcomes)} as they should be")
+    return 1 if wrong else 0
+
+
+def _write(text: str) -> None:
+    begin, end = map(re.escape, MARKERS)
+    page = PAGE.read_text("utf-8")
+    block = f"{MARKERS[0]}\n{text}\n{MARKERS[1]}"
+    PAGE.write_text(re.sub(f"{begin}.*?{end}", lambda _: block, page, flags=re.DOTALL), "utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
