@@ -29,11 +29,12 @@ from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation import requests
 from personahub_assets.sources import rows as sources
 from personahub_assets.sources.formats import FORMATS
+from personahub_assets.standin.catalogue import CATALOGUE
 from personahub_assets.store.tables import Store, table_sql
 from personahub_assets.warehouse.build import comments, open_live
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("configuration.md", "reasons.md", "source-files.md", "tables.md")
+PAGES = ("configuration.md", "reasons.md", "source-files.md", "standin.md", "tables.md")
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -129,9 +130,29 @@ def view_names() -> list[str]:
     return ["dataset_items", *project_files.sql_files("views")]
 
 
+def faults() -> str:
+    """What the stand-in can be told to do, by kind."""
+    return "\n\n".join(
+        f"## {chapter.title}\n\n{chapter.when[0].upper()}{chapter.when[1:]}.\n\n"
+        + _table(("name", "what it is"), ((f"`{name}`", about) for name, about in chapter.entries.items()))
+        for chapter in CATALOGUE
+    )
+
+
 _BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
-    for block in (settings, prompts, formats, generation_reasons, source_reasons, tables, views, macros, questions)
+    for block in (
+        settings,
+        prompts,
+        formats,
+        generation_reasons,
+        source_reasons,
+        tables,
+        views,
+        macros,
+        questions,
+        faults,
+    )
 }
 
 

@@ -36,10 +36,8 @@ app = typer.Typer(
 
 
 _FAULTS = (
-    "Seeded faults as shares of requests, such as 429=0.02,bad_schema=0.01,refusal=0.02,seed=7. Kinds: 429, 500, 503, "
-    "hang, slow, reset, malformed, truncate, bad_json, bad_schema, control, surrogate, empty, whitespace, and, always "
-    "for the same prompts, refusal, content_filter, 400, too_long, endless. Settings: seed, hang_s, slow_s, "
-    "latency_ms, max_model_len"
+    "Seeded faults as shares of requests, with settings, such as 429=0.02,bad_schema=0.01,think=0.1,seed=7; `help` "
+    "lists all of them"
 )
 
 
@@ -524,8 +522,12 @@ def standin(
 
     Statistics of its requests are at /stats.
     """
+    from personahub_assets.standin.catalogue import overview
     from personahub_assets.standin.server import StandinError, serve
 
+    if faults == "help":
+        say(overview())
+        return
     try:
         serve(port=port, faults=faults, latency_ms=latency_ms, ready=_print_address)
     except (StandinError, ValueError) as error:
