@@ -159,19 +159,19 @@ def scenarios() -> list[Scenario]:
 def _usable() -> Iterator[Scenario]:
     yield Scenario("plain", "answers", "")
     for name, form in WRAPPINGS.items():
-        yield Scenario(name, form.about, f"{name}=1")
+        yield Scenario(name, form.words, f"{name}=1")
 
 
 def _unusable() -> Iterator[Scenario]:
     """Nothing of it may be stored, and a run stops before it has paid for many."""
     for name, form in NONSENSE.items():
-        yield Scenario(name, form.about, f"{name}=1", delivered=0, reasons=None, exits=_LEFT, most=3 * 25)
+        yield Scenario(name, form.words, f"{name}=1", delivered=0, reasons=None, exits=_LEFT, most=3 * 25)
 
 
 def _beside() -> Iterator[Scenario]:
     for name, form in ENVELOPES.items():
         if name != "other_model":
-            yield Scenario(name, form.about, f"{name}=1")
+            yield Scenario(name, form.words, f"{name}=1")
     yield Scenario("tier_standard@some", "a router: one in three has an unknown tier", "tier_standard=0.33")
     yield Scenario("other_model", "the name of another model", "other_model=1")
     strict = "[generation]\nmodel_must_match = true\n"
@@ -185,7 +185,7 @@ def _beside() -> Iterator[Scenario]:
     )  # fmt: skip
     for name, form in PLACES.items():
         if form.is_usable:
-            yield Scenario(name, form.about, f"{name}=1")
+            yield Scenario(name, form.words, f"{name}=1")
     yield Scenario("content_null", "now and then neither content nor reasoning", "content_null=0.2", most=1.8)
     yield Scenario("provider_died", "now and then half an answer and an error", "provider_died=0.3", most=2.0)
 
@@ -193,10 +193,10 @@ def _beside() -> Iterator[Scenario]:
 def _bodies() -> Iterator[Scenario]:
     for name, form in GROUPS["body"].items():
         if form.is_usable:
-            yield Scenario(name, form.about, f"{name}=1")
+            yield Scenario(name, form.words, f"{name}=1")
     yield Scenario("body_cut", "one body in three breaks off", "body_cut=0.33", most=2.2)
     yield Scenario(
-        "br_broken", GROUPS["body"]["br_broken"].about, "br_broken=1", delivered=0, reasons=None, exits=_LEFT, most=100
+        "br_broken", GROUPS["body"]["br_broken"].words, "br_broken=1", delivered=0, reasons=None, exits=_LEFT, most=100
     )  # fmt: skip
 
 
@@ -204,10 +204,10 @@ def _cut() -> Iterator[Scenario]:
     for name, form in GROUPS["budget"].items():
         tokens = 6000 if name == "reasoning_ate_budget" else 1500
         roomy = f"[text_personas]\nmax_tokens = {tokens}\n"
-        yield Scenario(f"{name}@room", f"{form.about}; with room", f"{name}=1,needed_tokens={tokens}", settings=roomy)
+        yield Scenario(f"{name}@room", f"{form.words}; with room", f"{name}=1,needed_tokens={tokens}", settings=roomy)
         tight = "[text_personas]\nmax_tokens = 64\n"
         yield Scenario(
-            name, form.about, f"{name}=1,needed_tokens=30000", settings=tight, delivered=0, reasons=None, exits=_LEFT,
+            name, form.words, f"{name}=1,needed_tokens=30000", settings=tight, delivered=0, reasons=None, exits=_LEFT,
             most=100,
         )  # fmt: skip
 
@@ -215,12 +215,12 @@ def _cut() -> Iterator[Scenario]:
 def _endpoint() -> Iterator[Scenario]:
     for name, form in ENDPOINT.items():
         if name not in ("loading", "not_written", "moved_308", "moved_301"):
-            yield from _given_up(name, form.about)
+            yield from _given_up(name, form.words)
     yield Scenario("loading", "503 Loading model for 15 s, after ten answers", "loading=1,after=10,trouble_s=15")
     yield Scenario("not_written", "400 json_validate_failed, three in ten", "not_written=0.3", most=1.8)
     yield Scenario("not_written@first", "the same for the first three calls", "not_written=1,until=3", most=1.2)
-    yield Scenario("moved_308", ENDPOINT["moved_308"].about, "moved_308=1")
-    yield Scenario("moved_301", ENDPOINT["moved_301"].about, "moved_301=1")
+    yield Scenario("moved_308", ENDPOINT["moved_308"].words, "moved_308=1")
+    yield Scenario("moved_301", ENDPOINT["moved_301"].words, "moved_301=1")
 
 
 def _given_up(name: str, about: str) -> Iterator[Scenario]:
@@ -243,7 +243,7 @@ def _rows() -> Iterator[Scenario]:
             continue
         expected = {reasons[name]: 4} if name in reasons else None
         yield Scenario(
-            name, f"{form.about}: 4 of 34", f"{name}=1,only={MARK}", (*plain(), *marked(4)), reasons=expected,
+            name, f"{form.words}: 4 of 34", f"{name}=1,only={MARK}", (*plain(), *marked(4)), reasons=expected,
             exits=_LEFT if expected is None else (0, 3), most=1.7,
         )  # fmt: skip
         yield Scenario(
@@ -272,7 +272,7 @@ def _rows() -> Iterator[Scenario]:
 def _limited() -> Iterator[Scenario]:
     for told, form in LIMITS.items():
         yield Scenario(
-            f"limit_told@{told}", f"10 answers per 10 s; says {form.about}", f"limit=10,limit_s=10,limit_told={told}"
+            f"limit_told@{told}", f"10 answers per 10 s; says {form.words}", f"limit=10,limit_s=10,limit_told={told}"
         )
 
 
@@ -280,11 +280,11 @@ def _needed() -> Iterator[Scenario]:
     remedies = {"no_temperature": '["temperature"]', "both_t_p": '["top_p"]'}
     for need, form in NEEDS.items():
         if need not in remedies:
-            yield Scenario(f"needs@{need}", f"takes {form.about}", f"needs={need}")
+            yield Scenario(f"needs@{need}", f"takes {form.words}", f"needs={need}")
             continue
-        yield Scenario(f"needs@{need}", f"takes {form.about}", f"needs={need}", delivered=0, exits=_FAILED)
+        yield Scenario(f"needs@{need}", f"takes {form.words}", f"needs={need}", delivered=0, exits=_FAILED)
         omit = f"[generation]\nomit = {remedies[need]}\n"
-        yield Scenario(f"needs@{need}-omit", f"takes {form.about}; omit is set", f"needs={need}", settings=omit)
+        yield Scenario(f"needs@{need}-omit", f"takes {form.words}; omit is set", f"needs={need}", settings=omit)
     several = "no_ref+no_lengths+no_extra_false+no_max_tokens+no_system"
     yield Scenario("needs@several", "refuses five parameters", f"needs={several}")
     yield Scenario(
@@ -297,7 +297,7 @@ def _lists() -> Iterator[Scenario]:
     for name, form in MODEL_LISTS.items():
         if name != "usual":
             key = KEY if name == "key_echo" else None
-            yield Scenario(f"models@{name}", f"list of models: {form.about}", f"models={name}", key=key)
+            yield Scenario(f"models@{name}", f"list of models: {form.words}", f"models={name}", key=key)
 
 
 def played(scenario: Scenario) -> Outcome:

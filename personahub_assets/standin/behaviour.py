@@ -62,12 +62,12 @@ class Behaviour:
         return packed, is_usable and is_whole and not is_short and all(form.is_usable for form in forms)
 
     def _row_trouble(self, call: Call) -> Reply | None:
-        asked = call.asked
-        kind = self.faults.of_group("row", asked.encode("utf-8", "replace")) if self._is_met(asked) else None
+        text = call.asked
+        kind = self.faults.of_group("row", text.encode("utf-8", "replace")) if self._is_met(text) else None
         if not kind:
             return None
         self._note(kind, is_sold=kind in _SOLD_ROWS)
-        number = re.search(rf"{re.escape(self.faults.only)}\W*(\d+)", asked) if self.faults.only else None
+        number = re.search(rf"{re.escape(self.faults.only)}\W*(\d+)", text) if self.faults.only else None
         return ROW[kind].make(int(number[1]) if number else self.faults.variant(call.prompt_digest, 1 << 16))
 
     def _is_met(self, asked: str) -> bool:

@@ -21,9 +21,9 @@ def _streamed(reply: Reply) -> Reply:
             "id": completion["id"],
             "object": "chat.completion.chunk",
             "model": completion["model"],
-            "choices": [{"index": 0, "delta": {"content": part}, "finish_reason": None}],
+            "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}],
         }
-        for part in (text[:30], text[30:])
+        for piece in (text[:30], text[30:])
     ]
     events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
     return replace(reply, body=f"{events}data: [DONE]\n\n".encode(), media_type="text/event-stream")

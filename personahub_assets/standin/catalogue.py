@@ -89,8 +89,8 @@ CATALOGUE = (
 def overview() -> str:
     """All of it as text: the names of each kind, then what they are."""
     widest = max(map(len, (*KINDS, *SETTINGS)))
-    parts = []
+    chapters = []
     for chapter in CATALOGUE:
-        lines = [f"  {name:{widest}}  {about}" for name, about in chapter.entries.items()]
-        parts.append("\n".join([f"{chapter.title} ({chapter.when})", *lines]))
-    return "\n\n".join(parts)
+        lines = [f"  {name:{widest}}  {words}" for name, words in chapter.entries.items()]
+        chapters.append("\n".join([f"{chapter.title} ({chapter.when})", *lines]))
+    return "\n\n".join(chapters)

@@ -186,7 +186,7 @@ def _problem(name: str, value: str) -> str | None:
 def _unlisted(name: str, value: str) -> str | None:
     """Says which of the values are none of a setting's choices."""
     values = value.split("+") if name == "needs" else [value]
-    wrong = [one for one in values if one not in _CHOICES[name]]
+    wrong = [choice for choice in values if choice not in _CHOICES[name]]
     return f"{name}={'+'.join(wrong)!r} is none of {', '.join(_CHOICES[name])}" if wrong else None
 
 

@@ -12,16 +12,16 @@ class Form(Generic[Maker]):
     """A row of a table of forms.
 
     Attributes:
-        about: what the server does.
+        words: what the server does.
         make: makes it.
         is_usable: whether the whole answer is there for a client that reads it well.
     """
 
-    about: str
+    words: str
     make: Maker
     is_usable: bool = True
 
 
 def described(forms: Mapping[str, Form[Any]]) -> dict[str, str]:
     """What each form is."""
-    return {name: form.about for name, form in forms.items()}
+    return {name: form.words for name, form in forms.items()}

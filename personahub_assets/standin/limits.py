@@ -21,7 +21,7 @@ class Refusal:
 
     message: str = _PLAIN
     headers: Headers = field(default_factory=dict)
-    more: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 Told = Callable[[float], Refusal]
@@ -42,7 +42,7 @@ def _clock(seconds: float) -> str:
 
 def _retry_info(left: float) -> Refusal:
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{left:.2f}s"}
-    return Refusal("Resource has been exhausted.", more={"status": "RESOURCE_EXHAUSTED", "details": [info]})
+    return Refusal("Resource has been exhausted.", fields={"status": "RESOURCE_EXHAUSTED", "details": [info]})
 
 
 def _reset_epoch(left: float) -> Refusal:
@@ -94,5 +94,5 @@ class Limit:
 
     def _refused(self, left_s: float) -> Reply:
         refusal = self.told(left_s)
-        error = {"message": refusal.message, "type": "rate_limit_error", "code": 429, **refusal.more}
+        error = {"message": refusal.message, "type": "rate_limit_error", "code": 429, **refusal.fields}
         return reply({"error": error}, 429, headers=refusal.headers)

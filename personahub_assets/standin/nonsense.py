@@ -51,11 +51,11 @@ def _first_words(text: str) -> str:
 
 
 def _echo(text: str, answer: Answer) -> str:
-    return f'<data name="text"> {re.sub(r"</?data[^<>]*>", "", answer.asked).strip()}'[: max(60, len(text))]
+    return f'<data name="text"> {re.sub(r"</?data[^<>]*>", "", answer.prompt).strip()}'[: max(60, len(text))]
 
 
 def _apology(_: str, answer: Answer) -> str:
-    number = blake2b(answer.asked.encode("utf-8", "replace"), digest_size=4).digest()
+    number = blake2b(answer.prompt.encode("utf-8", "replace"), digest_size=4).digest()
     return _APOLOGIES[int.from_bytes(number, "little") % len(_APOLOGIES)]
 
 
@@ -83,8 +83,8 @@ def _described_text(schema: Any) -> Any:
 
 
 NONSENSE: dict[str, Form[Rewrite]] = {
-    name: Form(about, rewrite, is_usable=False)
-    for name, (about, rewrite) in {
+    name: Form(words, rewrite, is_usable=False)
+    for name, (words, rewrite) in {
         "schema_echo": ("the schema itself", lambda answer: json.dumps(answer.schema)),
         "description_echo": (
             "the schema's descriptions as values",

@@ -35,8 +35,8 @@ def _flagged(_number: int) -> Reply:
 
 
 ROW: dict[str, Form[RowTrouble]] = {
-    name: Form(about, make, is_usable=False)
-    for name, (about, make) in {
+    name: Form(words, make, is_usable=False)
+    for name, (words, make) in {
         "row_500": ("500 on some prompts", lambda _n: failure(500, "Internal server error: token id out of range")),
         "row_flagged": ("a 200 with an error of moderation", _flagged),
         "row_empty": ("a 200 without choices on some prompts", lambda _n: reply({"id": "c", "choices": []})),

@@ -16,7 +16,7 @@ class Answer:
     text: str
     schema: Any
     schema_name: str
-    asked: str
+    prompt: str
 
     @property
     def value(self) -> Any:
@@ -54,11 +54,11 @@ def _enum_case(answer: Answer) -> str:
 def _enums(schema: Any) -> list[str]:
     """The lists of values in a schema, as JSON."""
     if isinstance(schema, list):
-        return [found for inner in schema for found in _enums(inner)]
+        return [values for inner in schema for values in _enums(inner)]
     if not isinstance(schema, dict):
         return []
     own = [json.dumps(schema["enum"])] if isinstance(schema.get("enum"), list) else []
-    return own + [found for inner in schema.values() for found in _enums(inner)]
+    return own + [values for inner in schema.values() for values in _enums(inner)]
 
 
 def _surplus(fields: str) -> Rewrite:

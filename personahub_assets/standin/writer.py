@@ -81,9 +81,9 @@ def _told_schema(body: dict[str, Any]) -> Any:
     """Returns a schema that stands in the words of the messages, as where a server takes none apart from them."""
     for message in body.get("messages") or ():
         text = source.message_text(message) if isinstance(message, dict) else ""
-        found = _first_schema(text) if '"properties"' in text else None
-        if found is not None:
-            return found
+        schema_found = _first_schema(text) if '"properties"' in text else None
+        if schema_found is not None:
+            return schema_found
     return None
 
 
