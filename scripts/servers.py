@@ -41,7 +41,7 @@ MARK = "MARKED"  # the word in the documents that a server fails on
 DOCUMENTS = 30
 MOST = 1.02
 KEY = "sk-canary-of-the-table"
-_FAILED, _LEFT = (1,), (1, 3)
+_FAILED, _LEFT = (1,), (1, 3, 4)
 _WORKERS = (os.cpu_count() or 1) + 1
 _SLOW = ("limit", "loading", "gateway", "overloaded")
 
@@ -73,6 +73,7 @@ class Scenario:
         most: paid answers per needed one, at most; None where nothing is bound.
         runs: how often the run is started.
         then_well: run once more with a server that is well; the exit code is that of the runs before.
+        select: assets that are run.
         key: an API key that must not be told.
     """
 
@@ -87,6 +88,7 @@ class Scenario:
     most: float | None = MOST
     runs: int = 1
     then_well: bool = False
+    select: tuple[str, ...] = ("+text_personas",)
     key: str | None = None
 
 
@@ -164,6 +166,11 @@ def _usable() -> Iterator[Scenario]:
 
 def _unusable() -> Iterator[Scenario]:
     """Nothing of it may be stored, and a run stops before it has paid for many."""
+    yield Scenario(
+        "description_echo@dataset", "personas are right, the dataset has the schema's descriptions",
+        "description_echo=1,schema=MathProblem", settings="[related_personas]\nhops = 0\n", reasons=None, exits=_LEFT,
+        most=4, select=("+math_problems",),
+    )  # fmt: skip
     for name, form in NONSENSE.items():
         yield Scenario(name, form.words, f"{name}=1", delivered=0, reasons=None, exits=_LEFT, most=3 * 25)
 
@@ -311,18 +318,18 @@ def played(scenario: Scenario) -> Outcome:
         hub = _prepared(Path(folder), scenario, server.url)
         code, told = 0, ""
         for _ in range(scenario.runs):
-            code, told = _ran(hub)
+            code, told = _ran(hub, scenario.select)
         sold = int(server.stats()["sold"])
         if scenario.then_well:
-            sold += _ran_well(hub.home)
+            sold += _ran_well(hub.home, scenario.select)
         return Outcome(_delivered(hub), _reasons(hub), code, sold, time.monotonic() - started, told)
 
 
-def _ran_well(home: Path) -> int:
+def _ran_well(home: Path, select: tuple[str, ...]) -> int:
     """Run once more with a server that is well; returns what was paid."""
     with StandinServer() as server:
         os.environ["PERSONAHUB_LLM_URL"] = server.url
-        _ran(Hub(home, llm_url=server.url, llm_model="standin"))
+        _ran(Hub(home, llm_url=server.url, llm_model="standin"), select)
         return int(server.stats()["sold"])
 
 
@@ -340,10 +347,10 @@ def _prepared(folder: Path, scenario: Scenario, url: str) -> Hub:
     return hub
 
 
-def _ran(hub: Hub) -> tuple[int, str]:
+def _ran(hub: Hub, select: tuple[str, ...]) -> tuple[int, str]:
     """The exit code of a run, and what it says."""
     try:
-        result = hub.run(select=["+text_personas"])
+        result = hub.run(select=select)
     except PersonaHubError as error:
         return 1, str(error)
     except Exception as error:  # noqa: BLE001 - what the command would end with: a traceback

@@ -918,6 +918,12 @@ def test_standin_refuses_a_taken_port_and_unknown_faults(here: Cli, standin: Sta
     assert "unknown kind 'typo'" in here("standin", "--port", "0", "--faults", "typo=0.1").refusal()
 
 
+def test_standin_lists_its_faults(here: Cli) -> None:
+    listed = here("standin", "--faults", "help").out
+    for word in ("bad_json", "no_credit", "limit_told", "no_system", "The endpoint"):
+        assert word in listed
+
+
 def test_standin_says_its_address_serves_and_ends_with_ctrl_c(home: Path) -> None:
     server = begin(home, "standin", "--port", "0", "--latency-ms", "1")
     assert server.stderr is not None

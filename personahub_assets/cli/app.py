@@ -526,7 +526,7 @@ def standin(
     from personahub_assets.standin.server import StandinError, serve
 
     if faults == "help":
-        say(overview())
+        say_text(overview(), to=OUT)
         return
     try:
         serve(port=port, faults=faults, latency_ms=latency_ms, ready=_print_address)

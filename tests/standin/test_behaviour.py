@@ -169,7 +169,7 @@ def test_some_nonsense_by_its_words() -> None:
 
 
 def test_nonsense_for_one_schema_leaves_the_others_alone() -> None:
-    server = Server("loop=1,schema=MathProblems")
+    server = Server("loop=1,schema=MathProblem")
     assert server.ask(chat()).content == write(chat())
 
 
@@ -410,3 +410,15 @@ def test_every_scenario_of_the_table_is_one_that_the_stand_in_knows() -> None:
     played = {name for scenario in scenarios for name in Faults.parse(scenario.faults).rates}
     basic = {name for chapter in CATALOGUE[:3] for name in chapter.entries}
     assert played == {*KINDS} - basic
+
+
+def test_the_table_says_what_is_not_as_it_should_be() -> None:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "servers.py"))
+    (scenario,) = (scenario for scenario in script["scenarios"]() if scenario.name == "row_filtered@first")
+    right = script["Outcome"](30, {"content_filtered": 3}, 0, 30, 9.0, "")
+    wrong = script["Outcome"](0, {}, 1, 90, 9.0, "Traceback: KeyError()")
+    assert right.wrong(scenario) == []
+    assert len(wrong.wrong(scenario)) == 5
+    lines = script["table"]([(scenario, right), (scenario, wrong)]).splitlines()
+    assert lines[2].endswith("| 30 | 3 content_filtered | 1.00 | 0 | yes |")
+    assert "| 90 for none | 1 | no: expected 30 rows, " in lines[3]
