@@ -41,7 +41,8 @@ MARK = "MARKED"  # the word in the documents that a server fails on
 DOCUMENTS = 30
 MOST = 1.02
 KEY = "sk-canary-of-the-table"
-_FAILED, _LEFT = (1,), (1, 3, 4)
+_FAILED, _LEFT, _ANY = (1,), (1, 3, 4), (0, 1, 3, 4)
+_NOT_JUDGED = ("chinese", "escape_html")  # it is an answer, if a poor one
 _WORKERS = (os.cpu_count() or 1) + 1
 _SLOW = ("limit", "loading", "gateway", "overloaded")
 
@@ -67,7 +68,7 @@ class Scenario:
         faults: for the stand-in.
         documents: texts of the documents; None is 30 plain ones.
         settings: hub.toml.
-        delivered: documents with personas at the end.
+        delivered: documents with personas at the end; None is any.
         reasons: of the quarantined documents, with their counts; None is any.
         exits: exit codes that are right.
         most: paid answers per needed one, at most; None where nothing is bound.
@@ -82,7 +83,7 @@ class Scenario:
     faults: str
     documents: tuple[str, ...] | None = None
     settings: str = ""
-    delivered: int = DOCUMENTS
+    delivered: int | None = DOCUMENTS
     reasons: dict[str, int] | None = field(default_factory=dict)
     exits: tuple[int, ...] = (0,)
     most: float | None = MOST
@@ -106,19 +107,15 @@ class Outcome:
     def wrong(self, right: Scenario) -> list[str]:
         """What is not as it should be."""
         checks = {
-            f"{right.delivered} rows": self.delivered == right.delivered,
+            f"{right.delivered} rows": right.delivered in (None, self.delivered),
             f"reasons {right.reasons}": right.reasons is None or self.reasons == right.reasons,
             f"exit code {' or '.join(map(str, right.exits))}": self.exit_code in right.exits,
-            f"at most {right.most} paid per needed": right.most is None or self.sold <= right.most * self.needed,
+            f"at most {right.most} paid per needed": right.most is None
+            or self.sold <= right.most * (self.delivered or 1),
             "no traceback": "Traceback" not in self.told,
             "no key": right.key is None or right.key not in self.told,
         }
         return [name for name, is_right in checks.items() if not is_right]
-
-    @property
-    def needed(self) -> int:
-        """Answers that had to be paid; one at least, which finds out that none is right."""
-        return max(1, self.delivered)
 
     @property
     def ratio(self) -> str:
@@ -172,6 +169,11 @@ def _unusable() -> Iterator[Scenario]:
         most=4, select=("+math_problems",),
     )  # fmt: skip
     for name, form in NONSENSE.items():
+        if name in _NOT_JUDGED:
+            yield Scenario(
+                name, f"{form.words} (not judged)", f"{name}=1", delivered=None, reasons=None, exits=_ANY, most=None
+            )
+            continue
         yield Scenario(name, form.words, f"{name}=1", delivered=0, reasons=None, exits=_LEFT, most=3 * 25)
 
 

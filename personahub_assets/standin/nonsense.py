@@ -11,7 +11,10 @@ from personahub_assets.standin.wrappings import Answer, Rewrite
 
 _SENTENCE = re.compile(r'(?<=[:\[,])"((?:[^"\\]|\\.){30,})"')  # a value, not the name of a field
 _SHORTEST = 40
-_TALES = "一位住在山谷里的退休船匠，常常教年轻人修补旧木船，也爱在夜里读航海的故事。"
+_TALES = (
+    "一位住在山谷里的退休船匠，常常教年轻人修补旧木船，也爱在夜里读航海的故事。她年轻时在港口的学校里学会了画图纸，"
+    "后来为渔民设计过三种新的桨。如今每个周末，邻居们都会带着孩子来听她讲风暴、灯塔和远方城市的集市。"
+)
 # Said within the schema, since guided decoding leaves a model no other way to say it.
 _APOLOGIES = (
     "I'm not able to help with describing the people in this text.",
@@ -94,7 +97,10 @@ NONSENSE: dict[str, Form[Rewrite]] = {
         "loop": ("one word over and over", _repeated("the ")),
         "chars_loop": ("one letter over and over", _repeated("a")),
         "prompt_echo": ("the prompt's own text", _said(_echo)),
-        "chinese": ("another language than the text's", _said(lambda text, _: (_TALES * 30)[: _chars(text)])),
+        "chinese": (
+            "another language than the text's",
+            _said(lambda text, _: (_TALES * 30)[: max(_SHORTEST, len(text) // 2)]),
+        ),
         "special_inside": ("tokens of a chat template in a text", _spliced("<|eot_id|><|start_header_id|>assistant")),
         "double_escaped": ("escapes that were escaped again", _spliced(r"caf\\u00e9 \\n na\\u00efve")),
         "double_unicode": ("letters as escapes that were escaped again", _spliced(r"\\u4f60\\u597d \\u4e16\\u754c")),
