@@ -255,7 +255,13 @@ def _given_up(name: str, about: str) -> Iterator[Scenario]:
 
 
 def _rows() -> Iterator[Scenario]:
-    reasons = {"row_filtered": "content_filtered", "row_risk": "content_filtered", "row_sensitive": "content_filtered"}
+    reasons = {
+        "row_flagged": "content_filtered",
+        "row_empty": "empty",
+        "row_filtered": "content_filtered",
+        "row_risk": "content_filtered",
+        "row_sensitive": "content_filtered",
+    }
     for name, form in ROW.items():
         if name == "row_too_long":
             continue
