@@ -276,7 +276,7 @@ def _rows() -> Iterator[Scenario]:
         )  # fmt: skip
     yield Scenario(
         "row_500@run", "500 on 25 documents in a row, then 30 good ones", f"row_500=1,only={MARK}",
-        (*marked(25), *plain()), reasons=None, exits=_LEFT,
+        (*marked(25), *plain()), reasons=None, exits=_LEFT, most=2,
     )  # fmt: skip
     yield Scenario(
         "row_filtered@first", "400 of a content filter on the first three", f"row_filtered=1,only={MARK}",
@@ -301,20 +301,24 @@ def _limited() -> Iterator[Scenario]:
 
 
 def _needed() -> Iterator[Scenario]:
+    """One more answer is paid: that to the request which finds out how the server wants to be asked."""
     remedies = {"no_temperature": '["temperature"]', "both_t_p": '["top_p"]'}
     for need, form in NEEDS.items():
         if need not in remedies:
-            yield Scenario(f"needs@{need}", f"takes {form.words}", f"needs={need}")
+            yield Scenario(f"needs@{need}", f"takes {form.words}", f"needs={need}", most=1.1)
             continue
         yield Scenario(f"needs@{need}", f"takes {form.words}", f"needs={need}", delivered=0, exits=_FAILED)
         omit = f"[generation]\nomit = {remedies[need]}\n"
         yield Scenario(f"needs@{need}-omit", f"takes {form.words}; omit is set", f"needs={need}", settings=omit)
     several = "no_ref+no_lengths+no_extra_false+no_max_tokens+no_system"
-    yield Scenario("needs@several", "refuses five parameters", f"needs={several}")
+    yield Scenario("needs@several", "refuses five parameters", f"needs={several}", most=1.1)
     yield Scenario(
-        "needs@only_prompt", "takes no schema, JSON mode or tools", "needs=no_json_schema+no_json_object+no_tools"
+        "needs@only_prompt",
+        "takes no schema, JSON mode or tools",
+        "needs=no_json_schema+no_json_object+no_tools",
+        most=1.1,
     )
-    yield Scenario("needs@only_tools", "takes only tools", "needs=no_json_schema+no_json_object")
+    yield Scenario("needs@only_tools", "takes only tools", "needs=no_json_schema+no_json_object", most=1.1)
 
 
 def _lists() -> Iterator[Scenario]:
