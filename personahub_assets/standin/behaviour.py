@@ -27,38 +27,38 @@ class Behaviour:
         self._began: float | None = None
         self._firsts: set[str] = set()
 
-    def trouble(self, call: Call, seen: int, headers: Mapping[str, str]) -> Reply | None:
+    def trouble(self, call: Call, repeat: int, headers: Mapping[str, str]) -> Reply | None:
         """Returns what comes in place of a completion, if anything does."""
-        kind = self._drawn("endpoint", call, seen) if "endpoint" in self._groups and self._is_time() else None
+        kind = self._drawn("endpoint", call, repeat) if "endpoint" in self._groups and self._is_time() else None
         if kind:
             self._note(kind, is_sold=kind in SOLD)
             return ENDPOINT[kind].make(headers.get("authorization", "").removeprefix("Bearer "))
         return self._row_trouble(call) if "row" in self._groups else None
 
-    def text(self, call: Call, seen: int, content: str) -> tuple[str, bool]:
+    def text(self, call: Call, repeat: int, content: str) -> tuple[str, bool]:
         """Returns what an answer's text becomes, and whether it is still usable."""
         is_met = "text" in self._groups and self.faults.schema in ("", call.schema_name)
-        kind = self._drawn("text", call, seen) if is_met and isinstance(call.order.schema, dict) else None
+        kind = self._drawn("text", call, repeat) if is_met and isinstance(call.order.schema, dict) else None
         if not kind:
             return content, True
         self._note(kind)
         form = TEXTS[kind]
         return form.make(Answer(content, call.order.schema, call.schema_name, call.asked)), form.is_usable
 
-    def reply(self, call: Call, seen: int, completion: Completion, *, is_usable: bool) -> tuple[Reply, bool]:
+    def reply(self, call: Call, repeat: int, completion: Completion, *, is_usable: bool) -> tuple[Reply, bool]:
         """Returns a completion as HTTP, with whatever stands beside its answer, and whether that is still usable."""
         if not self._groups or not completion["choices"][0]["message"]["content"]:
             return reply(completion), is_usable
-        is_short = self._cut(call, seen, completion)
+        is_short = self._cut(call, repeat, completion)
         forms = []
         for group, table in {"place": PLACES, "envelope": ENVELOPES}.items():
-            kind = None if is_short else self._drawn(group, call, seen)
+            kind = None if is_short else self._drawn(group, call, repeat)
             if kind and self._is_time():
                 self._note(kind)
                 forms.append(table[kind])
         for form in forms:
             form.make(completion)
-        packed, is_whole = self._packed(call, seen, reply(completion))
+        packed, is_whole = self._packed(call, repeat, reply(completion))
         return packed, is_usable and is_whole and not is_short and all(form.is_usable for form in forms)
 
     def _row_trouble(self, call: Call) -> Reply | None:
@@ -70,13 +70,13 @@ class Behaviour:
         number = re.search(rf"{re.escape(self.faults.only)}\W*(\d+)", text) if self.faults.only else None
         return ROW[kind].make(int(number[1]) if number else self.faults.variant(call.prompt_digest, 1 << 16))
 
-    def _is_met(self, asked: str) -> bool:
+    def _is_met(self, prompt: str) -> bool:
         """Tells whether faults of rows can meet this text: it has the word, and is one of the first."""
-        if self.faults.only not in asked:
+        if self.faults.only not in prompt:
             return False
         if self.faults.first and len(self._firsts) < self.faults.first:
-            self._firsts.add(asked)
-        return not self.faults.first or asked in self._firsts
+            self._firsts.add(prompt)
+        return not self.faults.first or prompt in self._firsts
 
     def _is_time(self) -> bool:
         """Tells whether the trouble of the endpoint has begun and is not yet over."""
@@ -87,9 +87,9 @@ class Behaviour:
             self._began = time.monotonic()
         return not faults.trouble_s or time.monotonic() - self._began < faults.trouble_s
 
-    def _cut(self, call: Call, seen: int, completion: Completion) -> bool:
+    def _cut(self, call: Call, repeat: int, completion: Completion) -> bool:
         """Cuts an answer that has too little room; tells whether it did."""
-        kind = self._drawn("budget", call, seen)
+        kind = self._drawn("budget", call, repeat)
         if not kind or call.room >= self.faults.needed_tokens:
             return False
         self._note(kind)
@@ -102,15 +102,15 @@ class Behaviour:
             completion["usage"]["completion_tokens_details"] = {"reasoning_tokens": call.room}
         return True
 
-    def _packed(self, call: Call, seen: int, answer: Reply) -> tuple[Reply, bool]:
-        kind = self._drawn("body", call, seen)
+    def _packed(self, call: Call, repeat: int, answer: Reply) -> tuple[Reply, bool]:
+        kind = self._drawn("body", call, repeat)
         if not kind:
             return answer, True
         self._note(kind)
         return BODIES[kind].make(answer), BODIES[kind].is_usable
 
-    def _drawn(self, group: str, call: Call, seen: int) -> str | None:
-        return self.faults.of_group(group, b"%d %s" % (seen, call.digest)) if group in self._groups else None
+    def _drawn(self, group: str, call: Call, repeat: int) -> str | None:
+        return self.faults.of_group(group, b"%d %s" % (repeat, call.digest)) if group in self._groups else None
 
     def _note(self, kind: str, *, is_sold: bool = False) -> None:
         self.stats.faults[kind] += 1

@@ -33,8 +33,8 @@ def _moved(status: int) -> Trouble:
     return lambda _key: dataclasses.replace(reply({}, status), headers=to)
 
 
-def _trouble(about: str, make: Trouble) -> Form[Trouble]:
-    return Form(about, make, is_usable=False)
+def _trouble(summary: str, make: Trouble) -> Form[Trouble]:
+    return Form(summary, make, is_usable=False)
 
 
 _UNFINISHED = {

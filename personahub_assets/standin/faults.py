@@ -120,9 +120,9 @@ class Faults:
         """Tells whether there is a fault of a group at all."""
         return any(kind in GROUPS[group] for kind in self.rates)
 
-    def transient(self, body: bytes, seen: int) -> str | None:
-        """Draws the fault, if any, that meets this body when it has been seen `seen` times before."""
-        return self._drawn(_BASIC, self._throw(b"%d %s" % (seen, body)))
+    def transient(self, body: bytes, repeat: int) -> str | None:
+        """Draws the fault, if any, that meets this body when it has been seen `repeat` times before."""
+        return self._drawn(_BASIC, self._throw(b"%d %s" % (repeat, body)))
 
     def sticky(self, prompt: bytes) -> str | None:
         """Returns the fault, if any, that always meets this prompt."""

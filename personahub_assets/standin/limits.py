@@ -76,8 +76,8 @@ LIMITS: dict[str, Form[Told]] = {
 class Limit:
     """A window that slides: no more than `count` answers in any `period_s` seconds; 0 is no limit."""
 
-    def __init__(self, count: int, period_s: float, told: str) -> None:
-        self.count, self.period_s, self.told = count, period_s, LIMITS[told].make
+    def __init__(self, count: int, period_s: float, wording: str) -> None:
+        self.count, self.period_s, self.told = count, period_s, LIMITS[wording].make
         self._times: deque[float] = deque()
 
     def refusal(self) -> Reply | None:

@@ -14,8 +14,8 @@ ModelList = Callable[[int, Headers], Reply]
 """Makes the reply; it is given the model's context in tokens and the headers of the request."""
 
 
-def _entry(**more: object) -> dict[str, Any]:
-    return {"id": MODEL, "object": "model", "created": 0, "owned_by": MODEL, **more}
+def _entry(**fields: object) -> dict[str, Any]:
+    return {"id": MODEL, "object": "model", "created": 0, "owned_by": MODEL, **fields}
 
 
 def _listed(*entries: object) -> ModelList:

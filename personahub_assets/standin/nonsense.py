@@ -27,17 +27,17 @@ _APOLOGIES = (
 )
 
 
-def _said(sentence: Callable[[str, Answer], str]) -> Rewrite:
+def _with_texts(sentence: Callable[[str, Answer], str]) -> Rewrite:
     """Puts another text in place of every longer text of the answer."""
 
     def rewrite(answer: Answer) -> str:
-        return _SENTENCE.sub(lambda found: json.dumps(sentence(found[1], answer), ensure_ascii=False), answer.text)
+        return _SENTENCE.sub(lambda match: json.dumps(sentence(match[1], answer), ensure_ascii=False), answer.text)
 
     return rewrite
 
 
 def _repeated(unit: str) -> Rewrite:
-    return _said(lambda text, _: (unit * _chars(text))[: _chars(text)].strip())
+    return _with_texts(lambda text, _: (unit * _chars(text))[: _chars(text)].strip())
 
 
 def _chars(text: str) -> int:
@@ -46,7 +46,7 @@ def _chars(text: str) -> int:
 
 def _spliced(signs: str) -> Rewrite:
     """Puts signs, as they stand in JSON, after the first third of every longer text."""
-    return lambda answer: _SENTENCE.sub(lambda found: f'"{_first_words(found[1])} {signs} and more"', answer.text)
+    return lambda answer: _SENTENCE.sub(lambda match: f'"{_first_words(match[1])} {signs} and more"', answer.text)
 
 
 def _first_words(text: str) -> str:
@@ -96,15 +96,15 @@ NONSENSE: dict[str, Form[Rewrite]] = {
         "placeholder": ("a placeholder as every text", _repeated("string ")),
         "loop": ("one word over and over", _repeated("the ")),
         "chars_loop": ("one letter over and over", _repeated("a")),
-        "prompt_echo": ("the prompt's own text", _said(_echo)),
+        "prompt_echo": ("the prompt's own text", _with_texts(_echo)),
         "chinese": (
             "another language than the text's",
-            _said(lambda text, _: (_TALES * 30)[: max(_SHORTEST, len(text) // 2)]),
+            _with_texts(lambda text, _: (_TALES * 30)[: max(_SHORTEST, len(text) // 2)]),
         ),
         "special_inside": ("tokens of a chat template in a text", _spliced("<|eot_id|><|start_header_id|>assistant")),
         "double_escaped": ("escapes that were escaped again", _spliced(r"caf\\u00e9 \\n na\\u00efve")),
         "double_unicode": ("letters as escapes that were escaped again", _spliced(r"\\u4f60\\u597d \\u4e16\\u754c")),
         "escape_html": ("entities of HTML", _spliced("&quot;who&#39;s who&quot; &amp;")),
-        "refusal_in_schema": ("a refusal inside the schema", _said(_apology)),
+        "refusal_in_schema": ("a refusal inside the schema", _with_texts(_apology)),
     }.items()
 }

@@ -57,8 +57,8 @@ ROW: dict[str, Form[RowTrouble]] = {
 }
 
 
-def _error(message: str, **more: object) -> dict[str, object]:
-    return {"error": {"message": message, **more}}
+def _error(message: str, **fields: object) -> dict[str, object]:
+    return {"error": {"message": message, **fields}}
 
 
 # Codes, types and fields are those of the servers; of the sentences what is telling.
