@@ -18,7 +18,7 @@ from personahub_assets.defs.metadata.sample import asked_next, sample
 from personahub_assets.generation.engine import Watch
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
-from personahub_assets.instance.progress import Progress, Step
+from personahub_assets.instance.progress import RunProgress, Step
 from personahub_assets.steps.result import Result
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import UNREADABLE, Store
@@ -106,7 +106,7 @@ def batch_asset(
         needed = named_resources(function)
 
         def compute(
-            context: dg.AssetExecutionContext, store: Store, progress: Progress, **others: Any
+            context: dg.AssetExecutionContext, store: Store, progress: RunProgress, **others: Any
         ) -> dg.MaterializeResult[Any]:
             resources = {"store": store, "progress": progress, **others}
             make = partial(function, **{resource: resources[resource] for resource in needed})
@@ -127,7 +127,7 @@ class _Run:
 
     context: dg.AssetExecutionContext
     store: Store
-    progress: Progress
+    progress: RunProgress
     lock: Locking | None
     make: Callable[[Batch], Report]
 

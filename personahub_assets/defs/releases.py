@@ -11,7 +11,7 @@ from pydantic import Field
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.assets import hub_asset
-from personahub_assets.instance.progress import Progress, Step
+from personahub_assets.instance.progress import RunProgress, Step
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.card import body
 from personahub_assets.releases.folder import Release
@@ -44,7 +44,7 @@ class ReleaseConfig(dg.Config):
     is_optional=True,
 )
 def release(
-    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store, progress: Progress
+    context: dg.AssetExecutionContext, config: ReleaseConfig, store: Store, progress: RunProgress
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
 
@@ -93,5 +93,5 @@ def described(made: Release) -> dict[str, Any]:
     }
 
 
-def _tell(progress: Progress, name: str, done: int, total: int) -> None:
+def _tell(progress: RunProgress, name: str, done: int, total: int) -> None:
     progress.tell(Step(name, "release", done, total))

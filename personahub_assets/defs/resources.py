@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.minilm import Precision
 from personahub_assets.generation.llm import LLM
-from personahub_assets.instance.progress import Progress
+from personahub_assets.instance.progress import RunProgress
 from personahub_assets.store.tables import Store
 
 
@@ -74,5 +74,5 @@ def resources(store: Store, llm: LLM, embedder: Embedder) -> dict[str, Any]:
         "store": StoreResource(**store.model_dump()),
         "llm": LLMResource(**llm.model_dump()),
         "embedder": EmbedderResource(**embedder.model_dump()),
-        "progress": Progress(),
+        "progress": RunProgress(),
     }

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from personahub_assets.core.control_tokens import break_tokens, pattern_of
-from personahub_assets.core.errors import BudgetSpent, EndpointRefuses
+from personahub_assets.core.errors import BudgetSpent, LLMError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
@@ -410,7 +410,7 @@ class _Conversation:
             if self.most:  # the server does not say what it cost: the budget takes it for the most
                 self.asker.spend(self.most[0], 0, self.most[1])
         if reply.model and self.asker.is_other_model(reply.model) and self.asker.limits.model_must_match:
-            raise EndpointRefuses(
+            raise LLMError(
                 f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was asked. "
                 "Set PERSONAHUB_LLM_MODEL to the one that you want, or generation.model_must_match = false in hub.toml"
             )

@@ -28,7 +28,7 @@ Listener = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Where the assets of a run tell how far they are."""
 
     listener: Listener | None = None

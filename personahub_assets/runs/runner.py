@@ -22,7 +22,7 @@ from personahub_assets.generation.recorded import ANSWERS
 from personahub_assets.generation.requests import TRANSIENT, Reason
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
-from personahub_assets.instance.progress import Listener, Progress
+from personahub_assets.instance.progress import Listener, RunProgress
 from personahub_assets.search import selections
 from personahub_assets.store.tables import Store
 
@@ -114,7 +114,7 @@ def ordered(
     reasons = _reasons(retry) if retry is not None else []
     # The same objects for all runs of the order: they spend from one budget, and ask one stand-in.
     llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons, shared_budget=budget)
-    run_resources = {"llm": llm, "progress": Progress(listener)}
+    run_resources = {"llm": llm, "progress": RunProgress(listener)}
     definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
     assets = selected(definitions, select)
@@ -201,7 +201,7 @@ def run_release(environment: Environment, config: dict[str, Any], listener: List
     """
     home = environment.home.expanduser().resolve()
     known_batches(Store(home=str(home)), [])
-    definitions = build(environment, run_resources={"progress": Progress(listener)})
+    definitions = build(environment, run_resources={"progress": RunProgress(listener)})
     with open_instance(home) as instance:
         _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
 

@@ -11,7 +11,7 @@ import pytest
 from personahub_assets.core.errors import BatchesFailed, LockHeld
 from personahub_assets.defs.batches import BATCHES, Batch, Report, batch_asset
 from personahub_assets.defs.naming import Names
-from personahub_assets.instance.progress import Listener, Progress, Step
+from personahub_assets.instance.progress import Listener, RunProgress, Step
 from personahub_assets.steps.result import Result
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
@@ -43,7 +43,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def make(instance: dg.DagsterInstance, store: Store, listener: Listener | None = None, **more: Any) -> Any:
-    resources = {"store": store, "progress": Progress(listener)}
+    resources = {"store": store, "progress": RunProgress(listener)}
     return dg.materialize([numbers.define(Names())], instance=instance, resources=resources, run_config=_QUIET, **more)
 
 

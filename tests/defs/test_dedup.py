@@ -16,7 +16,7 @@ from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings,
 from personahub_assets.defs.naming import Names
 from personahub_assets.defs.versions import code_versions
 from personahub_assets.embedding.embedder import Embedder
-from personahub_assets.instance.progress import Progress
+from personahub_assets.instance.progress import RunProgress
 from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse.build import open_live
@@ -60,7 +60,7 @@ class Small:
             [asset.define(Names()) for asset in ASSETS],
             partition_key=batch,
             instance=self.instance,
-            resources={"store": self.store, "embedder": Embedder(), "progress": Progress()},
+            resources={"store": self.store, "embedder": Embedder(), "progress": RunProgress()},
             selection=list(assets or ALL),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

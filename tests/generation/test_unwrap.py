@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from personahub_assets.core.records import DATASETS, Answer, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import (
+    Answer,
+    GameNPC,
+    Instruction,
+    KnowledgeText,
+    MathProblem,
+    ReasoningProblem,
+    RelatedPersonas,
+    TextPersonas,
+    Tool,
+)
 from personahub_assets.generation.relaxed_json import Malformed, read_relaxed, scan
 from personahub_assets.generation.reply import Finish, Reply
 from personahub_assets.generation.unwrap import unwrap
@@ -21,51 +31,36 @@ LONG = (
     'A keeper\'s deputy who reads "{tide}" tables [all night], writes a letter\n'
     "and counts the ships \\ boats: 7, 8, 9. "
 )
-ANSWERS: dict[str, tuple[type[Answer], dict[str, Any]]] = {
-    "text_personas": (
-        TextPersonas,
-        {
-            "personas": [
-                {"persona": LONG.strip(), "relation": "read", "granularity": "fine"},
-                {
-                    "persona": "Schmied aus Köln – 你好 – who mends bells",
-                    "relation": "like",
-                    "granularity": "coarse",
-                },
-            ]
-        },
-    ),
-    "related_personas": (
-        RelatedPersonas,
-        {"personas": [{"persona": LONG.strip(), "relation": "younger sister"}]},
-    ),
-    "math_problems": (DATASETS["math_problems"], {"topic": "Graph theory", "problem": LONG.strip()}),
-    "reasoning_problems": (DATASETS["reasoning_problems"], {"kind": "spatial", "problem": LONG.strip()}),
-    "instructions": (DATASETS["instructions"], {"category": "planning", "instruction": LONG.strip()}),
-    "knowledge_texts": (DATASETS["knowledge_texts"], {"title": "On tides", "article": (LONG * 2).strip()}),
-    "game_npcs": (
-        DATASETS["game_npcs"],
-        {
-            "name": "Ola",
-            "role": "Ferryman",
-            "background": LONG.strip(),
-            "interaction": LONG.strip(),
-            "greeting": "Ahoy, {player}!",
-        },
-    ),
-    "tools": (
-        DATASETS["tools"],
-        {
-            "name": "Tide planner",
-            "description": LONG.strip(),
-            "function_name": "plan_tides",
-            "input_arguments": [{"name": "port", "type": "string", "description": "Where the ship lies"}],
-            "returns": "The tides by hour",
-            "dependencies": ["numpy", "tide tables"],
-        },
-    ),
+EXAMPLES: dict[type[Answer], dict[str, Any]] = {
+    TextPersonas: {
+        "personas": [
+            {"persona": LONG.strip(), "relation": "read", "granularity": "fine"},
+            {"persona": "Schmied aus Köln – 你好 – who mends bells", "relation": "like", "granularity": "coarse"},
+        ]
+    },
+    RelatedPersonas: {"personas": [{"persona": LONG.strip(), "relation": "younger sister"}]},
+    MathProblem: {"topic": "Graph theory", "problem": LONG.strip()},
+    ReasoningProblem: {"kind": "spatial", "problem": LONG.strip()},
+    Instruction: {"category": "planning", "instruction": LONG.strip()},
+    KnowledgeText: {"title": "On tides", "article": (LONG * 2).strip()},
+    GameNPC: {
+        "name": "Ola",
+        "role": "Ferryman",
+        "background": LONG.strip(),
+        "interaction": LONG.strip(),
+        "greeting": "Ahoy, {player}!",
+    },
+    Tool: {
+        "name": "Tide planner",
+        "description": LONG.strip(),
+        "function_name": "plan_tides",
+        "input_arguments": [{"name": "port", "type": "string", "description": "Where the ship lies"}],
+        "returns": "The tides by hour",
+        "dependencies": ["numpy", "tide tables"],
+    },
 }
-CLASS, GOOD = ANSWERS["text_personas"]
+ANSWERS = {kind.__name__: (kind, example) for kind, example in EXAMPLES.items()}
+CLASS, GOOD = ANSWERS["TextPersonas"]
 TEXT = json.dumps(GOOD)
 
 
@@ -204,9 +199,9 @@ def test_forms_of_fields() -> None:
     assert read(json.dumps({"Personas ": people})) == (GOOD, "key")
     assert read(TEXT.replace('"read"', '" READ "').replace('"coarse"', '"Coarse."')) == (GOOD, "enum")
     assert read(json.dumps({"personas": [{**item, "id": 1} for item in people]})) == (GOOD, "extra_keys")
-    answer, good = ANSWERS["math_problems"]
+    answer, good = ANSWERS["MathProblem"]
     assert read(json.dumps({**good, "topic": 2024}), answer) == ({**good, "topic": "2024"}, "number")
-    answer, good = ANSWERS["tools"]
+    answer, good = ANSWERS["Tool"]
     renamed = {("functionName" if key == "function_name" else key): value for key, value in good.items()}
     assert read(json.dumps({**renamed, "dependencies": '["numpy", "tide tables"]'}), answer)[0] == good
 
