@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError, SystematicFault
-from personahub_assets.core.text import shorten
+from personahub_assets.core.text import plain
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.dialect import settled
 from personahub_assets.generation.journal import Journal
@@ -400,7 +400,7 @@ _REMEDIES = {
 
 def _systematic(asker: "Asker", outcome: Outcome, count: int) -> str:
     remedy = _REMEDIES.get(str(outcome.reason), "Try: personahub doctor")
-    sample = shorten(outcome.response, _SAMPLE_CHARS) if outcome.response else "(nothing)"
+    sample = plain(outcome.response, _SAMPLE_CHARS) or "(nothing)"
     return (
         f"the first {count:,} answers of {asker.task.asset} are all rejected as {outcome.reason} "
         f"({outcome.detail}), so nothing more is asked. The last of them: {sample}. {remedy}. Then run again with "

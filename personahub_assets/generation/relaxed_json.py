@@ -23,7 +23,7 @@ _BEGUN = re.compile(
     r"[\[\s]{0,40}+\{\s{0,400}+(?:\"(?:[^\"\\]|\\.){0,200}+\"|'(?:[^'\\]|\\.){0,200}+'|“[^”]{0,200}+”)\s*+:", re.DOTALL
 )
 _BRACKETS = re.compile(r"[\[{\s]*+")
-_TOKEN = re.compile(
+_LEXEME = re.compile(
     r"""(?P<blank>\s++|//[^\n]*+|\#[^\n]*+|/\*.{0,4000}?\*/)
       | (?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|“[^”]*+”)
       | (?P<sign>[{}\[\],:])
@@ -157,7 +157,7 @@ def read_relaxed(text: str, position: int = 0) -> tuple[Any, int]:
     ({'a': [1, None], 'b': True}, 36)
     """
     strict, open_brackets = [""], [""]
-    while match := _TOKEN.match(text, position):
+    while match := _LEXEME.match(text, position):
         token, kind = match[0], match.lastgroup
         position = match.end()
         if kind == "blank":

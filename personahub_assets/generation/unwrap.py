@@ -70,7 +70,7 @@ _HOLDERS = frozenset({"properties", "arguments", "parameters", "input", "args", 
 _CONTAINERS = frozenset(
     {"list_type", "tuple_type", "set_type", "frozen_set_type", "dict_type", "model_type", "model_attributes_type"}
 )
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"")
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.){0,200}+'|\"(?:[^\"\\]|\\.){0,200}+\"")
 
 
 def unwrap(reply: Reply, answer: type[A]) -> tuple[A, str | None]:

@@ -8,101 +8,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import LIMITS, Reply, Script, error, good, serving
+from engine_run import TASK, Run, outcomes, requests
 from scripted import TASK as SCRIPTED
+from scripted import Reply, Script, error, good, serving
 
-from personahub_assets.core import project_files
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, LLMError, StoreError
-from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
 from personahub_assets.generation.budget import Budget
-from personahub_assets.generation.client import Asker, Limits
-from personahub_assets.generation.concurrency import AdaptiveConcurrency
-from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
-from personahub_assets.generation.requests import Outcome, Request, Task, Usage
-from personahub_assets.generation.transport import Transport
+from personahub_assets.generation.requests import Request
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")
-
-TASK = Task("math_problems", project_files.prompt("math_problems"), MathProblem, "standin")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "a.sqlite"
-
-
-def stream(count: int, task: Task = TASK) -> Iterator[Request]:
-    return (task.request(f"p{n}", {"persona": f"A keeper of lighthouse number {n}"}) for n in range(count))
-
-
-def requests(count: int, task: Task = TASK) -> list[Request]:
-    return list(stream(count, task))
-
-
-@dataclass
-class Run:
-    """One call of the engine, with what it showed while it ran."""
-
-    url: str
-    most: int = 16
-    task: Task = TASK
-    limits: Limits = LIMITS
-    budget: Budget = field(default_factory=Budget)
-    way: dict[str, Any] = field(default_factory=dict)
-    seconds_left: float | None = None
-    watch: Callable[[Usage], None] = lambda _tally: None
-    settled: Callable[[Request], None] = lambda _request: None
-    tally: Usage = field(default_factory=Usage)
-    proven: dict[Any, Any] = field(default_factory=dict)
-    systematic_faults: int = 0
-
-    def __post_init__(self) -> None:
-        self.window = AdaptiveConcurrency(self.most)
-
-    def asker(self) -> OpenAsker:
-        @asynccontextmanager
-        async def opened() -> Any:
-            more: dict[str, Any] = {
-                "timeout_s": 20,
-                "tries": 5,
-                "faults_in_a_row": 20,
-                "on_overload": self.window.overloaded,
-            }
-            more |= {"before": self.budget.call, "after": self.budget.returned}
-            async with Transport(self.url, "none", **(more | self.way)) as transport:
-                reserve = partial(self.budget.reserve, Prices())
-                spend = partial(self.budget.spend, Prices())
-                yield Asker(transport, self.task, self.limits, spend, (), reserve, proven=self.proven)
-
-        return opened
-
-    def of(self, wanted: Iterator[Request] | list[Request], journal: Journal) -> "Run":
-        ask_all(
-            iter(wanted),
-            self.asker(),
-            journal,
-            self.window,
-            self.tally,
-            lambda tally: self.watch(tally),
-            lambda request: self.settled(request),
-            self.seconds_left,
-            self.systematic_faults,
-        )
-        return self
-
-
-def outcomes(journal: Journal) -> dict[str, Outcome]:
-    return {one.outcome.key: one.outcome for one in journal.entries()}
 
 
 def test_each_request_gets_its_outcome_and_all_are_in_the_journal(path: Path) -> None:
@@ -424,7 +351,7 @@ import sys
 from pathlib import Path
 url, journal_path, drain, most, *folders = sys.argv[1:]
 sys.path += folders
-from test_engine import TASK, Run, stream
+from engine_run import Run, stream
 from personahub_assets.generation import engine
 from personahub_assets.generation.journal import Journal
 

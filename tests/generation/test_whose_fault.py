@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_run import Run, outcomes, requests
 from scripted import TASK, Limits, Reply, Script, error, good
-from test_engine import Run, outcomes, requests
 
 from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMError, SystematicFault
 from personahub_assets.generation.journal import Journal
