@@ -185,7 +185,7 @@ def test_sql_gives_a_frame(finished: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("SELECT 1; SELECT 2", "gives 2"),
+        ("SELECT 1; SELECT 2", "the query has 2"),
         ("", "has no result"),
         ("DROP TABLE personas", "refused"),
         ("SELECT * FROM read_text('/etc/hostname')", "Permission Error"),

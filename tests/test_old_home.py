@@ -76,6 +76,6 @@ def test_settings_of_an_old_name_are_read_with_a_notice(tmp_path: Path) -> None:
         settings = HubConfig.load(path).generation
     assert (settings.max_in_flight, settings.validation_retries) == (16, 1)
     assert [str(notice.message).split(";")[0] for notice in notices] == [
-        "hub.toml: window is called max_in_flight now",
-        "hub.toml: reasks is called validation_retries now",
+        "hub.toml: window is now max_in_flight",
+        "hub.toml: reasks is now validation_retries",
     ]

@@ -22,6 +22,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_graphql.schema import create_schema
 
 from personahub_assets.core.config import Environment
+from personahub_assets.core.errors import LLMError
 from personahub_assets.definitions import build
 from personahub_assets.generation.llm import LLM
 from personahub_assets.instance.instance import open_instance
@@ -140,12 +141,11 @@ def test_secrets_of_addresses_and_keys_are_used_and_stand_nowhere(
     site.is_refusing = True
     assert "give the full address each time" in bare
     assert "give the full address each time" in call("ingest", crawl, code=1)
-    call("run", "--batch", "crawl", "--select", "+text_personas", **llm)  # quarantined, with what the server said
+    refused = call("run", "--batch", "crawl", "--select", "+text_personas", code=1, **llm)
     call("doctor", "--no-canary", code=1, **key, **embedder)
     both = call("doctor", "--no-canary", code=1, **key | llm)
     assert "both use the header" in both
-    quarantined = call("sql", "SELECT detail FROM quarantine", "--format", "json")
-    assert "no: Basic *** ***" in quarantined
+    assert "no: Basic *** ***" in refused
     assert {BASIC, f"Bearer {KEY}"} <= set(site.authorizations)
 
     for name, value in {"PERSONAHUB_HOME": str(home), **llm, **embedder}.items():
@@ -188,6 +188,6 @@ def test_no_run_sets_where_a_key_goes_or_which_variable_is_sent(home: Path, monk
 def test_a_key_goes_only_to_the_address_that_the_environment_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERSONAHUB_LLM_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("PERSONAHUB_LLM_API_KEY", KEY)
-    with pytest.raises(Exception, match="403"):
-        LLM(url=f"http://{site.host}/v1", model="m").offered()
+    with pytest.raises(LLMError):
+        LLM(url=f"http://{site.host}/v1", model="m").models()
     assert site.authorizations == [None]

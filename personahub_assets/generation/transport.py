@@ -394,7 +394,7 @@ class Transport:
                 f"{type(error).__name__}: {self._masked(str(error))}{_hint(error)}", unconnected=unconnected
             ) from None
         except ValueError as error:  # of the request: the reply was not looked at
-            raise LLMError(f"{self.url}: nothing can be sent there: {self._masked(str(error))}") from None
+            raise LLMError(f"cannot send requests to {self.url}: {self._masked(str(error))}") from None
 
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
@@ -402,7 +402,7 @@ class Transport:
             try:
                 self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
             except ValueError as error:
-                raise LLMError(f"{self.url}: nothing can be sent there: {self._masked(str(error))}") from None
+                raise LLMError(f"cannot send requests to {self.url}: {self._masked(str(error))}") from None
         return self._addresses[path]
 
     def _masked(self, text: str) -> str:
@@ -438,6 +438,8 @@ class Transport:
         """
         if fault.overload:
             self._on_overload()
+        if fault.pause is not None:
+            return  # a server that says when to come back is not down; the tries of the request bound this
         if fault.local:
             self._on_overload()  # fewer connections can suffice; no fault of the server
             return

@@ -246,7 +246,7 @@ def test_a_search_finds_no_strangers(world: Small) -> None:
     assert found["persona_id"][0] == f"world-{PEOPLE_AT['thai in a frame'] + 2}"
     assert found["similarity"][1] < 0.99
     assert any("does not know all words" in line for line in said)
-    assert any("are not read by all-MiniLM-L6-v2" in line for line in said)
+    assert any("cannot be read by all-MiniLM-L6-v2" in line for line in said)
 
 
 def test_a_home_of_an_older_version_is_decided_again_without_a_call(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scripted import Script, ask, error, good
 
 from personahub_assets.core.retry_after import seconds_asked
+from personahub_assets.core.retrying import Backoff
 from personahub_assets.generation import transport
 
 SENT = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -61,9 +62,9 @@ def test_no_header_is_an_error(text: str, sent: str | None) -> None:
 @pytest.mark.parametrize("form", range(3))
 def test_a_server_that_names_a_date_is_not_down(script: Script, form: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """More requests than faults that are allowed in a row are told to come back at a date, and all are answered."""
-    monkeypatch.setattr(transport, "_RETRY_AFTER_S", 0.05)
+    monkeypatch.setattr(transport, "_BACKOFF", Backoff(0.0, 0.0, 0.05))
     date = in_all_forms(datetime.now(UTC) + timedelta(seconds=40))[form]
-    script.told(*[error(429, retry_after=date)] * 6, otherwise=good())
+    script.told(*[error(500, retry_after=date)] * 6, otherwise=good())
     script.gate = threading.Barrier(2)
     outcomes = ask(script.url, rows=2, together=True, tries=9, faults_in_a_row=2)
     assert [outcome.status for outcome in outcomes] == ["accepted"] * 2

@@ -445,7 +445,7 @@ def test_a_batch_that_is_wholly_in_quarantine_is_warned_of_and_fails_a_check(cop
     environment = Environment(home=copied.root, llm_url=None, embed_url=None)
     assert run_and_report(Hub(environment=environment), ["wrong"], ["documents"], console).failed == {}
     said = console.export_text()
-    assert "warning: batch wrong: all of its 2 rows are in quarantine, most as no_text" in said
+    assert "warning: batch wrong: all its 2 rows are in quarantine, most as no_text" in said
     found = failures(copied)[("documents", "some_row_of_a_batch_is_usable")]
     assert shown(found) == [{"batch": "wrong", "quarantined": "2", "mostly": "no_text"}]
 

@@ -368,7 +368,7 @@ def test_every_id_of_a_home_has_an_answer(built: Store) -> None:
 def test_a_home_that_is_not_there(tmp_path: Path, why: Any) -> None:
     said = why(Store(home=str(tmp_path / "it's [no] home")), "p1")
     assert said.code == 1
-    assert "nothing in" in said.err
+    assert "no row in" in said.err
 
 
 def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def edit(path: Path) -> None:
 
 def test_an_edit_of_the_same_size_and_time_is_noticed(store: Store, page: Path) -> None:
     edit(page)
-    with pytest.raises(BatchError, match=r"other content than it had when batch 'page' .* personahub ingest"):
+    with pytest.raises(BatchError, match=r"other content than when batch 'page' .* personahub ingest"):
         source_rows(store, "page")
     register(store, str(page))
     assert [row.text for row in source_rows(store, "page") if isinstance(row, Document)] == ["Two"]
