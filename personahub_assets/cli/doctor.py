@@ -11,7 +11,7 @@ from rich.console import Console
 
 from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.config import Environment, Generation, HubConfig
-from personahub_assets.core.errors import LLMError
+from personahub_assets.core.errors import ConfigError, LLMError
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
@@ -94,20 +94,28 @@ def _embed(environment: Environment) -> str:
 
 
 def _endpoint(llm: LLM, home: Path) -> str:
-    headers = _generation(home).sent_headers
+    headers = _headers(home)
     offered = llm.look(headers) if llm.model else llm.models(headers)
     names = ", ".join(offered) if offered else "no list of models"
     return f"{llm.shown_url} offers {names}"
 
 
 def _model(llm: LLM, home: Path) -> str:
-    headers = _generation(home).sent_headers
+    headers = _headers(home)
     name = llm.model or llm.model_name
     models = llm.look(headers)
     offered = offered_as(name, models)
     context = models.get(offered or "")
     unlisted = "" if offered or not models else f", which the server does not list; it has {', '.join(sorted(models))}"
     return f"{name}{unlisted}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
+
+
+def _headers(home: Path) -> dict[str, str]:
+    """Headers of hub.toml; none if it cannot be read, which its own check says."""
+    try:
+        return _generation(home).sent_headers
+    except ConfigError:
+        return {}
 
 
 def _generation(home: Path) -> Generation:
