@@ -1,9 +1,9 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
-The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in
-sql/checks/any_dataset are made a check of each dataset, with {dataset} replaced by its name, and those in any_stage a
-check of both dedup stages, with {stage} replaced by lexical or semantic. A setting such as {lexical.max_keeper_share}
-is replaced by its value when the check runs.
+The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
+folders of `_SHARED` are a check of several assets, with a name in braces replaced for each: {dataset} or {asset} by the
+asset, {stage} by lexical or semantic. A setting such as {lexical.max_keeper_share} is replaced by its value when the
+check runs.
 """
 
 import re
@@ -21,12 +21,19 @@ from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
 from personahub_assets.defs.naming import Names
-from personahub_assets.store.tables import STAGES, Store
+from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.warehouse.build import open_live
 from personahub_assets.warehouse.readers import retry_on_replacement
 
 _SHOWN = 10
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
+_SHARED: dict[str, tuple[str, Mapping[str, str]]] = {
+    "any_dataset": ("{dataset}", {name: name for name in DATASETS}),
+    "any_candidate": ("{asset}", {name: name for name in CANDIDATES}),
+    "any_generated": ("{asset}", {name: name for name in (*CANDIDATES, *DATASETS)}),
+    "any_stage": ("{stage}", STAGES),
+}
+"""Folders whose files are checks of several assets: what is replaced, and by what for each asset."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +114,9 @@ def all_checks() -> dict[str, list[Check]]:
     checks: dict[str, list[Check]] = defaultdict(list)
     for path, sql in project_files.sql_files("checks").items():
         folder, name = path.split("/")
-        if folder == "any_dataset":
-            for dataset in DATASETS:
-                checks[dataset].append(Check(dataset, name, sql.replace("{dataset}", dataset)))
-        elif folder == "any_stage":
-            for asset, stage in STAGES.items():
-                checks[asset].append(Check(asset, name, sql.replace("{stage}", stage)))
-        else:
-            checks[folder].append(Check(folder, name, sql))
+        placeholder, assets = _SHARED.get(folder, ("", {folder: ""}))
+        for asset, value in assets.items():
+            checks[asset].append(Check(asset, name, sql.replace(placeholder, value) if placeholder else sql))
     return dict(checks)
 
 

@@ -21,7 +21,7 @@ from personahub_assets.defs.checks import Check, all_checks
 from personahub_assets.hub import Hub
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
-from personahub_assets.store.tables import STAGES, Store
+from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.warehouse.build import open_live
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
@@ -333,12 +333,15 @@ def _fault_to_remove(place: str) -> str:
 
 
 def test_every_check_has_a_planted_fault() -> None:
-    files = [place for place in sql_files("checks") if not place.startswith("any_stage/")]
-    files += [
-        f"{stage}_duplicates/{place.removeprefix('any_stage/')}"
-        for place in sql_files("checks")
-        if place.startswith("any_stage/")
-        for stage in STAGES.values()
+    shared = {
+        "any_stage": [f"{stage}_duplicates" for stage in STAGES.values()],
+        "any_candidate": [*CANDIDATES],
+        "any_generated": [*CANDIDATES, ANY],
+    }
+    files = [
+        f"{asset}/{name}"
+        for folder, name in (place.split("/") for place in sql_files("checks"))
+        for asset in shared.get(folder, [folder])
     ]
     assert not (lacking := without_fault(files, FAULTS)), lacking
 

@@ -7,7 +7,7 @@ SELECT
     round(rejected / requests, 4) AS share,
     mode(reason) AS mostly
 FROM generations
-WHERE asset = 'text_personas' AND status <> 'superseded' AND reason IS DISTINCT FROM 'taken_down'
+WHERE asset = '{asset}' AND status <> 'superseded' AND reason IS DISTINCT FROM 'taken_down'
 GROUP BY batch
 HAVING rejected > 19 AND rejected > {generation.max_rejected_share} * requests
 ORDER BY share DESC, batch

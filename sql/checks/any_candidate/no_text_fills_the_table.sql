@@ -1,6 +1,6 @@
 -- No text makes up more than generation.max_same_text_share of all answers (and 2): a placeholder, or a model in a rut
 -- severity: warn
-WITH answers AS (SELECT persona FROM related_personas WHERE origin = 'relation')
+WITH answers AS (SELECT persona FROM {asset} WHERE origin <> 'imported')
 SELECT persona, count(*) AS personas, round(count(*) / (SELECT count(*) FROM answers), 4) AS share
 FROM answers
 GROUP BY persona

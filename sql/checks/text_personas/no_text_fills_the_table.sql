@@ -1,8 +1,0 @@
--- No text makes up more than generation.max_same_text_share of all answers (and 2): a placeholder, or a model in a rut
--- severity: warn
-WITH answers AS (SELECT persona FROM text_personas WHERE origin <> 'imported')
-SELECT persona, count(*) AS personas, round(count(*) / (SELECT count(*) FROM answers), 4) AS share
-FROM answers
-GROUP BY persona
-HAVING count(*) > 2 AND count(*) > {generation.max_same_text_share} * (SELECT count(*) FROM answers)
-ORDER BY personas DESC, persona
