@@ -102,7 +102,7 @@ def _endpoint(llm: LLM, home: Path) -> str:
 
 def _model(llm: LLM, home: Path) -> str:
     headers = _headers(home)
-    name = llm.model or llm.model_name
+    name = llm.model_name
     models = llm.look(headers)
     offered = offered_as(name, models)
     context = models.get(offered or "")

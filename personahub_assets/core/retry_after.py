@@ -1,7 +1,6 @@
 """The header `Retry-After` (RFC 9110, 10.2.3): the pause that a server asks for."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -34,8 +33,3 @@ def http_date(text: str) -> datetime | None:
         return (then.replace(tzinfo=UTC) if then.tzinfo is None else then).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def pause_asked(headers: Mapping[str, str]) -> float | None:
-    """The pause in seconds that a reply asks for, from its headers; their names are case-insensitive."""
-    return seconds_asked(headers.get("Retry-After"), headers.get("Date"))

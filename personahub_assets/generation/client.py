@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -262,7 +263,7 @@ class _Conversation:
             messages, self.result.detail = await context.fitted(self.request)
         except TooLong as error:
             raise _Rejected("too_long", str(error)) from error
-        for shorter in (None, *context.shortened(self.request)):
+        for shorter in chain([None], context.shortened(self.request)):
             if shorter is not None:
                 messages, self.result.detail = shorter
             try:
@@ -406,9 +407,7 @@ class _Conversation:
             if result.attempts == 1:
                 self.asker.context.learn(messages, prompt)
         else:
-            result.uncounted += 1
-            if self.most:  # the server does not say what it cost: the budget takes it for the most
-                self.asker.spend(self.most[0], 0, self.most[1])
+            self._spend_most()
         if reply.model and self.asker.is_other_model(reply.model) and self.asker.limits.model_must_match:
             raise LLMError(
                 f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was asked. "
@@ -444,9 +443,13 @@ class _Conversation:
     def _count_unreadable(self, raw: str) -> None:
         """Count a reply of which nothing can be read."""
         self.result.attempts += 1
-        self.result.uncounted += 1
         self.result.response = sanitise(shorten(raw, RAW_LIMIT))[0]
         self.last_cost = 0
+        self._spend_most()
+
+    def _spend_most(self) -> None:
+        """Note an answer whose tokens the server does not tell: the budget takes it for the most it may cost."""
+        self.result.uncounted += 1
         if self.most:
             self.asker.spend(self.most[0], 0, self.most[1])
 

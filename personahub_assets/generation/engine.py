@@ -245,8 +245,8 @@ class _Crew:
             self._stop(trouble.error)
             return
         self._held.append(trouble)
-        is_first = alone and not self._answers and trouble.outcome is not None
-        if is_first and trouble.outcome is not None and trouble.outcome.reason == "bad_request":
+        reason = trouble.outcome and trouble.outcome.reason
+        if alone and not self._answers and reason == "bad_request":
             await self._adapt_dialect(asker)
         elif len(self._held) >= (self._patience if self._answers else 1):
             await self._find_culprit(asker)

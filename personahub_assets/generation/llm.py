@@ -60,6 +60,7 @@ class LLM(BaseModel):
         default=None, exclude=True, repr=False, description="What is spent from, instead of the bounds above"
     )
     _proven: "dict[Mark, Dialect]" = PrivateAttr(default_factory=dict)
+    _only_model: str = PrivateAttr(default="")
 
     def require(self) -> str:
         """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
@@ -80,7 +81,7 @@ class LLM(BaseModel):
         weakref.finalize(self, server.stop)
         return server.url
 
-    @cached_property
+    @property
     def model_name(self) -> str:
         """The model to ask for: PERSONAHUB_LLM_MODEL, else the only one the server offers.
 
@@ -94,12 +95,14 @@ class LLM(BaseModel):
             return self.model
         if self.url == STANDIN_URL:
             return STANDIN_MODEL
-        offered = list(self.models(headers))
-        if len(offered) != 1:
-            raise LLMError(
-                f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
-            )
-        return offered[0]
+        if not self._only_model:  # looked up once: every asset asks for it
+            offered = list(self.models(headers))
+            if len(offered) != 1:
+                raise LLMError(
+                    f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
+                )
+            self._only_model = offered[0]
+        return self._only_model
 
     def require_model(self, headers: Mapping[str, str] | None = None) -> None:
         """Look whether the endpoint answers, and which model is meant.
@@ -107,8 +110,10 @@ class LLM(BaseModel):
         Raises:
             LLMError: if nothing answers, or no model is named and the server does not offer exactly one.
         """
-        self._named(headers or {})
-        self.look(headers or {})
+        if self.model:
+            self.look(headers or {})
+        else:
+            self._named(headers or {})
 
     @property
     def shown_url(self) -> str:

@@ -29,9 +29,7 @@ def read_models(content: bytes) -> dict[str, int | None]:
         raise ValueError("nested too deeply") from error
     entries = reply
     if isinstance(reply, dict):
-        entries = next((reply[name] for name in _LISTS if name in reply), None)
-        if entries is None and not any(name in reply for name in _LISTS):
-            raise ValueError("no list of models")
+        entries = next((reply[name] for name in _LISTS if name in reply), reply)
     if not isinstance(entries, list | None):
         raise ValueError("no list of models")
     return {name: _context(entry) for entry in entries or [] if (name := _name(entry))}

@@ -23,6 +23,7 @@ import yarl
 
 from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import base_url, below, public, redact, request_headers, secrets_of
+from personahub_assets.core.config import Generation
 from personahub_assets.core.control_tokens import named_tokens
 from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMError
 from personahub_assets.core.retrying import Backoff
@@ -44,7 +45,6 @@ _OF_COMPLETIONS = frozenset({"choices", "usage", "output", "candidates", "respon
 _REDIRECTS = frozenset({301, 302, 307, 308})
 _HOPS = 3
 _GET_TRIES = 3
-_LONGEST_WAIT_S = 600.0
 _PROBE_S = 120.0
 _SILENCES = 2  # tries without an answer in time, before there was any
 _PROBE_AGAIN_S = 5.0
@@ -144,7 +144,7 @@ class Transport:
         self._headers = {**own, "Content-Type": "application/json"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
-        self.pace = pace or Pace(_LONGEST_WAIT_S)
+        self.pace = pace or Pace(Generation().longest_wait)
         self.probe: Callable[[], Awaitable[None]] | None = None  # raises what is wrong with the server, if anything is
         self._probing = asyncio.Lock()
         self._flying = self._faults = self._allowed = self._forgiven = 0
@@ -321,13 +321,9 @@ class Transport:
             if error.is_empty:
                 raise
             raise await self._count_fault_of(self._error_in_success(error), answers) from error
-        except UnreadableReply as error:
-            if _is_paid(error):
-                raise
-            unreadable = Fault(f"the reply cannot be read: {self._masked(str(error))}")
-            await self._fault(unreadable, answers)
-            raise unreadable from error
         except ValueError as error:
+            if isinstance(error, UnreadableReply) and _is_paid(error):
+                raise
             unreadable = Fault(f"the reply cannot be read: {shorten(self._masked(str(error)))}")
             await self._fault(unreadable, answers)
             raise unreadable from error
