@@ -31,7 +31,7 @@ from personahub_assets.core.records import (
     Tool,
     ToolArgument,
 )
-from personahub_assets.generation.degenerate import RULES, fault_of
+from personahub_assets.generation.replies.degenerate import RULES, fault_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "data" / "answers"
 PERSONA = "A ferry pilot who collects old tide tables."

@@ -118,7 +118,7 @@ def test_the_time_of_a_pattern_grows_with_the_text(name: str) -> None:
 
 def test_all_modules_with_patterns_are_found() -> None:
     assert {
-        "personahub_assets.generation.refusal_texts._BARE_REFUSAL",
+        "personahub_assets.generation.replies.refusal_texts._BARE_REFUSAL",
         "personahub_assets.core.text._WORD",
     } <= PATTERNS.keys()
     assert any(":" in name for name in PATTERNS)

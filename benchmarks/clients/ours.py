@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from instructor.v2.providers import openai as _handlers  # noqa: F401 - seconds of imports, left out as everybody's are
 
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))
 from meter import Meter
@@ -21,7 +22,7 @@ from task import MODEL, TEMPERATURE, TIMEOUT_S, Instruction, Tally, persona, run
 from personahub_assets.core.config import Environment
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES
-from personahub_assets.generation import client as _ask  # noqa: F401 - a second of imports, left out as everybody's are
+from personahub_assets.generation import client as _ask  # noqa: F401 - likewise
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.steps.candidates import imported
 from personahub_assets.store.tables import SLICE_ROWS, Store, table_schema

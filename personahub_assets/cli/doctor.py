@@ -16,10 +16,10 @@ from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
-from personahub_assets.generation.dialect import Dialect, settled
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.model_list import offered_as
 from personahub_assets.generation.requests import Outcome, Task
+from personahub_assets.generation.servers.dialect import Dialect, settled
+from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
 from personahub_assets.steps.datasets import dataset_task
 from personahub_assets.steps.personas import related_personas_task, text_personas_task

@@ -23,14 +23,14 @@ from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.generation.budget import Worst
 from personahub_assets.generation.context import ContextWindow, TooLong
-from personahub_assets.generation.degenerate import fault_of, sound_part
-from personahub_assets.generation.dialect import Dialect
-from personahub_assets.generation.model_list import is_same_model
-from personahub_assets.generation.refusal_texts import is_refusal_text
-from personahub_assets.generation.reply import ErrorReply, Reply, UnreadableReply, read_reply
+from personahub_assets.generation.replies.degenerate import fault_of, sound_part
+from personahub_assets.generation.replies.refusal_texts import is_refusal_text
+from personahub_assets.generation.replies.reply import ErrorReply, Reply, UnreadableReply, read_reply
+from personahub_assets.generation.replies.unwrap import unwrap
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
+from personahub_assets.generation.servers.dialect import Dialect
+from personahub_assets.generation.servers.model_list import is_same_model
 from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
-from personahub_assets.generation.unwrap import unwrap
 
 RAW_LIMIT = 4_000
 REASONING_LIMIT = 32_000

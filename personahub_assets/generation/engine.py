@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError, SystematicFault
 from personahub_assets.core.text import plain
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
-from personahub_assets.generation.dialect import settled
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Usage
+from personahub_assets.generation.servers.dialect import settled
 
 if TYPE_CHECKING:
     from personahub_assets.generation.client import Asker

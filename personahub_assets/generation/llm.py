@@ -19,16 +19,16 @@ from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
-from personahub_assets.generation.model_list import offered_as, read_models
-from personahub_assets.generation.pace import Pace
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
 from personahub_assets.generation.requests import ReusePolicy, Task
+from personahub_assets.generation.servers.model_list import offered_as, read_models
+from personahub_assets.generation.servers.pace import Pace
 from personahub_assets.generation.transport import Fault, Refused, Transport
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
     from personahub_assets.generation.client import Asker, Mark
-    from personahub_assets.generation.dialect import Dialect
+    from personahub_assets.generation.servers.dialect import Dialect
 
 REMEDIES = (
     "PERSONAHUB_LLM_URL is not set, so there is no language model to ask. Either\n"
@@ -195,7 +195,7 @@ class LLM(BaseModel):
         """
         # Instructor stands on the openai package, which takes a second to import: only for who asks.
         from personahub_assets.generation.client import Asker, Limits
-        from personahub_assets.generation.dialect import Dialect
+        from personahub_assets.generation.servers.dialect import Dialect
 
         settings, prices = store.config.generation, store.config.prices.as_prices()
         headers = settings.sent_headers

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import digest
-from personahub_assets.generation.dialect import Dialect
+from personahub_assets.generation.servers.dialect import Dialect
 
 Reason = Literal[
     "truncated",

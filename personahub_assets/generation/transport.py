@@ -29,9 +29,9 @@ from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMErro
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
-from personahub_assets.generation.pace import Pace
-from personahub_assets.generation.reply import ErrorReply, UnreadableReply
-from personahub_assets.generation.verdicts import Verdict, judge, judge_error
+from personahub_assets.generation.replies.reply import ErrorReply, UnreadableReply
+from personahub_assets.generation.servers.pace import Pace
+from personahub_assets.generation.servers.verdicts import Verdict, judge, judge_error
 
 VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"

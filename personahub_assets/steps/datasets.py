@@ -10,10 +10,10 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.records import DATASETS, DatasetItem
 from personahub_assets.core.text import digest
-from personahub_assets.generation.dialect import Dialect
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
+from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
 from personahub_assets.store.tables import Store

@@ -11,10 +11,10 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.records import RelatedPersonas, TextPersonas
 from personahub_assets.core.text import cut
-from personahub_assets.generation.dialect import Dialect
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
+from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.sources.register import imported_personas
 from personahub_assets.steps import candidates as rules
 from personahub_assets.steps.asked import Asked

@@ -6,7 +6,8 @@ import pytest
 from scripted import Script, serving
 
 from personahub_assets.core.retrying import Backoff
-from personahub_assets.generation import pace, transport
+from personahub_assets.generation import transport
+from personahub_assets.generation.servers import pace
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from answer_rules import Case, cases, scores
 
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import MathProblem, TextPersona, TextPersonas, Tool, ToolArgument
-from personahub_assets.generation.degenerate import RULES, fault_of, sound_part
-from personahub_assets.generation.refusal_texts import is_refusal_text
+from personahub_assets.generation.replies.degenerate import RULES, fault_of, sound_part
+from personahub_assets.generation.replies.refusal_texts import is_refusal_text
 
 CASES = list(cases())
 ASKED: list[Message] = [

@@ -11,8 +11,8 @@ from personahub_assets.core import presets, project_files
 from personahub_assets.core.config import Generation
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.records import KnowledgeText, TextPersonas, Tool
-from personahub_assets.generation.dialect import Dialect, settled
 from personahub_assets.generation.requests import Task
+from personahub_assets.generation.servers.dialect import Dialect, settled
 
 TASK = Task("tools", project_files.prompt("tools"), Tool, "m")
 PERSONAS = Task("text_personas", project_files.prompt("text_personas"), TextPersonas, "m")

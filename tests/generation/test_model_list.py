@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.generation.model_list import is_same_model, offered_as, read_models
+from personahub_assets.generation.servers.model_list import is_same_model, offered_as, read_models
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

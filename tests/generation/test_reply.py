@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.generation.reply import ErrorReply, Reply, UnreadableReply, meaning_of, read_reply
+from personahub_assets.generation.replies.reply import ErrorReply, Reply, UnreadableReply, meaning_of, read_reply
 
 TEXT = '{"topic": "Graphs", "problem": "A «ferry» {plan}"}'
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from personahub_assets.core.records import DATASETS, RelatedPersonas, TextPersonas
-from personahub_assets.generation.schemas import simplified
+from personahub_assets.generation.servers.schemas import simplified
 
 ANSWERS = [TextPersonas, RelatedPersonas, *DATASETS.values()]
 KEYWORDS = {"type", "properties", "required", "items", "enum", "anyOf", "description"}

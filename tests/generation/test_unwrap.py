@@ -23,9 +23,9 @@ from personahub_assets.core.records import (
     TextPersonas,
     Tool,
 )
-from personahub_assets.generation.relaxed_json import Malformed, read_relaxed, scan
-from personahub_assets.generation.reply import Finish, Reply
-from personahub_assets.generation.unwrap import unwrap
+from personahub_assets.generation.replies.relaxed_json import Malformed, read_relaxed, scan
+from personahub_assets.generation.replies.reply import Finish, Reply
+from personahub_assets.generation.replies.unwrap import unwrap
 
 LONG = (
     'A keeper\'s deputy who reads "{tide}" tables [all night], writes a letter\n'

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import shorten
-from personahub_assets.generation.refusal_texts import is_refusal
+from personahub_assets.generation.replies.refusal_texts import is_refusal
 
 Verdict = tuple[Literal["refused", "degenerate"], str]
 

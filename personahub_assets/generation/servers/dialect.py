@@ -20,8 +20,8 @@ from personahub_assets.core.config import Generation, Mode
 from personahub_assets.core.errors import LLMError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import Answer
-from personahub_assets.generation.complaints import Complaint
-from personahub_assets.generation.schemas import simplified
+from personahub_assets.generation.servers.complaints import Complaint
+from personahub_assets.generation.servers.schemas import simplified
 
 if TYPE_CHECKING:
     from personahub_assets.generation.requests import Task

@@ -24,8 +24,8 @@ from pydantic import ValidationError
 
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise
-from personahub_assets.generation.relaxed_json import Malformed, Span, has_object, read_relaxed, scan
-from personahub_assets.generation.reply import Reply
+from personahub_assets.generation.replies.relaxed_json import Malformed, Span, has_object, read_relaxed, scan
+from personahub_assets.generation.replies.reply import Reply
 
 A = TypeVar("A", bound=Answer)
 Kinds = tuple[str, ...]

@@ -1,0 +1,1 @@
+"""The answer in a server's reply: read, unwrapped, judged."""

@@ -1,0 +1,1 @@
+"""What a server takes, refuses and complains of: dialects, verdicts, waits."""
