@@ -196,7 +196,9 @@ def _beside() -> Iterator[Scenario]:
         if form.is_usable:
             yield Scenario(name, form.words, f"{name}=1")
     yield Scenario("content_null", "now and then neither content nor reasoning", "content_null=0.1", most=1.6)
-    yield Scenario("provider_died", "now and then half an answer and an error", "provider_died=0.3", most=2.0)
+    yield Scenario(
+        "provider_died", "now and then half an answer and an error; run twice", "provider_died=0.3", most=2.0, runs=2
+    )  # fmt: skip
 
 
 def _bodies() -> Iterator[Scenario]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
+import polars as pl
 
 from personahub_assets.core import interrupts
 from personahub_assets.core.config import Environment
@@ -175,14 +176,16 @@ def look_at_quarantine(order: Ordered, result: Result) -> None:
     limit = store.config.generation.max_rejected_share
     for batch, assets in order.named:
         for asset in (name for name in ASKING if name in assets):
-            reasons = store.read("quarantine", batch, asset, columns=["reason"])["reason"]
+            outcomes = store.read("generations", batch, asset, columns=["status", "reason"])
+            current = outcomes.filter(pl.col("status") != "superseded", pl.col("reason").ne_missing("taken_down"))
+            reasons = current.filter(status="rejected")["reason"]
             if reasons.is_empty():
                 continue
-            name, rows = f"{asset}[{batch}]", store.height("generations", batch, asset)
+            name, rows = f"{asset}[{batch}]", len(current)
             counts = dict(reasons.value_counts(sort=True).iter_rows())
             if left := sum(count for reason, count in counts.items() if reason in TRANSIENT):
                 result.left[name] = f"{left:,} rows got no answer at any try; the next run asks them again, last"
-            if rows and len(reasons) / rows > limit:
+            if len(reasons) / rows > limit:
                 reasons_text = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
                 result.rejected[name] = f"{len(reasons):,} of {rows:,} rows are in quarantine ({reasons_text})"
 
