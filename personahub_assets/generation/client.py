@@ -26,7 +26,7 @@ from personahub_assets.generation.context import ContextWindow, TooLong
 from personahub_assets.generation.replies.degenerate import fault_of, sound_part
 from personahub_assets.generation.replies.refusal_texts import is_refusal_text
 from personahub_assets.generation.replies.reply import ErrorReply, Reply, UnreadableReply, read_reply
-from personahub_assets.generation.replies.unwrap import unwrap
+from personahub_assets.generation.replies.unwrap import thoughts_in, unwrap
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.generation.servers.model_list import is_same_model
@@ -393,7 +393,8 @@ class _Conversation:
         result.finish_reason, result.finish_word = reply.finish, reply.finish_word
         raw = reply.text if reply.text.strip() else reply.tool_arguments or reply.reasoning
         result.response = sanitise(shorten(raw, RAW_LIMIT))[0]
-        result.reasoning = sanitise(shorten(reply.reasoning, REASONING_LIMIT))[0] if reply.reasoning else None
+        reasoning = reply.reasoning or thoughts_in(reply.text)
+        result.reasoning = sanitise(shorten(reasoning, REASONING_LIMIT))[0] if reasoning else None
         result.reasoning_tokens = reply.reasoning_tokens
         if reply.prompt_tokens and reply.completion_tokens is not None:
             prompt, cached, answer = reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens
@@ -458,7 +459,9 @@ def _reasoning_note(reply: Reply) -> str:
     """What of an answer's tokens the reasoning took, if the server says so."""
     if reply.reasoning_tokens:
         return f"; its reasoning took {reply.reasoning_tokens:,} tokens: raise max_tokens, or let the model think less"
-    return "; all that there is is reasoning: raise max_tokens, or let the model think less" if reply.reasoning else ""
+    if reply.reasoning or thoughts_in(reply.text):
+        return "; reasoning took the tokens: raise max_tokens, or let the model think less"
+    return ""
 
 
 def _schema_faults(error: ValidationError) -> tuple[Reason, str]:

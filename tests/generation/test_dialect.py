@@ -67,8 +67,22 @@ def test_a_tool_has_the_schema() -> None:
     request = body(dialect(mode="tools"))
     assert request["tool_choice"] == {"type": "function", "function": {"name": "Tool"}}
     assert request["tools"][0]["function"]["parameters"]["properties"].keys() == Tool.model_fields.keys()
+    assert request["tools"][0]["function"]["strict"] is True
     assert "response_format" not in request
     assert request["messages"] is MESSAGES
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unknown parameter: 'tools[0].function.strict'.",
+        '{"detail":[{"loc":["body","tools",0,"function","strict"],"msg":"Extra inputs are not permitted"}]}',
+        "Invalid schema for function 'Tool': in strict mode 'maxLength' is not permitted.",
+    ],
+)
+def test_a_tool_is_not_strict_where_that_is_refused(message: str) -> None:
+    server = Server((lambda request: "strict" in request["tools"][0]["function"], message))
+    assert "strict" not in body(server.settle(dialect(mode="tools")))["tools"][0]["function"]
 
 
 def test_the_system_message_is_folded_into_the_first_of_the_user() -> None:

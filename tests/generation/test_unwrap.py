@@ -25,7 +25,7 @@ from personahub_assets.core.records import (
 )
 from personahub_assets.generation.replies.relaxed_json import Malformed, read_relaxed, scan
 from personahub_assets.generation.replies.reply import Finish, Reply
-from personahub_assets.generation.replies.unwrap import unwrap
+from personahub_assets.generation.replies.unwrap import thoughts_in, unwrap
 
 LONG = (
     'A keeper\'s deputy who reads "{tide}" tables [all night], writes a letter\n'
@@ -138,6 +138,27 @@ SYNTAX: dict[str, Callable[[Any], str]] = {
     "plain": json.dumps,
     "unicode": lambda v: json.dumps(v, ensure_ascii=False, indent=2),
 }
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, _) in AROUND.items() if kind == "think"])
+def test_the_thinking_before_an_answer_is_kept(name: str) -> None:
+    thoughts = thoughts_in(AROUND[name][1](TEXT))
+    if name == "within":
+        assert thoughts == TEXT
+    elif name != "after":
+        assert thoughts in (THINKING, f": {THINKING}", f"We need {THINKING}.")
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, _) in AROUND.items() if kind != "think"])
+def test_where_nothing_was_thought_there_is_no_thinking(name: str) -> None:
+    assert thoughts_in(AROUND[name][1](TEXT)) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>All of it", "\n[THINK] All of it ", "<|channel|>analysis<|message|>All of it"]
+)
+def test_a_thinking_that_was_cut_is_kept(text: str) -> None:
+    assert thoughts_in(text) == "All of it"
 
 
 @pytest.mark.parametrize("name", ANSWERS)

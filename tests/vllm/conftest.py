@@ -16,6 +16,7 @@ from personahub_assets.embedding import minilm
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--enforce-eager",)  # compiling takes half a minute and gains nothing for a model this small
+TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def tiny_llm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         python=vllm_python,
         log=folder / "vllm.log",
         config=ROOT / "vllm" / "serve.yaml",
-        args=SMALL,
+        args=(*SMALL, *TOOLS),
     ) as server:
         yield server
 

@@ -12,9 +12,10 @@ from pydoc_data.topics import topics  # half a megabyte of English prose that ev
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 BOS, EOS, PAD = SPECIAL_TOKENS = ("<|begin|>", "<|end|>", "<|pad|>")
+THINKING_TOKENS = ("<think>", "</think>")  # not special: they are part of the text, as those of thinking models
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ message['role'] }}:\n{{ message['content'] }}{{ eos_token }}\n"
@@ -61,12 +62,13 @@ def train_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=CONFIG["vocab_size"],
+        vocab_size=CONFIG["vocab_size"] - len(THINKING_TOKENS),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator([topics[name] for name in sorted(topics)], trainer)
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in THINKING_TOKENS])
     return tokenizer
 
 

@@ -61,6 +61,7 @@ _TURN_END = re.compile(
 )
 _FENCE = re.compile(r"```|~~~")
 _TOKEN = re.compile(r"<[|｜]?/?[\w:▁ /|-]{1,40}[|｜]?>|\[/?[A-Z][A-Z_]{1,20}\]")
+_OUTER_TOKENS = re.compile(rf"\A(?:\s|{_TOKEN.pattern})++|(?:{_TOKEN.pattern})\s*+\Z")
 _ESCAPED_START = re.compile(r"[{\[](?:[\s\[{]|\\[nrt]){0,12}+\\[\"']")
 _SURROUNDING = "\ufeff\u200b\u2060\x00 \t\r\n"
 
@@ -91,6 +92,22 @@ def unwrap(reply: Reply, answer: type[A]) -> tuple[A, str | None]:
     except ValidationError:
         pass
     return _repaired(reply, answer)
+
+
+def thoughts_in(text: str) -> str:
+    """The thinking that a text holds beside its answer, without its marks; empty if there is none.
+
+    Where no end of it is marked, it is what follows an opening mark at the beginning: the reply was cut within it.
+    """
+    if text.startswith("{"):  # the common case, for nothing
+        return ""
+    if end := _thinking_end(text):
+        text = text[:end]
+    elif not (opened := _THINK_OPEN.match(text.lstrip(_SURROUNDING))):
+        return ""
+    else:
+        text = text.lstrip(_SURROUNDING)[opened.end() :]
+    return _OUTER_TOKENS.sub("", _THINK_OPEN.sub("", _FLAT_END.sub("", _THINK_END.sub("", text)))).strip(_SURROUNDING)
 
 
 def _repaired(reply: Reply, answer: type[A]) -> tuple[A, str]:

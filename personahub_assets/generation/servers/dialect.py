@@ -177,9 +177,13 @@ class Dialect:
         )
 
     def _format(self, answer: type[Answer]) -> dict[str, Any]:
-        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set."""
+        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set.
+
+        Instructor's tools are not strict. vLLM and OpenAI enforce the schema of a strict tool only; a simpler schema
+        does not meet what a strict one must have.
+        """
         arguments = _handled(self.writes, answer)[0]
-        if not self.simple_schema or self.writes not in ("json_schema", "tools"):
+        if self.writes not in ("json_schema", "tools") or (self.writes == "json_schema" and not self.simple_schema):
             return arguments
         arguments = deepcopy(arguments)
         where, key = (
@@ -187,7 +191,10 @@ class Dialect:
             if self.writes == "json_schema"
             else (arguments["tools"][0]["function"], "parameters")
         )
-        where[key] = simplified(where[key], frozenset(self.keep_in_schema))
+        if self.simple_schema:
+            where[key] = simplified(where[key], frozenset(self.keep_in_schema))
+        else:
+            where["strict"] = True
         return arguments
 
     def _changes(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
@@ -240,7 +247,7 @@ class Dialect:
     def _simplifications(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
         if complaint.wants_closed_objects() and "additionalProperties" not in self.keep_in_schema:
             yield {"simple_schema": True, "keep_in_schema": (*self.keep_in_schema, "additionalProperties")}
-        elif not self.simple_schema and complaint.is_about_schema():
+        elif not self.simple_schema and (complaint.is_about_schema() or complaint.names("strict")):
             yield {"simple_schema": True}
 
     def _refused(self, complaint: Complaint) -> list[str]:
