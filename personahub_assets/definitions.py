@@ -16,6 +16,7 @@ from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings,
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import related_personas, text_personas
+from personahub_assets.defs.preview import trying
 from personahub_assets.defs.releases import RELEASE, release
 from personahub_assets.defs.resources import resources
 from personahub_assets.defs.sensors import inbox_sensor
@@ -139,7 +140,7 @@ def _assembled(
     return dg.Definitions(
         assets=assets,
         asset_checks=sql_checks(groups, names),
-        jobs=[refresh, rebuild, releasing, maintaining],
+        jobs=[refresh, rebuild, releasing, maintaining, trying(names)],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh, names)],
         resources={names.name(name): each for name, each in provided.items()},

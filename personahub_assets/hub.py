@@ -389,6 +389,61 @@ class Hub:
             self.environment, order.named, retry=order.reasons, watch=watch, personas_from=order.store.personas_from
         )
 
+    def preview(
+        self,
+        task: str,
+        n: int = 3,
+        *,
+        prompt: str | Path | None = None,
+        against: str | Path | None = None,
+        models: Names = (),
+        persona: str | None = None,
+        ids: Names = (),
+        watch: Callable[[int, int], None] = _ignore_progress,
+    ) -> "pl.DataFrame":
+        """Try a prompt on a few rows, as `personahub try` does.
+
+        Writes no row. The answers are kept: a later run with the same prompt and model does not pay for them again.
+
+        Args:
+            task: a dataset, `text_personas` or `related_personas`.
+            n: number of rows, the first ones of the home, if neither `persona` nor `ids` is given.
+            prompt: a prompt file instead of the task's own.
+            against: a second prompt file, to compare with the first.
+            models: models instead of the configured one; two are compared.
+            persona: text of a persona.
+            ids: ids of personas, or of documents for `text_personas`.
+            watch: called with the number of answers and their total.
+
+        Returns:
+            `(task, prompt, model, batch, input_id, input, instructions, message, status, reason, detail, answer,
+            response, is_sent, calls, prompt_tokens, completion_tokens, seconds, cost)`, a row for each input and
+            variant. `is_sent` is false if the answer was in the home already; cost is null without prices.
+
+        Raises:
+            ConfigError, PromptError: if the task is unknown, or an argument or a prompt file is wrong.
+            StoreError, UnknownId: if there is no row to ask about, or an id is unknown.
+            LLMError: if requests are needed, and the endpoint does not answer.
+            LockHeld: if a run works on the same task and batch.
+        """
+        from personahub_assets.generation.budget import Budget
+        from personahub_assets.generation.llm import LLM
+        from personahub_assets.steps.preview import PreviewSpec, preview
+
+        _listed(models, ids, names=("models", "ids"))
+        spec = PreviewSpec.of(
+            task,
+            prompt=_path(prompt),
+            against=_path(against),
+            count=n,
+            models=tuple(models),
+            persona=persona,
+            ids=tuple(ids),
+        )
+        budget = Budget()
+        llm = LLM(url=self.environment.llm_url, model=self.environment.llm_model, shared_budget=budget)
+        return _beside_event_loop(lambda: preview(self.store, llm, spec, watch).frame(), budget)
+
     def run(
         self,
         batches: Names = (),
@@ -498,12 +553,14 @@ def _checked_count(k: int) -> int:
     return k
 
 
-def _listed(batches: Names, select: Names) -> tuple[list[str], list[str]]:
+def _listed(
+    first: Names, second: Names, *, names: tuple[str, str] = ("batches", "select")
+) -> tuple[list[str], list[str]]:
     """Names as lists; a single string would be read as a list of letters."""
-    for argument, value in {"batches": batches, "select": select}.items():
+    for argument, value in zip(names, (first, second), strict=True):
         if isinstance(value, str):
             raise ConfigError(f"{argument} is a list of names, got {value!r}: write [{value!r}]")
-    return list(batches), list(select)
+    return list(first), list(second)
 
 
 def _retry_reasons(retry: Names | None) -> list[str] | None:

@@ -34,6 +34,6 @@ def test_the_definitions_are_listed(home: Path) -> None:
         one["asset_key"] for one in listed["assets"]
     }
     assert {job["name"] for job in listed["jobs"]} == {
-        *("refresh_batch", "rebuild_warehouse", "make_release", "maintenance")
+        *("refresh_batch", "rebuild_warehouse", "make_release", "maintenance", "try_prompt")
     }
     assert [sensor["name"] for sensor in listed["sensors"]] == ["inbox"]

@@ -340,6 +340,45 @@ def run(
     raise typer.Exit(result.exit_code)
 
 
+@app.command(name="try")
+def try_(
+    task: Annotated[str, typer.Argument(help="A dataset, text_personas or related_personas", metavar="TASK")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100, help="Number of rows")] = 3,
+    prompt: Annotated[Path | None, typer.Option(help="A prompt file instead of prompts/TASK.md")] = None,
+    persona: Annotated[str | None, typer.Option(help="A persona as text, instead of rows of the home")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Id of a persona, or of a document for text_personas (repeatable)", metavar="ID"),
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="A second prompt file, to compare with the first")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model instead of PERSONAHUB_LLM_MODEL; give two to compare them")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print long messages completely")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON")] = False,
+) -> None:
+    """Try a prompt on a few rows: the messages as sent, the answers, tokens, seconds and cost.
+
+    Writes no row. The answers are kept, so that the next `personahub run` with the same prompt does not pay for them
+    again. Without --persona and --from it takes the first rows of the home.
+
+    Exit code: 0, or 4 if most answers were rejected.
+    """
+    from personahub_assets.cli.preview import try_prompt
+    from personahub_assets.steps.preview import PreviewSpec
+
+    spec = PreviewSpec.of(
+        task,
+        prompt=prompt,
+        against=against,
+        count=count,
+        models=tuple(model or ()),
+        persona=persona,
+        ids=tuple(ids or ()),
+    )
+    raise typer.Exit(try_prompt(_environment(), spec, full=full, as_json=as_json))
+
+
 def _retry_reasons(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
     """Reasons of quarantined rows, empty for all; None without --retry."""
     if reason and not retry:

@@ -10,6 +10,7 @@ from rich.progress import SpinnerColumn, TimeElapsedColumn
 
 from personahub_assets.cli.console import Label, confirm, progress, say
 from personahub_assets.cli.plan import show, summary
+from personahub_assets.cli.run import leaving_lines
 from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.runs.forecast import Plan
 from personahub_assets.runs.lookup import Watch
@@ -23,22 +24,36 @@ def make_approval(
 ) -> Callable[[Ordered], None]:
     """Make the callback that asks before a run that would exceed the limits of [run] in hub.toml.
 
+    It also asks before --personas-from takes rows out of a table.
+
     The answer is read from the terminal. Declining ends the command with exit code 1, before any request.
     """
     config = HubConfig.load(Home(environment.home.expanduser()).config)
 
     def ask(order: Ordered) -> None:
+        # The lines are printed with the selection.
+        if order.store.personas_from and leaving_lines(order, order.datasets):
+            _confirm("Replace these rows?", console)
         if not _has_bound(config):
             return
         forecast = _make_plan(environment, order, console)
         if not _exceeds_limits(forecast, config, max_calls, max_cost):
             return
         show(forecast, console)
-        if not confirm(f"This run would make {summary(forecast)}. Begin?"):
-            say("not begun; no request was sent", to=console)
-            raise typer.Exit(1)
+        _confirm(f"This run would make {summary(forecast)}. Begin?", console)
 
     return ask
+
+
+def _confirm(question: str, console: Console) -> None:
+    """Ask; without consent the command ends.
+
+    Raises:
+        typer.Exit: with code 1.
+    """
+    if not confirm(question):
+        say("not begun; no request was sent", to=console)
+        raise typer.Exit(1)
 
 
 def _make_plan(environment: Environment, order: Ordered, console: Console) -> Plan:

@@ -21,6 +21,7 @@ from personahub_assets.instance import progress
 from personahub_assets.instance.faults import explain
 from personahub_assets.runs.runner import Ordered, Result
 from personahub_assets.search import selections
+from personahub_assets.steps.datasets import leaving_rows
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
 
@@ -84,12 +85,28 @@ def print_selections(order: Ordered, console: Console) -> None:
         say(
             f"{', '.join(names)}: only for the {present:,} of {total:,} personas that {file} names{absent}.", to=console
         )
+    for line in leaving_lines(order, list(files)):
+        say(line, style="yellow", to=console)
     if store.personas_from:
         say(
             "For this run only: a run without --personas-from uses all personas. To keep the selection, write "
             "personas_from under [datasets.NAME] in hub.toml.",
             to=console,
         )
+
+
+def leaving_lines(order: Ordered, datasets: list[str]) -> list[str]:
+    """Say of each dataset how many rows leave its table, because a selection leaves out their personas."""
+    lines = []
+    for name in datasets:
+        batches = [batch for batch, assets in order.named if name in assets]
+        leaving, total = leaving_rows(order.store, name, batches)
+        if leaving:
+            lines.append(
+                f"{name}: {leaving:,} of {total:,} rows leave the table. Their answers are kept for "
+                f"{order.store.config.generation.keep_superseded_days:g} days: a run for all personas brings them back."
+            )
+    return lines
 
 
 class Bars:

@@ -30,7 +30,20 @@ def prompt(name: str, folder: Path | None = None) -> Prompt:
     path = (folder or root() / "prompts") / f"{name}.md"
     if not path.is_file():
         raise PromptError(f"{path} is missing: a task needs its prompt file")
-    parsed = Prompt.parse(path.read_text("utf-8"), origin=str(path))
+    return prompt_file(path, name)
+
+
+def prompt_file(path: Path, name: str) -> Prompt:
+    """Read the prompt of a task from any file.
+
+    Raises:
+        PromptError: if the file cannot be read or is malformed, or has another name in its front matter.
+    """
+    try:
+        source = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise PromptError(f"{path}: cannot be read as a prompt file: {error}") from error
+    parsed = Prompt.parse(source, origin=str(path))
     if parsed.name != name:
         raise PromptError(f"{path}: the front matter has name: {parsed.name!r}, expected {name!r}")
     return parsed

@@ -7,7 +7,7 @@ rows. If the process dies in either pass, the next run finds the paid answers in
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from types import TracebackType
@@ -34,6 +34,19 @@ NOTHING_LEFT = "every persona of this answer was taken down"
 
 Accepted = tuple[Request, str, Any]
 """`(request, generation id, answer)`."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request with its outcome.
+
+    Attributes:
+        is_sent: whether the request was sent now; otherwise its outcome was in the home.
+    """
+
+    request: Request
+    outcome: Outcome
+    is_sent: bool
 
 
 class Answers:
@@ -69,7 +82,7 @@ class Answers:
         self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
-        self._published = False
+        self._published = self._is_empty = False
 
     def __enter__(self) -> "Answers":
         self._journal.__enter__()
@@ -85,7 +98,7 @@ class Answers:
         self._journal.__exit__(kind, error, trace)
         for writer in self._writers.values():
             writer.discard()
-        if self._published:
+        if self._published or self._is_empty:
             self._journal.drop()
 
     def of(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
@@ -108,6 +121,22 @@ class Answers:
             outcomes = self._outcomes(chunk)
             self._add_generations(chunk, outcomes)
             yield list(self._accepted(chunk, outcomes))
+
+    def preview(self, requests: list[Request]) -> list[Answered]:
+        """Get the outcomes of a few requests and write no rows; new outcomes stay in the journal for the next run.
+
+        Raises:
+            KeyboardInterrupt, LLMError: as for `of`.
+        """
+        self.tally.total += len(requests)
+        to_send = list(self._open_requests(iter(requests)))
+        self._ask(iter(to_send))
+        sent = {request.key for request in to_send}
+        outcomes = self._outcomes(requests)
+        self._is_empty = next(self._journal.entries(), None) is None
+        return [
+            Answered(request, outcome, request.key in sent) for request, outcome in zip(requests, outcomes, strict=True)
+        ]
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
         """Append rows to the asset's own table; `publish` publishes them."""

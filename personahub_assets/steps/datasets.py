@@ -61,11 +61,16 @@ def dataset_task(name: str, config: HubConfig, model: str) -> Task:
 def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
     """What a dataset asks for a batch: so many samples for each of the chosen personas."""
     samples = store.config.dataset(task.asset).samples
-    # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.
     for rows in asked_personas(store, task.asset, batch):
-        for persona_id, persona in rows.iter_rows():
-            for sample in range(samples):
-                yield task.request(persona_id, {"persona": persona}, sample)
+        yield from persona_requests(task, rows.iter_rows(), samples)
+
+
+def persona_requests(task: Task, personas: Iterable[tuple[str, str]], samples: int = 1) -> Iterator[Request]:
+    """What a dataset asks about personas `(id, text)`."""
+    # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.
+    for persona_id, persona in personas:
+        for sample in range(samples):
+            yield task.request(persona_id, {"persona": persona}, sample)
 
 
 def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
@@ -74,6 +79,22 @@ def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame
     among = selections.chosen(store, settings.personas_from, batch)
     for rows in store.slices("personas", batch, ["persona_id", "persona"]):
         yield chosen(rows, name, settings.share, among)
+
+
+def leaving_rows(store: Store, name: str, batches: Iterable[str]) -> tuple[int, int]:
+    """Count the rows of a dataset that a run takes out of its table, since their personas are not asked; and all rows.
+
+    Raises:
+        ConfigError: if the selection of the dataset cannot be used.
+    """
+    leaving = total = 0
+    for batch in batches:
+        rows = store.read(name, batch, columns=["persona_id"])["persona_id"]
+        ids = [personas["persona_id"] for personas in asked_personas(store, name, batch)]
+        kept = pl.concat(ids) if ids else pl.Series(dtype=pl.String)
+        leaving += len(rows) - int(rows.is_in(kept.implode()).sum())
+        total += len(rows)
+    return leaving, total
 
 
 def version(settings: DatasetTask) -> list[int | float | str]:

@@ -1,14 +1,14 @@
 """Documents to candidates, and candidates to related candidates."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import polars as pl
 
 from personahub_assets.core import project_files
-from personahub_assets.core.config import HubConfig
+from personahub_assets.core.config import HubConfig, TextPersonasTask
 from personahub_assets.core.records import RelatedPersonas, TextPersonas
 from personahub_assets.core.text import cut
 from personahub_assets.generation.engine import Watch
@@ -44,10 +44,17 @@ def related_personas_task(config: HubConfig, model: str) -> Task:
 def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
     """What text-to-persona asks for a batch: one request per document."""
     settings = store.config.text_personas
-    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
     for documents in store.slices("documents", batch, ["document_id", "text"]):
-        for document_id, text in documents.iter_rows():
-            yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
+        yield from document_requests(task, documents.iter_rows(), settings)
+
+
+def document_requests(
+    task: Task, documents: Iterable[tuple[str, str]], settings: TextPersonasTask
+) -> Iterator[Request]:
+    """What text-to-persona asks about documents `(id, text)`."""
+    shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
+    for document_id, text in documents:
+        yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
 
 
 def related_requests(task: Task, parents: Mapping[str, Any], fan_out: int) -> Iterator[Request]:

@@ -1,0 +1,86 @@
+"""Preview: the job that tries a prompt on a few rows, from the launchpad."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from personahub_assets.core.prompts import Prompt
+from personahub_assets.defs.batches import LLM_POOL
+from personahub_assets.defs.metadata.preview import markdown
+from personahub_assets.defs.naming import Names
+from personahub_assets.steps.preview import TASKS, Preview, PreviewSpec, PromptSource, preview
+
+TRY, PREVIEW = "try_prompt", "preview"
+"""Names of the job and of its op."""
+
+_RESOURCES = ("store", "llm")
+
+
+class TryConfig(dg.Config):
+    """What to try; the same as the options of `personahub try`."""
+
+    task: str = Field(description=f"One of {', '.join(TASKS)}")
+    n: int = Field(default=3, description="Number of rows, the first ones of the home, if no persona is given")
+    prompt: str | None = Field(
+        default=None, description="Text of a prompt file instead of the task's own; front matter, instructions, row"
+    )
+    persona: str | None = Field(default=None, description="A persona as text, instead of rows of the home")
+    ids: list[str] = Field(default=[], description="Ids of personas, or of documents for text_personas")
+
+    def as_spec(self) -> PreviewSpec:
+        """Check the values.
+
+        Raises:
+            ConfigError, PromptError: if one is wrong.
+        """
+        prompts = (PromptSource("the launchpad", Prompt.parse(self.prompt, TRY)),) if self.prompt else ()
+        return PreviewSpec(self.task, self.n, prompts, (), self.persona, tuple(self.ids))
+
+
+def trying(names: Names) -> dg.JobDefinition:
+    """Make the job."""
+
+    @dg.op(
+        name=names.name(PREVIEW),
+        required_resource_keys=names.resource_keys(_RESOURCES),
+        config_schema=TryConfig.to_fields_dict(),
+        out=dg.Out(dg.Nothing),
+        pool=names.pool or LLM_POOL,
+    )
+    def preview_rows(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
+        """Ask about a few rows and write none; the answers are kept for the next run.
+
+        Raises:
+            ConfigError, PromptError, StoreError, UnknownId, LLMError: as `personahub try` does.
+        """
+        spec = TryConfig(**context.op_config).as_spec()
+        resources = names.resources(context, _RESOURCES)
+        trial = preview(resources["store"], resources["llm"], spec)
+        yield dg.Output(None, metadata=described(trial))
+
+    @dg.job(
+        name=names.name(TRY),
+        description="Tries a prompt on a few rows, chosen in the launchpad. Writes no row; the answers are kept.",
+    )
+    def job() -> None:
+        preview_rows()
+
+    return job
+
+
+def described(trial: Preview) -> dict[str, Any]:
+    """Metadata about a preview: the rows as Markdown, then what they took."""
+    usages = trial.usage
+    spent: dict[str, Any] = {
+        "calls": sum(usage.calls for usage in usages),
+        "answers_reused": trial.reused,
+        "rejected": trial.rejected,
+        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "completion_tokens": sum(usage.completion_tokens for usage in usages),
+        "seconds": round(trial.seconds, 3),
+    }
+    if trial.currency:
+        spent["cost"] = round(sum(usage.cost for usage in usages), 6)
+    return {"preview": dg.MetadataValue.md(markdown(trial)), **spent}

@@ -1,0 +1,153 @@
+"""Choose the documents or personas that a task is tried with."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from personahub_assets.core.errors import ConfigError, StoreError, UnknownId
+from personahub_assets.core.text import sanitise, shorten
+from personahub_assets.sources.register import source_rows
+from personahub_assets.sources.rows import Document
+from personahub_assets.steps import candidates as rules
+from personahub_assets.steps.datasets import asked_personas
+from personahub_assets.steps.personas import expanded_before
+from personahub_assets.store.tables import CANDIDATES, Store
+
+_PERSONA = ["persona_id", "persona"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A document or persona.
+
+    Attributes:
+        batch: its batch; None if the home has none.
+        input_id: id of the document or persona.
+        text: the whole text.
+    """
+
+    batch: str | None
+    input_id: str
+    text: str
+
+
+def first_inputs(store: Store, task: str, count: int) -> list[Input]:
+    """Choose the first rows of a home, those that a run would ask about before others; the same ones at each call.
+
+    Raises:
+        StoreError: if there are none, with the command that makes them.
+        SourceError: if documents are not read yet and their source file cannot be read.
+    """
+    chosen: dict[tuple[str | None, str], Input] = {}
+    for each in _SOURCES.get(task, _personas_of)(store, task):
+        chosen.setdefault((each.batch, each.input_id), each)
+        if len(chosen) == count:
+            break
+    if not chosen:
+        raise StoreError(_remedy(store, task))
+    return list(chosen.values())
+
+
+def named_inputs(store: Store, task: str, ids: Sequence[str]) -> list[Input]:
+    """The documents (for text_personas) or personas with these ids, in their order; dropped personas too.
+
+    Raises:
+        UnknownId: naming the ids that are unknown.
+    """
+    by_id = _documents_with(store, set(ids)) if task == "text_personas" else _personas_with(store, set(ids))
+    if unknown := [shorten(each) for each in dict.fromkeys(ids) if each not in by_id]:
+        kind = "document" if task == "text_personas" else "persona"
+        raise UnknownId(f"no {kind} of {store.root} has the id {', '.join(map(repr, unknown))}: {_HOW_TO_FIND[kind]}")
+    return [by_id[each] for each in dict.fromkeys(ids)]
+
+
+def typed_input(store: Store, task: str, text: str) -> Input:
+    """A persona that is given as text: the persona of the hub with this text, or a new one in the first batch.
+
+    Raises:
+        ConfigError: if the text is empty, or the task is about documents.
+    """
+    if task == "text_personas":
+        raise ConfigError("text_personas is asked about documents, not personas: name one with --from DOCUMENT_ID")
+    persona = sanitise(text)[0].strip()
+    if not persona:
+        raise ConfigError("the persona is empty: give one or two sentences that describe a kind of person")
+    same = store.scan("personas").filter(persona=persona).select("batch", *_PERSONA).head(1).collect()
+    if same.height:
+        return Input(*same.row(0))
+    batch = next(iter(store.batches()), None)
+    (persona_id,) = rules.identities(batch or "", "", [("imported", persona)])
+    return Input(batch, persona_id, persona)
+
+
+def _documents(store: Store, _task: str) -> Iterator[Input]:
+    """The documents of all batches; of batches that are not read yet, from the source file."""
+    for batch in store.batches():
+        if store.path("documents", batch).exists():
+            for rows in store.slices("documents", batch, ["document_id", "text"]):
+                yield from (Input(batch, *row) for row in rows.iter_rows())
+        else:
+            rows_of_file = source_rows(store, batch)
+            yield from (Input(batch, row.document_id, row.text) for row in rows_of_file if isinstance(row, Document))
+
+
+def _parents(store: Store, _task: str) -> Iterator[Input]:
+    """The candidates that the first hop expands."""
+    for batch in store.batches():
+        candidates = store.read("text_personas", batch)
+        for row in rules.frontier(candidates, set(), expanded_before(store, batch)):
+            yield Input(batch, row["persona_id"], row["persona"])
+
+
+def _personas_of(store: Store, dataset: str) -> Iterator[Input]:
+    """The personas that a dataset is written for, then all others."""
+    for batch in store.batches():
+        for rows in asked_personas(store, dataset, batch):
+            yield from (Input(batch, *row) for row in rows.iter_rows())
+    for batch in store.batches():
+        for rows in store.slices("personas", batch, _PERSONA):
+            yield from (Input(batch, *row) for row in rows.iter_rows())
+
+
+_SOURCES: dict[str, Callable[[Store, str], Iterator[Input]]] = {
+    "text_personas": _documents,
+    "related_personas": _parents,
+}
+
+_HOW_TO_FIND = {
+    "document": "ids are in the table documents",
+    "persona": 'ids are in the table personas; personahub search "words" finds some',
+}
+
+
+def _documents_with(store: Store, ids: set[str]) -> dict[str, Input]:
+    by_id: dict[str, Input] = {}
+    for document in _documents(store, ""):
+        if document.input_id in ids:
+            by_id.setdefault(document.input_id, document)
+            if len(by_id) == len(ids):
+                break
+    return by_id
+
+
+def _personas_with(store: Store, ids: set[str]) -> dict[str, Input]:
+    by_id: dict[str, Input] = {}
+    for table in ("personas", *CANDIDATES):
+        if left := ids - by_id.keys():
+            rows = store.scan(table).filter(pl.col("persona_id").is_in(list(left))).select("batch", *_PERSONA)
+            by_id |= {row[1]: Input(*row) for row in rows.collect().iter_rows()}
+    return by_id
+
+
+def _remedy(store: Store, task: str) -> str:
+    if not store.batches():
+        text = "" if task == "text_personas" else ", or give a persona: --persona TEXT"
+        return f"{store.root} has no batches yet; register a source file first: personahub ingest FILE{text}"
+    if task == "text_personas":
+        return f"{store.root} has no documents: its source files hold none; add some with: personahub ingest FILE"
+    upstream = "+text_personas" if task == "related_personas" else "+personas"
+    return (
+        f"{store.root} has no personas yet. Write them first: personahub run --select {upstream}; "
+        "or give one: --persona TEXT"
+    )

@@ -1,0 +1,373 @@
+"""Try a prompt on a few rows: real answers, kept in the journal for the next run; no row is written."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from personahub_assets.core import project_files
+from personahub_assets.core.config import HubConfig, PromptSettings
+from personahub_assets.core.errors import ConfigError, PromptError, choices
+from personahub_assets.core.prompts import Message, Prompt
+from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas
+from personahub_assets.generation.answers import Answered
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.recorded import ANSWERS
+from personahub_assets.generation.requests import Request, Task, Usage
+from personahub_assets.steps.datasets import dataset_task, persona_requests
+from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
+from personahub_assets.steps.personas import (
+    document_requests,
+    related_personas_task,
+    related_requests,
+    text_personas_task,
+)
+from personahub_assets.store.home import Home, Lock
+from personahub_assets.store.tables import Store
+
+TASKS = tuple(ANSWERS)
+"""Tasks that can be tried: every asset that asks the language model."""
+
+MOST = 100
+"""Rows of one preview at most."""
+
+_NO_BATCH = "preview"
+_SCHEMA: dict[str, Any] = {
+    "task": pl.String,
+    "prompt": pl.String,
+    "model": pl.String,
+    "batch": pl.String,
+    "input_id": pl.String,
+    "input": pl.String,
+    "instructions": pl.String,
+    "message": pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "detail": pl.String,
+    "answer": pl.String,
+    "response": pl.String,
+    "is_sent": pl.Boolean,
+    "calls": pl.Int64,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "seconds": pl.Float64,
+    "cost": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """A prompt, and the name under which it is shown."""
+
+    label: str
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class PreviewSpec:
+    """What is tried.
+
+    Args:
+        task: a dataset, text_personas or related_personas.
+        count: number of rows, if no persona is given.
+        prompts: prompts instead of the task's own, or none; two are compared.
+        models: models instead of the configured one; two are compared.
+        persona: text of a persona, instead of rows of the home.
+        ids: ids of personas, or of documents for text_personas.
+
+    Raises:
+        ConfigError: if the task is unknown, or the other values do not go together.
+        PromptError: if a prompt is of another task.
+    """
+
+    task: str
+    count: int = 3
+    prompts: tuple[PromptSource, ...] = ()
+    models: tuple[str, ...] = ()
+    persona: str | None = None
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"no task {choices(self.task, list(TASKS))}")
+        if not 1 <= self.count <= MOST:
+            raise ConfigError(f"the number of rows is from 1 to {MOST}, got {self.count}")
+        if self.persona is not None and self.ids:
+            raise ConfigError("a persona is given as text or by its id, not both: omit --persona or --from")
+        for prompt in (each.prompt for each in self.prompts):
+            if prompt.name != self.task:
+                raise PromptError(f"the prompt has name: {prompt.name!r} in its front matter, expected {self.task!r}")
+        if len(self.models) > 2:
+            raise ConfigError(f"at most two models are compared, got {len(self.models)}: {', '.join(self.models)}")
+        if len(self.prompts) > 1 and len(self.models) > 1:
+            raise ConfigError("two prompts or two models are compared, not both: omit --against or one --model")
+
+    @classmethod
+    def of(cls, task: str, *, prompt: Path | None = None, against: Path | None = None, **options: Any) -> "PreviewSpec":
+        """Read the prompt files.
+
+        Args:
+            prompt: a prompt file instead of the task's own.
+            against: a second one, to compare with the first.
+
+        Raises:
+            ConfigError: as the class does.
+            PromptError: if a file cannot be read, or is a prompt of another task.
+        """
+        spec = cls(task, **options)
+        files = [
+            PromptSource(str(path), project_files.prompt_file(path, task))
+            for path in (prompt, against)
+            if path is not None
+        ]
+        if against is not None and prompt is None:
+            files.insert(0, own_prompt(task))
+        return replace(spec, prompts=tuple(files))
+
+
+def own_prompt(task: str) -> PromptSource:
+    """The prompt of a task as a run uses it.
+
+    Raises:
+        PromptError: if its file is missing or malformed.
+    """
+    return PromptSource(f"prompts/{task}.md", project_files.prompt(task))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A prompt with a model."""
+
+    label: str
+    task: Task
+
+    @property
+    def title(self) -> str:
+        """Prompt and model."""
+        return f"{self.label}, {self.task.model}"
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One document or persona with one answer."""
+
+    variant: Variant
+    source: Input
+    answered: Answered
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages as sent."""
+        return self.answered.request.messages
+
+    @cached_property
+    def answer(self) -> str | None:
+        """The answer as readable text; None if it was rejected."""
+        outcome = self.answered.outcome
+        if outcome.status == "rejected":
+            return None
+        parsed = self.variant.task.answer.model_validate_json(outcome.response)
+        if isinstance(parsed, DatasetItem):
+            return parsed.as_text()
+        assert isinstance(parsed, TextPersonas | RelatedPersonas)
+        return "\n".join(f"{each.relation}: {each.persona}" for each in parsed.personas)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Rows of one or two variants, and what they took.
+
+    Attributes:
+        rows: of the first variant in the order of the inputs, then of the second.
+        usage: of this call alone, by variant.
+        seconds: wall time.
+        currency: of the cost; None without prices.
+        is_kept: whether the answers are in the journal for the next run.
+    """
+
+    task: str
+    variants: list[Variant]
+    rows: list[PreviewRow]
+    usage: list[Usage]
+    seconds: float
+    currency: str | None
+    is_kept: bool
+
+    @property
+    def by_input(self) -> list[list[PreviewRow]]:
+        """The rows of each input, one for each variant."""
+        count = len(self.rows) // len(self.variants)
+        return [self.rows[start::count] for start in range(count)]
+
+    @property
+    def rejected(self) -> int:
+        """Rows without an accepted answer."""
+        return sum(row.answer is None for row in self.rows)
+
+    @property
+    def reused(self) -> int:
+        """Rows whose answer was in the home already."""
+        return sum(not row.answered.is_sent for row in self.rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the server was found to need."""
+        return list(dict.fromkeys(note for usage in self.usage for note in usage.notes))
+
+    def frame(self) -> pl.DataFrame:
+        """One row for each input and variant; tokens, seconds and cost are those of the call that gave the answer."""
+        return pl.DataFrame([self._record(row) for row in self.rows], _SCHEMA)
+
+    def _record(self, row: PreviewRow) -> dict[str, Any]:
+        outcome, messages = row.answered.outcome, row.messages
+        return {
+            "task": self.task,
+            "prompt": row.variant.label,
+            "model": row.variant.task.model,
+            "batch": row.source.batch,
+            "input_id": row.source.input_id,
+            "input": row.source.text,
+            "instructions": messages[0]["content"],
+            "message": messages[-1]["content"],
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "detail": outcome.detail,
+            "answer": row.answer,
+            "response": outcome.response,
+            "is_sent": row.answered.is_sent,
+            "calls": outcome.attempts,
+            "prompt_tokens": outcome.prompt_tokens,
+            "completion_tokens": outcome.completion_tokens,
+            "seconds": outcome.flight_s,
+            "cost": outcome.cost if self.currency else None,
+        }
+
+
+def preview(
+    store: Store, llm: LLM, spec: PreviewSpec, watch: Callable[[int, int], None] = lambda _done, _total: None
+) -> Preview:
+    """Ask about a few rows, and write none; the answers stay in the journal, where the next run finds them.
+
+    Args:
+        store: the tables of the home.
+        llm: the language model.
+        spec: what is tried.
+        watch: called with the number of answers and their total.
+
+    Raises:
+        StoreError: if the home has no row to ask about.
+        UnknownId: if an id is unknown.
+        LLMError: if calls are needed and there is no endpoint, or it fails.
+        LockHeld: if a run works on the same task and batch.
+    """
+    began, config = time.perf_counter(), store.config
+    inputs = _inputs(store, spec)
+    variants = _variants(config, spec, spec.models or (llm.model_for(store),))
+    rows, usages = list[PreviewRow](), list[Usage]()
+    total = len(variants) * len(inputs)
+    with _store_of(store, inputs) as kept:
+        for variant in variants:
+            answered, usage = _ask(kept, llm, variant, inputs, partial(_tell, watch, len(rows), total))
+            rows += [PreviewRow(variant, *pair) for pair in zip(inputs, answered, strict=True)]
+            usages.append(usage)
+    is_priced = bool(config.prices.prompt or config.prices.completion)
+    currency = config.prices.currency if is_priced else None
+    seconds = time.perf_counter() - began
+    return Preview(spec.task, variants, rows, usages, seconds, currency, is_kept=kept is store)
+
+
+def _tell(watch: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    watch(before + done, total)
+
+
+def _inputs(store: Store, spec: PreviewSpec) -> list[Input]:
+    if spec.persona is not None:
+        return [typed_input(store, spec.task, spec.persona)]
+    if spec.ids:
+        return named_inputs(store, spec.task, spec.ids)
+    return first_inputs(store, spec.task, spec.count)
+
+
+def _variants(config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> list[Variant]:
+    """Each prompt with each model; there is one of one of them."""
+    prompts = spec.prompts or (own_prompt(spec.task),)
+    return [Variant(each.label, _task(config, each.prompt, model)) for each in prompts for model in models]
+
+
+def _task(config: HubConfig, prompt: Prompt, model: str) -> Task:
+    """The task with this prompt, under the settings of hub.toml."""
+    task = _make_task(config, prompt.name, model)
+    settings = _settings(config, prompt.name)
+    return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()))
+
+
+def _make_task(config: HubConfig, name: str, model: str) -> Task:
+    if name == "text_personas":
+        return text_personas_task(config, model)
+    if name == "related_personas":
+        return related_personas_task(config, model)
+    return dataset_task(name, config, model)
+
+
+def _settings(config: HubConfig, name: str) -> PromptSettings:
+    settings: dict[str, PromptSettings] = {
+        "text_personas": config.text_personas,
+        "related_personas": config.related_personas,
+    }
+    return settings.get(name) or config.dataset(name)
+
+
+def _requests(config: HubConfig, task: Task, inputs: list[Input]) -> Iterator[Request]:
+    """The requests that a run makes about these inputs; of several samples the first."""
+    texts = [(each.input_id, each.text) for each in inputs]
+    if task.asset == "text_personas":
+        return document_requests(task, texts, config.text_personas)
+    if task.asset == "related_personas":
+        parents = {persona_id: {"persona": text} for persona_id, text in texts}
+        return related_requests(task, parents, config.related_personas.fan_out)
+    return persona_requests(task, texts)
+
+
+def _ask(
+    store: Store, llm: LLM, variant: Variant, inputs: list[Input], watch: Callable[[int], None]
+) -> tuple[list[Answered], Usage]:
+    """Ask batch by batch, each under its lock; gives the answers in the order of the inputs."""
+    task, total = variant.task, Usage()
+    answered: dict[tuple[str | None, str], Answered] = {}
+    for batch in dict.fromkeys(each.batch for each in inputs):
+        key, own = batch or _NO_BATCH, [each for each in inputs if each.batch == batch]
+        report = partial(_tell_usage, watch, len(answered))
+        with store.lock(Lock.of(task.asset, key), wait=False), llm.answers(store, task, key, report) as answers:
+            for each in answers.preview(list(_requests(store.config, task, own))):
+                answered[batch, each.request.input_id] = each
+        _add(total, answers.tally)
+    return [answered[each.batch, each.input_id] for each in inputs], total
+
+
+def _tell_usage(watch: Callable[[int], None], before: int, usage: Usage) -> None:
+    watch(before + usage.done)
+
+
+def _add(total: Usage, usage: Usage) -> None:
+    for name in ("calls", "prompt_tokens", "completion_tokens", "cost"):
+        setattr(total, name, getattr(total, name) + getattr(usage, name))
+    total.notes += usage.notes
+
+
+@contextmanager
+def _store_of(store: Store, inputs: list[Input]) -> Iterator[Store]:
+    """The store whose journal takes the answers: a temporary one without a batch, which a takedown would not reach."""
+    if all(each.batch for each in inputs):
+        yield store
+        return
+    with TemporaryDirectory(prefix="personahub-preview-") as folder:
+        if store.paths.config.exists():
+            shutil.copy(store.paths.config, Home(Path(folder)).config)
+        yield Store(home=folder)
