@@ -25,11 +25,14 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LockHeld
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import digest
+from personahub_assets.definitions import build as definitions
 from personahub_assets.defs.checks import all_checks
+from personahub_assets.defs.preview import PREVIEW, TRY
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.journal import Entry, Journal
 from personahub_assets.generation.recorded import import_answers
 from personahub_assets.generation.requests import Outcome
+from personahub_assets.hub import Hub
 from personahub_assets.instance.instance import PARTITIONS, forget_partition, open_instance, run_tags
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
@@ -131,6 +134,24 @@ def home(built: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         rows = copy.store.read("batches", batch).with_columns(path=pl.lit(str(path)), source=pl.lit(str(path)))
         copy.store.write("batches", batch, rows)
     return copy
+
+
+def test_nothing_is_left_of_what_was_tried(home: Home) -> None:
+    """In the journal, and in Dagster's history: the metadata of the job."""
+    persona_id, persona = home.sql("SELECT persona_id, persona FROM personas WHERE document_id = 'a' LIMIT 1")[0]
+    api = Hub(environment=home.environment)
+    rows = [api.preview("tools", ids=[persona_id]), api.preview("tools", persona=f"{persona} And sings.")]
+    tried = [json.loads(each["response"][0])["description"] for each in rows]
+    config = {"ops": {PREVIEW: {"config": {"task": "tools", "ids": [persona_id]}}}}
+    with open_instance(home.root) as instance:
+        job = definitions(home.environment).resolve_job_def(TRY)
+        assert job.execute_in_process(run_config=config, instance=instance).success
+    assert home.failing() == set()
+    texts = [*home.texts("document_id = 'a'"), *tried]
+    assert any(name.startswith("journal/tools/") for name in remnants(home.root, tried))
+    assert any(name.startswith("dagster/") for name in remnants(home.root, texts))
+    takedown(home.store, Target("document", ("a",)))
+    assert remnants(home.root, texts) == set()
 
 
 A = Target("document", ("a",))
