@@ -101,7 +101,7 @@ class Answers:
         if self._published or self._is_empty:
             self._journal.drop()
 
-    def of(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
+    def request_all(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
         """Get an outcome for every request, then yield the accepted answers in slices, in the order of the requests.
 
         Args:
@@ -210,7 +210,7 @@ class Answers:
 
     def _to_ask(self, chunk: list[Request]) -> list[Request]:
         keys = list({request.key for request in chunk})
-        standing, fails = self._known.sort(keys)
+        standing, fails = self._known.split_by_reuse(keys)
         missing = {key for key in keys if key not in standing and key not in fails and key not in self._pending}
         if missing:
             standing |= dict.fromkeys(self._copy_from_others(chunk, missing))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 from personahub_assets.core.addresses import public
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import ConfigError, LLMError
-from personahub_assets.generation import recorded as seeds
+from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
@@ -121,17 +121,17 @@ class LLM(BaseModel):
         return public(self.url.strip()) if self.url else ""
 
     def model_for(self, store: Store) -> str:
-        """The model to ask for in a home: as `model_name`, else, without an endpoint, the one that its seeds are of.
+        """The model to ask for in a home: `model_name`, or without an endpoint the model of its recorded answers.
 
         Raises:
-            LLMError: if neither an endpoint nor a variable nor the seeds name one model.
+            LLMError: if neither an endpoint, nor a variable, nor the recorded answers name one model.
         """
         if self.model or self.url:
             return self._named(store.config.generation.sent_headers)
-        recorded = seeds.models(store)
-        if len(recorded) > 1:
-            raise LLMError(f"the recorded answers are of {recorded}: set PERSONAHUB_LLM_MODEL to one of them")
-        return recorded[0] if recorded else self.model_name
+        models = recorded.models(store)
+        if len(models) > 1:
+            raise LLMError(f"the recorded answers are of {models}: set PERSONAHUB_LLM_MODEL to one of them")
+        return models[0] if models else self.model_name
 
     def models(self, headers: Mapping[str, str] | None = None) -> dict[str, int | None]:
         """The models that the server offers, each with its context in tokens, where it says so (vLLM does).

@@ -42,8 +42,8 @@ class AnswerLookup:
         self._own = AnswerIndex([mine] if mine.exists() else [], rule)
         self._open_others = others or self._of_others
 
-    def sort(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
-        """Reusable keys, each with its reason, and the outcomes that cannot be reused."""
+    def split_by_reuse(self, keys: list[str]) -> tuple[dict[str, str | None], dict[str, Outcome]]:
+        """Split keys into reusable ones, each with its reason, and the outcomes that cannot be reused."""
         standing: dict[str, str | None] = {}
         fails: dict[str, Outcome] = {}
         rule = self._rule

@@ -154,7 +154,7 @@ class _Search:
 
     def find(self, keys: list[str], to_come: set[str], *, read: bool) -> _Found:
         """Say of each key what is on file."""
-        settled, fails = self._known.sort(keys)
+        settled, fails = self._known.split_by_reuse(keys)
         missing = {key for key in keys if key not in settled and key not in fails}
         reused = dict.fromkeys(missing & to_come, EARLIER)
         reusable = valid(self._task, self._known.elsewhere(missing - to_come)) if missing - to_come else {}

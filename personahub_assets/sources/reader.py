@@ -150,7 +150,7 @@ def _other_format(path: Path) -> str:
     return f"unknown format {path.suffix!r}"
 
 
-def read_rows(path: Path, kind: str, part: Slice, limit: int = LARGEST) -> Iterator[RawRow]:
+def read_rows(path: Path, kind: str, selected: Slice, limit: int = LARGEST) -> Iterator[RawRow]:
     """Stream the rows of one slice; unreadable rows are yielded as faults.
 
     Args:
@@ -163,19 +163,19 @@ def read_rows(path: Path, kind: str, part: Slice, limit: int = LARGEST) -> Itera
         raise SourceError(
             f"{path}: the source file is missing; put it back, or register it again with personahub ingest"
         )
-    if not part.rows:
+    if not selected.rows:
         return
     with _reading(path):
-        yield from FORMATS[kind].read(path, part, limit)
+        yield from FORMATS[kind].read(path, selected, limit)
 
 
-def columns(path: Path, kind: str, part: Slice) -> list[str]:
+def columns(path: Path, kind: str, selected: Slice) -> list[str]:
     """Names of the columns in the first rows of a slice, in order.
 
     Raises:
         SourceError: if the file is missing or damaged.
     """
-    rows = itertools.islice(read_rows(path, kind, part), LOOKED_AT)
+    rows = itertools.islice(read_rows(path, kind, selected), LOOKED_AT)
     return list(
         dict.fromkeys(
             name if isinstance(name, str) else str(name)

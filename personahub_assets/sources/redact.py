@@ -25,7 +25,7 @@ class Piece(NamedTuple):
     batch: str | None
     path: Path
     format: str
-    part: reader.Slice
+    selected: reader.Slice
     columns: Columns
     sha256: str
 
@@ -86,8 +86,8 @@ def find_hits(piece: Piece, is_taken: Callable[[RawRow, Columns], bool]) -> Iter
     Raises:
         SourceError: if the file is damaged.
     """
-    rows = reader.read_rows(piece.path, piece.format, piece.part)
-    for number, row in enumerate(rows, piece.part.first_row):
+    rows = reader.read_rows(piece.path, piece.format, piece.selected)
+    for number, row in enumerate(rows, piece.selected.first_row):
         if is_taken(row, piece.columns):
             yield Hit(number, row.place)
 
@@ -101,7 +101,7 @@ def blank_taken(store: Store, path: Path) -> bool:
     numbers, every = dict[tuple[str, str | None], set[int]](), stones(store)
     for piece in registered(store) if every else ():
         if piece.path == path and (taken := Tombstones(every, piece.batch)):
-            same_way = numbers.setdefault((piece.format, piece.part.file_reading), set())
+            same_way = numbers.setdefault((piece.format, piece.selected.file_reading), set())
             same_way |= {hit.number for hit in find_hits(piece, taken.has_row)}
     for (kind, reading), row_numbers in numbers.items():
         if row_numbers:

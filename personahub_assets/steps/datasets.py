@@ -115,7 +115,7 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> 
     total = sum(rows.height for rows in asked_personas(store, name, batch)) * settings.samples
     task = dataset_task(name, store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
-        for accepted in answers.of(partial(item_requests, store, task, batch), total):
+        for accepted in answers.request_all(partial(item_requests, store, task, batch), total):
             parsed = [
                 (request.input_id, request.sample, generation, answer) for request, generation, answer in accepted
             ]

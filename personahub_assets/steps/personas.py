@@ -78,7 +78,7 @@ def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Ask
         for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
             texts, attributes = [row.persona for row in ready], [row.attributes for row in ready]
             answers.write("text_personas", rules.imported(batch, texts, attributes, counts))
-        for accepted in answers.of(partial(text_requests, store, task, batch), total):
+        for accepted in answers.request_all(partial(text_requests, store, task, batch), total):
             parsed = [(request.input_id, generation, answer) for request, generation, answer in accepted]
             answers.write("text_personas", rules.from_text(batch, parsed, settings.per_document))
         answers.publish("text_personas")
@@ -106,7 +106,7 @@ def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
             parents = {row["persona_id"]: row for row in rules.frontier(last, expanded_words, expanded)}
             requests = partial(related_requests, task, parents, settings.fan_out)
             hops = []
-            for accepted in answers.of(requests, len(parents)):
+            for accepted in answers.request_all(requests, len(parents)):
                 parsed = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
                 hops.append(answers.write("related_personas", rules.from_relations(batch, parsed, settings.fan_out)))
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])

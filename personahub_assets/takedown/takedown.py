@@ -320,7 +320,7 @@ def _blank_sources(store: Store, plan: _Plan) -> None:
     numbers: dict[tuple[Path, str, str | None], set[int]] = defaultdict(set)
     for piece, row_hits in plan.hits.items():
         if redact.is_inside(store, piece) and piece.path not in plan.dropped:
-            numbers[piece.path, piece.format, piece.part.file_reading] |= {hit.number for hit in row_hits}
+            numbers[piece.path, piece.format, piece.selected.file_reading] |= {hit.number for hit in row_hits}
     for piece in plan.hits:
         if not redact.is_readable(store, piece):
             raise LockHeld(f"{piece.path} is being written to; run the same takedown again when it is complete")

@@ -126,7 +126,7 @@ def _source_rows(store: Store, batches: Collection[str]) -> Iterator[tuple[str, 
     """Rows of the source files of batches; a row that cannot be parsed is identified by its whole text."""
     for piece in redact.registered(store):
         if piece.batch in batches and redact.is_readable(store, piece):
-            for row in reader.read_rows(piece.path, piece.format, piece.part):
+            for row in reader.read_rows(piece.path, piece.format, piece.selected):
                 if row.columns is not None:
                     yield str(piece.batch), traits(row, piece.columns)
                 elif row.raw:

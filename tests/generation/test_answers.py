@@ -81,7 +81,7 @@ class Hub:
         requests = self.requests(names, samples)
         source = LLM(url=self.server.url, model="standin", **(self.llm | llm))
         with source.answers(self.store, task, batch, lambda _tally: None) as answers:
-            for accepted in answers.of(lambda: iter(requests), len(requests)):
+            for accepted in answers.request_all(lambda: iter(requests), len(requests)):
                 found = [(r.input_id, r.sample, generation, answer) for r, generation, answer in accepted]
                 answers.write(ASSET, items(ASSET, batch, found))
             before_publish(answers)
@@ -185,9 +185,9 @@ def test_nothing_to_ask_needs_no_endpoint(store: Store, standin: StandinServer) 
     hub.run(NAMES[:3])
     with LLM().answers(store, Task(ASSET, PROMPT, Instruction, "standin"), "a", lambda _: None) as answers:
         requests = hub.requests(NAMES[:3])
-        assert sum(len(some) for some in answers.of(lambda: iter(requests), 3)) == 3
+        assert sum(len(some) for some in answers.request_all(lambda: iter(requests), 3)) == 3
     with LLM().answers(store, Task(ASSET, PROMPT, Instruction, "none"), "b", lambda _: None) as answers:
-        assert list(answers.of(lambda: iter([]), 0)) == []
+        assert list(answers.request_all(lambda: iter([]), 0)) == []
         answers.publish(ASSET)
     assert hub.rows("b").is_empty()
 
@@ -307,7 +307,7 @@ def test_inputs_that_change_while_they_are_asked_are_found_out(hub: Hub) -> None
     versions = [hub.requests(NAMES[:5]), hub.requests(NAMES[3:8])]
     source = LLM(url=hub.server.url, model="standin")
     with source.answers(hub.store, task, "a", lambda _: None) as answers:
-        found = answers.of(lambda: iter(versions.pop(0)), 5)
+        found = answers.request_all(lambda: iter(versions.pop(0)), 5)
         with pytest.raises(StoreError, match=r"instructions\[a\]: its inputs changed during the run. Run again"):
             list(found)
     assert hub.asked(NAMES[:5]) == 0

@@ -38,13 +38,13 @@ class Csv(Format):
         """Name the dialect."""
         return Dialect.from_options(options).describe() if options else ""
 
-    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+    def read(self, path: Path, selected: Slice, _limit: int) -> Iterator[RawRow]:
         """Stream the rows of a slice; the registered dialect determines the records."""
-        if part.reading is None:
-            yield from _read_undetected(path, part)
+        if selected.reading is None:
+            yield from _read_undetected(path, selected)
             return
-        columns = Dialect.from_options(part.options).columns
-        for number, record in enumerate(_slice_records(path, part), part.first_row + 1):
+        columns = Dialect.from_options(selected.options).columns
+        for number, record in enumerate(_slice_records(path, selected), selected.first_row + 1):
             yield _row(f"record {number}", record, columns)
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], options: dict[str, Any]) -> None:
@@ -59,12 +59,12 @@ class Csv(Format):
         write_text(path, buffer.getvalue())
 
 
-def _slice_records(path: Path, part: Slice) -> Iterator[Record]:
+def _slice_records(path: Path, selected: Slice) -> Iterator[Record]:
     """The records of a slice."""
-    options = part.options
+    options = selected.options
     dialect = Dialect.from_options(options)
-    with stream_at(path, part.first_byte, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends) as stream:
-        yield from itertools.islice(records(stream, dialect, options["limit"], options["first_line"]), part.rows)
+    with stream_at(path, selected.first_byte, dialect.encoding, has_old_line_ends=dialect.has_old_line_ends) as stream:
+        yield from itertools.islice(records(stream, dialect, options["limit"], options["first_line"]), selected.rows)
 
 
 def _file_records(path: Path, dialect: Dialect, limit: int) -> Iterator[tuple[int, Record]]:
@@ -110,14 +110,14 @@ def _is_text(raw: str) -> bool:
     return True
 
 
-def _read_undetected(path: Path, part: Slice) -> Iterator[RawRow]:
+def _read_undetected(path: Path, selected: Slice) -> Iterator[RawRow]:
     """Rows as read by earlier versions, for batches that they registered: ids and batches of rows must not change."""
     with opened(path) as file:
         decoded = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(decoded)
         header = next(reader, [])
-        wanted = itertools.islice(reader, part.first_row, part.first_row + part.rows)
-        for number, fields in enumerate(wanted, part.first_row + 1):
+        wanted = itertools.islice(reader, selected.first_row, selected.first_row + selected.rows)
+        for number, fields in enumerate(wanted, selected.first_row + 1):
             yield _fields_row(f"record {number}", fields, header, ",".join(fields), "")
 
 

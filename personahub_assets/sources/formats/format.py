@@ -61,8 +61,8 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def read(self, path: Path, part: Slice, limit: int) -> Iterator[RawRow]:
-        """Stream the rows of a slice, exactly `part.rows`; an unreadable row has a reason.
+    def read(self, path: Path, selected: Slice, limit: int) -> Iterator[RawRow]:
+        """Stream the rows of a slice, exactly `selected.rows`; an unreadable row has a reason.
 
         Args:
             limit: maximum bytes of a row in memory.

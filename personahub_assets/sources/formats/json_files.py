@@ -40,13 +40,14 @@ class Json(Format):
         name = f" under {options['name']!r}" if options.get("name") else ""
         return f"{_ABOUT[options['form']]}{name}, encoding {options['encoding']}" if options else ""
 
-    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+    def read(self, path: Path, selected: Slice, _limit: int) -> Iterator[RawRow]:
         """Stream the rows of a slice, as registered."""
-        options, limit = part.options, part.options["limit"]
-        with stream_at(path, part.first_byte, options["encoding"]) as stream:
+        options, limit = selected.options, selected.options["limit"]
+        with stream_at(path, selected.first_byte, options["encoding"]) as stream:
             values = Values(stream, limit, is_array=options["form"] != "objects")
             rows = rows_of(stream, values, options["form"])
-            for number, value in zip(range(part.first_row + 1, part.first_row + part.rows + 1), rows, strict=False):
+            numbers = range(selected.first_row + 1, selected.first_row + selected.rows + 1)
+            for number, value in zip(numbers, rows, strict=False):
                 yield _row(f"element {number}", value, limit)
             values.give_back()
 

@@ -30,10 +30,10 @@ class Jsonl(Format):
         """Name an encoding other than UTF-8."""
         return f"encoding {options['encoding']}" if options else ""
 
-    def read(self, path: Path, part: Slice, limit: int) -> Iterator[RawRow]:
+    def read(self, path: Path, selected: Slice, limit: int) -> Iterator[RawRow]:
         """Stream the rows of a slice."""
-        with stream_at(path, part.first_byte, part.options.get("encoding", "utf-8")) as stream:
-            for number in range(part.first_row + 1, part.first_row + part.rows + 1):
+        with stream_at(path, selected.first_byte, selected.options.get("encoding", "utf-8")) as stream:
+            for number in range(selected.first_row + 1, selected.first_row + selected.rows + 1):
                 line = stream.readline(limit + 1)
                 if not line:
                     return

@@ -50,11 +50,11 @@ class Parquet(Format):
             total = _count_by_duckdb(path, error)
         return Layout("parquet", list(by_number(total, rows_per_slice)))
 
-    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+    def read(self, path: Path, selected: Slice, _limit: int) -> Iterator[RawRow]:
         """Stream the rows of a slice."""
         read = _reader(path)
-        end = part.first_row + part.rows
-        for start in range(part.first_row, end, _ROWS):
+        end = selected.first_row + selected.rows
+        for start in range(selected.first_row, end, _ROWS):
             yield from _piece(path, read, start, min(_ROWS, end - start), iter(range(_TRIES)))
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], _options: dict[str, Any]) -> None:

@@ -53,11 +53,11 @@ class Warc(Format):
             raise SourceError(f"{path}: damaged, or of another format than its name: it has no record of a web archive")
         return Layout("warc", [*slices, Slice(first, start, rows)] if rows else slices)
 
-    def read(self, path: Path, part: Slice, _limit: int) -> Iterator[RawRow]:
+    def read(self, path: Path, selected: Slice, _limit: int) -> Iterator[RawRow]:
         """Stream the rows of a slice."""
-        before = 0 if part.first_byte else part.first_row
-        wanted = itertools.islice(archives.records(path, part.first_byte), before, before + part.rows)
-        for number, record in enumerate(wanted, part.first_row + 1):
+        before = 0 if selected.first_byte else selected.first_row
+        wanted = itertools.islice(archives.records(path, selected.first_byte), before, before + selected.rows)
+        for number, record in enumerate(wanted, selected.first_row + 1):
             yield archives.record_row(number, record)
 
     def redact(self, path: Path, aside: Path, numbers: Collection[int], _options: dict[str, Any]) -> None:
