@@ -1,5 +1,5 @@
 """The stand-in: a rule-based writer behind an OpenAI-compatible HTTP interface, for demos and tests.
 
-It is no language model. It sees nothing but the HTTP request and imports nothing of the project outside this
-folder, so everything that talks to it takes the path that it would take to a real server.
+It is not a language model. Its only input is the HTTP request, and it imports nothing from outside this folder. So its
+clients use the same code path as with a real server.
 """

@@ -20,7 +20,7 @@ from personahub_assets.standin.wire import Receive, Reply, Scope, Send, failure,
 from personahub_assets.standin.writer import written
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-# Hex digests of bodies are kept as integers; a long soak test must not fill the memory.
+# Digests of bodies are stored as integers to save memory in long soak tests.
 _MAX_REMEMBERED = 2_000_000
 _IDLE_S = 0.05
 
@@ -29,7 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Desk:
-    """Takes chat requests, lets the faults have their turn, and answers."""
+    """Receives chat requests, applies faults, and sends replies."""
 
     def __init__(self, faults: Faults, latency_ms: float, hang_up: HangUp) -> None:
         self.faults, self.latency_s, self.hang_up = faults, (latency_ms or faults.latency_ms) / 1000, hang_up
@@ -41,7 +41,7 @@ class Desk:
         self._cut_at: dict[bytes, int] = {}
 
     async def chat(self, scope: Scope, receive: Receive) -> Reply | None:
-        """Answers `POST /v1/chat/completions`; None if nobody is left to read an answer."""
+        """Answers `POST /v1/chat/completions`; None if the client has disconnected."""
         self.stats.enter()
         try:
             raw = await _body(receive)
@@ -57,7 +57,7 @@ class Desk:
             self.stats.leave()
 
     async def tokenize(self, _scope: Scope, receive: Receive) -> Reply:
-        """Answers `POST /tokenize` in vLLM's shape, without the tokens themselves."""
+        """Answers `POST /tokenize` in vLLM's format, with the count but without the tokens."""
         self.stats.tokenize_calls += 1
         try:
             count = calls.prompt_tokens(calls.parse_object(await _body(receive)))
@@ -66,7 +66,7 @@ class Desk:
         return reply({"count": count, "max_model_len": self.faults.max_model_len, "tokens": []})
 
     def _turned_away(self, raw: bytes) -> Reply | None:
-        """Returns what a request is refused with for a parameter of it, or because there were too many."""
+        """Returns the refusal for an unsupported parameter or an exceeded rate limit, or None."""
         refused = needs.refusal(self.faults.needs, calls.parse_object(raw)) if self.faults.needs else None
         if refused:
             self.stats.faults["needs"] += 1
@@ -90,7 +90,7 @@ class Desk:
         return reply(self.stats.as_dict())
 
     def still_cut(self, call: Call) -> bool:
-        """A prompt whose answer was cut is spared once it comes with more room."""
+        """Tells whether this prompt is still cut: not once its `max_tokens` is larger than before."""
         max_tokens = call.max_tokens or 0
         earlier = self._cut_at.get(call.prompt_digest)
         if earlier is not None and max_tokens > earlier:
@@ -99,7 +99,7 @@ class Desk:
         return True
 
     def _count(self, call: Call) -> int:
-        """Notes a call; returns how often its body has come before."""
+        """Counts a call; returns how often the same body was received before."""
         key = int.from_bytes(call.digest, "little")
         earlier_calls = self._seen.get(key, 0)
         if earlier_calls or len(self._seen) < _MAX_REMEMBERED:
@@ -110,7 +110,7 @@ class Desk:
         return earlier_calls
 
     def _cached(self, call: Call) -> int:
-        """Returns the prompt tokens that a prefix cache would hold: a first message that has come before."""
+        """Returns the prompt tokens in a simulated prefix cache: a first message that was received before."""
         if call.first in self._firsts:
             return call.first_tokens
         if len(self._firsts) < _MAX_REMEMBERED:
@@ -119,7 +119,7 @@ class Desk:
 
 
 class _Turn:
-    """One call on its way from fault to answer."""
+    """Processing of one call: draw a fault, write the answer."""
 
     def __init__(self, desk: Desk, call: Call, repeat: int, cached: int) -> None:
         self.desk, self.faults, self.call, self.seen, self.cached = desk, desk.faults, call, repeat, cached
@@ -164,7 +164,7 @@ class _Turn:
         return failure(504, f"No answer within {self.faults.hang_s:g} s.", code="timeout")
 
     def _troubled(self, fault: str | None) -> Reply | None:
-        """Returns what comes back in place of a chat completion, if this fault lets none come."""
+        """Returns the reply that replaces the chat completion, if the fault prevents one."""
         call, variant = self.call, self.faults.variant
         if fault in ("429", "503"):
             return troubles.busy(fault, variant(call.digest, 2))
@@ -218,7 +218,7 @@ class _Turn:
     def _completion(
         self, content: str | None, finish_reason: str, refusal: str | None = None, *, is_usable: bool = False
     ) -> Reply:
-        """Returns a reply with this answer; `is_usable` tells whether the answer is whole and right."""
+        """Returns a reply with this answer; `is_usable` tells whether the answer is complete and valid."""
         call, stats = self.call, self.desk.stats
         completion_tokens = calls.tokens(len(content or refusal or ""))
         stats.prompt_tokens += call.prompt_tokens
@@ -278,7 +278,7 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
 
 
 def _end(ending: str, hang_up: HangUp, client: Any) -> None:
-    """Hangs up, at once where the body was cut, else when the client believes that the connection is kept."""
+    """Closes the connection: at once if the body was cut, else after the client has put it back into its pool."""
     asyncio.get_running_loop().call_later(_IDLE_S if ending == "close" else 0, hang_up, client)
 
 

@@ -1,4 +1,4 @@
-"""Behaviours of real servers, on the way of a call: what refuses it, what its answer becomes, how that is packed."""
+"""Apply behaviours of real servers to a call: refuse it, change its answer, or change the encoding of the reply."""
 
 import re
 import time
@@ -19,7 +19,7 @@ _SOLD_ROWS = {"row_empty", "row_sensitive"}
 
 
 class Behaviour:
-    """Plays the kinds of `faults.GROUPS`; a server without any of them pays for nothing."""
+    """Applies the faults of `faults.GROUPS`; it costs no time if none are configured."""
 
     def __init__(self, faults: Faults, stats: Stats) -> None:
         self.faults, self.stats = faults, stats
@@ -28,7 +28,7 @@ class Behaviour:
         self._firsts: set[str] = set()
 
     def trouble(self, call: Call, repeat: int, headers: Mapping[str, str]) -> Reply | None:
-        """Returns what comes in place of a completion, if anything does."""
+        """Returns the reply that replaces the completion, or None."""
         kind = self._drawn("endpoint", call, repeat) if "endpoint" in self._groups and self._is_time() else None
         if kind:
             self._note(kind, is_sold=kind in SOLD)
@@ -36,7 +36,7 @@ class Behaviour:
         return self._row_trouble(call) if "row" in self._groups else None
 
     def text(self, call: Call, repeat: int, content: str) -> tuple[str, bool]:
-        """Returns what an answer's text becomes, and whether it is still usable."""
+        """Returns the text after text faults, and whether it is still usable."""
         is_met = "text" in self._groups and self.faults.schema in ("", call.schema_name)
         kind = self._drawn("text", call, repeat) if is_met and isinstance(call.order.schema, dict) else None
         if not kind:
@@ -46,7 +46,7 @@ class Behaviour:
         return form.make(Answer(content, call.order.schema, call.schema_name, call.asked)), form.is_usable
 
     def reply(self, call: Call, repeat: int, completion: Completion, *, is_usable: bool) -> tuple[Reply, bool]:
-        """Returns a completion as HTTP, with whatever stands beside its answer, and whether that is still usable."""
+        """Returns the completion as an HTTP reply after envelope and body faults, and whether it is still usable."""
         if not self._groups or not completion["choices"][0]["message"]["content"]:
             return reply(completion), is_usable
         is_short = self._cut(call, repeat, completion)
@@ -71,7 +71,7 @@ class Behaviour:
         return ROW[kind].make(int(number[1]) if number else self.faults.variant(call.prompt_digest, 1 << 16))
 
     def _is_met(self, prompt: str) -> bool:
-        """Tells whether faults of rows can meet this text: it has the word, and is one of the first."""
+        """Tells whether row faults apply to this text: it contains the word `only` and is among the `first` texts."""
         if self.faults.only not in prompt:
             return False
         if self.faults.first and len(self._firsts) < self.faults.first:
@@ -79,7 +79,7 @@ class Behaviour:
         return not self.faults.first or prompt in self._firsts
 
     def _is_time(self) -> bool:
-        """Tells whether the trouble of the endpoint has begun and is not yet over."""
+        """Tells whether the endpoint fault is active now."""
         faults = self.faults
         if self.stats.good < faults.after or (faults.until and self.stats.calls > faults.until):
             return False
@@ -88,7 +88,7 @@ class Behaviour:
         return not faults.trouble_s or time.monotonic() - self._began < faults.trouble_s
 
     def _cut(self, call: Call, repeat: int, completion: Completion) -> bool:
-        """Cuts an answer that has too little room; tells whether it did."""
+        """Cuts an answer if `max_tokens` is too small; tells whether it did."""
         kind = self._drawn("budget", call, repeat)
         if not kind or call.room >= self.faults.needed_tokens:
             return False

@@ -1,4 +1,4 @@
-"""The bytes of a reply that is right: how they are packed, and how the connection ends."""
+"""Faults in the bytes of a valid reply: encoding of the body, and end of the connection."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ Pack = Callable[[Reply], Reply]
 
 
 def _streamed(reply: Reply) -> Reply:
-    """The reply as an event stream that nobody asked for."""
+    """Converts the reply to an event stream, although the request did not ask for one."""
     completion: dict[str, Any] = json.loads(reply.body)
     text = completion["choices"][0]["message"]["content"] or ""
     chunks = [

@@ -1,4 +1,4 @@
-"""Answers that need more room than they are given."""
+"""Answers that need more tokens than `max_tokens` allows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def _thought(_: str) -> tuple[dict[str, Any], str]:
     return {"content": None, "reasoning_content": "Who else could that be? " * 40}, "length"
 
 
-# What the message holds, and the finish reason, while there is less room than `needed_tokens`.
+# Message fields and finish reason while `max_tokens` is below `needed_tokens`.
 BUDGETS: dict[str, Form[Short]] = {
     "finish_max_tokens": Form("a cut answer whose finish reason is MAX_TOKENS", _cut("MAX_TOKENS")),
     "finish_length": Form("a cut answer until there is room", _cut("length")),

@@ -22,11 +22,11 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One chat request that is in order.
+    """One valid chat request.
 
-    `digest` identifies the body, byte for byte, and `prompt_digest` what is asked, whatever room there is for the
-    answer. Lengths are in tokens; `first_tokens` is that of the first message, which `first` identifies. `tool` names
-    the tool that takes the answer, if one does.
+    `digest` identifies the body byte for byte. `prompt_digest` identifies messages and schema, independent of
+    `max_tokens`. Lengths are in tokens. `first` is the digest of the first message and `first_tokens` its length.
+    `tool` is the name of the tool that receives the answer, if there is one.
     """
 
     order: Order
@@ -49,7 +49,7 @@ class Call:
 
 
 def parse(raw: bytes, max_model_len: int) -> Call:
-    """Reads the body of a chat request; raises RequestError for what the stand-in does not do."""
+    """Parses the body of a chat request; raises RequestError for unsupported or invalid parameters."""
     body = parse_object(raw)
     _check(body)
     max_tokens = _max_tokens(body)
@@ -91,12 +91,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def prompt_tokens(body: dict[str, Any]) -> int:
-    """Estimates the tokens of `messages` or `prompt`, the same way for a chat request and for `/tokenize`."""
+    """Estimates the tokens of `messages` or `prompt`; chat requests and `/tokenize` use the same estimate."""
     return sum(_lengths(body))
 
 
 def tokens(characters: int) -> int:
-    """Estimates how many tokens a text of so many characters has."""
+    """Estimates the number of tokens from a number of characters."""
     return -(-characters // CHARS_PER_TOKEN)
 
 
@@ -122,7 +122,7 @@ def _digest(data: bytes) -> bytes:
 
 
 def _check(body: dict[str, Any]) -> None:
-    """Raises RequestError for what the stand-in does not do."""
+    """Raises RequestError for unsupported or invalid parameters."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RequestError("'messages' must be a list of at least one message.", param="messages")

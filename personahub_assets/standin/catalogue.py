@@ -1,4 +1,4 @@
-"""All faults and settings of the stand-in by kind, each in a few words."""
+"""All faults and settings of the stand-in by kind, each with a short description."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from personahub_assets.standin.needs import NEEDS
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One kind of faults: its title, when they meet a request, and what each of them is by name."""
+    """One kind of fault: its title, when it applies, and a description of each fault by name."""
 
     title: str
     when: str
@@ -20,52 +20,52 @@ class Chapter:
 
 
 _BASIC = {
-    "429": "too many requests, come back at once or in a second",
+    "429": "too many requests; retry at once or after a second",
     "500": "an error of the server",
     "hang": "no answer for `hang_s`",
     "reset": "a connection that is closed without an answer",
-    "503": "overloaded, come back at once or in a second",
+    "503": "overloaded; retry at once or after a second",
     "slow": "an answer after `slow_s`",
-    "malformed": "a 200 that is no chat completion",
-    "truncate": "an answer that is cut until there is more room",
-    "bad_json": "text that is no JSON",
+    "malformed": "a 200 that is not a chat completion",
+    "truncate": "an answer that is cut until `max_tokens` is larger",
+    "bad_json": "text that is not JSON",
     "control": "control characters in strings",
     "surrogate": "half a surrogate pair in a string",
     "empty": "no text",
-    "whitespace": "whitespace up to the limit",
-    "bad_schema": "JSON that is not of the schema",
+    "whitespace": "whitespace up to the token limit",
+    "bad_schema": "JSON that does not match the schema",
     "refusal": "an apology",
     "content_filter": "an answer that is withheld",
     "400": "an invalid request",
-    "too_long": "beyond the context, as vLLM says it",
-    "endless": "a text without an end",
+    "too_long": "prompt longer than the context, with vLLM's message",
+    "endless": "a text that never ends",
 }
 _SETTINGS = {
-    "seed": "which requests are met; 0",
-    "max_model_len": "the context in tokens; 32768",
-    "after": "good answers before troubles of the endpoint, and what stands beside an answer, begin; 0",
-    "until": "the call that the trouble of the endpoint ends with; 0: it does not",
-    "first": "how many of the texts the troubles of prompts meet; 0: all",
+    "seed": "random seed that selects the affected requests; 0",
+    "max_model_len": "context length in tokens; 32768",
+    "after": "good answers before endpoint and envelope faults begin; 0",
+    "until": "the call after which the endpoint fault ends; 0: never",
+    "first": "number of texts that prompt faults apply to; 0: all",
     "limit": "answers per period; 0: no limit",
-    "needed_tokens": "room that an answer needs; 1500",
-    "hang_s": "seconds that a request is held; 30",
-    "slow_s": "seconds that a late answer takes; 5",
+    "needed_tokens": "tokens that an answer needs; 1500",
+    "hang_s": "seconds that a request hangs; 30",
+    "slow_s": "seconds that a slow answer takes; 5",
     "latency_ms": "milliseconds that every answer takes; 0",
-    "trouble_s": "seconds after which the trouble of the endpoint ends; 0: it does not",
-    "limit_s": "seconds of a period; 60",
-    "limit_told": "how a limit is told: see below; seconds",
+    "trouble_s": "seconds after which the endpoint fault ends; 0: never",
+    "limit_s": "length of a period in seconds; 60",
+    "limit_told": "how a 429 gives the wait: see below; seconds",
     "models": "the form of the list of models: see below; usual",
-    "needs": "what is refused, joined by `+`: see below",
-    "only": "the word of the texts that the troubles of prompts meet; a number behind it chooses the wording",
-    "schema": "the name of the schema whose answers are changed",
+    "needs": "refused parameters, joined by `+`: see below",
+    "only": "word in the texts that prompt faults apply to; a number behind it chooses the wording",
+    "schema": "name of the schema whose answers are changed",
 }
 _WHERE = {
     "endpoint": ("The endpoint", "each request, after `after` good answers"),
     "row": ("Prompts", "the same texts each time"),
     "text": ("The text of the answer", "each answer"),
-    "budget": ("Room", "each answer with less room than `needed_tokens`"),
+    "budget": ("Token limit", "each answer with `max_tokens` below `needed_tokens`"),
     "place": ("Where the answer is", "each answer, after `after` good ones"),
-    "envelope": ("Beside the answer", "each answer, after `after` good ones"),
+    "envelope": ("Other fields of the reply", "each answer, after `after` good ones"),
     "body": ("The bytes of the reply", "each answer"),
 }
 
@@ -87,7 +87,7 @@ CATALOGUE = (
 
 
 def overview() -> str:
-    """All of it as text: the names of each kind, then what they are."""
+    """Returns the catalogue as text: the names of each kind with their descriptions."""
     widest = max(map(len, (*KINDS, *SETTINGS)))
     chapters = []
     for chapter in CATALOGUE:

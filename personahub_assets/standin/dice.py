@@ -1,4 +1,4 @@
-"""Reproducible chance: the same seed and path give the same throws on every machine."""
+"""Reproducible random numbers: the same seed and path give the same numbers on every machine."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -10,7 +10,7 @@ _MASK = (1 << 64) - 1
 
 
 class Dice:
-    """A 64-bit congruential generator seeded by a hash; a tenth of the cost of making a `random.Random`."""
+    """A 64-bit congruential generator seeded by a hash; ten times cheaper to create than a `random.Random`."""
 
     __slots__ = ("_state",)
 
@@ -34,7 +34,7 @@ class Dice:
         return self.below(1 << 53) / (1 << 53)
 
     def chance(self, share: float) -> bool:
-        """Returns True in about `share` of all throws."""
+        """Returns True with probability `share`."""
         return self.fraction() < share
 
     def pick(self, options: Sequence[T]) -> T:

@@ -1,4 +1,4 @@
-"""What a server gives to every request alike: the account is empty, the model is gone, a gateway stands before it."""
+"""Faults that affect every request: no credit, model not found, errors of a gateway."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from personahub_assets.standin.forms import Form
 from personahub_assets.standin.wire import Reply, failure, reply
 
-MOVED = "/moved"  # where the answers of a server that sends its clients on are
+MOVED = "/moved"  # target path of redirects
 Trouble = Callable[[str], Reply]
-"""Makes the reply; it is given the key that came with the request."""
+"""Makes the reply from the API key of the request."""
 
 
 def _fails(status: int, message: str, *, code: str | int | None = None, kind: str | None = None) -> Trouble:
@@ -102,4 +102,4 @@ ENDPOINT: dict[str, Form[Trouble]] = {
     ),
 }
 SOLD = {"gateway_504", "not_written", "empty_choices"}
-"""Troubles that cost tokens: the answer was written before the proxy, or the check, threw it away."""
+"""Faults that cost tokens: a proxy or a check discarded the finished answer."""

@@ -1,4 +1,4 @@
-"""What stands beside a right answer: fields with values that few servers send, and places where few look for it."""
+"""Faults around a valid answer: unusual values of other fields, and unusual places for the answer."""
 
 import json
 import time
@@ -16,7 +16,7 @@ def _message(completion: Completion) -> Any:
 
 
 def _has(**fields: Any) -> Change:
-    """The completion has these fields."""
+    """Sets fields of the completion."""
     return lambda completion: completion.update(fields)
 
 
@@ -86,7 +86,7 @@ def _as_object(completion: Completion) -> None:
 
 
 def as_tool_call(completion: Completion, name: str = "json_tool_call") -> None:
-    """Moves the answer into the arguments of a call of a tool."""
+    """Moves the answer into the arguments of a tool call."""
     choice = completion["choices"][0]
     call = {
         "id": "call_1",

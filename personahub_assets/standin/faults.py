@@ -1,4 +1,4 @@
-"""Seeded faults: what a server or a model gets wrong, at chosen rates, the same way every time."""
+"""Seeded faults of servers and models at chosen rates, reproducible."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -21,12 +21,12 @@ from personahub_assets.standin.wrappings import WRAPPINGS
 
 MAX_MODEL_LEN = 32_768
 
-# What befalls the request; what befalls the answer; what befalls a prompt whenever it is asked.
+# Faults of the request; faults of the answer; faults of a prompt at every try.
 TRANSPORT = ("429", "500", "hang", "reset", "503", "slow", "malformed")
 CONTENT = ("truncate", "bad_json", "control", "surrogate", "empty", "whitespace", "bad_schema")
 STICKY = ("refusal", "content_filter", "400", "too_long", "endless")
 TEXTS = {**WRAPPINGS, **NONSENSE}
-# Behaviours of real servers, by where they stand; one draw decides between the kinds of a group.
+# Behaviours of real servers by group; one random draw chooses between the kinds of a group.
 GROUPS: dict[str, Mapping[str, Form[Any]]] = {
     "endpoint": ENDPOINT,
     "row": ROW,
@@ -50,27 +50,27 @@ _UNBOUNDED_TOKENS = 4096
 
 
 class FaultError(ValueError):
-    """A fault specification that cannot be read."""
+    """A fault specification is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates of faults by kind, in 0 .. 1, and the seed that decides which requests they meet.
+    """Rates of faults by kind, in 0 .. 1, and the seed that selects the affected requests.
 
-    A transport or content fault depends on the seed, the request body and how often that body was seen, so a retry can
-    succeed. A sticky fault depends on the seed and the prompt alone: asking again does not help.
+    A transport or content fault depends on the seed, the request body and the number of times the body was received, so
+    a retry can succeed. A sticky fault depends only on the seed and the prompt, so retries fail as well.
 
-    Kinds of GROUPS are drawn one per group: those of `row` by the prompt's text alone, all others as the transient
-    ones. Those of `endpoint` begin after `after` good answers, and end with the call `until` or after `trouble_s`
-    seconds, where these are not 0. Those of `row` meet only texts that hold the word `only` (a number behind it chooses
-    the wording), and only the `first` such texts, where these are given. Those of `text` meet only answers to the
-    schema of the name `schema`, if one is given. Those of `budget` end once an answer has room for `needed_tokens`.
+    One kind per group of GROUPS is drawn: in `row` by the text of the prompt, in the other groups like a transient
+    fault. Faults of `endpoint` begin after `after` good answers and end with the call `until` or after `trouble_s`
+    seconds, if these are not 0. Faults of `row` apply to texts that contain the word `only` (a number behind it chooses
+    the wording), and to the `first` such texts, if these are set. Faults of `text` apply to answers to the schema named
+    `schema`, if it is set. Faults of `budget` end once `max_tokens` is at least `needed_tokens`.
 
-    `limit` answers are given in `limit_s` seconds, and `limit_told` is how a refusal says when to come back; `models`
-    is the form of the list of models; `needs` are parameters that are refused, joined by `+`.
+    At most `limit` answers are given in `limit_s` seconds, and `limit_told` is the form in which a 429 gives the wait.
+    `models` is the form of the list of models. `needs` are refused parameters, joined by `+`.
 
-    `hang_s` is how long a hanging request is held, `slow_s` how late the answer of a straggler comes, `latency_ms` how
-    long every answer takes, and `max_model_len` the model's context in tokens.
+    `hang_s` is the duration of a hanging request, `slow_s` the delay of a slow answer, `latency_ms` the delay of every
+    answer, and `max_model_len` the context length in tokens.
     """
 
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
-        """Reads "429=0.02,hang=0.01,seed=7"; empty means no faults. Raises FaultError naming all that is wrong."""
+        """Reads "429=0.02,hang=0.01,seed=7"; an empty text means no faults. Raises FaultError with all problems."""
         rates: dict[str, float] = {}
         settings: dict[str, Any] = {}
         problems = []
@@ -113,19 +113,19 @@ class Faults:
         return cls(rates, **settings)
 
     def of_group(self, group: str, key: bytes) -> str | None:
-        """Draws the fault of a group, if any, that meets this key: a prompt, or a body with how often it was seen."""
+        """Draws the fault of a group for a key (a prompt, or a body and its repeat count), or None."""
         return self._drawn(tuple(GROUPS[group]), self._throw(b"%s %s" % (group.encode(), key)))
 
     def has(self, group: str) -> bool:
-        """Tells whether there is a fault of a group at all."""
+        """Tells whether any fault of a group is configured."""
         return any(kind in GROUPS[group] for kind in self.rates)
 
     def transient(self, body: bytes, repeat: int) -> str | None:
-        """Draws the fault, if any, that meets this body when it has been seen `repeat` times before."""
+        """Draws the fault for a body that was received `repeat` times before, or None."""
         return self._drawn(_BASIC, self._throw(b"%d %s" % (repeat, body)))
 
     def sticky(self, prompt: bytes) -> str | None:
-        """Returns the fault, if any, that always meets this prompt."""
+        """Returns the fault that always affects this prompt, or None."""
         return self._drawn(STICKY, self._throw(b"refusal " + prompt))
 
     def _drawn(self, kinds: tuple[str, ...], throw: float) -> str | None:
@@ -219,7 +219,7 @@ def _surrogate(content: str, variant: int) -> str:
 
 
 def _inside_string(content: str, signs: str) -> str:
-    """Puts signs after the first space inside a JSON string, or at the start of the first string value."""
+    """Inserts characters after the first space in a JSON string, or at the start of the first string value."""
     # The writer leaves no space between tokens, so the first space is inside a string.
     at = content.find(" ") + 1
     if not at:

@@ -1,4 +1,4 @@
-"""One form that an answer or an error can take: what it is, in a few words, and how it comes about."""
+"""A form of an answer or error: its description and the function that makes it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ Maker = TypeVar("Maker", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Form(Generic[Maker]):
-    """A row of a table of forms.
+    """An entry in a table of forms.
 
     Attributes:
-        words: what the server does.
-        make: makes it.
-        is_usable: whether the whole answer is there for a client that reads it well.
+        words: description of what the server does.
+        make: makes the answer or error.
+        is_usable: whether a tolerant client can read the complete answer.
     """
 
     words: str
@@ -23,5 +23,5 @@ class Form(Generic[Maker]):
 
 
 def described(forms: Mapping[str, Form[Any]]) -> dict[str, str]:
-    """What each form is."""
+    """Returns the description of each form."""
     return {name: form.words for name, form in forms.items()}

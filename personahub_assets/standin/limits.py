@@ -1,4 +1,4 @@
-"""So many answers per period, and the ways in which servers say when the next may come."""
+"""Rate limit, and the ways in which servers give the time to wait."""
 
 import math
 import time
@@ -17,7 +17,7 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a 429 says beside its status."""
+    """Message, fields and headers of a 429."""
 
     message: str = _PLAIN
     headers: Headers = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Refusal:
 
 
 Told = Callable[[float], Refusal]
-"""Makes the refusal; it is given the seconds until the next answer."""
+"""Makes the refusal from the seconds until the next answer is allowed."""
 
 
 def _headers(**headers: str) -> Refusal:
@@ -74,7 +74,7 @@ LIMITS: dict[str, Form[Told]] = {
 
 
 class Limit:
-    """A window that slides: no more than `count` answers in any `period_s` seconds; 0 is no limit."""
+    """A sliding window: at most `count` answers in any `period_s` seconds; 0 is no limit."""
 
     def __init__(self, count: int, period_s: float, wording: str) -> None:
         self.count, self.period_s, self.told = count, period_s, LIMITS[wording].make

@@ -11,7 +11,7 @@ from personahub_assets.standin.wire import Reply, failure, reply
 MODEL = "standin"
 Headers = dict[str, str]
 ModelList = Callable[[int, Headers], Reply]
-"""Makes the reply; it is given the model's context in tokens and the headers of the request."""
+"""Makes the reply from the model's context length in tokens and the headers of the request."""
 
 
 def _entry(**fields: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Parameters of a request that a server refuses, in the words of servers that do."""
+"""Request parameters that some servers refuse, with the error messages of those servers."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from personahub_assets.standin.writer import schema_of
 
 _LONGEST = 2000
 Need = Callable[[dict[str, Any]], Reply | None]
-"""Returns what a request body is refused with, if it is."""
+"""Returns the refusal of a request body, or None."""
 
 
 def _refuses(test: Callable[[dict[str, Any]], object], response: Reply) -> Need:
@@ -24,7 +24,7 @@ def _format(body: dict[str, Any]) -> object:
 
 
 def _schema_text(body: dict[str, Any]) -> str:
-    """The schema that the request sends apart from its messages."""
+    """The schema that the request sends outside its messages."""
     bare = {name: value for name, value in body.items() if name != "messages"}
     return json.dumps(schema_of(bare) or {})
 
@@ -143,5 +143,5 @@ NEEDS: dict[str, Form[Need]] = {
 
 
 def refusal(needs: tuple[str, ...], body: dict[str, Any]) -> Reply | None:
-    """Returns what the first of the needs that is not met refuses a request body with."""
+    """Returns the refusal of the first need that a request body does not meet, or None."""
     return next((response for name in needs if (response := NEEDS[name].make(body)) is not None), None)

@@ -1,4 +1,4 @@
-"""Answers that satisfy the schema, or nearly so, and yet are none."""
+"""Answers that satisfy the schema, or nearly do, but are unusable."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _TALES = (
     "一位住在山谷里的退休船匠，常常教年轻人修补旧木船，也爱在夜里读航海的故事。她年轻时在港口的学校里学会了画图纸，"
     "后来为渔民设计过三种新的桨。如今每个周末，邻居们都会带着孩子来听她讲风暴、灯塔和远方城市的集市。"
 )
-# Said within the schema, since guided decoding leaves a model no other way to say it.
+# In the form of the schema, because guided decoding allows nothing else.
 _APOLOGIES = (
     "I'm not able to help with describing the people in this text.",
     "I cannot create a persona from content of this kind.",
@@ -28,7 +28,7 @@ _APOLOGIES = (
 
 
 def _with_texts(sentence: Callable[[str, Answer], str]) -> Rewrite:
-    """Puts another text in place of every longer text of the answer."""
+    """Replaces every longer text of the answer."""
 
     def rewrite(answer: Answer) -> str:
         return _SENTENCE.sub(lambda match: json.dumps(sentence(match[1], answer), ensure_ascii=False), answer.text)
@@ -45,7 +45,7 @@ def _chars(text: str) -> int:
 
 
 def _spliced(signs: str) -> Rewrite:
-    """Puts signs, as they stand in JSON, after the first third of every longer text."""
+    """Inserts JSON-escaped characters after the first third of every longer text."""
     return lambda answer: _SENTENCE.sub(lambda match: f'"{_first_words(match[1])} {signs} and more"', answer.text)
 
 
@@ -63,7 +63,7 @@ def _apology(_: str, answer: Answer) -> str:
 
 
 def _described(schema: Any, root: Any) -> Any:
-    """The descriptions of a schema in place of its values."""
+    """Returns the schema's descriptions as values."""
     if "$ref" in schema:
         return _described(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     if "enum" in schema:

@@ -21,12 +21,12 @@ _ESCAPES = {
     "W": "-",
 }
 _TRIES = 12
-_MORE = 6  # an open-ended repetition runs to this many beyond its minimum
+_MORE = 6  # maximum of an open-ended repetition, above its minimum
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A set of characters, or a group of alternatives, and how often it may come."""
+    """A set of characters, or a group of alternatives, with minimum and maximum repetitions."""
 
     characters: str
     group: tuple[tuple["_Piece", ...], ...]
@@ -38,7 +38,7 @@ _Tree = tuple[tuple[_Piece, ...], ...]
 
 
 def matching(pattern: re.Pattern[str], candidates: Iterable[str], low: int, high: int, dice: Dice) -> str | None:
-    """Returns the first candidate that matches and has low .. high characters, else one made to match, else None."""
+    """Returns the first candidate that matches with low .. high characters, else a generated match, else None."""
     for text in candidates:
         if low <= len(text) <= high and pattern.search(text):
             return text
@@ -46,7 +46,7 @@ def matching(pattern: re.Pattern[str], candidates: Iterable[str], low: int, high
     if tree is None:
         return None
     for attempt in range(_TRIES):
-        # In turn: some repetitions, as few as allowed, enough to be long enough.
+        # Tried in turn: some repetitions, the minimum, and enough for the minimum length.
         text = _generate(tree, dice, spread=_MORE if attempt % 3 == 0 else 0, wanted=low if attempt % 3 == 2 else 0)
         if low <= len(text) <= high and pattern.search(text):
             return text
@@ -76,7 +76,7 @@ def _parsed(pattern: str) -> _Tree | None:
 
 
 class _Parser:
-    """Reads literals, classes, groups, alternatives and repetitions; anything more raises ValueError."""
+    """Parses literals, classes, groups, alternatives and repetitions; other syntax raises ValueError."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern

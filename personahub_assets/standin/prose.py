@@ -1,4 +1,4 @@
-"""What each kind of field is filled with, and how a field's name and description choose the kind."""
+"""Texts for each kind of field; name and description of a field choose the kind."""
 
 import re
 from collections.abc import Callable
@@ -33,13 +33,13 @@ def _persona_moulds(topic: Topic) -> tuple[str, ...]:
 
 
 def relation(topic: Topic, _dice: Dice, _label: str) -> str:
-    """Names the relation between the person in the data and the one that the same object describes."""
+    """Names the relation between the person in the data and the persona of the same object."""
     topic.relation = topic.relation or topic.dice.pick(words.RELATIONS)
     return topic.relation
 
 
 def article(topic: Topic, dice: Dice, _label: str) -> str:
-    """Writes two to four paragraphs of three to six sentences, none of them twice."""
+    """Writes two to four paragraphs of three to six distinct sentences."""
     pool = list(words.SENTENCES)
     paragraphs = []
     for _ in range(dice.between(2, 4)):
@@ -49,13 +49,13 @@ def article(topic: Topic, dice: Dice, _label: str) -> str:
 
 
 def backstory(topic: Topic, dice: Dice, _label: str) -> str:
-    """Writes three sentences on where a character comes from."""
+    """Writes three sentences about the origin of a character."""
     pool = list(words.BACKSTORIES)
     return " ".join(Slots(topic, dice).fill(_drawn(pool, dice)) for _ in range(3))
 
 
 def sentence(topic: Topic, dice: Dice) -> str:
-    """Writes one more sentence, for a text that has to be longer."""
+    """Writes one more sentence for a text that is too short."""
     return Slots(topic, dice).fill(dice.pick(words.SENTENCES))
 
 
@@ -272,7 +272,7 @@ _SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 @lru_cache(maxsize=4096)
 def kind_of(name: str, hint: str = "", siblings: frozenset[str] = frozenset()) -> str:
-    """Chooses the kind of text for a property from its name, then its description, then its neighbours."""
+    """Chooses the kind of text for a property by its name, then its description, then its sibling properties."""
     tokens = [singular(token.lower()) for token in _SPLIT.split(name) if token]
     if tokens == ["name"]:
         return _kind_of_name(hint, siblings)

@@ -1,4 +1,4 @@
-"""What a server gives to some prompts, however often they are asked."""
+"""Faults of some prompts that every retry gets again."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from personahub_assets.standin.forms import Form
 from personahub_assets.standin.wire import Reply, failure, reply
 
 RowTrouble = Callable[[int], Reply]
-"""Makes the reply; it is given a number that chooses between several wordings."""
+"""Makes the reply; the number chooses the wording."""
 
 
 def _too_long(number: int) -> Reply:
@@ -61,7 +61,7 @@ def _error(message: str, **fields: object) -> dict[str, object]:
     return {"error": {"message": message, **fields}}
 
 
-# Codes, types and fields are those of the servers; of the sentences what is telling.
+# Codes, types and fields are those of the servers; sentences are shortened.
 TOO_LONG: dict[str, tuple[int, object]] = {
     "llamacpp": (
         400,

@@ -1,4 +1,4 @@
-"""JSON Schema, read once into shapes that fill themselves."""
+"""Convert a JSON Schema to shapes that generate values."""
 
 # ruff: noqa: D102 - `fill` is described once, where Shape declares it
 
@@ -28,19 +28,19 @@ _ENDS = (". ", "! ", "? ", ".\n", '." ', '?" ')
 
 
 class Pen:
-    """One answer being written: its source, and how much has been written already."""
+    """State of one answer: its source, and the amount of text written so far."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.nodes = 0
 
     def dice(self, path: str) -> Dice:
-        """Returns the dice of one place in the answer."""
+        """Returns the random numbers of one place in the answer."""
         return Dice(self.source.seed, path)
 
 
 class Spot:
-    """Where in the answer a value goes, and the topic of the object around it."""
+    """Place of a value in the answer, with the topic of its object."""
 
     __slots__ = ("depth", "path", "pen", "topic")
 
@@ -49,22 +49,22 @@ class Spot:
         pen.nodes += 1
 
     def inside(self, key: str | int, topic: Topic | None = None) -> "Spot":
-        """Returns the place of a property or an item, with a topic of its own or the present one."""
+        """Returns the place of a property or an item; its topic is `topic`, by default the current one."""
         return Spot(self.pen, topic or self.topic, f"{self.path}/{key}", self.depth + 1)
 
     @property
     def dice(self) -> Dice:
-        """The dice of this place, thrown from the start."""
+        """The random numbers of this place, from the start."""
         return self.pen.dice(self.path)
 
     @property
     def tight(self) -> bool:
-        """True where a recursive schema has gone on for long enough."""
+        """True if a recursive schema must end here."""
         return self.depth > _DEEP or self.pen.nodes > _MANY_NODES
 
 
 class Shape:
-    """One node of a schema; `size` ranks how much it writes, so that recursion can take the shortest way out."""
+    """One node of a schema; `size` ranks the length of its values, so that recursion can choose the shortest."""
 
     size = 0
 
@@ -132,7 +132,7 @@ class Number(Shape):
             first += 1
         if self.open_high and last * self.step >= self.high:
             last -= 1
-        if last < first:  # the range asked for has no such number: nothing right can be written
+        if last < first:  # the range contains no such number, so no valid value exists
             return int(self.low) if self.whole else self.low
         value: float = first * self.step
         for _ in range(20):
@@ -183,7 +183,7 @@ def _bounds(schema: dict[str, Any], name: str) -> tuple[float, float]:
 
 
 class Text(Shape):
-    """A string within its length, of the kind that its name and description suggest."""
+    """A string within its length limits; name and description choose its kind."""
 
     def __init__(self, schema: dict[str, Any], name: str, hint: str, siblings: frozenset[str]) -> None:
         self.label = " ".join(token for token in re.split(r"[^A-Za-z0-9]+", name) if token).lower() or "text"
@@ -193,7 +193,7 @@ class Text(Shape):
         self.high = min(int(schema.get("maxLength", _MAX_CHARS)), _MAX_CHARS)
         self.pattern = _compiled(schema.get("pattern"))
         if self.high <= _WORD_CHARS and self.kind in ("remark", "description", "article", "persona"):
-            self.kind = "keyword"  # a whole sentence would be cut to pieces
+            self.kind = "keyword"  # too short for a sentence
         self.write = prose.KINDS[self.kind]
 
     def fill(self, spot: Spot) -> str:
@@ -246,12 +246,12 @@ def shorten(text: str, low: int, high: int) -> str:
 def _compiled(pattern: Any) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern) if isinstance(pattern, str) else None
-    except re.error:  # ECMA patterns such as \p{L} have no equal here: written as if there were none
+    except re.error:  # ECMA patterns such as \p{L} are not supported by `re` and are ignored
         return None
 
 
 class Array(Shape):
-    """A list: fixed first items, then as many more as bounds and instructions ask for."""
+    """A list: fixed first items, then as many more as the bounds and the instructions require."""
 
     size = 2
 
@@ -276,7 +276,7 @@ class Array(Shape):
             value = self._item(spot, shape, index)
             if self.unique or isinstance(
                 value, str
-            ):  # a list that says the same twice is poor even where it is allowed
+            ):  # avoid repeated items even where they are allowed
                 key = json.dumps(value, sort_keys=True)
                 if key in keys and (self.unique or index < tries // 2):
                     continue
@@ -298,7 +298,7 @@ class Array(Shape):
             return min(len(self.first), self.high)
         if spot.tight:
             return self.low
-        # An array in an object counts as outermost too: answers are mostly wrapped in one.
+        # An array in the outermost object counts as outermost too: most answers are objects.
         wanted = spot.pen.source.wanted(self.noun, outermost=self.outer)
         usual = wanted or max(_ITEMS, len(self.first))
         return max(self.low, min(usual, self.high))
@@ -329,7 +329,7 @@ class Object(Shape):
         return self._extend(spot, values)
 
     def _settle_relation(self, spot: Spot, keys: list[str]) -> dict[str, Any]:
-        """Chooses the relation first: the persona beside it is written to fit, whatever the order of the properties."""
+        """Chooses the relation first, because the persona beside it depends on it, in any order of the properties."""
         if not self.relations:
             return {}
         spot.topic.related = True
@@ -344,7 +344,7 @@ class Object(Shape):
                 break
             topic = Topic(spot.pen.source, f"{spot.path}/key{index}")
             key = self.names.fill(spot.inside(f"key{index}", topic))
-            if index >= wanted * 2 and self.names.pattern is None:  # the keywords have run out
+            if index >= wanted * 2 and self.names.pattern is None:  # no keywords are left
                 key = f"{key[: max(1, self.names.high - 6)]}_{index}"
             if key not in values:
                 values[key] = self.extra.fill(spot.inside(key, topic))
@@ -365,7 +365,7 @@ class Union(Shape):
 
 
 class Reference(Shape):
-    """A `$ref`, resolved when first met, so that a schema may contain itself."""
+    """A `$ref`, resolved at first use, so that schemas can be recursive."""
 
     size = 4
     target: Shape
@@ -380,7 +380,7 @@ _ANNOTATIONS = frozenset(
 
 
 class Reader:
-    """Reads one schema document into shapes."""
+    """Converts one schema document to shapes."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
@@ -396,7 +396,7 @@ class Reader:
         for keyword in ("anyOf", "oneOf"):
             if schema.get(keyword):
                 base = {key: value for key, value in schema.items() if key != keyword}
-                # Beside a mere description the options stay as they are: a `$ref` among them may lead back here.
+                # If only a description is beside the options, do not merge them: a `$ref` among them can be recursive.
                 bare = base.keys() <= _ANNOTATIONS
                 options = [o if bare else _merged(base, self._flat(o)) for o in schema[keyword]]
                 return self._union(options, name, siblings, depth)
@@ -432,7 +432,7 @@ class Reader:
         required = set(schema.get("required") or ())
         names = frozenset(listed) | required
         extra = schema.get("additionalProperties", not listed)
-        # A name that is required but not described is written like an additional one.
+        # A required property without a definition is written like an additional one.
         unlisted = {
             key: extra if isinstance(extra, dict) else {} for key in schema.get("required") or () if key not in listed
         }
@@ -459,7 +459,7 @@ class Reader:
         return self.references[key]
 
     def _resolve(self, ref: str) -> Any:
-        """Follows a local JSON pointer; what it does not find counts as any value."""
+        """Resolves a local JSON pointer; a missing target allows any value."""
         node = self.root
         for segment in ref.removeprefix("#").strip("/").split("/") if ref.strip("#/") else ():
             key = segment.replace("~1", "/").replace("~0", "~")
@@ -488,7 +488,7 @@ _HIGHER = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "mi
 
 
 def _merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Returns a schema that is as strict as both, as far as one schema can say it."""
+    """Returns a schema that is as strict as both, as far as one schema can express it."""
     merged = dict(base)
     for key, value in other.items():
         merged[key] = _stricter(key, base[key], value) if key in base else value
@@ -558,7 +558,7 @@ def _has_type(value: Any, kind: Any) -> bool:
 def _read(text: str) -> tuple[Shape, bool]:
     schema = json.loads(text)
     reader = Reader(schema)
-    # Reasoning problems are told from arithmetic ones by what the schema says of itself.
+    # The title and descriptions of the schema tell reasoning problems from arithmetic ones.
     logic = re.search(r"reason|logic|puzzle|riddle|deduc", text, re.IGNORECASE)
     return reader.shape(schema), not logic
 

@@ -1,4 +1,4 @@
-"""The stand-in as a server: in the foreground, or as a child process that never outlives its parent.
+"""The stand-in as a server: in the foreground, or as a child process that ends with its parent.
 
 with StandinServer(faults="429=0.02,seed=7") as server:
     client = OpenAI(base_url=server.url, api_key="none")
@@ -41,9 +41,9 @@ class StandinError(RuntimeError):
 class StandinServer:
     """Runs the stand-in as a child process on a loopback port, for as long as the `with` block lasts.
 
-    `faults` is a specification for `Faults.parse`; `port` 0 takes a free one. The child ends when `stop` is called,
-    and when this process dies in whatever way. Raises StandinError if the child does not start, and FaultError if the
-    faults cannot be read.
+    `faults` is a specification for `Faults.parse`; `port` 0 chooses a free port. The child ends when `stop` is called or
+    when this process ends for any reason. Raises StandinError if the child does not start, and FaultError if the faults
+    are invalid.
     """
 
     def __init__(self, faults: str = "", latency_ms: float = 0.0, port: int = 0) -> None:
@@ -63,7 +63,7 @@ class StandinServer:
         return self._running().pid
 
     def start(self) -> "StandinServer":
-        """Starts the child and waits until it answers."""
+        """Starts the child and waits until it is ready."""
         if self._child is not None:
             raise StandinError(f"the stand-in is already running on port {self.port}")
         command = [sys.executable, "-m", "personahub_assets.standin.server", *self._arguments]
@@ -75,7 +75,7 @@ class StandinServer:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            # Ctrl-C in a terminal reaches the whole group; the parent decides when its server goes.
+            # Ctrl-C in a terminal is sent to the process group; the parent decides when its server ends.
             start_new_session=os.name == "posix",
         )
         try:
@@ -86,18 +86,18 @@ class StandinServer:
         return self
 
     def stats(self) -> dict[str, Any]:
-        """Returns the counters that the server shows under `/stats`."""
+        """Returns the counters of `/stats`."""
         with urllib.request.urlopen(f"{self._root}/stats", timeout=_STOP_S) as response:  # noqa: S310 - loopback
             counters: dict[str, Any] = json.load(response)
         return counters
 
     def stop(self) -> None:
-        """Ends the child and waits for it; does nothing if it does not run."""
+        """Ends the child and waits for it; does nothing if it is not running."""
         child, self._child = self._child, None
         if child is None:
             return
         with contextlib.suppress(OSError):
-            _pipe(child.stdin).close()  # the child leaves at the end of its input
+            _pipe(child.stdin).close()  # the child ends at the end of its input
         try:
             child.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -124,9 +124,9 @@ class StandinServer:
         return self._child
 
     def _greeting(self, child: "subprocess.Popen[str]") -> dict[str, Any]:
-        """Reads the one line that the child writes: its port, or why it cannot start."""
+        """Reads the line that the child writes: its port, or the reason why it cannot start."""
         lines: queue.Queue[str] = queue.Queue()
-        # A pipe has no timeout that works everywhere, so a thread waits for the line.
+        # Pipes have no portable timeout, so a thread waits for the line.
         threading.Thread(target=lambda: lines.put(_pipe(child.stdout).readline()), daemon=True).start()
         try:
             line = lines.get(timeout=_START_S)
@@ -146,7 +146,7 @@ def serve(
 ) -> None:
     """Serves on 127.0.0.1 until interrupted; calls `ready` with the port once requests are answered.
 
-    Raises StandinError if the port is taken and FaultError if the faults cannot be read.
+    Raises StandinError if the port is taken and FaultError if the faults are invalid.
     """
     parsed = Faults.parse(faults)
     listener = _listen(port)
@@ -170,7 +170,7 @@ def serve(
 
 
 class _Connection(HttpToolsProtocol):
-    """uvicorn's protocol, with a list of the open connections: only that way can one be closed without an answer."""
+    """uvicorn's protocol with a list of open connections, so that one can be closed without a reply."""
 
     _open: dict[Any, asyncio.Transport] = {}  # noqa: RUF012 - shared by all connections of the process
 
@@ -191,7 +191,7 @@ class _Connection(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it is ready."""
+    """uvicorn's server with a callback when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[int], None]) -> None:
         super().__init__(config)
@@ -232,14 +232,14 @@ def _say(message: dict[str, Any]) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this process at the end of its input: the parent has stopped it, or has died."""
+    """Ends this process at the end of its input: the parent has closed the pipe, or has ended."""
     while os.read(0, 4096):
         pass
     os._exit(0)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the child process: writes one JSON line with its port, or with what went wrong, then serves."""
+    """Runs the child process: writes one JSON line with its port or an error, then serves."""
     parser = argparse.ArgumentParser(prog="python -m personahub_assets.standin.server", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--faults", default="")

@@ -1,4 +1,4 @@
-"""What a request is about: its data section, the words that stand out in it, the person it names."""
+"""Extract the subject of a request: its data section, its keywords, the person it names."""
 
 import re
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from typing import Any
 from personahub_assets.standin.dice import Dice
 from personahub_assets.standin.words import PHRASE_WORDS, STOP_WORDS
 
-# Words are looked for in this much of a text: its beginning and one stretch from further down.
+# Characters of a text that are searched for keywords: its beginning and one later section.
 _HEAD_CHARS = 1100
 _TAIL_CHARS = 500
 _KEYWORDS = 16
 _PERSON_CHARS = 900
 
 _OPENING = re.compile(r"<data(?:[\s_-][^<>]*)?>")
-_ABOUT_ANSWERS = re.compile(r"rejected_answer|errors")  # what was wrong before is not what is asked about
+_ABOUT_ANSWERS = re.compile(r"rejected_answer|errors")  # feedback about an earlier answer is not data
 _NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S{1,64}@\S+")
 _TOKEN = re.compile(r"[^\W\d_][^\s!-&(-,./:-@\[-`{-~«»“”„…、。，！？；：「」『』（）|·•–—]*")
 _NOT_NOUNS = ("ly", "ed", "ing", "est", "ous", "ful", "able", "ive")
@@ -66,7 +66,7 @@ _PLAIN_COUNT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One request, read: the seed of all chance, the data's keywords, and the instructions around the data."""
+    """One parsed request: the random seed, the keywords of the data, and the instructions around the data."""
 
     seed: bytes
     data: str
@@ -75,12 +75,12 @@ class Source:
     person: str  # the kind of person that a short data section describes, such as "a retired captain", or ""
 
     def wanted(self, noun: str, *, outermost: bool) -> int | None:
-        """Returns how many of `noun` the instructions ask for, if they say so."""
+        """Returns the number of `noun` that the instructions ask for, or None."""
         return _wanted(self.instructions, noun, outermost)
 
 
 def read(messages: list[Any], written: str, salt: str = "") -> Source:
-    """Reads the messages of a chat request; they, `written` as JSON, and `salt` (the schema) make the seed."""
+    """Parses the messages of a chat request; their JSON `written` and `salt` (the schema) determine the seed."""
     seed = blake2b((written + salt).encode("ascii", "replace"), digest_size=16).digest()
     texts = [message_text(message) for message in messages if isinstance(message, dict)]
     users = [i for i, m in enumerate(messages) if isinstance(m, dict) and m.get("role", "user") == "user"]
@@ -112,14 +112,14 @@ def _data_section(text: str) -> tuple[int, int] | None:
     close = text.rfind("</data")
     if close < 0:
         return None
-    # A row may itself hold tags that look the part; the last opening before the last closing counts.
+    # A row can contain such tags itself; the last opening tag before the last closing tag counts.
     openings = (opening for opening in _OPENING.finditer(text, 0, close) if not _ABOUT_ANSWERS.search(opening[0]))
     ends = [opening.end() for opening in openings]
     return (ends[-1], close) if ends else None
 
 
 def keywords(text: str, dice: Dice) -> tuple[str, ...]:
-    """Returns up to 16 words and phrases that stand out in a text, the most telling first."""
+    """Returns up to 16 keywords and phrases of a text, best first."""
     stretch = _stretch(text, dice)
     scores: dict[str, float] = {}
     run: list[_Word] = []
@@ -141,7 +141,7 @@ def keywords(text: str, dice: Dice) -> tuple[str, ...]:
 
 
 def _stretch(text: str, dice: Dice) -> str:
-    """Cuts a long text down to its beginning and one later stretch, and drops mark-up."""
+    """Cuts a long text to its beginning and one later section, and removes mark-up."""
     if "&lt;" in text:  # mark-up that a feed has escaped
         text = unescape(text)
     if len(text) > _HEAD_CHARS + _TAIL_CHARS:
@@ -155,7 +155,7 @@ def _stretch(text: str, dice: Dice) -> str:
 
 
 class _Word:
-    """One content word, and what can be said of it without its neighbours."""
+    """One content word, with the features that do not depend on its neighbours."""
 
     __slots__ = ("calm", "capital", "describes", "noun", "score", "text")
 
@@ -166,10 +166,10 @@ class _Word:
         self.score = (3 if self.capital else min(len(text), 12) / 4) if telling else 0.0
 
 
-# Texts repeat their words: what is known of a word is looked up, not found out again.
+# Texts repeat words, so the features of words are cached.
 @lru_cache(maxsize=1 << 15)
 def _words(token: str) -> tuple[_Word, ...]:
-    """Returns the word of a token, its pieces if it is a long run without spaces, or nothing if it says little."""
+    """Returns the word of a token, its pieces if it is a long run without spaces, or nothing for a stop word."""
     word = token.rstrip("'’-")
     if len(word) < 3 or word.lower() in STOP_WORDS or not _readable(word) or word.endswith(("n't", "n’t")):
         return ()
@@ -188,7 +188,7 @@ def _readable(word: str) -> bool:
 
 
 def _close(run: list[_Word], scores: dict[str, float]) -> list[_Word]:
-    """Scores the words of one run of neighbouring content words, and the phrases that they form."""
+    """Scores the words and phrases of one run of adjacent content words."""
     if len(run) > 1:
         if all(word.capital for word in run):
             _add(scores, " ".join([word.calm for word in run]), 7)
@@ -213,12 +213,12 @@ def _noun_like(word: str) -> bool:
 
 
 def _describes(word: str) -> bool:
-    """True if a word may stand before a noun: "winter", "local", but hardly "hates"."""
+    """True if a word can precede a noun: "winter" and "local", but not "hates"."""
     return word.lower() not in PHRASE_WORDS and not word.endswith(_NOT_NOUNS) and not word.endswith("s")
 
 
 def _calm(word: str) -> str:
-    """Turns a shouted word into a capitalised one; leaves acronyms."""
+    """Changes a word in capitals to a capitalised one, except acronyms."""
     word = word.removesuffix("'s").removesuffix("’s")
     return word.capitalize() if len(word) > 5 and word.isupper() else word
 

@@ -1,4 +1,4 @@
-"""What the stand-in has been asked and has answered, as it is shown under `/stats`."""
+"""Counters of requests and answers, shown under `/stats`."""
 
 import time
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 class Stats:
     """Counters since the server started.
 
-    `sold` counts answers that cost tokens, `good` those of them that hold a whole, usable answer.
+    `sold` counts answers that cost tokens, `good` those of them that are complete and usable.
     """
 
     def __init__(self) -> None:
@@ -20,16 +20,16 @@ class Stats:
         self.faults: Counter[str] = Counter()
 
     def enter(self) -> None:
-        """Notes that a chat request has come in."""
+        """Counts the start of a chat request."""
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight, self.in_flight_max)
 
     def leave(self) -> None:
-        """Notes that a chat request is done with."""
+        """Counts the end of a chat request."""
         self.in_flight -= 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the counters under the names that they have in `/stats`."""
+        """Returns the counters by their names in `/stats`."""
         return {
             "calls": self.calls,
             "calls_by_schema": dict(self.by_schema),

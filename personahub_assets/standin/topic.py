@@ -1,4 +1,4 @@
-"""A topic: what one object of an answer is about, so that its fields agree with each other."""
+"""The topic of one object of an answer, so that its fields are consistent."""
 
 import re
 import unicodedata
@@ -20,14 +20,14 @@ class Topic:
         self.source = source
         self.path = path
         self.dice = Dice(source.seed, f"topic {path}")
-        # An enum of the object may settle the relation before the persona is written.
+        # An enum of the object can set the relation before the persona is written.
         self.relation = ""
         self.related = False
         self.math = True
 
     @cached_property
     def _subjects(self) -> list[str]:
-        """One main and two further keywords; the best come up more often, as the lower of two throws."""
+        """One main and two further keywords; better ones are more likely (minimum of two random numbers)."""
         pool = self._pool()
         chosen = [pool.pop(min(self.dice.below(len(pool)), self.dice.below(len(pool))))] if pool else []
         while len(chosen) < 3:
@@ -57,28 +57,28 @@ class Topic:
 
     @cached_property
     def verb(self) -> str:
-        """What a tool about this topic does."""
+        """A verb for a tool about this topic."""
         return self.dice.pick(words.VERBS)
 
     @cached_property
     def tool_noun(self) -> str:
-        """What such a tool calls itself."""
+        """A noun for the name of such a tool."""
         return self.dice.pick(words.TOOL_NOUNS)
 
     @cached_property
     def person(self) -> str:
-        """The person whom the data describes, or ""."""
+        """The person that the data describes, or ""."""
         return self.source.person
 
     @cached_property
     def puzzle(self) -> Puzzle:
-        """The one problem that problem, solution and answer of the object are about."""
+        """The problem that the fields problem, solution and answer of the object share."""
         make = math_puzzle if self.math else logic_puzzle
         return make(Dice(self.source.seed, f"puzzle {self.path}"), self.subject())
 
 
 def ascii_words(text: str) -> list[str]:
-    """Returns the lower-case ASCII words of a text, accents dropped."""
+    """Returns the words of a text in lower-case ASCII, without accents."""
     plain = text if text.isascii() else unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     return _NOT_IDENTIFIER.sub(" ", plain.lower()).split()
 
@@ -95,7 +95,7 @@ def article(noun: str) -> str:
 
 
 class Slots(dict[str, str]):
-    """The values of one sentence mould, drawn only when the mould asks for them."""
+    """Values of the placeholders of one sentence template, drawn at first use."""
 
     def __init__(self, topic: Topic, dice: Dice, label: str = "text") -> None:
         super().__init__(label=label)
@@ -112,7 +112,7 @@ class Slots(dict[str, str]):
         return value
 
     def fill(self, mould: str) -> str:
-        """Fills a mould and makes its first letter a capital."""
+        """Fills a template and capitalises its first letter."""
         text = mould.format_map(self)
         return text[0].upper() + text[1:]
 

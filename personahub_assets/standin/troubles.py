@@ -1,4 +1,4 @@
-"""What comes back over HTTP in place of a chat completion."""
+"""HTTP replies that replace a chat completion."""
 
 from personahub_assets.standin.wire import Reply, failure
 
@@ -6,7 +6,7 @@ _PROXY_PAGES = (
     "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\n",
     "<!DOCTYPE html>\n<html lang=en><title>Sign in to continue</title><p>Your session has ended.</html>\n",
 )
-# Over HTTP all of these are successes; none of them is a chat completion.
+# All of these have status 200; none is a chat completion.
 _NO_COMPLETIONS = (
     *(Reply(page.encode(), media_type="text/html") for page in _PROXY_PAGES),
     Reply(b'{"status": "ok"}'),
@@ -25,20 +25,20 @@ def crash() -> Reply:
 
 
 def busy(status: str, pause_s: int) -> Reply:
-    """Returns a 429 or a 503 that asks to come back after so many seconds."""
+    """Returns a 429 or a 503 with `Retry-After: pause_s`."""
     if status == "429":
         return failure(429, "Rate limit reached.", code="rate_limit_exceeded", retry_after=str(pause_s))
     return failure(503, "The server is overloaded; try again soon.", code="overloaded", retry_after=str(pause_s))
 
 
 def bad_request(variant: int) -> Reply:
-    """Returns a 400 that has nothing to do with length."""
+    """Returns a 400 that is unrelated to length."""
     message, param, code = _COMPLAINTS[variant % len(_COMPLAINTS)]
     return failure(400, message, param=param, code=code)
 
 
 def too_long(max_model_len: int, max_tokens: int | None) -> Reply:
-    """Returns the 400 that vLLM gives for a prompt beyond the context: its field, its number as `code`."""
+    """Returns the 400 of vLLM for a prompt longer than the context, with its `param` and numeric `code`."""
     return failure(
         400,
         f"The maximum context length of this model is {max_model_len} tokens; {max_tokens or 1} output tokens were "
@@ -50,5 +50,5 @@ def too_long(max_model_len: int, max_tokens: int | None) -> Reply:
 
 
 def malformed(variant: int) -> Reply:
-    """Returns a 200 whose body is no chat completion: a page of a proxy, other JSON, or JSON that breaks off."""
+    """Returns a 200 whose body is not a chat completion: an HTML page, other JSON, or truncated JSON."""
     return _NO_COMPLETIONS[variant % len(_NO_COMPLETIONS)]

@@ -1,4 +1,4 @@
-"""Answers that are valid JSON and yet not what the schema asks for."""
+"""Answers that are valid JSON but violate the schema."""
 
 import copy
 import json
@@ -20,18 +20,18 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Flaw:
-    """One way to break one place of an answer: a change of the container that the place is in."""
+    """One violation at one place of an answer: a change of the container of the place."""
 
     way: str
     spoil: Callable[[], object]
 
 
 def violated(content: str, schema: Schema, choice: int, room: int) -> str:
-    """Returns the answer with one violation of its schema, the kind and the place of it chosen by a number.
+    """Returns the answer with one violation of its schema; `choice` selects kind and place.
 
-    The kinds are those that the schema allows: a field missing, a surplus field, a string or list too short or too
-    long, a value that an enum does not list, a value of another type. One that needs no more than `room` characters
-    is preferred: a longer answer would be cut, which is another fault.
+    Kinds, as far as the schema permits them: a missing field, an additional field, a string or list that is too short
+    or too long, a value outside an enum, a value of another type. Violations that need at most `room` characters are
+    preferred: a longer answer would be cut, which is another fault.
     """
     spoilt = content
     for step in range(_TRIES):
@@ -46,7 +46,7 @@ def _spoilt(content: str, schema: Schema, choice: int) -> str:
     flaws: dict[str, list[_Flaw]] = {}
     for flaw in _flaws(schema, schema, holder, 0, 0):
         flaws.setdefault(flaw.way, []).append(flaw)
-    if not flaws:  # any value is right, as far as can be seen here
+    if not flaws:  # the schema accepts any value, as far as this module can tell
         return _compact(holder)
     ways = sorted(flaws)
     candidates = flaws[ways[choice % len(ways)]]
@@ -55,7 +55,7 @@ def _spoilt(content: str, schema: Schema, choice: int) -> str:
 
 
 def _flaws(root: Schema, schema: Any, holder: Any, key: Any, depth: int) -> Iterator[_Flaw]:
-    """Yields what can be broken at `holder[key]` and below; alternatives (`anyOf`) are left alone."""
+    """Yields the possible violations at `holder[key]` and below; alternatives (`anyOf`) are skipped."""
     schema = _resolved(root, schema)
     if schema is None or depth > _DEEP:
         return
@@ -110,7 +110,7 @@ def _of_object(root: Schema, schema: Schema, value: dict[str, Any], depth: int) 
 
 
 def _resolved(root: Schema, schema: Any, depth: int = 0) -> Schema | None:
-    """Follows a local `$ref`; None for what is no plain schema."""
+    """Resolves a local `$ref`; None if the result is not a plain schema."""
     while isinstance(schema, dict) and isinstance(schema.get("$ref"), str) and depth < _DEEP:
         node: Any = root
         for segment in schema["$ref"].removeprefix("#").strip("/").split("/"):

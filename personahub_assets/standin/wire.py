@@ -1,4 +1,4 @@
-"""The little HTTP that the stand-in needs, straight on ASGI: a framework would cost more than the answer."""
+"""Minimal HTTP on ASGI: a framework would take more time than writing the answer."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ class Reply:
     ending: Literal["", "cut", "close"] = ""
 
     async def send(self, send: Send) -> None:
-        """Sends it off, or half of it where it is to be cut."""
+        """Sends the reply, or half of it if `ending` is "cut"."""
         headers = [(b"content-type", self.media_type.encode()), (b"content-length", b"%d" % len(self.body))]
         if self.retry_after is not None:
             headers.append((b"retry-after", self.retry_after.encode()))
@@ -40,7 +40,7 @@ class Reply:
 
 
 def reply(value: Any, status: int = 200, retry_after: str | None = None, headers: Mapping[str, str] = _NONE) -> Reply:
-    """Returns a value as a JSON answer."""
+    """Returns a JSON reply."""
     return Reply(json.dumps(value).encode("ascii"), status, retry_after=retry_after, headers=tuple(headers.items()))
 
 
@@ -53,7 +53,7 @@ def failure(
     retry_after: str | None = None,
     kind: str | None = None,
 ) -> Reply:
-    """Returns an error in OpenAI's shape; its `type` follows from the status unless `kind` names another."""
+    """Returns an error in OpenAI's format; its `type` is derived from the status unless `kind` is given."""
     kind = kind or _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
     error: Mapping[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
     return reply({"error": error}, status, retry_after)
@@ -65,7 +65,7 @@ def headers(scope: Scope) -> dict[str, str]:
 
 
 async def body(receive: Receive, limit: int) -> bytes | None:
-    """Reads a request's body, but no more of it than `limit` bytes: None if there is more."""
+    """Reads the body of a request; None if it is larger than `limit` bytes."""
     message = await receive()
     chunk: bytes = message.get("body", b"")
     if not message.get("more_body"):  # nearly always
@@ -79,7 +79,7 @@ async def body(receive: Receive, limit: int) -> bytes | None:
 
 
 async def gone(receive: Receive, within_s: float) -> bool:
-    """Waits until the client has closed its side, `within_s` seconds at most; tells whether it has."""
+    """Waits at most `within_s` seconds for the client to disconnect; tells whether it did."""
     try:
         async with asyncio.timeout(within_s):
             while (await receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""The vocabulary and the sentence moulds that the stand-in composes its answers from."""
+"""Vocabulary and sentence templates of the stand-in's answers."""
 
 import re
 
@@ -14,7 +14,7 @@ def _lines(text: str) -> tuple[str, ...]:
 
 
 def _crossed(text: str) -> tuple[str, ...]:
-    """Crosses each line's verb (before the colon) with its objects."""
+    """Combines the verb of each line (before the colon) with each of its objects."""
     pairs = (line.split(":", 1) for line in _lines(text))
     return tuple(f"{verb.strip()} {item}" for verb, objects in pairs for item in _items(objects))
 
@@ -191,7 +191,7 @@ argues: about grammar online; with referees; over planning notices; about the be
 """.replace("\n  ", " ")
 )
 
-# What the person thinks of the document's subject: third person singular, fits after "who".
+# The person's opinion of the document's subject: third person singular, used after "who".
 ATTITUDES = _lines("""
 follows every report on {k}
 doubts most of what is said about {k}
@@ -304,7 +304,7 @@ As the {rel} of {person}, {a_trait} {stage} {occ} who {habit} and {att}.
 {A_occ} turned {occ2} in {place}, the {rel} on whom {person} relies, who {att}.
 """)
 
-# For relation labels that are no plain noun ("works with", "patient-caregiver").
+# For relation labels that are not a plain noun ("works with", "patient-caregiver").
 LABELLED_PERSONAS = _lines("""
 {A_trait} {occ} from {place} who knows {person} ({rel}), {habit} and {att}.
 {A_stage} {occ} in {place}, connected with {person} by a bond best called {rel}, who {att}.
@@ -584,7 +584,7 @@ Sorry, I have to decline: this text is not something I can describe people from.
 I can't assist with that.
 """)
 
-# Words that say little about a text, in a few of the commonest languages.
+# Stop words of some common languages.
 STOP_WORDS = _words("""
 a able about above according accused across actually additional afp after again against ago ahead all almost along
 already also although always am amid among amp an and announced announcing another any anything apparently april are
@@ -622,7 +622,7 @@ years yes yesterday yet you young your yours yourself zu
 
 _MOULDS = (ATTITUDES, REASONS, PERSONAS, RELATED_PERSONAS, LABELLED_PERSONAS, TRAITS, STAGES, RELATIONS)
 
-# The stand-in's own phrases must not come back as keywords when it is given one of its personas.
+# The stand-in's own phrases must not become keywords when the input is one of its personas.
 PHRASE_WORDS = frozenset(
     word
     for mould in _MOULDS

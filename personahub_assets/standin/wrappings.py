@@ -1,4 +1,4 @@
-"""Texts of answers that are right in substance, with something around or inside them that is no JSON of the schema."""
+"""Valid answers with other text around or inside the JSON, or in another form than the schema's."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from personahub_assets.standin.forms import Form
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A right answer as JSON, with what it answers: the schema, its name, and the text of the row's message."""
+    """A valid answer as JSON, with the schema, its name, and the text of the row's message."""
 
     text: str
     schema: Any
@@ -29,7 +29,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _wrapped(form: str) -> Rewrite:
-    """A text around the answer, which stands in place of `@`."""
+    """Puts the answer into `form` in place of `@`."""
     return lambda answer: form.replace("@", answer.text)
 
 

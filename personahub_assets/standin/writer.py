@@ -17,7 +17,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for: the messages and the schema of a chat request, both also as the JSON they came as."""
+    """Messages and schema of a chat request, both also as JSON text."""
 
     messages: list[Any]
     messages_text: str
@@ -26,12 +26,12 @@ class Order:
 
     @property
     def asked(self) -> str:
-        """Identifies what is asked, whatever room is left for the answer."""
+        """Identifies messages and schema, independent of `max_tokens`."""
         return f"[{self.messages_text}, {self.schema_text}]"
 
 
 def order(body: dict[str, Any]) -> Order:
-    """Reads a chat request; `schema` is None where it names none."""
+    """Parses a chat request; `schema` is None if the request has none."""
     messages, json_schema = body.get("messages") or [], schema_of(body)
     return Order(messages, json.dumps(messages), json_schema, json.dumps(json_schema))
 
@@ -39,13 +39,13 @@ def order(body: dict[str, Any]) -> Order:
 def write(body: dict[str, Any]) -> str:
     """Returns the answer to a chat request: JSON that satisfies the request's schema, or plain text without one.
 
-    The answer depends on the messages and the schema alone, so the same request always gets the same answer.
+    The answer depends only on messages and schema, so the same request always gets the same answer.
     """
     return written(order(body), wants_json=wants_json(body))
 
 
 def written(asked: Order, *, wants_json: bool) -> str:
-    """Returns the answer to an order; without a schema it is an object where JSON is wanted all the same."""
+    """Returns the answer to an order; without a schema, an object if JSON is requested, else plain text."""
     text = asked.schema_text if asked.schema is not None else _ANY_OBJECT if wants_json else ""
     read = source.read(asked.messages, asked.messages_text, salt=text)
     if not text:
@@ -54,7 +54,7 @@ def written(asked: Order, *, wants_json: bool) -> str:
 
 
 def schema_of(body: dict[str, Any]) -> Any:
-    """Returns the JSON schema that a request asks for, in OpenAI's place, vLLM's, a tool or its words, or None."""
+    """Returns the JSON schema of a request or None: OpenAI's field, vLLM's field, a tool, or the messages."""
     wanted = body.get("response_format")
     if isinstance(wanted, dict):
         inner = wanted.get("json_schema")
@@ -71,14 +71,14 @@ def schema_of(body: dict[str, Any]) -> Any:
 
 
 def tool_of(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the function that a request gives as its first tool; empty if it gives none."""
+    """Returns the function of the first tool of a request; empty if it has no tools."""
     tools = body.get("tools")
     tool = tools[0].get("function") if isinstance(tools, list) and tools and isinstance(tools[0], dict) else None
     return tool if isinstance(tool, dict) else {}
 
 
 def _told_schema(body: dict[str, Any]) -> Any:
-    """Returns a schema that stands in the words of the messages, as where a server takes none apart from them."""
+    """Returns a schema in the text of the messages, as sent to servers without structured output."""
     for message in body.get("messages") or ():
         text = source.message_text(message) if isinstance(message, dict) else ""
         schema_found = _first_schema(text) if '"properties"' in text else None
@@ -99,7 +99,7 @@ def _first_schema(text: str) -> Any:
 
 
 def schema_name(body: dict[str, Any]) -> str:
-    """Returns the name that a request gives its schema, "unnamed" if it gives none, "text" if it has no schema."""
+    """Returns the name of the schema of a request: "unnamed" if it has no name, "text" if there is no schema."""
     wanted = body.get("response_format")
     inner = wanted.get("json_schema") if isinstance(wanted, dict) else None
     name = inner.get("name") if isinstance(inner, dict) else None
