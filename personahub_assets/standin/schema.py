@@ -274,9 +274,7 @@ class Array(Shape):
             if len(values) >= count or shape is None:
                 break
             value = self._item(spot, shape, index)
-            if self.unique or isinstance(
-                value, str
-            ):  # avoid repeated items even where they are allowed
+            if self.unique or isinstance(value, str):  # avoid repeated items even where they are allowed
                 key = json.dumps(value, sort_keys=True)
                 if key in keys and (self.unique or index < tries // 2):
                     continue
