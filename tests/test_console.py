@@ -16,8 +16,6 @@ from typer.main import get_command
 import personahub_assets
 from personahub_assets.cli import app
 from personahub_assets.cli.console import OUT, fail, printable, say, say_json, say_text, table
-from personahub_assets.cli.run import Bars
-from personahub_assets.instance.progress import Step
 
 PACKAGE = Path(personahub_assets.__file__).parent
 PRINTS = {PACKAGE / "cli/console.py", PACKAGE / "cli/sql.py"}
@@ -155,12 +153,3 @@ def test_a_wrong_argument_is_named_and_commands_nothing(
     assert commanding(said.err) == []
     assert "error: " in said.err
     assert said.out == ""
-
-
-def test_numbers_of_a_narrow_progress_bar_are_whole() -> None:
-    written = io.StringIO()
-    with Bars(Console(file=written, width=80)) as bars:
-        bars.update(Step("web_pages", "semantic_duplicates", 250, 250, "372 calls, 788 rows/s, 101,333 tokens/s"))
-    assert "250/250" in written.getvalue()
-    assert "0:00:00" in written.getvalue()
-    assert "tokens/s" in written.getvalue()

@@ -314,8 +314,8 @@ def run(
     Stored answers are reused. To continue a run that was stopped or killed, run it again. Runs are recorded in the
     Dagster instance of the home: see them with `personahub ui`.
 
-    On a terminal, asks for confirmation if the run would cost more than confirm_cost in [run] of hub.toml: see
-    `personahub plan`.
+    On a terminal, asks for confirmation if the run would make more than confirm_calls calls or cost more than
+    confirm_cost ([run] in hub.toml): see `personahub plan`.
 
     Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
     """
@@ -609,8 +609,8 @@ def ui(
         raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home).dispose()
-    say(f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)")
-    serve(port, name or [])
+    where = f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)"
+    serve(port, name or [], ready=lambda: say(where))
 
 
 @app.command(name="version")

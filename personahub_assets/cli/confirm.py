@@ -11,7 +11,7 @@ from rich.progress import SpinnerColumn, TimeElapsedColumn
 from personahub_assets.cli.console import Label, confirm, progress, say
 from personahub_assets.cli.plan import show, summary
 from personahub_assets.cli.run import leaving_lines
-from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.config import STANDIN_URL, Environment, HubConfig
 from personahub_assets.runs.forecast import Plan
 from personahub_assets.runs.lookup import Watch
 from personahub_assets.runs.plan import plan
@@ -34,7 +34,7 @@ def make_approval(
         # The lines are printed with the selection.
         if order.store.personas_from and leaving_lines(order, order.datasets):
             _confirm("Replace these rows?", console)
-        if not _has_bound(config):
+        if environment.llm_url == STANDIN_URL or not _has_bound(config):
             return
         forecast = _make_plan(environment, order, console)
         if not _exceeds_limits(forecast, config, max_calls, max_cost):
@@ -83,7 +83,7 @@ def show_progress(console: Console) -> Iterator[Watch]:
 def _has_bound(config: HubConfig) -> bool:
     """Whether there is a limit to compare a plan with; without one no plan is made."""
     priced = config.prices.prompt or config.prices.completion
-    return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls is not None
+    return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls < math.inf
 
 
 def _exceeds_limits(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
@@ -91,4 +91,4 @@ def _exceeds_limits(forecast: Plan, config: HubConfig, max_calls: int | None, ma
     total, bound = forecast.total, config.run
     calls = min(total.calls, math.inf if max_calls is None else max_calls)
     cost = min(total.cost or 0.0, math.inf if max_cost is None else max_cost)
-    return cost > bound.confirm_cost or (bound.confirm_calls is not None and calls > bound.confirm_calls)
+    return cost > bound.confirm_cost or calls > bound.confirm_calls

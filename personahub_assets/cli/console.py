@@ -48,6 +48,7 @@ __all__ = [
     "progress",
     "say",
     "say_json",
+    "say_styled",
     "say_text",
     "table",
 ]
@@ -165,6 +166,11 @@ def say_text(text: str, *, style: str = "", indent: int = 0, to: Console = ERR) 
     """Print a text of several lines."""
     for line in printable(text, lines=True).split("\n"):
         _print(Text(line, style=style), indent, to)
+
+
+def say_styled(line: Text, to: Console) -> None:
+    """Print one line that is printable already; what does not fit the width of the terminal is cut."""
+    to.print(line, soft_wrap=False, no_wrap=True, overflow="ellipsis")
 
 
 def _print(text: Text, indent: int, to: Console) -> None:

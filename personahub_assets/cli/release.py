@@ -33,7 +33,8 @@ def make_release(
     # Before Dagster is imported, so that errors appear at once.
     ReleaseSpec.of(name, select, where, jsonl=jsonl, license=license_id)
     build.check_free(store, name)
-    from personahub_assets.cli.run import Bars, shell_command
+    from personahub_assets.cli.bars import Bars
+    from personahub_assets.cli.run import shell_command
     from personahub_assets.runs.runner import run_release
 
     config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}

@@ -6,19 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TimeElapsedColumn
-from rich.table import Column
 
-from personahub_assets.cli.console import Label, on_one_line, say, table
-from personahub_assets.cli.console import progress as progress_bars
-from personahub_assets.core import interrupts
+from personahub_assets.cli.bars import Bars
+from personahub_assets.cli.console import on_one_line, say, table
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.project_files import sql_files
+from personahub_assets.generation.requests import Usage
 from personahub_assets.hub import Hub
-from personahub_assets.instance import progress
-from personahub_assets.instance.faults import explain
 from personahub_assets.runs.runner import Ordered, Result
 from personahub_assets.search import selections
 from personahub_assets.steps.datasets import leaving_rows
@@ -52,7 +47,7 @@ def run_and_report(
         if approve:
             approve(order)
 
-    with Bars(console) as bars:
+    with Bars(console, hub.store.config.prices.currency) as bars:
         result = hub.run(
             batches,
             select,
@@ -109,46 +104,11 @@ def leaving_lines(order: Ordered, datasets: list[str]) -> list[str]:
     return lines
 
 
-class Bars:
-    """One progress bar per asset and batch, from the first step on; finished ones stay visible."""
-
-    def __init__(self, console: Console):
-        self._progress = progress_bars(
-            SpinnerColumn(),
-            Label("{task.fields[batch]}", style="cyan"),
-            Label("{task.description}"),
-            BarColumn(bar_width=24),
-            # In a narrow terminal the note wraps, so that numbers are not cut.
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(table_column=Column(no_wrap=True)),
-            Label("{task.fields[note]}", style="dim", table_column=Column()),
-            to=console,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> "Bars":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def update(self, step: progress.Step) -> None:
-        """Show the progress of a step."""
-        self._progress.start()  # no effect after the first call
-        key = (step.batch, step.asset)
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(step.asset, total=None, batch=step.batch, note="")
-        task = self._tasks[key]
-        if step.note == "done":
-            self._progress.update(task, completed=step.done, total=step.done)
-            self._progress.stop_task(task)
-        else:
-            self._progress.update(task, completed=step.done, total=step.total, note=step.note)
-
-
 def _report(store: Store, environment: Environment, result: Result, console: Console) -> None:
     """Print the counts, the failures and the next commands."""
-    _print_counts(store, result, console)
+    _print_counts(result, console)
+    for line in usage_lines(result.usage, store.config.prices.currency):
+        say(line, to=console)
     say(f"{result.seconds:.1f} s. Home: {store.root}", to=console)
     if environment.llm_url == STANDIN_URL:
         say(
@@ -176,20 +136,54 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
 
 
-def _print_counts(store: Store, result: Result, console: Console) -> None:
-    """Print the counts of the warehouse; an error here is reported with the other failures."""
+def _print_counts(result: Result, console: Console) -> None:
+    """Print the counts of the warehouse."""
     if not result.rows:
-        return
-    try:
-        with build.reader(store) as connection:
-            tokens = _token_summary(connection, store.config.prices.currency)
-    except Exception as error:  # noqa: BLE001 - what failed before must be said, whatever fails here
-        interrupts.check()
-        result.failed.setdefault("report", explain(error, store.root))
         return
     counts = [(name, f"{count:,}") for name, count in result.rows.items()]
     table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
-    say(tokens, to=console)
+
+
+def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
+    """What a run spent, and what its server did otherwise than asked; one line each, where there is something to say.
+
+    Args:
+        usage: by asset and batch.
+        currency: of the costs.
+    """
+    tallies = list(usage.values())
+    return [
+        *([_spent(tallies, currency)] if tallies else []),
+        *(
+            f"{name}: answers came from {', '.join(tally.other_models)}, not from the model that was asked."
+            for name, tally in usage.items()
+            if tally.other_models
+        ),
+        *dict.fromkeys(f"{note}." for tally in tallies for note in tally.notes),
+        *(
+            f"{name}: {tally.uncounted:,} answers came without token counts; they count as their bytes in the budget."
+            for name, tally in usage.items()
+            if tally.uncounted
+        ),
+    ]
+
+
+def _spent(tallies: list[Usage], currency: str) -> str:
+    """What the calls of a run took together."""
+
+    def total(name: str) -> float:
+        return sum(float(getattr(tally, name)) for tally in tallies)
+
+    cost = total("cost")
+    if not total("calls"):
+        return f"This run: no call; {total('reused'):,.0f} answers reused"
+    return (
+        f"This run: {total('calls'):,.0f} calls for {total('paid'):,.0f} requests "
+        f"({total('reused'):,.0f} more reused): "
+        f"{total('prompt_tokens'):,.0f} prompt tokens ({total('cached_tokens'):,.0f} of them cached by the server), "
+        f"{total('completion_tokens'):,.0f} completion tokens, {total('wasted_tokens'):,.0f} of both wasted"
+        + (f"; {cost:,.4f} {currency}" if cost else "")
+    )
 
 
 def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> None:
@@ -218,18 +212,3 @@ def shell_command(root: Path) -> str:
 
 def _relative_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _token_summary(connection: duckdb.DuckDBPyConnection, currency: str) -> str:
-    row = connection.execute(
-        "SELECT count(*), count(*) FILTER (reused), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
-        "coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(wasted_tokens), 0), "
-        "coalesce(sum(cost), 0) FROM generations"
-    ).fetchone()
-    assert row is not None
-    requests, reused, answers, prompt, cached, completion, wasted, cost = row
-    return (
-        f"{requests:,} requests ({reused:,} reused) took {answers:,} answers: {prompt:,} prompt tokens "
-        f"({cached:,} of them cached by the server), {completion:,} completion tokens, {wasted:,} of both wasted"
-        + (f"; {cost:,.4f} {currency}" if cost else "")
-    )

@@ -263,8 +263,11 @@ class RunSection(Section):
         ge=0,
         description="Ask for confirmation if a run would cost more than this; needs [prices]. `inf` never asks",
     )
-    confirm_calls: int | None = Field(
-        None, ge=0, description="Ask for confirmation if a run would make more calls than this"
+    confirm_calls: float = Field(
+        1_000,
+        ge=0,
+        description="Ask for confirmation if a run would make more calls than this, except to the stand-in. "
+        "`inf` never asks",
     )
 
 

@@ -72,6 +72,7 @@ def ask_all(
         LLMError: if the server does not take this kind of request at all.
     """
     window.begin()
+    watch(tally)  # before the first answer, which may take long
     crew = _Crew(requests, journal, window, tally, watch, settled, systematic_faults)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from personahub_assets.core.text import shorten
@@ -15,13 +15,17 @@ _WORDS = 80  # characters of what a server says
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of one asset of one batch; `total` is None if it is unknown."""
+    """Progress of one asset of one batch; `total` is None if it is unknown.
+
+    `usage` has the running totals of its calls, if it asks a language model.
+    """
 
     batch: str
     asset: str
     done: int
     total: int | None
     note: str = ""
+    usage: Usage | None = field(default=None, compare=False)
 
 
 Listener = Callable[[Step], None]
@@ -29,9 +33,15 @@ Listener = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where the assets of a run tell how far they are."""
+    """Where the assets of a run tell how far they are.
+
+    Attributes:
+        listener: called with every step.
+        usage: running totals of each asset and batch that asks the model, by name as in `tools[notes]`.
+    """
 
     listener: Listener | None = None
+    usage: dict[str, Usage] = field(default_factory=dict)
 
     def tell(self, step: Step) -> None:
         """Tell the listener how far a step is, if there is one."""
@@ -44,8 +54,9 @@ class RunProgress:
 
         def watch(tally: Usage) -> None:
             nonlocal last
+            self.usage[f"{asset}[{batch}]"] = tally
             note = describe(tally)
-            self.tell(Step(batch, asset, tally.done, tally.total, note))
+            self.tell(Step(batch, asset, tally.done, tally.total, note, tally))
             if time.monotonic() - last >= LOG_EVERY_S:
                 last = time.monotonic()
                 log(f"{asset}[{batch}]: {tally.done} of {tally.total}; {note}")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -41,12 +41,13 @@ _STOP_S = 60
 _CLOSE_S = 5  # for open pages to close their connections
 
 
-def serve(port: int, names: Collection[str] = ()) -> None:
+def serve(port: int, names: Collection[str], ready: Callable[[], None]) -> None:
     """Serve the UI of the instance in DAGSTER_HOME until it is interrupted.
 
     Args:
         port: on 127.0.0.1.
         names: further host names that are accepted.
+        ready: called when the port is taken, before the processes start.
 
     Raises:
         ConfigError: if the port is taken.
@@ -57,6 +58,7 @@ def serve(port: int, names: Collection[str] = ()) -> None:
     setup_interrupt_handlers()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         listening = stack.enter_context(_listening(port))
+        ready()
         instance = stack.enter_context(dg.DagsterInstance.get())
         workspace = stack.enter_context(_code_servers(instance))
         daemon = stack.enter_context(_daemon(instance, workspace))
@@ -76,7 +78,10 @@ def _listening(port: int) -> Iterator[socket.socket]:
             listening.bind((HOST, port))
             listening.listen()  # without listen, another process can still take a bound port
         except OSError as error:
-            raise ConfigError(f"port {port} of {HOST}: {error.strerror}; choose another with: --port NUMBER") from error
+            raise ConfigError(
+                f"port {port} of {HOST}: {error.strerror}; if it is not this UI already, choose another with: "
+                "--port NUMBER"
+            ) from error
         yield listening
 
 

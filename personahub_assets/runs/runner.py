@@ -20,7 +20,7 @@ from personahub_assets.defs.releases import RELEASE
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM, check_budget
 from personahub_assets.generation.recorded import ANSWERS
-from personahub_assets.generation.requests import TRANSIENT, Reason
+from personahub_assets.generation.requests import TRANSIENT, Reason, Usage
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
@@ -46,6 +46,7 @@ class Result:
         stopped: why it stopped before the end, if it did.
         seconds: that it took.
         rows: of each table afterwards, where they were counted.
+        usage: calls, tokens and money of this run, by asset and batch that asked the model.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Result:
     stopped: str | None = None
     seconds: float = field(default=0.0, compare=False)
     rows: dict[str, int] = field(default_factory=dict, compare=False)
+    usage: dict[str, Usage] = field(default_factory=dict, compare=False)
 
     @property
     def exit_code(self) -> int:
@@ -87,6 +89,7 @@ class Ordered:
     work: list[tuple[str, set[dg.AssetKey]]]
     datasets: list[str]
     reasons: list[str]
+    usage: dict[str, Usage] = field(default_factory=dict)  # of its runs, by asset and batch
 
     @property
     def named(self) -> list[tuple[str, set[str]]]:
@@ -115,7 +118,8 @@ def ordered(
     reasons = _reasons(retry) if retry is not None else []
     # The same objects for all runs of the order: they spend from one budget, and ask one stand-in.
     llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons, shared_budget=budget)
-    run_resources = {"llm": llm, "progress": RunProgress(listener)}
+    usage: dict[str, Usage] = {}
+    run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
     definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
     assets = selected(definitions, select)
@@ -124,7 +128,7 @@ def ordered(
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
         definitions = build(environment, store.personas_from, run_resources)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
-    return Ordered(store, definitions, keys, work, datasets, reasons)
+    return Ordered(store, definitions, keys, work, datasets, reasons, usage)
 
 
 def run_batches(
@@ -160,7 +164,7 @@ def run_batches(
         check_budget(budget, order.store)
     if approve:
         approve(order)
-    result = Result()
+    result = Result(usage=order.usage)
     with open_instance(order.store.root) as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()

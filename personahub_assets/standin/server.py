@@ -41,9 +41,9 @@ class StandinError(RuntimeError):
 class StandinServer:
     """Runs the stand-in as a child process on a loopback port, for as long as the `with` block lasts.
 
-    `faults` is a specification for `Faults.parse`; `port` 0 chooses a free port. The child ends when `stop` is called or
-    when this process ends for any reason. Raises StandinError if the child does not start, and FaultError if the faults
-    are invalid.
+    `faults` is a specification for `Faults.parse`; `port` 0 chooses a free port. The child ends when `stop` is called
+    or when this process ends for any reason. Raises StandinError if the child does not start, and FaultError if the
+    faults are invalid.
     """
 
     def __init__(self, faults: str = "", latency_ms: float = 0.0, port: int = 0) -> None:

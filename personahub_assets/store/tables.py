@@ -5,6 +5,7 @@ Layout below the home: `tables/<table>/batch=<key>/part.parquet`; tables that se
 A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
 from personahub_assets.store.schema import dataset_sql
+
+_LOG = logging.getLogger("personahub")
 
 BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions")
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
@@ -315,14 +318,17 @@ class Store(BaseModel):
         path = self.paths.lock(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = path.with_suffix(".pid")
-        lock = FileLock(path, timeout=-1 if wait else 0)
+        lock = FileLock(path)
         try:
-            lock.acquire()
+            lock.acquire(timeout=0)
         except Timeout as error:
             pid = holder.read_text() if holder.exists() else "unknown"
-            raise LockHeld(
-                f"{name} is being worked on by process {pid}; wait for it to end, or stop it, then run again"
-            ) from error
+            if not wait:
+                raise LockHeld(
+                    f"{name} is being worked on by process {pid}; wait for it to end, or stop it, then run again"
+                ) from error
+            _LOG.warning("waits for process %s, which works on %s", pid, name)
+            lock.acquire()
         try:
             holder.write_text(str(os.getpid()))
             yield
