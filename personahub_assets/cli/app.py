@@ -507,7 +507,7 @@ def why(
         str, typer.Argument(help="A document, persona, item, generation or quarantined row; or batch/id", metavar="ID")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Print long texts completely")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print long texts completely, and the messages as sent")] = False,
 ) -> None:
     """Explain a row: its origin, the call that produced it, and whether it is in the hub.
 

@@ -303,12 +303,13 @@ def _variants(config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> 
 
 def _task(config: HubConfig, prompt: Prompt, model: str) -> Task:
     """The task with this prompt, under the settings of hub.toml."""
-    task = _make_task(config, prompt.name, model)
+    task = current_task(config, prompt.name, model)
     settings = _settings(config, prompt.name)
     return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()))
 
 
-def _make_task(config: HubConfig, name: str, model: str) -> Task:
+def current_task(config: HubConfig, name: str, model: str) -> Task:
+    """A task as its prompt file and hub.toml have it now."""
     if name == "text_personas":
         return text_personas_task(config, model)
     if name == "related_personas":
@@ -324,15 +325,15 @@ def _settings(config: HubConfig, name: str) -> PromptSettings:
     return settings.get(name) or config.dataset(name)
 
 
-def _requests(config: HubConfig, task: Task, inputs: list[Input]) -> Iterator[Request]:
-    """The requests that a run makes about these inputs; of several samples the first."""
+def requests_about(config: HubConfig, task: Task, inputs: list[Input], samples: int = 1) -> Iterator[Request]:
+    """The requests that a run makes about these inputs, with so many samples of a dataset."""
     texts = [(each.input_id, each.text) for each in inputs]
     if task.asset == "text_personas":
         return document_requests(task, texts, config.text_personas)
     if task.asset == "related_personas":
         parents = {persona_id: {"persona": text} for persona_id, text in texts}
         return related_requests(task, parents, config.related_personas.fan_out)
-    return persona_requests(task, texts)
+    return persona_requests(task, texts, samples)
 
 
 def _ask(
@@ -345,7 +346,7 @@ def _ask(
         key, own = batch or _NO_BATCH, [each for each in inputs if each.batch == batch]
         report = partial(_tell_usage, watch, len(answered))
         with store.lock(Lock.of(task.asset, key), wait=False), llm.answers(store, task, key, report) as answers:
-            for each in answers.preview(list(_requests(store.config, task, own))):
+            for each in answers.preview(list(requests_about(store.config, task, own))):
                 answered[batch, each.request.input_id] = each
         _add(total, answers.tally)
     return [answered[each.batch, each.input_id] for each in inputs], total

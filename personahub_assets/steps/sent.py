@@ -1,0 +1,46 @@
+"""The messages of a call, made again and proved by the key of its request."""
+
+import polars as pl
+
+from personahub_assets.core.errors import PromptError
+from personahub_assets.core.prompts import Message
+from personahub_assets.steps.inputs import Input
+from personahub_assets.steps.preview import TASKS, current_task, requests_about
+from personahub_assets.store.tables import Store
+
+
+def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> list[Message] | None:
+    """Make the messages of a call again from its input, the prompt and the settings.
+
+    Args:
+        batch: batch of the call.
+        asset: asset that made it.
+        generation_id: id of the call.
+
+    Returns:
+        The messages, if their request has the key of the call; None if it has not, because the prompt, a setting or
+        the input has changed since, or is not stored any more. An input that was cut to the model's context is whole.
+
+    Raises:
+        StoreError: if a table is damaged.
+    """
+    columns = ["generation_id", "request_key", "input_id", "sample", "model"]
+    calls = store.read("generations", batch, asset, columns=columns).filter(generation_id=generation_id)
+    if asset not in TASKS or calls.is_empty():
+        return None
+    _, key, input_id, sample, model = calls.row(0)
+    inputs = [Input(batch, input_id, text) for text in _texts(store, batch, asset, input_id)]
+    try:
+        requests = requests_about(store.config, current_task(store.config, asset, model), inputs, sample + 1)
+        return next((request.messages for request in requests if request.key == key), None)
+    except PromptError:
+        return None
+
+
+def _texts(store: Store, batch: str, asset: str, input_id: str) -> list[str]:
+    """The text of a document or persona of a batch; empty if it is not stored."""
+    if asset == "text_personas":
+        pieces = store.slices("documents", batch, ["document_id", "text"])
+        return [text for rows in pieces for text in rows.filter(document_id=input_id)["text"]][:1]
+    rows = store.candidates(batch, ["persona_id", "persona"])
+    return rows.filter(pl.col("persona_id") == input_id)["persona"].to_list()[:1]
