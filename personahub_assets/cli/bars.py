@@ -69,7 +69,15 @@ class Bars:
         self._steps: dict[tuple[str, str], _Shown] = {}
         self._lock = threading.RLock()
         self._ended = threading.Event()
-        self._live = Live(console=console, get_renderable=self._lines, refresh_per_second=4, transient=True)
+        # The console writes to what sys.stderr is at the time; rich's redirection would send that back to the console.
+        self._live = Live(
+            console=console,
+            get_renderable=self._lines,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> "Bars":
         return self
@@ -79,24 +87,25 @@ class Bars:
         if self._live.is_started:
             self._live.stop()
         with self._lock:
-            for shown in self._steps.values():  # what failed or was stopped, as far as it came
-                self._print_line(shown)
+            unfinished = list(self._steps.values())
             self._steps.clear()
+        for shown in unfinished:  # what failed or was stopped, as far as it came
+            self._print_line(shown)
 
     def update(self, step: Step) -> None:
         """Show the progress of a step."""
+        self._start()
         with self._lock:
-            self._start()
             shown = self._steps.setdefault((step.batch, step.asset), _Shown(step))
-            last = shown.step
-            if step.note == "done":
-                shown.step = Step(step.batch, step.asset, step.done, step.done, "done", last.usage)
-                self._steps.pop((step.batch, step.asset))
-                self._print_line(shown)
+            if step.note != "done":
+                shown.advance(step)
+                if not self._console.is_terminal:
+                    self._print_if_due(shown)
                 return
-            shown.advance(step)
-            if not self._console.is_terminal:
-                self._print_if_due(shown)
+            shown.step = Step(step.batch, step.asset, step.done, step.done, "done", shown.step.usage)
+            self._steps.pop((step.batch, step.asset))
+        # Without the lock: rich draws the steps, which needs it, while it holds locks that printing needs.
+        self._print_line(shown)
 
     def _start(self) -> None:
         if self._ended.is_set() or self._live.is_started:

@@ -280,7 +280,13 @@ class Label(TextColumn):
 def progress(*columns: ProgressColumn, to: Console = ERR, transient: bool = False) -> Progress:
     """Make progress bars; without a terminal they are printed once at the end, or never if transient."""
     return Progress(
-        *columns, console=to, refresh_per_second=4, transient=transient, disable=transient and not to.is_terminal
+        *columns,
+        console=to,
+        refresh_per_second=4,
+        transient=transient,
+        disable=transient and not to.is_terminal,
+        redirect_stdout=False,  # the console would write to itself
+        redirect_stderr=False,
     )
 
 

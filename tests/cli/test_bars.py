@@ -1,8 +1,13 @@
 """Progress of a run: two lines at 80 columns on a terminal, plain lines elsewhere."""
 
 import io
+import os
+import pty
 import re
+import subprocess
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -92,3 +97,35 @@ def test_the_report_says_what_the_server_did_otherwise() -> None:
         "tools[a]: 4 answers came without token counts; they count as their bytes in the budget.",
     ]
     assert usage_lines({}, "USD") == []
+
+
+ON_A_TERMINAL = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from personahub_assets.cli.bars import Bars
+from personahub_assets.cli.console import ERR
+from personahub_assets.instance.progress import Step
+
+def work(asset):
+    for done in range(200):
+        bars.update(Step("batch", asset, done, 200))
+        print("a library prints", file=sys.stderr)
+    bars.update(Step("batch", asset, 200, 200, "done"))
+
+with Bars(ERR) as bars, ThreadPoolExecutor(2) as pool:
+    list(pool.map(work, ["one", "two"]))
+"""
+
+
+def test_a_real_terminal_is_drawn_on_by_several_threads() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", ON_A_TERMINAL], stdout=theirs, stderr=theirs, stdin=theirs) as process:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # the terminal is closed by the process's end
+            while part := os.read(ours, 65_536):
+                written += part
+        os.close(ours)
+        assert process.wait(60) == 0
+    assert written.count(b"a library prints") == 400
+    assert written.count(b"200/200") == 2
