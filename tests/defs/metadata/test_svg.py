@@ -175,7 +175,8 @@ def test_counts_have_whole_numbers_at_the_axis() -> None:
     assert [text for text in texts(svg) if re.fullmatch(r"0\.\d", text)] == []
 
 
-@given(st.dictionaries(st.text(max_size=40), FINITE, max_size=50))
+# Hypothesis also draws strings of our own modules: a name that reads "no data" looks like an empty chart.
+@given(st.dictionaries(st.text(max_size=40).filter(lambda name: "no data" not in name), FINITE, max_size=50))
 def test_a_ranking_stays_inside_its_frame_and_names_each(values: dict[str, float]) -> None:
     svg = ranking(values, title="t", x_label="rows")
     width, height = size(svg)
