@@ -69,15 +69,7 @@ class Bars:
         self._steps: dict[tuple[str, str], _Shown] = {}
         self._lock = threading.RLock()
         self._ended = threading.Event()
-        # The console writes to what sys.stderr is at the time; rich's redirection would send that back to the console.
-        self._live = Live(
-            console=console,
-            get_renderable=self._lines,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = Live(console=console, get_renderable=self._lines, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Bars":
         return self
@@ -133,32 +125,33 @@ class Bars:
 
     def _print_line(self, shown: _Shown) -> None:
         """One lasting line."""
-        is_done, second = shown.step.note == "done", second_line(shown, self._currency)
         if self._console.is_terminal:
-            say_styled(self._first(shown), self._console)
-            if second:
-                say_styled(self._second(second), self._console)
+            for line in self._drawn(shown):
+                say_styled(line, self._console)
             return
         figures = [text for text in (_counts(shown.step), _percent(shown.step), _rate(shown), _left(shown)) if text]
-        took = f"done in {_clock(shown.seconds)}" if is_done else ""
-        words = "; ".join(text for text in (" ".join(figures), took, second) if text)
+        took = f"done in {_clock(shown.seconds)}" if shown.step.note == "done" else ""
+        words = "; ".join(text for text in (" ".join(figures), took, second_line(shown, self._currency)) if text)
         say(f"{shown.step.batch} {shown.step.asset}: {words}", to=self._console)
 
     def _lines(self) -> Group:
         with self._lock:
-            lines = [part for shown in self._steps.values() for part in self._running(shown)]
+            lines = [part for shown in self._steps.values() for part in self._drawn(shown)]
         return Group(*lines)
 
-    def _running(self, shown: _Shown) -> list[Text]:
-        second = second_line(shown, self._currency)
-        return [self._first(shown), *([self._second(second)] if second else [])]
+    def _drawn(self, shown: _Shown) -> list[Text]:
+        """One or two lines of a terminal."""
+        lines = [self._first(shown)]
+        if second := second_line(shown, self._currency):
+            lines.append(Text(f"  {second}", style="dim", no_wrap=True, overflow="ellipsis"))
+        return lines
 
     def _first(self, shown: _Shown) -> Text:
         """Batch, asset, bar, counts, rate and time left, in the width of the console."""
         step, room = shown.step, self._console.width
         took = _clock(shown.seconds) if step.note == "done" else _left(shown)
         figures = "  ".join(text for text in (_counts(step), _rate(shown), took) if text)
-        head = f"{_cut(step.batch, _BATCH):<{_BATCH}} {_cut(step.asset, _ASSET):<{_ASSET}} "
+        head = f"{shorten(printable(step.batch), _BATCH):<{_BATCH}} {shorten(printable(step.asset), _ASSET):<{_ASSET}} "
         bar = min(_BAR, room - len(head) - len(figures) - 2)
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(head[: _BATCH + 1], "cyan").append(head[_BATCH + 1 :])
@@ -166,9 +159,6 @@ class Bars:
             full = bar if step.note == "done" else round(bar * min(1.0, step.done / step.total)) if step.total else 0
             line.append("━" * full, "green").append("─" * (bar - full), "dim").append("  ")
         return line.append(figures)
-
-    def _second(self, words: str) -> Text:
-        return Text(f"  {words}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def second_line(shown: _Shown, currency: str = "") -> str:
@@ -241,8 +231,3 @@ def _left(shown: _Shown) -> str:
 
 def _clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
-
-
-def _cut(text: str, width: int) -> str:
-    plain = printable(text)
-    return plain if len(plain) <= width else f"{plain[: width - 1]}…"

@@ -74,7 +74,9 @@ class _Stream(io.TextIOBase):
 
     @property
     def _file(self) -> IO[str] | None:
-        return cast("IO[str] | None", getattr(sys, self._name))
+        stream = getattr(sys, self._name)
+        # While something is drawn, rich puts a stream there that prints to the console, which would write to itself.
+        return cast("IO[str] | None", getattr(stream, "rich_proxied_file", stream))
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -280,13 +282,7 @@ class Label(TextColumn):
 def progress(*columns: ProgressColumn, to: Console = ERR, transient: bool = False) -> Progress:
     """Make progress bars; without a terminal they are printed once at the end, or never if transient."""
     return Progress(
-        *columns,
-        console=to,
-        refresh_per_second=4,
-        transient=transient,
-        disable=transient and not to.is_terminal,
-        redirect_stdout=False,  # the console would write to itself
-        redirect_stderr=False,
+        *columns, console=to, refresh_per_second=4, transient=transient, disable=transient and not to.is_terminal
     )
 
 
