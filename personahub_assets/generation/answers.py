@@ -126,7 +126,7 @@ class Answers:
         """Get the outcomes of a few requests and write no rows; new outcomes stay in the journal for the next run.
 
         Raises:
-            KeyboardInterrupt, LLMError: as for `of`.
+            KeyboardInterrupt, LLMError: as for `request_all`.
         """
         self.tally.total += len(requests)
         to_send = list(self._open_requests(iter(requests)))

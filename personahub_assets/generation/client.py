@@ -309,7 +309,7 @@ class _Conversation:
             except _Unusable:
                 if reply.finish != "length":
                     raise
-        raise _Rejected("truncated", f"cut at {self.max_tokens} tokens, at the second try too{_reasoning_note(reply)}")
+        raise _Rejected("truncated", f"cut at {self.max_tokens} tokens, at the second try too{self._reasoning_note}")
 
     def _parse(self, reply: Reply) -> Answer:
         """The answer in a reply.
@@ -342,7 +342,7 @@ class _Conversation:
             return _Unusable("unreachable", f"the server broke off: {reply.error or reply.finish_word}")
         text = self.result.response
         if not text.strip():
-            return _Unusable("empty", f"the answer has no text{_reasoning_note(reply)}")
+            return _Unusable("empty", f"the answer has no text{self._reasoning_note}")
         reason, detail = _schema_faults(error)
         if reason == "invalid_json" and is_refusal_text(text):
             return _Rejected("refused", shorten(text))
@@ -441,6 +441,17 @@ class _Conversation:
             raise _Rejected(verdict.reason or "bad_request", str(refusal)) from refusal
         return reply
 
+    @property
+    def _reasoning_note(self) -> str:
+        """What of the last answer's tokens the reasoning took, as far as it is known."""
+        if self.result.reasoning_tokens:
+            tokens = f"its reasoning took {self.result.reasoning_tokens:,} tokens"
+        elif self.result.reasoning:
+            tokens = "reasoning took the tokens"
+        else:
+            return ""
+        return f"; {tokens}: raise max_tokens, or let the model think less"
+
     def _count_unreadable(self, raw: str) -> None:
         """Count a reply of which nothing can be read."""
         self.result.attempts += 1
@@ -453,15 +464,6 @@ class _Conversation:
         self.result.uncounted += 1
         if self.most:
             self.asker.spend(self.most[0], 0, self.most[1])
-
-
-def _reasoning_note(reply: Reply) -> str:
-    """What of an answer's tokens the reasoning took, if the server says so."""
-    if reply.reasoning_tokens:
-        return f"; its reasoning took {reply.reasoning_tokens:,} tokens: raise max_tokens, or let the model think less"
-    if reply.reasoning or thoughts_in(reply.text):
-        return "; reasoning took the tokens: raise max_tokens, or let the model think less"
-    return ""
 
 
 def _schema_faults(error: ValidationError) -> tuple[Reason, str]:

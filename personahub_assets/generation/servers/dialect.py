@@ -177,13 +177,9 @@ class Dialect:
         )
 
     def _format(self, answer: type[Answer]) -> dict[str, Any]:
-        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set.
-
-        Instructor's tools are not strict. vLLM and OpenAI enforce the schema of a strict tool only; a simpler schema
-        does not meet what a strict one must have.
-        """
+        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set."""
         arguments = _handled(self.writes, answer)[0]
-        if self.writes not in ("json_schema", "tools") or (self.writes == "json_schema" and not self.simple_schema):
+        if not self.simple_schema or self.writes not in ("json_schema", "tools"):
             return arguments
         arguments = deepcopy(arguments)
         where, key = (
@@ -191,10 +187,8 @@ class Dialect:
             if self.writes == "json_schema"
             else (arguments["tools"][0]["function"], "parameters")
         )
-        if self.simple_schema:
-            where[key] = simplified(where[key], frozenset(self.keep_in_schema))
-        else:
-            where["strict"] = True
+        where[key] = simplified(where[key], frozenset(self.keep_in_schema))
+        where.pop("strict", None)  # a simpler schema does not have what a strict tool must have
         return arguments
 
     def _changes(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
@@ -316,6 +310,8 @@ def _handled(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[st
     handlers = mode_registry.get_handlers(Provider.OPENAI, modes[mode])
     _, arguments = handlers.request_handler(answer, {"messages": [_message("system", "-"), _message("user", "-")]})
     system, user = (message["content"].removeprefix("-") for message in arguments.pop("messages"))
+    for tool in arguments.get("tools", ()):  # vLLM and OpenAI enforce the schema of strict tools only
+        tool["function"]["strict"] = True
     return arguments, (system, user)
 
 
