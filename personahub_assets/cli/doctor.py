@@ -12,7 +12,6 @@ from rich.console import Console
 from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.config import Environment, Generation, HubConfig
 from personahub_assets.core.errors import ConfigError, LLMError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
@@ -21,8 +20,7 @@ from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.generation.servers.dialect import Dialect, settled
 from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
-from personahub_assets.steps.datasets import dataset_task
-from personahub_assets.steps.personas import related_personas_task, text_personas_task
+from personahub_assets.steps.tasks import TASKS, current_task
 from personahub_assets.store.home import Home
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
@@ -83,8 +81,7 @@ def _config(home: Path) -> str:
 
 def _tasks(home: Path, model: str) -> list[Task]:
     config = HubConfig.load(Home(home).config)
-    datasets = [dataset_task(name, config, model) for name in DATASETS]
-    return [text_personas_task(config, model), related_personas_task(config, model), *datasets]
+    return [current_task(config, name, model) for name in TASKS]
 
 
 def _embed(environment: Environment) -> str:

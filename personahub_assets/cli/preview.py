@@ -135,10 +135,10 @@ def _show_total(trial: Preview, *, is_standin: bool) -> None:
 
 
 def _spent(usages: list[Usage], currency: str | None) -> str:
-    calls, prompt = sum(usage.calls for usage in usages), sum(usage.prompt_tokens for usage in usages)
-    completion, cost = sum(usage.completion_tokens for usage in usages), sum(usage.cost for usage in usages)
-    plural = "" if calls == 1 else "s"
-    return f"{calls} call{plural}, {prompt:,} + {completion:,} tokens{_money(cost, currency)}"
+    usage = Usage.together(usages)
+    plural = "" if usage.calls == 1 else "s"
+    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
+    return f"{usage.calls} call{plural}, {tokens}{_money(usage.cost, currency)}"
 
 
 def _what_is_kept(trial: Preview) -> str:

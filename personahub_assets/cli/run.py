@@ -170,19 +170,14 @@ def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
 
 def _spent(tallies: list[Usage], currency: str) -> str:
     """What the calls of a run took together."""
-
-    def total(name: str) -> float:
-        return sum(float(getattr(tally, name)) for tally in tallies)
-
-    cost = total("cost")
-    if not total("calls"):
-        return f"This run: no call; {total('reused'):,.0f} answers reused"
+    usage = Usage.together(tallies)
+    if not usage.calls:
+        return f"This run: no call; {usage.reused:,} answers reused"
     return (
-        f"This run: {total('calls'):,.0f} calls for {total('paid'):,.0f} requests "
-        f"({total('reused'):,.0f} more reused): "
-        f"{total('prompt_tokens'):,.0f} prompt tokens ({total('cached_tokens'):,.0f} of them cached by the server), "
-        f"{total('completion_tokens'):,.0f} completion tokens, {total('wasted_tokens'):,.0f} of both wasted"
-        + (f"; {cost:,.4f} {currency}" if cost else "")
+        f"This run: {usage.calls:,} calls for {usage.paid:,} requests ({usage.reused:,} more reused): "
+        f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} of them cached by the server), "
+        f"{usage.completion_tokens:,} completion tokens, {usage.wasted_tokens:,} of both wasted"
+        + (f"; {usage.cost:,.4f} {currency}" if usage.cost else "")
     )
 
 

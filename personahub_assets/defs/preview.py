@@ -10,7 +10,9 @@ from personahub_assets.core.prompts import Prompt
 from personahub_assets.defs.batches import LLM_POOL
 from personahub_assets.defs.metadata.preview import markdown
 from personahub_assets.defs.naming import Names
-from personahub_assets.steps.preview import TASKS, Preview, PreviewSpec, PromptSource, preview
+from personahub_assets.generation.requests import Usage
+from personahub_assets.steps.preview import Preview, PreviewSpec, PromptSource, preview
+from personahub_assets.steps.tasks import TASKS
 
 TRY, PREVIEW = "try_prompt", "preview"
 """Names of the job and of its op."""
@@ -72,15 +74,15 @@ def trying(names: Names) -> dg.JobDefinition:
 
 def described(trial: Preview) -> dict[str, Any]:
     """Metadata about a preview: the rows as Markdown, then what they took."""
-    usages = trial.usage
+    usage = Usage.together(trial.usage)
     spent: dict[str, Any] = {
-        "calls": sum(usage.calls for usage in usages),
+        "calls": usage.calls,
         "answers_reused": trial.reused,
         "rejected": trial.rejected,
-        "prompt_tokens": sum(usage.prompt_tokens for usage in usages),
-        "completion_tokens": sum(usage.completion_tokens for usage in usages),
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
         "seconds": round(trial.seconds, 3),
     }
     if trial.currency:
-        spent["cost"] = round(sum(usage.cost for usage in usages), 6)
+        spent["cost"] = round(usage.cost, 6)
     return {"preview": dg.MetadataValue.md(markdown(trial)), **spent}

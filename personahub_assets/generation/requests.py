@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -217,6 +218,19 @@ class ReusePolicy:
         return not (reason == "truncated" and self.max_tokens > limit)
 
 
+_SUMMED = (
+    "accepted",
+    "rejected",
+    "reused",
+    "calls",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "wasted_tokens",
+    "cost",
+)
+
+
 @dataclass
 class Usage:
     """Running totals of one asset and batch, for progress and metadata."""
@@ -256,6 +270,13 @@ class Usage:
     def paid(self) -> int:
         """Requests with an outcome that came from calls of this run."""
         return self.accepted + self.rejected - self.reused
+
+    @classmethod
+    def together(cls, tallies: Iterable["Usage"]) -> "Usage":
+        """What several took together: requests, calls, tokens, money and notes; without times and rates."""
+        tallies = list(tallies)
+        sums: dict[str, Any] = {name: sum(getattr(tally, name) for tally in tallies) for name in _SUMMED}
+        return cls(**sums, notes=list(dict.fromkeys(note for tally in tallies for note in tally.notes)))
 
     def add_reused(self, reason: str | None) -> None:
         """Count an outcome that needed no call."""

@@ -29,15 +29,14 @@ from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates as rules
 from personahub_assets.steps.corpus import document_rows
-from personahub_assets.steps.datasets import dataset_task, item_requests
+from personahub_assets.steps.datasets import item_requests
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.personas import (
     expanded_before,
-    related_personas_task,
     related_requests,
-    text_personas_task,
     text_requests,
 )
+from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.overlay import OverlayStore
 from personahub_assets.store.tables import Store, in_pieces, table_schema
 
@@ -370,10 +369,7 @@ class _Planner:
 
     @cache  # noqa: B019 - lives as long as a plan
     def _task(self, asset: str) -> Task:
-        if asset in DATASETS:
-            return dataset_task(asset, self.config, self.model)
-        make = {"text_personas": text_personas_task, "related_personas": related_personas_task}[asset]
-        return make(self.config, self.model)
+        return current_task(self.config, asset, self.model)
 
 
 def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:

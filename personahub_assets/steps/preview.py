@@ -19,21 +19,13 @@ from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas
 from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.recorded import ANSWERS
 from personahub_assets.generation.requests import Request, Task, Usage
-from personahub_assets.steps.datasets import dataset_task, persona_requests
+from personahub_assets.steps.datasets import persona_requests
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
-from personahub_assets.steps.personas import (
-    document_requests,
-    related_personas_task,
-    related_requests,
-    text_personas_task,
-)
+from personahub_assets.steps.personas import document_requests, related_requests
+from personahub_assets.steps.tasks import TASKS, current_task
 from personahub_assets.store.home import Home, Lock
 from personahub_assets.store.tables import Store
-
-TASKS = tuple(ANSWERS)
-"""Tasks that can be tried: every asset that asks the language model."""
 
 MOST = 100
 """Rows of one preview at most."""
@@ -308,15 +300,6 @@ def _task(config: HubConfig, prompt: Prompt, model: str) -> Task:
     return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()))
 
 
-def current_task(config: HubConfig, name: str, model: str) -> Task:
-    """A task as its prompt file and hub.toml have it now."""
-    if name == "text_personas":
-        return text_personas_task(config, model)
-    if name == "related_personas":
-        return related_personas_task(config, model)
-    return dataset_task(name, config, model)
-
-
 def _settings(config: HubConfig, name: str) -> PromptSettings:
     settings: dict[str, PromptSettings] = {
         "text_personas": config.text_personas,
@@ -340,7 +323,7 @@ def _ask(
     store: Store, llm: LLM, variant: Variant, inputs: list[Input], watch: Callable[[int], None]
 ) -> tuple[list[Answered], Usage]:
     """Ask batch by batch, each under its lock; gives the answers in the order of the inputs."""
-    task, total = variant.task, Usage()
+    task, tallies = variant.task, list[Usage]()
     answered: dict[tuple[str | None, str], Answered] = {}
     for batch in dict.fromkeys(each.batch for each in inputs):
         key, own = batch or _NO_BATCH, [each for each in inputs if each.batch == batch]
@@ -348,18 +331,12 @@ def _ask(
         with store.lock(Lock.of(task.asset, key), wait=False), llm.answers(store, task, key, report) as answers:
             for each in answers.preview(list(requests_about(store.config, task, own))):
                 answered[batch, each.request.input_id] = each
-        _add(total, answers.tally)
-    return [answered[each.batch, each.input_id] for each in inputs], total
+        tallies.append(answers.tally)
+    return [answered[each.batch, each.input_id] for each in inputs], Usage.together(tallies)
 
 
 def _tell_usage(watch: Callable[[int], None], before: int, usage: Usage) -> None:
     watch(before + usage.done)
-
-
-def _add(total: Usage, usage: Usage) -> None:
-    for name in ("calls", "prompt_tokens", "completion_tokens", "cost"):
-        setattr(total, name, getattr(total, name) + getattr(usage, name))
-    total.notes += usage.notes
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import polars as pl
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Message
 from personahub_assets.steps.inputs import Input
-from personahub_assets.steps.preview import TASKS, current_task, requests_about
+from personahub_assets.steps.preview import requests_about
+from personahub_assets.steps.tasks import TASKS, current_task
 from personahub_assets.store.tables import Store
 
 
