@@ -38,10 +38,14 @@ def limited(kind: int, size: int) -> Iterator[None]:
 
 @contextmanager
 def no_files_left(spare: int = 0) -> Iterator[None]:
-    """No further file can be opened by this process, or only so many."""
+    """No further file can be opened by this process, or only so many.
+
+    Without spare ones only standard input, output and error count: a server of another test in this process may close
+    its files at any moment, and a new file would take their places.
+    """
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    with limited(resource.RLIMIT_NOFILE, lowest + spare):
+    with limited(resource.RLIMIT_NOFILE, lowest + spare if spare else 3):
         yield
 
 
