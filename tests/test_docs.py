@@ -1,5 +1,6 @@
 """The documentation says what the code does: generated pages are up to date, and nothing is left out."""
 
+import ast
 import inspect
 import re
 import runpy
@@ -168,6 +169,24 @@ def test_what_the_pages_tell_to_run_exists() -> None:
             assert target in make_targets(), f"{path}: make {target}"
         for file in re.findall(r"\b(?:sql|scripts|examples|vllm|personahub_assets|tests)/[\w/]+\.\w+", text):
             assert (ROOT / file).is_file(), f"{path}: {file}"
+
+
+FOREIGN_OPTIONS = {
+    "pip and uv": {"--force-reinstall", "--no-deps", "--reinstall"},
+    "dagster-webserver and dagster-daemon": {"--instance-ref", "--log-format", "--log-level", "--shutdown-pipe"},
+    "vllm": {"--enable-auto-tool-choice", "--tool-call-parser"},
+    "the stand-in's process": {"--watch-stdin"},
+    "every command": {"--help"},
+}
+
+
+def test_the_options_that_messages_name_exist() -> None:
+    options = {o for command in commands().values() for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    known = options.union(*FOREIGN_OPTIONS.values())
+    for path in sorted((ROOT / "personahub_assets").rglob("*.py")):
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
+        named = {o for text in texts if isinstance(text, str) for o in re.findall(r"(?<![\w-])--[a-z][\w-]+", text)}
+        assert named <= known, f"{path.relative_to(ROOT)}: {named - known}"
 
 
 def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

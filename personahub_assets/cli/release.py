@@ -1,4 +1,4 @@
-"""Releases from the command line: make_release, list and print_changes."""
+"""Releases from the command line: make one, list and verify them."""
 
 import time
 from typing import Any
@@ -76,7 +76,7 @@ def _row(each: Release) -> list[str]:
         created_at, rows = str(each.manifest["created_at"])[:16].replace("T", " "), sum(each.rows.values())
         return [created_at, f"{rows:,}", "\n".join(each.rows), f"{shared:,}", f"{own:,}"]
     except (StoreError, KeyError):
-        return ["damaged: see --print_changes"]
+        return ["damaged: see --verify"]
 
 
 def _print_release(release: Release, seconds: float, call: str, console: Console) -> None:
@@ -88,7 +88,7 @@ def _print_release(release: Release, seconds: float, call: str, console: Console
         lines.append(f"without rows, so not included: {', '.join(empty)}")
     lines.append(f"{seconds:.1f} s, {shared:,} bytes shared with the store, {own:,} bytes written: {release.path}")
     lines.append(
-        f"Next: {call} release {release.name} --print_changes; read {release.path / folder.CARD} before you publish it"
+        f"Next: {call} release {release.name} --verify; read {release.path / folder.CARD} before you publish it"
     )
     for line in lines:
         say(line, to=console)
