@@ -404,6 +404,13 @@ def release(
     license_id: Annotated[
         str | None, typer.Option("--license", help="Licence in the dataset card, such as apache-2.0")
     ] = None,
+    validation: Annotated[
+        float, typer.Option(help="Share of personas whose rows make a split for validation, such as 0.05")
+    ] = 0.0,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload this release to a dataset on the Hugging Face Hub")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Create that dataset as a public one")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Verify the hashes of this release; without NAME, of all")
     ] = False,
@@ -411,22 +418,27 @@ def release(
 ) -> None:
     """Freeze personas and datasets into a folder that `datasets.load_dataset` reads, or list and verify releases.
 
-    Unchanged files are hard links and take no space. A release never changes.
+    Items have the text of their persona beside them. A release never changes.
 
     Exit code of --verify: 0 unchanged, 1 changed.
     """
-    from personahub_assets.cli.release import make_release, print_changes, print_releases
+    from personahub_assets.cli.release import make_release, print_changes, print_releases, push_release
 
-    making = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
-    making_options = [option for option, value in making.items() if value]
-    if (verify or show or not name) and making_options:
+    making: dict[str, object] = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
+    making_options = [option for option, value in (making | {"--validation": validation}).items() if value]
+    if (verify or show or push or not name) and making_options:
         raise ConfigError(f"{', '.join(making_options)}: only for making a release (personahub release NAME)")
+    if (push and (not name or verify or show)) or (public and not push):
+        raise ConfigError("--push and --public are for one release: personahub release NAME --push OWNER/NAME")
     if verify:
         raise typer.Exit(1 if print_changes(_environment(), name, ERR) else 0)
-    if show or not name:
+    if push and name:
+        push_release(_environment(), name, push, ERR, is_public=public)
+    elif show or not name:
         print_releases(_environment(), name)
     else:
-        make_release(_environment(), name, select or [], where or [], ERR, jsonl=jsonl, license_id=license_id)
+        options = {"jsonl": jsonl, "license": license_id, "validation": validation}
+        make_release(_environment(), {"name": name, "select": select or [], "where": where or [], **options}, ERR)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Releases from the command line: make one, list and verify them."""
+"""Releases from the command line: make one, list, verify and upload them."""
 
 import time
 from typing import Any
@@ -10,38 +10,42 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import StoreError
 from personahub_assets.releases import build, folder
 from personahub_assets.releases.folder import Release
-from personahub_assets.releases.spec import ReleaseSpec, left_out_text
+from personahub_assets.releases.spec import TRAIN, VALIDATION, ReleaseSpec, left_out_text
 from personahub_assets.store.tables import Store
 
 
-def make_release(
-    environment: Environment,
-    name: str,
-    select: list[str],
-    where: list[str],
-    console: Console,
-    *,
-    jsonl: bool,
-    license_id: str | None,
-) -> None:
+def make_release(environment: Environment, options: dict[str, Any], console: Console) -> None:
     """Make a release and print its content.
+
+    Args:
+        environment: names the home.
+        options: the fields of `defs.releases.ReleaseConfig`.
+        console: shows progress and content.
 
     Raises:
         ConfigError, StoreError, BatchError: as `runs.run_release` does.
     """
     store = Store(home=str(environment.home))
     # Before Dagster is imported, so that errors appear at once.
-    ReleaseSpec.of(name, select, where, jsonl=jsonl, license=license_id)
+    name = ReleaseSpec.of(**options).name
     build.check_free(store, name)
     from personahub_assets.cli.bars import Bars
     from personahub_assets.cli.run import shell_command
     from personahub_assets.runs.runner import run_release
 
-    config: dict[str, Any] = {"name": name, "select": select, "where": where, "jsonl": jsonl}
     started = time.perf_counter()
     with Bars(console) as bars:
-        run_release(environment, config | ({"license": license_id} if license_id else {}), bars.update)
+        run_release(environment, {key: value for key, value in options.items() if value is not None}, bars.update)
     _print_release(folder.find_release(store, name), time.perf_counter() - started, shell_command(store.root), console)
+
+
+def push_release(environment: Environment, name: str, repository: str, console: Console, *, is_public: bool) -> None:
+    """Upload a release to the Hugging Face Hub and print its address."""
+    from personahub_assets.releases.push import push
+
+    release = folder.find_release(Store(home=str(environment.home)), name)
+    say(f"uploads {sum(release.bytes()):,} bytes of release {name} to {repository}", to=console)
+    say(push(release, repository, is_public=is_public), to=OUT)
 
 
 def print_releases(environment: Environment, name: str | None) -> None:
@@ -79,9 +83,17 @@ def _row(each: Release) -> list[str]:
         return ["damaged: see --verify"]
 
 
+def _splits_text(release: Release, config: str) -> str:
+    if not release.manifest["validation"]:
+        return ""
+    splits = release.manifest["configs"][config]["splits"]
+    counts = [f"{splits[split]['rows'] if split in splits else 0:,} {split}" for split in (TRAIN, VALIDATION)]
+    return f" ({', '.join(counts)})"
+
+
 def _print_release(release: Release, seconds: float, call: str, console: Console) -> None:
     shared, own = release.bytes()
-    lines = [f"{count:>9,} {config}" for config, count in release.rows.items()]
+    lines = [f"{count:>9,} {config}{_splits_text(release, config)}" for config, count in release.rows.items()]
     every = {name: entry["left_out"] for name, entry in release.manifest["configs"].items()} | release.manifest["empty"]
     lines += [f"{name}: {left_out_text(counts)}" for name, counts in every.items() if any(counts.values())]
     if empty := [name for name, counts in release.manifest["empty"].items() if not any(counts.values())]:

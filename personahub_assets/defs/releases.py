@@ -34,6 +34,9 @@ class ReleaseConfig(dg.Config):
     )
     jsonl: bool = Field(default=False, description="Also write JSONL with the field names of the paper's data")
     license: str | None = Field(default=None, description="Licence of the data, such as apache-2.0, for the card")
+    validation: float = Field(
+        default=0.0, description="Share of personas whose rows make a split for validation, such as 0.05; 0 makes none"
+    )
 
 
 @hub_asset(
@@ -48,13 +51,21 @@ def release(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """A frozen folder in Hugging Face layout: Parquet by config, dataset card, manifest with a hash of each file.
 
-    Files that are released as they stand are shared with the store, not copied. A release never changes.
+    Items have the text of their persona beside them. Files of personas that are released unchanged are shared with the
+    store, not copied. A release never changes.
     """
     if config.name is None:
         _unnamed(context)
         return
     started = time.perf_counter()
-    order = ReleaseSpec.of(config.name, config.select, config.where, jsonl=config.jsonl, license=config.license)
+    order = ReleaseSpec.of(
+        config.name,
+        config.select,
+        config.where,
+        jsonl=config.jsonl,
+        license=config.license,
+        validation=config.validation,
+    )
     published = freeze(store, order, partial(_tell, progress, config.name))
     progress.tell(Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)

@@ -24,8 +24,8 @@ import polars as pl
 from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.releases.card import card
+from personahub_assets.releases.data_files import Splits, persona_column, released_columns, write_config
 from personahub_assets.releases.folder import (
     CARD,
     MANIFEST,
@@ -40,7 +40,7 @@ from personahub_assets.releases.version import code_version
 from personahub_assets.store.atomic import aside_name, sync_folder
 from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import discard
-from personahub_assets.store.snapshot import link_or_copy, snapshot
+from personahub_assets.store.snapshot import snapshot
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse import build
 from personahub_assets.warehouse.query_process import ids_meeting
@@ -83,11 +83,12 @@ class LeftOut:
 
 @dataclass
 class Cut:
-    """A snapshot of the released rows, with their statistics."""
+    """A snapshot of the released rows, with their statistics, and numbers of rows and files that were written."""
 
     store: Store
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
+    splits: dict[str, Splits] = field(default_factory=dict)
 
     def rows(self) -> dict[str, int]:
         """Rows by config, 0 for a config without rows."""
@@ -342,7 +343,9 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
     """Write all files of the release into the folder, synced and read-only."""
     for done, config in enumerate(order.configs):
         watch(done, len(order.configs))
-        _write_config(cut.store, order, config, making)
+        cut.splits[config] = write_config(
+            cut.store, config, making, validation=order.validation, jsonl=order.jsonl and bool(cut.store.files(config))
+        )
     manifest = _manifest_of(cut, order)
     listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")
@@ -356,38 +359,9 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
     watch(len(order.configs), len(order.configs))
 
 
-def _write_config(snap: Store, order: ReleaseSpec, config: str, making: Path) -> None:
-    paths = snap.files(config)
-    for number, path in enumerate(paths):
-        link_or_copy(path, making / "data" / config / f"train-{number:05d}-of-{len(paths):05d}.parquet")
-    if order.jsonl and paths:
-        target = making / "jsonl" / f"{config}.jsonl"
-        target.parent.mkdir(exist_ok=True)
-        with target.open("wb") as file:
-            for batch in snap.partitions(config):
-                for rows in _paper_rows(snap, config, batch):
-                    rows.write_ndjson(file)
-
-
-def _paper_rows(snap: Store, config: str, batch: str) -> Iterator[pl.DataFrame]:
-    """Rows with the field names of the data that the paper's authors published."""
-    if config == PERSONAS:
-        yield from snap.slices(config, batch, ["persona"])
-        return
-    personas = snap.read(PERSONAS, batch, columns=["persona_id", "persona"])
-    description = pl.lit((DATASETS[config].__doc__ or config).strip().splitlines()[0])
-    for rows in snap.slices(config, batch, ["persona_id", "text"]):
-        yield rows.join(personas, on="persona_id", how="left", maintain_order="left").select(
-            pl.col("persona").alias("input persona"),
-            pl.col("text").alias("synthesized text"),
-            description.alias("description"),
-        )
-
-
 def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
     """The manifest without the hashes; the card is made from it."""
     rows = cut.rows()
-    columns = cut.facts["columns"]
     described = {row["config"]: row["about"] for row in cut.facts["descriptions"]}
     return {
         "format": 1,
@@ -397,17 +371,15 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "license": order.license,
         "where": {config: list(tests) for config, tests in order.where.items()},
         "jsonl": order.jsonl,
+        "validation": order.validation,
         "configs": {
             config: {
                 "rows": rows[config],
-                "files": len(cut.store.files(config)),
+                "files": sum(split["files"] for split in cut.splits[config].values()),
+                "splits": cut.splits[config],
                 "description": described[config],
                 "left_out": asdict(cut.left_out[config]),
-                "columns": [
-                    {key: row[key] for key in ("column", "type", "meaning")}
-                    for row in columns
-                    if row["config"] == config
-                ],
+                "columns": _described_columns(cut.facts["columns"], config),
             }
             for config in order.configs
             if rows[config]
@@ -417,6 +389,15 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
         **{name: cut.facts[name] for name in ("writers", "dedup", "quarantine")},
     }
+
+
+def _described_columns(columns: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:
+    """Names, types and meanings of the columns of a config, in the order of its files."""
+    by_name = {row["column"]: row for row in columns if row["config"] == config}
+    persona = next(row for row in columns if (row["config"], row["column"]) == (PERSONAS, "persona"))
+    by_name.setdefault(persona_column(config), {**persona, "column": persona_column(config)})
+    names = released_columns(config)
+    return [{key: by_name[name][key] for key in ("column", "type", "meaning")} for name in names]
 
 
 def _file_entries(making: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

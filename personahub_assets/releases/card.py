@@ -45,15 +45,18 @@ def front_matter(manifest: Manifest) -> str:
         {
             "pretty_name": manifest["name"],
             "license": manifest["license"] or "unknown",
+            "task_categories": ["text-generation"],
             "tags": ["synthetic", "personas"],
             "size_categories": [_size(sum(config["rows"] for config in configs.values()))],
             "configs": [
                 {
                     "config_name": name,
                     **({"default": True} if index == 0 else {}),
-                    "data_files": [{"split": "train", "path": f"data/{name}/train-*.parquet"}],
+                    "data_files": [
+                        {"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in entry["splits"]
+                    ],
                 }
-                for index, name in enumerate(configs)
+                for index, (name, entry) in enumerate(configs.items())
             ],
         },
         sort_keys=False,

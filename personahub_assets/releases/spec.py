@@ -9,6 +9,7 @@ from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 
 PERSONAS = "personas"
+TRAIN, VALIDATION = "train", "validation"
 
 LEFT_OUT = {
     "persona_left_the_hub": "whose persona is no longer in the hub",
@@ -33,6 +34,7 @@ class ReleaseSpec:
     where: dict[str, tuple[str, ...]] = field(default_factory=dict)
     jsonl: bool = False
     license: str | None = None
+    validation: float = 0.0
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class ReleaseSpec:
         *,
         jsonl: bool = False,
         license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
+        validation: float = 0.0,
     ) -> "ReleaseSpec":
         """Check a specification.
 
@@ -52,6 +55,7 @@ class ReleaseSpec:
             where: SQL conditions, each for all configs, or for one that it names: `tools: length(text) > 100`.
             jsonl: also write JSONL with the paper's field names.
             license: an identifier as dataset cards have them, such as apache-2.0.
+            validation: share of personas whose rows make a split `validation`; 0 makes none.
 
         Raises:
             ConfigError: naming all faults at once.
@@ -59,7 +63,7 @@ class ReleaseSpec:
         valid = configs()
         requested = tuple(select) or tuple(valid)
         faults = [f"unknown config {choices(config, valid)}" for config in requested if config not in valid]
-        faults += _name_faults(name) + _license_faults(license)
+        faults += _name_faults(name) + _license_faults(license) + _validation_faults(validation)
         chosen = tuple(config for config in valid if config in requested)
         conditions: dict[str, tuple[str, ...]] = {}
         for text in where:
@@ -69,7 +73,7 @@ class ReleaseSpec:
                 conditions[config] = (*conditions.get(config, ()), condition)
         if faults:
             raise ConfigError("; ".join(faults))
-        return cls(name, chosen, conditions, jsonl, license)
+        return cls(name, chosen, conditions, jsonl, license, validation)
 
 
 def configs() -> list[str]:
@@ -131,6 +135,12 @@ def _license_faults(license: str | None) -> list[str]:  # noqa: A002 - as above
     if license is None or _LICENSE.fullmatch(license):
         return []
     return [f"licence {license!r} is not an identifier such as apache-2.0, cc-by-4.0 or other"]
+
+
+def _validation_faults(share: float) -> list[str]:
+    if 0 <= share < 1:
+        return []
+    return [f"validation {share:g} is not a share: give a number from 0 to below 1, such as 0.05"]
 
 
 def _where_faults(text: str, condition: str, targets: tuple[str, ...], chosen: tuple[str, ...]) -> list[str]:

@@ -14,7 +14,14 @@ COLUMN = {"column": "persona", "type": "VARCHAR", "meaning": "One or | two sente
 
 def about(**known: Any) -> dict[str, Any]:
     """A manifest of two configs, with some parts replaced."""
-    config = {"rows": 1500, "files": 1, "description": "What it is.", "left_out": {}, "columns": [COLUMN]}
+    config: dict[str, Any] = {
+        "rows": 1500,
+        "files": 1,
+        "description": "What it is.",
+        "left_out": {},
+        "columns": [COLUMN],
+    }
+    config["splits"] = {"train": {"rows": 1500, "files": 1}}
     writer = {"prompt": "personas", "prompt_fingerprint": "f1", "schema_fingerprint": "s", "imported": False}
     stage = {"batches": 2, "candidates": 2000, "dropped": 500, "method": "exact", "least_recall": 1.0}
     return {
@@ -24,6 +31,7 @@ def about(**known: Any) -> dict[str, Any]:
         "license": None,
         "where": {},
         "jsonl": False,
+        "validation": 0.0,
         "configs": {"personas": config, "tools": {**config, "left_out": {"persona_left_the_hub": 7}}},
         "empty": {},
         "sources": [{"batch": "a", "source": "a.jsonl", "sha256": "ab", "source_rows": 9, "released_rows": 3000}],
@@ -70,7 +78,7 @@ def test_the_front_matter_has_configs_licence_and_size() -> None:
         "| `personas` | `personas` | `f1` | 1,500 |",
         "| lexical | `Jaccard 0.9` | exact | 2 | 2,000 | 500 | 25.0 % |",
         "| `tools` | 2,000 | `refused` | 50 | 2.5 % |",
-        "SELECT persona, text FROM 'data/tools/*.parquet' JOIN 'data/personas/*.parquet' USING (persona_id)",
+        "SELECT persona, text FROM 'data/tools/*.parquet'",
         'rows = load_dataset("FOLDER", "tools", split="train")',
     ],
 )

@@ -23,7 +23,7 @@ from personahub_assets.releases import build
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, list_releases, verify
 from personahub_assets.releases.spec import ReleaseSpec
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import Store, table_schema
 
 CONFIGS = ("personas", "math_problems", "tools")
 EMPTY = DATASETS.keys() - set(CONFIGS)
@@ -62,18 +62,19 @@ def assert_nothing_is_made(store: Store) -> None:
 # --- the rows ---
 
 
-def test_a_release_holds_the_tables_as_they_are_at_no_cost(store: Store) -> None:
+def test_a_release_holds_the_tables_and_personas_at_no_cost(store: Store) -> None:
     made = freeze(store, ReleaseSpec.of("v1"))
     assert made.rows == {"personas": 9, "math_problems": 9, "tools": 5}
     assert made.manifest["empty"].keys() == EMPTY
     for config in CONFIGS:
-        assert [path.stat().st_ino for path in made.data(config)] == [p.stat().st_ino for p in store.files(config)]
         assert [path.name[-8:] for path in made.data(config)] == [".parquet"] * 2
-        assert rows(made, config).equals(store.read_all(config))
+        assert rows(made, config).select(*table_schema(config)).equals(store.read_all(config))
         assert left_out(made, config) == {}
+    linked = store.files("personas")
+    assert [path.stat().st_ino for path in made.data("personas")] == [path.stat().st_ino for path in linked]
     shared, own = made.bytes()
-    assert shared == sum(path.stat().st_size for config in CONFIGS for path in store.files(config))
-    assert own == sum((made.path / name).stat().st_size for name in ("README.md", "manifest.json", "SHA256SUMS"))
+    assert shared == sum(path.stat().st_size for path in linked)
+    assert shared + own == sum(path.stat().st_size for path in made.files().values())
     assert verify(made) == []
     assert leavings(store) == []
 
@@ -99,14 +100,13 @@ def test_nobody_may_write_to_its_files(store: Store) -> None:
 
 
 def test_a_condition_chooses_rows_and_leaves_whole_files_shared(store: Store) -> None:
-    order = ("v1", ["personas", "math_problems"], ["math_problems: batch = 'b' OR length(text) % 2 = 1"])
+    order = ("v1", ["personas", "math_problems"], ["personas: batch = 'b' OR length(persona_id) + hop < 4"])
     made = freeze(store, ReleaseSpec.of(*order))
-    kept = store.read_all("math_problems").filter((pl.col("batch") == "b") | (pl.col("text").str.len_chars() % 2 == 1))
-    assert 4 < kept.height < 9
-    assert rows(made, "math_problems").equals(kept)
-    assert left_out(made, "math_problems") == {"condition_not_met": 9 - kept.height}
+    assert ids(made, "personas") == ["pa0", "pa2", "pa3", "pa4", "pb0", "pb1", "pb2", "pb3"]
+    assert ids(made, "math_problems") == ids(made, "personas")
+    assert left_out(made, "personas") == {"condition_not_met": 1}
     ours, theirs = (
-        [path.stat().st_ino for path in paths] for paths in (made.data("math_problems"), store.files("math_problems"))
+        [path.stat().st_ino for path in paths] for paths in (made.data("personas"), store.files("personas"))
     )
     assert ours[1] == theirs[1]
     assert ours[0] != theirs[0]
@@ -304,7 +304,7 @@ KILLED = """
 import os, signal, sys
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.releases.build import freeze
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import Store, table_schema
 
 def watch(done, total):
     if done == 2:

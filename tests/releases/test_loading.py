@@ -29,7 +29,7 @@ def test_the_datasets_library_loads_every_config(tmp_path: Path, written: Path) 
     store = Store(home=str(tmp_path / "a hub's home"))  # no brackets: the library would take them for a pattern
     store.root.mkdir()
     (store.root / "tables").symlink_to(written / "tables")
-    made = freeze(store, ReleaseSpec.of("v1.0", where=["math_problems: batch = 'b'"], jsonl=True))
+    made = freeze(store, ReleaseSpec.of("v1.0", where=["math_problems: batch = 'b'"], jsonl=True, validation=0.4))
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     ended = subprocess.run(
         [PYTHON, "-c", LOAD, str(made.path)],
@@ -42,9 +42,14 @@ def test_the_datasets_library_loads_every_config(tmp_path: Path, written: Path) 
     found = json.loads(ended.stdout)
     assert found.pop("") == found["personas"]
     assert {name: list(splits) for name, splits in found.items()} == {
-        name: ["train"] for name in ("personas", "math_problems", "tools")
+        name: ["train", "validation"] for name in ("personas", "math_problems", "tools")
     }
-    assert found["personas"]["train"] == store.read_all("personas").to_dicts()
-    assert found["math_problems"]["train"] == store.read("math_problems", "b").to_dicts()
-    assert found["tools"]["train"] == store.read_all("tools").to_dicts()
-    assert found["tools"]["train"][2]["input_arguments"][2] == {"name": "a2", "type": "number", "description": "Höhe"}
+    texts = dict(store.read_all("personas").select("persona_id", "persona").iter_rows())
+    tables = {name: store.read_all(name) for name in found} | {"math_problems": store.read("math_problems", "b")}
+    for name, splits in found.items():
+        rows = sorted((row for split in splits.values() for row in split), key=str)
+        expected = [{**row, "persona": texts[row["persona_id"]]} for row in tables[name].to_dicts()]
+        assert rows == sorted(({column: row[column] for column in rows[0]} for row in expected), key=str)
+        assert all(column in rows[0] for column in tables[name].columns)
+    drawn = next(row for row in found["tools"]["train"] + found["tools"]["validation"] if row["item_id"] == "ita4")
+    assert drawn["input_arguments"][2] == {"name": "a2", "type": "number", "description": "Höhe"}

@@ -1,0 +1,149 @@
+"""The data files of a release: Parquet by config and split, and JSONL with the paper's field names.
+
+Rows are split by persona: those of a persona, of personas related to it and of its document are all in one split. The
+split follows from a hash of the document's id, so it is the same in every release.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from personahub_assets.core.errors import StoreError
+from personahub_assets.core.records import DATASETS
+from personahub_assets.releases.spec import PERSONAS, TRAIN, VALIDATION
+from personahub_assets.store.snapshot import link_or_copy
+from personahub_assets.store.tables import Store, table_schema
+
+# Columns that a reader of the rows looks at last.
+_IDS = ("item_id", "persona_id", "sample", "batch", "generation_id")
+
+Splits = dict[str, dict[str, int]]
+"""Numbers of rows and files by split."""
+
+
+def write_config(snap: Store, config: str, folder: Path, *, validation: float = 0.0, jsonl: bool = False) -> Splits:
+    """Write the files of one config.
+
+    Args:
+        snap: the released rows.
+        config: the personas or a dataset; its items get the text of their persona.
+        folder: the release.
+        validation: share of personas whose rows are for validation; 0 makes no such split.
+        jsonl: also write JSONL.
+
+    Raises:
+        StoreError: if no row would be left for training.
+    """
+    splits = (TRAIN, VALIDATION) if validation else (TRAIN,)
+    counts = {split: _write_split(snap, config, folder, split, validation) for split in splits}
+    rows = {split: count["rows"] for split, count in counts.items()}
+    if rows.get(VALIDATION) and not rows[TRAIN]:
+        raise StoreError(
+            f"all {rows[VALIDATION]:,} rows of {config} would be for validation, and none for training: choose a "
+            f"smaller share than {validation:g}, or release more personas"
+        )
+    if jsonl:
+        for split in splits:
+            _write_jsonl(snap, config, folder, split, validation)
+    return {split: count for split, count in counts.items() if count["rows"]}
+
+
+def released_columns(config: str) -> list[str]:
+    """The columns of a config's files: those of the table; items begin with the persona and the text."""
+    own = list(table_schema(config))
+    if config == PERSONAS:
+        return own
+    fields = [name for name in own if name not in (*_IDS, "text")]
+    return [persona_column(config), "text", *fields, *_IDS]
+
+
+def persona_column(config: str) -> str:
+    """The column with the text of an item's persona; a dataset may have a field of that name itself."""
+    return "persona" if "persona" not in table_schema(config) else "persona_text"
+
+
+def is_for_validation(group: str, share: float) -> bool:
+    """Whether a document or persona, with all that is derived from it, is for validation.
+
+    >>> [name for name in ("d1", "d2", "d3", "d4", "d5", "d6") if is_for_validation(name, 0.3)]
+    ['d2', 'd5']
+    """
+    digest = hashlib.blake2b(group.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+def _write_split(snap: Store, config: str, folder: Path, split: str, validation: float) -> dict[str, int]:
+    """Write one split of a config, a file for each batch that has rows in it."""
+    target = folder / "data" / config
+    is_linked = config == PERSONAS and not validation
+    rows, paths = 0, list[Path]()
+    for batch in snap.partitions(config):
+        path = target / f"{split}-{len(paths):05d}.parquet"
+        if is_linked:
+            link_or_copy(snap.path(config, batch), path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _released(snap, config, batch, split, validation).sink_parquet(path)
+        if height := int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()):
+            rows += height
+            paths.append(path)
+        else:
+            path.unlink()
+    for path in paths:
+        path.rename(path.with_name(f"{path.stem}-of-{len(paths):05d}.parquet"))
+    return {"rows": rows, "files": len(paths)}
+
+
+def _released(snap: Store, config: str, batch: str, split: str, validation: float) -> pl.LazyFrame:
+    """The rows of a batch as they are released."""
+    rows = pl.scan_parquet(snap.path(config, batch), glob=False)
+    if config != PERSONAS:
+        rows = rows.join(
+            _personas(snap, batch, split, validation).rename({"persona": persona_column(config)}).lazy(),
+            on="persona_id",
+            maintain_order="left",
+        ).select(released_columns(config))
+    elif validation:
+        rows = rows.join(
+            _personas(snap, batch, split, validation).lazy(), on="persona_id", how="semi", maintain_order="left"
+        )
+    return rows
+
+
+def _personas(snap: Store, batch: str, split: str, validation: float) -> pl.DataFrame:
+    """Ids and texts of the personas of a batch that belong to a split."""
+    names = ["persona_id", "persona", "document_id", "root_id"]
+    personas = snap.read(PERSONAS, batch, columns=names)
+    if validation:
+        groups = personas.select(pl.coalesce("document_id", "root_id", "persona_id")).to_series()
+        sides = [is_for_validation(group, validation) == (split == VALIDATION) for group in groups]
+        personas = personas.filter(pl.Series(sides, dtype=pl.Boolean))
+    return personas.select("persona_id", "persona")
+
+
+def _write_jsonl(snap: Store, config: str, folder: Path, split: str, validation: float) -> None:
+    """Write one split with the field names of the data that the paper's authors published."""
+    ending = "" if split == TRAIN else f".{split}"
+    target = folder / "jsonl" / f"{config}{ending}.jsonl"
+    target.parent.mkdir(exist_ok=True)
+    with target.open("wb") as file:
+        for batch in snap.partitions(config):
+            for rows in _paper_rows(snap, config, batch, _personas(snap, batch, split, validation)):
+                rows.write_ndjson(file)
+    if not target.stat().st_size:
+        target.unlink()
+
+
+def _paper_rows(snap: Store, config: str, batch: str, personas: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    if config == PERSONAS:
+        yield personas.select("persona")
+        return
+    description = pl.lit((DATASETS[config].__doc__ or config).strip().splitlines()[0])
+    for rows in snap.slices(config, batch, ["persona_id", "text"]):
+        yield rows.join(personas, on="persona_id", maintain_order="left").select(
+            pl.col("persona").alias("input persona"),
+            pl.col("text").alias("synthesized text"),
+            description.alias("description"),
+        )
