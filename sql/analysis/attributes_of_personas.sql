@@ -7,7 +7,7 @@ WITH told AS (
     FROM personas AS p, json_each(p.attributes) AS field
     WHERE p.attributes IS NOT NULL
 ),
--- Of a list each element counts.
+-- Each element of a list counts.
 counted AS (
     SELECT persona_id, attribute, unnest(
         CASE json_type(value) WHEN 'ARRAY' THEN json_extract_string(value, '$[*]') ELSE [value ->> '$'] END

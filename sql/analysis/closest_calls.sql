@@ -1,4 +1,4 @@
--- Which personas were dropped by the narrowest margin, and for whom?
+-- Which personas were dropped by the narrowest margin, and for which keepers?
 SELECT
     d.stage,
     round(d.similarity, 4) AS similarity,

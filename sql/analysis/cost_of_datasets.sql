@@ -1,5 +1,5 @@
--- What did each dataset cost in tokens and money, and what does an item of it cost?
--- The cost of its personas is not in it: that is in the rows text_personas and related_personas of cost_per_kept_row.
+-- How many tokens and how much money did each dataset and each of its items cost?
+-- The cost of the personas is not included: see text_personas and related_personas in cost_per_kept_row.
 SELECT
     c.asset AS dataset,
     sum(c.kept_rows) AS items,

@@ -1,4 +1,4 @@
--- How many personas have no item in a dataset, and for how many of them was an answer asked in vain?
+-- How many personas have no item in a dataset, and how many of them are in quarantine?
 WITH served AS (
     SELECT DISTINCT dataset, persona_id FROM dataset_items
 ),

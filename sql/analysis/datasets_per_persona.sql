@@ -1,4 +1,4 @@
--- For how many datasets is there an item per persona?
+-- How many personas have an item in no dataset, in one, in two, and so on?
 WITH per_persona AS (
     SELECT p.persona_id, count(DISTINCT i.dataset) AS datasets
     FROM personas AS p

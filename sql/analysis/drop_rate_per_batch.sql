@@ -1,4 +1,4 @@
--- How much of each batch does each dedup stage drop, and how was it decided?
+-- Which share of each batch does each dedup stage drop, and by which method?
 SELECT
     batch,
     stage,

@@ -1,4 +1,4 @@
--- What does each dedup stage drop, and how much of it for a keeper of another batch?
+-- How many personas does each dedup stage drop, and how many of them for a keeper of another batch?
 SELECT
     d.stage,
     count(*) AS dropped,

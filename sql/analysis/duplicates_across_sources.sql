@@ -1,4 +1,4 @@
--- Which source's personas are duplicates of which source's?
+-- How many personas of one source are duplicates of personas of another, or of the same?
 SELECT
     d.stage,
     dropped_of.source AS dropped_source,

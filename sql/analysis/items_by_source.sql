@@ -1,4 +1,4 @@
--- Which source files stand behind the items of each dataset?
+-- Which source files do the items of each dataset come from?
 SELECT
     i.dataset,
     b.source,

@@ -1,4 +1,4 @@
--- How far does the line of a root reach in the hub, and what do lines of that reach bring?
+-- How many hops do lines reach in the hub, and how many personas do lines of each length have?
 WITH lines AS (
     SELECT root_id, max(hop) AS reach, count(*) AS personas FROM personas GROUP BY root_id
 )

@@ -1,4 +1,4 @@
--- How often is each version of a prompt refused, or answered in vain: better or worse since an edit?
+-- How often is each version of a prompt refused or its answer rejected, and did an edit change that?
 -- A version is a fingerprint: text, parameters and sampling. What an earlier version was answered counts as well.
 SELECT
     prompt,

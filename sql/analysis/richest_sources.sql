@@ -1,4 +1,4 @@
--- Which sources give most personas to the hub, and how many per document?
+-- Which sources have the most personas in the hub, and how many per document?
 WITH texts AS (
     SELECT batch, count(*) AS documents FROM documents GROUP BY batch
 ),

@@ -1,6 +1,6 @@
 -- How similar are the dropped personas to their keepers?
 WITH binned AS (
-    -- Sixth decimals are noise of 32-bit vectors: without the rounding a cosine of 1 would not be one.
+    -- The sixth decimal is rounding noise of 32-bit vectors: without rounding, a cosine of 1 could be below 1.
     SELECT stage, least(floor(round(similarity, 6) * 100 + 1e-6) / 100, 1) AS from_similarity FROM duplicates
 )
 SELECT

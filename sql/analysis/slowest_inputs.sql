@@ -1,4 +1,4 @@
--- Which inputs took longest to be answered, and why: queue, wire, or several tries?
+-- Which inputs took longest, and why: queue, network, or several attempts?
 SELECT
     asset,
     input_id,

@@ -1,4 +1,4 @@
--- What does a kept row cost in tokens, by asset?
+-- How many tokens does a kept row cost, by asset?
 SELECT
     asset,
     sum(kept_rows) AS kept_rows,

@@ -1,5 +1,5 @@
 -- How varied is the vocabulary of each dataset (distinct-1, distinct-2)?
--- Over the first 1,000 items by id, which is a hash: the figures fall with the length of what is looked at.
+-- Only the first 1,000 items by id, which is a hash, because the figures fall with the length of the text.
 WITH chosen AS (
     SELECT dataset, item_id
     FROM dataset_items

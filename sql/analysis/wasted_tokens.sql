@@ -1,4 +1,4 @@
--- Where are tokens paid for answers that were not accepted?
+-- Which tasks paid tokens for answers that were not accepted?
 SELECT
     asset,
     model,

@@ -1,5 +1,5 @@
--- How many dropped personas would a higher threshold give back, at most?
--- At most: one that loses its keeper may have another one near, and what the first stage gives back the second may drop.
+-- How many dropped personas would a higher threshold keep, at most?
+-- At most: a persona can have a second similar keeper, and the semantic stage can drop what the lexical one keeps.
 WITH thresholds AS (SELECT i / 40 AS threshold FROM range(20, 41) AS steps(i)),
 candidates AS (SELECT stage, sum(candidates) AS candidates FROM dedup_runs GROUP BY stage),
 lowest AS (SELECT stage, min(similarity) AS similarity FROM duplicates GROUP BY stage)

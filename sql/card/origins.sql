@@ -1,2 +1,2 @@
--- Personas of the release by where they come from and how many relations were followed
+-- Personas of the release by origin and hop
 SELECT origin, hop, count(*) AS rows FROM personas GROUP BY ALL ORDER BY ALL

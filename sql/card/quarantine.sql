@@ -1,4 +1,4 @@
--- What was asked in the batches of the release, and what of it was quarantined; reason is null where nothing was
+-- Requests in the batches of the release, and quarantined ones by reason; reason is null without any
 WITH own AS (SELECT DISTINCT batch FROM released),
 asked AS (
     SELECT 'documents' AS asset, sum(rows)::BIGINT AS asked FROM batches SEMI JOIN own USING (batch)

@@ -1,4 +1,4 @@
--- Which model wrote the rows of the release, by which prompt; an imported persona has no generation
+-- Which model wrote the rows of the release, by which prompt; imported personas have no generation
 WITH calls AS (
     SELECT generation_id, model, prompt, prompt_fingerprint, schema_fingerprint FROM generations
     WHERE status = 'accepted'

@@ -1,4 +1,4 @@
--- What became of a candidate, in words: kept, lexical duplicate, semantic duplicate, undecided, or gone
+-- State of a candidate: kept, lexical duplicate, semantic duplicate, undecided, or gone
 CREATE MACRO fate_of(is_kept, stage_dropped, is_candidate) AS
 CASE
     WHEN is_kept THEN 'kept'

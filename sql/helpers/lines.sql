@@ -1,13 +1,13 @@
--- From each first row to its root, parent by parent, and at last the document; names of two tables or CTEs are given
--- firsts: Candidates with first_id and step before their columns: where each line begins
--- family: Candidates among which their parents are
+-- The path from each first row over its parents to its root and document; arguments are names of tables or CTEs
+-- firsts: First candidate of each path, with first_id and step before its columns
+-- family: Candidates that contain the parents
 CREATE MACRO lines(firsts, family) AS TABLE
 WITH RECURSIVE line AS (
     SELECT * FROM query_table(firsts)
     UNION ALL
     SELECT line.first_id, line.step + 1, parent.*
     FROM line
-    -- Hops fall, so that a walk ends whatever the rows say.
+    -- The hop decreases at each step, so the recursion ends even if rows are wrong.
     JOIN query_table(family) AS parent
         ON parent.batch = line.batch AND parent.persona_id = line.parent_id AND parent.hop < line.hop
 )

@@ -1,14 +1,14 @@
--- What became of a persona, an item's persona or what a call gave, and of the keeper it was dropped for, down to the hub
--- of_persona_id: Persona that it begins with
+-- State of a persona, or of those of an item or a call, and of each keeper it was dropped for, up to one in the hub
+-- of_persona_id: First persona of the chain
 -- link: 0 for that persona, 1 for the keeper it was dropped for, and so on
 -- persona_id: Persona of this link
--- batch: Its batch
--- persona: Its text
+-- batch: Batch of the persona
+-- persona: Text of the persona
 -- fate: kept, lexical duplicate, semantic duplicate, undecided, or gone (no batch has it any more)
 -- stage: Stage at which it was dropped
 -- keeper_id: Persona for which it was dropped
--- similarity: Of the two
--- stale: True if it is in the hub though it was dropped, or lost by its batch, since: the batch must be run
+-- similarity: Similarity of the persona and its keeper
+-- stale: True if it is still in the hub, but was dropped or removed from its batch since: run the batch
 CREATE MACRO fate(asked_id) AS TABLE
 WITH RECURSIVE asked AS MATERIALIZED (
     SELECT kind FROM ids WHERE id = asked_id
@@ -16,7 +16,7 @@ WITH RECURSIVE asked AS MATERIALIZED (
 firsts AS MATERIALIZED (
     SELECT persona_id FROM candidate_personas WHERE persona_id = asked_id
     UNION
-    -- The hub may hold what its batch lost at a refresh.
+    -- The hub can contain personas that a refresh removed from their batch.
     SELECT persona_id FROM personas WHERE persona_id IN (SELECT asked_id WHERE NOT EXISTS (FROM asked))
     UNION
     SELECT persona_id FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')

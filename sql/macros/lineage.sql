@@ -1,12 +1,12 @@
--- Where a persona, an item or what a call gave comes from: it at step 0, then parent by parent, at last the document
--- of_id: Item or persona whose line it is; what a call gave has a line each
--- step: 0 for it, 1 for the persona it was made from, and so on
+-- Origin of a persona, an item or the rows of a call: the row itself at step 0, then its parents, then the document
+-- of_id: Item or persona that the line belongs to; a call has one line for each of its rows
+-- step: 0 for the row itself, 1 for the persona it was made from, and so on
 -- kind: item, persona or document
 -- id: Id of this step
 -- text: The item, the persona or the document
--- origin: Of a persona: text, relation or imported
--- relation: Of a persona: what it is to the next step
--- hop: Of a persona: relations followed from the root
+-- origin: For personas: text, relation or imported
+-- relation: For personas: relation to the next step
+-- hop: For personas: relations followed from the root
 -- batch: Batch of the line
 -- asset: Asset that made it
 -- document_id: Document at the end of the line, null for imported lines
@@ -34,7 +34,7 @@ roots AS MATERIALIZED (
     FROM candidate_personas
     WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
 ),
--- Who is on a line has its root: one look at the personas finds them all, however many steps there are.
+-- All personas of a line have the same root, so one scan of the personas finds them all.
 family AS MATERIALIZED (
     SELECT * FROM candidate_personas WHERE (batch, root_id) IN (SELECT batch, root_id FROM roots)
 ),

@@ -1,15 +1,15 @@
 -- The personas of the hub most similar to one, among all that the same model has embedded
 -- similarity: Cosine of the two embeddings
 -- persona_id: Id of the persona
--- persona: Who it is
--- batch: Batch that it is in
+-- persona: Text of the persona
+-- batch: Batch of the persona
 -- origin: text, relation or imported
 -- hop: Relations followed from the root
 CREATE MACRO similar_personas(asked_id, k := 10) AS TABLE
 WITH asked AS MATERIALIZED (
     SELECT model, embedding, coalesce(unread_hash, '') AS unread_hash
     FROM persona_embeddings
-    -- semantic.max_unread, as it is without hub.toml
+    -- Default of semantic.max_unread
     WHERE persona_id = asked_id AND coalesce(unread, 0) <= 0.4
     LIMIT 1
 ),

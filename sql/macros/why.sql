@@ -1,16 +1,16 @@
--- Why a document, persona, item, call or quarantined row is here, or where it went: a line per fact, with ids to ask next
--- kind: What has the id: document, persona, item, generation, source row (quarantined) or input (of a call, gone since)
--- batch: Batch of it; a document's id may be in several, each with its own lines. Ask for one as why('batch/id')
+-- Why a document, persona, item, call or quarantined row exists or was dropped: one line per fact, with related ids
+-- kind: document, persona, item, generation, source row (quarantined) or input (of a call, deleted since)
+-- batch: Batch of the id; a document can be in several batches, each with its own lines: select by why('batch/id')
 -- of_id: The id
--- step: Place of the line
--- what: What the line says: the kind, made by, call, asked about, gave persona, gave item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
--- id: What the line is about, to be asked next
--- detail: In words
+-- step: Position of the line
+-- what: Kind of fact: the kind of the id, made by, call, asked about, gave persona, gave item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- id: Related id, for a further call
+-- detail: Description
 -- text: The persona, the document, the item, the answer, or the raw text that was quarantined
--- facts: The same as JSON, by name
+-- facts: The description as a JSON object
 CREATE MACRO why(asked_id) AS TABLE
 WITH wanted AS (
-    -- An id; or batch/id, where several batches have it.
+    -- An id, or batch/id if several batches have it.
     SELECT asked_id AS id, NULL AS batch
     UNION ALL
     SELECT substr(asked_id, instr(asked_id, '/') + 1), substr(asked_id, 1, instr(asked_id, '/') - 1) WHERE instr(asked_id, '/') > 1
@@ -24,14 +24,14 @@ listed AS MATERIALIZED (
 known AS (
     FROM listed
     UNION ALL
-    -- In the hub still, though its batch lost it at a refresh.
+    -- Still in the hub, although a refresh removed it from its batch.
     SELECT 'persona', batch, 'personas', persona_id
     FROM personas
     WHERE persona_id IN (SELECT split_part(asked_id, '/', -1) WHERE NOT EXISTS (FROM listed))
     UNION
     SELECT 'source row', batch, asset, input_id FROM refused WHERE asset = 'documents'
     UNION
-    -- What was asked about and is gone since.
+    -- Inputs of calls that no longer exist.
     SELECT 'input', batch, min(asset), input_id
     FROM refused
     WHERE asset <> 'documents' AND (batch, input_id) NOT IN (SELECT batch, id FROM listed)
@@ -45,13 +45,13 @@ asked AS MATERIALIZED (
 texts AS MATERIALIZED (
     SELECT *
     FROM documents
-    -- A limit that is never reached tells the planner that they are few, here and below.
+    -- A limit that is never reached tells the planner to expect few rows, here and below.
     WHERE (batch, document_id) IN (SELECT batch, id FROM asked WHERE kind = 'document' LIMIT 5000)
 ),
 line AS MATERIALIZED (
     SELECT * FROM lineage(split_part(asked_id, '/', -1)) WHERE batch IN (SELECT batch FROM asked)
 ),
--- What a call gave has one line above it.
+-- Each row of a call has one line above it.
 above AS (
     SELECT * FROM line WHERE step > 0 AND of_id = (SELECT min(l.of_id) FROM line AS l)
 ),
@@ -112,7 +112,7 @@ inputs AS MATERIALIZED (
     )
 ),
 
--- Whom it is about: the persona itself, a document's personas.
+-- The personas concerned: the persona itself, or the personas of a document.
 family AS MATERIALIZED (
     SELECT *
     FROM candidate_personas
@@ -146,7 +146,7 @@ absorbed_texts AS MATERIALIZED (
 ),
 
 facts AS (
-    -- 1: what it is
+    -- 1: the row itself
     SELECT
         a.kind, a.batch, a.id AS of_what, 1 AS section, 0 AS place, a.kind AS what, a.id,
         concat_ws(', ', l.asset, l.relation, 'hop ' || l.hop, if(l.origin = 'imported', 'imported', NULL)) AS detail, l.text,
@@ -176,7 +176,7 @@ facts AS (
     FROM asked AS a
     WHERE a.kind IN ('source row', 'input')
 
-    -- 2: which call it is from, or which were made for it
+    -- 2: the call that produced it, or the calls for it
     UNION ALL
     SELECT a.kind, a.batch, a.id, 2, 0, 'made by', g.generation_id, g.said, NULL, g.facts
     FROM asked AS a
@@ -200,7 +200,7 @@ facts AS (
     LEFT JOIN fates AS f ON f.persona_id = l.id AND f.link = 0
     WHERE a.kind = 'generation'
 
-    -- 4: where it came from
+    -- 4: its origin
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 4, l.step, 'from ' || l.kind, l.id,
@@ -224,7 +224,7 @@ facts AS (
     FROM asked AS a
     JOIN batches AS b USING (batch)
 
-    -- 5: what became of it, and of whoever it was dropped for
+    -- 5: its state, and the state of its keeper
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 5, f.link,
@@ -252,7 +252,7 @@ facts AS (
     JOIN fates AS f ON a.kind IN ('persona', 'item')
     LEFT JOIN fates AS k ON k.persona_id = f.keeper_id AND k.of_persona_id = f.of_persona_id AND k.link = f.link + 1
 
-    -- 6: what it kept out
+    -- 6: its duplicates
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 6, 0, 'kept out', NULL,
@@ -271,7 +271,7 @@ facts AS (
     JOIN absorbed AS d ON d.keeper_id = a.id AND d.place <= 3
     LEFT JOIN absorbed_texts AS t ON t.persona_id = d.persona_id
 
-    -- 7: what was made of it
+    -- 7: the rows made from it
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 7, r.hop, 'led to', if(count(*) = 1, min(r.persona_id), NULL),
@@ -293,7 +293,7 @@ facts AS (
     JOIN items AS i ON i.batch = a.batch AND a.kind IN ('persona', 'document')
     GROUP BY a.kind, a.batch, a.id, i.dataset
 
-    -- 9: what could not be made of it
+    -- 9: its quarantined requests
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 9, 0, 'quarantined', r.asset, r.reason || ': ' || r.detail, r.raw,

@@ -1,4 +1,4 @@
--- The view duplicates as a table, so that the decisions are not read for it: made when the warehouse is built
+-- The view duplicates as a table, built with the warehouse, so that queries do not read the decisions
 CREATE TABLE dropped AS SELECT * FROM duplicates;
 
 CREATE OR REPLACE VIEW duplicates AS SELECT * FROM dropped;

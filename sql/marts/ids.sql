@@ -1,8 +1,8 @@
--- The view ids as tables, sorted so that one id is found without reading the others: made when the warehouse is built
+-- The view ids as tables, built with the warehouse and sorted, so that a look-up of one id does not read all ids
 CREATE TEMP TABLE every_id AS
 SELECT *, hash(kind, batch, asset, status, prompt, prompt_fingerprint, model) AS alike FROM ids;
 
--- What many ids have in common stands here once: sorting ids with seven texts each takes five times as long.
+-- Columns that many ids share are stored once: sorting ids with seven texts each takes five times as long.
 CREATE TABLE places AS
 SELECT row_number() OVER ()::INTEGER AS place, alike, kind, batch, asset, status, prompt, prompt_fingerprint, model
 FROM (SELECT DISTINCT ON (alike) * FROM every_id);

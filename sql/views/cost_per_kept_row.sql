@@ -4,19 +4,19 @@
 -- prompt_fingerprint: Hash of the prompt with its parameters and sampling
 -- model: Model that answered
 -- requests: Rows of generations
--- accepted: Of them, those with an answer in use
--- rejected: Of them, those that are quarantined
--- superseded: Of them, those whose request has changed since
--- calls: Answers that were paid for, including retries, without reused ones
+-- accepted: Requests with an answer in use
+-- rejected: Requests that are quarantined
+-- superseded: Requests that have changed since
+-- calls: Paid answers, including retries, without reused answers
 -- kept_rows: Rows of personas or items from accepted answers
--- prompt_tokens: Paid
--- cached_tokens: Of the prompt tokens, those from the server's prefix cache
--- completion_tokens: Paid
--- wasted_tokens: Of answers that were not used
--- cost: With the prices at the time of the call
--- tokens_per_kept_row: Prompt and completion tokens
--- cost_per_kept_row: Cost by kept rows
--- cached_percent: Cached of all prompt tokens
+-- prompt_tokens: Paid prompt tokens
+-- cached_tokens: Prompt tokens from the server's prefix cache
+-- completion_tokens: Paid completion tokens
+-- wasted_tokens: Tokens of answers that were not used
+-- cost: Cost at the prices at the time of the call
+-- tokens_per_kept_row: Prompt and completion tokens per kept row
+-- cost_per_kept_row: Cost per kept row
+-- cached_percent: Percentage of prompt tokens that were cached
 WITH hops AS (
     SELECT persona_id, hop FROM candidate_personas
 ),
@@ -32,7 +32,7 @@ kept AS (
 sums AS (
     SELECT
         g.asset,
-        -- Of the rows that were asked for: one hop further than the persona that was expanded.
+        -- Hop of the requested rows: one more than that of the expanded persona.
         CASE g.asset WHEN 'text_personas' THEN 0 WHEN 'related_personas' THEN hops.hop + 1 ELSE hops.hop END AS hop,
         g.prompt_fingerprint,
         g.model,
@@ -41,7 +41,7 @@ sums AS (
         count(*) FILTER (g.status = 'rejected') AS rejected,
         count(*) FILTER (g.status = 'superseded') AS superseded,
         coalesce(sum(kept.kept_rows) FILTER (g.status = 'accepted'), 0)::BIGINT AS kept_rows,
-        -- A reused answer was paid for elsewhere.
+        -- A reused answer was paid in another row.
         coalesce(sum(g.attempts) FILTER (NOT g.reused), 0)::BIGINT AS calls,
         coalesce(sum(g.prompt_tokens) FILTER (NOT g.reused), 0)::BIGINT AS prompt_tokens,
         coalesce(sum(g.cached_tokens) FILTER (NOT g.reused), 0)::BIGINT AS cached_tokens,

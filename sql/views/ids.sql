@@ -1,12 +1,12 @@
 -- Kind and batch of every id: documents, personas, dataset items and calls
 -- id: Id of a document, persona, item or call
 -- kind: document, persona, item or generation
--- batch: Batch that it is in; a document's id may be in several
+-- batch: Batch of the id; a document's id can be in several
 -- asset: Asset that made it
--- status: Of a call: accepted, rejected or superseded
--- prompt: Of a call: name of the prompt file
--- prompt_fingerprint: Of a call: hash of the prompt with its parameters and sampling
--- model: Of a call: model that answered
+-- status: For calls: accepted, rejected or superseded
+-- prompt: For calls: name of the prompt file
+-- prompt_fingerprint: For calls: hash of the prompt with its parameters and sampling
+-- model: For calls: model that answered
 WITH made AS (
     SELECT document_id AS id, 'document' AS kind, batch, 'documents' AS asset FROM documents
     UNION ALL

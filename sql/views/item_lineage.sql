@@ -5,10 +5,10 @@
 -- sample: Number of the answer for this persona, from 0
 -- text: The item as one readable text
 -- persona_id: Persona it was written for
--- persona: Text of that persona; null if its batch has lost it since
--- origin: Of the persona: text, relation or imported
--- relation: Of the persona: what it is to its parent or document
--- hop: Of the persona: relations followed from the root
+-- persona: Text of that persona; null if it was removed from its batch since
+-- origin: Origin of the persona: text, relation or imported
+-- relation: Relation of the persona to its parent or document
+-- hop: Relations followed from the root to the persona
 -- root_id: First persona of its line
 -- document_id: Document at the root of the line, null for imported lines
 -- url: Address of that document, if known

@@ -1,7 +1,7 @@
 -- Candidates dropped at the lexical stage, each with the persona it was dropped for
 -- batch: Batch of the dropped persona
 -- persona_id: The dropped persona
--- keeper_id: The persona kept at this stage that it is too similar to, of any batch
+-- keeper_id: The similar persona that this stage kept, of any batch
 -- similarity: Word-set Jaccard of the two
 -- admission: Dedup run that first decided about it at this stage
 SELECT * EXCLUDE (stage) FROM duplicates WHERE stage = 'lexical'

@@ -5,7 +5,7 @@
 -- hop: Relations followed from the root
 -- fate: kept, lexical duplicate, semantic duplicate or undecided
 -- keeper_id: Persona that it was dropped for
--- similarity: Of the two
+-- similarity: Similarity of the candidate and its keeper
 SELECT
     c.batch,
     c.persona_id,

@@ -1,10 +1,10 @@
--- Any candidate with its parents up to its root and the document: step 0 is the persona itself. For one id ask lineage(id)
+-- Every candidate with its parents up to its root and the document. For one id use lineage(id)
 -- of_persona_id: Persona whose line it is
--- step: 0 for the persona itself, 1 for its parent, at last one for the document
+-- step: 0 for the persona itself, 1 for its parent, and so on; the last step is the document
 -- persona_id: Persona of this step, null for the document
 -- persona: Its text, null for the document
 -- origin: text, relation or imported
--- relation: What it is to the next step: a relation for personas, read, write, like or dislike for roots
+-- relation: Relation to the next step; for roots read, write, like or dislike
 -- hop: Relations followed from the root
 -- document_id: Document at the end of the line, null for imported lines
 -- url: Address of that document, if known

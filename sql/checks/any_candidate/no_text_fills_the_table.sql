@@ -1,4 +1,4 @@
--- No text makes up more than generation.max_same_text_share of all answers (and 2): a placeholder, or a model in a rut
+-- No text is in more than generation.max_same_text_share of the answers (and 2): a placeholder, or repeated output
 -- severity: warn
 WITH answers AS (SELECT persona FROM {asset} WHERE origin <> 'imported')
 SELECT persona, count(*) AS personas, round(count(*) / (SELECT count(*) FROM answers), 4) AS share

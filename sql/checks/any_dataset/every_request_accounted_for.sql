@@ -1,4 +1,4 @@
--- Every call gave an item or a quarantine row
+-- Every call has an item or a quarantine row
 WITH calls AS (
     SELECT batch, input_id, count(*) AS asked FROM generations
     WHERE asset = '{dataset}' AND status <> 'superseded'

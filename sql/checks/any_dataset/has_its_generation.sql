@@ -1,4 +1,4 @@
--- Every item leads to the accepted call that produced it
+-- Every item has the accepted call that produced it
 SELECT i.batch, i.item_id, i.generation_id
 FROM {dataset} AS i
 ANTI JOIN (SELECT * FROM generations WHERE asset = '{dataset}' AND status = 'accepted') AS g USING (generation_id)

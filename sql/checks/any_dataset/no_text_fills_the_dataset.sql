@@ -1,4 +1,4 @@
--- No text makes up more than generation.max_same_text_share of all items (and 2): a placeholder, or a model in a rut
+-- No text is in more than generation.max_same_text_share of the items (and 2): a placeholder, or repeated output
 -- severity: warn
 SELECT text, count(*) AS items, round(count(*) / (SELECT count(*) FROM {dataset}), 4) AS share
 FROM {dataset}

@@ -1,4 +1,4 @@
--- No batch has more than generation.max_rejected_share of its requests rejected (and 19): the prompt, or the model
+-- No batch has more than generation.max_rejected_share of its requests rejected (and 19): check prompt and model
 -- severity: warn
 SELECT
     batch,

@@ -1,4 +1,4 @@
--- All batches were decided by one rule; if not, run those again whose rule is not that of today's hub.toml
+-- All batches were decided by the same rule; if not, run the batches whose rule differs from hub.toml again
 -- severity: warn
 WITH decided AS (
     SELECT d.batch, r.rule
@@ -11,6 +11,6 @@ SELECT
     count(*) OVER (PARTITION BY rule) AS batches_with_this_rule,
     'personahub run --batch ' || batch AS remedy
 FROM decided
--- One that is not known is another one.
+-- An unknown rule counts as different.
 WHERE (SELECT count(DISTINCT coalesce(rule, '')) FROM decided) > 1
 ORDER BY batches_with_this_rule, batch

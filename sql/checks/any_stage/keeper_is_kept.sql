@@ -1,11 +1,11 @@
--- Every dropped persona has a keeper that is kept; if not, its batch was refreshed: run the dropped one's batch again
+-- The keeper of a dropped persona is kept; if not, its batch was refreshed: run the batch of the dropped one again
 -- severity: warn
 WITH decided AS (
     FROM decisions WHERE stage = '{stage}'
 ),
 kept AS (
     SELECT persona_id FROM decided
-    -- A persona that the lexical stage has dropped since is not in the hub, whatever was decided here.
+    -- Ignore personas that the lexical stage has dropped since: they are not in the hub.
     SEMI JOIN (SELECT persona_id FROM decisions WHERE stage = 'lexical' AND keeper_id IS NULL) AS survivors USING (persona_id)
     WHERE keeper_id IS NULL
 )

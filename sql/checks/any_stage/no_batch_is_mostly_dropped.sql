@@ -1,4 +1,4 @@
--- No batch loses more than {stage}.max_drop_share of its candidates (and 100): known data, or a threshold too low
+-- No batch loses more than {stage}.max_drop_share of its candidates (and 100): repeated data or a low threshold
 -- severity: warn
 SELECT batch, candidates, candidates - kept AS dropped, round(1 - kept / candidates, 4) AS share
 FROM dedup_runs

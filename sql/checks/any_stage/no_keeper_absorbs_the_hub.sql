@@ -1,4 +1,4 @@
--- No keeper takes more than {stage}.max_keeper_share of all candidates (and 100): a runaway threshold or a template
+-- No keeper absorbs more than {stage}.max_keeper_share of all candidates (and 100): a low threshold or a template
 -- severity: warn
 WITH decided AS (
     FROM decisions WHERE stage = '{stage}'

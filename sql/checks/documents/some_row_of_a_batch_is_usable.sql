@@ -1,4 +1,4 @@
--- No batch is wholly in quarantine: a wrong column name, encoding or delimiter spoils every row
+-- No batch has all rows in quarantine: check column name, encoding and delimiter
 WITH faults AS (
     SELECT batch, count(*) AS quarantined, mode(reason) AS mostly
     FROM quarantine

@@ -1,2 +1,2 @@
--- A document id occurs once in its batch
+-- Every document id is unique in its batch
 SELECT batch, document_id, count(*) AS times FROM documents GROUP BY ALL HAVING count(*) > 1

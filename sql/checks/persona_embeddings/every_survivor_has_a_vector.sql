@@ -1,4 +1,4 @@
--- Lexical survivors have a vector; another batch may have decided all anew by a new rule: run the batch again
+-- Every lexical survivor has a vector; if not, a new rule changed the decisions in another run: run the batch again
 -- severity: warn
 SELECT d.batch, count(*) AS without_vector, 'personahub run --batch ' || d.batch AS remedy
 FROM decisions AS d

@@ -1,4 +1,4 @@
--- The model reads what it embeds, up to semantic.max_unread; others are kept uncompared: use a multilingual model
+-- The model reads all but semantic.max_unread of a text; others are kept uncompared: use a multilingual model
 -- severity: warn
 SELECT
     batch,

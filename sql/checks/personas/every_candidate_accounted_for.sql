@@ -1,4 +1,4 @@
--- Every candidate of a finished batch was decided once at the lexical stage, and at most once at the semantic one
+-- Every candidate of a finished batch was decided once at the lexical stage, and at most once at the semantic stage
 WITH counted AS (
     SELECT persona_id, count(*) FILTER (stage = 'lexical') AS lexical, count(*) FILTER (stage = 'semantic') AS semantic
     FROM decisions

@@ -1,9 +1,9 @@
--- The hub has what both stages keep now; another batch may have decided all anew by a new rule: run the batch again
+-- The hub contains what both stages keep; if not, a new rule changed the decisions in another run: run the batch again
 -- severity: warn
 WITH kept AS (
     SELECT l.batch, l.persona_id FROM decisions AS l
     SEMI JOIN personas AS done ON done.batch = l.batch
-    -- A survivor that the semantic stage has not seen yet is missing, too.
+    -- A survivor without a decision of the semantic stage is missing as well.
     ANTI JOIN semantic_duplicates AS dropped USING (persona_id)
     WHERE l.stage = 'lexical' AND l.keeper_id IS NULL
 )

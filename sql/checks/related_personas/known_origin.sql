@@ -1,4 +1,4 @@
--- Every related persona leads to a document or an imported persona
+-- The root of every related persona is a document or an imported persona
 -- severity: warn
 SELECT r.batch, r.persona_id, r.root_id FROM related_personas AS r
 ANTI JOIN text_personas AS root ON root.persona_id = r.root_id

@@ -12,5 +12,5 @@ counted AS (SELECT batch, sum(rows) AS accounted FROM used GROUP BY batch)
 SELECT b.batch, b.rows, coalesce(c.accounted, 0) AS accounted
 FROM batches AS b
 LEFT JOIN counted AS c USING (batch)
--- A batch that has no partition yet has nothing to account for.
+-- Batches without a partition are ignored.
 WHERE b.rows <> coalesce(c.accounted, 0) AND c.accounted IS NOT NULL
