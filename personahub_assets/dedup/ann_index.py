@@ -11,15 +11,15 @@ Vectors = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _BLOCK = 1024  # rows that are added together
-_PIECE = 16_384  # rows of an earlier walk that are added at a time
-_ALONE = 8_192  # rows that one thread adds to an index
-_SIGNS_FROM = 256  # dimensions; fewer signs say too little
-# Of signs, at 100,000 personas: 6 other keepers in 16 s with 64, 1 in 24 s with 96, and 8-bit numbers 11 in 35 s.
+_PIECE = 16_384  # rows of an earlier walk that are added together
+_ALONE = 8_192  # first rows of an index; a single thread adds them
+_SIGNS_FROM = 256  # dimensions; with fewer, signs are too imprecise
+# Wrong keepers at 100,000 personas: signs with effort 64: 6 in 16 s, with 96: 1 in 24 s; 8-bit numbers: 11 in 35 s.
 _CONNECTIVITY, _EFFORT = 32, 96
 
 
 class Rows(Protocol):
-    """Anything that has vectors."""
+    """An object with vectors."""
 
     @property
     def vectors(self) -> Vectors:
@@ -30,9 +30,9 @@ class Neighbours:
     """Finds rows near a vector: a usearch index. Rows are numbered as they are added.
 
     Args:
-        dimensions: of the vectors.
-        stored_as: "codes" or "f32". Proposals by codes must be verified: a code has a bit per dimension, set if the
-            number is above the mean of the first added rows, or an 8-bit number if there are few dimensions. With "f32"
+        dimensions: length of the vectors.
+        stored_as: "codes" or "f32". A code has one bit per dimension, set if the number is above the mean of the first
+            added rows; with few dimensions it has 8-bit numbers. Verify neighbours that are found by codes. With "f32"
             the vectors can be read back.
         effort: minimum number of rows that a search visits; more rows improve the recall and take longer.
     """
@@ -59,14 +59,14 @@ class Neighbours:
 
     @property
     def dimensions(self) -> int:
-        """Numbers of a vector."""
+        """Length of the vectors."""
         return int(self._index.ndim)
 
     def add(self, vectors: Vectors) -> None:
         """Add rows; they get the next numbers.
 
-        Rows that threads add at the same time do not see each other. In a small index that leaves some that no search
-        ever reaches (14 of 50,000 personas got another keeper; 0 or 1 if one thread adds the first).
+        Rows that threads add at the same time are not linked to each other. In a small index some of them are then
+        unreachable (14 of 50,000 personas got a wrong keeper; 0 or 1 if one thread adds the first rows).
         """
         if not len(self) and len(vectors):
             self._centre = np.asarray(vectors[:_ALONE]).mean(axis=0)
@@ -78,7 +78,7 @@ class Neighbours:
         """Add the kept rows that are not in the index yet.
 
         Raises:
-            ValueError: the index has more rows than are kept.
+            ValueError: if the index has more rows than are kept.
         """
         indexed, first = len(self), 0
         if indexed > sum(len(each.vectors) for each in kept):
@@ -91,7 +91,7 @@ class Neighbours:
     def search(self, vectors: Vectors, count: int) -> Ints:
         """Propose neighbours for each vector: their numbers, (n, count), padded with -1."""
         matches: Any = self._index.search(self._codes(vectors), count)
-        if len(vectors) == 1:  # a list of matches, and no more than there are
+        if len(vectors) == 1:  # usearch returns a list that is not padded
             return np.pad(matches.keys.astype(np.int64), (0, count - len(matches.keys)), constant_values=-1)[None]
         is_match = np.arange(count) < matches.counts[:, None]
         return np.where(is_match, matches.keys.astype(np.int64), -1)
@@ -123,7 +123,7 @@ class Neighbours:
         """Load a written index, for adding rows.
 
         Args:
-            stored: the file's bytes. Verify them before: usearch does not check them.
+            stored: bytes of the file. Verify them first: usearch does not.
         """
         self._index.load(stored.data)
 
@@ -131,12 +131,12 @@ class Neighbours:
         """Open a written index for searching only, without a copy.
 
         Args:
-            stored: as for `read`; referenced as long as the index.
+            stored: as for `read`; the index keeps a reference.
         """
         self._stored = stored
         self._index.view(stored.data)
 
 
 def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """As `cosines.spans`, without the second that loading its kernels takes."""
+    """The same as `cosines.spans`, without loading its kernels, which takes a second."""
     return ((begin, min(begin + size, count)) for begin in range(0, count, size))

@@ -1,4 +1,4 @@
-"""A cache of arrays on disk: written aside, checked by hash before use, memory-mapped."""
+"""A cache of arrays on disk: written to a temporary folder, verified by hash before use, memory-mapped."""
 
 import errno
 import json
@@ -24,9 +24,9 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
     """Open the arrays of a folder; make them first if they are missing, damaged, or of another stamp.
 
     Args:
-        folder: holds one `.npy` file per array, and nothing else.
-        stamp: what the arrays were made from.
-        make: computes the arrays.
+        folder: contains one `.npy` file per array, and no other files.
+        stamp: identifies the input of the arrays.
+        make: called without arguments; computes the arrays.
 
     Returns:
         Arrays mapped into memory, read-only.
@@ -40,7 +40,7 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
 
 
 def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Replace the content of a folder by arrays."""
+    """Replace the contents of a folder with arrays."""
     aside = folder.with_name(f".{folder.name}.{aside_name()}")
     aside.mkdir(parents=True)
     try:

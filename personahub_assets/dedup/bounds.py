@@ -1,7 +1,7 @@
-"""Shadows: short vectors of small integers that bound cosines from above.
+"""Quantised vectors (8-bit integers) with a proven upper bound of cosines.
 
-An upper bound of a cosine costs one machine instruction per four numbers of two shadows (`products.py`). It is proven
-below, so nothing is missed; how long shadows are changes the time and never the result.
+The bound costs one machine instruction per four numbers of two quantised vectors (`int8.py`). It is proven below, so no
+pair is missed. The length of the quantised vectors affects the time, not the result.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,32 @@ from personahub_assets.dedup.cosines import UNIT, Doubles, Vectors, spans
 from personahub_assets.dedup.int8 import CHUNK, LANES
 
 _ROUNDING = 2.0**-24  # of float32
-_PIECE = 16_384  # rows whose shadows are cast at a time
-_DIRECTIONS = 512  # of a projection, at most
-_CHECK_COST = 500  # what one cosine costs, in products of 64 numbers for 16 rows at a time
+_PIECE = 16_384  # rows that are quantised together
+_DIRECTIONS = 512  # maximum number of directions of a projection
+_CHECK_COST = 500  # cost of one cosine; the unit is a product of 64 numbers for 16 rows at once
 
 
-class Shadows(NamedTuple):
-    """Integers that bound cosines from above.
+class QuantizedRows(NamedTuple):
+    """Quantised rows: integers that bound cosines from above.
 
-    Let x, y be two rows at length exactly 1, B an orthonormal basis of k directions (the first principal ones, so that
-    little is left over), and u = 2^-24. The shadow of x is f(x) = (h, t): the head h is B x up to rounding, the tail t
-    is not less than the length of rest(x) = x - B' B x.
+    Let x, y be two rows of length exactly 1, B an orthonormal basis of k directions (the first principal ones, so that
+    the rest is small), and u = 2^-24. The projection of x is f(x) = (h, t): the head h is B x up to rounding, the tail
+    t is not less than the length of rest(x) = x - B' B x.
 
-    1. h is computed in float32 from rows whose squared length is found to be off by up to 1e-4. A float32 sum of d
+    1. h is computed in float32 from rows whose squared length differs from 1 by up to 1e-4. A float32 sum of d
        products, in any order, is off by at most (d + 2) u |b| |x| (1 + 1e-3), rounding of B included. So |h - B x| <=
        eta := 1e-4 + (sqrt(k) + 1) (d + 2) u (1 + 1e-2) + 1e-6: the length, its own rounding, and B in float64.
     2. <x, y> = <B x, B y> + <rest(x), rest(y)> <= <h(x), h(y)> + eta + eta (1 + eta) + |rest(x)| |rest(y)|.
     3. |rest(x)|^2 = 1 - |B x|^2 <= 1 - (|h| - eta)^2 <= 1 - |h|^2 + 2 eta (1 + eta). The t computed from
-       max(0, 1 - |h|^2) + 3 eta is not less: eta (1 - 2 eta) is far more than what float32 rounds off.
+       max(0, 1 - |h|^2) + 3 eta is not less: eta (1 - 2 eta) is far larger than the rounding error of float32.
     4. So <x, y> <= <f(x), f(y)> + 3 eta, and |f| <= reach := 1 + 3 eta.
     5. A rotation R of all numbers of f, which evens out their sizes, changes no product. In float32 it is off by at
        most turn := sqrt(width) (width + 2) u (1 + 1e-2) + 1e-6.
     6. With codes q (integers of 8 bits), one step s for all rows, and e = R f - s q:
        <f(x), f(y)> = s^2 q(x) q(y) + <s q(x), e(y)> + <e(x), R f(y)>
                    <= s^2 q(x) q(y) + (reach + |e(x)|) |e(y)| + |e(x)| reach, and |e(x)| |e(y)| <= (.^2 + .^2) / 2.
-       |e| is measured, plus `turn` and more than float32 rounds off. Numbers beyond 8 bits are cut off: |e| grows.
+      |e| is measured; `turn` and more than the rounding error of float32 are added. Numbers beyond 8 bits are clipped,
+       which increases |e|.
 
     So <x, y> <= s^2 q(x) q(y) + loss(x) + loss(y) with loss := 1.5 eta + reach |e| + |e|^2 / 2. Cosines are computed
     with an error below 1e-12, for which eta has room.
@@ -51,7 +52,7 @@ class Shadows(NamedTuple):
 
 @dataclass(frozen=True)
 class Projection:
-    """How shadows are cast."""
+    """Projection and step by which rows are quantised."""
 
     basis: Vectors  # (d, k)
     rotation: Vectors  # (width, width), where width is a multiple of 64 above k
@@ -59,25 +60,25 @@ class Projection:
 
     @property
     def width(self) -> int:
-        """Numbers of a shadow: k of the head, one of the tail, then zeros."""
+        """Length of a quantised row: k numbers of the head, one of the tail, then zeros."""
         return len(self.rotation)
 
     @property
     def square(self) -> float:
-        """What a product of codes is to be multiplied with."""
+        """Factor by which a product of codes is multiplied."""
         return self.step**2
 
     def turned(self, vectors: Vectors) -> Vectors:
-        """Shadows before they are made integers: (n, width)."""
+        """Project and rotate rows; the result is not rounded yet, (n, width)."""
         k = self.basis.shape[1]
-        shadows = np.zeros((len(vectors), self.width), np.float32)
-        np.matmul(vectors, self.basis, out=shadows[:, :k])
-        residuals = 1.0 - np.einsum("nk,nk->n", shadows, shadows)
-        shadows[:, k] = np.sqrt(np.maximum(residuals, 0.0) + 3 * self._eta)
-        return shadows @ self.rotation
+        projected = np.zeros((len(vectors), self.width), np.float32)
+        np.matmul(vectors, self.basis, out=projected[:, :k])
+        residuals = 1.0 - np.einsum("nk,nk->n", projected, projected)
+        projected[:, k] = np.sqrt(np.maximum(residuals, 0.0) + 3 * self._eta)
+        return projected @ self.rotation
 
-    def shadows(self, vectors: Vectors) -> Shadows:
-        """Cast the shadows of rows of length 1."""
+    def quantize(self, vectors: Vectors) -> QuantizedRows:
+        """Quantise rows of length 1."""
         codes = np.empty((len(vectors), self.width), np.int8)
         losses = np.empty(len(vectors))
         reach, turn = 1 + 3 * self._eta, sqrt(self.width) * (self.width + 2) * _ROUNDING * 1.01 + 1e-6
@@ -88,7 +89,7 @@ class Projection:
             left -= rounded * np.float32(self.step)
             error = np.sqrt(np.einsum("nk,nk->n", left, left), dtype=np.float64) * 1.001 + 1e-5 + turn
             losses[begin:end] = 1.5 * self._eta + reach * error + error**2 / 2
-        return Shadows(codes, losses)
+        return QuantizedRows(codes, losses)
 
     @property
     def _eta(self) -> float:
@@ -97,7 +98,7 @@ class Projection:
 
 
 def projection(vectors: Vectors, threshold: float) -> Projection:
-    """Choose directions and width by what comparing some rows would cost; the result does not depend on the choice."""
+    """Choose directions and width by the estimated cost of comparing a sample; they do not affect the result."""
     sample = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
     few = sample[:: max(1, len(sample) // 512)]
     directions = _principal(sample)
@@ -106,7 +107,7 @@ def projection(vectors: Vectors, threshold: float) -> Projection:
     for width in range(CHUNK, directions.shape[1] + CHUNK + 1, CHUNK):
         heads = few @ directions[:, : width - 1]
         tails = np.sqrt(np.maximum(0, 1 - np.einsum("nk,nk->n", heads, heads)))
-        step = 4 / sqrt(width) / 127  # numbers are within four standard deviations, and errors evenly distributed
+        step = 4 / sqrt(width) / 127  # assumes numbers within four standard deviations and uniform errors
         bounds = heads @ heads.T + np.outer(tails, tails) + step * sqrt(width / 3)
         cost = width / CHUNK + _CHECK_COST * float(np.mean((bounds >= threshold) & ~near))
         if cost < least:
@@ -120,7 +121,7 @@ def projection(vectors: Vectors, threshold: float) -> Projection:
 
 
 def _principal(vectors: Vectors) -> Doubles:
-    """Orthonormal directions, those of most variance first; of many dimensions not all, and found by iteration."""
+    """Find orthonormal directions by descending variance; with many dimensions only the first, by iteration."""
     moments = vectors.T.astype(np.float64) @ vectors
     span = np.eye(len(moments))
     if len(moments) > _DIRECTIONS:
@@ -132,7 +133,7 @@ def _principal(vectors: Vectors) -> Doubles:
 
 
 def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Room for shadows, 64 to a tile, that begins at a multiple of 64 bytes, as instructions read 64 at a time."""
+    """Allocate tiles of 64 quantised rows each, aligned to 64 bytes, because instructions read 64 at once."""
     tiles = -(-count // LANES)
     room = np.empty(tiles * LANES * width + 64, np.uint8)
     first = -room.ctypes.data % 64
@@ -142,7 +143,7 @@ def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDAr
 def tiled(
     codes: npt.NDArray[np.int8], losses: Doubles, square: float
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Put shadows into tiles: codes plus 128, (tiles, width / 4, 64, 4), and losses in units of a product."""
+    """Arrange quantised rows in tiles: codes plus 128, (tiles, width / 4, 64, 4), and losses in units of a product."""
     count, width = codes.shape
     tiles, extra = empty_tiles(count, width)
     padded = np.zeros((len(extra), width), np.uint8)

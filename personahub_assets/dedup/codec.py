@@ -1,8 +1,8 @@
 """Compressed word sets: two bytes for a frequent word, eight for others, instead of eight for each.
 
-Memory that a process has never had before costs as much time to get as what is written to it, so the kept rows of a
-million personas take 0.3 s less. A set is a run of 16-bit codes: two for how many of its words are not among the
-frequent ones, those as four codes each, then the ranks of the frequent ones.
+Allocating new memory takes as long as writing to it, so compression saves 0.3 s for the kept rows of a million
+personas. A set is a sequence of 16-bit codes: two for the number of words that are not frequent, four for each of these
+words, then one for the rank of each frequent word.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _HEAD = 2  # codes before the words
 
 
 class Packed(NamedTuple):
-    """Word sets, one after the other: that of row i is codes[starts[i]:starts[i + 1]]."""
+    """Concatenated word sets: the set of row i is codes[starts[i]:starts[i + 1]]."""
 
     starts: Ints
     codes: Codes
@@ -42,13 +42,13 @@ def unpack(packed: Packed) -> Sets:
 
 
 def room(sets: Sets) -> int:
-    """Upper bound of the number of codes of sets."""
+    """Upper bound of the number of codes for some sets."""
     return 4 * len(sets.keys) + _HEAD * (len(sets.starts) - 1)
 
 
 @kernel
 def pack_row(keys, begin, end, codes, at):
-    """Write one set from `at` on; return the start of the next one."""
+    """Write one set at position `at`; return the position after it."""
     head, rare = at, 0
     at += _HEAD
     for i in range(begin, end):
@@ -78,7 +78,7 @@ def size_of(codes, begin, end):
 
 @kernel
 def word_at(codes, begin, i):
-    """Word number i of the set that begins there."""
+    """Word number i of the set that starts at `begin`."""
     rare = _rare(codes, begin)
     if i >= rare:
         return FREQUENT | np.uint64(codes[begin + _HEAD + 3 * rare + i])

@@ -23,7 +23,7 @@ class Kept:
 
     vectors: Vectors  # (m, d), rows of length 1; may be a read-only memory-mapped file
     places: Ints  # (m,)
-    marks: Ints | None = None  # (m,) only rows of one mark are compared; none: all have the same
+    marks: Ints | None = None  # (m,) only rows with equal marks are compared; None: all are equal
 
     @property
     def all_marks(self) -> Ints:
@@ -35,7 +35,7 @@ def check_lengths(name: str, vectors: Vectors) -> None:
     """Check that vectors have length 1.
 
     Raises:
-        ValueError: if one has another length, naming it.
+        ValueError: if a vector has another length; the message gives it.
     """
     squares = np.einsum("nd,nd->n", vectors, vectors)
     wrong = np.flatnonzero(~(np.abs(squares - 1.0) <= UNIT))
@@ -45,13 +45,13 @@ def check_lengths(name: str, vectors: Vectors) -> None:
 
 
 def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut `count` rows into spans of a size; yields begin and end of each."""
+    """Divide `count` rows into spans of a size; yield begin and end of each."""
     return ((begin, min(begin + size, count)) for begin in range(0, count, size))
 
 
 @kernel
 def dot(x, y):
-    """Sum of products in float64, always in the same order: the products of float32 numbers are exact."""
+    """Sum of products in float64, in a fixed order; products of float32 numbers are exact in float64."""
     a = b = c = d = e = f = g = h = 0.0
     unrolled = len(x) // 8 * 8
     for i in range(0, unrolled, 8):
@@ -76,8 +76,8 @@ def scaled(product, x, y):
 
 @kernel
 def cosine(x, y):
-    """Cosine of two float32 vectors, the same in both directions and exactly 1.0 for equal ones.
+    """Cosine of two float32 vectors; symmetric, and exactly 1.0 for equal vectors.
 
-    Equal ones give s / sqrt(s * s), and the square root of a rounded square is the number again.
+    Equal vectors give s / sqrt(s * s), and the square root of a rounded square is exactly the number.
     """
     return scaled(dot(x, y), x, y)

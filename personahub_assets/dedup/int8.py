@@ -1,4 +1,4 @@
-"""Products of shadows: many at a time, by one instruction per 64 numbers where the CPU has it (AVX512-VNNI)."""
+"""Dot products of 8-bit vectors, many at once: one instruction per 64 numbers on CPUs with AVX512-VNNI."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 64
-"""Shadows that are compared at a time: of a tile."""
+"""Quantised rows of a tile; they are compared together."""
 
 CHUNK = 64
-"""Numbers of a shadow that are multiplied at a time; its length is a multiple."""
+"""The length of a quantised row is a multiple of this."""
 
 _REGISTER = ir.VectorType(ir.IntType(32), 16)
 _REGISTERS = LANES // 16
@@ -23,7 +23,7 @@ def _in_all(builder: Any, value: Any) -> Any:
 
 
 def _add_products(context: Any, builder: Any, total: Any, codes: Any, query: Any) -> Any:
-    """Add, 16 times, four products of unsigned and signed 8-bit numbers: one instruction where the CPU has it."""
+    """In each of 16 lanes add four products of unsigned and signed 8-bit numbers: one instruction with AVX512-VNNI."""
     if "+avx512vnni" in str(context.codegen().magic_tuple()):
         kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3)
         vpdpbusd = builder.module.declare_intrinsic("llvm.x86.avx512.vpdpbusd.512", (), kind)
@@ -38,7 +38,7 @@ def _add_products(context: Any, builder: Any, total: Any, codes: Any, query: Any
 
 @intrinsic
 def reaching(typing, tiles, extra, tile, queries, query, cut):  # noqa: ARG001
-    """Which of the 64 shadows of a tile have a product with a query that, plus an extra, reaches the cut: one bit each.
+    """Bit mask of the 64 rows of a tile: set if the product with a query plus an extra is at least the cut.
 
     tiles: uint8 (tiles, width / 4, 64, 4), codes + 128; extra: int32 (64 tiles,); queries: int8 (n, width).
     """

@@ -5,11 +5,11 @@ threshold. It follows that every dropped persona has a keeper that was kept at t
 that no two kept ones are within it, and that the order of rows inside a batch or of batch names changes nothing.
 
 An admission is the number of the dedup run that first decided about a candidate, per stage. It never changes, with one
-exception: a *dropped* candidate whose every keeper has gone (its batch was refreshed, or the threshold was raised) is
+exception: a *dropped* candidate without any keeper left (its batch was refreshed, or the threshold was raised) is
 admitted again, after all existing candidates. So a kept persona, with paid datasets, is never displaced by a later
 candidate or by the refresh of an older batch, and replaying the stored admissions always gives the stored result.
 
-Candidates are compared only with kept ones: the cost of a walk grows with the kept ones, not with the similar pairs.
+Candidates are compared only with kept ones: the cost of a walk grows with their number, not with that of similar pairs.
 """
 
 from collections.abc import Callable
@@ -29,17 +29,17 @@ NONE = -1
 """Keeper of a row without a kept row within the threshold."""
 
 _NO_IDS = pl.Series(dtype=pl.String)
-_WITHIN = 32  # bits of a place that number the rows of one admission
+_WITHIN = 32  # bits of a place for the row number within one admission
 
 
 @dataclass(frozen=True)
 class Walk:
     """Rows to decide, in the order of the walk, with kept rows of the same batches."""
 
-    index: Ints  # (n,) which rows
-    places: Ints  # (n,) where they stand in the order of all rows, ascending
+    index: Ints  # (n,) indices of the rows
+    places: Ints  # (n,) positions in the order of all rows, ascending
     may_stay: Flags  # (n,) false: not kept even if there is no keeper
-    standing: Ints  # (m,) which rows are kept already
+    standing: Ints  # (m,) indices of rows that are kept already
     standing_places: Ints  # (m,) ascending
 
 
@@ -48,7 +48,7 @@ class Decided:
     """Result of a walk."""
 
     keeper: Ints  # (n,) place of the keeper, or NONE
-    similarity: Floats  # (n,) with the keeper; NaN where there is none
+    similarity: Floats  # (n,) similarity to the keeper; NaN without one
     stays: Flags  # (n,) kept
 
 
@@ -57,15 +57,15 @@ NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sort rows as they are walked: by (admission, hop, persona_id), those without an admission last."""
+    """Sort rows in the order of the walk: by (admission, hop, persona_id), rows without an admission last."""
     return rows.sort("admission", "hop", "persona_id", nulls_last=True)
 
 
 def places(admission: pl.Series) -> Ints:
-    """Give rows their places in the order of all rows, each one 64-bit number.
+    """Compute the place of each row in the order of all rows, a 64-bit number.
 
     Args:
-        admission: of rows in order. An admission is of one batch only, so the places of two batches never meet.
+        admission: admissions of rows in order. An admission belongs to one batch, so places of batches never overlap.
     """
     return admission.to_numpy().astype(np.int64) << _WITHIN | np.arange(len(admission))
 
@@ -81,17 +81,17 @@ def admit(
 ) -> pl.DataFrame:
     """Decide about candidates.
 
-    A decision is valid while its keeper is kept. So only new rows and rows without their keeper are walked: a kept row
-    has no keeper before it, and later rows do not displace it.
+    A decision is valid while its keeper is kept. So only new rows and rows that lost their keeper are walked: no row
+    before a kept row is its keeper, and later rows do not displace it.
 
     Args:
-        rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null where
-            nothing is decided yet.
-        others: `(persona_id, place)` of what other batches keep.
-        admission: higher than every earlier one. Each batch with something to admit takes one, this and those after it.
-        decide: compares with what is kept before.
-        replay: walk every row again by its stored admission, since another rule decided before.
-        elsewhere: ids of kept rows that cannot be compared with; what was dropped for them stays dropped.
+        rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null for
+            rows without a decision.
+        others: `(persona_id, place)` of the rows that other batches keep.
+        admission: first free number. Each batch with rows to admit takes one, from this number on.
+        decide: compares the rows of a walk with the kept rows before them.
+        replay: walk every row again by its stored admission, because another rule decided before.
+        elsewhere: ids of kept rows that cannot be compared; rows dropped for them stay dropped.
 
     Returns:
         `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
@@ -129,7 +129,7 @@ def admit(
 
 
 def _still_kept(rows: pl.DataFrame, kept: Flags, positions: Ints, others: pl.DataFrame) -> Flags:
-    """Whether the keeper of each row is kept, and stands before it; one that went and came back stands after it."""
+    """Whether the keeper of each row is kept and before it; a keeper that was admitted again is after it."""
     own = pl.DataFrame({"persona_id": rows["persona_id"], "place": positions}).filter(pl.Series(kept))
     keepers = pl.concat([others.select("persona_id", "place"), own])
     matches = rows.select("keeper_id").join(
@@ -144,7 +144,7 @@ def _standing(kept: Flags, positions: Ints) -> tuple[Ints, Ints]:
 
 
 def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, pl.Series]:
-    """Rows to be admitted, in order, with their new admissions: a number for each batch."""
+    """Rows to admit, in order, with their new admissions: one number per batch."""
     batches = rows["batch"].unique(maintain_order=True)
     newcomers = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
     wanted = batches.filter(batches.is_in(newcomers["batch"].implode()))

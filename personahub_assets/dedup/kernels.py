@@ -1,8 +1,8 @@
 """Kernels: functions that numba compiles at the first call, cached on disk for later processes.
 
 Numba checks only the file of a function for changes, not the files of the functions that it calls: after an update a
-kernel would use an old version of another. So all are dropped if a file with kernels changes. (If this folder is
-read-only, numba uses the user's cache; there an update changes every file.)
+kernel would use an old version of another. So all cached kernels are deleted if a file with kernels changes. (If this
+folder is read-only, numba uses the user's cache; there an update changes every file.)
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @cache
 def _drop_those_of_other_sources(folder: Path = Path(__file__).parent) -> bool:
-    """Whether kernels can be cached here: not beside outdated ones that cannot be removed."""
+    """Delete outdated kernels; return whether kernels can be cached here: not if outdated ones cannot be deleted."""
     mark = folder / "__pycache__" / "kernels.sha256"
     sources = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in SOURCES)).hexdigest()
     try:
@@ -37,6 +37,6 @@ def _drop_those_of_other_sources(folder: Path = Path(__file__).parent) -> bool:
             kept.unlink(missing_ok=True)
         mark.parent.mkdir(exist_ok=True)
         mark.write_text(sources)
-    except OSError:  # a folder of another user's: numba keeps its kernels elsewhere, unless it finds some here
+    except OSError:  # another user's folder: numba caches elsewhere, unless it finds kernels here
         return not any(mark.parent.glob("*.nb[ic]"))
     return True

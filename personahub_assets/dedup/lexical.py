@@ -1,15 +1,16 @@
 """Lexical deduplication: exact word-set Jaccard similarity at or above a threshold.
 
 The paper (section 2.2.1) approximates this with MinHash (1-gram, 128 permutations, 0.9). Personas are short, so the
-exact answer is cheaper than the estimate. `wordsets.py` cuts the words; sets within the threshold have a signature in
-common, says `signatures.py`; here rows with a common one are compared, word by word.
+exact answer is cheaper than the estimate. `wordsets.py` splits texts into words. Sets within the threshold have a
+common signature (`signatures.py`). This module compares rows with a common signature, word by word.
 
 Rows are walked in their order (`keepers.py` has the rule). A row is compared with the kept rows that share a signature
 with it; if none is within the threshold, its own signatures enter the table. Threads prepare sets and signatures of the
-rows to come. Kept rows of earlier walks are found in `Segment`s: their signatures sorted, to be searched by
-interpolation. Beyond a configured size the kept rows of this walk become one, too, which the caller puts on disk.
+next rows. Kept rows of earlier walks are in `Segment`s, whose sorted signatures are searched by interpolation. Beyond a
+configured size the kept rows of this walk become a segment too, which the caller puts on disk.
 
-Exact up to equal hashes, of 63 bits, of different words. Numba compiles the kernels once and keeps them on disk.
+The result is exact unless two different words have equal 63-bit hashes. Numba compiles the kernels once and caches them
+on disk.
 """
 
 import os
@@ -28,15 +29,15 @@ from personahub_assets.dedup.kernels import kernel
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
-_PIECE = 16_384  # rows that a thread prepares at a time
-_BLOCK = 32  # rows whose places in the table are read ahead
+_PIECE = 16_384  # rows that a thread prepares together
+_BLOCK = 32  # rows whose table entries are prefetched
 
 
 # --- Kept rows -----------------------------------------------------------------------------------------------------
 
 
 class Segment(NamedTuple):
-    """Kept rows of an earlier walk, to be searched; its arrays may be memory-mapped files."""
+    """Kept rows of an earlier walk, in searchable form; its arrays may be memory-mapped files."""
 
     places: Ints  # (m,) ascending
     starts: Ints  # (m + 1,)
@@ -63,7 +64,7 @@ class _Table:
         self.starts = np.zeros(1, np.int64)
         self.codes = np.empty(0, np.uint16)
         self.stamps = np.empty(0, np.int64)  # the last row that a kept row was compared with
-        self.slots = np.zeros(1 << 10, np.uint32)  # entry + 1 that a chain begins with, 0: none
+        self.slots = np.zeros(1 << 10, np.uint32)  # first entry of a chain, plus 1; 0: no chain
         self.chains = np.empty((0, 4), np.uint32)  # by entry: upper half of the signature, sketch, row, next entry + 1
 
     @property
@@ -72,7 +73,7 @@ class _Table:
         return 2 * self.end + 24 * self.rows + 16 * self.entries + self.slots.nbytes
 
     def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
-        """Make room for so many pieces like this one, as far as they fit into the memory; unused room costs nothing."""
+        """Allocate memory for `ahead` pieces like this one, up to the limit; unused memory costs nothing."""
         rows, codes, entries = len(piece.keeper), room(piece.sets), len(piece.signatures)
         ahead = max(1, min(ahead, memory // (2 * codes + 24 * rows + 24 * entries)))
         rows, codes, entries = rows * ahead, codes * ahead, entries * ahead
@@ -95,7 +96,7 @@ class _Table:
         return unpack(Packed(self.starts[: self.rows + 1], self.codes[: self.end]))
 
     def freeze(self) -> Segment:
-        """Give the kept rows as a segment."""
+        """Return the kept rows as a segment."""
         return segment(self._sets(), self.places[: self.rows], self._plan)
 
 
@@ -103,7 +104,7 @@ class _Table:
 
 
 class _Piece(NamedTuple):
-    """Some rows of a walk, prepared by a thread: what was found in the segments that there were."""
+    """Rows of a walk, prepared by a thread, with the keepers found in the segments that existed then."""
 
     begin: int
     sets: Sets
@@ -111,7 +112,7 @@ class _Piece(NamedTuple):
     signatures: Keys
     keeper: Ints
     similarity: npt.NDArray[np.float64]
-    searched: int  # segments
+    searched: int  # number of segments
 
 
 def decide(
@@ -129,13 +130,13 @@ def decide(
 
     Args:
         texts: (n,) in the order of the walk.
-        positions: (n,) where each row stands in the order of all rows, ascending; 0 or above.
-        may_stay: (n,) rows that are not kept even if they have no keeper are false.
-        kept: kept rows of other walks; those at a later position are no keepers.
+        positions: (n,) position of each row in the order of all rows, ascending, at least 0.
+        may_stay: (n,) False for rows that are not kept even without a keeper.
+        kept: kept rows of other walks; rows at a later position are not used as keepers.
         chosen: the plan by which the segments were made.
-        memory: bytes of kept rows beyond which they are given to `spill`.
-        spill: puts a segment elsewhere, on disk for example, and gives it back.
-        threads: how many prepare rows.
+        memory: bytes of kept rows above which they are passed to `spill`.
+        spill: called with a segment; stores it, on disk for example, and returns it.
+        threads: number of threads that prepare rows.
     """
     segments, table = list(kept), _Table(chosen)
     keeper, similarity = np.full(len(texts), NONE), np.full(len(texts), np.nan)
@@ -165,7 +166,7 @@ def decide(
 
 
 def _ahead(prepare: Callable[[int], _Piece], begins: range, threads: int) -> Iterator[_Piece]:
-    """Prepare pieces in threads, a few ahead of the one that is walked."""
+    """Prepare pieces in threads, a few ahead of the walk."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Piece]] = deque()
         for begin in begins:
@@ -187,13 +188,13 @@ def _search(segments: Sequence[Segment], piece: _Piece, positions: Ints, thresho
 
 @kernel
 def _lacking(size, other_size, threshold):
-    """How many words two sets within the threshold may have that the other has not, both together; negative: none."""
+    """Maximum size of the symmetric difference of two sets within the threshold; negative: they cannot be within."""
     return size + other_size - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other_size) - EPSILON))
 
 
 @kernel
 def _sketch(keys, begin, end):
-    """32 bits of a set: each word turns one. Two sets differ in at least as many words as their sketches do in bits."""
+    """Sketch of 32 bits: each word flips one. Two sets differ in at least as many words as their sketches in bits."""
     bits = np.uint32(0)
     for at in range(begin, end):
         bits ^= np.uint32(1) << np.uint32(keys[at] & np.uint64(31))
@@ -266,7 +267,7 @@ def _walk(
             touched += _touch(signatures, first[row], first[min(row + _BLOCK, len(starts) - 1)], slots, chains)
         begin, end = starts[row], starts[row + 1]
         sketch = _sketch(keys, begin, end)
-        # Two sets may differ most where the partner has n / t words, rounded down, and all n are among them.
+        # The difference is largest if the partner has n / t words, rounded down, and contains all n.
         lacking = np.uint32(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
         for s in range(first[row], first[row + 1]):
             upper = np.uint32(signatures[s] >> np.uint64(32))
@@ -302,7 +303,7 @@ def _walk(
 
 @kernel
 def _touch(signatures, begin, end, slots, chains):
-    """Read what rows will look at: the CPU waits for many places in memory at once, if they are known."""
+    """Prefetch the entries of some rows, so that the CPU waits for many memory reads at once."""
     mask = np.uint64(len(slots) - 1)
     touched = np.uint64(0)
     for s in range(begin, end):
@@ -325,7 +326,7 @@ def _ones(bits):
 
 @kernel
 def _rechain(chains, signatures, slots):
-    """Chain all entries anew, in the same order."""
+    """Rebuild the chains of all entries, in the same order."""
     mask = np.uint64(len(slots) - 1)
     for entry in range(len(signatures)):
         slot = signatures[entry] & mask

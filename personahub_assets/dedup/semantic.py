@@ -1,19 +1,18 @@
 """Semantic deduplication: cosine similarity of embeddings at or above a threshold.
 
 The paper (section 2.2.1) filters cosine similarity above 0.9. Rows are walked in their order; each is compared with the
-kept rows before it, and stays if none is within the threshold (`keepers.py` has the rule).
+kept rows before it, and is kept if none is within the threshold (`keepers.py` has the rule).
 
-**Exact.** Every row has a shadow: a short vector of small integers with which an upper bound of the cosine costs one
+**Exact.** Every row is quantised to a short vector of 8-bit integers. An upper bound of the cosine then costs one
 machine instruction per four numbers. The cosine itself is computed, in float64, only for pairs whose bound reaches the
-best cosine found so far. The bound is proven (`shadows.py`), so nothing is missed; how long shadows are, how rows
-are cut into blocks and how many threads there are changes the time and never the result.
+best cosine found so far. The bound is proven (`bounds.py`), so no pair is missed. The length of the quantised vectors,
+the size of blocks and the number of threads affect the time, not the result.
 
 **Index.** Beyond `exact_up_to` comparisons a usearch index of the kept rows proposes neighbours, whose cosines are
-computed as above. What it misses is measured: for a random sample of rows the keepers are looked up exactly, in the
-same run.
+computed as above. Its recall is measured: for a random sample of rows the keepers are also looked up exactly.
 
-Measured: 100,000 vectors of 384 numbers on 2 cores with AVX512-VNNI take 1.3 s exactly and 45 s by the index. The index
-grows as n log n and the other as n², so they meet at some millions: docs/decisions.md.
+Measured: 100,000 vectors of 384 numbers on 2 cores with AVX512-VNNI take 1.3 s exactly and 45 s by the index. The time
+of the index grows as n log n, the exact one as n², so they are equal at some millions: docs/decisions.md.
 """
 
 import os
@@ -46,12 +45,12 @@ from personahub_assets.dedup.keepers import NONE, prefers
 from personahub_assets.dedup.kernels import kernel
 
 _BLOCK = 1024  # rows that are decided together
-_SLICE = 256  # rows that a thread takes at a time: their shadows stay in the innermost cache
-_PIECE = 16_384  # kept rows of earlier walks that are prepared at a time by one thread
-_PIECES = 4  # that are in memory
-_GROUP = 4  # tiles that a thread takes at a time: they stay there, too
-_SAMPLE = 1000  # rows whose keepers are looked up exactly to learn what the index misses
-_NEIGHBOURS = 32  # that the index is asked for first
+_SLICE = 256  # rows that a thread takes together: their quantised vectors fit into the L1 cache
+_PIECE = 16_384  # kept rows of earlier walks that one thread prepares together
+_PIECES = 4  # pieces in memory
+_GROUP = 4  # tiles that a thread takes together: they fit into that cache too
+_SAMPLE = 1000  # rows whose keepers are looked up exactly to measure the recall of the index
+_NEIGHBOURS = 32  # neighbours of the first query to the index
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Decided(keepers.Decided):
     """Result of a walk, with the method."""
 
     method: Literal["exact", "usearch"]
-    recall: float  # share of sampled rows that the index gave the right keeper; 1.0 for 'exact'
+    recall: float  # share of sampled rows with the right keeper; 1.0 for 'exact'
 
 
 def decide(
@@ -79,19 +78,19 @@ def decide(
 
     Args:
         vectors: (n, d) rows of length 1, in the order of the walk.
-        positions: (n,) where each row stands in the order of all rows, ascending; 0 or above.
-        may_stay: (n,) rows that are not kept even if they have no keeper are false.
-        kept: kept rows of other walks; those at a later position are no keepers.
-        threshold: cosine from which two rows are within each other's reach, above 0 and up to 1.
-        marks: (n,) of the rows; those of two marks are out of each other's reach. None: all have the mark 0.
-        same: cosine from which two rows are out of each other's reach again, as what tells them apart is not in them.
-        exact_up_to: comparisons (rows times kept rows) up to which all are made.
-        index: gives one with the rows of `kept`, or the first of them, in this order, for this walk alone: the rows
-            that stay are added. Asked only where it is needed; None: made anew.
-        threads: how many search.
+        positions: (n,) position of each row in the order of all rows, ascending, at least 0.
+        may_stay: (n,) False for rows that are not kept even without a keeper.
+        kept: kept rows of other walks; rows at a later position are not used as keepers.
+        threshold: minimum cosine of two similar rows, above 0 and at most 1.
+        marks: (n,) rows with different marks are never similar. None: all have the mark 0.
+        same: cosine from which two rows are not similar either: the model cannot distinguish their texts.
+        exact_up_to: number of comparisons (rows times kept rows) up to which all are made.
+        index: returns an index of the rows of `kept`, or of the first of them, in this order. The walk adds the rows
+            that it keeps. Called only if an index is needed; None: a new index.
+        threads: number of threads that search.
 
     Raises:
-        ValueError: a vector is not of length 1, or the shapes do not fit together.
+        ValueError: if a vector does not have length 1, or shapes do not match.
     """
     _check(vectors, positions, may_stay, kept)
     if not len(vectors):
@@ -107,7 +106,7 @@ def decide(
 
 
 def differences(first: keepers.Decided, second: keepers.Decided) -> Ints:
-    """List the rows that were decided differently: another keeper, or one where the other has none."""
+    """List the rows that were decided differently: another keeper, or a keeper in only one of the two."""
     return np.flatnonzero((first.keeper != second.keeper) | (first.stays != second.stays))
 
 
@@ -120,7 +119,7 @@ def _check(vectors: Vectors, positions: Ints, may_stay: Flags, kept: Sequence[Ke
         if rows.ndim != 2 or len(rows) != count or rows.dtype != np.float32:
             raise ValueError(f"{name} are {rows.dtype} {rows.shape}; expected float32 ({count}, dimensions)")
         if len(rows) and len(vectors) and rows.shape[1] != vectors.shape[1]:
-            raise ValueError(f"{name} have {rows.shape[1]} dimensions, those to decide about {vectors.shape[1]}")
+            raise ValueError(f"{name} have {rows.shape[1]} dimensions, the rows to decide {vectors.shape[1]}")
     if np.any(np.diff(positions) <= 0):
         raise ValueError("places of the rows to decide about are not ascending; sort the rows by place")
     check_lengths("vectors", vectors)
@@ -130,7 +129,7 @@ def _check(vectors: Vectors, positions: Ints, may_stay: Flags, kept: Sequence[Ke
 
 
 class _Walk:
-    """The rows of a walk, what has been found for them, and those that stay."""
+    """The rows of a walk, their best keepers so far, and which rows are kept."""
 
     def __init__(self, rows: Kept, may_stay: Flags, kept: Sequence[Kept], reach: "_Reach") -> None:
         self.kept, self.may_stay, self.reach = kept, may_stay, reach
@@ -151,7 +150,7 @@ class _Walk:
             count = self._settle(begin, end, shelf, count)
 
     def by_index(self, index: Neighbours) -> None:
-        """Compare each row with kept ones that the index proposes, and with all those of its own block."""
+        """Compare each row with the kept rows that the index proposes, and with all kept rows of its own block."""
         earlier = _Earlier([*self.kept, Kept(self.queries.vectors, self.queries.places, self.queries.marks)])
         index.catch_up(self.kept)
         shelf = self._empty_shelf(_BLOCK)
@@ -162,7 +161,7 @@ class _Walk:
             index.add(self.queries.vectors[stayed])
 
     def recall(self, pool: ThreadPoolExecutor) -> float:
-        """Share of the keepers of some rows, looked up exactly, that were found; the rows are drawn with a seed."""
+        """Share of the exact keepers of sampled rows that were found; the sample is seeded."""
         count = len(self.stays)
         drawn = np.sort(np.random.default_rng(0).choice(count, min(_SAMPLE, count), replace=False))
         truth = self._queries(self._subset(drawn))
@@ -176,7 +175,7 @@ class _Walk:
         return Kept(self.queries.vectors[rows], self.queries.places[rows], self.queries.marks[rows])
 
     def _queries(self, rows: Kept) -> "_Queries":
-        codes, losses = self.projection.shadows(rows.vectors)
+        codes, losses = self.projection.quantize(rows.vectors)
         offsets = codes.sum(axis=1, dtype=np.int64) * 128
         nothing = np.full(len(rows.places), np.nan), np.full(len(rows.places), NONE)
         vectors, *numbers = (_read_only(each) for each in (rows.vectors, rows.places, rows.all_marks))
@@ -187,7 +186,7 @@ class _Walk:
         return _Shelf(tiles, extra, self.queries.vectors, *(np.empty(size, np.int64) for _ in range(3)))
 
     def _visit(self, kept: Iterable[Kept], queries: "_Queries", pool: ThreadPoolExecutor) -> None:
-        """Look among kept rows of other walks, some at a time."""
+        """Search the kept rows of other walks, piece by piece."""
         pieces = ((each, *span) for each in kept for span in spans(len(each.places), _PIECE))
         while few := list(islice(pieces, _PIECES)):
             for shelf in pool.map(self._shelf, *zip(*few, strict=True)):
@@ -196,7 +195,7 @@ class _Walk:
     def _shelf(self, kept: Kept, begin: int, end: int) -> "_Shelf":
         vectors = _read_only(kept.vectors[begin:end])
         check_lengths("kept vectors", vectors)
-        tiles = tiled(*self.projection.shadows(vectors), self.projection.square)
+        tiles = tiled(*self.projection.quantize(vectors), self.projection.square)
         columns = (np.array(each[begin:end]) for each in (kept.places, kept.all_marks))
         return _Shelf(*tiles, vectors, np.arange(end - begin), *columns)
 
@@ -212,7 +211,7 @@ class _Walk:
         return int(_settle(self.queries, begin, end, shelf, count, self.may_stay, self.stays, self.reach, square))
 
     def _ask(self, index: Neighbours, earlier: "_Earlier", rows: Ints, count: int = _NEIGHBOURS) -> None:
-        """Ask for neighbours of rows, and for more of those whose neighbours are all within the threshold."""
+        """Query the index for neighbours of rows, and for more if all neighbours are within the threshold."""
         count = min(count, len(index))
         saturated = []
         for begin, end in spans(len(rows) if count else 0, max(1, _BLOCK * _NEIGHBOURS // max(1, count))):
@@ -225,7 +224,7 @@ class _Walk:
 
 
 class _Earlier:
-    """Kept rows by number: those of other walks, one after the other, then those of this walk that stayed."""
+    """Kept rows by number: first those of other walks, in order, then those of this walk."""
 
     def __init__(self, kept: Sequence[Kept]) -> None:
         self._kept = kept
@@ -233,7 +232,7 @@ class _Earlier:
         self.own: list[Ints] = []
 
     def rows(self, keys: Ints) -> tuple[Vectors, Ints, Ints]:
-        """Vectors, positions and marks of rows by number, (..., d) and (...); -1: of none, after all others."""
+        """Vectors, positions and marks of rows by number, (..., d) and (...); number -1: no row, after all others."""
         *others, own = self._kept
         vectors = np.zeros((*keys.shape, own.vectors.shape[1]), np.float32)
         positions, marks = np.full(keys.shape, np.iinfo(np.int64).max), np.zeros(keys.shape, np.int64)
@@ -249,7 +248,7 @@ class _Earlier:
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give the same kind of array for memory and for memory-mapped files, so that kernels are compiled once."""
+    """Return a read-only view, so that kernels are compiled once for arrays in memory and memory-mapped files."""
     view = np.ascontiguousarray(array).view(np.ndarray)
     view = view[:]
     view.flags.writeable = False
@@ -260,27 +259,27 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 class _Reach(NamedTuple):
-    """Cosines of two rows within each other's reach: from the threshold on, below `same`."""
+    """Cosines of similar rows: at least the threshold, below `same`."""
 
     threshold: float
     same: float
 
 
 class _Queries(NamedTuple):
-    """Rows that look for keepers, and the best found so far."""
+    """Rows to decide, with the best keepers found so far."""
 
     vectors: Vectors
     places: Ints
     marks: Ints
     codes: npt.NDArray[np.int8]
     losses: Doubles
-    offsets: Ints  # (n,) what storing codes + 128 in the tiles adds to a product
+    offsets: Ints  # (n,) added to each product because tiles store codes + 128
     similarity: Doubles
     keeper: Ints
 
 
 class _Shelf(NamedTuple):
-    """Kept rows to be searched: row `rows[slot]` of the vectors is in lane slot % 64 of tile slot // 64."""
+    """Kept rows in tiles: row `rows[slot]` of the vectors is in lane slot % 64 of tile slot // 64."""
 
     tiles: npt.NDArray[np.uint8]  # (tiles, width / 4, 64, 4)
     extra: npt.NDArray[np.int32]  # (slots,) losses, in units of a product
@@ -292,7 +291,7 @@ class _Shelf(NamedTuple):
 
 @kernel
 def _take(queries, i, cosine, position, reach):
-    """Take a kept row as keeper if it is the best so far."""
+    """Use a kept row as keeper if it is the best so far."""
     if reach.threshold <= cosine < reach.same and prefers(cosine, position, queries.similarity[i], queries.keeper[i]):
         queries.similarity[i], queries.keeper[i] = cosine, position
 
@@ -311,7 +310,7 @@ def _cut(queries, i, reach, square):
 
 @kernel
 def _compare(queries, i, shelf, tile, near, count, reach, square):
-    """Compare a row with those of a tile that may be better keepers; the new cut."""
+    """Compare a row with the rows of a tile that may be better keepers; return the new cut."""
     for lane in range(LANES):
         slot = tile * LANES + lane
         if not near >> np.uint64(lane) & np.uint64(1) or slot >= count:
@@ -319,14 +318,14 @@ def _compare(queries, i, shelf, tile, near, count, reach, square):
         if shelf.places[slot] < queries.places[i] and shelf.marks[slot] == queries.marks[i]:
             x, y = queries.vectors[i], shelf.vectors[shelf.rows[slot]]
             product = dot(x, y)
-            if product * (1 + 3 * UNIT) >= _wanted(queries, i, reach):  # nearly the cosine, at a third of its cost
+            if product * (1 + 3 * UNIT) >= _wanted(queries, i, reach):  # almost the cosine, at a third of the cost
                 _take(queries, i, scaled(product, x, y), shelf.places[slot], reach)
     return _cut(queries, i, reach, square)
 
 
 @kernel
 def _scan(queries, begin, end, shelf, count, reach, square):
-    """Find the best keepers of some rows on a shelf."""
+    """Find the best keepers of some rows in the tiles of a shelf."""
     tiles = (count + LANES - 1) // LANES
     cuts = np.array([_cut(queries, i, reach, square) for i in range(begin, end)])
     for first in range(0, tiles, _GROUP):
@@ -339,7 +338,7 @@ def _scan(queries, begin, end, shelf, count, reach, square):
 
 @kernel
 def _settle(queries, begin, end, shelf, count, may_stay, stays, reach, square):
-    """Decide about the rows of a block, in order, and put those that stay on the shelf; how many it has then."""
+    """Decide about the rows of a block, in order, and add kept rows to the shelf; return its number of rows."""
     first = count // LANES
     for i in range(begin, end):
         cut = _cut(queries, i, reach, square)
@@ -359,7 +358,7 @@ def _settle(queries, begin, end, shelf, count, may_stay, stays, reach, square):
 
 @kernel
 def _verify(queries, rows, vectors, positions, marks, reach):
-    """Find the best keepers of rows among proposed ones, vectors (n, k, d); how many of them are within reach."""
+    """Find the best keepers among proposed rows, vectors (n, k, d); return the number of similar ones per row."""
     within = np.zeros(len(rows), np.int64)
     for i in range(len(rows)):
         x = queries.vectors[rows[i]]

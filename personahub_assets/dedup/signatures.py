@@ -1,18 +1,18 @@
-"""Signatures of word sets: two sets within the threshold share at least one.
+"""Signatures of word sets: two sets within the threshold have at least one in common.
 
 Let the words of a set be ordered, rarest first. A set of n words that is within threshold t of another shares at least
-ceil(t n) words with it, so at most d = n - ceil(t n) of its own are missing there. The w rarest shared words are then
-among its first d + w: both sets have that w-subset among those of their first d + w words, for any w. The hashes of
-these C(d + w, w) subsets are the set's signatures; sets without a common one are not within t. (w = 1 is the prefix
-filter; cf. Wang, Li and Feng, "Can we beat the prefix filtering?", 2012.)
+ceil(t n) words with it, so at most d = n - ceil(t n) of its words are missing in the other. Then the w rarest shared
+words are among its first d + w words: both sets have this w-subset among those of their first d + w words, for any w.
+The hashes of these C(d + w, w) subsets are the set's signatures; sets without a common one are not within t. (w = 1 is
+the prefix filter; cf. Wang, Li and Feng, "Can we beat the prefix filtering?", 2012.)
 
 A larger w means more signatures and fewer false candidates. Its limit follows from an estimate on a sample, and it
 shrinks for long texts: it is a function of the larger size of two sets, and a set has signatures for every width that a
-larger partner may have. Templated text is no special case, since the words of the template come last. Sets that are too
-small are padded with w - 1 words that all have.
+larger partner may have. Text from a template is no special case, because the words of the template come last. Sets
+that are too small are padded with w - 1 words that all sets have.
 
-`minhash` (the paper, section 2.2.1: 128 permutations) makes signatures of bands of minima, with as many minima per band
-as still find a pair at the threshold with a probability of 99.9 %.
+`minhash` (the paper, section 2.2.1: 128 permutations) computes signatures from bands of minima. The number of minima
+per band is the largest that still finds a pair at the threshold with a probability of 99.9 %.
 """
 
 from dataclasses import dataclass, replace
@@ -30,20 +30,21 @@ from personahub_assets.dedup.wordsets import UNORDERED, Ints, Keys, Sets, WordOr
 Method = Literal["exact", "minhash"]
 
 EPSILON = 1e-9
-"""Taken off before rounding up, so that 0.9 * 10 is 9 words, not 10."""
+"""Subtracted before rounding up, so that 0.9 * 10 is 9 words, not 10."""
 
-_FORM = "packed"  # how what is made by a plan lies on disk
+_FORM = "packed"  # format on disk of the segments
 _SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
-_SIGNATURES = 256  # per row and width at most; longer texts get a smaller width
+_SIGNATURES = 256  # maximum per row and width; longer texts get a smaller width
 _WIDEST = 6
 _FOUND = 0.999  # probability with which minhash finds a pair at the threshold
-_CANDIDATE = 0.25  # what it costs to pass over a kept row with the same signature; to make and find one costs 1
-_TOLERATED, _UNSUITABLE = 50, 4  # signatures and candidates per row; times as many as with a plan of the texts' own
+_CANDIDATE = 0.25  # cost of skipping a kept row with the same signature; computing and finding one costs 1
+# Limits for a plan of other texts: cost per row, and cost as a multiple of that of a plan for these texts.
+_TOLERATED, _UNSUITABLE = 50, 4
 
 
 @dataclass(frozen=True)
 class SignatureScheme:
-    """How signatures are computed; only signatures of the same scheme can be compared."""
+    """Parameters of signatures; only signatures of the same scheme can be compared."""
 
     threshold: float
     method: Method
@@ -60,7 +61,7 @@ class SignatureScheme:
 
     @cached_property
     def band(self) -> int:
-        """Minima per band: as many as still find a pair at the threshold with 99.9 %."""
+        """Minima per band: the most that still find a pair at the threshold with a probability of 99.9 %."""
         rows = range(self.permutations, 0, -1)
         return next((r for r in rows if 1 - (1 - self.threshold**r) ** (self.permutations // r) >= _FOUND), 1)
 
@@ -69,7 +70,7 @@ class SignatureScheme:
         return word_sets(texts, self.ngram, self.order)
 
     def signatures(self, sets: Sets) -> tuple[Ints, Keys]:
-        """Signatures of each set: those of row i are the second array's from first[i] to first[i + 1]."""
+        """Signatures of each set: those of row i are elements first[i] to first[i + 1] of the second array."""
         sizes = np.diff(sets.starts)
         if self.method == "minhash":
             bands = self.permutations // self.band
@@ -93,7 +94,7 @@ class SignatureScheme:
         return first, signatures
 
     def _sizes(self, top: int) -> tuple[Ints, Ints]:
-        """By size of a set: how many words may be missing in its partner, and the width where it is the larger."""
+        """By size of a set: maximum words missing in its partner, and the width if it is the larger set."""
         size = np.arange(top + 1)
         missing = size - np.ceil(self.threshold * size - EPSILON).astype(np.int64)
         wide = [max(w for w in range(1, self.width + 1) if w == 1 or comb(d + w, w) <= _SIGNATURES) for d in missing]
@@ -101,7 +102,7 @@ class SignatureScheme:
 
 
 def plan(bare: SignatureScheme, texts: pl.Series, rows: int) -> SignatureScheme:
-    """Choose the order of words and the width for so many rows like these texts; `minhash` needs neither."""
+    """Choose the order of words and the width for a number of rows like these texts; `minhash` needs neither."""
     if bare.method == "minhash" or texts.is_empty():
         return bare
     sample = texts.gather_every(max(1, len(texts) // _SAMPLE))
@@ -130,7 +131,7 @@ def suits(chosen: SignatureScheme, texts: pl.Series) -> bool:
 
 
 def cost(chosen: SignatureScheme, sample: Sets, rows: int) -> float:
-    """Estimate the work per row, in signatures, if there were so many rows like those of the sample."""
+    """Estimate the work per row, in signatures, for a number of rows like those of the sample."""
     first, signatures = chosen.signatures(sample)
     size = max(1, len(first) - 1)
     _, counts = np.unique(signatures, return_counts=True)
@@ -147,7 +148,7 @@ def _subsets(starts, keys, missing, narrow, widths, first, signatures):
         at = first[row]
         for width in range(narrow[size], widths[size] + 1):
             length = missing[size] + width
-            for i in range(length):  # beyond the set's own words: words that every set has
+            for i in range(length):  # after the set's own words: padding that every set has
                 prefix[i] = mix(keys[starts[row] + i] if i < size else np.uint64(i - size + 1))
             for i in range(width):
                 chosen[i] = i

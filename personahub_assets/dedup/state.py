@@ -1,9 +1,9 @@
-"""The hub at a dedup stage: what is decided about every batch, and what is kept, ready to be searched.
+"""The hub at a dedup stage: the decisions about every batch, and the kept rows in searchable form.
 
-Decisions are the state; they are tables of the store. What makes the kept rows searchable lies in `cache/` of the home:
-it is made from the tables where it is missing or out of date, and can be deleted at any time.
+Decisions are the state; they are tables of the store. The searchable form of kept rows is in `cache/` of the home. It
+is built from the tables if it is missing or outdated, and can be deleted at any time.
 
-Importing this takes a second (compiled kernels), so asset bodies import it when they run.
+Importing this module takes a second (compiled kernels), so assets import it in their functions.
 """
 
 import hashlib
@@ -32,28 +32,28 @@ from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.tables import Store, table_schema
 
 _DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
-_SHARED = ("plan", "index")  # in the cache, beside what belongs to a batch
-_SHORT_CHARS = 254  # an English text of so many is read whole by every model
-_OUTGROWN = 4  # times as many rows as a plan was made for ask for another plan
+_SHARED = ("plan", "index")  # folders in the cache that belong to no batch
+_SHORT_CHARS = 254  # every model reads an English text of this length completely
+_OUTGROWN = 4  # a plan is replaced when there are this many times the rows that it was made for
 
 
 _NO_MARKS = pl.DataFrame(schema={"persona_id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
 
 
 class How(NamedTuple):
-    """How similar rows were found."""
+    """Method by which similar rows were found."""
 
     method: str  # 'exact', 'minhash' or 'usearch'
-    recall: float | None  # share of the keepers found, on a sample where the index was used; None: not measured
+    recall: float | None  # share of the keepers that the index found in a sample; None: not measured
 
 
 class Hub:
-    """One stage as it stands; read and changed under the stage's admission lock.
+    """State of one stage; hold the stage's admission lock to read or change it.
 
     Args:
-        store: holds the decisions.
+        store: contains the decisions.
         stage: 'lexical' or 'semantic'.
-        rule: what is compared, and from which similarity on. What another rule decided is decided again, all of it.
+        rule: names the comparison and the threshold. If another rule made decisions, all are made again.
     """
 
     def __init__(self, store: Store, stage: str, rule: str):
@@ -63,7 +63,7 @@ class Hub:
 
     @cached_property
     def outdated(self) -> bool:
-        """Whether anything was decided by another rule."""
+        """Whether another rule made any decision."""
         runs = self.runs.filter(pl.col("rule") == self.rule)
         return bool(set(self.batches) - set(runs["batch"]))
 
@@ -78,10 +78,10 @@ class Hub:
         return {batch: self.standing(batch) for batch in self.batches}
 
     def standing(self, batch: str) -> pl.DataFrame:
-        """Read the decisions about a batch that stand.
+        """Read the valid decisions about a batch.
 
-        Decisions about rows that do not reach this stage any more are forgotten, on disk too: what is decided now takes
-        no notice of them, so they must not stand if those rows come back.
+        Decisions about rows that no longer reach this stage are deleted, on disk too. New decisions ignore them, so
+        they must not become valid again if the rows return.
         """
         stored = self.store.read("decisions", batch, self.asset)
         rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
@@ -90,27 +90,27 @@ class Hub:
         return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
 
     def reach(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, ...)` of the personas of a batch that reach this stage."""
+        """`(persona_id, ...)` of the personas of a batch at this stage."""
         return self.store.candidates(batch, ["persona_id"])
 
     @property
     def elsewhere(self) -> pl.Series:
-        """Kept rows that nothing can be compared with now; who was dropped for one stays dropped."""
+        """Kept rows that cannot be compared now; personas dropped for them stay dropped."""
         return pl.Series(dtype=pl.String)
 
     @property
     def next_admission(self) -> int:
-        """A number above all that were given."""
-        # Of vectors of other models, too.
+        """The first admission that is not used."""
+        # Includes decisions about vectors of other models.
         admissions = self.store.read_all("decisions", ["admission"], asset=self.asset)["admission"]
         return int(admissions.max() or 0) + 1  # type: ignore[arg-type]
 
     def rows(self, batch: str, read: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
-        """Give the rows to decide about, in order: the batch's, and those of all batches if the hub is outdated.
+        """Return the rows to decide, in order: those of the batch, or of all batches if the hub is outdated.
 
         Args:
-            batch: its rows need no decision yet.
-            read: gives `(persona_id, hop, ...)` of a batch.
+            batch: batch of the run; its rows need not have decisions.
+            read: returns `(persona_id, hop, ...)` of a batch.
 
         Returns:
             `(batch, persona_id, hop, ..., admission, keeper_id, similarity)`.
@@ -124,28 +124,28 @@ class Hub:
         return in_order(pl.concat(frames))
 
     def kept(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, place)` of what a batch keeps, in order."""
+        """`(persona_id, place)` of the rows that a batch keeps, in order."""
         return self.decisions[batch].filter(pl.col("keeper_id").is_null()).select("persona_id", "place")
 
     def others(self, batch: str) -> list[str]:
-        """Batches whose kept rows are compared with; none where everything is decided again."""
+        """Batches whose kept rows are compared; empty if all decisions are made again."""
         return [] if self.outdated else [key for key in self.batches if key != batch]
 
     def publish(self, batch: str, decisions: pl.DataFrame, how: "How | None") -> pl.DataFrame:
-        """Write the decisions of a batch, and of all others that were made again; give those of the batch.
+        """Write new decisions of a batch and of others that were decided again; return those of the batch.
 
         Args:
             batch: may have no decisions.
-            decisions: as `dedup.keepers.admit` gives them.
-            how: they were made; None: nothing had to be compared, so it was as the time before.
+            decisions: as returned by `dedup.keepers.admit`.
+            how: method of the decisions; None: no rows were compared, so the stored method stays.
         """
         by_batch = {str(key): rows for (key,), rows in decisions.partition_by("batch", as_dict=True).items()}
-        for key in (batch, *(self.batches if self.outdated else ())):  # those without any candidate left, too
+        for key in (batch, *(self.batches if self.outdated else ())):  # includes batches without candidates
             by_batch.setdefault(key, decisions.clear())
         runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in by_batch.items()}
         decided = {key: rows.with_columns(stage=pl.lit(self.stage)) for key, rows in by_batch.items()}
         tables = [("dedup_runs", runs), ("decisions", decided)]
-        # If a replay stops between the two, everything must be decided again; if another run does, nothing must be.
+        # If a replay is interrupted between the two, all must be decided again; for other runs, nothing must be.
         for table, frames in reversed(tables) if self.outdated else tables:
             for key, rows in frames.items():
                 self.store.write(table, key, rows, self.asset)
@@ -153,7 +153,7 @@ class Hub:
         return by_batch[batch]
 
     def how(self, batch: str) -> "How":
-        """How the stored decisions about a batch were made."""
+        """Method of the stored decisions about a batch."""
         rows = self.store.read("dedup_runs", batch, self.asset, columns=["method", "recall"]).rows()
         return How(*rows[0]) if rows else How("exact", 1.0)
 
@@ -165,31 +165,31 @@ class Hub:
     def searchable(
         self, name: str, batch: str, make: Callable[[pl.DataFrame], array_cache.Arrays]
     ) -> array_cache.Arrays:
-        """Open what makes the kept rows of a batch searchable.
+        """Open the kept rows of a batch in searchable form.
 
         Args:
-            name: how it is made.
-            batch: whose rows.
-            make: makes it of the kept rows `(persona_id, place)`; an id stands for one text, and one vector of a model.
+            name: names the form.
+            batch: batch of the rows.
+            make: computes it from the kept rows `(persona_id, place)`; an id has one text, and one vector per model.
         """
         self._tidy(name)
         return array_cache.cached(self.cache / name / batch, self.stamp(batch), lambda: make(self.kept(batch)))
 
     def stamp(self, batch: str) -> str:
-        """Hash of what a batch keeps, and of where it stands."""
+        """Hash of the kept rows of a batch and of their places."""
         kept = self.kept(batch)
         ids = hashlib.sha256((kept["persona_id"].str.join("\n").item() or "").encode())
         return digest(batch, ids.hexdigest(), hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
 
     def _tidy(self, name: str) -> None:
-        """Remove what was made otherwise than `name`, and what killed runs left."""
+        """Remove other forms than `name`, and leftovers of killed runs."""
         for folder in [*self.cache.glob("*"), *self.cache.glob("*/.*"), *self.cache.glob(".*")]:
             if folder.name.startswith(".") or folder.name not in (name, *_SHARED):
                 discard(folder)
 
     @property
     def cache(self) -> Path:
-        """Where this stage keeps what it can make again."""
+        """Cache folder of this stage."""
         return self.store.paths.dedup_cache(self.stage)
 
 
@@ -201,11 +201,11 @@ class LexicalHub(Hub):
         super().__init__(store, "lexical", self.settings.rule)
 
     def search(self, rows: pl.DataFrame, batch: str) -> "LexicalSearch":
-        """Compare rows `(persona_id, persona)` with each other and with what other batches keep."""
+        """Compare rows `(persona_id, persona)` with each other and with the kept rows of other batches."""
         return LexicalSearch(self, rows["persona"], self.others(batch))
 
     def segment(self, plan: signatures.SignatureScheme, batch: str) -> lexical.Segment:
-        """What a batch keeps, searchable."""
+        """The kept rows of a batch in searchable form."""
 
         def make(kept: pl.DataFrame) -> array_cache.Arrays:
             rows = kept.join(self._texts(batch), on="persona_id", how="left", maintain_order="left")
@@ -217,7 +217,7 @@ class LexicalHub(Hub):
         return self.store.candidates(batch, ["persona_id", "persona"])
 
     def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.SignatureScheme:
-        """The plan by which the other batches' segments were made, or another one where it does not suit."""
+        """The plan of the segments of other batches, or a new one if that does not suit these texts."""
         chosen = self.settings
         bare = signatures.SignatureScheme(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
         rows = len(texts) + sum(self.decisions[batch].height for batch in others)
@@ -239,7 +239,7 @@ class LexicalHub(Hub):
 
 
 class LexicalSearch:
-    """Compares texts of the lexical stage, and says how."""
+    """Compares texts of the lexical stage; `how` is the method."""
 
     def __init__(self, hub: LexicalHub, texts: pl.Series, others: Sequence[str]):
         self._hub, self._texts, self._others = hub, texts, others
@@ -272,7 +272,7 @@ class LexicalSearch:
 
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
-        """Put segments on disk for as long as a walk takes."""
+        """Store segments on disk during a walk."""
         aside = self._hub.store.paths.aside
         aside.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
@@ -285,9 +285,9 @@ class LexicalSearch:
 
 
 class SemanticHub(Hub):
-    """The semantic stage, for vectors of one model; batches with vectors of another one do not take part.
+    """The semantic stage, for vectors of one model; batches with vectors of other models are ignored.
 
-    Personas of which the model reads too little are kept: nothing is known of them that could be compared.
+    Personas of which the model reads too little are kept, because their vectors say too little to compare them.
     """
 
     def __init__(self, store: Store, model: str):
@@ -301,14 +301,14 @@ class SemanticHub(Hub):
         self.apart = sorted(set(embedded) - set(self.batches))
         self._old = {batch for batch in self.batches if embedded[batch]["unread"].null_count()}
         if self._old:
-            self.rule += ", some of an older version"  # so that all are decided again when none is left
+            self.rule += ", some of an older version"  # so that all are decided again when none of them is left
 
     def stamp(self, batch: str) -> str:
-        """Hash of what a batch keeps, where it stands, and whether it is known what the model reads of it."""
+        """Hash of the kept rows of a batch, of their places, and of whether it is measured what the model reads."""
         return digest(super().stamp(batch), batch in self._old)
 
     def marks(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, mark, is_read)` of the personas with a vector; only those of one mark are compared."""
+        """`(persona_id, mark, is_read)` of the personas with a vector; only those with equal marks are compared."""
         rows = self.store.read("persona_embeddings", batch, columns=["persona_id", "unread", "unread_hash"])
         if rows["unread"].null_count():
             rows = self._assumed(batch, rows)
@@ -320,7 +320,7 @@ class SemanticHub(Hub):
         )
 
     def _assumed(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """Take texts of plain letters for read, and all others for unread, until their batch is embedded again."""
+        """Assume that short ASCII texts are read and all others unread, until their batch is embedded again."""
         texts = rows.join(
             self.store.candidates(batch, ["persona_id", "persona"]), on="persona_id", maintain_order="left"
         )
@@ -332,14 +332,14 @@ class SemanticHub(Hub):
 
     @cached_property
     def outdated(self) -> bool:
-        """Whether anything was decided by another rule, or by the index though all can be compared by now."""
+        """Whether another rule made any decision, or the index although all rows can now be compared."""
         by_index = self.runs.filter(pl.col("batch").is_in(self.batches), pl.col("method") == "usearch")
         rows = int(self.runs["candidates"].sum())
         return super().outdated or (by_index.height > 0 and rows * rows <= self.settings.exact_up_to)
 
     @property
     def elsewhere(self) -> pl.Series:
-        """What batches with vectors of another model keep."""
+        """Kept rows of batches with vectors of another model."""
         ids = [self.store.kept(self.asset, batch)["persona_id"] for batch in self.apart]
         return pl.concat([super().elsewhere, *ids])
 
@@ -350,11 +350,11 @@ class SemanticHub(Hub):
         return rows.join(self.store.candidates(batch, ["persona_id", "hop"]), on="persona_id", maintain_order="left")
 
     def search(self, rows: pl.DataFrame, batch: str) -> "SemanticSearch":
-        """Compare rows `(batch, persona_id)` with each other and with what other batches keep."""
+        """Compare rows `(batch, persona_id)` with each other and with the kept rows of other batches."""
         return SemanticSearch(self, rows, self.others(batch))
 
     def vectors(self, batch: str) -> Kept:
-        """What a batch keeps, searchable."""
+        """The kept rows of a batch in searchable form."""
 
         def make(kept: pl.DataFrame) -> array_cache.Arrays:
             rows = kept.join(self.marks(batch).filter("is_read"), on="persona_id", maintain_order="left")
@@ -364,7 +364,7 @@ class SemanticHub(Hub):
         return Kept(**self.searchable(digest(self.rule), batch, make))
 
     def index(self, others: Sequence[str], kept: Sequence[Kept], dimensions: int) -> Neighbours:
-        """The index of what other batches keep: the stored one as far as it still holds, the rest added to it."""
+        """The index of the kept rows of other batches: the stored one if it is valid, with missing rows added."""
         stamps = [self.stamp(batch) for batch in others]
         index = Neighbours(dimensions)
         key = f"{self.rule}, {index.kind}"
@@ -380,16 +380,16 @@ class SemanticHub(Hub):
 
 
 class SemanticSearch:
-    """Compares vectors of the semantic stage, and says how."""
+    """Compares vectors of the semantic stage; `how` is the method."""
 
     def __init__(self, hub: SemanticHub, rows: pl.DataFrame, others: Sequence[str]):
-        # Batches are in the order in which they were admitted, so that the index grows at its end.
+        # Batches are in the order of admission, so that the index grows only at its end.
         self._hub, self._rows = hub, rows
         self._others = sorted(others, key=lambda batch: (hub.kept(batch)["place"].max() or 0, batch))
         self.how: How | None = None
 
     def decide(self, walk: Walk) -> Decided:
-        """Decide about some of the rows; those that are not read are kept."""
+        """Decide about some of the rows; texts that the model does not read are kept."""
         if not len(walk.index):
             return NOTHING
         is_read = self._is_read[walk.index]
@@ -412,7 +412,7 @@ class SemanticSearch:
         )
 
     def _compare(self, walk: Walk) -> Decided:
-        covers_all = len(walk.index) == len(self._vectors) and not len(walk.standing)  # then they are all, in order
+        covers_all = len(walk.index) == len(self._vectors) and not len(walk.standing)  # all rows, in order
         standing = Kept(self._vectors[walk.standing], walk.standing_places, self._marks[walk.standing])
         decided = semantic.decide(
             self._vectors if covers_all and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],

@@ -1,7 +1,7 @@
 """Word sets of many texts at once, as sorted arrays of 64-bit word hashes.
 
-The words are those of `core.text.words`; here they are cut and hashed by compiled code, about 0.8 µs a text. Different
-words with equal hashes, of 63 bits, are not distinguished.
+The words are those of `core.text.words`. Compiled code splits and hashes them, in about 0.8 µs per text. Different
+words with equal 63-bit hashes are not distinguished.
 """
 
 import threading
@@ -27,7 +27,7 @@ from personahub_assets.dedup.kernels import kernel
 Keys = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
-_RANKED = 32_768  # words with a rank of their own, of 16 bits at most; all others count as equally rare
+_RANKED = 32_768  # words with their own rank, which must fit in 16 bits; others count as equally rare
 FREQUENT = np.uint64(1 << 63)
 """Marks a word with a rank; the others are hashes of 63 bits."""
 
@@ -36,14 +36,14 @@ _NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 class Sets(NamedTuple):
-    """Word sets, one after the other: those of row i are keys[starts[i]:starts[i + 1]], ascending, rarest first."""
+    """Concatenated word sets: the set of row i is keys[starts[i]:starts[i + 1]], ascending, rarest word first."""
 
     starts: Ints
     keys: Keys
 
 
 class WordOrder(NamedTuple):
-    """The frequent words: an open-addressing table from hash to rank, the most frequent one ranking last."""
+    """The frequent words: an open-addressing table from hash to rank; the most frequent word has the last rank."""
 
     hashes: Keys
     ranks: npt.NDArray[np.uint32]
@@ -57,7 +57,7 @@ class _Room(threading.local):
 
     def keys(self, size: int) -> Keys:
         if size > len(self._keys):
-            self._keys = np.empty(size * 5 // 4, np.uint64)  # pages that are not needed are never touched
+            self._keys = np.empty(size * 5 // 4, np.uint64)  # unused pages are never allocated
         return self._keys
 
 
@@ -82,7 +82,7 @@ def _step(h, point):
 
 @kernel
 def _key(word, hashes, ranks):
-    """Where a word stands in the order: rare ones by their hash of 63 bits, then the frequent ones by rank."""
+    """Sort key of a word: rare words by their 63-bit hash, then frequent words by rank."""
     at = word & np.uint64(len(hashes) - 1)
     while hashes[at]:
         if hashes[at] == word:
@@ -93,7 +93,7 @@ def _key(word, hashes, ranks):
 
 @kernel
 def _point(data, at):
-    """The code point that begins there, in lower case if it is ASCII, and where the next one begins."""
+    """The code point at a position, in lower case if it is ASCII, and the position of the next one."""
     point = np.int64(data[at])
     if point < 128:
         return (point + 32 if 65 <= point <= 90 else point), at + 1
@@ -110,7 +110,7 @@ def _hash_words(data, begin, end, kind_of, points, out):
     """Hash the words of one UTF-8 text, in order; return their number."""
     basis = np.uint64(0xCBF29CE484222325)
     count, length, bigrams, h = 0, 0, False, basis
-    opens = True  # a dot that comes now may begin a word
+    opens = True  # a dot at this position may begin a word
     at = begin
     while at < end:
         point = np.int64(data[at])
@@ -136,7 +136,7 @@ def _hash_words(data, begin, end, kind_of, points, out):
             if at < end:
                 continue
         if length:
-            if kind == SIGN:  # and those behind it
+            if kind == SIGN:  # includes the signs after it
                 at -= 1
                 while at < end and kind_of[data[at]] == SIGN:
                     points[length] = data[at]
@@ -181,7 +181,7 @@ def _hash_words(data, begin, end, kind_of, points, out):
 def _sort(words, count, scratch):
     """Sort words and drop repeats; return the number left.
 
-    The place of each is the number of those below it: for a few, counting without a branch beats moving them about.
+    The rank of a word is the number of smaller words: for few words, counting without branches is faster than swaps.
     """
     if count > _FEW:
         words[:count].sort()
@@ -206,7 +206,7 @@ def _sort(words, count, scratch):
 
 @kernel
 def _hash_sets(data, offsets, kind_of, ngram, hashes, ranks, starts, keys):
-    """Write the set of each text behind that of the one before."""
+    """Write the sets of all texts one after the other."""
     longest = np.max(offsets[1:] - offsets[:-1]) + 1
     points, scratch = np.empty(longest, np.int64), np.empty(longest, np.uint64)
     total = 0
@@ -244,11 +244,11 @@ def _rank(words, hashes, ranks):
 
 
 def word_sets(texts: pl.Series, ngram: int = 1, order: WordOrder = UNORDERED) -> Sets:
-    """Cut texts into words (see `core.text.words`) and hash them.
+    """Split texts into words (see `core.text.words`) and hash them.
 
     Args:
         texts: strings, without nulls.
-        ngram: words in a row that count as one element.
+        ngram: number of consecutive words that form one element.
         order: the frequent words.
     """
     plain = texts.str.len_bytes() == texts.str.len_chars()
@@ -267,11 +267,11 @@ def word_sets(texts: pl.Series, ngram: int = 1, order: WordOrder = UNORDERED) ->
 
 
 def order_of(sample: Sets) -> WordOrder:
-    """Rank the words that occur more than once in a sample, whose own order is none."""
+    """Rank the words that occur more than once in a sample without an order."""
     words, counts = np.unique(sample.keys, return_counts=True)
     often = np.flatnonzero(counts > 1)
     often = often[np.argsort(counts[often], kind="stable")][-_RANKED:]
-    slots = 1 << max(1, 2 * len(often)).bit_length()  # as small as it may be: it is looked into for every word
+    slots = 1 << max(1, 2 * len(often)).bit_length()  # as small as possible: it is read for every word
     table = WordOrder(np.zeros(slots, np.uint64), np.zeros(slots, np.uint32))
     _rank(words[often], *table)
     return table

@@ -187,7 +187,7 @@ def test_what_cannot_be_compared_is_refused(vectors: Vectors, places: list[int],
 
 
 def test_vectors_of_other_dimensions_are_refused() -> None:
-    with pytest.raises(ValueError, match="kept vectors have 3 dimensions, those to decide about 4"):
+    with pytest.raises(ValueError, match="kept vectors have 3 dimensions, the rows to decide 4"):
         decide(*everyone(unit(np.ones((2, 4)))), [Kept(unit(np.ones((1, 3))), np.array([5]))], 0.9)
 
 
@@ -247,20 +247,20 @@ def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, thresho
     """The directions and the step may come from quite other vectors."""
     kinds = spread(seed, 40, dimensions)
     fitted, x, y = (kinds[data.draw(st.sampled_from(sorted(kinds)))] for _ in range(3))
-    cast = projection(fitted, threshold)
-    one, other = cast.shadows(x), cast.shadows(y)
+    chosen = projection(fitted, threshold)
+    one, other = chosen.quantize(x), chosen.quantize(y)
     products = one.codes.astype(np.int64) @ other.codes.astype(np.int64).T
     losses = one.losses[:, None] + other.losses
     doubles = [rows.astype(np.float64) / np.linalg.norm(rows.astype(np.float64), axis=1)[:, None] for rows in (x, y)]
     cosines = doubles[0] @ doubles[1].T
-    assert (products * cast.square + losses >= cosines).all()
+    assert (products * chosen.square + losses >= cosines).all()
 
 
 def test_the_bound_is_close() -> None:
     vectors = clustered(5, 300, 384, noise=0.3)
-    cast = projection(vectors, 0.9)
-    codes, losses = cast.shadows(vectors)
-    products = codes.astype(np.int64) @ codes.astype(np.int64).T * cast.square
+    chosen = projection(vectors, 0.9)
+    codes, losses = chosen.quantize(vectors)
+    products = codes.astype(np.int64) @ codes.astype(np.int64).T * chosen.square
     assert np.mean(products + losses[:, None] + losses - vectors @ vectors.T) < 0.15
 
 
