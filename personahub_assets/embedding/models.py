@@ -12,13 +12,13 @@ class LocalModel(NamedTuple):
     name: str
     dimensions: int
     max_tokens: int
-    """Tokens that it was trained to read at once, special ones included; longer texts are read in windows."""
+    """Maximum tokens of an input, including special ones; longer texts are read in windows."""
     is_english: bool = False
-    """It learned English only, from a tokenizer without upper case and accents."""
+    """Whether it was trained on English only, with a tokenizer that drops upper case and accents."""
     prefix: str = ""
-    """Stands before each text, as its authors ask for where both sides of a comparison are of one kind."""
+    """Prefix of each text, as its authors recommend for comparing texts of the same kind."""
     is_offered: bool = True
-    """fastembed knows it by itself."""
+    """Whether fastembed supports it without registration."""
 
     @property
     def title(self) -> str:
@@ -53,7 +53,7 @@ def local_model(name: str) -> LocalModel:
     """
     if name not in MODELS:
         raise ConfigError(
-            f"embedding model {name!r} needs a server: set PERSONAHUB_EMBED_URL, or choose one that runs without, by "
+            f"embedding model {name!r} needs a server: set PERSONAHUB_EMBED_URL, or choose one without, by "
             f"[embeddings] model in hub.toml or PERSONAHUB_EMBED_MODEL: {', '.join(MODELS)}"
         )
     return MODELS[name]
@@ -74,9 +74,9 @@ def from_hub(model: LocalModel) -> Any:
         loaded: Any = TextEmbedding(name, cache_dir=folder, threads=1, cuda=False).model
     except (ValueError, OSError) as error:
         raise ConfigError(
-            f"embedding model {model.name!r} is not here, and the model hub gave none ({error}). Fetch it once where a "
-            f"hub can be reached and copy {minilm.cache_folder()}; or set PERSONAHUB_EMBED_URL to an OpenAI-compatible "
-            "server"
+            f"embedding model {model.name!r} is not in the cache, and cannot be downloaded ({error}). Download it "
+            f"where a model hub can be reached and copy {minilm.cache_folder()}; or set PERSONAHUB_EMBED_URL to an "
+            "OpenAI-compatible server"
         ) from error
     return loaded
 

@@ -1,13 +1,13 @@
 """How much of a text an embedding model reads. Its vector contains no information about the rest.
 
-A tokenizer replaces a word that it does not know by [UNK], whatever the word is: all Thai sentences are the same to a
-model for English. A word of which it knows single letters only is spelled, and the model makes as little of it.
+A tokenizer replaces every unknown word by [UNK]: all Thai sentences are equal to a model for English. A word of which
+it knows only single letters is spelled, and the model cannot use it either.
 
     text = prepared(text)                             the form in which it is embedded
-    reading_of(text, tokens)                          how much is not read, and which words they are
+    reading_of(text, tokens)                          the share that is not read, and a hash of those words
 
-Two texts are compared by their vectors only if both are mostly read and the words that are not known are the same. So
-texts whose difference lies in unknown words are never taken for duplicates of each other.
+Two texts are compared by their vectors only if both are mostly read and have the same unknown words. So texts that
+differ in unknown words are never treated as duplicates.
 """
 
 import unicodedata
@@ -19,18 +19,18 @@ import regex
 from personahub_assets.core.text import digest, normalised, without_invisible
 
 SAME = 0.9999
-"""Cosine from which two vectors say the same. Texts whose words differ cannot have them, unless a part was not read."""
+"""Cosine from which two vectors are equal. Texts with different words reach it only if a part was not read."""
 
 LONG = "long-"
-"""Begins the mark of a text that is longer than the model's context."""
+"""Prefix of the mark of a text that is longer than the model's context."""
 
 NOT_READ = "not read"
-"""Mark of a text that is compared with none."""
+"""Mark of a text that is not compared with any other."""
 
 _SPELLED = 2.5  # characters per piece below which a word of several pieces counts as spelled
 _CONTENT = regex.compile(r"(?V1)[\p{L}\p{M}\p{N}\p{S}\p{Co}\p{Cn}]")
 _FOREIGN = regex.compile(r"(?V1)[\p{L}--\p{Latin}]")
-# Joiners decide how letters of some scripts are written; between others they are only in the way.
+# Joiners affect how letters of some scripts are written; between other letters they have no meaning.
 _JOINERS = "\u200c\u200d"
 _USELESS_JOINER = regex.compile(
     rf"(?<![\p{{L}}\p{{M}}\p{{S}}])[{_JOINERS}]+|(?<=\p{{Latin}})[{_JOINERS}]+|[{_JOINERS}]+(?=\p{{Latin}})"
@@ -38,7 +38,7 @@ _USELESS_JOINER = regex.compile(
 
 
 class Word(NamedTuple):
-    """A word as a tokenizer cut it."""
+    """A word with its pieces."""
 
     text: str
     pieces: int
@@ -48,12 +48,12 @@ class Word(NamedTuple):
 class Reading(NamedTuple):
     """How a model reads a text: the columns `unread` and `unread_hash` of `persona_embeddings`."""
 
-    unread: float  # share of its letters
-    unread_hash: str  # of the words that are not known; empty: all are
+    unread: float  # share of its letters that are not read
+    unread_hash: str  # hash of the unknown words; empty without any
 
 
 def prepared(text: str) -> str:
-    """Give a text the form in which it is embedded: NFKC, without characters that are not seen.
+    """Return a text in the form in which it is embedded: NFKC, without invisible characters.
 
     >>> prepared("Ａ 𝐧𝐮𝐫𝐬𝐞\\u200b, oﬃce")
     'A nurse, office'
@@ -68,17 +68,17 @@ def prepared(text: str) -> str:
 
 
 def text_hash(text: str, is_long: bool) -> str:
-    """Hash of a prepared text, by which its vector is found again.
+    """Hash of a prepared text, by which its vector is looked up.
 
     Args:
         text: prepared.
-        is_long: it may have been cut by versions that embedded beginnings only.
+        is_long: whether earlier versions could have embedded only its beginning.
     """
     return digest(text, "whole") if is_long else digest(text)
 
 
 def text_hashes(text: str) -> set[str]:
-    """All hashes by which any version may have kept the vector of a text."""
+    """All hashes by which any version may have stored the vector of a text."""
     fit = prepared(text)
     return {digest(text), text_hash(fit, is_long=False), text_hash(fit, is_long=True)}
 
@@ -88,8 +88,8 @@ def reading_of(words: Iterable[Word], *, is_english: bool) -> Reading:
 
     Args:
         words: of the prepared text.
-        is_english: the model learned English only. It spells other scripts, without their marks, and words of many
-            languages; those of other scripts are as good as unknown.
+        is_english: whether the model was trained on English only. Its tokenizer spells words of many languages, and
+            drops the marks of other scripts; words of other scripts count as unknown.
     """
     letters = unread = 0
     unknown = []
@@ -106,7 +106,7 @@ def reading_of(words: Iterable[Word], *, is_english: bool) -> Reading:
 
 
 def mark_long(reading: Reading, text: str) -> Reading:
-    """Mark a text that is longer than the model's context: it is compared word by word only, by the lexical stage."""
+    """Mark a text that is longer than the model's context: only the lexical stage compares it."""
     return reading._replace(unread_hash=LONG + digest(normalised(text)))
 
 
@@ -117,7 +117,7 @@ _OF_ALL_SCRIPTS = {"", "LATIN", "DIGIT", "COMBINING"}
 
 
 def words_by_script(text: str) -> list[tuple[str, frozenset[str]]]:
-    """Cut a prepared text into words, each with its scripts; none where it is of Latin letters and digits."""
+    """Cut a prepared text into words, each with its scripts; Latin letters and digits have none."""
     return [
         (word, frozenset() if word.isascii() else frozenset(map(_script, word)) - _OF_ALL_SCRIPTS)
         for word in _WORDS.findall(text)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int64]
 
-_TOGETHER = 1_024  # texts that are tokenised together: what the tokenizer says of each is hundreds of times the ids
+_TOGETHER = 1_024  # texts tokenised together: the tokenizer's result needs hundreds of times the memory of the ids
 _UNKNOWN = ("[UNK]", "<unk>")
 
 
@@ -23,8 +23,8 @@ class Tokens:
     """The tokenizer of a model. Texts are `reading.prepared`.
 
     Args:
-        tokenizer: any limit of its own is removed.
-        model: says how long a text may be and what stands before it.
+        tokenizer: its own limit is removed.
+        model: gives the maximum length of a text and its prefix.
     """
 
     def __init__(self, tokenizer: "Tokenizer", model: LocalModel) -> None:
@@ -38,20 +38,20 @@ class Tokens:
 
     @property
     def limit(self) -> int:
-        """Tokens of a window, special ones and the prefix included."""
+        """Tokens of a window, including special ones and the prefix."""
         return self._model.max_tokens
 
     @property
     def room(self) -> int:
-        """Tokens of a text in a window."""
+        """Tokens of a window that are available for the text."""
         return self.limit - len(self._head) - len(self._tail)
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        """Ids of the tokens of each text, special ones and the prefix included; they may be too many for the model."""
+        """Token ids of each text, including special ones and the prefix; they can exceed the limit of the model."""
         return [[*self._head, *encoding.ids, *self._tail] for encoding in self._encodings(texts)]
 
     def windows(self, ids: list[int]) -> Ids:
-        """Cut what `ids` gave for a text into windows of one length, which overlap as far as needed, evenly."""
+        """Cut the ids of a text into windows of equal length with equal overlaps."""
         content = ids[len(self._head) : len(ids) - len(self._tail)]
         count = max(1, -(-len(content) // self.room))
         size = min(len(content), self.room)

@@ -1,16 +1,16 @@
 """Vectors of personas: read from the tables as one array, and the journal of unpublished vectors.
 
-The journal: vectors are on disk before they count, so that no text is embedded twice.
+The journal stores vectors before their partition is published, so that no text is embedded twice.
 
     journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
-    known = journal.known(hashes)                          what a run that was killed has left
+    known = journal.known(hashes)                          vectors of an interrupted run
     for positions, vectors in embedder.stream(missing):
         journal.add([hash_of[position] for position in positions], vectors)
     ...                                                    publish the partition
     journal.drop()
 
-One Arrow file per call of `add`, below a folder per model. A file is written aside, synced and renamed, and its name is
-the hash of its bytes: one that is cut, changed or only half there does not have its name, and is not trusted.
+There is one Arrow file per call of `add`, in a folder per model. A file is written to a temporary name, synced and
+renamed. Its name is the hash of its bytes, so truncated and changed files are detected and ignored.
 """
 
 import errno
@@ -44,7 +44,7 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
     """Put hashes of texts and their vectors, (number of hashes, dimensions), into a frame of SCHEMA.
 
     Raises:
-        ValueError: there is not one vector per hash.
+        ValueError: if the numbers of hashes and vectors differ.
     """
     if vectors.ndim != 2 or len(vectors) != len(hashes):
         raise ValueError(f"{len(hashes)} hashes need as many rows of vectors, got an array of shape {vectors.shape}")
@@ -58,15 +58,15 @@ def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
     """Read the vectors of personas, in their order.
 
     Args:
-        store: holds them.
-        model: made them.
+        store: contains the vectors.
+        model: name of the model that made them.
         rows: `(batch, persona_id)`.
 
     Returns:
-        float32 (number of rows, dimensions); of no rows (0, 1).
+        float32 (number of rows, dimensions); (0, 1) without rows.
 
     Raises:
-        StoreError: vectors are missing, or of several dimensions.
+        StoreError: if vectors are missing or have different dimensions.
     """
     by_batch = rows.with_row_index("at").partition_by("batch", as_dict=True)
     vectors: Vectors | None = None
@@ -89,7 +89,7 @@ def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
 class VectorJournal:
     """Vectors of one batch and one model that are not yet published.
 
-    Several processes may add and read at the same time; a reader sees a whole `add` or nothing of it.
+    Several processes can add and read at the same time; a reader sees all vectors of an `add` or none.
     """
 
     def __init__(self, folder: Path, model: str):
@@ -97,27 +97,27 @@ class VectorJournal:
         self._model = model
 
     def known(self, hashes: pl.Series, *, tidy: bool = True) -> pl.DataFrame:
-        """Vectors of those of the texts that are in the journal, one row per text, in no particular order.
+        """Vectors of the texts that are in the journal, one row per text, in any order.
 
-        Damaged files are deleted and logged; their texts are not known any more.
+        Damaged files are deleted and logged; their texts are embedded again.
 
         Args:
             hashes: hashes of texts, as strings.
-            tidy: false leaves damaged files where they are.
+            tidy: whether damaged files are deleted.
 
         Raises:
-            StoreError: a file cannot be read although it is there.
+            StoreError: if an existing file cannot be read.
         """
         wanted = hashes.rename("text_hash").to_frame()
         matches = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
         return pl.concat([pl.DataFrame(schema=SCHEMA), *matches]).unique("text_hash", keep="any")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
-        """Write vectors of texts; when it returns they survive kill -9 and a power cut.
+        """Write vectors of texts durably: after the return they survive kill -9 and a power cut.
 
         Raises:
-            ValueError: there is not one vector per hash.
-            StoreError: the journal cannot be written, such as on a full disk.
+            ValueError: if the numbers of hashes and vectors differ.
+            StoreError: if the journal cannot be written, such as on a full disk.
         """
         frame = vector_frame(hashes, vectors)
         if frame.is_empty():
@@ -130,12 +130,12 @@ class VectorJournal:
             raise checked(error, self.folder, f"{self.folder} cannot be written: {error}") from error
 
     def drop(self) -> None:
-        """Delete what the journal has of this model; call it only after the partition was published."""
+        """Delete the vectors of this model; call it only after the partition was published."""
         discard(self.folder)
         try:
             self.folder.parent.rmdir()
         except OSError as error:
-            # Of another model there is something left; another process has removed it.
+            # Vectors of another model are left, or another process removed the folder.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
 
@@ -155,7 +155,7 @@ class VectorJournal:
             if _name(content) == path.stem:
                 yield pl.read_ipc(content).cast(SCHEMA)
             elif tidy:
-                _LOG.warning("%s is damaged and goes; its texts are embedded again by %s", path, self._model)
+                _LOG.warning("%s is damaged and deleted; its texts are embedded again by %s", path, self._model)
                 path.unlink(missing_ok=True)
 
 
@@ -163,8 +163,8 @@ def prune(folder: Path, hashes: pl.Series) -> int:
     """Remove vectors from the journals of a batch, for all models, except those of given texts.
 
     Args:
-        folder: the batch's.
-        hashes: of the texts whose vectors stay.
+        folder: journal folder of the batch.
+        hashes: hashes of the texts whose vectors are kept.
 
     Returns:
         The number of removed vectors.
@@ -172,7 +172,7 @@ def prune(folder: Path, hashes: pl.Series) -> int:
     gone = 0
     for path in [*folder.glob(f"*/*{_SUFFIX}"), *folder.glob("*/*.aside")]:
         content = path.read_bytes()
-        # Of a file that was cut off nobody would ever read a row.
+        # No row of a truncated file is ever read.
         rows = pl.read_ipc(content).cast(SCHEMA) if _name(content) == path.stem else pl.DataFrame(schema=SCHEMA)
         left = rows.filter(pl.col("text_hash").is_in(hashes.implode()))
         if left.height == rows.height and left.height:

@@ -50,7 +50,7 @@ MODULES = {
     "setup_interrupt_handlers": "dagster._utils.interrupts",
 }
 DAEMON_MODULE = "dagster._daemon"
-"""Run by `python -m`, with the arguments of `dagster-daemon`."""
+"""Module for `python -m`, with the arguments of `dagster-daemon`."""
 NO_COMPUTE_LOGS_MODULE = "dagster._core.storage.noop_compute_log_manager"
 """Named in the configuration of an instance."""
 

@@ -10,7 +10,7 @@ from personahub_assets.core.text import shorten
 from personahub_assets.generation.requests import Usage
 
 LOG_EVERY_S = 15.0
-_WORDS = 80  # characters of what a server says
+_WORDS = 80  # maximum characters of a server's message
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ Listener = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where the assets of a run tell how far they are.
+    """Receives the progress of the assets of a run.
 
     Attributes:
         listener: called with every step.
@@ -44,12 +44,12 @@ class RunProgress:
     usage: dict[str, Usage] = field(default_factory=dict)
 
     def tell(self, step: Step) -> None:
-        """Tell the listener how far a step is, if there is one."""
+        """Pass the progress of a step to the listener, if there is one."""
         if self.listener:
             self.listener(step)
 
     def watcher(self, batch: str, asset: str, log: Callable[[str], None]) -> Callable[[Usage], None]:
-        """Make a watch that tells the listener always and the log every few seconds."""
+        """Return a callback that passes every update to the listener, and one every few seconds to the log."""
         last = time.monotonic()
 
         def watch(tally: Usage) -> None:
@@ -65,7 +65,7 @@ class RunProgress:
 
 
 def describe(tally: Usage) -> str:
-    """Say in one line what the calls gave so far, how fast, and how long it will take."""
+    """Describe results, speed and remaining time of the calls in one line."""
     if (seconds := tally.waits_until - time.monotonic()) > 0:
         return (
             f"waits {timedelta(seconds=math.ceil(seconds))}: {shorten(tally.waits_for, _WORDS)}; {tally.calls:,} calls"

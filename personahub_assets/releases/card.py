@@ -1,7 +1,7 @@
 """The dataset card of a release: README.md as the Hugging Face Hub reads it, made from the manifest alone.
 
-The text is in `card.md.jinja`. Values from data (addresses, names of models, conditions) stand in code spans, cut and
-on one line, so that they can be neither a link nor markup.
+The text is in `card.md.jinja`. Values from data (addresses, names of models, conditions) are written in code spans,
+shortened and on one line, so that they cannot be links or markup.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,7 +79,7 @@ def _template() -> jinja2.Template:
 
 
 def _derived(manifest: Manifest) -> dict[str, Any]:
-    """What the template shows beside the manifest."""
+    """Values of the template that are not in the manifest."""
     configs, dedup = list(manifest["configs"]), manifest["dedup"]
     rules = {(row["stage"], row["rule"]) for row in dedup}
     return {

@@ -14,14 +14,14 @@ from personahub_assets.instance.instance import open_read_only
 from personahub_assets.store.tables import CANDIDATES, Store, read_file
 
 _RUNS = 20  # latest materialisations whose speed counts
-_CHARS_PER_TOKEN = 4  # of prompts in this home's language, where no tokens were counted yet
+_CHARS_PER_TOKEN = 4  # of prompts, if this home has no token counts yet
 _COUNTS = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
 _SPENT = ["prompt_fingerprint", "model", "reused", *_COUNTS]
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What one request takes, re-asks and larger tries included."""
+    """Average cost of one request, including retries."""
 
     calls: float
     prompt_tokens: float
@@ -32,32 +32,32 @@ class Spent:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast answers came, with the window as wide as it was."""
+    """Speed of answers, with the concurrency of those runs."""
 
     rows: float = 0.0
     tokens: float = 0.0
     seconds: float = 0.0
 
     def of(self, rows: float, tokens: float) -> float | None:
-        """Seconds for so many rows; by their tokens where only other assets' speed is known."""
+        """Seconds for a number of rows; computed from tokens if only the speed of other assets is known."""
         if self.rows:
             return rows * self.seconds / self.rows
         return tokens * self.seconds / self.tokens if self.tokens else None
 
 
 class History:
-    """Averages of a home; each is made when it is first asked for."""
+    """Averages of a home; each is computed at its first use."""
 
     def __init__(self, store: Store):
         self._store = store
 
     def spent(self, task: Task, prompt_chars: float) -> Spent:
-        """What a request of a task takes: by today's prompt and model if they were used before, else by any.
+        """Average cost of a request of a task: with its prompt and model if they were used before, else with any.
 
         Args:
-            task: what is asked.
-            prompt_chars: how long its prompts are, for a home without answers; an answer is then reckoned as long as it
-                may become.
+            task: task of the request.
+            prompt_chars: length of its prompts, for a home without answers; answers are then estimated at their maximum
+                length.
         """
         paid = self._paid(task.asset)
         same = paid.filter(pl.col("prompt_fingerprint") == task.prompt.fingerprint, pl.col("model") == task.model)
@@ -69,7 +69,7 @@ class History:
 
     @cache  # noqa: B019 - lives as long as a plan
     def _paid(self, asset: str) -> pl.DataFrame:
-        """Sums over the requests that were paid, by prompt and model."""
+        """Sums over the paid requests, by prompt and model."""
         frames = [read_file(path, "generations", _SPENT) for path in asset_files(self._store, asset)]
         rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(_SPENT)), *frames], how="vertical_relaxed")
         sums = [pl.col(_COUNTS).sum(), pl.len().alias("requests")]
@@ -77,14 +77,14 @@ class History:
 
     @cache  # noqa: B019
     def rows_per_answer(self, table: str, asked: int) -> float:
-        """Personas that an answer gives, where so many are asked for."""
+        """Average number of personas per answer, if `asked` personas are requested."""
         answers = self._store.read_all(table, ["generation_id"]).drop_nulls().group_by("generation_id").len()["len"]
-        # What was asked for then is not on file; the fullest answer tells.
+        # The number requested in earlier runs is not stored, so the largest answer is used.
         return asked * float(answers.mean()) / float(answers.max()) if len(answers) else asked  # type: ignore[arg-type]
 
     @cached_property
     def expanded_share(self) -> float:
-        """Share of the candidates that are expanded at the next hop; the others say nothing new."""
+        """Share of the candidates that are expanded at the next hop; the others are duplicates."""
         related = self._store.read_all("related_personas", ["hop", "parent_id"])
         if related.is_empty():
             return 1.0
@@ -94,14 +94,14 @@ class History:
         return min(1.0, parents / max(1, before))
 
     def kept_share(self, hop: int) -> float:
-        """Share of the candidates of a hop that stay."""
+        """Share of the candidates of a hop that are kept."""
         candidates, kept = self._fates
         at_hop = hop if candidates[hop] else None
         return kept[at_hop] / candidates[at_hop] if candidates[at_hop] else 1.0
 
     @cached_property
     def _fates(self) -> tuple[Counter[int | None], Counter[int | None]]:
-        """Candidates, and personas kept, by hop and (None) in all."""
+        """Numbers of candidates and of kept personas, by hop and (None) in total."""
         counts: list[Counter[int | None]] = [Counter(), Counter()]
         for batch in self._store.partitions("personas"):
             for count, tables in zip(counts, (CANDIDATES, ("personas",)), strict=True):
@@ -112,7 +112,7 @@ class History:
         return counts[0], counts[1]
 
     def seconds(self, asset: str, rows: float, tokens: float) -> float | None:
-        """How long so many rows take; None if no speed was measured."""
+        """Seconds for a number of rows; None if no speed was measured."""
         if not rows:
             return 0.0
         own = self._speeds.get(asset, Speed()).of(rows, 0.0)
@@ -129,7 +129,7 @@ class History:
 
 
 def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:
-    """How fast each asset was answered, as its latest materialisations say."""
+    """Speed of each asset, from its latest materialisations."""
     by_asset: dict[str, Speed] = {}
     with open_read_only(home) as instance:
         for asset in assets if instance else ():
@@ -143,7 +143,7 @@ def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:
 
 
 def _speed(event: dg.AssetMaterialization) -> Speed:
-    """What one materialisation says; nothing if it asked nothing."""
+    """Speed of one materialisation; zero if it sent no request."""
     metadata = {
         name: event.metadata[name].value
         for name in ("rows_asked", "completion_tokens", "seconds_asking")

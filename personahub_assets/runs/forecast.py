@@ -13,25 +13,25 @@ FOLLOWS = "not written yet"
 class Work:
     """Requests of one asset for one batch.
 
-    `ask` is exact: so many requests about inputs that exist have no outcome that stands. `follow` is an estimate: so
-    many more are expected about inputs that the same run would write. What they cost together is an estimate too.
+    `ask` is exact: the number of requests about existing inputs without a valid outcome. `follow` is an estimate: the
+    number of requests about inputs that the same run would write. Their cost is an estimate too.
     """
 
     batch: str
     asset: str
-    requests: int = 0  # about inputs that exist, equal ones counted once
+    requests: int = 0  # about existing inputs; equal requests are counted once
     ask: int = 0
     follow: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)  # of `ask`
-    reused: Counter[str] = field(default_factory=Counter)  # answers that are used without a call for the first time
-    quarantined: Counter[str] = field(default_factory=Counter)  # rejections that stand, by reason
+    reasons: Counter[str] = field(default_factory=Counter)  # reasons of `ask`
+    reused: Counter[str] = field(default_factory=Counter)  # stored answers that are used for the first time
+    quarantined: Counter[str] = field(default_factory=Counter)  # valid rejections, by reason
     calls: float = 0.0
     prompt_tokens: float = 0.0
     cached_tokens: float = 0.0
     completion_tokens: float = 0.0
     seconds: float | None = 0.0  # None: no speed was measured
     cost: float | None = None  # None: no prices are set
-    basis: str = "history"  # or 'settings', where this home has no answers to go by
+    basis: str = "history"  # or 'settings', if this home has no answers
 
     @property
     def expected(self) -> float:
@@ -40,7 +40,7 @@ class Work:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the run makes exactly these calls, unless the model answers worse than before."""
+        """Whether the run makes exactly these calls, unless the model has a higher failure rate than before."""
         return not self.follow and self.calls == self.ask
 
     def as_json(self) -> dict[str, Any]:
@@ -61,16 +61,16 @@ class Work:
 
 @dataclass
 class Aside:
-    """Work of a run for one batch without calls."""
+    """Work of a run for one batch that needs no calls."""
 
     batch: str
     documents_new: int = 0  # or changed
     documents_gone: int = 0
     decided_again: tuple[str, ...] = ()  # stages whose rule changed
-    to_decide: int = 0  # candidates that exist and are not decided about at a stage
-    coming_back: int = 0  # those of them that had been dropped for a persona that is gone
+    to_decide: int = 0  # existing candidates without a decision at a stage
+    coming_back: int = 0  # of these, dropped for a persona that no longer exists
     to_embed: int = 0
-    personas_in: int = 0  # decided already, and not in the table yet
+    personas_in: int = 0  # decided, but not in the table yet
     personas_out: int = 0
 
     @property
@@ -89,11 +89,11 @@ class Plan:
 
     home: str
     model: str
-    model_from: str  # as docs/plan.md lists them
+    model_from: str  # source of the model's name: see docs/plan.md
     currency: str
     work: list[Work] = field(default_factory=list)
     asides: list[Aside] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)  # batches that a run would fail at
+    problems: dict[str, str] = field(default_factory=dict)  # batches that would fail, with the error
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -118,7 +118,7 @@ class Plan:
 
 
 def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
-    """Sum work; time or cost is None if it is unknown for one part."""
+    """Sum work; time or cost is None if one summand is unknown."""
     total, works = Work(batch, asset), list(parts)
     for work in works:
         for name in ("requests", "ask", "follow", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):

@@ -1,4 +1,4 @@
-"""Looking requests up: which of them a run would ask, by the same keys and rules as a run, without a write."""
+"""Find the requests that a run would send, by the same keys and rules as a run, without writing."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -22,52 +22,52 @@ SUPERSEDED = "superseded answers"
 STOPPED = "a run that was stopped"
 
 Watch = Callable[[str, str, int], None]
-"""Told batch, asset, and how many of its requests were looked up."""
+"""Called with the batch, the asset, and the number of its requests that were looked up."""
 
 _SLICE = 2_048
-_TYPICAL_CHARS = 150  # of a persona, where there is none yet
+_TYPICAL_CHARS = 150  # length of a persona, if there is none yet
 
 
 @dataclass
 class Seen:
-    """What was found out about some requests."""
+    """Result of looking up some requests."""
 
     answers: list[tuple[Request, Outcome]] = field(default_factory=list)  # accepted ones, in order
-    open: list[tuple[str, int]] = field(default_factory=list)  # input id and sample of what is to be asked
-    unanswered: int = 0  # requests whose answer is to come, equal ones counted apart
+    open: list[tuple[str, int]] = field(default_factory=list)  # input id and sample of requests to send
+    unanswered: int = 0  # requests without an answer yet; equal requests are counted separately
     keys: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
 
 
 class Lookup:
-    """Looks requests up, batch after batch in the order of a run: what an earlier batch asks a later one need not.
+    """Looks requests up, batch after batch in the order of a run: later batches reuse the answers of earlier ones.
 
     Args:
-        retry: quarantined rows of these reasons are asked, and nothing else.
+        retry: if not empty, only quarantined rows with these reasons are sent.
     """
 
     def __init__(self, store: Store, retry: frozenset[str], watch: Watch):
         self._store, self._config, self._retry, self._watch = store, store.config, retry, watch
-        self._to_come: dict[str, set[str]] = defaultdict(set)  # keys that earlier batches ask, by asset
+        self._to_come: dict[str, set[str]] = defaultdict(set)  # keys that earlier batches send, by asset
         self._rendered: dict[str, Counter[str]] = defaultdict(Counter)  # requests and characters, by asset
 
     def look(self, work: Work, task: Task, requests: Iterable[Request], *, read: bool = False) -> Seen:
-        """Look up what a run asks, and count it.
+        """Look up requests that a run sends, and count them.
 
         Args:
-            work: takes the counts.
-            read: give the answers that are on file.
+            work: the counts are added to it.
+            read: whether to return the stored answers.
         """
         result = self._seen(work, task, requests, read=read)
         self._to_come[task.asset] |= result.asked
         return result
 
     def glance(self, task: Task, batch: str, requests: Iterable[Request]) -> Seen:
-        """Look up what a run may ask."""
+        """Look up requests that a run may send, without counting them."""
         return self._seen(Work(batch, task.asset), task, requests, read=False)
 
     def prompt_chars(self, task: Task) -> float:
-        """How long the prompts of a task are."""
+        """Average length of the prompts of a task, in characters."""
         counts = self._rendered[task.asset]
         mean_chars = counts["characters"] / max(1, counts["requests"])
         return mean_chars or len(task.prompt.instructions) + len(task.prompt.row) + _TYPICAL_CHARS
@@ -85,7 +85,7 @@ class Lookup:
     def _sorted(
         self, work: Work, search: "_Search", chunk: list[Request], result: Seen, *, read: bool
     ) -> list[Request]:
-        """Count the requests of a chunk, each key once; gives those that nothing is on file for."""
+        """Count the requests of a chunk, each key once; return those without a stored outcome."""
         on_file = search.find(
             list(dict.fromkeys(request.key for request in chunk)), self._to_come[work.asset], read=read
         )
@@ -94,7 +94,7 @@ class Lookup:
             key = request.key
             if key in on_file.answers:
                 result.answers.append((request, on_file.answers[key]))
-            # Nothing follows from a retry: it asks what was asked before.
+            # A retry adds no inputs: it sends requests that were sent before.
             result.unanswered += not self._retry and (key not in on_file.stands or on_file.reused.get(key) == EARLIER)
             if key in result.keys:
                 continue
@@ -126,22 +126,22 @@ class Lookup:
 
     @cache  # noqa: B019 - lives as long as a plan
     def _others(self, asset: str, rule: ReusePolicy) -> AnswerIndex:
-        """What any batch has accepted: what is missing in a batch's own file is not found there a second time."""
+        """Accepted answers of all batches; used for keys that are missing in a batch's own file."""
         return AnswerIndex(asset_files(self._store, asset), rule, accepted_only=True)
 
 
 @dataclass
 class _Found:
-    """What is on file for some keys."""
+    """Stored outcomes of some keys."""
 
-    stands: dict[str, str | None]  # with the reason; what earlier batches ask counts as accepted
+    stands: dict[str, str | None]  # reason by valid key; requests of earlier batches count as accepted
     fails: dict[str, Outcome]
-    reused: dict[str, str]  # where an answer is from that the batch has not used so far
+    reused: dict[str, str]  # origin of answers that the batch has not used yet
     answers: dict[str, Outcome]
 
 
 class _Search:
-    """Everything that is known about the requests of one asset and batch."""
+    """All stored outcomes of one asset and batch."""
 
     def __init__(
         self, store: Store, task: Task, batch: str, rule: ReusePolicy, others: Callable[[str, ReusePolicy], AnswerIndex]
@@ -153,7 +153,7 @@ class _Search:
         self._superseded = set(filed.filter(pl.col("status") == "superseded")["request_key"])
 
     def find(self, keys: list[str], to_come: set[str], *, read: bool) -> _Found:
-        """Say of each key what is on file."""
+        """Find the stored outcome of each key."""
         settled, fails = self._known.split_by_reuse(keys)
         missing = {key for key in keys if key not in settled and key not in fails}
         reused = dict.fromkeys(missing & to_come, EARLIER)

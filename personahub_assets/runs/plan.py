@@ -1,7 +1,7 @@
-"""The planner: walks over batches and assets as a run does, on a draft of the home, and asks nothing.
+"""The planner: processes batches and assets like a run, on an overlay of the home, without sending requests.
 
-What exists is looked up exactly as a run looks it up: the same requests, the same rules. What a run would write first
-is estimated from what this home has seen so far.
+Existing rows are looked up exactly as in a run: the same requests, the same rules. Rows that the run would first have
+to write are estimated from the history of the home.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 _ID = ["persona_id"]
-_READ = 1_024  # rows at a time: a row may be a million characters
+_READ = 1_024  # rows at a time: a row can have a million characters
 _NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
 
 
@@ -57,13 +57,13 @@ def plan(
     watch: Watch = lambda _batch, _asset, _done: None,
     personas_from: dict[str, str] | None = None,
 ) -> Plan:
-    """Find out what a run would ask, and what it would do without asking.
+    """Forecast the requests of a run, and its other work.
 
     Args:
-        environment: the home and the endpoint; only the name of its model is asked for, and only where it is not set.
+        environment: the home and the endpoint; the endpoint is asked only for the name of its model, if it is not set.
         work: batches with the assets that a run would materialise, in its order.
-        retry: quarantined rows of these reasons are asked, and nothing else.
-        watch: hears how far it is.
+        retry: if not empty, only quarantined rows with these reasons are sent.
+        watch: called with the progress.
         personas_from: selections of the run, by dataset, instead of hub.toml's.
 
     Raises:
@@ -81,7 +81,7 @@ def plan(
 
 
 def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]:
-    """The model that a run would ask, where its name is from, and what to say about it."""
+    """The model of a run, the source of its name, and notices about it."""
     llm = LLM(url=environment.llm_url, model=environment.llm_model)
     if environment.llm_model:
         return environment.llm_model, "environment", _mixing(store, environment.llm_model)
@@ -97,12 +97,12 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
     return (
         name,
         "generations",
-        [f"No model to ask for its name: {problem}. Planned for {name}, which wrote what is here."],
+        [f"No model to ask for its name: {problem}. Planned for {name}, which wrote the existing rows."],
     )
 
 
 def _mixing(store: Store, model: str) -> list[str]:
-    """Say that a run would be refused, since it would mix rows of the stand-in with a model's."""
+    """A notice if a run would be refused because it mixes rows of the stand-in and of a model."""
     marker = store.paths.writer
     written = marker.read_text().strip() if marker.exists() else None
     if written is None or written == kind_of([model]):
@@ -112,16 +112,16 @@ def _mixing(store: Store, model: str) -> list[str]:
 
 @dataclass
 class _Ahead:
-    """What is not certain about the batch in hand."""
+    """Estimates for the current batch."""
 
-    unseen: dict[int, float] = field(default_factory=dict)  # candidates that are not written yet, by hop
+    unseen: dict[int, float] = field(default_factory=dict)  # expected candidates, by hop
     undecided: dict[str, pl.Series] = field(default_factory=dict)  # ids by stage
-    likely: pl.DataFrame | None = None  # candidates that may become personas, each with its chance
+    likely: pl.DataFrame | None = None  # candidates that may become personas, with probabilities
     expected: float = 0.0  # personas that are not written yet
 
 
 class _Planner:
-    """One walk; what earlier batches would leave is seen by later ones, as in a run."""
+    """One walk over the batches; later batches see the rows of earlier ones, as in a run."""
 
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
@@ -133,7 +133,7 @@ class _Planner:
         self._semantic_hubs: dict[str, SemanticHub] = {}
 
     def walk(self, forecast: Plan, batch: str, assets: set[str]) -> None:
-        """Go over the assets of a batch in the order of the graph; a problem ends the batch, as it ends its run."""
+        """Process the assets of a batch in the order of the graph; an error ends the batch, as in a run."""
         self.batch, self.assets, self.ahead, self.aside = batch, assets, _Ahead(), Aside(batch)
         self.__dict__.pop("_source", None)
         steps: dict[str, Callable[[], Work | None]] = {
@@ -157,7 +157,7 @@ class _Planner:
             forecast.asides.append(self.aside)
 
     def price(self, forecast: Plan) -> None:
-        """Say what the work takes."""
+        """Estimate tokens, cost and time of the work."""
         prices = self.config.prices.as_prices()
         priced = bool(prices.prompt or prices.completion)
         for work in forecast.work:
@@ -180,7 +180,7 @@ class _Planner:
 
     @cached_property
     def _source(self) -> tuple[pl.DataFrame, list[Imported]]:
-        """Documents and ready personas of the source file, read once."""
+        """Documents and imported personas of the source file, read once."""
         texts, ready = [pl.DataFrame(schema=table_schema("documents"))], list[Imported]()
         for rows in in_pieces(source_rows(self.draft, self.batch), _READ):
             texts.append(document_rows(self.batch, rows))
@@ -241,7 +241,7 @@ class _Planner:
         self._decide(self._lexical_hub, self.draft.candidates(self.batch, ["persona_id", "hop"]))
 
     def _embeddings(self) -> None:
-        """Draft who has a vector; what has none is embedded without a call to the language model."""
+        """Assume a vector for every lexical survivor: embedding needs no call to the language model."""
         model = self.embedding_model
         before = self.store.read("persona_embeddings", self.batch, columns=["persona_id", "model", "unread"])
         ready = before.filter(pl.col("model") == model)
@@ -261,10 +261,10 @@ class _Planner:
                 unread_hash=pl.lit(""),
             )
             self.draft.write("persona_embeddings", self.batch, rows)
-            self._semantic_hubs.clear()  # which batches can be compared may be another now
+            self._semantic_hubs.clear()  # the set of comparable batches can have changed
 
     def _without_vector(self, texts: pl.DataFrame) -> int:
-        """How many different texts no batch has a vector of."""
+        """Number of distinct texts without a vector in any batch."""
         hashes = texts.select("text_hash").unique()
         for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
             rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash"])
@@ -291,7 +291,7 @@ class _Planner:
         return self._semantic_hubs[model]
 
     def _decide(self, hub: "Hub", rows: pl.DataFrame) -> None:
-        """Find out which rows `(persona_id, hop)` a stage would decide about; what it decided of the others stands."""
+        """Find the rows `(persona_id, hop)` that a stage would decide; decisions about other rows stay valid."""
         if self.batch in hub.batches:
             hub.decisions[self.batch] = hub.standing(self.batch)
         if hub.outdated:
@@ -310,7 +310,7 @@ class _Planner:
 
     @property
     def _undecided(self) -> pl.DataFrame:
-        """Candidates that a stage would decide about."""
+        """Candidates that a stage would decide."""
         ids = pl.concat([pl.Series(dtype=pl.String), *self.ahead.undecided.values()]).rename("persona_id").unique()
         return self.draft.candidates(self.batch).join(ids.to_frame(), on="persona_id", how="semi")
 
@@ -328,10 +328,10 @@ class _Planner:
             self.ahead.expected = sum(count * self.history.kept_share(hop) for hop, count in self.ahead.unseen.items())
 
     def _with_chances(self, undecided: pl.DataFrame) -> pl.DataFrame:
-        """Say how likely each candidate becomes a persona.
+        """Add the probability that each candidate becomes a persona.
 
-        Where a rule changed, all is decided again: who is in the hub most likely stays, and who was dropped at a
-        similarity that is still one stays dropped.
+        If a rule changed, all rows are decided again: personas of the hub most likely stay, and those dropped at a
+        similarity above the threshold stay dropped.
         """
         hops = undecided["hop"].unique()
         shares = pl.DataFrame({"hop": hops, "chance": [self.history.kept_share(hop) for hop in hops]})
@@ -353,14 +353,14 @@ class _Planner:
         work = Work(self.batch, name)
         self.lookup.look(work, task, item_requests(self.draft, task, self.batch))
         settings = self.config.dataset(name)
-        if not settings.personas_from:  # a selection names none that are not written yet
+        if not settings.personas_from:  # a selection contains only existing personas
             work.follow = self.ahead.expected * settings.samples * settings.share
         if self.ahead.likely is not None and self.ahead.likely.height:
             work.follow += self._likely_items(task, self.ahead.likely)
         return work
 
     def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
-        """Requests to be expected about candidates that may become personas; some may be answered already."""
+        """Expected requests about candidates that may become personas; some may have answers already."""
         overlay = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
         overlay.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
@@ -373,7 +373,7 @@ class _Planner:
 
 
 def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
-    """Which rows `(batch, persona_id, …)` a stage would walk: the new ones, and those whose keeper is gone."""
+    """Mask of the rows `(batch, persona_id, …)` that a stage would walk: new ones, and those without their keeper."""
     from personahub_assets.dedup.keepers import NONE, Decided, Walk, admit
 
     walks: list[Walk] = []
@@ -385,7 +385,7 @@ def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
 
     others = pl.concat([_NO_PLACES, *map(hub.kept, hub.others(batch))])
     admit(rows, others, 1, nobody, replay=False, elsewhere=hub.elsewhere)
-    # Who lost the keeper finds no other one here, and so is among the newcomers.
+    # Rows without their keeper find no other one here, so they are among the new rows.
     return pl.Series(np.isin(np.arange(rows.height), walks[-1].index))
 
 

@@ -26,7 +26,7 @@ _HOW = ["prompt_fingerprint", "schema_fingerprint", "model", "temperature", "top
 
 
 def of_outcome(outcome: Outcome) -> str:
-    """The reason why a stored outcome cannot be reused."""
+    """The reason why a stored outcome is not reused."""
     if outcome.reason is None:
         return LOWERED
     if outcome.reason in TRANSIENT:
@@ -41,7 +41,7 @@ def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> 
     filed = store.read("generations", batch, task.asset, columns=[*_ASKED, *_HOW, "superseded_at"])
     if filed.is_empty():
         return Counter({NEVER_RUN: len(missing)})
-    # What is asked today counts before what was asked last.
+    # The current request comes before superseded ones, the latest of these first.
     last = filed.sort("superseded_at", descending=True, nulls_last=False).unique(
         _ASKED, keep="first", maintain_order=True
     )
@@ -63,25 +63,25 @@ def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> 
 def _difference(
     task: Task, prompt: str, schema: str, model: str, temperature: float | None, top_p: float | None
 ) -> str:
-    """What differs between an answer on file and today's request for the same input."""
+    """The difference between a stored answer and the current request for the same input."""
     differences = []
     if prompt != task.prompt.fingerprint:
         differences += _of_prompt(task, prompt, temperature, top_p)
     if schema != task.schema_fingerprint:
         differences.append(SCHEMA)
-    # A server may tell a longer name than it is asked by, with a date behind it.
+    # A server can return a longer name than the requested one, with a date at the end.
     if not model.startswith(task.model):
         differences.append(MODEL)
     return ", ".join(differences) or INPUT
 
 
 def _of_prompt(task: Task, fingerprint: str, temperature: float | None, top_p: float | None) -> list[str]:
-    """Whether the text of a prompt differs, its sampling, or both; a fingerprint is of both together."""
+    """Whether the text of a prompt differs, its sampling, or both; a fingerprint covers both."""
     if temperature is None or top_p is None:
         return [f"{PROMPT} or {SAMPLING}"]
     sampling = {"temperature": temperature, "top_p": top_p}
     before = task.prompt.with_settings({}, sampling)
-    if before.fingerprint != fingerprint and task.prompt.options:  # those of the answer on file are not stored
+    if before.fingerprint != fingerprint and task.prompt.options:  # the options of the stored answer are not stored
         without = task.prompt.with_settings({}, {**sampling, **dict.fromkeys(OPTIONS)})
         return [SAMPLING if without.fingerprint == fingerprint else f"{PROMPT} or {SAMPLING}"]
     differences = [] if before.fingerprint == fingerprint else [PROMPT]

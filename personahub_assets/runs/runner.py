@@ -40,12 +40,12 @@ class Result:
 
     Attributes:
         failed: problems by batch.
-        unfinished: requests that --retry left to the next run, by batch.
-        left: rows that got no answer while others did, by asset and batch; the next run asks them.
+        unfinished: requests that --retry left for the next run, by batch.
+        left: rows without an answer while others got one, by asset and batch; the next run sends them again.
         rejected: assets and batches most of whose rows were rejected, with the reasons.
-        stopped: why it stopped before the end, if it did.
-        seconds: that it took.
-        rows: of each table afterwards, where they were counted.
+        stopped: reason for stopping before the end; None if it did not.
+        seconds: duration.
+        rows: rows of each table after the run, for counted tables.
         usage: calls, tokens and money of this run, by asset and batch that asked the model.
     """
 
@@ -60,7 +60,7 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """What `personahub run` ends with.
+        """Exit code of `personahub run`.
 
         0: done; 1: something failed; 3: stopped, or with rows left; 4: done, and most rows of an asset were rejected.
         """
@@ -81,7 +81,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Ordered:
-    """What a run shall do: batches with their assets, in its order, by which definitions of the graph."""
+    """The work of a run: batches with their assets, in order, and the definitions of the graph."""
 
     store: Store
     definitions: dg.Definitions
@@ -89,7 +89,7 @@ class Ordered:
     work: list[tuple[str, set[dg.AssetKey]]]
     datasets: list[str]
     reasons: list[str]
-    usage: dict[str, Usage] = field(default_factory=dict)  # of its runs, by asset and batch
+    usage: dict[str, Usage] = field(default_factory=dict)  # by asset and batch
 
     @property
     def named(self) -> list[tuple[str, set[str]]]:
@@ -110,13 +110,13 @@ def ordered(
     """Resolve batches and assets of a run; see `run_batches` for the arguments.
 
     Raises:
-        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, or a file of
-            personas is of no use.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, no batch is registered, or the file of
+            personas cannot be used.
     """
     home = environment.home.expanduser().resolve()
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
-    # The same objects for all runs of the order: they spend from one budget, and ask one stand-in.
+    # All runs of the order use the same objects: they share one budget and one stand-in.
     llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons, shared_budget=budget)
     usage: dict[str, Usage] = {}
     run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
@@ -145,17 +145,18 @@ def run_batches(
     """Materialise assets for batches, one run per batch, then the warehouse.
 
     Args:
-        batches: batch keys; none means all registered ones.
-        select: asset names, with '+' before for what they are made of and '+' behind for what follows; none means all.
-        budget: bounds of all runs together.
-        retry: ask only what is quarantined for these reasons (none named: for any) in partitions that have such rows.
+        batches: batch keys; empty for all registered batches.
+        select: asset names, with '+' before the name for everything upstream and '+' after it for everything
+            downstream; empty for all.
+        budget: limits for all runs together.
+        retry: send only quarantined requests with these reasons (an empty list: any reason).
         approve: called with the order before the run; an exception stops it.
-        personas_from: a file that names the personas that the chosen datasets are written for, in this run only.
+        personas_from: a file with the personas that the selected datasets are written for, in this run only.
         listener: called with the progress of each step.
 
     Raises:
-        BatchError, ConfigError: if a batch, an asset or a reason is unknown, there is no batch at all, a file of
-            personas is of no use, or a budget cannot be kept.
+        BatchError, ConfigError: if a batch, an asset or a reason is unknown, no batch is registered, the file of
+            personas cannot be used, or a budget cannot be kept.
     """
     order = ordered(
         environment, batches, select, retry=retry, personas_from=personas_from, budget=budget, listener=listener
@@ -175,7 +176,7 @@ def run_batches(
 
 
 def look_at_quarantine(order: Ordered, result: Result) -> None:
-    """Say of which assets rows are left, or most were rejected."""
+    """Add the assets with rows that are left, or that were mostly rejected, to the result."""
     store = order.store
     limit = store.config.generation.max_rejected_share
     for batch, assets in order.named:
@@ -195,15 +196,15 @@ def look_at_quarantine(order: Ordered, result: Result) -> None:
 
 
 def run_release(environment: Environment, config: dict[str, Any], listener: Listener) -> None:
-    """Make a release, as a run that the UI shows.
+    """Build a release as a run that the UI shows.
 
     Args:
-        config: as `defs.releases.ReleaseConfig` has it.
+        config: fields of `defs.releases.ReleaseConfig`.
         listener: called with the progress.
 
     Raises:
-        BatchError: if there is no batch at all.
-        ConfigError: if the name is taken, or something else that was asked for is wrong.
+        BatchError: if no batch is registered.
+        ConfigError: if the name is taken, or another setting is wrong.
         StoreError: if nothing can be released.
     """
     home = environment.home.expanduser().resolve()
@@ -214,7 +215,7 @@ def run_release(environment: Environment, config: dict[str, Any], listener: List
 
 
 def _reasons(wanted: list[str]) -> list[str]:
-    valid = [reason for reason in get_args(Reason) if reason != "taken_down"]  # what is gone is not asked for
+    valid = [reason for reason in get_args(Reason) if reason != "taken_down"]  # removed rows are never sent
     unknown = [reason for reason in wanted if reason not in valid]
     if unknown:
         raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
@@ -225,7 +226,7 @@ def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
     """The same selection for all datasets of a run.
 
     Raises:
-        ConfigError: if there are none, or the file is of no use.
+        ConfigError: if no dataset is selected, or the file cannot be used.
     """
     if not datasets:
         raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(DATASETS)}")
@@ -237,7 +238,7 @@ def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
 def _quarantined(
     store: Store, keys: list[str], assets: set[dg.AssetKey], reasons: list[str]
 ) -> list[tuple[str, set[dg.AssetKey]]]:
-    """Partitions with quarantined rows of these reasons, each for a run of its own."""
+    """Partitions with quarantined rows of these reasons; each gets its own run."""
     partitions = []
     for key in keys:
         for name in ASKING:
@@ -252,10 +253,10 @@ def _partitions(instance: dg.DagsterInstance) -> set[str]:
 
 
 def known_batches(store: Store, wanted: list[str]) -> list[str]:
-    """The batches that are wanted, or all.
+    """The requested batches, or all.
 
     Raises:
-        BatchError: if one is unknown, or there is none at all.
+        BatchError: if one is unknown, or none is registered.
     """
     registered = store.batches()
     if not registered:
@@ -267,7 +268,7 @@ def known_batches(store: Store, wanted: list[str]) -> list[str]:
 
 
 def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
-    """The assets that are wanted, with what they are made of and what follows where that is asked for; or all.
+    """The selected assets, with their upstream and downstream assets if requested; all without a selection.
 
     Raises:
         ConfigError: if one is unknown.
@@ -275,7 +276,7 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
     graph = definitions.resolve_asset_graph()
     if any(item.strip("+") == "release" for item in select):
         raise ConfigError("a release is made only by its own command: personahub release NAME")
-    # A refresh never makes a release, though it follows from what is refreshed.
+    # A refresh never builds a release, although the release is downstream.
     keys = set(graph.get_all_asset_keys()) - {_RELEASE}
     every = {key.to_user_string() for key in keys}
     unknown = [name for item in select if (name := item.strip("+")) not in every]
@@ -286,7 +287,7 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
 
 
 def _selection(item: str) -> dg.AssetSelection:
-    """`tools`, `+tools` with all it is made of, `tools+` with all that follows."""
+    """Parse `tools`, `+tools` (with everything upstream) or `tools+` (with everything downstream)."""
     assets = dg.AssetSelection.assets(item.strip("+"))
     above = assets.upstream() if item.startswith("+") else assets
     return above | assets.downstream() if item.endswith("+") else above
@@ -304,7 +305,7 @@ def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> N
             later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
             result.stopped += f" Not begun: {', '.join(later)}." if later else ""
             break
-    # Whoever changed the store rebuilds the warehouse over it; it is skipped inside if nothing changed.
+    # The warehouse skips the build if no table changed.
     _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
 
 
@@ -312,7 +313,7 @@ def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) ->
     """Record a failure in one line, and continue.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, also where something else was made of it.
+        KeyboardInterrupt: on Ctrl-C, also if it was wrapped in another exception.
     """
     interrupts.check()
     try:
@@ -337,10 +338,10 @@ def _execute(
     batch: str | None,
     config: dict[str, Any] | None = None,
 ) -> None:
-    """Execute one run in this process; what its assets raise comes out as it is.
+    """Execute one run in this process; exceptions of its assets are raised unchanged.
 
     Args:
-        config: of the assets, by their names.
+        config: configuration of the assets, by name.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
@@ -356,6 +357,6 @@ def _execute(
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
     except Exception as error:
-        # Dagster's error, whose cause is this one: who follows causes and contexts would go round for ever.
+        # The context is Dagster's error, whose cause is this one: a traceback would follow the cycle for ever.
         error.__context__ = None
         raise

@@ -160,7 +160,7 @@ class _Index(NamedTuple):
                 (neighbours.read if to_grow else neighbours.view)(arrays["index"])
                 return cls(neighbours, pl.read_ipc(arrays["ids"].tobytes())["persona_id"])
         except (KeyError, RuntimeError, pl.exceptions.PolarsError):
-            pass  # written by another version of usearch or of this package package
+            pass  # written by another version of usearch or of this package
         return cls(None, pl.Series("persona_id", [], pl.String))
 
     def holds(self, ids: pl.Series) -> Flags:

@@ -64,7 +64,7 @@ def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False
     """Write `(persona_id, ...)` in the format of a suffix, so that `read` can read it.
 
     Args:
-        safe: of CSV, write cells that a spreadsheet would run as text.
+        safe: in CSV, write cells that a spreadsheet would run as formulas as text.
     """
     if safe:
         file.write(write_all(rows, "csv", Path(), safe=True))

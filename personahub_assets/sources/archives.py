@@ -131,7 +131,7 @@ def needs_dictionary(path: Path) -> bool:
 
 
 def record_row(number: int, record: Record) -> RawRow:
-    """Make a record_row of a record: the text of a page, a fault with its reason, or a skipped record."""
+    """Make a row of a record: the text of a page, a fault with its reason, or a skipped record."""
     position = f"record {number}"
     if record.problem:
         return _damaged_record(position, record, record.problem)

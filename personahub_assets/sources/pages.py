@@ -1,4 +1,4 @@
-"""Pages: the main text of an HTML page, and the detect_language of a text."""
+"""Pages: the main text of an HTML page, and the language of a text."""
 
 import re
 
@@ -6,10 +6,10 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.lang import detect_fast
 
 ENOUGH = 100
-"""Characters needed to detect the detect_language of a text."""
+"""Characters needed to detect the language of a text."""
 
 _UNKNOWN = "unknown"
-_JUDGED = 20_000  # characters used to detect the detect_language
+_JUDGED = 20_000  # characters used to detect the language
 # The time of extraction grows with the square of the depth: 0.3 s at 2,000 elements, minutes at 100,000.
 _DEEPEST = 500
 _MOST_TAGS = 250_000  # an element takes up to 600 bytes of memory, such a page up to 150 MB
@@ -77,7 +77,7 @@ def depth(html: str) -> int:
 
 
 def detect_language(text: str) -> str | None:
-    """Detect the detect_language of a text, as an ISO 639-1 code; None if it is unclear, as for a short text.
+    """Detect the language of a text, as an ISO 639-1 code; None if it is unclear, as for a short text.
 
     >>> detect_language("The crane of the harbour stopped at noon, and the containers waited until it was mended. " * 2)
     'en'

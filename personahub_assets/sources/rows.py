@@ -35,16 +35,16 @@ SourceReason = Literal[
 ]
 """Why a row of a source file is not used.
 
-malformed: not a JSON object, a misplaced quote in CSV, not as many fields as the header has, or the value is not text
+malformed: not a JSON object, a misplaced quote in CSV, a wrong number of fields, or a value that is not text
 bad_encoding: not in the file's encoding; of a web page: over 1 % of the characters fit no possible encoding
 damaged: a record of a web archive that is cut off, has a wrong length, or cannot be decompressed or parsed
-empty: a blank line, a text of nothing but spaces, or a web page without main text
-no_text: none of the columns that hold a text or a persona, or null in the one that was named
+empty: a blank line, a text of only spaces, or a web page without main text
+no_text: no column with a text or a persona, or null in the named column
 too_long: over sources.max_document_chars or max_persona_chars, a record over 16 MiB, or a page too costly to read
 too_short: a document shorter than sources.min_document_chars
-other_language: a document in none of sources.languages, or whose language cannot be told though it is long enough
+other_language: a document in none of sources.languages, or long enough, but of an unclear language
 duplicate_id: the batch has a document with this id already
-taken_down: it was taken down; nothing of it is stored (docs/takedown.md)
+taken_down: removed by a takedown; its text is not stored (docs/takedown.md)
 """
 
 

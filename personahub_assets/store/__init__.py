@@ -1,1 +1,1 @@
-"""Tables of a home as Parquet files, and every path in it."""
+"""Tables of a home as Parquet files, and all paths of a home."""

@@ -1,6 +1,6 @@
-"""Writing aside and renaming: a reader sees the old file or the new one, never anything between.
+"""Atomic writes: write a temporary file, then rename it. A reader sees the old file or the new one.
 
-What is written aside has the id of its process in its name, so that `maintain` can tell what a killed one left.
+The name of a temporary file contains the id of its process, so that `maintain` can find leftovers of killed processes.
 """
 
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 from personahub_assets.store.removal import discard
 
 HIDDEN = f".*.[0-9]*-{'[0-9a-f]' * 32}"
-"""Pattern of the hidden names under which `replacing` writes beside a target."""
+"""Pattern of the hidden temporary files that `replacing` writes beside a target."""
 
 
 def aside_name(label: str = "") -> str:
-    """A new name for what this process writes aside: its id, a label, and 128 random bits."""
+    """A new name for a temporary file of this process: its id, a label, and 128 random bits."""
     return f"{os.getpid()}-{label}{uuid.uuid4().hex}"
 
 
 @contextmanager
 def aside_folder(parent: Path, label: str = "") -> Iterator[Path]:
-    """A new folder for what is written aside, removed at the end."""
+    """A new folder for temporary files, removed at the end."""
     folder = parent / aside_name(label)
     folder.mkdir(parents=True)
     try:
@@ -35,12 +35,12 @@ def aside_folder(parent: Path, label: str = "") -> Iterator[Path]:
 def replacing(
     target: Path, aside: Path | None = None, *, sync: bool = True, make_folder: bool = True
 ) -> Iterator[Path]:
-    """Give the path of a file to write, which then takes the place of the target; on an error the target stays.
+    """Yield the path of a temporary file that replaces the target at the end; on an error the target is unchanged.
 
     Args:
-        aside: a folder on the target's disk; None: the target's own, under a hidden name.
-        sync: wait until file and rename are on the disk.
-        make_folder: create the folder if it is missing.
+        aside: folder of the temporary file, on the target's disk; None: the target's folder, with a hidden name.
+        sync: whether to wait until the file and its rename are on disk.
+        make_folder: whether to create the target's folder if it is missing.
     """
     folder = target.parent if aside is None else aside
     if make_folder:
@@ -55,7 +55,7 @@ def replacing(
 
 
 def publish(file: Path, target: Path, *, sync: bool = True) -> None:
-    """Put a finished file in the place of the target."""
+    """Replace the target by a finished file."""
     if sync:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
@@ -65,7 +65,7 @@ def publish(file: Path, target: Path, *, sync: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; where a folder cannot be opened (Windows) the system sees to it."""
+    """Make a rename durable; a system that cannot open folders (Windows) does this itself."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:

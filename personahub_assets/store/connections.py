@@ -1,7 +1,7 @@
-"""DuckDB databases in memory that end without waiting for ever.
+"""DuckDB databases in memory that close without a deadlock.
 
-DuckDB 1.5.6 can hang when a database is closed just as one of its threads ends a task: the thread waits for a lock of
-the connection that is gone, and closing waits for the thread (seen once in some hundred thousand).
+DuckDB 1.5.6 can hang when a database is closed while one of its threads ends a task: the thread waits for a lock of the
+closed connection, and closing waits for the thread (about once in some hundred thousand times).
 """
 
 from contextlib import suppress
@@ -10,11 +10,11 @@ import duckdb
 
 
 def connect_small() -> duckdb.DuckDBPyConnection:
-    """A database in memory without threads of its own, for questions that take milliseconds."""
+    """A database in memory without its own threads, for queries that take milliseconds."""
     return duckdb.connect(config={"threads": 1})
 
 
 def settle(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let the threads of a database end while its connection is there; to be called before it is closed."""
-    with suppress(duckdb.Error):  # of one whose settings are locked, or that is in a failed transaction
+    """End the threads of a database; call this before closing it."""
+    with suppress(duckdb.Error):  # its settings are locked, or it is in a failed transaction
         connection.execute("SET threads = 1")

@@ -1,4 +1,4 @@
-"""Hashes of files, and whether a file is what it was."""
+"""Hashes of files, and a cache of them."""
 
 import hashlib
 import json
@@ -10,19 +10,19 @@ from personahub_assets.core.text import digest
 from personahub_assets.store.atomic import replacing
 
 _SETTLED_NS = 3_000_000_000
-"""A change within one tick of a file system's clock may leave no trace; the coarsest clock ticks every 2 s."""
+"""A change within one tick of a file system's clock may be undetectable; the coarsest clock ticks every 2 s."""
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hex digits; memory does not grow with it."""
+    """SHA-256 of a file, as 64 hex digits; the file is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_mark(path: Path) -> list[int]:
-    """What changes when a file is written to or replaced: size, times, and where it lies.
+    """Values that change when a file is written or replaced: size, times, device and inode.
 
-    The time of the last change of the file's entry is among them: a program can set the other one back, not this one.
+    They include the change time (ctime), because programs can reset the modification time, but not this one.
 
     Raises:
         OSError: if there is no such file.
@@ -32,10 +32,10 @@ def file_mark(path: Path) -> list[int]:
 
 
 def content_hash(path: Path, cache: Path) -> str:
-    """SHA-256 of a file, known without reading it while its mark is that of the last time.
+    """SHA-256 of a file; it is not read again if its mark is unchanged.
 
     Args:
-        cache: a folder for what is known; it can be removed at any time.
+        cache: folder of known hashes; it can be removed at any time.
 
     Raises:
         OSError: if the file cannot be read.
@@ -52,15 +52,15 @@ def content_hash(path: Path, cache: Path) -> str:
 
 
 def remember(path: Path, cache: Path, mark: list[int], sha256: str, started_ns: int) -> None:
-    """Keep the hash of a file that had a mark before it was read and has it still.
+    """Store the hash of a file if its mark did not change while it was read.
 
     Args:
-        started_ns: when reading began; of a file that was changed just before nothing is kept.
+        started_ns: time when reading began; the hash of a file that was changed just before is not stored.
     """
     if mark[2] >= started_ns - _SETTLED_NS:
         return
     kept = _kept(path, cache)
-    # A home may not be written to: the file is read again next time.
+    # The home can be read-only: then the file is read again next time.
     with suppress(OSError), replacing(kept, sync=False) as file:
         file.write_text(json.dumps({"mark": mark, "sha256": sha256}))
 

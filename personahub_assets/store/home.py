@@ -1,4 +1,4 @@
-"""The layout of a home: each of its paths and the name of each of its locks, stated once.
+"""The layout of a home: all its paths and the names of its locks.
 
 hub.toml                      settings
 inbox/                        source files and downloads
@@ -6,12 +6,12 @@ tables/<table>/[asset=<key>/]batch=<key>/part.parquet
 journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/
 seeds/<asset>/                recorded answers of other homes
 releases/<name>/
-warehouse.duckdb              can be built again
+warehouse.duckdb              the warehouse; it can be rebuilt
 cache/                        can be deleted at any time
-aside/                        what is being written
+aside/                        temporary files
 dagster/                      the Dagster instance
 locks/                        lock files, each with the id of the process that holds it
-writer                        who writes here: the stand-in or language models
+writer                        what wrote the rows: the stand-in or language models
 """
 
 import glob
@@ -40,7 +40,7 @@ class Lock:
     WAREHOUSE = "warehouse"
     """Building the warehouse."""
     WRITER = "writer"
-    """Reading and writing who writes the home."""
+    """Reading and changing the file `writer`."""
 
     @staticmethod
     def of(asset: str, batch: str) -> str:
@@ -49,7 +49,7 @@ class Lock:
 
     @staticmethod
     def admission(stage: str) -> str:
-        """The lock under which a stage of dedup decides and publishes."""
+        """The lock that a dedup stage holds to decide and publish."""
         return f"admission-{stage}"
 
 
@@ -66,12 +66,12 @@ class Home:
 
     @property
     def writer(self) -> Path:
-        """The file that says who writes the home: `standin` or `model`."""
+        """The file that says what wrote the rows: `standin` or `model`."""
         return self.root / "writer"
 
     @property
     def probe(self) -> Path:
-        """A file that is written and removed to see whether the home is writable."""
+        """A file that is written and removed to check that the home is writable."""
         return self.root / ".doctor"
 
     @property
@@ -81,12 +81,12 @@ class Home:
 
     @property
     def aside(self) -> Path:
-        """What is being written, on the disk of the tables."""
+        """Temporary files, on the disk of the tables."""
         return self.root / "aside"
 
     @property
     def releases(self) -> Path:
-        """Releases, a folder each."""
+        """Releases, one folder each."""
         return self.root / "releases"
 
     @property
@@ -96,11 +96,11 @@ class Home:
 
     @property
     def tables(self) -> Path:
-        """The tables, a folder each."""
+        """The tables, one folder each."""
         return self.root / "tables"
 
     def partition(self, table: str, batch: str, asset: str | None = None) -> Path:
-        """The file of a partition; with an asset where several write the table."""
+        """The file of a partition; give the asset if several write the table."""
         folder = self.tables / table
         return (folder if asset is None else folder / f"asset={asset}") / f"batch={batch}" / PART
 
@@ -115,24 +115,24 @@ class Home:
 
     @property
     def journals(self) -> Path:
-        """What was answered and embedded and is not published yet."""
+        """Journals: answers and vectors that are not published yet."""
         return self.root / "journal"
 
     def journal(self, asset: str, batch: str) -> Path:
-        """The answers of one asset and batch that are not published yet."""
+        """Unpublished answers of one asset and batch."""
         return self.journals / asset / f"{batch}.sqlite"
 
     def journals_of(self, batch: str, suffix: str = "") -> list[Path]:
-        """The journals of answers that a batch has; with the suffix `*` also the files SQLite keeps beside them."""
+        """The answer journals of a batch; with the suffix `*` also the files that SQLite keeps beside them."""
         return sorted(self.journals.glob(f"*/{batch}.sqlite{suffix}"))
 
     @property
     def vector_journals(self) -> Path:
-        """Vectors that are not published yet, a folder per batch."""
+        """Unpublished vectors, one folder per batch."""
         return self.journals / _VECTORS
 
     def vector_journal(self, batch: str) -> Path:
-        """The vectors of one batch that are not published yet."""
+        """Unpublished vectors of one batch."""
         return self.vector_journals / batch
 
     @property
@@ -146,7 +146,7 @@ class Home:
 
     @property
     def cache(self) -> Path:
-        """What can be made again."""
+        """Files that can be built again."""
         return self.root / "cache"
 
     @property
@@ -156,11 +156,11 @@ class Home:
 
     @property
     def warehouse_note(self) -> Path:
-        """What the warehouse was built from."""
+        """Hash of the inputs of the warehouse."""
         return self.cache / "warehouse.json"
 
     def dedup_cache(self, stage: str) -> Path:
-        """What a stage of dedup can make again."""
+        """Cache of a dedup stage."""
         return self.cache / stage
 
     def search_index(self, model: str) -> Path:
@@ -184,12 +184,12 @@ class Home:
 
     @property
     def tracebacks(self) -> Path:
-        """Tracebacks of unexpected errors; beside Dagster's history, where a takedown looks, too."""
+        """Tracebacks of unexpected errors; beside Dagster's history, so that a takedown searches them."""
         return self.dagster / "tracebacks"
 
     @property
     def dagster_lock(self) -> Path:
-        """The lock under which the Dagster instance is opened."""
+        """The lock that is held to open the Dagster instance."""
         return self.dagster / ".starting.lock"
 
     @property
@@ -203,7 +203,7 @@ class Home:
 
     @property
     def own(self) -> list[Path]:
-        """What only this program writes to."""
+        """Paths that only this program writes."""
         folders = [self.aside, self.cache, self.dagster, self.journals, self.locks, self.releases, self.recorded]
         return [*folders, self.tables, self.config, self.warehouse, self.writer]
 
@@ -211,16 +211,16 @@ class Home:
         """Refuse a home without a warehouse.
 
         Raises:
-            StoreError: saying how it is built.
+            StoreError: with the command that builds it.
         """
         if not self.warehouse.exists():
             raise StoreError(f"{self.warehouse} does not exist yet; {_BUILD}")
 
     def check_output(self, file: Path) -> None:
-        """Refuse to write a result where the home keeps its own files, or over a source file in its inbox.
+        """Refuse an output file among the home's own files, or over a source file in its inbox.
 
         Raises:
-            ConfigError: naming the folder.
+            ConfigError: if the file is refused.
         """
         target, own = _resolved(file), [path.resolve() for path in self.own]
         if inside := next((each for each in own if target == each or each in target.parents), None):
@@ -232,6 +232,6 @@ class Home:
 def _resolved(file: Path) -> Path:
     try:
         return file.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # such as a circle of links
+    except (OSError, RuntimeError, ValueError) as error:  # such as a cycle of links
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"--output {file} cannot be written: {reason}") from error

@@ -1,4 +1,4 @@
-"""A draft: a store over a home whose writes stay in memory, so that what a run would leave can be thought through."""
+"""A store over a home whose writes stay in memory, for planning a run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ Partition = tuple[str, str, str | None]
 
 
 class OverlayStore(Store):
-    """Reads what was drafted, else what the home has; writes nothing to it."""
+    """Reads partitions written to it, or else those of the home; the home is not changed."""
 
     _frames: dict[Partition, pl.DataFrame] = PrivateAttr(default_factory=dict)
 
@@ -41,7 +41,7 @@ class OverlayStore(Store):
         return super().height(table, batch, asset) if frame is None else frame.height
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
-        """Where the partitions of a table are, or would be."""
+        """Files of a table, including those that would be written."""
         wanted = [each for each in self._frames if each[0] == table and asset in (None, each[2])]
         return sorted({self.path(*each) for each in wanted}.union(super().files(table, asset=asset)))
 
@@ -57,12 +57,12 @@ class OverlayStore(Store):
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Keep one partition in memory."""
-        self.path(table, batch, asset)  # refuses what a store refuses
+        self.path(table, batch, asset)  # raises as a store does
         schema = table_schema(table)
         self._frames[table, batch, asset] = rows.select(list(schema)).cast(schema)  # type: ignore[arg-type]
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> PartitionWriter:
-        """Refuse: a draft leaves nothing on the disk.
+        """Refuse: an overlay writes no files.
 
         Raises:
             StoreError: always.

@@ -1,4 +1,4 @@
-"""Removal of files and folders: it is done, or the reason is given; nothing is taken for removed that is not."""
+"""Removal of files and folders; a failed removal is always reported."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ _TRIES = 5
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that it holds; what is not there is removed.
+    """Remove a file, a link, or a folder with its contents; a missing path counts as removed.
 
     Raises:
-        OSError: naming the first thing that could not be removed.
+        OSError: naming the first path that cannot be removed.
     """
     for attempt in range(_TRIES):
         try:
@@ -22,7 +22,7 @@ def remove(path: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        except FileNotFoundError:  # another process removes the same
+        except FileNotFoundError:  # another process removed it
             if attempt + 1 == _TRIES and os.path.lexists(path):
                 raise
         if not os.path.lexists(path):
@@ -30,7 +30,7 @@ def remove(path: Path) -> None:
 
 
 def remove_all(paths: Iterable[Path]) -> dict[Path, str]:
-    """Remove each of some files and folders; give the reason for each that is left."""
+    """Remove files and folders; return the reason for each that cannot be removed."""
     left = {}
     for path in paths:
         try:
@@ -41,12 +41,12 @@ def remove_all(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def discard(path: Path) -> None:
-    """Remove what is of no use any more, and warn if it cannot be: no result depends on it."""
+    """Remove an unused file or folder; log a warning if that fails, because no result depends on it."""
     for left, cause in remove_all([path]).items():
-        _LOG.warning("%s is of no use any more and cannot be removed: %s; remove it by hand", left, cause)
+        _LOG.warning("%s is not used any more and cannot be removed: %s; remove it by hand", left, cause)
 
 
 def reason(error: OSError) -> str:
-    """What the system says, with the file where that is known."""
+    """The system's message, with the file if it is known."""
     message = error.strerror or str(error)
     return f"{message}: {error.filename}" if error.filename else message

@@ -11,7 +11,7 @@ from personahub_assets.core.records import DatasetItem
 
 _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 
-# What every dataset's row carries before and after the fields of its class.
+# Columns of every dataset before and after the fields of its class.
 _BEFORE = {
     "batch": ("VARCHAR NOT NULL", "Batch of the document or persona file this came from"),
     "item_id": ("VARCHAR NOT NULL", "Id of this row: hash of dataset, persona and sample"),
@@ -46,7 +46,7 @@ def dataset_sql(table: str, item: type[DatasetItem]) -> str:
 
 
 def sql_type(annotation: Any) -> str:
-    """Give the DuckDB type of a field's annotation.
+    """Return the DuckDB type of a field's annotation.
 
     >>> sql_type(list[str])
     'VARCHAR[]'

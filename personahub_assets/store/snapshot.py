@@ -1,7 +1,7 @@
-"""A snapshot: some tables of a home as they are at one moment, which no run changes.
+"""A snapshot: some tables of a home at one moment, which no run changes.
 
-It is a home of its own whose table files are the same files under second names (hard links): it costs no space, and a
-run that replaces a table file takes nothing away from it. Writing to it replaces its own names only.
+A snapshot is a home whose table files are hard links to those of the original home, so it needs no disk space. A run
+replaces table files, which does not affect the links. Writing to the snapshot replaces only its own links.
 """
 
 import shutil
@@ -17,22 +17,22 @@ def snapshot(store: Store, tables: Iterable[str], folder: Path) -> Store:
 
     Args:
         store: the home.
-        tables: which of its tables; the others are empty in the snapshot.
-        folder: where the snapshot will be; best on the disk of the home, or its files are copied.
+        tables: names of the tables; all others are empty in the snapshot.
+        folder: folder of the snapshot; on another disk than the home its files are copied.
     """
     for table in tables:
         for source in store.files(table):
-            # A partition that is deleted at this moment is not in the home any more.
+            # The partition was deleted in the meantime.
             with suppress(FileNotFoundError):
                 link_or_copy(source, folder / source.relative_to(store.root))
     return Store(home=str(folder))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; where the disks differ, or their format has no hard links, copy it.
+    """Create a hard link to a file; copy it if the disks differ or do not support hard links.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

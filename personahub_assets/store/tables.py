@@ -1,8 +1,9 @@
-"""The store: one Parquet file per table and batch, swapped in whole; the truth that everything else is built from.
+"""The store: one Parquet file per table and batch; everything else is built from these files.
 
-Layout below the home: `tables/<table>/batch=<key>/part.parquet`; tables that several assets write also by
-`asset=<key>`, and `decisions` in a folder for each stage.
-A file is written outside the glob, synced, then renamed over its predecessor: a reader sees the old one or the new one.
+Layout below the home: `tables/<table>/batch=<key>/part.parquet`. Tables that several assets write have a level
+`asset=<key>` above, and `decisions` has one folder per stage.
+A file is written to a temporary folder, synced, then renamed over its predecessor: a reader sees the old file or the
+new one.
 """
 
 import logging
@@ -41,11 +42,11 @@ DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]
 """Columns of the views `lexical_duplicates` and `semantic_duplicates`."""
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
-"""Rows of a Parquet row group, and of a slice where a table is streamed: what a stream holds in memory at most."""
+"""Rows of a Parquet row group, and maximum rows in memory when a table is streamed."""
 
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What Polars raises over a damaged Parquet file; it panics over some."""
+"""Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
 _TEMPLATE = "-- template: "
@@ -54,14 +55,14 @@ T = TypeVar("T")
 
 
 def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut a stream into lists of at most `size` rows."""
+    """Divide a stream into lists of at most `size` rows."""
     stream = iter(rows)
     while piece := list(islice(stream, size)):
         yield piece
 
 
 def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """Cut a stream into lists of at most `size` rows, each of which ends where it weighs `most`."""
+    """Divide a stream into lists of at most `size` rows; a list also ends when its total weight reaches `most`."""
     piece, weight = list[T](), 0
     for row in rows:
         piece.append(row)
@@ -81,9 +82,9 @@ def table_sql() -> dict[str, str]:
 
 
 def _with_template(table: str, sql: str) -> str:
-    """Put the columns of `sql/templates/<name>.sql` where a file begins with `-- template: <name>`.
+    """Insert the columns of `sql/templates/<name>.sql` if a file begins with `-- template: <name>`.
 
-    What the file itself says of a column comes later, and so takes the place of what the template says.
+    Comments of the file come later, so they replace those of the template.
     """
     first, _, own = sql.partition("\n")
     if not first.startswith(_TEMPLATE):
@@ -93,9 +94,9 @@ def _with_template(table: str, sql: str) -> str:
 
 
 def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
-    """The CREATE TABLE statement of a table, and the COMMENT statements that follow it, for a table or for a view.
+    """The CREATE TABLE statement of a table, and its COMMENT statements, for a table or a view.
 
-    A field that was added to a dataset's class is null in files written before: no column is NOT NULL.
+    No column is NOT NULL, because a field that was added to a dataset's class is null in older files.
     """
     create, _, comments = table_sql()[table].partition(";\n")
     kind = "VIEW" if is_view else "TABLE"
@@ -104,7 +105,7 @@ def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
 
 @cache
 def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str]]]:
-    """The columns of every table with their types, in Polars and in SQL; all from one connection."""
+    """The columns of every table with their types in Polars and in SQL, from one connection."""
     in_polars, in_sql = {}, dict[str, dict[str, str]]()
     with connect_small() as connection:
         connection.execute(";\n".join(table_statements(table)[0] for table in table_sql()))
@@ -116,10 +117,10 @@ def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str
 
 
 def table_schema(table: str) -> dict[str, pl.DataType]:
-    """Column types of a table, as its SQL says.
+    """Column types of a table, from its SQL.
 
     Raises:
-        StoreError: if there is no such table.
+        StoreError: if the table does not exist.
     """
     if table not in table_sql():
         raise StoreError(f"no table {choices(table, sorted(table_sql()))}")
@@ -146,7 +147,7 @@ class Store(BaseModel):
         """The home as an absolute path.
 
         Raises:
-            SourceError: if it cannot be one.
+            SourceError: if it cannot be resolved.
         """
         root = resolve_path(self.home)
         check_path(root)
@@ -163,15 +164,15 @@ class Store(BaseModel):
 
     @property
     def config(self) -> HubConfig:
-        """`hub.toml` as it is now, with this run's selections."""
+        """The current `hub.toml`, with the selections of this run."""
         return HubConfig.load(self.paths.config).selecting(self.personas_from)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
-        """Where a partition's file is.
+        """The path of a partition's file.
 
         Raises:
             BatchError: if the batch key is malformed.
-            StoreError: if there is no such table, or `asset` is missing where it belongs.
+            StoreError: if the table does not exist, or `asset` is missing for a table that needs it.
         """
         table_schema(table)
         if (table in BY_ASSET) != (asset is not None):
@@ -183,7 +184,7 @@ class Store(BaseModel):
         return self.paths.partition(table, check_batch_key(batch), asset)
 
     def globs(self, table: str) -> dict[str, dict[str, str]]:
-        """Patterns that match all files of a table, each with the columns that the path of a file gives."""
+        """Patterns that match all files of a table, each with the columns that are stored in the path."""
         if table != "decisions":
             return {self.paths.partitions(table, by_asset=table in BY_ASSET): {}}
         assets = [asset for asset in STAGES if self.files(table, asset=asset)]
@@ -192,7 +193,7 @@ class Store(BaseModel):
         }
 
     def folders(self, table: str, asset: str | None = None) -> list[Path]:
-        """The folders that hold the partitions of a table (of one asset, where several write it)."""
+        """The folders of a table's partitions; of one asset, if several write the table."""
         tables = self.paths.tables
         if table == "decisions":
             return [tables / _stage_folder(each) for each in STAGES if asset in (None, each)]
@@ -201,19 +202,19 @@ class Store(BaseModel):
         return [tables / table]
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
-        """All files of a table (of one asset, where several write it), in order of their path."""
+        """All files of a table, by path; of one asset, if several write the table."""
         folders = self.folders(table, asset)
         batches = [inner for folder in folders for inner in _folders(folder, "batch=", exact=False)]
         return sorted(file for folder in batches if (file := folder / PART).exists())
 
     def partitions(self, table: str, asset: str | None = None) -> list[str]:
-        """Batches that have a partition of a table (of one asset, where several write it), in order."""
+        """Batches with a partition of a table, in order; of one asset, if several write the table."""
         return [path.parent.name.removeprefix("batch=") for path in self.files(table, asset=asset)]
 
     def read(
         self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
     ) -> pl.DataFrame:
-        """Read one partition; empty, with its columns, where there is none yet.
+        """Read one partition; an empty frame with all columns if it does not exist yet.
 
         Raises:
             StoreError: if the file is damaged.
@@ -229,7 +230,7 @@ class Store(BaseModel):
     ) -> Iterator[pl.DataFrame]:
         """Read one partition in slices of at most SLICE_ROWS rows, so that memory does not grow with the partition.
 
-        The file is opened once: all slices are of one version, whoever replaces it meanwhile.
+        The file is opened once, so all slices are from the same version, even if it is replaced meanwhile.
 
         Raises:
             StoreError: if the file is damaged.
@@ -250,26 +251,26 @@ class Store(BaseModel):
             raise damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
-        """Read the partitions of all batches (of one asset, where several write the table)."""
+        """Read the partitions of all batches; of one asset, if several write the table."""
         schema = table_schema(table)
         names = columns or list(schema)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
         return pl.concat([empty, *(read_file(path, table, names) for path in self.files(table, asset=asset))])
 
     def scan(self, table: str) -> pl.LazyFrame:
-        """Read the partitions of all batches lazily, with the table's columns also where there is none yet.
+        """Scan the partitions of all batches lazily; without partitions the frame is empty, with all columns.
 
         Raises:
-            StoreError: if there is no such table, or a file is damaged.
+            StoreError: if the table does not exist, or a file is damaged.
         """
         empty = pl.LazyFrame(schema=table_schema(table))
         return pl.concat([empty, *(_scanned(path, table) for path in self.files(table))])
 
     def kept(self, asset: str, batch: str) -> pl.DataFrame:
-        """`(persona_id)` of what a dedup stage keeps of a batch.
+        """`(persona_id)` of the personas of a batch that a dedup stage keeps.
 
         Args:
-            asset: of the stage, such as `lexical_duplicates`.
+            asset: `lexical_duplicates` or `semantic_duplicates`.
         """
         decisions = self.read("decisions", batch, asset, columns=["persona_id", "keeper_id"])
         return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
@@ -287,7 +288,7 @@ class Store(BaseModel):
         return decided.filter(pl.col("keeper_id").is_not_null()).select(DROPPED)
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
-        """Publish one partition: the old file or the new one is seen, never anything between.
+        """Publish one partition atomically: readers see the old file or the new one.
 
         Raises:
             StoreError: if the rows do not have the table's columns.
@@ -297,11 +298,11 @@ class Store(BaseModel):
         writer.publish()
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
-        """Write one partition in pieces; nothing is seen of it before it is published."""
+        """Write one partition in pieces; it is not visible before it is published."""
         return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside)
 
     def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
-        """Read all candidates of a batch, of text and of relations."""
+        """Read all candidates of a batch, from text and from relations."""
         return pl.concat([self.read(table, batch, columns=columns) for table in CANDIDATES])
 
     def batches(self) -> list[str]:
@@ -310,7 +311,7 @@ class Store(BaseModel):
 
     @contextmanager
     def lock(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold a lock of this home; the system frees it if the process dies.
+        """Hold a lock of this home; the system releases it if the process dies.
 
         Raises:
             LockHeld: if another process holds it and `wait` is false, naming that process.
@@ -337,7 +338,7 @@ class Store(BaseModel):
 
 
 class PartitionWriter:
-    """One partition written in pieces outside the glob, put in its place by a rename.
+    """Writes one partition in pieces to a temporary folder; publishing renames it.
 
     Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
     """
@@ -354,7 +355,7 @@ class PartitionWriter:
         """Append rows.
 
         Raises:
-            StoreError: if they do not have the table's columns.
+            StoreError: if columns are missing.
         """
         missing = sorted(set(self.schema) - set(rows.columns))
         if missing:
@@ -369,11 +370,11 @@ class PartitionWriter:
             self._spill()
 
     def publish(self) -> None:
-        """Write the partition, put it in its place, and read it back.
+        """Write the partition, rename it to its path, and read it back.
 
         Raises:
             AccessError: if it cannot be written, such as on a full disk.
-            StoreError: if what stands on the disk is not what was written.
+            StoreError: if the rows read back differ from those written.
         """
         self._spill()
         with _writing(self.path):
@@ -383,7 +384,7 @@ class PartitionWriter:
         self._read_back()
 
     def discard(self) -> None:
-        """Remove what was written aside."""
+        """Remove temporary files."""
         discard(self._aside)
 
     def _spill(self) -> None:
@@ -412,13 +413,13 @@ class PartitionWriter:
             checksum += _checksum(piece)
         if (rows, checksum) != (self.rows, self._checksum):
             raise StoreError(
-                f"{self.path}: read back {rows} rows of {self.rows} written, or others than those: is the disk failing?"
+                f"{self.path}: {self.rows} rows were written, but {rows} or others were read back: is the disk failing?"
             )
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Say which file could not be written, and why, whoever wrote it."""
+    """Turn write errors into an error that names the file and the reason."""
     try:
         yield
     except UNREADABLE as error:
@@ -428,13 +429,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 class ContentVersion:
-    """Hash of what rows say, whatever their order and in whatever pieces they come; equal content, equal version."""
+    """Hash of the content of rows; it does not depend on their order or on the pieces in which they are added."""
 
     def __init__(self) -> None:
         self._sum, self._rows = 0, 0
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take up some rows."""
+        """Add rows to the hash."""
         self._rows += frame.height
         if frame.height:
             for row in frame.select(pl.struct(pl.all()).struct.json_encode().alias("row"))["row"]:
@@ -442,7 +443,7 @@ class ContentVersion:
 
     @property
     def value(self) -> str:
-        """The version so far, as 32 hex digits."""
+        """The version of the rows added so far, as 32 hex digits."""
         return digest(self._rows, self._sum % (1 << 128), size=32)
 
 
@@ -462,13 +463,13 @@ def _checksum(frame: pl.DataFrame) -> int:
 def read_file(
     path: Path, table: str, columns: list[str] | None = None, start: int = 0, rows: int | None = None
 ) -> pl.DataFrame:
-    """Read a table file, or `rows` rows of it from `start` on.
+    """Read a table file, or `rows` rows of it from row `start`.
 
     Raises:
         StoreError: if it is missing or damaged.
     """
     try:
-        # Opened once: Polars opens a path several times, and between two of them another process may replace the file.
+        # Opened once: Polars opens a path several times, and another process may replace the file in between.
         with path.open("rb") as file:
             return _shaped(pl.scan_parquet(file).slice(start, rows), path, table, columns).collect()
     except UNREADABLE as error:
@@ -476,7 +477,7 @@ def read_file(
 
 
 def _stage_folder(asset: str) -> str:
-    """Where decisions of a stage are: a home of version 0.1 has them there, too.
+    """The folder of the decisions of a stage, the same as in version 0.1.
 
     Raises:
         StoreError: if the asset makes no decisions.
@@ -487,12 +488,12 @@ def _stage_folder(asset: str) -> str:
 
 
 def folder_names() -> set[str]:
-    """Names of the folders in `tables/` that hold tables."""
+    """Names of the folders in `tables/` that contain tables."""
     return {*table_sql(), *map(_stage_folder, STAGES)}
 
 
 def asset_of(table: str, folder: Path) -> str | None:
-    """The asset that writes a folder of `Store.folders`; None where one asset writes the whole table."""
+    """The asset that writes a folder of `Store.folders`; None if one asset writes the whole table."""
     if table == "decisions":
         return next(asset for asset in STAGES if _stage_folder(asset) == folder.name)
     return folder.name.removeprefix("asset=") if table in BY_ASSET else None
@@ -510,14 +511,14 @@ def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterato
         with path.open("rb") as file:
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
-                file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
+                file.seek(0)  # Polars reads from the current position if it cannot duplicate the handle
                 yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), path, table, columns).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
 
 def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:
-    """Folders in a folder by their name; unlike a glob, it does not pass over one that it may not look into."""
+    """Folders in a folder by name; unlike a glob, this raises if a folder cannot be read."""
     try:
         inner = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -528,7 +529,7 @@ def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:
 
 
 def _shaped(frame: pl.LazyFrame, path: Path, table: str, columns: list[str] | None) -> pl.LazyFrame:
-    """Columns and types as the table has them now; a file written before a column was added lacks it."""
+    """Convert to the current columns and types of the table; older files lack columns that were added later."""
     schema = table_schema(table)
     wanted = {name: schema[name] for name in columns or schema}
     present = set(frame.collect_schema().names())
@@ -537,7 +538,7 @@ def _shaped(frame: pl.LazyFrame, path: Path, table: str, columns: list[str] | No
     return frame.with_columns(absent).select(list(wanted)).cast(wanted)  # type: ignore[arg-type]
 
 
-# What it costs to do without a file of a table, and what brings its rows back.
+# Consequences of deleting a damaged file of a table, and how to restore its rows.
 _ANEW = "Delete it, then personahub run --batch {batch}: "
 _REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
 _REMEDIES = {
@@ -548,22 +549,22 @@ _REMEDIES = {
     "run asks for them and pays again",
     "quarantine": f"{_ANEW}its rows are written again",
     "persona_embeddings": f"{_ANEW}its texts are embedded again",
-    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
-    "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
+    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, removed rows can come back",
+    "takedowns": "Put a copy back, or delete it: the receipt is lost, but removed rows stay removed",
     **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
 }
-_DECIDED = f"{_ANEW}its personas are decided about again, and come after those of other batches"
+_DECIDED = f"{_ANEW}its personas are decided again, after those of other batches"
 
 
 def damaged(path: Path, table: str, error: BaseException) -> StoreError:
-    """What to say of a table file whose content is not what it should be."""
+    """The error for a table file with wrong content, with the remedy."""
     batch = path.parent.name.removeprefix("batch=")
     remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 
 
 def first_damaged(store: Store) -> StoreError | None:
-    """What is wrong with the first table file that cannot be read; for a reader that does not name files."""
+    """The error for the first table file that cannot be read; for a reader that does not name files."""
     for table in table_sql():
         for path in store.files(table):
             try:

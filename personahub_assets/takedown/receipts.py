@@ -126,7 +126,7 @@ def store_tombstones(store: Store, target: Target, stones: set[Tombstone]) -> No
 
 
 def store_receipt(store: Store, receipt: Receipt) -> None:
-    """Store a receipt; counts of an find_receipt attempt of the same takedown are kept."""
+    """Store a receipt; counts of an earlier attempt of the same takedown are kept."""
     shared = {
         "takedown_id": receipt.target.takedown_id,
         "target": receipt.target.kind,

@@ -118,19 +118,19 @@ def bound(folder: Path) -> Path:
 
 
 NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "not UTF-8": (not_utf8, r"caf\\udce9\.jsonl: its path is not UTF-8, and tables hold nothing else: rename it"),
-    "loop": (loop, r"loop.jsonl(: is no path| is no path|: cannot be opened)"),
+    "not UTF-8": (not_utf8, r"caf\\udce9\.jsonl: its path is not UTF-8, and tables cannot store it: rename it"),
+    "loop": (loop, r"loop.jsonl(: is not a path| is not a path|: cannot be opened)"),
     "pipe": (pipe, "is a pipe, socket or device, which can be read only once: write it to a file first"),
     "socket": (bound, "is a pipe, socket or device"),
     "device": (lambda _: "/dev/null", "is a pipe, socket or device"),
     "open pipe": (open_pipe, "is a pipe, socket or device"),
-    "empty": (lambda _: "", "'' is no path: is a variable not set"),
+    "empty": (lambda _: "", "'' is not a path: is a variable not set"),
     "folder": (lambda folder: (folder / "x.jsonl").mkdir() or folder / "x.jsonl", r"is a folder: name the files"),
     "nothing": (lambda folder: folder / "x.jsonl", "there is no such file"),
     "within a file": (lambda folder: pages(folder / "x.jsonl") / "y.jsonl", "cannot be opened: Not a directory"),
     "long": (lambda folder: folder / ("x" * 300 + ".jsonl"), "cannot be opened: File name too long"),
-    "NUL": (lambda _: "x\0.jsonl", "is no path"),
-    "user": (lambda _: "~nobody-of-that-name/x.jsonl", "is no path"),
+    "NUL": (lambda _: "x\0.jsonl", "is not a path"),
+    "user": (lambda _: "~nobody-of-that-name/x.jsonl", "is not a path"),
 }
 
 

@@ -72,7 +72,7 @@ def test_what_is_left_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert list(left) == [stuck]
     assert "piece" in left[stuck]
     assert not free.exists()
-    assert f"{stuck} is of no use any more and cannot be removed: " in caplog.text
+    assert f"{stuck} is not used any more and cannot be removed: " in caplog.text
 
 
 def test_leftovers_of_every_kind_go_and_no_others(store: Store, home: Path) -> None:
