@@ -1,4 +1,4 @@
-"""What the benchmarks share: environments for contenders, the machine's description, tables, and where they are put."""
+"""Shared code of the benchmarks: environments of contenders, description of the machine, tables and their pages."""
 
 import json
 import os
@@ -18,16 +18,17 @@ _INSTALL_LIMIT_S = 900
 
 
 class NotInstalled(Exception):
-    """A contender that cannot run here; the message is what goes into the table."""
+    """A contender that cannot run here; the message is shown in the table."""
 
 
 def environment(name: str, packages: tuple[str, ...], fallback: tuple[str, ...] = ()) -> tuple[Path, str | None]:
-    """Give the interpreter of a virtual environment, made by uv if it is not there, and a note on how, if any.
+    """Return the interpreter of a virtual environment, and a note on its installation, if any.
 
-    `fallback` are requirements that replace the packages' own where those cannot be met here.
+    uv creates the environment if it is missing. `fallback` are requirements that replace those of the packages if they
+    cannot be met here.
 
     Raises:
-        NotInstalled: with what uv said.
+        NotInstalled: with the message of uv.
     """
     folder = _ENVIRONMENTS / name
     python, stamp = folder / "bin" / "python", folder / "installed.json"
@@ -67,7 +68,7 @@ def _uv(*arguments: str) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, without the machine's name."""
+    """Properties of the machine that affect the figures, without its name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     cores = len(os.sched_getaffinity(0))
@@ -75,7 +76,7 @@ def machine() -> dict[str, Any]:
 
 
 def provenance() -> str:
-    """Where and of what a table's figures are: commit, processor, cores, Python and date."""
+    """Origin of the figures of a table: commit, processor, cores, Python and date."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=8"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     on = machine()
@@ -91,7 +92,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def write(path: Path, block: str, text: str) -> None:
-    """Put the text between the markers of a block, with the commit and the machine that it is of.
+    """Write the text between the markers of a block, with commit and machine.
 
     Raises:
         ValueError: if the page has no such block.

@@ -1,10 +1,10 @@
-"""Precision and recall of the rules for what is no answer, on the labelled cases of tests/data/answers.
+"""Precision and recall of the rules that reject answers, on the labelled cases of tests/data/answers.
 
-    python scripts/answer_rules.py            the table of docs/answers.md, of the cases that were held out
-    python scripts/answer_rules.py --wrong    the cases that are judged wrongly, of both halves
+    python scripts/answer_rules.py            the table of docs/answers.md, for the held-out cases
+    python scripts/answer_rules.py --wrong    the misclassified cases, of both halves
 
-A rule's precision is the share of good rows among those it hits, taken from one; its recall counts only what it finds
-itself. Recall of `any` counts what some rule finds.
+The precision of a rule is one minus the share of good rows among its hits. Its recall counts only its own hits. The
+recall of `any` counts the hits of all rules.
 """
 
 import argparse
@@ -61,7 +61,7 @@ _LISTS: dict[Any, Any] = {TextPersona: TextPersonas, RelatedPersona: RelatedPers
 
 
 def _construct(kind: Any, **fields: Any) -> Answer:
-    """An answer of which only some fields are known."""
+    """Construct an answer with only some fields."""
     answer: Answer = kind.model_construct(**fields)
     return answer
 
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def answer(self) -> Answer:
-        """The text in its field, all others being left out; it is not validated, since a label may be short."""
+        """The text in its field, without the others; it is not validated, because a labelled text can be short."""
         _, kind, name = _ANSWERS[self.field]
         answer = _construct(kind, **{name: self.text})
         if kind is ToolArgument:
@@ -87,7 +87,7 @@ class Case:
 
     @property
     def messages(self) -> list[Message]:
-        """What was asked, by the prompt of the project."""
+        """The messages of the request, from the prompt of the project."""
         asset = _ANSWERS[self.field][0]
         name = "text" if asset == "text_personas" else "persona"
         return prompt_of(asset).messages({name: self.row}, count=3, granularity="")
@@ -101,7 +101,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Score:
-    """How good a rule is."""
+    """Hits and misses of a rule."""
 
     bad: int
     good: int
@@ -110,12 +110,12 @@ class Score:
 
     @property
     def precision(self) -> float:
-        """One if it hits nothing."""
+        """Precision; one without hits."""
         return self.caught / (self.caught + self.wrong) if self.caught + self.wrong else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of its own cases that it finds."""
+        """Share of its cases that it hits."""
         return self.caught / self.bad if self.bad else 1.0
 
 
@@ -160,9 +160,9 @@ def table(labelled: Iterable[Case]) -> str:
 
 
 def main() -> None:
-    """Print the table, or what is judged wrongly."""
+    """Print the table, or the misclassified cases."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--wrong", action="store_true", help="print the cases that are judged wrongly")
+    parser.add_argument("--wrong", action="store_true", help="print the misclassified cases")
     if not parser.parse_args().wrong:
         print(table(case for case in cases() if case.held_out))
         return

@@ -1,4 +1,4 @@
-"""The demo against vLLM serving a model here: `make demo-vllm MODEL=<hub name or folder>`.
+"""Run the demo with a local vLLM server: `make demo-vllm MODEL=<hub name or folder>`.
 
 vLLM runs on the GPU if there is one, else on the CPU, and is stopped at the end. The home is ./demo-vllm-hub.
 """
@@ -13,12 +13,12 @@ from vllm_server import VllmServer, VllmServerError
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "demo-vllm-hub"
-# Few enough for a CPU: a page of notes and a page of bad input.
+# Small enough for a CPU: a page of notes and a page of bad input.
 SOURCES = ["examples/notes.csv", "examples/messy.jsonl"]
 
 
 def main() -> int:
-    """Serve the model, run the demo, stop the server; gives the exit code."""
+    """Serve the model, run the demo, stop the server; return the exit code."""
     if len(sys.argv) != 2 or not sys.argv[1]:
         print("Name a model: make demo-vllm MODEL=<hub name or folder>", file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
-"""Write what the code knows into the documentation: settings, reasons, tables and ready questions.
+"""Generate parts of the documentation from the code: settings, reasons, tables and ready queries.
 
     python scripts/describe.py      rewrites the pages of docs/ that are named in PAGES
 
-Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the sentences around it are written
-by hand. tests/test_docs.py asserts that the committed pages are up to date.
+Only the text between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the rest of a page is written by hand.
+tests/test_docs.py asserts that the committed pages are up to date.
 """
 
 import ast
@@ -40,7 +40,7 @@ _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 
 def pages() -> dict[Path, str]:
-    """The pages as they should be, by path."""
+    """The pages with current generated blocks, by path."""
     return {DOCS / name: filled((DOCS / name).read_text("utf-8")) for name in PAGES}
 
 
@@ -64,7 +64,7 @@ def settings() -> str:
         about = (model.__doc__ or "").strip().splitlines()[0]
         rows = [
             (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
-            # What only some servers take stands last.
+            # Options that only some servers support come last.
             for key, field in sorted(model.model_fields.items(), key=lambda named: named[0] in OPTIONS)
         ]
         parts.append(f"### `{heading}`\n\n{about}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
@@ -72,7 +72,7 @@ def settings() -> str:
 
 
 def prompts() -> str:
-    """What each prompt file says about sampling, and its parameters."""
+    """Sampling options and parameters of each prompt file."""
     names = ["text_personas", "related_personas", *DATASETS]
     rows = []
     for name in names:
@@ -92,12 +92,12 @@ def formats() -> str:
 
 
 def generation_reasons() -> str:
-    """Why a request ended without an accepted answer."""
+    """Reasons why a request ended without an accepted answer."""
     return _reasons(requests, "Reason")
 
 
 def source_reasons() -> str:
-    """Why a row of a source file is not used."""
+    """Reasons why a row of a source file is not used."""
     return _reasons(sources, "SourceReason")
 
 
@@ -112,7 +112,7 @@ def views() -> str:
 
 
 def macros() -> str:
-    """Every table macro: its comment, its columns with the meanings that its SQL gives."""
+    """Every table macro: its comment, and its columns with their meanings."""
     return "\n\n".join(_macro(name, sql) for name, sql in project_files.sql_files("macros").items())
 
 
@@ -126,12 +126,12 @@ def questions() -> str:
 
 
 def view_names() -> list[str]:
-    """All views, the derived one included."""
+    """All views, including the derived one."""
     return ["dataset_items", *project_files.sql_files("views")]
 
 
 def faults() -> str:
-    """What the stand-in can be told to do, by kind."""
+    """Faults of the stand-in, by kind."""
     return "\n\n".join(
         f"## {chapter.title}\n\n{chapter.when[0].upper()}{chapter.when[1:]}.\n\n"
         + _table(("name", "what it is"), ((f"`{name}`", about) for name, about in chapter.entries.items()))
@@ -187,7 +187,7 @@ def _type_name(annotation: object) -> str:
 
 
 def _toml(value: object) -> str:
-    """A default as it would stand in hub.toml."""
+    """A default value in TOML."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
@@ -198,7 +198,7 @@ def _toml(value: object) -> str:
 
 
 def _reasons(module: ModuleType, name: str) -> str:
-    """A closed set of reasons with their meanings, read from the lines under its definition."""
+    """The reasons of a Literal type with their meanings, from its docstring."""
     rows = [tuple(line.split(": ", 1)) for line in _docstring_of(module, name).splitlines() if ": " in line]
     values = typing.get_args(getattr(module, name))
     if [reason for reason, _ in rows] != list(values):
@@ -231,7 +231,7 @@ def _macro(name: str, sql: str) -> str:
 
 
 def _described(name: str) -> tuple[str, list[tuple[str, str, str]]]:
-    """Comment of a table or view, and `(column, type, comment)` of its columns, as the warehouse has them."""
+    """Comment of a table or view, and `(column, type, comment)` of its columns, from the warehouse."""
     connection = _empty_warehouse()
     found = connection.execute(
         "SELECT comment FROM duckdb_tables() WHERE table_name = $name "
@@ -252,7 +252,7 @@ _OPEN = contextlib.ExitStack()
 
 @functools.cache
 def _empty_warehouse() -> duckdb.DuckDBPyConnection:
-    # A home that does not exist has every table, typed and empty.
+    # A home that does not exist has all tables, empty.
     macros = (f"{name}()" for name in project_files.sql_files("macros"))
     return _OPEN.enter_context(
         open_live(

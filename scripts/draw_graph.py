@@ -2,9 +2,9 @@
 
     python scripts/draw_graph.py      rewrites both
 
-Groups are columns in the order of their dependencies, assets stand in them from top to bottom; groups that nothing
-depends on share the last column. Both files are the same on every machine; tests/test_graph_picture.py asserts that
-they are up to date.
+Groups are columns in the order of their dependencies, with their assets from top to bottom. Groups without dependents
+share the last column. Both files are equal on every machine; tests/test_graph_picture.py asserts that they are up to
+date.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ _LANE = 20  # height of one line that runs below the frames
 _MARGIN = 8
 _LEGEND = 34
 
-# Boxes bring their own ground; all else is of a middle grey that can be read on white and on black.
+# Boxes have a background; everything else is a medium grey, which is readable on white and on black.
 _GREY = "#768390"
 _LINE = "#8b98a5"
 _FILLS = {"asks": ("#dbe9ff", "#2f6fd0"), "computes": ("#eef1f4", "#66727e"), "whole": ("#fdeccb", "#b07514")}
@@ -47,7 +47,7 @@ _FONT = "font-family='Inter, Helvetica, Arial, sans-serif'"
 
 @dataclass(frozen=True)
 class Asset:
-    """What is drawn of an asset."""
+    """The drawn properties of an asset."""
 
     name: str
     group: str
@@ -61,7 +61,7 @@ class Asset:
 def assets() -> list[Asset]:
     """All assets, each after those that it depends on, groups together."""
     with tempfile.TemporaryDirectory() as home:
-        # A home of its own: the picture shows the code, not what a hub.toml or a variable here says.
+        # An empty home, so that the picture depends only on the code, not on hub.toml or environment variables.
         graph = build(Environment(home=Path(home))).resolve_asset_graph()
     checks: dict[str, list[str]] = {}
     for key in graph.asset_check_keys:
@@ -105,7 +105,7 @@ def picture(found: list[Asset]) -> str:
 
 
 class Layout:
-    """Where everything stands: boxes centred in their column."""
+    """Positions of frames, boxes and edges; boxes are centred in their column."""
 
     def __init__(self, found: list[Asset]):
         self._assets = {asset.name: asset for asset in found}
@@ -141,7 +141,7 @@ class Layout:
         return _MARGIN + column * (_BOX[0] + 2 * _FRAME + _GAP_X)
 
     def _height(self, groups: list[str]) -> int:
-        """From the first box of a column to its last."""
+        """Height from the first box of a column to the last."""
         return sum(_stack(len(self._groups[group])) for group in groups) + _SPLIT * (len(groups) - 1)
 
     def _places(self) -> Iterable[tuple[str, tuple[int, int]]]:
@@ -172,7 +172,7 @@ class Layout:
             yield _text(middle, y + 35, below, "font-size='10.5' fill='#4b5763'")
 
     def edges(self) -> Iterable[str]:
-        """The dependencies: down inside a group, across to the next one, below the frames to a farther one."""
+        """The dependencies: down within a group, across to the next column, below the frames to farther columns."""
         for edge in self._edges:
             if edge in self._lanes:
                 path = self._below(edge, self._lanes.index(edge))
@@ -206,7 +206,7 @@ class Layout:
         return _rounded(corners)
 
     def _port(self, edge: tuple[str, str], *, out: bool) -> int:
-        """Where an edge leaves or enters its box: edges of one side are spread over its height, ends in order."""
+        """Vertical position of an edge at its box: the edges of a side are spread over its height, in order."""
         mine, other = (0, 1) if out else (1, 0)
         ends = [e for e in self._edges if e[mine] == edge[mine] and self._column[e[0]] != self._column[e[1]]]
         ends.sort(key=lambda e: (e in self._lanes, self._place[e[other]][1]))
@@ -214,7 +214,7 @@ class Layout:
         return _BOX[1] // 2 + round((ends.index(edge) - (len(ends) - 1) / 2) * step)
 
     def legend(self) -> str:
-        """What the colours mean."""
+        """The meaning of the colours."""
         y = self.size[1] - _MARGIN - 16
         marks, x = [], _MARGIN + 2
         for look, says in _MEANINGS.items():
@@ -225,7 +225,7 @@ class Layout:
 
 
 def _asset(node: Any, checks: list[str]) -> Asset:
-    # Dagster's class of nodes is private, and its own annotations leave out what is used here.
+    # Dagster's node class is private, and its annotations lack the attributes used here.
     return Asset(
         name=node.key.to_user_string(),
         group=node.group_name,
@@ -238,14 +238,14 @@ def _asset(node: Any, checks: list[str]) -> Asset:
 
 
 def _in_order(found: Mapping[str, Asset]) -> list[Asset]:
-    """Sort by group, then within it, dependencies first and names deciding where they do not."""
+    """Sort by group, then within a group by dependencies, then by name."""
     groups = _sorted({asset.group: {found[dep].group for dep in asset.deps} - {asset.group} for asset in _all(found)})
     inner = _sorted({name: set(asset.deps) for name, asset in found.items()})
     return sorted(found.values(), key=lambda asset: (groups.index(asset.group), inner.index(asset.name)))
 
 
 def _all(found: Mapping[str, Asset]) -> list[Asset]:
-    """One stand-in per group that has all its dependencies."""
+    """One node per group, with all dependencies of the group."""
     deps: dict[str, set[str]] = {}
     for asset in found.values():
         deps.setdefault(asset.group, set()).update(asset.deps)
@@ -253,7 +253,7 @@ def _all(found: Mapping[str, Asset]) -> list[Asset]:
 
 
 def _sorted(graph: Mapping[str, set[str]]) -> list[str]:
-    """Sort topologically, names deciding where the graph does not."""
+    """Sort topologically, then by name."""
     sorter = TopologicalSorter(graph)
     sorter.prepare()
     order: list[str] = []
@@ -296,7 +296,7 @@ def _text(x: int, y: int, text: str, style: str) -> str:
 
 
 def _rounded(corners: list[tuple[int, int]], radius: int = 8) -> str:
-    """A path along right angles with rounded corners."""
+    """An SVG path with rounded right angles."""
     path = f"M{corners[0][0]},{corners[0][1]}"
     for (before, corner), (_, after) in pairwise(pairwise(corners)):
         start, end = _towards(corner, before, radius), _towards(corner, after, radius)
@@ -311,7 +311,7 @@ def _towards(corner: tuple[int, int], other: tuple[int, int], radius: int) -> tu
 
 
 def files() -> dict[Path, str]:
-    """Both files as they should be, by path."""
+    """The current contents of both files, by path."""
     found = assets()
     return {PICTURE: picture(found), SNAPSHOT: snapshot(found)}
 

@@ -1,15 +1,15 @@
-"""Writes the ONNX graphs of all-MiniLM-L6-v2, which the package ships; `onnx` is needed here and nowhere else.
+"""Write the ONNX graphs of all-MiniLM-L6-v2, which the package ships; only this script needs `onnx`.
 
     python scripts/minilm_graph.py      personahub_assets/embedding/minilm-float32.onnx and minilm-int8.onnx
 
-Every weight is an ONNX external tensor, that is a file name, an offset and a length. These point into the safetensors
-file of the package with the weights, and for int8 into the file that `embedding/minilm.py` makes of it.
+Every weight is an ONNX external tensor (file name, offset and length). It refers to the safetensors file of the package
+with the weights, and for int8 to the file that `embedding/minilm.py` makes from it.
 The model is BERT with 6 layers (Devlin et al., 2019; Wang et al., "MiniLM", 2020). Its inputs are the token ids of
-texts of one and the same length; its outputs are the vectors of the tokens. Without padding there is no mask, and a
+texts of equal length; its outputs are the vectors of the tokens. Without padding there is no mask, and a
 vector does not depend on the other texts of the batch.
 
-For int8 a scale per token of the input of a linear layer is found at run time (Jacob et al., 2018). One scale for all
-tokens of a batch, as dynamic quantisation usually has it, would make a vector depend on the other texts of the batch.
+For int8 a scale per token of the input of a linear layer is computed at run time (Jacob et al., 2018). Dynamic
+quantisation usually has one scale for all tokens of a batch; a vector would then depend on the other texts.
 """
 
 from typing import get_args
@@ -22,11 +22,11 @@ from personahub_assets.embedding import minilm
 from personahub_assets.embedding.minilm import Precision, Tensor
 
 _OPSET, _IR_VERSION = 20, 9  # opset 20 (2023) is the first with Gelu
-_MICROSOFT = "com.microsoft"  # operations that onnxruntime has beside those of the standard
+_MICROSOFT = "com.microsoft"  # operations of onnxruntime that are not in the standard
 _LAYERS, _HEADS, _HIDDEN = minilm.LAYERS, 12, minilm.HIDDEN
 _EPSILON = 1e-12
 _TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int8): TensorProto.INT8}
-# Steps from 0 to the largest number of a token, and what stands for 0 in the unsigned bytes that hold them.
+# Steps from 0 to the largest number of a token, and the value of 0 in unsigned bytes.
 _TOKEN_STEPS, _ZERO = 127, 128
 
 
@@ -37,13 +37,13 @@ def main() -> None:
 
 
 def build_graph(precision: Precision) -> ModelProto:
-    """The model: the tokens of all texts are the rows of one matrix, except where they attend to each other.
+    """Build the model; the tokens of all texts are the rows of one matrix, except in attention.
 
     Raises:
         ConfigError: if the weights are not installed.
     """
     tensors = minilm.weight_tensors(precision)
-    # Only token type 0 is ever used: a tensor that is the first row of the table saves an input and a lookup.
+    # Only token type 0 is used, so a tensor with the first row of the table replaces an input and a lookup.
     types = tensors["embeddings.token_type_embeddings.weight"]
     graph = Graph(tensors | {"token_type_0": Tensor((_HIDDEN,), types.offset, 4 * _HIDDEN)})
     shape = graph.add("Shape", "input_ids")
@@ -89,7 +89,7 @@ class Graph:
         return self._constant(f"float{value}", np.array(value, np.float32))
 
     def byte(self, value: int) -> str:
-        """Use a constant scalar of 8 bits without sign."""
+        """Use a constant unsigned 8-bit scalar."""
         return self._constant(f"byte{value}", np.array(value, np.uint8))
 
     def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
@@ -102,7 +102,7 @@ class Graph:
         return self.add("Add", product, self._side_by_side([self.weight(f"{name}.bias") for name in names], axis=0))
 
     def _product(self, x: str, names: tuple[str, ...]) -> str:
-        # torch stores a matrix as (out, in). What is computed from constants is computed once, when the model loads.
+        # torch stores a matrix as (out, in). Constant expressions are computed once, when the model loads.
         matrices = [self.add("Transpose", self.weight(f"{name}.weight"), perm=[1, 0]) for name in names]
         return self.add("MatMul", x, self._side_by_side(matrices, axis=1))
 
@@ -111,7 +111,7 @@ class Graph:
 
     def _int8_product(self, x: str, name: str) -> str:
         largest = self.add("ReduceMax", self.add("Abs", x), self.integers(1), keepdims=0)
-        # never 0, for a token of nothing but zeros
+        # never 0, not even for a token of zeros
         scale = self.add("Max", self.add("Mul", largest, self.number(1 / _TOKEN_STEPS)), self.number(_EPSILON))
         zero = self.byte(_ZERO)
         zeros = self.add("Expand", zero, self.add("Shape", scale))
@@ -127,7 +127,7 @@ class Graph:
         return self.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=_EPSILON)
 
     def model(self, output: str) -> ModelProto:
-        """Return the model, with (batch, sequence) token ids in, (batch, sequence, hidden) out."""
+        """Return the model: input (batch, sequence) token ids, output (batch, sequence, hidden)."""
         vectors = "last_hidden_state"
         graph = helper.make_graph(
             [*self._nodes, helper.make_node("Identity", [output], [vectors])],

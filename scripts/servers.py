@@ -1,10 +1,10 @@
-"""How a run ends with servers of all kinds: the stand-in plays each behaviour, a run meets it, and a table says it.
+"""Run a batch against servers with many behaviours, all played by the stand-in, and write a table of the results.
 
-    make servers                        all scenarios, and the table in docs/servers.md
-    make servers ONLY="think fence"     some, without writing the table
+    make servers                        all scenarios, and writes the table in docs/servers.md
+    make servers ONLY="think fence"     some scenarios, without the table
 
-Each scenario has a home, a stand-in and 30 documents of its own. Paid are the answers that cost tokens; needed is one
-for each document that was delivered. Exits with 1 if a run does not end as it should.
+Each scenario has its own home, stand-in and 30 documents. Paid answers are those that cost tokens; one is needed for
+each delivered document. The exit code is 1 if a run does not end as expected.
 """
 
 import argparse
@@ -42,7 +42,7 @@ DOCUMENTS = 30
 MOST = 1.02
 KEY = "sk-canary-of-the-table"
 _FAILED, _LEFT, _ANY = (1,), (1, 3, 4), (0, 1, 3, 4)
-_NOT_JUDGED = ("chinese", "escape_html")  # it is an answer, if a poor one
+_NOT_JUDGED = ("chinese", "escape_html")  # valid answers, although poor ones
 _WORKERS = (os.cpu_count() or 1) + 1
 _SLOW = ("limit", "loading", "gateway", "overloaded")
 
@@ -60,22 +60,22 @@ _DOINGS = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """A behaviour, and how a run with it should end.
+    """A behaviour of a server, and the expected result of a run.
 
     Attributes:
-        name: the fault or setting that it plays, with a suffix behind `@` where there are several of one.
+        name: the fault or setting; several scenarios of one fault have a suffix after `@`.
         about: what the server does.
-        faults: for the stand-in.
+        faults: faults of the stand-in.
         documents: texts of the documents; None is 30 plain ones.
-        settings: hub.toml.
-        delivered: documents with personas at the end; None is any.
-        reasons: of the quarantined documents, with their counts; None is any.
-        exits: exit codes that are right.
-        most: paid answers per needed one, at most; None where nothing is bound.
-        runs: how often the run is started.
-        then_well: run once more with a server that is well; the exit code is that of the runs before.
-        select: assets that are run.
-        key: an API key that must not be told.
+        settings: contents of hub.toml.
+        delivered: documents with personas at the end; None for any number.
+        reasons: numbers of quarantined documents by reason; None for any.
+        exits: expected exit codes.
+        most: maximum of paid answers per needed one; None for no limit.
+        runs: number of runs.
+        then_well: whether a last run follows with a server without faults; its exit code is ignored.
+        select: selected assets.
+        key: an API key that must not be printed.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """How a run ended."""
+    """Result of a run."""
 
     delivered: int
     reasons: dict[str, int]
@@ -105,7 +105,7 @@ class Outcome:
     told: str
 
     def wrong(self, right: Scenario) -> list[str]:
-        """What is not as it should be."""
+        """Differences from the expected result."""
         checks = {
             f"{right.delivered} rows": right.delivered in (None, self.delivered),
             f"reasons {right.reasons}": right.reasons is None or self.reasons == right.reasons,
@@ -119,12 +119,12 @@ class Outcome:
 
     @property
     def ratio(self) -> str:
-        """Paid ÷ needed, or what was paid for nothing."""
+        """Paid ÷ needed, or the paid answers if none was needed."""
         return f"{self.sold / self.delivered:.2f}" if self.delivered else f"{self.sold} for none"
 
 
 def plain(count: int = DOCUMENTS) -> tuple[str, ...]:
-    """Texts that differ in every part."""
+    """Distinct texts of documents."""
     people = [person for person in _PEOPLE if person]
     return tuple(
         f"The {people[n % len(people)].lower()} from {_PLACES[n % len(_PLACES)]} {_DOINGS[n // 5 % len(_DOINGS)]}. "
@@ -139,7 +139,7 @@ def marked(count: int) -> tuple[str, ...]:
 
 
 def scenarios() -> list[Scenario]:
-    """All of them."""
+    """All scenarios."""
     groups = (
         _usable(),
         _unusable(),
@@ -162,7 +162,7 @@ def _usable() -> Iterator[Scenario]:
 
 
 def _unusable() -> Iterator[Scenario]:
-    """Nothing of it may be stored, and a run stops before it has paid for many."""
+    """No such answer may be stored, and a run stops before it has paid for many."""
     yield Scenario(
         "description_echo@dataset", "personas are right, the dataset has the schema's descriptions",
         "description_echo=1,schema=MathProblem", settings="[related_personas]\nhops = 0\n", reasons=None, exits=_LEFT,
@@ -244,7 +244,7 @@ def _endpoint() -> Iterator[Scenario]:
 
 
 def _given_up(name: str, about: str) -> Iterator[Scenario]:
-    """A run ends with an error and notes nothing against the rows that are left: a later run asks just these."""
+    """A run ends with an error and does not quarantine the remaining rows: a later run sends only these."""
     wait = "[generation]\nlongest_wait = 20\n"
     key = KEY if name == "key_echo" else None
     most = None if name == "gateway_504" else 1.1
@@ -303,7 +303,7 @@ def _limited() -> Iterator[Scenario]:
 
 
 def _needed() -> Iterator[Scenario]:
-    """One more answer is paid: that to the request which finds out how the server wants to be asked."""
+    """One additional answer is paid: the request that finds the requirements of the server."""
     remedies = {"no_temperature": '["temperature"]', "both_t_p": '["top_p"]'}
     for need, form in NEEDS.items():
         if need not in remedies:
@@ -331,9 +331,9 @@ def _lists() -> Iterator[Scenario]:
 
 
 def played(scenario: Scenario) -> Outcome:
-    """Run a scenario in a home of its own, in this process."""
+    """Run a scenario in its own home, in this process."""
     logging.disable(logging.CRITICAL)
-    # Not an empty text: what is empty counts as not set, and the key of this shell must not be told.
+    # Not an empty text, which counts as not set: the key of this shell must not be sent.
     os.environ["PERSONAHUB_LLM_API_KEY"] = scenario.key or "none"
     with tempfile.TemporaryDirectory(prefix="servers-") as folder, StandinServer(scenario.faults) as server:
         os.environ["PERSONAHUB_LLM_URL"] = server.url
@@ -349,7 +349,7 @@ def played(scenario: Scenario) -> Outcome:
 
 
 def _ran_well(home: Path, select: tuple[str, ...]) -> int:
-    """Run once more with a server that is well; returns what was paid."""
+    """Run once more with a server without faults; return the number of paid answers."""
     with StandinServer() as server:
         os.environ["PERSONAHUB_LLM_URL"] = server.url
         _ran(Hub(home, llm_url=server.url, llm_model="standin"), select)
@@ -371,12 +371,12 @@ def _prepared(folder: Path, scenario: Scenario, url: str) -> Hub:
 
 
 def _ran(hub: Hub, select: tuple[str, ...]) -> tuple[int, str]:
-    """The exit code of a run, and what it says."""
+    """The exit code of a run, and its output."""
     try:
         result = hub.run(select=select)
     except PersonaHubError as error:
         return 1, str(error)
-    except Exception as error:  # noqa: BLE001 - what the command would end with: a traceback
+    except Exception as error:  # noqa: BLE001 - the command would end with a traceback
         return 1, f"Traceback: {error!r}"
     return result.exit_code, "; ".join(
         filter(None, [*result.failed.values(), *result.unfinished.values(), result.stopped])
@@ -410,12 +410,12 @@ def chosen(names: list[str]) -> list[Scenario]:
     """The scenarios of these names, or all.
 
     Raises:
-        SystemExit: if there is none of a name, with those that there are.
+        SystemExit: if a name is unknown; the message lists the valid ones.
     """
     known = scenarios()
     unknown = [name for name in names if not any(_is_named(scenario, name) for scenario in known)]
     if unknown:
-        sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(scenario.name for scenario in known)}")
+        sys.exit(f"no scenario {', '.join(unknown)}; valid are {', '.join(scenario.name for scenario in known)}")
     return [scenario for scenario in known if not names or any(_is_named(scenario, name) for name in names)]
 
 
@@ -424,9 +424,9 @@ def _is_named(scenario: Scenario, name: str) -> bool:
 
 
 def all_played(wanted: list[Scenario]) -> list[tuple[Scenario, Outcome]]:
-    """Play scenarios, several at once; the budget and the instance of Dagster are a process's, so each has its own."""
+    """Play scenarios, several at once, each in its own process: budget and Dagster instance are per process."""
     found: dict[str, Outcome] = {}
-    # Those that wait for most of their time begin first.
+    # Scenarios that mostly wait begin first.
     order = sorted(wanted, key=lambda scenario: not scenario.name.startswith(_SLOW))
     with ProcessPoolExecutor(min(_WORKERS, len(wanted)), get_context("spawn")) as pool:
         futures = {pool.submit(played, scenario): scenario for scenario in order}
@@ -450,9 +450,9 @@ def _say(scenario: Scenario, outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """Play what is asked for; 1 if something is not as it should be."""
+    """Play the chosen scenarios; return 1 if a result is not as expected."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("names", nargs="*", help="scenarios; none means all, and writes the table")
+    parser.add_argument("names", nargs="*", help="scenarios; without names all are played, and the table is written")
     parser.add_argument("--output", type=Path, help="write the table into this file instead")
     options = parser.parse_args()
     outcomes = all_played(chosen(options.names))

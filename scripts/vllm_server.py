@@ -1,9 +1,9 @@
-"""A vLLM server of one's own, for as long as a `with` block lasts.
+"""Run a vLLM server within a `with` block.
 
     with VllmServer("path/or/name", python=".venv-vllm/bin/python", log=Path("vllm.log")) as server:
         OpenAI(base_url=f"{server.url}/v1", api_key="none")
 
-vLLM is not imported here: it lives in an environment of its own and is started with that environment's python.
+vLLM is not imported here: it is installed in its own environment and started with that environment's Python.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from typing import Literal, Self
 Runner = Literal["generate", "pooling"]
 
 MODULE = "vllm.entrypoints.openai.api_server"  # the `vllm` command of the CPU build misses its own metadata
-# Ends process group $0 once standard input closes, which the kernel sees to however the parent dies. A second process,
-# because vLLM, asked to end while it starts, does not: a signal at the parent's death (prctl) left it running.
+# Ends process group $0 when standard input closes, which happens however the parent dies. A second process is needed,
+# because vLLM ignores a request to end while it starts: a signal at the parent's death (prctl) left it running.
 WATCHER = 'read -r _; kill -s TERM -- "-$0" && sleep 10 && kill -s KILL -- "-$0"'
 POLL_S = 0.25
 STOP_S = 10.0
@@ -31,13 +31,13 @@ LOG_LINES = 30
 
 
 class VllmServerError(RuntimeError):
-    """The server could not be started; the message ends with the last lines of its log."""
+    """The server did not start; the message ends with the last lines of its log."""
 
 
 class VllmServer:
-    """Starts vLLM on a free loopback port, waits until it answers, and stops it with every process it started.
+    """Starts vLLM on a free loopback port, waits until it answers, and stops it with all its child processes.
 
-    Also when the block is never left: after `kill -9` of this process the server ends within seconds.
+    After `kill -9` of this process the server ends within seconds.
     """
 
     def __init__(
@@ -54,8 +54,15 @@ class VllmServer:
     ) -> None:
         """Describe the server; entering the `with` block starts it.
 
-        `name` is what requests call the model (default: `model` itself), `config` a file like `vllm/serve.yaml`,
-        `args` further flags of `vllm serve`, which win over `config`; `log` receives everything the server prints.
+        Args:
+            model: name or folder of the model.
+            python: Python of the environment with vLLM.
+            log: file for the output of the server.
+            name: name of the model in requests; default: `model`.
+            runner: runner of vLLM.
+            config: a file like `vllm/serve.yaml`.
+            args: further options of `vllm serve`; they override `config`.
+            timeout_s: maximum seconds until the server is healthy.
         """
         self.model = str(model)
         self.python = str(python)
@@ -77,13 +84,14 @@ class VllmServer:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running server, which is its process group too; None when it does not run."""
+        """Id of the process and process group of the running server; None if it does not run."""
         return self._process.pid if self._process else None
 
     def __enter__(self) -> Self:
         """Start the server and wait until it is healthy.
 
-        Raises VllmServerError when python is missing, the process ends, or `timeout_s` seconds pass.
+        Raises:
+            VllmServerError: if Python is missing, the process ends, or `timeout_s` seconds pass.
         """
         if shutil.which(self.python) is None:
             raise VllmServerError(f"no python at {self.python!r}: `make test-vllm` creates .venv-vllm with vLLM in it")
@@ -106,7 +114,7 @@ class VllmServer:
         self.stop()
 
     def stop(self) -> None:
-        """Ask the server to end, then end its whole process group; harmless when it does not run."""
+        """Ask the server to end, then end its process group; does nothing if it does not run."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -121,7 +129,7 @@ class VllmServer:
             watcher.communicate()  # closes the pipe and reaps it
 
     def command(self) -> list[str]:
-        """The command line; `config` comes before `args`, so `args` win."""
+        """The command line; `args` come after `config`, so they override it."""
         config = ["--config", str(self.config)] if self.config else []
         where = ["--model", self.model, "--served-model-name", self.name, "--runner", self.runner]
         return [self.python, "-m", MODULE, *config, *where, "--host", "127.0.0.1", "--port", str(self.port), *self.args]
@@ -152,7 +160,7 @@ class VllmServer:
 
 
 def server_environment(model: str, inherited: Mapping[str, str], *, gpu: bool) -> dict[str, str]:
-    """The server's environment: what is inherited wins, except that nothing is reported home or looked up needlessly.
+    """The environment of the server: inherited variables, with telemetry and unneeded network access disabled.
 
     Without a GPU: one thread per two logical processors, not pinned, so that two servers can share a machine, and
     1 GiB for the key-value cache.
@@ -172,7 +180,7 @@ def cpu_defaults() -> dict[str, str]:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA GPU answers here."""
+    """Whether this machine has a working NVIDIA GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
@@ -199,15 +207,15 @@ def is_healthy(port: int) -> bool:
 
 
 def kill_group(group: int) -> None:
-    """End whatever is left of a process group, at once."""
+    """Kill the remaining processes of a process group."""
     try:
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # macOS answers the second for a group of zombies
+    except (ProcessLookupError, PermissionError):  # macOS raises the second for a group of zombies
         return
 
 
 def watch_over(group: int) -> subprocess.Popen[bytes]:
-    """Start the shell that ends a process group once this process is gone."""
+    """Start the shell that ends a process group when this process has ended."""
     shell = ["/bin/sh", "-c", WATCHER, str(group)]
     return subprocess.Popen(
         shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -1,10 +1,10 @@
-"""How fast web archives become documents, and in how much memory.
+"""Speed and memory of reading documents from web archives.
 
     .venv/bin/python benchmarks/archives/run.py            about four minutes; writes into docs/web-archives.md
 
-A generated .warc.gz of 20 MB and one of 200 MB: of each three records one is a page, with the markup of a news site
-around 300 to 900 words. Each is registered and materialised as `documents` in a process of its own, one batch. Seconds
-are those of the processor, so that what else the machine does is not counted.
+The archives are generated .warc.gz files of 20 MB and 200 MB. One of three records is a page with the markup of a news
+site around 300 to 900 words. Each archive is registered and materialised as `documents` in its own process, as one
+batch. Seconds are CPU seconds, so other work of the machine is not counted.
 """
 
 import json
@@ -58,7 +58,7 @@ def page(dice: random.Random, vocabulary: list[str], number: int) -> bytes:
 
 
 def archive(path: Path, megabytes: int) -> int:
-    """Write an archive and give its number of pages."""
+    """Write an archive; return its number of pages."""
     dice, vocabulary, number = random.Random(7), words(), 0
     with path.open("wb") as file:
         while file.tell() < megabytes * _MEGA:
@@ -74,7 +74,7 @@ def archive(path: Path, megabytes: int) -> int:
 
 
 def child(path: Path, home: Path) -> None:
-    """Register an archive and make its documents; print times and the peak of resident memory."""
+    """Register an archive and materialise its documents; print times and peak resident memory."""
     import dagster as dg
 
     from personahub_assets.core.config import Environment

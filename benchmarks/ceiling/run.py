@@ -1,13 +1,13 @@
-"""How near the client comes to what a real vLLM can do, and what its prefix cache and answer repair are worth.
+"""Throughput of the client compared with the maximum of a real vLLM, and the benefit of prefix cache and answer repair.
 
     .venv/bin/python benchmarks/ceiling/run.py            (after `sh scripts/vllm-env.sh`, which `make bench` calls)
 
-One vLLM on the CPU serves a tiny model of random weights, the most hostile writer there is. In one run:
+One vLLM on the CPU serves a tiny model with random weights, which gives the worst answers possible. In one run:
 
-    ceiling   a bare HTTP client sends the same requests at several widths and looks at no answer; its best is it
-    ours      the asset `instructions`, materialised with the adaptive window, over other personas of the same kind
-    prefix    prompts with the shared instructions first, as we send them, against the row first; one token per answer
-    before    first answers of a server without vllm/serve.yaml, judged by a strict parser, as a plain client does
+    ceiling   a bare HTTP client sends the same requests at several widths and ignores the answers; the best rate counts
+    ours      the asset `instructions`, materialised with adaptive concurrency, for other personas of the same kind
+    prefix    prompts with the shared instructions first, as we send them, compared with the row first; one token each
+    before    first answers of a server without vllm/serve.yaml, parsed strictly as by a plain client
 
 Results go to benchmarks/results/ceiling.json and into docs/benchmarks.md.
 """
@@ -45,7 +45,7 @@ from personahub_assets.steps.datasets import dataset_task  # noqa: E402
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 MODEL = "tiny"
 TASK = dataset_task("instructions", HubConfig(), MODEL)
-# A random writer fills every string up to its limit; room for that, so that both clients see whole answers.
+# A random model fills every string up to its limit; max_tokens allows that, so that both clients get whole answers.
 _SAMPLING = {"temperature": TASK.prompt.temperature, "top_p": TASK.prompt.top_p, "max_tokens": TASK.prompt.max_tokens}
 _SCHEMA = {"type": "json_schema", "json_schema": {"name": "Instruction", "schema": Instruction.model_json_schema()}}
 
@@ -53,13 +53,13 @@ Body = dict[str, Any]
 
 
 def body(number: int, **changes: Any) -> Body:
-    """The request for one persona, as ours sends it."""
+    """The request for one persona, as our client sends it."""
     messages = TASK.request(f"p{number}", {"persona": persona(number)}).messages
     return {"model": MODEL, **_SAMPLING, "response_format": _SCHEMA, "messages": messages, **changes}
 
 
 def raw(url: str, bodies: list[Body], width: int) -> tuple[list[Body], float]:
-    """Send requests with a bare client; the replies, and the seconds from the first to the last."""
+    """Send requests with a bare client; return the replies, and the seconds from the first to the last."""
     replies: list[Body] = []
     waiting = iter(bodies)
 
@@ -97,7 +97,7 @@ def ceiling(url: str, first: int, rows: int, widths: list[int]) -> list[dict[str
 
 
 def ours(url: str, first: int, rows: int, most: int) -> dict[str, Any]:
-    """Throughput, window, cache share and answers of the asset; `rows` personas from `first` on."""
+    """Throughput, concurrency, cache share and answers of the asset; `rows` personas from number `first`."""
     with tempfile.TemporaryDirectory(prefix="ceiling-") as folder:
         home = Path(folder)
         store = prepared(home, range(first, first + rows), window=most, timeout_s=900, sampling="")
@@ -126,7 +126,7 @@ def ours(url: str, first: int, rows: int, most: int) -> dict[str, Any]:
 
 
 def cached(url: str) -> dict[str, float]:
-    """Prompt tokens looked up in the prefix cache, and found there, by the server's own metrics."""
+    """Queries and hits of the prefix cache in prompt tokens, from the server's metrics."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as page:
         text = page.read().decode()
     return {
@@ -136,7 +136,7 @@ def cached(url: str) -> dict[str, float]:
 
 
 def prefix(url: str, first: int, rows: int) -> dict[str, float]:
-    """Rows/s of prompts alone, in both orders."""
+    """Rows/s of prompts with one-token answers, in both orders."""
     found = {}
     for place, order in enumerate(("instructions first", "row first", "instructions first again")):
         bodies = []
@@ -156,7 +156,7 @@ def prefix(url: str, first: int, rows: int) -> dict[str, float]:
 
 
 def judged(replies: list[Body]) -> dict[str, int]:
-    """What a client that parses strictly and asks once makes of answers."""
+    """Results of a client that parses strictly and does not retry."""
     verdicts: Counter[str] = Counter()
     for reply in replies:
         choice = reply["choices"][0]

@@ -1,4 +1,4 @@
-"""The contenders and their virtual environments, one each under `.venv-bench/`, made by uv when first needed."""
+"""The contenders and their virtual environments, one each under `.venv-bench/`, created by uv at the first use."""
 
 import sys
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Contender:
-    """One client; its label may name the version that ran.
+    """One client; its label can contain the version.
 
-    `fallback` are requirements that replace the packages' own where those cannot be met here; that it was needed is
-    said in the results.
+    `fallback` are requirements that replace those of the packages if they cannot be met here; the results then have a
+    note.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Contender:
         return HERE / self.script
 
 
-# What all scripts of contenders need for the schema.
+# Needed by all scripts of contenders for the schema.
 _PYDANTIC = "pydantic>=2.11,<3"
 
 CONTENDERS = (
@@ -61,7 +61,7 @@ CONTENDERS = (
         "NeMo Data Designer {version}",
         "contenders/with_data_designer.py",
         ("data-designer==0.9.7",),
-        # It wants the newest bundle of root certificates, which an index may not have yet; no request here uses TLS.
+        # It requires the newest root certificates, which an index may not have yet; no request here uses TLS.
         fallback=("certifi>=2026.1",),
     ),
     Contender(
@@ -74,8 +74,8 @@ CONTENDERS = (
         "datatrove",
         "datatrove {version}",
         "contenders/with_datatrove.py",
-        # Its extra `inference` without vllm, sglang and bitsandbytes: those would bring gigabytes of CUDA that a
-        # client of an endpoint never loads.
+        # Its extra `inference` without vllm, sglang and bitsandbytes, which install gigabytes of CUDA that a client of
+        # an endpoint never loads.
         (
             "datatrove[io]==0.10.1",
             "aiofiles",
@@ -92,10 +92,10 @@ CONTENDERS = (
 
 
 def python_of(contender: Contender) -> tuple[Path, str | None]:
-    """Give the interpreter of a contender, its environment made if it is not there, and a note on how, if any.
+    """Return the interpreter of a contender, and a note on its installation, if any; create a missing environment.
 
     Raises:
-        NotInstalled: with what uv said, or if the script is not there.
+        NotInstalled: with the message of uv, or if the script is missing.
     """
     if not contender.path.exists():
         raise NotInstalled(f"benchmarks/clients/{contender.script} does not exist")
@@ -105,5 +105,5 @@ def python_of(contender: Contender) -> tuple[Path, str | None]:
 
 
 def version_of(contender: Contender) -> str:
-    """The version that the first of its packages is pinned to; empty for our own."""
+    """The pinned version of its first package; empty for our own."""
     return contender.packages[0].partition("==")[2] if contender.packages else ""

@@ -1,14 +1,14 @@
-"""A mock chat server that is fast enough to keep the client the slower side.
+"""A mock chat server that is faster than any client.
 
     python benchmarks/clients/mock_server.py --port 8321 --core 1 --latency-ms 200 --fault-rate 0.02
 
-It speaks the OpenAI protocol over uvloop and httptools, without a framework. A request whose text holds
-"Persona N:" is answered by a structured row that names N, so a client can tell whether each row got its own
-answer. Requests without a persona (probes, health checks) get the smallest answer that fits the schema asked for;
-they meet no faults and are counted apart.
+It serves the OpenAI protocol with uvloop and httptools, without a framework. A request whose text contains
+"Persona N:" gets a structured row that contains N, so a client can check that each row has its own answer. Requests
+without a persona (probes, health checks) get the smallest answer that matches the requested schema. They have no
+faults and are counted separately.
 
-Routes: /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /health, /stats, /reset. A client sends its next
-request on a connection after it has the answer to the last one; pipelining is not supported.
+Routes: /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /health, /stats, /reset. Pipelining is not
+supported: a client must wait for the answer before it sends the next request on a connection.
 """
 
 import argparse
@@ -37,9 +37,9 @@ _UNBOUNDED = 1 << 30
 
 @dataclass(frozen=True)
 class Settings:
-    """How the server behaves.
+    """Settings of the server.
 
-    Times are seconds; `fault_rate` is the chance of each of the seven faults.
+    Times are in seconds; `fault_rate` is the probability of each of the seven faults.
     """
 
     latency_s: float = 0.0
@@ -50,7 +50,7 @@ class Settings:
 
 @dataclass
 class Stats:
-    """What was asked since the last reset; `calls` are requests for a row, `others` are probes."""
+    """Requests since the last reset; `calls` are requests for a row, `others` are probes."""
 
     calls: int = 0
     others: int = 0
@@ -59,7 +59,7 @@ class Stats:
     personas: set[int] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
     seen: Counter[bytes] = field(default_factory=Counter)
-    # Largest max_tokens at which a body was cut: with a larger one it is spared.
+    # Largest max_tokens with which a body was cut: with a larger one it is not cut.
     cut_at: dict[bytes, int] = field(default_factory=dict)
     cpu_s: float = field(default_factory=time.process_time)
 
@@ -78,7 +78,7 @@ class Stats:
 
 
 def row(number: int) -> str:
-    """The right answer for a persona, as the model would write it."""
+    """The right answer for a persona."""
     return json.dumps(
         {
             "category": "planning",
@@ -89,7 +89,7 @@ def row(number: int) -> str:
 
 
 def smallest(schema: dict[str, Any]) -> Any:
-    """The smallest value that fits a JSON schema of the simple kind that probes use."""
+    """The smallest value that matches a simple JSON schema, as probes use it."""
     kind = schema.get("type", "string")
     if "enum" in schema:
         return schema["enum"][0]
@@ -103,7 +103,7 @@ def smallest(schema: dict[str, Any]) -> Any:
 
 
 def spoilt(kind: str | None, text: str) -> tuple[str, str]:
-    """The text and the finish reason that a fault of the content leaves."""
+    """The text and the finish reason after a fault of the content."""
     if kind == "truncate":
         return text[: len(text) // 2], "length"
     if kind == "bad_json":
@@ -114,17 +114,17 @@ def spoilt(kind: str | None, text: str) -> tuple[str, str]:
 
 
 class Server:
-    """Answers requests, whatever connection they come on."""
+    """Answers the requests of all connections."""
 
     def __init__(self, settings: Settings):
         self.settings, self.stats = settings, Stats()
 
     def reset(self) -> None:
-        """Forget everything but what is under way."""
+        """Reset the counters; requests in progress are kept."""
         self.stats = Stats(in_flight=self.stats.in_flight, in_flight_max=self.stats.in_flight)
 
     def fault(self, body: bytes, limit: int) -> str | None:
-        """Draw the fault of this request from its body and how often the body was seen, and count it."""
+        """Draw the fault of this request from its body and the number of its repeats, and count it."""
         digest = blake2b(body, digest_size=16).digest()
         seen = self.stats.seen[digest]
         self.stats.seen[digest] = seen + 1
@@ -142,7 +142,7 @@ class Server:
         return kind
 
     def page(self, path: bytes, body: bytes) -> dict[str, Any] | None:
-        """The answer of every route but the two that generate."""
+        """The answer of all routes except the two that generate."""
         if path == b"/stats":
             return self.stats.page()
         if path == b"/reset":
@@ -160,7 +160,7 @@ _MODEL_CARD = {"id": MODEL, "object": "model", "created": 0, "owned_by": "mock"}
 
 
 def completion(path: bytes, body: bytes, text: str, finish: str) -> bytes:
-    """The response body: a chat answer, a call of the tool that was asked for, or a plain completion."""
+    """The response body: a chat answer, a call of the requested tool, or a plain completion."""
     usage = {"prompt_tokens": len(body) // _CHARS_PER_TOKEN, "completion_tokens": len(text) // _CHARS_PER_TOKEN}
     usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         path = self.url.split(b"?", 1)[0]
-        # Asked now: the parser forgets it once the message is over.
+        # Read now, because the parser forgets it after the message.
         self.keep = self.parser.should_keep_alive()
         if path in (b"/v1/chat/completions", b"/v1/completions"):
             self._generate(path)
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
         stats.calls += 1
         stats.personas.add(number)
         limit = _MAX_TOKENS.search(body)
-        # How many tokens are allowed is no part of what was asked.
+        # max_tokens is not part of the identity of a request.
         asked = body if limit is None else body[: limit.start()] + body[limit.end() :]
         kind = self.server.fault(asked, _UNBOUNDED if limit is None else int(limit[1]))
         self._answer(path, kind, number)
@@ -296,7 +296,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(settings: Settings, port: int) -> None:
-    """Serve on 127.0.0.1 until the process is ended; port 0 takes a free one, which is printed."""
+    """Serve on 127.0.0.1 until the process ends; port 0 uses a free port, which is printed."""
     loop = asyncio.get_running_loop()
     server = Server(settings)
     # Deep backlog: a client that opens a connection per request must not be refused.
@@ -311,8 +311,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--core", type=int, help="the one core to run on")
     parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument("--fault-rate", type=float, default=0.0, help="chance of each of: " + ", ".join(FAULTS))
-    parser.add_argument("--hang-s", type=float, default=30.0, help="how long a hanging request is kept")
+    parser.add_argument("--fault-rate", type=float, default=0.0, help="probability of each of: " + ", ".join(FAULTS))
+    parser.add_argument("--hang-s", type=float, default=30.0, help="seconds before a hanging request is closed")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not 0 <= options.fault_rate * len(FAULTS) <= 1:

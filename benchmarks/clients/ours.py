@@ -1,8 +1,8 @@
 """PersonaHub's own client: the asset `instructions`, materialised by Dagster over N personas of one batch.
 
-Measured is the asset's body, the whole path of a row: reading the personas, rendering, asking, validating, the
-journal, and the three tables that are published and read back. Outside are the import of N personas, without dedup, and
-Dagster's run around the body, which takes a constant of about 0.8 s of CPU for its events, however many rows there are.
+The measurement covers the body of the asset, the whole path of a row: reading the personas, rendering, requesting,
+validating, the journal, and publishing and reading back three tables. It excludes the import of N personas, without
+dedup, and Dagster's run around the body, whose events take about 0.8 s of CPU for any number of rows.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from instructor.v2.providers import openai as _handlers  # noqa: F401 - seconds of imports, left out as everybody's are
+from instructor.v2.providers import openai as _handlers  # noqa: F401 - imports are excluded for all clients
 
 sys.path.insert(0, str(Path(__file__).parent / "contenders"))
 from meter import Meter
@@ -42,7 +42,7 @@ def main(chosen: argparse.Namespace, tally: Tally, meter: Meter) -> None:
 
 
 def prepared(home: Path, numbers: range, *, window: int, timeout_s: float, sampling: str) -> Store:
-    """A home with these personas in its hub; one that has personas keeps them and gets the settings."""
+    """A home with these personas in its hub; an existing home keeps its personas and gets the settings."""
     store = Store(home=str(home))
     (home / "hub.toml").write_text(
         f"[generation]\nmax_in_flight = {window}\ntimeout_s = {timeout_s}\n[datasets.instructions]\n{sampling}\n"
@@ -57,7 +57,7 @@ def prepared(home: Path, numbers: range, *, window: int, timeout_s: float, sampl
 
 
 def materialised(store: Store, url: str, model: str, meter: Meter | None = None) -> dict[str, Any]:
-    """Run the asset in the home's instance; its metadata, and the window's ramp as SVG."""
+    """Run the asset in the home's instance; return its metadata, and the ramp of its concurrency as SVG."""
     environment = Environment(home=store.root, llm_url=url, llm_model=model)
     asset = dg.AssetKey("instructions")
     job = build(environment).resolve_implicit_job_def_def_for_assets([asset])
@@ -78,7 +78,7 @@ def materialised(store: Store, url: str, model: str, meter: Meter | None = None)
 
 
 def judge(store: Store, tally: Tally) -> None:
-    """Hand the published rows and the quarantine to the tally."""
+    """Count the published rows and the quarantine in the tally."""
     personas = store.read("personas", BATCH)
     number_of = dict(zip(personas["persona_id"], personas["persona"].str.extract(r"(\d+)").cast(int), strict=True))
     for rows in store.slices("instructions", BATCH):

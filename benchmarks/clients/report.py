@@ -1,4 +1,4 @@
-"""The results of the clients' benchmark as tables in Markdown."""
+"""The results of the client benchmark as Markdown tables."""
 
 import statistics
 from typing import Any
@@ -12,7 +12,7 @@ _SERVER_BOUND = 0.8
 
 
 def rendered(found: Result) -> str:
-    """All that stands between the markers: how it was run, the tables, the ratios and the notes."""
+    """The text between the markers: the command, the tables, the ratios and the notes."""
     parts = [_header(found), _speeds(found)]
     scenarios = found["scenarios"]
     if "faults" in scenarios:
@@ -34,7 +34,7 @@ def _header(found: Result) -> str:
 
 
 def _labels(found: Result) -> dict[str, str]:
-    """Names with the version that ran."""
+    """Names with versions."""
     labels = {}
     for contender in CONTENDERS:
         if contender.name in found["contenders"]:
@@ -56,7 +56,7 @@ def _speeds(found: Result) -> str:
 
 
 def _runs(found: Result, scenario: str, name: str) -> list[Result]:
-    """The rounds in which every row was delivered: a rate over lost rows would flatter."""
+    """The rounds in which every row was delivered: lost rows would increase the rate."""
     runs = found["scenarios"].get(scenario, {}).get(name, [])
     return [run for run in runs if run.get("wall_s") and run["delivered"] == run["rows"]]
 
@@ -154,7 +154,7 @@ def _notes(found: Result) -> str:
 
 
 def _shortfalls(runs: list[Result]) -> list[str]:
-    """Why a round is not in the figures, or not quite what it seems."""
+    """Reasons why a round is excluded from the figures, or needs a remark."""
     whys = []
     for run in runs:
         if run.get("error"):

@@ -1,4 +1,4 @@
-"""The benchmark of clients: the same rows, messages and schema, the same mock server, one contender after the other.
+"""The benchmark of clients: equal rows, messages and schema, the same mock server, one contender after the other.
 
     .venv/bin/python benchmarks/clients/run.py                                 everything, about a quarter of an hour
     .venv/bin/python benchmarks/clients/run.py --scenarios speed --rows 300 --only ours,instructor --no-docs
@@ -8,11 +8,11 @@ Scenarios:
     speed    CPU per row and rows/s at 0 latency, client on one core, server on another; 64 slots
     latency  rows/s at 200 ms latency, 64 slots
     wide     rows/s at 200 ms latency, 512 slots (personahub and Instructor)
-    faults   2 % of each of seven faults: what is delivered, what has a reason, what is missing
-    resume   kill -9 when half of the calls are made, again in the same home, then once more with another max_tokens
+    faults   2 % of each of seven faults: rows delivered, failed with a reason, and missing
+    resume   kill -9 after half of the calls, a second run in the same home, then a third with another max_tokens
 
-Results go to benchmarks/results/clients.json and, as tables, into docs/benchmarks.md. Every figure of a table is of
-the same run; nothing is carried over from an earlier one.
+Results go to benchmarks/results/clients.json and, as tables, into docs/benchmarks.md. All figures of
+a table are from the same run.
 
 A contender is run as
 
@@ -23,8 +23,8 @@ and new for all others. The last line of its output that is a JSON object is its
 
     asked, delivered, wrong, doubled, missing    rows; wrong: kept as data, but not the row's right answer
     failed, unexplained                          {reason: rows}; rows handed over as failed without a reason
-    error                                        null, or what stopped it
-    cpu_s, wall_s                                around the generation, start and imports left out; of all processes
+    error                                        null, or the error that stopped it
+    cpu_s, wall_s                                of the generation in all processes, without start and imports
     versions                                     {package: version}
 
 The contract of `ours.py`: it is run by the interpreter that runs this file, with the arguments above, and prints that
@@ -67,7 +67,7 @@ _RESULTS = RESULTS / "clients.json"
 _MAX_TOKENS = 768
 _CORES = sorted(os.sched_getaffinity(0))
 _CLIENT_CORE, _SERVER_CORE = _CORES[0], _CORES[-1]
-# Nothing but the mock server is to be talked to, and nothing kept outside the home.
+# No network access except to the mock server, and no files outside the home.
 _QUIET = {
     "CURATOR_VIEWER": "0",
     "DO_NOT_TRACK": "1",
@@ -95,7 +95,7 @@ class Plan:
 
 
 class Server:
-    """The mock server as a process of its own."""
+    """The mock server in its own process."""
 
     def __init__(self, url: str):
         self.url = url
@@ -126,7 +126,7 @@ def mock_server(**options: float) -> Iterator[Server]:
         process.terminate()
         try:
             process.wait(5)
-        except subprocess.TimeoutExpired:  # it waits for connections that a client in this process still holds
+        except subprocess.TimeoutExpired:  # it waits for open connections of a client in this process
             process.kill()
             process.wait()
         assert process.stdout
@@ -135,7 +135,7 @@ def mock_server(**options: float) -> Iterator[Server]:
 
 @dataclass
 class Run:
-    """One call of a contender: its arguments, and the process once it is started."""
+    """One run of a contender: its arguments, and its process after the start."""
 
     contender: Contender
     python: Path
@@ -146,7 +146,7 @@ class Run:
     max_tokens: int = _MAX_TOKENS
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it on the client's core, in a process group of its own, its output in the home's log."""
+        """Start it on the client's core, in its own process group, with its output in the home's log."""
         self.home.mkdir(parents=True, exist_ok=True)
         arguments = {"url": self.url, "rows": self.rows, "window": self.window, "home": self.home / "data"}
         command = [str(self.python), str(self.contender.path), "--max-tokens", str(self.max_tokens)]
@@ -165,7 +165,7 @@ class Run:
             )
 
     def finish(self, process: subprocess.Popen[bytes], limit_s: float) -> Result:
-        """Wait for its line, at most `limit_s` seconds."""
+        """Wait for its result, at most `limit_s` seconds."""
         try:
             process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -196,14 +196,14 @@ class Run:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a contender with all that it started."""
+    """Kill a contender with its child processes."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def measured(plan: Plan, server: Server, contender: Contender, rows: int, window: int) -> Result:
-    """One run in a new home, with what the server saw of it."""
+    """One run in a new home, with the counts of the server."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         run = Run(contender, plan.pythons[contender.name], server.url, rows, window, Path(folder))
         server.reset()
@@ -224,7 +224,7 @@ def rounds(plan: Plan, scenario: str, window: int, contenders: list[Contender], 
         for number in range(plan.rounds):
             for contender in rotated(contenders, number):
                 count = plan.rows[scenario]
-                # A sequential client would take minutes, and its rate is known after a few rows.
+                # A sequential client would take minutes; a few rows are enough to measure its rate.
                 if contender.sequential and server:
                     count = min(count, 25)
                 result = measured(plan, mock, contender, count, window)
@@ -261,7 +261,7 @@ def faults(plan: Plan) -> dict[str, Any]:
 
 def resume(plan: Plan) -> dict[str, Any]:
     results = {}
-    # Some latency: at none, a fast client would be through before it can be killed.
+    # Some latency: without it a fast client would end before it can be killed.
     with mock_server(latency_ms=50) as mock:
         for contender in plan.contenders:
             results[contender.name] = resumed(plan, mock, contender) if contender.resumes else {"error": "no resume"}
@@ -272,7 +272,7 @@ def resume(plan: Plan) -> dict[str, Any]:
 def resumed(plan: Plan, server: Server, contender: Contender) -> Result:
     """Kill it at half, run it again to the end, and again with twice the max_tokens."""
     rows = plan.rows["resume"]
-    # One that hangs is not to cost more than this.
+    # Limit for a contender that hangs.
     limit_s = plan.limit_s / 2
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         call = partial(Run, contender, plan.pythons[contender.name], server.url, rows, 64, Path(folder))
@@ -289,7 +289,7 @@ def resumed(plan: Plan, server: Server, contender: Contender) -> Result:
 
 
 def killed_at(run: Run, server: Server, calls: int, limit_s: float) -> int:
-    """Start a run, kill it after so many calls, and return how many it had made; all of them, if it ended before."""
+    """Start a run and kill it after a number of calls; return the calls that it made (all, if it ended before)."""
     process, started = run.start(), time.monotonic()
     while process.poll() is None and server.stats()["calls"] < calls and time.monotonic() - started < limit_s:
         time.sleep(0.005)
@@ -311,7 +311,7 @@ _ROWS = {"speed": 5_000, "latency": 1_000, "wide": 10_000, "faults": 1_000, "res
 
 
 def say(scenario: str, contender: Contender, result: Result) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     shown = result.get("again", result)
     facts = [f"{name} {shown[name]}" for name in ("delivered", "missing", "cpu_s", "wall_s") if name in shown]
     if "at_kill" in result:
@@ -322,7 +322,7 @@ def say(scenario: str, contender: Contender, result: Result) -> None:
 
 
 def prepare(plan: Plan) -> dict[str, str]:
-    """Make the environments; the contenders that have none are taken out and returned with the reason."""
+    """Create the environments; contenders without one are removed and returned with the reason."""
     absent = {}
     for contender in list(plan.contenders):
         try:

@@ -1,11 +1,11 @@
-"""The benchmark of the local embedding: sentences per second against sentence-transformers, and how far int8 agrees.
+"""The benchmark of local embedding: sentences per second against sentence-transformers, and agreement of int8.
 
     .venv/bin/python benchmarks/dedup/embedding.py --quick
     .venv/bin/python benchmarks/dedup/embedding.py --rows 4096 --rounds 5 --agreement 20000
     .venv/bin/python benchmarks/dedup/embedding.py --peers float32,int8                  without the peer
 
-All have the same weights, the same texts and the same cores, and are loaded and warm before the clock runs. They take
-turns, and a ratio is of two runs of the same round. The last line that is printed is a JSON object.
+All have the same weights, texts and cores, and are loaded and warm before they are timed. They take turns, and a ratio
+is of two runs of the same round. The last printed line is a JSON object.
 """
 
 import argparse
@@ -48,7 +48,7 @@ _BLOCK = 2_048  # rows of a block of cosines
 
 
 def work(name: str, file: Path) -> None:
-    """Answer lines of `ROWS OUT.npy` with the seconds that embedding that many texts took, until the input ends."""
+    """For each input line `ROWS OUT.npy` print the seconds for embedding that number of texts."""
     texts: list[str] = json.loads(file.read_text("utf-8"))
     embed = _theirs() if name == _REFERENCE else _ours(name)
     embed(texts[:_WARM_UP])
@@ -81,10 +81,10 @@ def _theirs() -> Any:
 
 
 def peer_python(name: str) -> Path:
-    """Give the interpreter of a peer, making its environment if it is not there.
+    """Return the interpreter of a peer; create its environment if it is missing.
 
     Raises:
-        NotInstalled: with what pip or uv said.
+        NotInstalled: with the message of pip or uv.
     """
     if name != _REFERENCE:
         return Path(sys.executable)
@@ -93,7 +93,7 @@ def peer_python(name: str) -> Path:
     if stamp.exists() and json.loads(stamp.read_text("utf-8")) == wanted:
         return python
     _done(sys.executable, "-m", "venv", "--clear", str(folder))
-    # pip looks where it is configured to look, which may be an index of CPU builds: see scripts/vllm-env.sh.
+    # pip uses its configured index, which may be an index of CPU builds: see scripts/vllm-env.sh.
     _done(str(python), "-m", "pip", "install", "--quiet", "--no-deps", _TORCH)
     uv = str(Path(sys.executable).parent / "uv")
     _done(uv, "pip", "install", "--quiet", "--python", str(python), _TORCH, *_PACKAGES)
@@ -202,7 +202,7 @@ def cosines(a: Vectors, b: Vectors) -> Result:
 
 
 def agreement(exact: Vectors, rough: Vectors) -> Result:
-    """What int8 makes of the pairs that float32 finds at the threshold."""
+    """Recall and precision of int8 for the pairs that float32 finds at the threshold."""
     both = true = found = 0
     for start in range(0, len(exact), _BLOCK):
         columns = np.arange(len(exact))

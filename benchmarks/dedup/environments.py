@@ -1,4 +1,4 @@
-"""The contenders of the lexical stage and how far each is taken; their environments are made when first needed."""
+"""The contenders of the lexical stage with their maximum sizes; environments are created at the first use."""
 
 import sys
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ _POLARS = "polars>=2.1,<3"
 
 @dataclass(frozen=True)
 class Contender:
-    """One tool; its label may name the version that ran.
+    """One tool; its label can contain the version.
 
-    `most` is the number of rows beyond which it is not run, and `why` says why not.
+    `most` is the maximum number of rows that it is run with, and `why` the reason for that limit.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Contender:
     environment: str = ""
     most: int = 100_000
     why: str = "minutes per run"
-    # Compiles when first run; the cache that this leaves is what the other runs find.
+    # Whether it compiles at the first run; the other runs use the cache.
     compiled: bool = False
 
     @property
@@ -34,7 +34,7 @@ class Contender:
 
     @property
     def version(self) -> str:
-        """What the first of its packages is pinned to; empty for our own."""
+        """The pinned version of its first package; empty for our own."""
         return self.packages[0].partition("==")[2] if self.packages else ""
 
     @property
@@ -105,7 +105,7 @@ CONTENDERS = (
         "datatrove",
         "datatrove {version}",
         "with_datatrove.py",
-        # Its extras do not bring the tokenizer that its own default needs.
+        # Its extras lack the tokenizer that its default needs.
         ("datatrove[io,processing]==0.10.1", "spacy>=3.8,<4"),
         "dedup-datatrove",
     ),
@@ -113,10 +113,10 @@ CONTENDERS = (
 
 
 def python_of(contender: Contender) -> tuple[Path, str | None]:
-    """Give the interpreter of a contender and a note on how it was installed, if any.
+    """Return the interpreter of a contender, and a note on its installation, if any.
 
     Raises:
-        NotInstalled: with what uv said, or if the script is not there.
+        NotInstalled: with the message of uv, or if the script is missing.
     """
     if not contender.path.exists():
         raise NotInstalled(f"benchmarks/dedup/contenders/{contender.script} does not exist")

@@ -7,9 +7,9 @@
 
     .venv/bin/python benchmarks/dedup/generate.py OUT.parquet --rows 1000000
 
-Rows are drawn in pieces of a fixed size, so the first rows of a longer list are the rows of a shorter one. The
-vocabulary (about 11,000 words, frequencies as in natural text: Zipf) does not grow with the number of rows, which is
-hard on joins by rare words.
+Rows are drawn in pieces of a fixed size, so a longer list begins with the rows of a shorter one. The vocabulary (about
+11,000 words with Zipf frequencies, as in natural text) does not grow with the number of rows, which is a hard case for
+joins by rare words.
 """
 
 import argparse
@@ -228,7 +228,7 @@ def _zipf(size: int) -> NDArray[np.float64]:
 
 
 def _joined(starts: Sequence[str], ends: Sequence[str], rng: np.random.Generator, size: int) -> list[str]:
-    """Words of two parts each, in a seeded order: chance says which are frequent, and short ones have more of it."""
+    """Words of two parts each, in a seeded random order of frequency; short words tend to be more frequent."""
     made = list(dict.fromkeys(start + end for start, end in product(starts, ends)))
     chosen = [made[at] for at in rng.permutation(len(made))[:size]]
     rank = np.array([len(word) for word in chosen]) + rng.normal(0, 2, len(chosen))
@@ -267,7 +267,7 @@ _SLOTS = ("role", "noun", "adj", "verb", "place")
 
 @cache
 def _grammar() -> tuple[list[str], Ids, Ids]:
-    """Every token, the vocabulary's first, and openings and clauses as rows of token ids; -1 pads, -2 - k is slot k."""
+    """All tokens, first the vocabulary; openings and clauses as rows of token ids (-1 pads, -2 - k is slot k)."""
     tokens = list(_vocabulary().tokens)
     tables = []
     for text in (_OPENINGS, _CLAUSES):
@@ -278,7 +278,7 @@ def _grammar() -> tuple[list[str], Ids, Ids]:
 
 
 def _ids(line: str, tokens: list[str]) -> list[int]:
-    """The token ids of a line of the grammar; words that are not there yet are appended."""
+    """The token ids of a line of the grammar; new words are appended to the tokens."""
     ids = []
     for part in line.replace(",", " ,").split():
         for token in part.replace("<role>s", "<role>").split():
@@ -317,7 +317,7 @@ def _packed(ids: Ids, width: int) -> Ids:
 
 
 def _cut(ids: Ids, words: int) -> Ids:
-    """Keep of each row what comes before one more distinct word than asked."""
+    """Cut each row before it has more distinct words than requested."""
     comma = _grammar()[0].index(",")
     distinct = np.zeros(len(ids), np.int64)
     for at in range(ids.shape[1]):
@@ -329,7 +329,7 @@ def _cut(ids: Ids, words: int) -> Ids:
 
 
 def _drawn(rng: np.random.Generator, count: int, words: int | None, width: int) -> Ids:
-    """New sentences: an opening and as many clauses as it takes."""
+    """New sentences: an opening, and clauses until a sentence is long enough."""
     tokens, openings, clauses = _grammar()
     join = np.array([tokens.index(",") if "," in tokens else -1, tokens.index("and")], np.int32)
     parts = [openings[rng.integers(len(openings), size=count)]]
@@ -346,7 +346,7 @@ def _drawn(rng: np.random.Generator, count: int, words: int | None, width: int) 
     return _packed(_cut(packed, words) if words else packed, width)
 
 
-# How often there is a second clause: comes to the mean of 18.7 distinct words.
+# Share of sentences with a second clause; gives a mean of 18.7 distinct words.
 _SECOND_CLAUSE = 0.79
 
 
@@ -359,7 +359,7 @@ def _translated(rng: np.random.Generator, ids: Ids, share: float) -> Flags:
     for number, name in enumerate(_SCRIPTS):
         rows = chosen[languages == number]
         words = ranges[name]
-        # A made-up language has a word for each of ours, so frequencies stay natural.
+        # A made-up language has a word for each English word, so frequencies stay natural.
         ids[rows] = np.where(ids[rows] >= 0, words.start + ids[rows] * 7 % len(words), -1)
         glued[rows] = name in _WITHOUT_SPACES
     accented = chosen[languages >= len(_SCRIPTS)]
@@ -379,7 +379,7 @@ def _planted(rng: np.random.Generator, rows: _Rows, start: int, count: int, shar
         _words(rng, 2 * len(chosen)),
         rng.integers(1, _STYLES, len(chosen)),
     )
-    # An edit of a row that is itself edited in this call must see the edited one: in order, in as few steps as chains.
+    # An edit of an edited row must use its edited text, so edits are made level by level.
     level = _levels(chosen, parents)
     for step in range(int(level.max(initial=0)) + 1):
         now = level == step
@@ -387,13 +387,13 @@ def _planted(rng: np.random.Generator, rows: _Rows, start: int, count: int, shar
 
 
 def _words(rng: np.random.Generator, count: int) -> Ids:
-    """Words of any class, for what is added or put in the place of another."""
+    """Words of any class, for insertions and replacements."""
     kinds = [_vocabulary().draw(rng, kind, count) for kind in ("noun", "adj", "place")]
     return np.stack(kinds)[rng.integers(3, size=count), np.arange(count)]
 
 
 def _levels(chosen: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many edits of this call lie between a row and the first that is not edited in it."""
+    """Number of edits of this call between a row and its first unedited ancestor."""
     depth = dict[int, int]()
     for row, parent in zip(chosen.tolist(), parents.tolist(), strict=True):
         depth[row] = depth.get(parent, -1) + 1
@@ -474,7 +474,7 @@ def _written(rows: _Rows) -> Iterator[pl.Series]:
 
 
 def _styled(text: pl.Expr) -> pl.Expr:
-    """A sentence, or what an edit makes of its case and punctuation."""
+    """A sentence with the case and punctuation of its style."""
     capital = text.str.slice(0, 1).str.to_uppercase() + text.str.slice(1)
     style = pl.col("style")
     return (
@@ -494,12 +494,12 @@ def _styled(text: pl.Expr) -> pl.Expr:
 
 
 def sentences(n: int, seed: int = 0, words: int | None = None, foreign: float = 0.0) -> list[str]:
-    """Persona-like sentences; the first rows of a longer list are the rows of a shorter one.
+    """Persona-like sentences; a longer list begins with the rows of a shorter one.
 
     Args:
         n: number of rows.
-        seed: another seed gives other rows.
-        words: distinct words of each row that is not an edit; None: as they come, 18.7 on average.
+        seed: seed of the random rows.
+        words: distinct words of each row that is not an edit; None: variable, 18.7 on average.
         foreign: share of rows with accents or in another script, 0 to 1.
     """
     return [text for piece in _written(_pieces(n, seed, words, foreign)) for text in piece.to_list()]
@@ -515,7 +515,7 @@ def _templated(n: int, seed: int, count: int) -> _Rows:
     tokens = _grammar()[0]
     forms = [_ids(_TEMPLATE.replace("<topic>", "<noun>"), tokens)]
     width = 44
-    # Others are sentences in which six words are free and the rest is as drawn.
+    # Other templates are sentences with six variable words.
     for ids in _drawn(rng, 4 * count, 22, width).tolist() if count > 1 else []:
         fixed = [token for token in ids if token >= 0]
         free = [at for at, token in enumerate(fixed) if token < len(_vocabulary().tokens)]
@@ -535,7 +535,7 @@ def _templated(n: int, seed: int, count: int) -> _Rows:
 
 
 def identifiers(n: int, seed: int = 0) -> list[str]:
-    """Ids of 20 hex digits that sort as the rows do, so that "first come" means the same to every tool."""
+    """Ids of 20 hex digits in the order of the rows, so that every tool has the same first row."""
     tail = np.random.default_rng(seed).bytes(6 * n).hex()
     return [f"{row:08x}{tail[12 * row : 12 * row + 12]}" for row in range(n)]
 
@@ -562,9 +562,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--words", type=int, help="distinct words per row; by default as they come")
+    parser.add_argument("--words", type=int, help="distinct words per row; by default variable")
     parser.add_argument("--foreign", type=float, default=0.0, help="share of rows with accents or in other scripts")
-    parser.add_argument("--templates", type=int, default=0, help="instead: sentences from so many templates")
+    parser.add_argument("--templates", type=int, default=0, help="number of templates; instead of random sentences")
     chosen = parser.parse_args()
     if chosen.templates:
         write_templates(chosen.out, chosen.rows, chosen.seed, chosen.templates)

@@ -1,18 +1,18 @@
-"""The lexical stage against the tools that people use for it: seconds, memory, and whether the right rows go.
+"""The lexical stage against common tools: seconds, memory, and whether the right rows are dropped.
 
-Every timed run is a process of its own, one at a time, with all cores. Tables:
+Every timed run is a separate process, one at a time, with all cores. Tables:
 
     sizes       100 k, 1 M and 5 M rows; pairs and drops judged by the exact answer at 100 k
-    scripts     100 k rows, 3 % of them with accents or in other scripts: is ours still right?
+    scripts     100 k rows, 3 % of them with accents or in other scripts: correctness of ours
     templates   200 k sentences from one template, and from 500
     lengths     texts of 20 and of 40 distinct words
     added       10,000 rows added to a hub of a million, against the rebuild
     thresholds  ours from 0.5 to 1.0, with the result at 5,000 rows checked against the exact answer
     real        real personas, if a file is given
 
-How right a tool is: `truth.py` finds all pairs at the threshold by another exact method. Where a tool tells its pairs,
-their recall, recall among the pairs that are not equal, and precision. For all: a drop is right if a row that the tool
-keeps is within the threshold of it; a row is missed if it is kept beside an earlier kept row within the threshold.
+Correctness: `truth.py` finds all pairs at the threshold by another exact method. For tools that return pairs the tables
+have recall, recall of pairs that are not equal, and precision. For all tools: a drop is right if the tool keeps a row
+within the threshold of it; a row is missed if it is kept although an earlier kept row is within the threshold.
 """
 
 import fcntl
@@ -41,7 +41,7 @@ ADDED = 10_000
 _CHECKED_ROWS = 5_000
 _SHORT_S = 10.0
 _TEMPLATES_LIMIT_S = 60.0
-# Nothing is to be reported home or looked up anywhere.
+# No telemetry and no network access.
 _QUIET = {
     "DAFT_ANALYTICS_ENABLED": "0",
     "DO_NOT_TRACK": "1",
@@ -54,7 +54,7 @@ _QUIET = {
 
 @dataclass
 class Bench:
-    """What to run with, and where files go."""
+    """Settings of the benchmark, and its folders."""
 
     folder: Path
     pythons: dict[str, Path]
@@ -67,7 +67,7 @@ class Bench:
 
     @property
     def kernels(self) -> Path:
-        """Where compiled kernels are kept: empty at first, so that the first run shows what compiling costs."""
+        """Folder of compiled kernels; empty at first, so that the first run includes compiling."""
         return self.folder / "kernels"
 
     def only(self, *names: str) -> list[Contender]:
@@ -78,7 +78,7 @@ class Bench:
         return self._made(name, "generate.py", *options)
 
     def pairs(self, source: Path, *options: str) -> pl.DataFrame:
-        """All pairs within the threshold, by the other method."""
+        """All pairs within the threshold, by `truth.py`."""
         name = f"{source.stem}.{'-'.join(options) or 'true'}"
         return pl.read_parquet(self._made(name, "truth.py", str(source), *options))
 
@@ -93,13 +93,13 @@ class Bench:
 
 
 def _paths() -> dict[str, str]:
-    """Our own scripts import the project from where this file is."""
+    """Search path for our own scripts: the project of this file."""
     return {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
 
 
 @contextmanager
 def _alone(lock: Path | None) -> Iterator[None]:
-    """Hold the lock file, if one is named: other measurements on the machine can wait for it."""
+    """Hold the lock file, if one is given, so that other measurements on the machine can wait for it."""
     if lock is None:
         yield
         return
@@ -119,7 +119,7 @@ class Run:
     pairs: bool = False
 
     def once(self) -> tuple[Result, pl.Series | None, pl.DataFrame | None]:
-        """Its line, the ids it keeps, and its pairs."""
+        """Return its result, the ids it keeps, and its pairs."""
         with tempfile.TemporaryDirectory(prefix="bench-", dir=self.bench.folder, ignore_cleanup_errors=True) as folder:
             out = Path(folder) / "kept.parquet"
             with _alone(self.bench.lock):
@@ -160,9 +160,9 @@ class Run:
 
 
 def measured(run: Run) -> tuple[Result, pl.Series | None, pl.DataFrame | None]:
-    """The median of three runs, or one where that takes long; with the ids and pairs of the first.
+    """The median of three runs, or one run of a slow contender; with the ids and pairs of the first run.
 
-    The first run of a contender that compiles is told apart: it is what somebody sees who runs it for the first time.
+    For a contender that compiles, the first run is reported separately, because users see it at the first use.
     """
     bench, contender = run.bench, run.contender
     cold: Result = {}
@@ -185,7 +185,7 @@ def measured(run: Run) -> tuple[Result, pl.Series | None, pl.DataFrame | None]:
 
 
 def judged(source: Path, truth: pl.DataFrame, ids: pl.Series, pairs: pl.DataFrame | None) -> Result:
-    """How right the kept rows and the pairs are."""
+    """Correctness of the kept rows and of the pairs."""
     order = pl.read_parquet(source, columns=["persona_id"]).with_row_index("row")
     kept = order["persona_id"].is_in(ids.implode()).to_numpy()
     a, b = truth["a"].to_numpy(), truth["b"].to_numpy()
@@ -232,7 +232,7 @@ def _compared(
 
 
 def say(table: str, data: str, name: str, line: Result) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     shown = ("seconds", "peak_rss_mb", "kept", "drop_recall", "drop_precision", "same", "cold_s", "error")
     facts = [
         f"{key} {line[key]:.4g}" if isinstance(line[key], float) else f"{key} {line[key]}"
@@ -261,14 +261,14 @@ def scripts(bench: Bench) -> Result:
 
 
 def templates(bench: Bench) -> Result:
-    # What takes longer compares nearly all pairs.
+    # A tool that takes longer compares almost all pairs.
     bench = replace(bench, limit_s=min(bench.limit_s, _TEMPLATES_LIMIT_S))
     rows = 20_000 if bench.quick else 200_000
     contenders = bench.only("ours", "ours_minhash", "polars", "daft", "rensa", "rensa_default", "datasketch")
     results = {}
     for count in (1, 500):
         source = bench.data(f"templates-{count}", "--rows", str(rows), "--templates", str(count))
-        # Prefix filters fail on templates, here as anywhere: the other method's other method.
+        # Prefix filters are too slow for templates, so `truth.py` uses deletions.
         truth = bench.pairs(source, "--deletions")
         results[str(count)] = {
             "rows": rows,
@@ -298,7 +298,7 @@ def thresholds(bench: Bench) -> Result:
             _, ids, _ = Run(bench, contender, few, threshold).once()
             truth = bench.pairs(few, "--threshold", str(threshold))
             mine[str(threshold)] = {"checked": judged(few, truth, ids, None) if ids is not None else None}
-            # minhash takes bands of one at 0.5: it is shown where it is meant to be used.
+            # minhash has bands of one at 0.5, so it is measured only at its usual thresholds.
             for count in rows if contender.name == "ours" else rows[:1]:
                 line = _at(bench, contender, count, threshold, mine[str(threshold)])
                 mine[str(threshold)][str(count)] = line
@@ -307,7 +307,7 @@ def thresholds(bench: Bench) -> Result:
 
 
 def _at(bench: Bench, contender: Contender, rows: int, threshold: float, smaller: Result) -> Result:
-    """One line of the table of thresholds; not run where fewer rows took so long that it would take minutes."""
+    """One line of the table of thresholds; not run if the time of fewer rows predicts minutes."""
     before = [line.get("seconds", bench.limit_s) for size, line in smaller.items() if size != "checked"]
     if before and before[-1] > _SHORT_S:
         return {"error": f"threshold {threshold}, {rows:,} rows: not run, since fewer took {before[-1]:.0f} s"}
@@ -317,7 +317,7 @@ def _at(bench: Bench, contender: Contender, rows: int, threshold: float, smaller
 
 
 def added(bench: Bench) -> Result:
-    """A batch added to a hub, against the rebuild."""
+    """A batch added to a hub, compared with the rebuild."""
     rows = 100_000 if bench.quick else 1_000_000
     if not bench.only("ours"):
         return {}

@@ -1,4 +1,4 @@
-"""The results of the dedup benchmark as tables in Markdown."""
+"""The results of the dedup benchmark as Markdown tables."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _MEBI = 1024
 
 
 def rendered(found: Result) -> str:
-    """All that stands between the markers: how it was run, the tables, the bars and the notes."""
+    """The text between the markers: the command, the tables, the ratios and the notes."""
     tables = found["lexical"]
     parts = [_header(found)]
     for name, make in _TABLES.items():
@@ -42,7 +42,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def _seconds(line: Result) -> str:
-    """Two digits that mean something."""
+    """Seconds with two significant digits."""
     value = line.get("seconds")
     if value is None:
         return _NONE
@@ -58,7 +58,7 @@ def _memory(line: Result) -> str:
 
 def _share(line: Result, name: str) -> str:
     value = line.get(name)
-    # 0.9996 is not 1.
+    # 0.9996 is not rounded to 1.
     return _NONE if value is None else "1" if value == 1 else f"{min(value, 0.9999):.4f}".rstrip("0")
 
 
@@ -229,7 +229,7 @@ _TABLES: dict[str, Callable[[Result], str]] = {
 
 
 def _bars(tables: Result) -> str:
-    """Ours against the fastest two, in the same run."""
+    """Ours compared with the two fastest tools, in the same run."""
     lines = []
     for rows, results in tables.get("sizes", {}).items():
         ours = results.get("ours", {}).get("seconds")
@@ -265,7 +265,7 @@ def _notes(found: Result) -> str:
 
 
 def _all_lines(tables: Result, name: str = "") -> list[tuple[str, Result]]:
-    """Every line of every table with the name of its contender, wherever it stands."""
+    """All lines of all tables with the names of their contenders."""
     found = []
     for key, value in tables.items():
         if isinstance(value, dict):
@@ -275,7 +275,7 @@ def _all_lines(tables: Result, name: str = "") -> list[tuple[str, Result]]:
 
 
 def _other(name: str, found: Result) -> str:
-    """The table of another stage's benchmark, whose script says what is in it."""
+    """The table of another stage's benchmark, as its script returns it."""
     if found.get("error"):
         return f"- {name}: not measured: {found['error']}"
     return str(found.get("markdown") or "") or f"### {name}\n\n```\n{found}\n```"

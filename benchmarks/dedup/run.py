@@ -1,4 +1,4 @@
-"""The benchmark of dedup: the lexical stage against its peers, then the semantic stage and the embedding.
+"""The benchmark of dedup: the lexical stage compared with other tools, then the semantic stage and the embedding.
 
     .venv/bin/python benchmarks/dedup/run.py --quick                 100,000 rows
     .venv/bin/python benchmarks/dedup/run.py                         up to 5 million rows
@@ -35,7 +35,7 @@ _LIMIT_S = 600.0
 
 
 def prepare(bench: Bench) -> tuple[dict[str, str], dict[str, str]]:
-    """Make the environments; returns why some are absent, and notes on the others."""
+    """Create the environments; return the reasons for missing ones, and notes on the others."""
     absent, notes = {}, {}
     for contender in list(bench.contenders):
         try:
@@ -51,7 +51,7 @@ def prepare(bench: Bench) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def other(name: str, quick: bool, lock: Path | None) -> Result:
-    """Run another stage's benchmark, if it is there."""
+    """Run the benchmark of another stage."""
     script = HERE / f"{name}.py"
     if not script.exists():
         return {}
@@ -91,7 +91,7 @@ def measure(chosen: argparse.Namespace, folder: Path) -> Result:
     contenders = [contender for contender in CONTENDERS if contender.name in chosen.only]
     bench = Bench(folder, {}, contenders, chosen.quick, chosen.limit_s, chosen.lock, chosen.real)
     absent, notes = prepare(bench)
-    # The first run is to compile them.
+    # The first run must compile them.
     shutil.rmtree(bench.kernels, ignore_errors=True)
     started = time.monotonic()
     found: Result = {
@@ -111,7 +111,7 @@ def measure(chosen: argparse.Namespace, folder: Path) -> Result:
 
 
 def _over(last: Result, found: Result) -> Result:
-    """The tables of the last run with the new ones in their places."""
+    """The tables of the last run, with the new tables replacing old ones."""
     both = {**last, **found, "seconds": last["seconds"] + found["seconds"]}
     both["command"] = f"{last['command']}` and, on {found['date']}, `{found['command']}"
     both |= {name: {**last[name], **found[name]} for name in ("lexical", "absent", "notes")}
@@ -125,7 +125,7 @@ def _shown(given: list[str]) -> list[str]:
 
 def main() -> None:
     chosen = arguments()
-    # So that a contender that runs is ended, too.
+    # Raise SystemExit, so that a running contender is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         place = chosen.data or Path(folder)

@@ -1,13 +1,13 @@
-"""The benchmark of the semantic stage: embeddings with cosine >= 0.9, found by us and by peers.
+"""The benchmark of the semantic stage: pairs with cosine >= 0.9, found by us and by other tools.
 
     .venv/bin/python benchmarks/dedup/semantic.py --quick                   20,000 rows
     .venv/bin/python benchmarks/dedup/semantic.py                           100,000 rows; 300,000 for the crossover
     .venv/bin/python benchmarks/dedup/semantic.py --vectors FILE.npy --methods exact,usearch --tables peers
     .venv/bin/python benchmarks/dedup/semantic.py --hub 1000000             and 10,000 rows added to a million
 
-Vectors are those of all-MiniLM-L6-v2 for generated personas (`generate.py`); beyond their number, random ones with the
-same mean and covariance, a fifth of them variants of earlier ones. Each run is a process of its own that reads the
-vectors first; seconds are those of the work after that, with compiled kernels on disk. Prints JSON as its last line.
+Vectors are those of all-MiniLM-L6-v2 for generated personas (`generate.py`). Further vectors are random with the same
+mean and covariance; a fifth of them are variants of earlier ones. Each run is a separate process that first reads the
+vectors. Reading is not timed, and compiled kernels are on disk. The last printed line is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _NEIGHBOURS = 20
 _ANEW = "for comparison: all kept ones decided anew, exact"
 
 
-# --- Methods: vectors in, (kept rows or None, pairs or None, whatever else is told) out ------------------------------
+# --- Methods: vectors -> kept rows or None, pairs or None, and further results ----------------------------------------
 
 
 def _ours(vectors: Vectors, threshold: float = THRESHOLD, exact_up_to: int = 10**18) -> Result:
@@ -72,7 +72,7 @@ def _all_pairs(vectors: Vectors, half: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def usearch(vectors: Vectors) -> Result:
-    """Its default precision and settings."""
+    """usearch with its default precision and settings."""
     from usearch.index import Index
 
     index = Index(ndim=vectors.shape[1], metric="cos", dtype="f32", connectivity=16, expansion_add=128)
@@ -90,7 +90,7 @@ def faiss(vectors: Vectors) -> Result:
 
 
 def semhash(vectors: Vectors) -> Result:
-    """Tells which rows it keeps, not which pairs it found."""
+    """semhash; it returns the rows it keeps, not the pairs."""
     from semhash import SemHash  # type: ignore[import-not-found]
 
     class Model:
@@ -103,7 +103,7 @@ def semhash(vectors: Vectors) -> Result:
 
 
 def _checked(vectors: Vectors, keys: Any) -> Any:
-    """Pairs of proposed neighbours, those within the threshold."""
+    """The pairs of proposed neighbours that are within the threshold."""
     found = []
     for start in range(0, len(vectors), _BLOCK):
         near = keys[start : start + _BLOCK]
@@ -114,7 +114,7 @@ def _checked(vectors: Vectors, keys: Any) -> Any:
 
 
 def _joined(found: Any) -> Any:
-    """Unordered pairs, each once, as one number."""
+    """Unordered pairs without repeats, each as one number."""
     parts = [np.minimum(a, b) << 32 | np.maximum(a, b) for a, b in ((a[a != b], b[a != b]) for a, b in found)]
     return np.unique(np.concatenate(parts))
 
@@ -155,11 +155,11 @@ METHODS: dict[str, tuple[str, Callable[[Vectors], Result], tuple[str, ...]]] = {
 }
 
 
-# --- One run, in a process of its own --------------------------------------------------------------------------------
+# --- One run, in a separate process ----------------------------------------------------------------------------------
 
 
 def one(name: str, file: Path, out: Path, rows: int) -> None:
-    """Run a method on the first rows of a file and put what it found into another."""
+    """Run a method on the first rows of a file and write its result to another."""
     vectors = np.ascontiguousarray(np.load(file, mmap_mode="r")[:rows])
     name, _, argument = name.partition(":")
     if name in ("exact", "index", "hub"):
@@ -189,18 +189,18 @@ def _warm(vectors: Vectors) -> None:
 
 
 class Bench:
-    """Runs methods and compares what they found."""
+    """Runs methods and compares their results."""
 
     def __init__(self, folder: Path, lock: Path | None, limit_s: float) -> None:
         self.folder, self.lock, self.limit_s = folder, lock, limit_s
 
     def run(self, name: str, file: Path, rows: int) -> tuple[Result, dict[str, Any]]:
-        """Seconds, memory and what else is told; and the arrays found. `error` if it failed."""
+        """Return seconds, memory and further values, and the resulting arrays; `error` if it failed."""
         out = self.folder / "found.npz"
         out.unlink(missing_ok=True)
         try:
             python = _python(METHODS[name][2]) if name in METHODS else sys.executable
-        except Exception as error:  # noqa: BLE001  # one that cannot be installed is reported, the others run
+        except Exception as error:  # noqa: BLE001  # a method that cannot be installed is reported, the others run
             return {"error": str(error)}, {}
         command = [str(python), __file__, "--one", name, "--vectors", str(file), "--rows", str(rows), "--out", str(out)]
         locked = ["flock", str(self.lock)] if self.lock else []
@@ -228,7 +228,7 @@ def _python(packages: tuple[str, ...]) -> Path:
 
 
 def peers(bench: Bench, file: Path, rows: int, methods: list[str]) -> Result:
-    """Everybody on the same vectors; recall against all pairs, or against our exact decisions."""
+    """All methods on the same vectors; recall of all pairs, or of our exact decisions."""
     lines: Result = {}
     truth: dict[str, Any] = {}
     for name in sorted(methods, key=list(METHODS).index):
@@ -243,12 +243,12 @@ def peers(bench: Bench, file: Path, rows: int, methods: list[str]) -> Result:
 
 
 def sizes(bench: Bench, file: Path, rows: list[int]) -> Result:
-    """Where the index overtakes the exact walk."""
+    """Sizes at which the index becomes faster than the exact walk."""
     return {str(count): {name: bench.run(name, file, count)[0] for name in ("exact", "index")} for count in rows}
 
 
 def thresholds(bench: Bench, file: Path, rows: int) -> Result:
-    """What the exact walk costs by threshold."""
+    """Time of the exact walk by threshold."""
     lines = {}
     for threshold in THRESHOLDS:
         lines[str(threshold)], found = bench.run(f"exact:{threshold}", file, rows)
@@ -257,7 +257,7 @@ def thresholds(bench: Bench, file: Path, rows: int) -> Result:
 
 
 def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
-    """Rows added to a hub: the kept vectors are in a file, and so is the index."""
+    """Rows added to a hub; kept vectors and index are in files."""
     stored, new = folder / "hub.npy", folder / "new.npy"
     real = np.load(file, mmap_mode="r")
     grown(real, kept, stored, seed=1, variants=0.0)
@@ -272,7 +272,7 @@ def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
 
 
 def grown(vectors: Vectors, rows: int, out: Path, seed: int = 0, variants: float = 0.2) -> None:
-    """Write random vectors with the mean and covariance of others, a share of them variants of earlier ones."""
+    """Write random vectors with mean and covariance of given ones; a share of them are variants of earlier ones."""
     some = np.asarray(vectors[:20_000], np.float64)
     values, directions = np.linalg.eigh(np.cov(some.T))
     spread = (directions * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)

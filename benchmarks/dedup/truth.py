@@ -1,15 +1,15 @@
-"""The exact answer by a method that shares no code with the project's joins: a prefix-filter join in DuckDB's SQL.
+"""The exact pairs by a method that shares no code with the project's joins: a prefix-filter join in DuckDB's SQL.
 
     .venv/bin/python benchmarks/dedup/truth.py IN.parquet OUT.parquet [--threshold 0.9] [--deletions]
 
-Only the words are the project's own (`core.text.words`): they say what is compared. Two sets of words within the
-threshold t share one of the first n - ceil(t n) + 1 words of each in any common order; the rarest come first here.
-OUT gets all pairs `(a, b, similarity)` of row numbers, a < b; texts without a word are pairs if they are equal.
-Takes seconds at 100,000 rows and 0.9, and is not made for a million.
+Only the split into words is the project's (`core.text.words`), because it defines the comparison. Two sets of words
+within the threshold t share one of the first n - ceil(t n) + 1 words of each in any common order; here the rarest come
+first. OUT contains all pairs `(a, b, similarity)` of row numbers, a < b; texts without a word are pairs if they are
+equal. 100,000 rows at 0.9 take seconds; a million rows are too many.
 
-Texts from one template share even their rarest words with thousands of others. For these, --deletions: two sets that
-differ by at most two words are equal after at most two words are taken from one, or one from each. Compared are sums of
-hashes; what is found is verified. It refuses texts so long, or thresholds so low, that three words may differ.
+Texts from one template share even their rarest words with thousands of others. Use --deletions for them: two sets that
+differ by at most two words are equal after removing two words from one, or one from each. Sums of hashes are compared,
+and matches are verified. It refuses texts and thresholds for which three words may differ.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import polars as pl
 
 from personahub_assets.core.text import words
 
-# Equal sets are one node: an often repeated text would else make as many candidates as the square of that.
+# Equal sets are one node: otherwise the candidates of a repeated text grow with the square of its repeats.
 _NODES = """
 create temp table node as
     select row_number() over (order by min(row)) as node, words, len(words) as size, list(row order by row) as rows
@@ -102,7 +102,7 @@ def find(source: Path, out: Path, threshold: float, deletions: bool = False) -> 
 
 
 def greedy(count: int, pairs: pl.DataFrame) -> list[bool]:
-    """Who stays: a row does unless an earlier one that stays is within the threshold."""
+    """Mask of the kept rows: a row is kept unless an earlier kept row is within the threshold."""
     earlier: dict[int, list[int]] = {}
     for a, b in pairs.select("a", "b").iter_rows():
         earlier.setdefault(b, []).append(a)

@@ -1,13 +1,13 @@
-"""What the client's promises come to at length: kills, faults, memory, and where its CPU time goes.
+"""Long tests of the client: kills, faults, memory, and a profile of its CPU time.
 
     .venv/bin/python benchmarks/endurance/run.py              all four parts, about five minutes
     .venv/bin/python benchmarks/endurance/run.py kills faults
 
 Each part drives the asset `instructions` (benchmarks/clients/ours.py) against the mock server of the client benchmark:
 
-    kills    kill -9 at 25, 50 and 75 % of 3,000 rows; then other settings that must not cost a call, and max_tokens
+    kills    kill -9 at 25, 50 and 75 % of 3,000 rows; then settings that must not cause calls, and max_tokens
     faults   10,000 rows, 2 % of each of seven faults
-    memory   peak of resident memory while 10,000, 50,000 and 200,000 rows are asked and published
+    memory   peak resident memory for requesting and publishing 10,000, 50,000 and 200,000 rows
     profile  the functions that take the most CPU time, over 5,000 rows
 
 Results go into docs/benchmarks.md.
@@ -39,21 +39,21 @@ _MEBI = 1024
 
 
 def client(server: Server, home: Path, rows: int, window: int = 256, max_tokens: int = 768) -> subprocess.Popen[str]:
-    """Start the asset in a process of its own."""
+    """Start the asset in a separate process."""
     command = [sys.executable, str(_SCRIPT), "--url", server.url, "--rows", str(rows), "--home", str(home)]
     command += ["--window", str(window), "--max-tokens", str(max_tokens)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for its line."""
+    """Wait for the result of a run."""
     lines = [line for line in process.communicate()[0].splitlines() if line.startswith('{"asked"')]
     found: dict[str, Any] = json.loads(lines[-1])
     return found
 
 
 def kills(rows: int = 3_000) -> list[str]:
-    """Kill at three moments, end it, then change what must not matter, then max_tokens."""
+    """Kill at three moments, complete the run, then change settings that must not matter, then max_tokens."""
     with mock_server(latency_ms=300) as server, tempfile.TemporaryDirectory() as folder:
         home, flying = Path(folder), 0
         for share in (0.25, 0.5, 0.75):
@@ -98,7 +98,7 @@ def faults(rows: int = 10_000) -> list[str]:
 
 
 def memory(sizes: tuple[int, ...] = (10_000, 50_000, 200_000)) -> list[str]:
-    """Peak resident memory of the asset, each size in a process of its own."""
+    """Peak resident memory of the asset, each size in a separate process."""
     lines = []
     with mock_server() as server:
         for rows in sizes:
@@ -117,7 +117,7 @@ def peak(url: str, rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = ours.prepared(Path(folder), range(1, rows + 1), window=64, timeout_s=60, sampling="")
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         metadata = ours.materialised(store, f"{url}/v1", MODEL)["metadata"]
         print(json.dumps({"before": before, "peak": _memory("VmHWM"), "seconds": metadata["seconds"]}))
 
@@ -128,7 +128,7 @@ def _memory(name: str) -> int:
 
 
 def profile(rows: int = 5_000) -> list[str]:
-    """Where the CPU time goes, by cProfile, which doubles it."""
+    """Shares of CPU time by cProfile, which doubles the time."""
     with mock_server() as server, tempfile.TemporaryDirectory() as folder:
         store = ours.prepared(Path(folder), range(1, rows + 1), window=64, timeout_s=60, sampling="")
         profiler = cProfile.Profile()
@@ -173,7 +173,7 @@ def main() -> None:
         peak(chosen.url, chosen.peak_of)
         return
     if unknown := set(chosen.parts) - PARTS.keys():
-        parser.error(f"unknown parts {sorted(unknown)}; there are {', '.join(PARTS)}")
+        parser.error(f"unknown parts {sorted(unknown)}; choose from {', '.join(PARTS)}")
     told = [f"Run on {datetime.now(UTC).date().isoformat()}: `.venv/bin/python benchmarks/endurance/run.py`."]
     for name in chosen.parts or PARTS:
         lines = PARTS[name]()

@@ -1,10 +1,9 @@
-"""One new batch of personas into a home, through its own assets; prints the CPU that their bodies took, as JSON.
+"""Add one batch of personas to a home through its assets; print the CPU seconds of their bodies as JSON.
 
     python benchmarks/quick/new_batch.py HOME FILE
 
-A smaller batch goes before it, so that nothing is compiled or loaded while the clock runs.
-
-Dagster's own events, imports and the warehouse are left out: they cost the same in any hub, or are another question.
+A smaller batch is added first, so that compiling and loading are not timed. Dagster's events, imports and the warehouse
+are excluded: they cost the same in any hub, or are measured elsewhere.
 """
 
 import json

@@ -1,14 +1,14 @@
-"""Has anything become slower? Three ratios in about three minutes, beside those that docs/benchmarks.md holds.
+"""Check for performance regressions: three ratios in about three minutes, compared with docs/benchmarks.md.
 
     make bench-quick                                   measures, compares, exits with 1 if one fell by more than 15 %
-    .venv/bin/python benchmarks/quick/run.py --write   puts today's ratios on the page
+    .venv/bin/python benchmarks/quick/run.py --write   writes the new ratios to the page
 
-    client    CPU per row of Instructor as documented, over ours; both against the mock server, in turns
-    daft      seconds of daft over ours: lexical dedup of a million rows
+    client    CPU per row of Instructor as documented, divided by ours; both with the mock server, in turns
+    daft      seconds of daft divided by ours: lexical dedup of a million rows
     rensa     the same with rensa's 16 bands
-    hub       CPU of a new batch in a hub of 20 batches, over the same in one of 200
+    hub       CPU of a new batch in a hub of 20 batches, divided by the same in one of 200
 
-All are better when they are larger. Peers stand in `.venv-bench`, made when first needed (which takes longer once).
+Larger is better for all. The environments of the other tools are in `.venv-bench`; they are created at the first use.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _NEW_ROWS = 300
 
 
 def last_object(text: str) -> dict[str, float]:
-    """The JSON object that a script prints last."""
+    """The last JSON object in the output of a script."""
     lines = [line for line in text.splitlines() if line.startswith("{")]
     if not lines:
         raise RuntimeError(f"no result: {text[-500:]}")
@@ -47,7 +47,7 @@ def last_object(text: str) -> dict[str, float]:
 
 
 def done(*command: str | Path, **environment_of: str) -> str:
-    """Run a command; its standard output."""
+    """Run a command; return its standard output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PERSONAHUB_")}
     ended = subprocess.run(command, env={**kept, **environment_of}, capture_output=True, text=True, timeout=600)
     if ended.returncode:
@@ -56,7 +56,7 @@ def done(*command: str | Path, **environment_of: str) -> str:
 
 
 def client(folder: Path) -> dict[str, float]:
-    """CPU per row against Instructor, in turns; the median of each."""
+    """CPU per row of ours and of Instructor, in turns; the median of each."""
     sys.path.insert(0, str(BENCHMARKS / "clients"))
     from environments import CONTENDERS, python_of  # type: ignore[import-not-found]
     from run import mock_server  # type: ignore[import-not-found]
@@ -77,7 +77,7 @@ def client(folder: Path) -> dict[str, float]:
 
 
 def lexical(folder: Path) -> dict[str, float]:
-    """Seconds for a million rows against daft and rensa; ours runs once before, to compile."""
+    """Seconds for a million rows of ours, daft and rensa; ours runs once before, to compile."""
     dedup, source, few = BENCHMARKS / "dedup", folder / "rows.parquet", folder / "few.parquet"
     path = {"PYTHONPATH": str(BENCHMARKS.parent)}
     done(sys.executable, dedup / "generate.py", source, "--rows", str(_LEXICAL_ROWS), **path)
@@ -123,13 +123,13 @@ def _new_batch(home: Path, batches: int) -> float:
 
 
 def stored(page: str) -> dict[str, float]:
-    """The ratios that the page holds."""
+    """The ratios on the page."""
     inside = page.partition(f"<!-- generated: {BLOCK} -->")[2].partition("<!-- end -->")[0]
     return {name: float(value) for name, value in _LINE.findall(inside)}
 
 
 def compared(today: dict[str, float], page: dict[str, float]) -> tuple[str, list[str]]:
-    """Today's ratios beside the page's, and those that fell."""
+    """A table of the new ratios and those of the page, and the ratios that fell."""
     rows = []
     for name, ratio in today.items():
         change = f"{ratio / page[name] - 1:+.0%}" if name in page else "not on the page"
@@ -144,7 +144,7 @@ MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {"client": client, "le
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--only", choices=list(MEASURES), help="one of the three measurements")
-    parser.add_argument("--write", action="store_true", help="put today's ratios on the page")
+    parser.add_argument("--write", action="store_true", help="write the new ratios to the page")
     chosen, started = parser.parse_args(), time.monotonic()
     today: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:

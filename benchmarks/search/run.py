@@ -1,12 +1,12 @@
-"""The benchmark of search: the index of a large hub, and personas that cover it.
+"""The benchmark of search: the index of a large hub, and a choice of personas that covers it.
 
     .venv/bin/python benchmarks/search/run.py                     1,000,000 personas: 7 GB of memory, 4 GB of disk
     .venv/bin/python benchmarks/search/run.py --rows 50000 --no-docs
-    .venv/bin/python benchmarks/search/run.py --home DIR          keeps the home, and goes on with it
+    .venv/bin/python benchmarks/search/run.py --home DIR          keeps the home, and reuses it
 
-Vectors are drawn: groups of unequal size around random centres, 384 numbers, of which a persona's neighbours share few
-directions. They are written as the tables of a home, and everything is measured through the code that the commands use.
-Recall is the share of the ten nearest, found by comparing with all, that the index finds. Results go into
+The vectors are random: groups of unequal size around random centres, with 384 numbers; neighbours differ in few
+directions. They are written as the tables of a home, and measured through the code of the commands. Recall is the share
+of the exact ten nearest that the index finds. Results go into
 docs/benchmarks.md.
 """
 
@@ -37,7 +37,7 @@ from personahub_assets.search.diversity import cover, draw, spread
 from personahub_assets.search.nearest import Nearest, hub
 from personahub_assets.store.tables import Store, table_schema
 
-MODEL, DIMENSIONS = LOCAL_MODEL, LOCAL_DIMENSIONS  # as if it had made them, so that the command compares with them
+MODEL, DIMENSIONS = LOCAL_MODEL, LOCAL_DIMENSIONS  # so that the command uses these vectors
 _COMMAND = Path(sys.executable).with_name("personahub")
 _SAID = "A nurse who teaches parents of premature babies"
 _BATCH, _GROUPS, _QUERIES, _COUNT = 50_000, 20_000, 200, 10
@@ -115,13 +115,13 @@ def index(store: Store, vectors: Vectors, ids: pl.Series) -> dict[str, Any]:
 
 
 def command(store: Store) -> None:
-    """`personahub search` as people run it."""
+    """Run `personahub search`."""
     environment = os.environ | {"PERSONAHUB_HOME": str(store.root)}
     subprocess.run([_COMMAND, "search", _SAID], env=environment, check=True, capture_output=True)
 
 
 def covering(vectors: Vectors, count: int) -> dict[str, Any]:
-    """Similarity of every persona to the nearest chosen one: the mean, and that of who is served worst."""
+    """Mean and minimum similarity of a persona to the nearest chosen one."""
     chosen, seconds = timed(lambda: spread(vectors, count))
     chance = cover(vectors, draw(len(vectors), count))
     return {

@@ -1,12 +1,12 @@
-"""A seeded home of any size, written straight into the store's tables: what a hub of a million personas looks like.
+"""Write a seeded home of any size directly into the store's tables, such as a hub of a million personas.
 
     .venv/bin/python benchmarks/warehouse/generate.py HOME                      1,000,000 personas and as many items
     .venv/bin/python benchmarks/warehouse/generate.py HOME --personas 20000 --items 5000 --batches 3 --embeddings
 
-Candidates stand in lines of up to three hops below two roots per document (imported roots in every fourth batch); 8 %
-are lexical and 4 % semantic drops, each for a keeper that came earlier, some keepers far more often than others. Every
-call has its row, with rejected, reused and superseded ones. Texts are the persona sentences of the dedup benchmark,
-alone or several together; they mean nothing, but have the lengths and the vocabulary of real ones.
+Candidates are in lines of up to three hops below two roots per document (imported roots in every fourth batch). 8 % are
+lexical and 4 % semantic duplicates of an earlier keeper; some keepers have far more duplicates than others. Every call
+has a row, including rejected, reused and superseded ones. Texts are one or several persona sentences of the dedup
+benchmark; they are meaningless, but have the length and vocabulary of real ones.
 """
 
 import argparse
@@ -36,16 +36,16 @@ _START = datetime(2026, 1, 5, 8)
 _RELATIONS = ("read", "write", "like", "dislike")
 _KIN = ("colleague", "patient", "younger sister", "rival", "teacher", "client", "neighbour", "apprentice", "landlord")
 _BAD = {"refused": 0.5, "invalid": 0.3, "truncated": 0.2}
-# The personas of a group as the answer that they came in.
+# The personas of a group as a model's answer.
 _EACH = pl.struct("persona", "relation").struct.json_encode().str.join(",")
 _ANSWER = pl.concat_str(pl.lit('{"personas":['), _EACH, pl.lit("]}")).alias("response")
-# Sentences of a field; other text fields are a few words.
+# Number of sentences per field; other text fields have a few words.
 _SENTENCES = {"problem": 2, "instruction": 1, "article": 9, "background": 2, "interaction": 1, "description": 1}
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is asked for; a dataset has at most one item per persona."""
+    """Requested size; a dataset has at most one item per persona."""
 
     personas: int = 1_000_000
     items: int = 1_000_000
@@ -55,7 +55,7 @@ class Size:
 
     @property
     def candidates(self) -> int:
-        """So many that the asked number stays."""
+        """Number of candidates that gives the requested number of personas."""
         return round(self.personas / (1 - LEXICAL - SEMANTIC))
 
 
@@ -84,13 +84,13 @@ def fill(store: Store, size: Size) -> None:
 
 
 def _share(size: Size, place: int, personas: int) -> int:
-    """Items of a dataset that belong to the first so many personas; over all datasets they come to what was asked."""
+    """Items of a dataset for a number of first personas; the sum over all datasets is the requested number."""
     of_dataset = size.items // len(DATASETS) + (place < size.items % len(DATASETS))
     return of_dataset * personas // size.personas
 
 
 def _candidates(size: Size) -> pl.DataFrame:
-    """All candidates in the order of their admission, with the keeper of those that are dropped."""
+    """All candidates in order of admission; dropped ones have a keeper."""
     count = size.candidates
     rng = np.random.default_rng((size.seed, 1_000_003))
     ids = _ids(rng, "p", count)
@@ -111,7 +111,7 @@ def _candidates(size: Size) -> pl.DataFrame:
 
 
 def _apart(texts: pl.Series) -> pl.Series:
-    """Sentences that differ in more than case and punctuation: what stays in a hub does."""
+    """Make sentences distinct in more than case and punctuation, as those of a hub are."""
     bare = texts.str.to_lowercase().str.replace_all(r"[^a-z ]", "")
     numbered = pl.format("{} Known here as number {}.", texts, pl.int_range(len(texts)))
     return pl.select(pl.when(bare.is_first_distinct()).then(texts).otherwise(numbered)).to_series()
@@ -136,9 +136,9 @@ def _lines(number: int, count: int) -> pl.DataFrame:
 
 
 def _with_keepers(rows: pl.DataFrame, drops: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Drop some rows for earlier ones that stay; every fifth goes to one of a few hundred that absorb much."""
+    """Drop some rows for earlier kept ones; every fifth gets one of a few hundred frequent keepers."""
     count = rows.height
-    # The first ones stay, so that everybody has an earlier one that does.
+    # The first rows are kept, so that every dropped row has an earlier kept one.
     dropped = np.sort(rng.choice(np.arange(min(100, count // 2), count), drops, replace=False))
     stays = np.setdiff1d(np.arange(count), dropped)
     lexical = pl.Series(rng.random(count) < LEXICAL / (LEXICAL + SEMANTIC))
@@ -171,7 +171,7 @@ def _with_keepers(rows: pl.DataFrame, drops: int, rng: np.random.Generator) -> p
 
 
 def _vectors(rows: pl.DataFrame, seed: int) -> NDArray[np.float32]:
-    """Unit vectors around common centres; a semantic drop lies near its keeper."""
+    """Unit vectors around common centres; a semantic duplicate is near its keeper."""
     rng = np.random.default_rng((seed, 2_000_003))
     centres = rng.standard_normal((CLUSTERS, DIMENSIONS), dtype=np.float32)
     found = np.empty((rows.height, DIMENSIONS), np.float32)
@@ -195,7 +195,7 @@ class _Batch:
         self.store, self.key, self.number, self.rows, self.rng, self.pool = store, key, number, rows, rng, pool
 
     def write(self, counts: list[int], vectors: NDArray[np.float32] | None) -> None:
-        """Write all of them: so many items of each dataset, and vectors if there are any."""
+        """Write all tables: a number of items of each dataset, and vectors if given."""
         self._candidates()
         self._decisions()
         if vectors is not None:
@@ -319,7 +319,7 @@ class _Batch:
         return self._text(count, 1).str.extract(r"^\S+ (\S+ \S+)").fill_null("a note")
 
     def _calls(self, asset: str, answered: pl.DataFrame, responses: pl.Series) -> None:
-        """Rows of `generations` for what was answered, and for some that were not, which are in quarantine, too."""
+        """Rows of `generations` for accepted answers, and for some rejected ones, which are in quarantine too."""
         rng, count = self.rng, answered.height
         if not count:
             return
@@ -344,7 +344,7 @@ class _Batch:
         self._put("quarantine", lost, asset)
 
     def _measured(self, asset: str, calls: pl.DataFrame) -> pl.DataFrame:
-        """What each call cost."""
+        """Tokens, seconds and cost of each call."""
         rng, count = self.rng, calls.height
         reused = pl.Series(rng.random(count) < REUSED) & (calls["status"] == "accepted")
         attempts = pl.Series(1 + (rng.random(count) < 0.05))
@@ -380,7 +380,7 @@ class _Batch:
         )
 
     def _put(self, table: str, rows: pl.DataFrame, asset: str | None = None) -> None:
-        """Write a table of the batch; columns that are not given are null."""
+        """Write a table of the batch; missing columns are null."""
         schema = table_schema(table)
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns]
         self.store.write(table, self.key, rows.with_columns(absent).with_columns(batch=pl.lit(self.key)), asset)
@@ -393,7 +393,7 @@ def _readable(field: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _ids(rng: np.random.Generator, prefix: str, count: int, digits: int = 20) -> pl.Series:
-    """So many ids of hex digits."""
+    """Random ids of hex digits."""
     text = rng.bytes(digits // 2 * count).hex()
     return pl.Series([prefix + text[at : at + digits] for at in range(0, digits * count, digits)], dtype=pl.String)
 
@@ -401,11 +401,11 @@ def _ids(rng: np.random.Generator, prefix: str, count: int, digits: int = 20) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
-    parser.add_argument("--personas", type=int, default=Size.personas, help="of the hub; candidates are more")
-    parser.add_argument("--items", type=int, default=Size.items, help="over all datasets")
+    parser.add_argument("--personas", type=int, default=Size.personas, help="personas of the hub")
+    parser.add_argument("--items", type=int, default=Size.items, help="items over all datasets")
     parser.add_argument("--batches", type=int, default=Size.batches)
     parser.add_argument("--embeddings", action="store_true", help="a vector for each survivor of the lexical stage")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other rows")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random rows")
     chosen = vars(parser.parse_args())
     fill(Store(home=str(chosen.pop("home"))), Size(**chosen))
 

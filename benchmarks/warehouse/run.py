@@ -1,7 +1,7 @@
-"""What the warehouse costs and gives with a million personas and a million items: size, republishing, every question.
+"""The warehouse with a million personas and a million items: size, time of building, time of every ready query.
 
-    .venv/bin/python benchmarks/warehouse/run.py                         a home of its own, about four minutes
-    .venv/bin/python benchmarks/warehouse/run.py --data HOME             one that is there, or is made there
+    .venv/bin/python benchmarks/warehouse/run.py                         with a temporary home, about four minutes
+    .venv/bin/python benchmarks/warehouse/run.py --data HOME             with a home that exists, or is created
     .venv/bin/python benchmarks/warehouse/run.py --personas 20000 --no-docs
 
 The home is made by generate.py. Results go into docs/benchmarks.md.
@@ -32,7 +32,7 @@ from common import DOCS, machine, table, write  # noqa: E402
 
 _TIMES = 5
 _COMMAND = Path(sys.executable).with_name("personahub")
-# One of each kind that people ask about, chosen by id, which is a hash.
+# One id of each kind, chosen by id, which is a hash.
 _IDS = {
     "a persona of hop 3": "SELECT min(persona_id) FROM personas WHERE hop = 3",
     "a dropped persona": "SELECT min(persona_id) FROM lexical_duplicates",
@@ -44,8 +44,8 @@ _IDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="home to measure; it is filled if it is not there")
-    parser.add_argument("--personas", type=int, default=1_000_000, help="and as many items")
+    parser.add_argument("--data", type=Path, help="home to measure; it is generated if it is missing")
+    parser.add_argument("--personas", type=int, default=1_000_000, help="number of personas, and of items")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/benchmarks.md as it is")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _made(store: Store, personas: int) -> str | None:
-    """Fill the home, in a process of its own, unless it is filled; says how long that took."""
+    """Generate the home in a separate process, unless it exists; return the time that it took."""
     if store.files("batches"):
         return None
     command = [sys.executable, HERE / "generate.py", store.root, "--personas", str(personas), "--items", str(personas)]
@@ -68,7 +68,7 @@ def _made(store: Store, personas: int) -> str | None:
 
 
 def report(store: Store, made: str | None) -> str:
-    """Measure all of it."""
+    """Measure everything; return the page's tables."""
     started = time.perf_counter()
     built = [build.build(store, force=True).seconds for _ in range(3)]
     rows = build.build(store).rows
@@ -118,7 +118,7 @@ def _questions(store: Store) -> str:
 
 
 def _walks(store: Store) -> str:
-    """What is asked about one row, by macros and by the command."""
+    """Queries about one row, by macros and by the command."""
     lines = []
     with build.reader(store) as connection:
         ids = {kind: _one(connection, query) for kind, query in _IDS.items()}
@@ -138,7 +138,7 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 
 def _command(store: Store, *arguments: str) -> float:
-    """Milliseconds of a command as people run it, start of the process included; the first run is not counted."""
+    """Milliseconds of a command, including the start of the process; the first run is not counted."""
     command = [str(_COMMAND), *arguments]
     environment = os.environ | {"PERSONAHUB_HOME": str(store.root), "PATH": "/usr/bin:/bin"}
     run = lambda: subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: E731
