@@ -1,4 +1,4 @@
-"""What the tests of several rooms share: an empty home, its store, one stand-in for the whole run."""
+"""Fixtures of all tests: an empty home, its store, one stand-in for the whole test run."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ Called = Callable[..., tuple[int, str, str]]
 
 
 def command(patch: pytest.MonkeyPatch, *arguments: str, home: Path, **environment: str) -> int:
-    """Run a command in this process, from `main` on; gives its exit code."""
+    """Run a command in this process through `main`; return its exit code."""
     for name in [name for name in os.environ if name.startswith("PERSONAHUB_") and name != "PERSONAHUB_CACHE"]:
         patch.delenv(name)
     patch.setenv("DAGSTER_HOME", "")  # which `run` changes
@@ -56,13 +56,13 @@ def command(patch: pytest.MonkeyPatch, *arguments: str, home: Path, **environmen
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
-    """Run a command in this process; gives exit code, standard output and standard error."""
+    """Run a command in this process; return exit code, standard output and standard error."""
     return lambda *arguments, **rest: (command(monkeypatch, *arguments, **rest), *capsys.readouterr())
 
 
 @pytest.fixture(scope="session")
 def called_once() -> Called:
-    """As `called`, for what is made once and shared."""
+    """The same as `called`, for session fixtures."""
 
     def run(*arguments: str, **rest: Any) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -79,7 +79,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
-    """Make a folder by its name, once for all workers: what takes seconds to make and is only read, or copied."""
+    """Create a named folder once for all workers; for data that takes seconds to make and is only read or copied."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
 

@@ -1,4 +1,4 @@
-"""The command line: what it says, what it refuses, and what is left when a run is stopped or runs beside another."""
+"""The command line: output, refusals, and the state after interrupted and concurrent runs."""
 
 import csv
 import io
@@ -55,14 +55,14 @@ SETTINGS = "[text_personas]\nper_document = 1\n[related_personas]\nhops = 0\n"
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     out: str
     err: str
 
     def refusal(self) -> str:
-        """The message of a command that failed as it should: one message, no traceback, nothing on standard output."""
+        """The message of an expected failure: one message, no traceback, no standard output."""
         assert self.code == 1, self
         assert self.out == ""
         assert "Traceback" not in self.err
@@ -74,7 +74,7 @@ Cli = Callable[..., Said]
 
 
 def environment(home: Path, url: str | None = None) -> dict[str, str]:
-    """The environment of a command, without what the developer has set."""
+    """The environment of a command, without the developer's settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PERSONAHUB_", "DAGSTER"))}
     cache = {name: value for name, value in os.environ.items() if name == "PERSONAHUB_CACHE"}
     return {**inherited, **cache, "PERSONAHUB_HOME": str(home), **({"PERSONAHUB_LLM_URL": url} if url else {})}
@@ -93,13 +93,13 @@ def begin(home: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def begin_run(home: Path, *arguments: str, url: str) -> Process:
-    """Start a run as a process that need not import anything."""
+    """Start a run as a process that has all imports done."""
     return Process(["run", *arguments], environment(home, url), home.parent)
 
 
 @pytest.fixture
 def here(home: Path, monkeypatch: pytest.MonkeyPatch, called: Callable[..., tuple[int, str, str]]) -> Cli:
-    """Run a command in this process: the same code from `main` on, without the seconds that a start takes."""
+    """Run a command in this process: the same code from `main`, without the start of a process."""
 
     def run(*arguments: str, stdin: str = "", at: Path = home, url: str | None = None) -> Said:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -148,7 +148,7 @@ def pages(path: Path, count: int, book: str = "almanac") -> Path:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does."""
+    """Wait for a condition that another process fulfils."""
     deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
@@ -297,7 +297,7 @@ def test_run_of_one_asset_makes_nothing_else(here: Cli, home: Path, tmp_path: Pa
 
 @pytest.fixture
 def some_model(standin: StandinServer) -> Iterator[str]:
-    """The address of a server that says it is a model of its own; its answers are written by the stand-in."""
+    """The address of a server that reports another model; the stand-in writes its answers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -328,7 +328,7 @@ def some_model(standin: StandinServer) -> Iterator[str]:
 def test_rows_of_the_standin_and_of_a_model_are_never_mixed(
     here: Cli, demo: Demo, home: Path, tmp_path: Path, standin: StandinServer, some_model: str
 ) -> None:
-    """The home of either kind refuses the other and keeps its rows."""
+    """A home of either kind refuses the other, and keeps its rows."""
     store = Store(home=str(home))
     register(store, str(write(tmp_path / "one.jsonl", ROWS)))
     assert here("run", "--select", "+text_personas", url=some_model).code == 0
@@ -499,7 +499,7 @@ def test_sql_writes_a_table(here: Cli, demo: Demo, tmp_path: Path) -> None:
 
 
 def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
-    """Markup, emoji codes and control characters of a page are text and nothing else."""
+    """Markup, emoji codes and control characters of a page are plain text."""
     said = here("sql", "SELECT persona FROM personas WHERE origin = 'imported'", at=demo.home)
     assert "A [bold]jazz[/bold] drummer \\x1b[31mwho builds :drum: cymbals" in said.out
     assert "\x1b" not in said.out
@@ -532,7 +532,7 @@ def test_sql_refuses(here: Cli, demo: Demo, query: str, message: str) -> None:
 
 
 def lasting(home: Path) -> list[Path]:
-    """Files of a home but those of queries that run: other workers ask the same home."""
+    """Files of a home, without those of running queries: other workers use the same home."""
     return sorted(file for file in home.rglob("*") if "aside" not in file.relative_to(home).parts)
 
 
@@ -598,7 +598,7 @@ def _doubled(times: int) -> str:
     ],
 )
 def test_sql_stops_after_a_time(here: Cli, demo: Demo, query: str) -> None:
-    """In DuckDB's planner and in one call of a function, too, which it does not interrupt."""
+    """Also in DuckDB's planner and within one call of a function, which DuckDB does not interrupt."""
     said = here("sql", query, "--max-time", ".6s", at=demo.home)
     assert said.refusal() == "error: stopped after 0.6 s (--max-time)\n"
     assert not list((demo.home / "aside").glob(f"{os.getpid()}-*"))
@@ -609,7 +609,7 @@ def test_sql_refuses_what_is_no_time(here: Cli, demo: Demo) -> None:
 
 
 def test_sql_is_bounded_in_memory(here: Cli, tmp_path: Path) -> None:
-    """One value, and many, none of which DuckDB can write aside."""
+    """One value, and many values, none of which DuckDB can spill."""
     home = tmp_path / "hub"
     build.build(Store(home=str(home)))
     (home / "hub.toml").write_text("[warehouse]\nmemory_mb = 256\n")
@@ -626,7 +626,7 @@ def test_a_condition_is_bounded_in_memory(demo: Demo) -> None:
 
 
 def test_sql_ends_with_the_command(demo: Demo, tmp_path: Path) -> None:
-    """Whatever ends the command, its query does not go on; a reader that has enough is no error."""
+    """The query ends with the command for any reason; a closed pipe is not an error."""
     with begin(demo.home, "sql", "FROM range(3_000_000)", "--format", "csv") as command:
         assert command.stdout is not None
         assert command.stdout.readline() == "range\n"
@@ -727,7 +727,7 @@ def test_sql_does_not_write_over_the_home(here: Cli, demo: Demo, target: str) ->
     ],
 )
 def test_an_empty_argument_is_refused(here: Cli, arguments: list[str], named: str) -> None:
-    """A bound from a variable that is not set would be none, and an empty path the folder that one stands in."""
+    """A limit from an unset variable would be no limit, and an empty path the current folder."""
     assert f"error: {named} is empty" in here(*arguments).refusal()
 
 
@@ -743,7 +743,7 @@ def test_an_error_about_an_argument_without_end_is_cut(here: Cli) -> None:
 
 
 def test_sql_takes_a_short_query_of_long_letters(here: Cli, demo: Demo) -> None:
-    """Longer in bytes than the name of a file may be."""
+    """The text has more bytes than the maximum of a file name."""
     said = here("sql", f"SELECT '{'人' * 100}' AS a", "--format", "json", at=demo.home)
     assert json.loads(said.out) == {"a": "人" * 100}
 
@@ -766,7 +766,7 @@ def test_sql_writes_a_large_result_in_pieces(here: Cli, demo: Demo, tmp_path: Pa
 
 
 def test_sql_reads_files_with_a_bound(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that read others twice would double with each level, also empty ones."""
+    """Files that read others twice would double at each level, even empty ones."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0.sql").write_text("")
     for level in range(1, 40):
@@ -777,7 +777,7 @@ def test_sql_reads_files_with_a_bound(here: Cli, demo: Demo, tmp_path: Path, mon
 
 
 def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:
-    """As under a scheduler: standard input is a pipe that nobody writes to, nor closes."""
+    """As under a scheduler: standard input is a pipe that is never written or closed."""
     command = [sys.executable, "-m", "personahub_assets.cli.app", "sql", "--format", "csv"]
     with subprocess.Popen(
         command, env=environment(demo.home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -789,7 +789,7 @@ def test_sql_lists_the_tables_where_a_pipe_is_silent(demo: Demo) -> None:
 
 
 def test_sql_reads_what_the_store_holds(here: Cli, demo: Demo) -> None:
-    """The views over the store are readable although the rest of the machine is not."""
+    """The views over the store are readable, although other files are not."""
     said = here("sql", "SELECT count(*) AS n FROM generations", "--format", "json", at=demo.home)
     assert json.loads(said.out) == {"n": 2}
 
@@ -946,7 +946,7 @@ def test_standin_says_its_address_serves_and_ends_with_ctrl_c(home: Path) -> Non
 def test_a_run_that_was_stopped_and_killed_goes_on(
     here: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C, then kill -9, then to the end: what was answered is not asked again, and no row is there twice."""
+    """Ctrl-C, then kill -9, then a complete run: answered requests are not repeated, and no row is duplicated."""
     documents, window = 24, 4
     home.mkdir()
     (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nmax_in_flight = {window}\n")
@@ -991,7 +991,7 @@ def test_a_run_that_was_stopped_and_killed_goes_on(
 
 
 def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home: Path, tmp_path: Path) -> None:
-    """In a home whose instance does not exist yet; who comes second to a batch waits, or says who holds it."""
+    """In a home without an instance; the second run of a batch waits, or names the process that holds it."""
     documents = 4
     home.mkdir()
     (home / "hub.toml").write_text(f"{SETTINGS}[generation]\nmax_in_flight = 2\n")
@@ -1033,7 +1033,7 @@ def test_runs_of_two_batches_and_two_of_one_go_side_by_side_under_a_reader(home:
 
 @contextmanager
 def reading(store: Store) -> Iterator[list[int]]:
-    """A connection of its own that stays open while the file below it is replaced; gives the counts that it saw."""
+    """A connection that stays open while its file is replaced; returns the counts that it read."""
     seen: list[int] = []
     done = threading.Event()
 

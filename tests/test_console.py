@@ -1,4 +1,4 @@
-"""Printing: one module prints, and what it prints commands no terminal, whatever it is given and wherever it goes."""
+"""Printing: only one module prints, and its output never contains terminal commands, for any input and target."""
 
 import io
 import json
@@ -35,7 +35,7 @@ TEXTS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(
 
 
 def commanding(text: str) -> list[str]:
-    """Characters that a terminal obeys or does not show."""
+    """Control characters and invisible characters in a text."""
     kept = "\u200c\u200d"
     return [c for c in text if c != "\n" and c not in kept and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")] + [
         c
@@ -129,7 +129,7 @@ def test_json_says_what_it_was_given_and_commands_nothing(value: object) -> None
 def test_help_shows_every_word_that_is_declared(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands in brackets is no markup."""
+    """Text in brackets is not interpreted as markup."""
     group = get_command(app.app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         monkeypatch.setattr(sys, "argv", ["personahub", name, "--help"])

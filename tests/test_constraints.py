@@ -1,4 +1,4 @@
-"""What `make install` takes is what pyproject.toml asks for, each by the hash of its file."""
+"""`make install` installs the requirements of pyproject.toml, each verified by its hash."""
 
 import re
 import tomllib

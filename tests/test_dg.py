@@ -1,4 +1,4 @@
-"""Dagster's own tool over the project: `dg check defs` and `dg list defs`."""
+"""Dagster's tool on the project: `dg check defs` and `dg list defs`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: generated pages are up to date, and nothing is left out."""
+"""The documentation agrees with the code: generated pages are up to date and complete."""
 
 import ast
 import inspect
@@ -157,7 +157,7 @@ def test_every_preset_has_a_section_with_its_address_and_how_it_was_tried() -> N
 
 
 def test_what_the_pages_tell_to_run_exists() -> None:
-    """Commands, their options, make targets and files of the repository that any page names."""
+    """Commands, options, make targets and files that any page names."""
     options = {name: {o for p in command.params for o in p.opts} | {"--help"} for name, command in commands().items()}
     for path in (path.relative_to(ROOT) for path in pages()):
         text = page(str(path))
@@ -190,7 +190,7 @@ def test_the_options_that_messages_name_exist() -> None:
 
 
 def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of that section, with three personas, in a home without a model."""
+    """Run the commands of that section with three personas, in a home without a model."""
     text = section(page("README.md"), "## Without a model")
     (settings,) = re.findall(r"printf '(.*)' > hub/hub.toml", text)
     (selection,) = re.findall(r"^    personahub run (.*)$", text, flags=re.MULTILINE)
@@ -246,7 +246,7 @@ def test_the_readme_covers_the_first_steps_only() -> None:
 
 
 def test_the_pages_are_in_plain_english() -> None:
-    """Words that readers stumble over; generated tables, code and quoted output are not looked at."""
+    """No word of a list of unclear words; generated tables, code and quoted output are not checked."""
     left_out = re.compile(r"<!-- generated.*?<!-- end -->|^```.*?^```$", re.DOTALL | re.MULTILINE)
     odd = re.compile(r"\b(?:whoever|nobody|anew|parted|what goes|is so)\b", re.IGNORECASE)
     for path in pages():
@@ -269,7 +269,7 @@ def test_ci_runs_every_supported_version_of_python() -> None:
 
 
 def test_the_example_of_a_new_dataset_is_right() -> None:
-    """The prompt parses, the class is a dataset's, and an answer of it renders."""
+    """The prompt parses, the class is a dataset class, and one of its answers renders."""
     text = page("docs/add-a-dataset.md")
     (prompt_file,) = re.findall(r"^```markdown\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     source, line = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)

@@ -30,7 +30,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 class Edit(NamedTuple):
-    """Text that stands once in a file, and what takes its place."""
+    """A text that occurs once in a file, and its replacement."""
 
     old: str
     new: str
@@ -206,7 +206,7 @@ Path("facts.json").write_text(json.dumps(facts))
 
 @pytest.fixture(scope="session")
 def extended(once: Once) -> Path:
-    """The copy of the project, with everything added and `DRIVER` run in it."""
+    """The copy of the project with all additions, after running `DRIVER` in it."""
     return once("extended", _extend)
 
 
@@ -239,7 +239,7 @@ def _extend(project: Path) -> None:
 
 
 def _copy_package(copy: Path, edited: set[str]) -> None:
-    """Copy the rooms that are edited; the others are linked, so that what numba has compiled is shared."""
+    """Copy the edited packages and link the others, so that compiled kernels are shared."""
     copy.mkdir()
     for path in PACKAGE.iterdir():
         if path.name in edited:
@@ -263,12 +263,12 @@ def _edit(path: Path, edits: str | list[Edit]) -> None:
 
 
 def facts(project: Path) -> Any:
-    """What `DRIVER` found."""
+    """Results of `DRIVER`."""
     return json.loads((project / "facts.json").read_text())
 
 
 def asked(project: Path, query: str) -> list[tuple[Any, ...]]:
-    """The rows that a query of the warehouse gives."""
+    """Rows of a query of the warehouse."""
     with duckdb.connect(str(project / "hub" / "warehouse.duckdb"), read_only=True) as connection:
         return connection.execute(query).fetchall()
 
@@ -329,7 +329,7 @@ def test_a_prompt_is_one_file(extended: Path) -> None:
 
 
 def test_no_test_lists_the_datasets_by_hand() -> None:
-    """A test about every dataset takes them from `DATASETS`; one that needs some may name half of them."""
+    """A test of every dataset uses `DATASETS`; a test of some may name at most half of them."""
     listing = [
         f"{path.relative_to(TESTS)}, line {line}"
         for path in sorted(TESTS.rglob("*.py"))
@@ -340,7 +340,7 @@ def test_no_test_lists_the_datasets_by_hand() -> None:
 
 
 def _listed(code: str) -> Iterator[tuple[int, set[object]]]:
-    """The line of every list, tuple, set and dict that is written out, and the constants in it."""
+    """The line of every literal list, tuple, set and dict, with its constants."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict):
             parts = node.keys if isinstance(node, ast.Dict) else node.elts

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a run: one line that names it, exit code 1, and no end that never comes."""
+"""Failures of a run: one line with the cause, exit code 1, and no endless wait."""
 
 import ctypes
 import os
@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with the databases of Dagster, which take seconds to make."""
+    """A home with the databases of Dagster, which take seconds to create."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
@@ -82,7 +82,7 @@ def job_of(work: Callable[[], object]) -> dg.Definitions:
 
 
 def reachable(error: BaseException) -> list[BaseException]:
-    """What a printer of tracebacks meets that follows causes, else contexts; it never ends on a circle."""
+    """The exceptions of a traceback by cause or context; a cycle would never end."""
     met: list[BaseException] = []
     at: BaseException | None = error
     while at is not None:
@@ -138,7 +138,7 @@ REMOTE = {"PERSONAHUB_LLM_URL": "http://127.0.0.1:9/v1", "PERSONAHUB_LLM_MODEL":
 
 
 def moments(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
-    """Call something at every event that Dagster records, between its own steps, and when an asset begins and ends."""
+    """Call a function at every event of Dagster, between its steps, and at the begin and end of an asset."""
     from personahub_assets.instance.storage import EventLog
 
     store_event = EventLog.store_event
@@ -151,7 +151,7 @@ def moments(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None
 
 
 def test_a_signal_at_any_moment_stops_the_run(filled: Store, called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where Dagster only makes a note of it, and forgets it; and the next run goes on."""
+    """Also where Dagster only records the signal and forgets it; the next run continues."""
     waiting = ["PIPELINE_SUCCESS", "PIPELINE_START"]
     numbers = {"PIPELINE_SUCCESS": [signal.SIGINT], "PIPELINE_START": [signal.SIGTERM] * 2}
 
@@ -173,7 +173,7 @@ def test_a_signal_at_any_moment_stops_the_run(filled: Store, called: Called, mon
 
 
 def test_what_a_library_swallows_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a handler raises in a callback of C code goes nowhere."""
+    """An exception of a handler in a callback of C code is lost."""
     callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
     with interrupts.recorded():
         try:
@@ -250,7 +250,7 @@ main()
     [("os.kill(os.getpid(), signal.SIGINT)", "None", 130, "stopped before it began\n"), ("0", "Late()", 0, "")],
 )
 def test_a_signal_outside_of_the_command_is_no_death(call: str, late: str, code: int, said: str) -> None:
-    """Before anything is loaded, and after the interpreter gave up its handlers."""
+    """Before any import, and after the interpreter removed its handlers."""
     program = _COMMAND.format(call=call, late=late)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, said)

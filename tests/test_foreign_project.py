@@ -35,7 +35,7 @@ def installed(once: Once) -> Path:
 
 
 def take_kernels(packages: Path) -> None:
-    """Take over what numba has compiled here, which takes a minute; it holds for sources of the same size and time."""
+    """Copy the compiled kernels, which take a minute; they are valid for sources of the same size and time."""
     for source in (ROOT / "personahub_assets" / "dedup").glob("*.py"):
         os.utime(packages / source.relative_to(ROOT), ns=(0, source.stat().st_mtime_ns))
     compiled = Path("personahub_assets", "dedup", "__pycache__")
@@ -46,7 +46,7 @@ def take_kernels(packages: Path) -> None:
 
 @pytest.fixture(scope="session")
 def team(once: Once, installed: Path) -> Path:
-    """The folder of the other project, with a hub of one batch and the report of what made it."""
+    """The folder of the other project, with a hub of one batch and the report of its run."""
 
     def make(folder: Path) -> None:
         for name in ("team_definitions.py", "materialise.py"):
@@ -63,7 +63,7 @@ def team(once: Once, installed: Path) -> Path:
 
 
 def run_there(folder: Path, installed: Path, *command: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of the team's, in its folder, with the installed package and none of the checkout's files."""
+    """Run a command of the team in its folder, with the installed package and without files of the checkout."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERSONAHUB_")}
     paths = {"PYTHONPATH": f"{installed}{os.pathsep}{folder}", "DAGSTER_HOME": str(folder / "dagster")}
     environment = {**inherited, **paths, "TEAM_FOLDER": str(folder), **more}
@@ -106,7 +106,7 @@ def test_checks_know_the_assets_by_their_prefixed_keys(report: dict[str, dict[st
 
 
 def test_the_teams_own_executor_runs_the_steps(team: Path, installed: Path, tmp_path: Path) -> None:
-    """Each step in a process of its own; nothing is asked again, and the team's instance has the events."""
+    """Each step runs in its own process; no request is repeated, and the team's instance has the events."""
     folder = shutil.copytree(team, tmp_path / "team")
     selection = "key:personahub/documents"
     materialise = ["asset", "materialize", "-m", "team_definitions", "--select", selection, "--partition", "pages"]

@@ -1,4 +1,4 @@
-"""Ids, names, columns, settings and servers that try to command the terminal: no command passes any of it on."""
+"""Ids, names, columns, settings and servers with terminal commands: no command prints them."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def commanded(tmp_path: Path, called: Called, server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Run a command; give what it printed, which commands nothing."""
+    """Run a command; return its output after checking that it has no terminal commands."""
     home = tmp_path / "hub [red]\x1b[1m"
 
     def run(*arguments: str, **environment: str) -> str:

@@ -280,7 +280,7 @@ def test_a_notebook_has_an_event_loop_of_its_own(hub: Hub) -> None:
 
 
 def test_an_interrupt_in_a_notebook_stops_the_run(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signals come to the main thread, which waits; the run goes on in another one and finds nothing left to spend."""
+    """Signals arrive in the waiting main thread; the run is in another one, and its budget is set to zero."""
     from concurrent.futures import Future
 
     asked = threading.Event()

@@ -1,4 +1,4 @@
-"""The contracts of imports in pyproject.toml: what breaks one of them fails `make lint`, by name."""
+"""The contracts of imports in pyproject.toml: `make lint` fails for a violation and names the contract."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the linter says of a copy in which every contract is broken."""
+    """Output of the linter for a copy in which every contract is broken."""
     copy = tmp_path_factory.mktemp("copy")
     shutil.copy(ROOT / "pyproject.toml", copy)
     shutil.copytree(ROOT / "personahub_assets", copy / "personahub_assets", ignore=shutil.ignore_patterns("*.nb[ic]"))

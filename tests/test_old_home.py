@@ -1,4 +1,4 @@
-"""A home that an earlier version made opens: it reads, plans and runs, and asks nothing again."""
+"""A home of an earlier version works: it is read, planned and run without repeated requests."""
 
 import tarfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every pattern of the package on hostile text: twice the text takes about twice the time.
+"""Every regular expression of the package on hostile text: time grows linearly with the text.
 
 Patterns are found by walking the modules, so that a new one is tried without being listed. The texts are made of the
 words that the pattern itself looks for and of long runs of signs: what backtracking is slow on. Most take no time at
@@ -40,7 +40,7 @@ def modules() -> Iterator[ModuleType]:
 def patterns() -> dict[str, tuple[Any, bool]]:
     """All patterns, held by modules or written where they are used, and whether they are looked for in the whole text.
 
-    One that is only asked whether a text begins with it is tried so: from every place it might be slow.
+    Patterns that are only matched at the beginning are tested so: a search from every position could be slow.
     """
     trees = {module: ast.parse(Path(str(module.__file__)).read_text("utf-8")) for module in modules()}
     nodes = [(module, node) for module, tree in trees.items() for node in ast.walk(tree)]
@@ -58,7 +58,7 @@ def patterns() -> dict[str, tuple[Any, bool]]:
 
 
 def name_of(node: ast.AST) -> str:
-    """The name of a pattern, also where it is a module's."""
+    """The name of a pattern, also of a module constant."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
@@ -72,7 +72,7 @@ def written(node: ast.AST) -> str | bytes | None:
 
 
 def hostile(pattern: Any, length: int) -> Iterator[tuple[str, str]]:
-    """Texts of about that length, each with a name."""
+    """Named texts of about the given length."""
     source = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
     words = list(dict.fromkeys(_WORDS.findall(source)))[:12]
     for run in _RUNS:
@@ -97,7 +97,7 @@ def seconds(used: tuple[Any, bool], text: str) -> float:
 
 
 def ratio_of(used: tuple[Any, bool], twice: str, text: str) -> float:
-    """Time for twice the text over time for the text, the least of three each."""
+    """Time for twice the text divided by the time for the text; each is the minimum of three."""
     return min(seconds(used, twice) for _ in range(3)) / min(seconds(used, text) for _ in range(3))
 
 

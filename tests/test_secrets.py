@@ -1,4 +1,4 @@
-"""Secrets of addresses and keys are used, and stand nowhere: not in the home, the UI, or what is printed."""
+"""Secrets of addresses and keys are used, but never stored or shown: not in the home, the UI, or the output."""
 
 import asyncio
 import json
@@ -164,7 +164,7 @@ def _tables(home: Path) -> Iterator[str]:
 
 
 def _of_ui(home: Path) -> Iterator[str]:
-    """What the UI is told about definitions, launchpad and runs."""
+    """Responses to the UI about definitions, launchpad and runs."""
     schema = create_schema()
     module = LoadableTargetOrigin(executable_path=sys.executable, module_name="personahub_assets.definitions")
     target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, "personahub"))

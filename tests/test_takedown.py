@@ -1,4 +1,4 @@
-"""Takedown of a document with six hops under it, in a home that the real graph has filled."""
+"""Takedown of a document with six hops below it, in a home made by the real graph."""
 
 import gzip
 import itertools
@@ -63,14 +63,14 @@ DRUMMER = "A jazz drummer who builds his own cymbals from scrap metal."
 
 
 class Home:
-    """A home, its stand-in, and what may be asked of it."""
+    """A home, its stand-in, and queries."""
 
     def __init__(self, root: Path, standin: StandinServer):
         self.root, self.standin, self.store = root, standin, Store(home=str(root))
         self.environment = Environment(home=root, llm_url=standin.url, llm_model="standin", embed_url=None)
 
     def run(self, *batches: str, select: Iterable[str] = ("+personas", "math_problems")) -> int:
-        """Run, and give the calls that it took."""
+        """Run, and return the number of calls."""
         before = self.standin.stats()["calls"]
         assert run_batches(self.environment, list(batches), list(select)).failed == {}
         return int(self.standin.stats()["calls"] - before)
@@ -80,13 +80,13 @@ class Home:
             return connection.execute(query).fetchall()
 
     def failing(self) -> set[str]:
-        """Checks that some row offends."""
+        """Names of failing checks."""
         checks = [check.filled(self.store.config) for some in all_checks().values() for check in some]
         with build.open_live(self.store, " ".join(check.sql for check in checks)) as connection:
             return {f"{check.asset}/{check.name}" for check in checks if not check.result(connection).passed}
 
     def texts(self, where: str) -> list[str]:
-        """Texts of a document, its personas of all hops, and their items; each of them, and what begins it."""
+        """Texts of a document, its personas of all hops, and their items; each whole and by its beginning."""
         query = f"""
             WITH chosen AS (SELECT * FROM candidate_personas WHERE {where})
             SELECT persona FROM chosen UNION ALL SELECT text FROM math_problems SEMI JOIN chosen USING (persona_id)
@@ -101,7 +101,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture(scope="module")
 def built(once: Once, standin: StandinServer) -> Home:
-    """Pages from outside of the home; people inside of it, one of whom is dropped for a persona of page a."""
+    """Pages outside of the home; personas inside of it, one of them dropped for a persona of page a."""
 
     def make(folder: Path) -> None:
         home = Home(folder / HUB, standin)
@@ -126,7 +126,7 @@ def built(once: Once, standin: StandinServer) -> Home:
 
 @pytest.fixture
 def home(built: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A copy to do with as one likes; it has the source file of pages beside it, too."""
+    """A copy that the test can change, with the source file of pages beside it."""
     monkeypatch.setenv("DAGSTER_HOME", "")
     copy = Home(shutil.copytree(built.root, tmp_path / built.root.name), built.standin)
     shutil.copy(built.root.parent / "pages.jsonl", tmp_path)
@@ -390,7 +390,7 @@ def test_journals_forget(home: Home) -> None:
 
 
 def test_what_an_earlier_prompt_gave_goes_too(home: Home) -> None:
-    """Answers that are superseded, about personas that are in no table any more."""
+    """Superseded answers about personas that are no longer in any table."""
     shutil.rmtree(home.root / "dagster")
     old = "A persona that an earlier prompt gave for this page, and that no table has."
     rows = home.store.read("generations", "pages", "text_personas").filter(pl.col("input_id") != "x")
@@ -434,7 +434,7 @@ def test_recorded_answers_of_another_home_go_too(home: Home) -> None:
 
 @pytest.mark.parametrize("most", [20_000_000, 50])
 def test_what_only_looks_like_it_stays(home: Home, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """A waiting file of the inbox, quarantined lines and recorded answers that share words with what goes."""
+    """A waiting file of the inbox, quarantined lines and recorded answers that share words with removed texts."""
     monkeypatch.setattr("personahub_assets.takedown.shingles._MOST", most)
     rows = [
         {
@@ -515,7 +515,7 @@ def test_a_persona_of_an_earlier_prompt_can_be_named(home: Home) -> None:
 
 
 def test_what_cannot_be_read_and_releases_are_listed_and_not_changed(home: Home) -> None:
-    """Of a release, rows count that have left the hub since, too."""
+    """Rows of a release count even if they have left the hub."""
     shutil.rmtree(home.root / "dagster")
     half = home.root / "inbox" / "half.jsonl.gz"
     half.write_bytes(gzip.compress(b"x" * 100_000)[:50])

@@ -1,4 +1,4 @@
-"""Where results are written: whole or as it was, never over another name of the old file or what a home keeps."""
+"""Output files: written completely or unchanged, and never over a link or over files of a home."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A file that cannot be reached is not damaged: the system is named, and nobody is told to delete what was not read."""
+"""A file that cannot be opened is not damaged: the error names the cause and does not advise deletion."""
 
 import asyncio
 import errno
@@ -192,7 +192,7 @@ def test_the_disk_of_a_path_is_its_nearest_mount() -> None:
 
 
 def test_a_local_lack_of_handles_is_no_fault_of_the_server(standin: object) -> None:
-    """However often it happens in a row, the server is not down."""
+    """The server does not count as down, however often it happens."""
     url = f"{standin.url}"  # type: ignore[attr-defined]
 
     async def asked() -> None:

@@ -1,4 +1,4 @@
-"""What is shown of an address holds no secret, and says which file is meant."""
+"""Printed addresses contain no secret, and still identify the file."""
 
 from urllib.parse import quote
 

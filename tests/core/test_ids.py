@@ -1,4 +1,4 @@
-"""Ids of documents: each kind of value of an id column has a rule, and none makes a row or a file fail."""
+"""Ids of documents: every type of value in an id column has a rule, and none makes a row or a file fail."""
 
 import math
 import uuid

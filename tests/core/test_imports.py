@@ -1,4 +1,4 @@
-"""Sets of personas that others published, in their own field layouts, and the gates of documents."""
+"""Published sets of personas, with their column names, and the filters of documents."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Prompt files: each is usable as it stands, its data stays data, its fingerprint follows what can change an answer."""
+"""Prompt files: each is usable unchanged, its data stays data, its fingerprint covers all that can change an answer."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One policy of retries, by itself and for tenacity."""
+"""The retry policy, alone and with tenacity."""
 
 import pytest
 import tenacity

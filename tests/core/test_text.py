@@ -1,4 +1,4 @@
-"""Text: what a word is in many scripts, hashes that never run together, keys that never leave their folder."""
+"""Text: words in many scripts, hashes of parts without ambiguity, keys that stay in their folder."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Addresses: what a prefix covers, and that one address has one form however it is written."""
+"""Addresses: what a prefix matches, and that every spelling of an address has one normal form."""
 
 import pytest
 from hypothesis import given

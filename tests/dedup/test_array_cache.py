@@ -1,4 +1,4 @@
-"""Arrays on disk: what is damaged, out of date or not there is made again, and nothing else is read."""
+"""Arrays on disk: missing, damaged and outdated arrays are made again, and never read."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Packed word sets: nothing is lost, and few bytes are used."""
+"""Packed word sets: the round trip is exact, and few bytes are used."""
 
 import numpy as np
 import polars as pl

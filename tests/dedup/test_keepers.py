@@ -1,6 +1,6 @@
 """The keep rule: small cases that can be read, then its laws over random histories of a small hub.
 
-What is compared here are numbers, by brute force; `tests/dedup/test_state.py` has the laws through the real joins.
+Here numbers are compared by brute force; `tests/dedup/test_state.py` tests the laws with the real joins.
 """
 
 import random
@@ -30,7 +30,7 @@ NOBODY = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64, "value
 
 
 def likeness(one: float, other: float) -> float:
-    """Between 0 and 1; not transitive, like every likeness worth its name."""
+    """Similarity of two numbers between 0 and 1; not transitive."""
     return max(0.0, 1.0 - abs(one - other) / 16)
 
 
@@ -172,7 +172,7 @@ class SmallHub:
     made: int = 0
 
     def rows(self, count: int) -> pl.DataFrame:
-        """New candidates; their ids come in no order of their making."""
+        """New candidates with ids in random order."""
         some = []
         for _ in range(count):
             self.made += 1
@@ -186,7 +186,7 @@ class SmallHub:
         self.decide(batch)
 
     def refresh(self, batch: str, keep: float, new: int) -> None:
-        """Some candidates vanish, some appear; the batch alone is decided again."""
+        """Remove and add candidates; only this batch is decided again."""
         old = self.candidates[batch]
         stay = pl.Series([self.chance.random() < keep for _ in range(old.height)], dtype=pl.Boolean)
         self.candidates[batch] = pl.concat([old.filter(stay), self.rows(new)])
@@ -201,7 +201,7 @@ class SmallHub:
         return any(self.rules[batch] != self.threshold for batch in self.decisions)
 
     def decide(self, batch: str) -> int:
-        """Decide about a batch, and about all of them if the threshold is another one; how many changed elsewhere."""
+        """Decide a batch, or all if the threshold changed; return the number of changed decisions of other batches."""
         before = self.state()
         found = self.decided(batch, lambda frame: frame)
         for key in {batch, *(self.decisions if self.outdated else ())}:
@@ -211,7 +211,7 @@ class SmallHub:
         return sum(row != before.get(name) for name, row in self.state().items() if name not in mine)
 
     def decided(self, batch: str, order: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        """What deciding about a batch gives, if its rows and those of others come in this order."""
+        """Decisions about a batch, with its rows and those of others in a given order."""
         replay = self.outdated
         nothing = pl.DataFrame(schema={name: ROWS[name] for name in DECIDED[1:]})
         parts = []
@@ -247,12 +247,12 @@ class SmallHub:
         return {row[0]: row[1:] for frame in self.candidates.values() for row in frame.iter_rows()}
 
     def order(self) -> list[str]:
-        """All candidates as they are walked."""
+        """All candidates in the order of the walk."""
         state, everything = self.state(), self.everything()
         return sorted(everything, key=lambda name: (state[name][0], everything[name][0], name))
 
     def replay(self) -> dict[str, tuple[int, str | None, float | None]]:
-        """Walk all from nothing, by their admissions."""
+        """Walk all candidates by their admissions, without earlier decisions."""
         state, everything = self.state(), self.everything()
         standing: list[str] = []
         result: dict[str, tuple[int, str | None, float | None]] = {}
@@ -265,7 +265,7 @@ class SmallHub:
         return result
 
     def check(self) -> None:
-        """The state is what one replay of all admissions gives, and so has the properties that follow from the rule."""
+        """Check that the state equals one replay of all admissions, and has the properties of the rule."""
         state = self.state()
         assert state.keys() == self.everything().keys()
         assert state == self.replay()
@@ -281,7 +281,7 @@ class SmallHub:
         assert sum(map(len, batches)) == len(set().union(*batches))  # an admission is of one batch
 
     def check_apart(self) -> None:
-        """No two kept ones are within the threshold."""
+        """Check that no two kept rows are within the threshold."""
         everything = self.everything()
         values = sorted(everything[name][1] for name in self.kept() & everything.keys())
         assert all(likeness(a, b) < self.threshold for a, b in pairwise(values))
@@ -397,7 +397,7 @@ def test_a_changed_threshold_decides_all_again_with_the_first_batch(
 def test_a_threshold_that_is_raised_and_put_back_keeps_the_same(
     seed: int, counts: list[int], one: float, two: float, times: int
 ) -> None:
-    """Those whom the higher threshold admits stand behind everybody, so putting it back drops exactly them."""
+    """Rows admitted by the higher threshold are last, so the old threshold drops exactly these."""
     hub = grown(seed, min(one, two), counts)
     for _ in range(times):
         hub.refresh_some()
@@ -415,7 +415,7 @@ def test_a_threshold_that_is_raised_and_put_back_keeps_the_same(
 @settings(max_examples=25)
 @given(seeds, sizes, thresholds, thresholds)
 def test_a_threshold_that_is_lowered_and_put_back(seed: int, counts: list[int], one: float, two: float) -> None:
-    """Somebody whom the lower threshold dropped may have lost its place to one that it admitted, and to no other."""
+    """A row that the lower threshold dropped can only be replaced by a row that this threshold admitted."""
     hub = grown(seed, max(one, two), counts)
     kept = hub.kept()
     hub.threshold = min(one, two)

@@ -1,4 +1,4 @@
-"""Compiled kernels: kept for the next process, and dropped when any file that has some changes."""
+"""Compiled kernels: cached for the next process, and deleted when a file with kernels changes."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The walk over word sets: brute force where it is exact, whatever the plan, the pieces and the places."""
+"""The walk over word sets: equal to brute force if it is exact, for any plan, pieces and places."""
 
 import random
 from collections.abc import Callable
@@ -87,12 +87,12 @@ def kept_in(parts: list[list[tuple[int, str]]], chosen: SignatureScheme) -> list
 
 
 def few_words(chance: random.Random) -> str:
-    """Few words, so that sets overlap; one far more frequent than the others. Now and then a text without any."""
+    """Texts of few words, so that sets overlap; one word is far more frequent, and some texts have no word."""
     return " ".join(chance.choice("aaabcdefghij☃") for _ in range(chance.randint(0, 12)))
 
 
 def edited(chance: random.Random, sizes: list[int]) -> Callable[[random.Random], str]:
-    """Texts of very different lengths, each a few edits away from one of others."""
+    """Texts of very different lengths, each a few edits away from another one."""
     made = [[f"w{chance.randint(0, 3 * size)}" for _ in range(size)] for size in sizes]
 
     def draw(chance: random.Random) -> str:
@@ -109,7 +109,7 @@ def edited(chance: random.Random, sizes: list[int]) -> Callable[[random.Random],
 
 
 def drawn(seed: int, count: int, draw: Callable[[random.Random], str]) -> tuple[list[Row], list[list[tuple[int, str]]]]:
-    """Rows to decide about and kept ones in up to three parts; their places are mixed, with gaps."""
+    """Rows to decide, and kept rows in up to three parts; their places are mixed, with gaps."""
     chance = random.Random(seed)
     places = chance.sample(range(3 * count + 1), count)
     if chance.random() < 0.3:
@@ -159,9 +159,9 @@ def test_long_texts_beside_short_ones(seed: int, sizes: list[int], threshold: fl
 @pytest.mark.parametrize("width", [1, 3, 6])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_parts_of_other_texts_to_the_word(threshold: float, width: int, ordered: bool) -> None:
-    """Of every two sizes, one a part of the other, whichever comes first: the ratio of the sizes decides.
+    """Subsets of all sizes, in both orders: the ratio of the sizes decides.
 
-    In order, the words that only the larger one has come first: all of what may be missing is.
+    In the order of words, those of only the larger set come first: the maximum number is missing.
     """
     texts = [" ".join(f"w{i}" for i in range(size)) for size in range(1, 90)]
     chosen = planned(threshold, width, texts, ordered)
@@ -225,7 +225,7 @@ def test_nothing_gives_nothing() -> None:
 def test_walks_one_after_the_other_are_one_walk(
     seed: int, count: int, threshold: float, width: int, method: Method
 ) -> None:
-    """What a walk keeps is a segment for the next one; with minhash, too, since signatures do not change."""
+    """The kept rows of a walk are a segment for the next one; also with minhash, whose signatures do not change."""
     rows, _ = drawn(seed, count, few_words)
     chosen = bare_plan(threshold, method, width=width)
     whole = walked(rows, [], chosen)

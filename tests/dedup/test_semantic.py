@@ -1,4 +1,4 @@
-"""The walk over embeddings: brute force where all are compared, none wrong and nearly none missed by an index."""
+"""The walk over embeddings: equal to brute force if exact; an index gives no wrong keeper and misses few."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def everyone(vectors: Vectors) -> tuple[Vectors, Ints, Flags]:
 
 
 def brute_force(vectors: Vectors, places: Ints, may_stay: Flags, kept: list[Kept], threshold: float) -> Decided:
-    """Say the rule as plainly as possible."""
+    """The rule, implemented directly."""
     rows = [(int(place), vector) for each in kept for place, vector in zip(each.places, each.vectors, strict=True)]
     found = []
     for vector, place, may in zip(vectors, places, may_stay, strict=True):
@@ -66,7 +66,7 @@ def same(one: Decided, other: Decided) -> bool:
 
 
 def drawn(seed: int, rows: int, earlier: int, dimensions: int) -> tuple[Vectors, Ints, Flags, list[Kept]]:
-    """Rows to decide about and, in two parts, kept ones; their places are mixed."""
+    """Rows to decide, and kept rows in two parts; their places are mixed."""
     random = np.random.default_rng(seed)
     vectors = clustered(seed, rows + earlier, dimensions)
     places = random.permutation(rows + earlier)
@@ -194,7 +194,7 @@ def test_vectors_of_other_dimensions_are_refused() -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS[:3]), st.sampled_from([0, 10**13]), st.integers(1, 4))
 def test_marks_and_equal_vectors_keep_rows_apart(seed: int, threshold: float, exact_up_to: int, marks: int) -> None:
-    """Rows of other marks are as if they were not there, and so are those with the very same vector."""
+    """Rows with other marks or with an equal vector are ignored."""
     random = np.random.default_rng(seed)
     vectors, places, may_stay, kept = drawn(seed, 60, 40, 12)
     own = random.integers(0, marks, len(places))
@@ -224,7 +224,7 @@ def test_cosine(seed: int, dimensions: int) -> None:
 
 
 def spread(seed: int, rows: int, dimensions: int) -> dict[str, Vectors]:
-    """Kinds of rows that a bound may stumble over."""
+    """Rows that are hard for the bound, by kind."""
     random = np.random.default_rng(seed)
     normal = random.normal(size=(rows, dimensions))
     one = np.eye(dimensions)[random.integers(0, dimensions, rows)]
@@ -244,7 +244,7 @@ def spread(seed: int, rows: int, dimensions: int) -> dict[str, Vectors]:
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from([*DIMENSIONS, 384, 700]), st.sampled_from(THRESHOLDS), st.data())
 def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, threshold: float, data: st.DataObject) -> None:
-    """The directions and the step may come from quite other vectors."""
+    """Directions and step can come from different vectors."""
     kinds = spread(seed, 40, dimensions)
     fitted, x, y = (kinds[data.draw(st.sampled_from(sorted(kinds)))] for _ in range(3))
     chosen = projection(fitted, threshold)
@@ -265,7 +265,7 @@ def test_the_bound_is_close() -> None:
 
 
 def test_without_the_instruction_the_result_is_the_same(tmp_path: Path) -> None:
-    """A process whose kernels are compiled for the plainest CPU of this kind."""
+    """Kernels are compiled for a baseline CPU, in another process."""
     case = drawn(6, 400, 300, 100)
     np.savez(tmp_path / "case.npz", *case[:3], case[3][0].vectors, case[3][0].places)
     code = (
@@ -308,7 +308,7 @@ def test_an_index_finds_nearly_all() -> None:
 
 
 def test_an_index_and_equal_vectors() -> None:
-    """Of equal ones the first alone is kept, so the index never has two, which it would be bad at."""
+    """Only the first of equal vectors is kept, so the index has no equal ones, which it handles badly."""
     case = everyone(np.repeat(clustered(8, 40, 48, noise=1.0), 100, axis=0)[np.random.default_rng(0).permutation(4000)])
     found = decide(*case, [], 0.9, exact_up_to=0)
     assert found.stays.sum() == 40
@@ -347,7 +347,7 @@ def test_an_index_is_kept_and_grows() -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 0.2])
 def test_an_index_of_signs_proposes_the_keepers_of_the_exact_walk(shift: float) -> None:
-    """Of many dimensions an index has signs only; vectors that all point one way are told apart by them, too."""
+    """With many dimensions an index has only signs; these also distinguish vectors of one common direction."""
     vectors = clustered(12, 3_000, 384) + np.float32(shift)
     case = everyone((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
     index = Neighbours(384)

@@ -1,4 +1,4 @@
-"""The hub on disk: the laws of the keep rule through the real joins and tables, whatever becomes of the cache."""
+"""The hub on disk: the laws of the keep rule with the real joins and tables, for any state of the cache."""
 
 import json
 import random
@@ -47,7 +47,7 @@ def semantic(store: Store, batch: str, model: str = MODEL) -> pl.DataFrame:
 
 
 def write_candidates(store: Store, batch: str, rows: Iterable[Candidate]) -> None:
-    """Roots are of one table, related ones of another; a batch without these has no file of them."""
+    """Write candidates: roots and related ones to different tables, without a file if there are none."""
     schema = table_schema("text_personas")
     for table, hops in (("text_personas", {0}), ("related_personas", set(range(1, 7)))):
         some = [row for row in rows if row[1] in hops]
@@ -87,7 +87,7 @@ def jaccard(one: str, other: str) -> float:
 def check(
     found: Decisions, everything: dict[str, tuple[int, Any]], alike: Callable[[Any, Any], float], threshold: float
 ) -> None:
-    """The state is what one replay of all admissions gives: each dropped has its most similar keeper before it."""
+    """Check that the state equals one replay of all admissions: every drop has its most similar earlier keeper."""
     assert found.keys() == everything.keys()
     standing: list[str] = []
     for name in sorted(everything, key=lambda name: (found[name][0], everything[name][0], name)):
@@ -104,7 +104,7 @@ def apart(names: Iterable[str], texts: dict[str, str], threshold: float) -> bool
 
 
 class Small:
-    """A home whose batches grow, shrink and are decided; texts of few words, so that many are alike."""
+    """A home whose batches grow, shrink and are decided; texts of few words, so that many are similar."""
 
     def __init__(self, home: Path, seed: int, threshold: float):
         self.store, self.chance, self.made = Store(home=str(home)), random.Random(seed), 0
@@ -134,7 +134,7 @@ class Small:
         write_candidates(self.store, batch, rows)
 
     def change_some(self) -> str:
-        """Some candidates of a batch vanish, some appear; nothing is decided."""
+        """Remove and add candidates of a batch without deciding."""
         batch = self.chance.choice(sorted(self.batches))
         share = self.chance.choice([0.0, 0.5, 0.8, 1.0])
         stay = [row for row in self.batches[batch] if self.chance.random() < share]
@@ -187,7 +187,7 @@ def test_batch_by_batch_is_one_replay_of_all(
 def test_the_order_of_rows_changes_nothing(
     homes: Callable[[], Path], seed: int, threshold: float, another: float, counts: list[int], times: int
 ) -> None:
-    """Neither in what is decided about now, nor in what was before."""
+    """Neither the order of new rows nor that of earlier ones."""
     found = []
     for shuffles in (False, True):
         hub = Small(homes(), seed, threshold)
@@ -271,7 +271,7 @@ def test_a_threshold_that_is_raised_and_put_back_keeps_the_same(
 
 
 def test_every_batch_has_the_rule_after_a_replay(home: Path) -> None:
-    """An empty batch, too, and one that all candidates have left: else everything would be decided again and again."""
+    """Also an empty batch, and one without remaining candidates: otherwise all decisions are repeated at each run."""
     hub = Small(home, 0, 0.9)
     for count in (3, 0, 4):
         hub.add(count)
@@ -306,7 +306,7 @@ def test_other_grams_or_another_method_are_another_rule(home: Path) -> None:
 
 
 def test_candidates_that_left_since_their_batch_was_decided(home: Path) -> None:
-    """Between the refresh of a batch and its dedup another batch may be decided; cache or none, alike."""
+    """Another batch can be decided between the refresh of a batch and its dedup; the cache changes nothing."""
     found = []
     for forgets in (False, True):
         hub = Small(home / str(forgets), 0, 0.9)
@@ -330,7 +330,7 @@ def test_candidates_that_left_since_their_batch_was_decided(home: Path) -> None:
 
 
 def test_texts_of_another_kind_get_another_plan(home: Path) -> None:
-    """Words that one batch seldom has may be in every text of the next one."""
+    """Words that are rare in one batch can be in every text of the next one."""
     chance = random.Random(0)
     fixed = " ".join(f"fixed{i}" for i in range(16))
     plain = [" ".join(f"w{chance.randrange(4000)}" for _ in range(20)) for _ in range(1_000)]
@@ -364,7 +364,7 @@ def flip(file: Path, chance: random.Random) -> None:
 
 
 def restamp(manifest: Path) -> None:
-    """As if the arrays were made from something else; what was damaged before stays so."""
+    """Change the stamp of the arrays; damaged ones stay damaged."""
     with suppress(ValueError):
         said = json.loads(manifest.read_bytes())
         manifest.write_text(json.dumps(said | {"stamp": "another"}))
@@ -419,7 +419,7 @@ def test_a_damaged_cache_changes_nothing(
 
 
 def test_the_cache_is_used(home: Path) -> None:
-    """A batch that is added makes what searches itself later, and nothing for those that are there."""
+    """A new batch writes its own cache, and none for existing batches."""
     hub = Small(home, 1, 0.9)
     for count in (5, 5, 5):
         hub.add(count)
@@ -436,7 +436,7 @@ def test_the_cache_is_used(home: Path) -> None:
 
 
 class Killed(RuntimeError):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
 class Dying(Store):
@@ -522,7 +522,7 @@ class Vectors:
         configure(self.store)
 
     def add(self, batch: str, rows: Mapping[str, tuple[float, ...]], model: str = MODEL) -> None:
-        """Candidates with texts of their own, so that none is dropped before."""
+        """Add candidates with distinct texts, so that the lexical stage drops none."""
         write_candidates(self.store, batch, [(name, 0, f"text of {name} alone") for name in rows])
         lexical(self.store, batch)
         self.embed(batch, rows, model)
@@ -567,7 +567,7 @@ NEARLY_EAST = (0.1, 1.0)
 
 
 def alike_unless_the_same(one: Any, other: Any) -> float:
-    """Cosine; of two texts with different words and one vector nothing is known."""
+    """Cosine; two texts with different words and equal vectors are not comparable."""
     found = float(cosine(one, other))
     return found if found < SAME else -1.0
 
@@ -595,7 +595,7 @@ def test_vectors_of_another_model_do_not_take_part(vectors: Vectors) -> None:
 
 
 def test_a_batch_that_changes_its_model_is_decided_again(vectors: Vectors) -> None:
-    """Admissions of both models are of one row, so that places stay apart when the batches meet."""
+    """Admissions are unique over both models, so that places do not clash when the batches are compared."""
     names = iter("abcdefghijklmnop")
     turns = {batch: 0.05 * number for number, batch in enumerate(("one", "two", "three", "four"))}
 
@@ -647,7 +647,7 @@ def test_who_has_no_vector_yet_is_not_decided_about(vectors: Vectors) -> None:
 
 
 def test_vectors_that_left_since_their_batch_was_decided(vectors: Vectors) -> None:
-    """Between the embedding of a batch and its dedup another batch may be decided."""
+    """Another batch can be decided between the embedding of a batch and its dedup."""
     vectors.add("one", {"a": NORTH, "b": EAST})
     semantic(vectors.store, "one")
     vectors.embed("one", {"b": EAST})
@@ -696,7 +696,7 @@ def test_semantic_histories_are_one_replay(
 
 
 def test_who_comes_back_after_others_took_the_place_is_a_newcomer(vectors: Vectors) -> None:
-    """While b was dropped for its words, c found no keeper and was kept: b must not stand beside it again."""
+    """While the lexical stage dropped b, c had no keeper and was kept: b must not be kept beside it later."""
     vectors.add("one", {"a": NORTH, "b": EAST})
     semantic(vectors.store, "one")
     configure(vectors.store, lexical=0.6)
@@ -784,7 +784,7 @@ def test_only_what_is_read_and_has_the_same_unknown_words_is_compared(vectors: V
 
 
 def test_texts_that_differ_and_have_the_very_same_vector_are_kept(vectors: Vectors) -> None:
-    """The tokenizer of a server took what tells them apart."""
+    """The tokenizer of a server dropped the difference."""
     vectors.add("one", {"a": NORTH, "b": NORTH, "c": NEARLY_NORTH})
     vectors.add("two", {"d": NORTH, "e": NEARLY_NORTH})
     for batch in ("one", "two"):

@@ -1,4 +1,4 @@
-"""Word sets: the compiled cutting and hashing is that of `core.text.words`, in every script."""
+"""Word sets: compiled splitting and hashing agree with `core.text.words`, in every script."""
 
 from collections import Counter
 
@@ -59,7 +59,7 @@ def joined(gram: list[str], ngram: int) -> int:
 
 
 def expected(text: str, ngram: int) -> list[int]:
-    """Hash the words of a text one by one; a text without any is its own only element."""
+    """Hash the words of a text one by one; a text without words is its only element."""
     parts = words(text)
     grams = [parts[i : i + ngram] for i in range(max(1, len(parts) - ngram + 1))]
     hashes = {joined(gram, ngram) for gram in grams} if parts else {hashed(normalised(text).encode(), 1)}
@@ -91,7 +91,7 @@ def test_the_sets_are_the_hashes_of_the_words(texts: list[str], ngram: int) -> N
 @settings(max_examples=50)
 @given(st.lists(TEXTS, max_size=5), TEXTS)
 def test_a_set_does_not_depend_on_the_texts_around_it(others: list[str], text: str) -> None:
-    """ASCII alone takes another way than ASCII beside other scripts, and than a slice of a longer column."""
+    """The code differs for ASCII only, for ASCII beside other scripts, and for a slice of a column."""
     alone = rows(word_sets(pl.Series([text])))
     beside = pl.Series([*others, text, *others], dtype=pl.String)
     assert rows(word_sets(beside))[len(others)] == alone[0]

@@ -13,7 +13,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture
 def hub(tmp_path: Path, standin: StandinServer) -> Hub:
-    """A home with nothing in it."""
+    """An empty home."""
     return Hub(tmp_path / "hub", standin)
 
 
@@ -33,13 +33,13 @@ def finished(once: Once, standin: StandinServer) -> Path:
 
 @pytest.fixture
 def ran(tmp_path: Path, finished: Path, standin: StandinServer) -> Hub:
-    """A copy of the finished home, to do with as one likes."""
+    """A copy of the finished home, which the test can change."""
     return Hub(shutil.copytree(finished, tmp_path / "hub"), standin)
 
 
 @pytest.fixture
 def own_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project's files whose prompts a test may edit."""
+    """A copy of the project's files with prompts that the test can edit."""
     copy = tmp_path / "files"
     for name in ("sql", "prompts"):
         shutil.copytree(project_files.root() / name, copy / name)

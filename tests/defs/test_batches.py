@@ -1,4 +1,4 @@
-"""What `batch_asset` adds to a function of one batch."""
+"""Assets made by `batch_asset` from a function of one batch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ def store(home: Path) -> Store:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """One that lies outside of the home, as that of another project does."""
+    """An instance outside of the home, as in another project."""
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), ["a", "broken", "c"])
         yield instance

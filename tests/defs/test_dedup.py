@@ -1,4 +1,4 @@
-"""The dedup assets, materialised over small batches of ready candidates: no language model anywhere near them."""
+"""The dedup assets, materialised for small batches of given candidates, without a language model."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ KEEPER = "A beekeeper who sells heather honey at the Saturday market in the hill
 
 
 class Small:
-    """A home with candidates, and an instance to record what is made of them."""
+    """A home with candidates, and an instance for its materialisations."""
 
     def __init__(self, home: Path, instance: dg.DagsterInstance):
         self.store, self.instance = Store(home=str(home)), instance
@@ -41,7 +41,7 @@ class Small:
         home.mkdir(parents=True)
 
     def add(self, batch: str, texts: list[str]) -> None:
-        """Candidates of ids that sort as the texts are given."""
+        """Add candidates whose ids sort in the order of the texts."""
         schema = table_schema("text_personas")
         rows = pl.DataFrame(
             {"persona_id": [f"{batch}-{n}" for n in range(len(texts))], "persona": texts},
@@ -55,7 +55,7 @@ class Small:
         (self.store.root / "hub.toml").write_text(text)
 
     def make(self, batch: str, *assets: str) -> dict[str, dict[str, object]]:
-        """Materialise assets of a batch; their metadata by name."""
+        """Materialise assets of a batch; return their metadata by name."""
         result = dg.materialize(
             [asset.define(Names()) for asset in ASSETS],
             partition_key=batch,
@@ -122,7 +122,7 @@ def test_duplicates_are_dropped_within_and_across_batches(small: Small) -> None:
 
 
 def test_another_threshold_asks_and_embeds_nothing(small: Small) -> None:
-    """There is no language model here at all, and vectors of texts that were embedded are taken as they are."""
+    """There is no language model here, and vectors of embedded texts are reused."""
     small.add("one", [NURSE, DRIVER])
     small.add("two", [KEEPER, NEARLY])
     for batch in ("one", "two"):
@@ -158,7 +158,7 @@ def test_an_empty_batch_goes_through(small: Small) -> None:
 
 
 def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
-    """So that a change of it makes every batch stale, and nothing else does."""
+    """So a change of it makes every batch stale, and no other change does."""
 
     def versions(text: str) -> dict[str, str]:
         small.configure(text)
@@ -252,7 +252,7 @@ def test_a_search_finds_no_strangers(world: Small) -> None:
 def test_a_home_of_an_older_version_is_decided_again_without_a_call(
     small: Small,
 ) -> None:
-    """Its vectors stay; only texts that are embedded in another form now have new ones."""
+    """Its vectors are kept; only texts with a new prepared form are embedded again."""
     texts = [NURSE, DRIVER, "A baker…", *PEOPLE[PEOPLE_AT["korean"] // 11]["people"]]
     small.add("one", texts)
     small.make("one")

@@ -1,4 +1,4 @@
-"""The graph under the prefixes of another project: the same but for its names."""
+"""The graph with the prefixes of another project is equal except for names."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def described(definitions: dg.Definitions, prefix: str, group: str) -> dict[str, Any]:
-    """All that Dagster knows of each asset, without the prefixes."""
+    """All attributes of each asset in Dagster, without the prefixes."""
     graph = definitions.resolve_asset_graph()
 
     def bare(key: dg.AssetKey) -> str:

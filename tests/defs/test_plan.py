@@ -1,4 +1,4 @@
-"""Plans against what the assets then do: calls are counted by the stand-in, files are compared byte by byte."""
+"""Plans compared with the runs after them: the stand-in counts calls, files are compared byte by byte."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def planned(hub: Hub, *batches: str, select: Iterable[str] = (), retry: Iterable
 
 
 def go(hub: Hub, *batches: str, select: Iterable[str], **llm: Any) -> None:
-    """The steps of the assets, batch by batch, without the run around them."""
+    """Run the steps of the assets, batch by batch, without a Dagster run."""
     asked = LLM(url=hub.standin.url, model="standin", **llm)
     steps: dict[str, Any] = {"text_personas": infer_text_personas, "related_personas": expand_personas}
     steps |= {name: partial(write_items, name) for name in DATASETS}
@@ -76,7 +76,7 @@ def go(hub: Hub, *batches: str, select: Iterable[str], **llm: Any) -> None:
 
 
 def kept_to(hub: Hub, *batches: str, select: Iterable[str]) -> Plan:
-    """A plan that says exactly what is asked, and assets that ask exactly that."""
+    """Check that a plan is exact and that the assets send exactly its requests."""
     made, before = planned(hub, *batches, select=select), hub.calls()
     total = made.total
     assert (total.follow, total.calls, total.is_exact, made.problems) == (0, total.ask, True, {})
@@ -95,7 +95,7 @@ def of(made: Plan, asset: str) -> Work:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every file below a folder, with a hash of what it holds."""
+    """Every file below a folder, with a hash of its content."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 

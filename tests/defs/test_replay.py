@@ -21,7 +21,7 @@ QUERY = "SELECT * FROM generations"
 
 @pytest.fixture(scope="module")
 def recorded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the finished home publishes: one Parquet file, made by `personahub sql`."""
+    """Recorded answers of the finished home: one Parquet file, made by `personahub sql`."""
     path = tmp_path_factory.mktemp("published") / "gens.parquet"
     run_query(personahub_assets.Hub(finished), QUERY, "parquet", path)
     return path

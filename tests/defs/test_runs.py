@@ -1,4 +1,4 @@
-"""Real runs of the whole graph: what is paid, what is kept, what becomes stale."""
+"""Real runs of the whole graph: paid calls, kept rows, stale assets."""
 
 import shutil
 from pathlib import Path

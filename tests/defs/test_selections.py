@@ -1,4 +1,4 @@
-"""Datasets for some personas only: who is asked for, what it costs to change one's mind, and what is said."""
+"""Datasets for selected personas: the requests, the cost of another selection, and the messages."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from personahub_assets.core.errors import ConfigError
 
 
 def run(hub: Hub, *select: str, personas_from: Path | None = None) -> str:
-    """What `personahub run` does and says."""
+    """Run like `personahub run`; return its messages."""
     said = io.StringIO()
     console = Console(file=said, width=200)
     result = run_and_report(
@@ -79,7 +79,7 @@ def test_a_setting_stays_and_its_content_is_part_of_the_version(ran: Hub) -> Non
 
 
 def test_only_those_named_are_paid(ran: Hub) -> None:
-    """A prompt that is edited is asked for the selection alone."""
+    """After an edit of a prompt only the selected personas are requested."""
     everybody = sorted(written_for(ran, "game_npcs"))
     calls = ran.calls()
     settings = (ran.home / "hub.toml").read_text()

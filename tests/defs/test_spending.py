@@ -53,7 +53,7 @@ def refusing() -> Iterator[StandinServer]:
 
 @pytest.fixture
 def refused(once: Once, home: Path, refusing: StandinServer) -> Hub:
-    """A copy of a home in which half of the requests up to personas and for tools were refused."""
+    """A copy of a home in which half of the requests for personas and tools were refused."""
 
     def make(folder: Path) -> None:
         hub = Hub(folder / "hub", refusing)
@@ -184,7 +184,7 @@ def test_superseded_answers_are_reused_until_maintenance_drops_them(asked: Hub) 
 
 
 def age(store: Store, asset: str, days: int) -> None:
-    """Let what is superseded have been so for some days."""
+    """Move superseded answers some days into the past."""
     rows = store.read("generations", "a", asset)
     then = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
     old = pl.when(pl.col("superseded_at").is_not_null()).then(pl.lit(then)).alias("superseded_at")

@@ -1,4 +1,4 @@
-"""The messages of a call: shown as they were sent, or not at all."""
+"""The messages of a call: shown exactly as they were sent, or not shown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Called = Callable[..., tuple[int, str, str]]
 
 @pytest.mark.parametrize("asset", ["tools", "text_personas", "related_personas"])
 def test_the_messages_of_every_call_can_be_made_again(ran: Hub, asset: str) -> None:
-    """Their request has the key of the call, which is a hash of the messages."""
+    """The key of a call is a hash of its messages."""
     calls = ran.rows("generations").filter(batch="one", asset=asset)
     assert calls.height > 1
     texts = dict(ran.rows("personas").select("persona_id", "persona").iter_rows()) | {"one-0": TOPICS[0]}

@@ -1,4 +1,4 @@
-"""Embeddings: the local model against figures of sentence-transformers, the endpoint against a real HTTP server."""
+"""Embeddings: the local model compared with sentence-transformers, the endpoint with a real HTTP server."""
 
 import json
 import os
@@ -214,7 +214,7 @@ SCRIPTS = "ab C#.é🍜🌽\u200dครู农夫किसान사람מורהд�
 @settings(max_examples=200)
 @given(st.lists(st.text(st.sampled_from(SCRIPTS), max_size=12), min_size=2, max_size=2))
 def test_texts_whose_vectors_are_equal_are_the_same_or_marked(texts: list[str]) -> None:
-    """What the tokenizer takes from a text is in its mark: unknown words, and accents of other scripts than Latin."""
+    """The mark of a text covers what the tokenizer drops: unknown words, and accents outside the Latin script."""
     tokens = Embedder()._local().load().tokens
     fit = [prepared(text) for text in texts]
     ids, readings = tokens.ids(fit), list(tokens.readings(fit))
@@ -232,7 +232,7 @@ HUB_FILES = {
 
 @needs_weights
 def test_another_model_is_loaded_by_fastembed_with_its_prefix(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in the cache under its name are the weights of MiniLM: the mean and the prefix are what is seen."""
+    """The cache has the weights of MiniLM under its name, so the test covers the mean and the prefix."""
     name = "intfloat/multilingual-e5-small"
     folder = cache / "fastembed" / f"models--{name.replace('/', '--')}"
     snapshot = folder / "snapshots" / ("0" * 40)
@@ -438,7 +438,7 @@ Answer = Callable[[dict[str, Any]], Response]
 
 
 def direction(text: str) -> list[float]:
-    """The vector of 8 numbers that the server of these tests gives a text."""
+    """The 8-dimensional vector that the test server returns for a text."""
     numbers = np.random.default_rng(zlib.crc32(text.encode())).normal(scale=3, size=8)
     return [float(number) for number in numbers]
 
@@ -449,7 +449,7 @@ def unit(*texts: str) -> embedder.Vectors:
 
 
 def mean(parts: list[str]) -> embedder.Vectors:
-    """The vector of a text that was halved until these were left."""
+    """The vector of a text that was halved into these parts."""
     if len(parts) == 1:
         return unit(parts[0])[0]
     halves = np.stack([mean(parts[: len(parts) // 2]), mean(parts[len(parts) // 2 :])])
@@ -457,7 +457,7 @@ def mean(parts: list[str]) -> embedder.Vectors:
 
 
 def honest(body: dict[str, Any]) -> Response:
-    """Answer rightly, the last text first."""
+    """Answer correctly, in reverse order."""
     data = [{"index": index, "embedding": direction(text)} for index, text in enumerate(body["input"])]
     return JSONResponse({"object": "list", "data": data[::-1], "model": body["model"]})
 
@@ -472,7 +472,7 @@ def raw(text: str) -> Answer:
 
 
 class Server:
-    """An /embeddings endpoint that gives the answers of a script, then the last of them for ever."""
+    """An /embeddings endpoint with scripted answers; the last one is repeated."""
 
     def __init__(self) -> None:
         self.script: list[Answer] = [honest]
@@ -737,7 +737,7 @@ def test_long_texts_are_sent_in_parts_and_none_is_sent_empty(server: Server) -> 
 
 
 def blind(body: dict[str, Any]) -> Response:
-    """Answer as a model does that knows no Thai: all words of it are one."""
+    """Answer like a model without Thai: all Thai words have one vector."""
     texts = [re.sub(r"[\u0e00-\u0e7f]+", "[UNK]", text) for text in body["input"]]
     return honest({**body, "input": texts})
 

@@ -1,4 +1,4 @@
-"""The journal of vectors: what it was given it still has, whatever happens to the process or to a file."""
+"""The journal of vectors: added vectors survive a killed process and damaged files."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Materialise one batch of the hub and the team's own assets in this process; prints what came of it as JSON."""
+"""Materialise one batch of the hub and the team's own assets in this process; print the result as JSON."""
 
 import json
 import sys

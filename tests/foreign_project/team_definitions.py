@@ -1,6 +1,6 @@
 """A team's own project: its assets, resources, executor and IO manager, and the graph of a hub merged into them.
 
-Many of its names are those of the hub, too: they do not meet.
+Many of its names are also names of the hub; they do not clash.
 """
 
 import json
@@ -19,7 +19,7 @@ EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiproce
 
 
 class JsonFiles(dg.ConfigurableIOManager):
-    """Keeps what the team's assets return, one JSON file each."""
+    """Stores the results of the team's assets, one JSON file each."""
 
     folder: str
 

@@ -1,4 +1,4 @@
-"""What the tests of the generation room share."""
+"""Fixtures of the tests of `generation`."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries come at once, unless the server asks for a pause."""
+    """Retry without a delay, unless the server asks for one."""
     monkeypatch.setattr(transport, "_BACKOFF", Backoff(0.0, 0.0, 300.0))
     monkeypatch.setattr(pace, "_FIRST_S", 0.0)
     monkeypatch.setattr(pace, "_JITTER_S", 0.0)

@@ -1,4 +1,4 @@
-"""Reuse: the shelf says of every key what a plain dict of the rows would say, and the rule says what still stands."""
+"""Reuse: the index agrees with a plain dict of the rows for every key, and the policy decides which are valid."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -23,7 +23,7 @@ def key(number: int) -> str:
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
-    """A row of `generations` that was accepted, unless it is said otherwise."""
+    """A row of `generations`; accepted by default."""
     found: dict[str, Any] = dict.fromkeys(table_schema("generations"))
     found |= {name: "x" for name, kind in table_schema("generations").items() if kind == pl.String}
     found |= dict.fromkeys(("sample", "attempts", "wasted_tokens", "cached_tokens", "prompt_tokens"), 1)
@@ -132,7 +132,7 @@ _RULES = st.builds(
 def plain(
     files: list[list[dict[str, Any]]], rule: ReusePolicy, *, accepted_only: bool
 ) -> dict[str, tuple[Mark, Outcome]]:
-    """What the shelf should say: of equal keys the first row of the first file that has one."""
+    """The expected result: for equal keys the first row of the first file with the key."""
     said: dict[str, tuple[Mark, Outcome]] = {}
     for rows in files:
         for each in rows:

@@ -1,4 +1,4 @@
-"""Answers, end to end against the stand-in: nothing is paid twice, nothing is lost, nothing half is published."""
+"""Answers, end to end with the stand-in: none is paid twice or lost, and no partition is published in part."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ Before = Callable[[Answers], None]
 
 
 class Killed(BaseException):
-    """The process dies here."""
+    """Simulates the death of the process."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Hub:
-    """A home, and the stand-in that is asked for it."""
+    """A home and its stand-in."""
 
     store: Store
     server: StandinServer
@@ -76,7 +76,7 @@ class Hub:
         before_publish: Before = lambda _: None,
         **llm: Any,
     ) -> Answers:
-        """What a dataset's asset does."""
+        """Run the step of a dataset."""
         task = Task(ASSET, self.prompt, Instruction, "standin")
         requests = self.requests(names, samples)
         source = LLM(url=self.server.url, model="standin", **(self.llm | llm))
@@ -128,7 +128,7 @@ def hub(store: Store, standin: StandinServer) -> Hub:
 
 @pytest.fixture(scope="module")
 def moody() -> Iterator[StandinServer]:
-    """A server that refuses some prompts, and never comes to an end with others."""
+    """A server that refuses some prompts, and truncates the answers to others."""
     with StandinServer("refusal=0.2,endless=0.2,seed=1") as server:
         yield server
 

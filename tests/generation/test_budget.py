@@ -44,7 +44,7 @@ async def _worst(_exactly: bool) -> tuple[int, int]:
 
 @pytest.mark.parametrize("bound", [Budget(max_tokens=1_050), Budget(max_cost=0.00105)])
 def test_calls_wait_for_those_in_flight_and_stop_when_none_is(bound: Budget) -> None:
-    """Ten calls of 100 tokens fit: each of them at its worst, and with room for another once one cost less."""
+    """Ten calls of at most 100 tokens fit; another one fits after a call that cost less."""
     prices, most = Prices(1.0, 1.0, 1.0), 0
 
     async def one(number: int) -> bool:

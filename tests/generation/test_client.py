@@ -1,6 +1,6 @@
-"""One request against every kind of trouble: a server that answers exactly as it is told, and the stand-in's faults.
+"""One request with every kind of failure: a scripted server, and the faults of the stand-in.
 
-Nothing is timed: what was honoured is seen in how many calls the server has counted, and in their bodies.
+Nothing is timed: the tests check the number of calls and their bodies.
 """
 
 import json
@@ -478,7 +478,7 @@ IMPOSSIBLE: list[object] = [
 
 @pytest.mark.parametrize("usage", IMPOSSIBLE, ids=str)
 def test_counts_that_cannot_be_are_taken_for_none(script: Script, usage: object) -> None:
-    """A budget that they were added to would grow, and no table holds the larger ones."""
+    """Negative counts would increase a budget, and large ones do not fit into the table."""
     reply = json.loads(good().data()) | {"usage": usage}
     outcome = ask_one(script, Reply(body=json.dumps(reply).encode()))
     assert (outcome.status, outcome.attempts) == ("accepted", 1)
@@ -493,7 +493,7 @@ def test_cached_tokens_are_among_those_of_the_prompt(script: Script, cached: int
 
 
 def test_what_a_server_says_beside_an_answer_can_be_stored(script: Script) -> None:
-    """One such text would keep a whole batch from being published, at every run."""
+    """A single such text would prevent publishing a whole batch, at every run."""
     reply = json.dumps(json.loads(good().data()) | {"model": "m\ud800\0"}).encode()
     bad = Reply(status=400, body=b'{"message": "a\0b"}')
     assert ask_one(script, Reply(body=reply)).model == "m"

@@ -1,4 +1,4 @@
-"""The window against modelled servers, by a clock that is a number: no request is sent and nothing is waited for."""
+"""Adaptive concurrency with simulated servers and a simulated clock: no requests and no waiting."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +17,7 @@ def warmed(model: Model, most: int = 512, spans: int = _WARM) -> AdaptiveConcurr
 
 
 def share(model: Model, window: AdaptiveConcurrency) -> float:
-    """Part of what the server can do that the window lets it do."""
+    """Throughput as a share of the server's capacity."""
     return model.rate(window, 60 * model.seconds) / model.capacity
 
 
@@ -90,7 +90,7 @@ def test_it_stays_between_one_and_the_most_whatever_happens(
 
 
 def shrunk(most: int) -> tuple[AdaptiveConcurrency, list[int]]:
-    """A window that was told of little but overload until it was at one, and its widths."""
+    """A limit that overload has reduced to one, with all its values."""
     window, now, widths = AdaptiveConcurrency(most, 0.0), 0.0, [min(most, 64)]
     while window.width > 1:
         now += 1.0

@@ -1,4 +1,4 @@
-"""Room: a prompt that does not fit is found out before it is sent, and nothing that fits is held back."""
+"""Context window: a prompt that is too long is detected before it is sent, and no other is rejected."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ def test_the_stand_ins_context_is_kept() -> None:
 
 
 def test_a_prompt_is_not_given_up_because_it_could_not_be_counted(script: Script) -> None:
-    """A counting route that stumbles once says nothing about the length of the prompt."""
+    """One failed request to /tokenize says nothing about the length of the prompt."""
     replies = [error(503), error(503)]
     script.told(good()).count = lambda body: replies.pop(0) if replies else quarter(body)
     (outcome,) = ask(script.url, Limits(2, context=MAX_TOKENS + prompt_bytes("x" * 500) // 2), text="x" * 500)

@@ -1,4 +1,4 @@
-"""What is no answer: the rules on labelled cases, and what becomes of a list of which some rows are none."""
+"""Degenerate answers: the rules on labelled cases, and lists of which only some rows are valid."""
 
 import time
 

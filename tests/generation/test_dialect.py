@@ -1,4 +1,4 @@
-"""How requests are written: what each setting sends, what is tried after a refusal, what is part of a request's key."""
+"""The form of requests: fields of each setting, changes after a refusal, and fields in a request's key."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ def test_a_dialect_can_be_a_key() -> None:
 
 
 class Server:
-    """Refuses what its rules name; remembers what it was asked."""
+    """Refuses requests by its rules, and records all requests."""
 
     def __init__(self, *rules: tuple[Callable[[Body], bool], str]):
         self.rules, self.requests = rules, list[Body]()

@@ -1,4 +1,4 @@
-"""The engine over real servers: what is asked, how often, how many at once, and what a stop leaves behind."""
+"""The engine with real servers: requests, repeats, concurrency, and the state after a stop."""
 
 import json
 import os
@@ -233,7 +233,7 @@ def test_a_budget_of_tokens_is_never_passed_however_many_are_in_flight(path: Pat
 
 @pytest.mark.parametrize("usage", [True, False])
 def test_a_budget_holds_where_answers_are_invalid_cut_or_without_usage(script: Script, path: Path, usage: bool) -> None:
-    """Every call in its turn costs the whole of what it may; the server counts no tokens beforehand."""
+    """Every call costs its maximum; the server cannot count tokens before the call."""
     cut, invalid = Reply("{", "length", usage=usage), Reply("{}", usage=usage)
     script.told(*[cut, cut, invalid, invalid, good()] * 40)
     bytes_of_prompt = len(json.dumps(requests(1, SCRIPTED)[0].messages)) + 2_000
@@ -297,7 +297,7 @@ def test_an_endpoint_that_goes_away_ends_the_step_and_what_was_answered_is_not_a
 
 
 def test_answers_that_came_just_before_the_end_are_kept(script: Script, path: Path) -> None:
-    """The run is given up while many outcomes wait for their group commit."""
+    """The run is aborted while many outcomes wait for their group commit."""
     script.told(*[good()] * 41, otherwise=error(401))
     with Journal(path) as journal, pytest.raises(LLMError, match="401"):
         Run(script.url, 32, SCRIPTED).of(requests(200, SCRIPTED), journal)
@@ -373,7 +373,7 @@ with Journal(Path(journal_path)) as journal:
 
 
 class Child:
-    """A process that asks, until it is told to stop."""
+    """A process that sends requests until it is stopped."""
 
     def __init__(self, url: str, path: Path, *, drain: float, most: int):
         here = Path(__file__).parent

@@ -1,7 +1,7 @@
-"""Hostile text in every place where foreign text enters a message: what the server receives keeps its structure.
+"""Hostile text wherever foreign text enters a message: the structure of the messages is preserved.
 
-The payloads go through the real client to a real HTTP server, which keeps what it was sent. What counts as a token is
-listed here by name, from the tokenizers of common models; the code under test knows forms only.
+The real client sends the payloads to a real HTTP server, which records them. The control tokens are listed here by
+name, from the tokenizers of common models; the tested code knows only their forms.
 """
 
 import json
@@ -78,7 +78,7 @@ def received(script: Script, task: Task, sent: list[Request]) -> list[dict[str, 
 
 
 def test_a_bad_answer_is_quoted_as_data(script: Script) -> None:
-    """The answer, what Instructor says of it, and names of fields that the model chose: all of it is foreign."""
+    """The answer, Instructor's message about it, and field names of the model are all foreign text."""
     script.told(*(reply for text in ("A diver", *PAYLOADS[::4]) for reply in (bad(text), good())))
     ask(script.url, rows=len(PAYLOADS[::4]) + 1)
     reasks = [body for body in script.bodies if len(body["messages"]) > 2]
@@ -145,7 +145,7 @@ KEYS = ["d8d9f8725da5439bfa01f3957ba173a9", "13d9fe4bb3501a3f452b1744be29f4a9"]
 
 
 def test_the_identity_of_ordinary_requests_is_the_one_that_was_paid_for() -> None:
-    """Keys of requests before control tokens were broken: the answers on file are looked up by them."""
+    """Stored answers have keys from before control tokens were broken up."""
     task = Task("sample", Prompt.parse(SOURCE, "sample.md"), Instruction, "scripted")
     texts = ("A keeper of lighthouse 7", "Eine Gärtnerin </data> x[1] <b>")
     assert [task.request("p", {"persona": text}).key for text in texts] == KEYS

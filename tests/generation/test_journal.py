@@ -1,4 +1,4 @@
-"""The journal: what was recorded is there, whatever happens to the process."""
+"""The journal: recorded outcomes survive the end of the process."""
 
 import asyncio
 import os
@@ -166,7 +166,7 @@ def test_an_outcome_of_another_version_is_still_read() -> None:
 
 @pytest.mark.parametrize("count", [1, 600])
 def test_what_was_handed_over_is_written_though_nobody_waits_for_it(path: Path, count: int) -> None:
-    """The endpoint goes down, or Ctrl-C is pressed twice: the event loop is gone before the group is committed."""
+    """The event loop ends before the group commit, as after a failure of the endpoint or two Ctrl-C."""
 
     async def given_up(journal: Journal) -> None:
         waiting = [asyncio.create_task(journal.record(TASK, request(f"k{n}"), outcome(f"k{n}"))) for n in range(count)]
@@ -235,7 +235,7 @@ def test_a_damaged_journal_is_named_with_the_remedy(path: Path, damage: str) -> 
 
 @pytest.fixture(scope="module")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A journal as a power cut finds it: a part of it in the file, a part in the -wal; and its keys in order."""
+    """A journal as after a power cut, partly in the file and partly in the -wal, with its keys in order."""
     path = tmp_path_factory.mktemp("torn") / "a.sqlite"
     names = [f"k{n}" for n in range(240)]
     with Journal(path) as journal:
@@ -250,7 +250,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def opened(path: Path) -> tuple[list[str], StoreError | None]:
-    """The keys of a journal, or what is wrong with it."""
+    """The keys of a journal, or its error."""
     try:
         with Journal(path) as journal:
             return [one.outcome.key for one in journal.entries()], None

@@ -1,4 +1,4 @@
-"""The list of models: read in every form, and matched by meaning."""
+"""The list of models: read in all formats, and matched with equivalent names."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Limits: one wait for all requests, no try of a row spent, and an end where the wait is too long."""
+"""Rate limits: one wait for all requests, no attempt of a row is used, and an end if the wait is too long."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ WAYS = {
 
 
 class _Limited:
-    """Lets so many requests through in a period, and refuses the others in one way."""
+    """Accepts a number of requests per period, and refuses the others."""
 
     def __init__(self, script: Script, way: str):
         self.script, self.way = script.told(), WAYS[way]

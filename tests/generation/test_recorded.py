@@ -1,4 +1,4 @@
-"""Recorded answers: what is taken, what is not, and that it is said."""
+"""Recorded answers: which are imported, which are not, and the messages about both."""
 
 import json
 from pathlib import Path

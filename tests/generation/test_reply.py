@@ -1,4 +1,4 @@
-"""What is read from a reply, whatever else is in it."""
+"""Fields of a reply, with any other content."""
 
 import json
 from typing import Any

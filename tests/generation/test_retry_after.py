@@ -61,7 +61,7 @@ def test_no_header_is_an_error(text: str, sent: str | None) -> None:
 @pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("form", range(3))
 def test_a_server_that_names_a_date_is_not_down(script: Script, form: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More requests than faults that are allowed in a row are told to come back at a date, and all are answered."""
+    """More requests than consecutive failures are allowed get a date in Retry-After, and all are answered."""
     monkeypatch.setattr(transport, "_BACKOFF", Backoff(0.0, 0.0, 0.05))
     date = in_all_forms(datetime.now(UTC) + timedelta(seconds=40))[form]
     script.told(*[error(500, retry_after=date)] * 6, otherwise=good())

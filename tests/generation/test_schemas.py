@@ -1,4 +1,4 @@
-"""Schemas in the words that all servers know: nothing but those words, and what was left out is said."""
+"""Schemas with only the keywords that all servers support; the prompt describes omitted ones."""
 
 import json
 from typing import Any, Literal
@@ -15,7 +15,7 @@ KEYWORDS = {"type", "properties", "required", "items", "enum", "anyOf", "descrip
 
 
 def keywords(schema: Any) -> set[str]:
-    """The keywords of a schema and all below it; names of properties are none."""
+    """The keywords of a schema and its subschemas, without names of properties."""
     below = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     below += [schema["items"]] if "items" in schema else []
     return set(schema).union(*map(keywords, below))

@@ -1,6 +1,6 @@
-"""The way to the server: what is tried again, what is not, and when it is given up.
+"""The transport: which failures are retried, which are not, and when it gives up.
 
-Nothing is timed: what was honoured is seen in how many calls the server has counted, and in their bodies.
+Nothing is timed: the tests check the number of calls and their bodies.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 def post(url: str, rows: int = 1, *, together: bool = False, meter: Meter | None = None, **way: Any) -> list[Any]:
-    """Send some requests; a fault or a refusal is given in place of the reply."""
+    """Send requests; return an error or a refusal in place of the reply."""
 
     async def one(transport: Transport, number: int) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Answers in all that models put around them, and what stays wrong."""
+"""Answers in all wrappings of models, and answers that stay invalid."""
 
 import html
 import json
@@ -283,7 +283,7 @@ def test_a_schema_is_no_answer(name: str) -> None:
 
 
 class Choices(Answer):
-    """A class of which anything may be left out."""
+    """A class with only optional fields."""
 
     words: tuple[str, ...] = ()
     note: str = ""

@@ -1,4 +1,4 @@
-"""Whose fault an error is: over 400 replies of servers, gateways and wordings of no server in particular."""
+"""Classification of errors: over 400 replies of servers, gateways and made-up wordings."""
 
 import json
 import time

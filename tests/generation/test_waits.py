@@ -1,4 +1,4 @@
-"""How long a server asks to wait, in each header and sentence that says so."""
+"""Waiting times from all headers and messages of servers."""
 
 import timeit
 from datetime import UTC, datetime, timedelta

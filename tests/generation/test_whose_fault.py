@@ -1,4 +1,4 @@
-"""Whose fault a trouble is: the rows', the server's or the account's, by the pattern over requests."""
+"""The cause of failures (rows, server or account), from the pattern over requests."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The engine on its own: requests in, outcomes into a journal, with what it showed meanwhile."""
+"""Run the engine alone: requests in, outcomes to a journal, with the progress that it reported."""
 
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ def requests(count: int, task: Task = TASK) -> list[Request]:
 
 @dataclass
 class Run:
-    """One call of the engine, with what it showed while it ran."""
+    """One run of the engine, with its reported progress."""
 
     url: str
     most: int = 16

@@ -1,4 +1,4 @@
-"""Hostile text: control tokens of common models by name, and what a tokenizer may make of a text first."""
+"""Hostile text: control tokens of common models by name, and the normalisation of tokenizers."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ TAG = re.compile(r"<\s*+/?+\s*+data\b", re.IGNORECASE)
 
 
 def as_read(text: str) -> list[str]:
-    """What a tokenizer may make of a text before it looks for tokens."""
+    """A text after the normalisation of a tokenizer, before tokens are searched."""
     bare = _UNSEEN.sub("", text)
     plain = unicodedata.normalize("NFKC", bare)
     marks = "".join(sign for sign in unicodedata.normalize("NFKD", bare) if not unicodedata.combining(sign))

@@ -1,4 +1,4 @@
-"""A small home to run the real graph in, with the real stand-in behind it."""
+"""A small home for running the real graph with the real stand-in."""
 
 import json
 from collections.abc import Iterable
@@ -56,13 +56,13 @@ class Hub:
         return register(self.store, str(path))
 
     def personas(self, name: str, texts: Iterable[str]) -> list[str]:
-        """Write ready personas as a source file and register it."""
+        """Write personas as a source file and register it."""
         path = self.home / f"{name}.jsonl"
         path.write_text("".join(json.dumps({"persona": t}) + "\n" for t in texts))
         return register(self.store, str(path))
 
     def run(self, *batches: str, select: Iterable[str] = ()) -> dict[str, str]:
-        """What `personahub run` does, in this process."""
+        """Run like `personahub run`, in this process."""
         return run_batches(self.environment, list(batches), list(select)).failed
 
     def calls(self) -> int:
@@ -74,11 +74,11 @@ class Hub:
         return self.rows("personas").height
 
     def instance(self) -> dg.DagsterInstance:
-        """The instance that the runs are recorded in."""
+        """The instance of the runs."""
         return open_instance(self.home)
 
     def stale(self) -> set[tuple[str, str]]:
-        """`(asset, batch)` of every partition that is not fresh, as a newly loaded code location sees it."""
+        """`(asset, batch)` of every stale partition, for a newly loaded code location."""
         graph = build(self.environment).resolve_asset_graph()
         with self.instance() as instance:
             resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))

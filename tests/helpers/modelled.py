@@ -1,4 +1,4 @@
-"""A modelled server: so many requests are worked on at once, the others wait their turn. Its clock is a number."""
+"""A simulated server with a fixed number of slots, a queue, and a simulated clock."""
 
 import heapq
 import random
@@ -42,7 +42,7 @@ class Model:
         return self.slots / self.seconds
 
     def rate(self, window: AdaptiveConcurrency, seconds: float) -> float:
-        """Run for so long; answers per second in that time."""
+        """Run for some seconds; return the answers per second."""
         began, before = self.now, self.answers
         self.run(window, until=lambda: self.now >= began + seconds)
         return (self.answers - before) / (self.now - began)

@@ -1,4 +1,4 @@
-"""Commands in processes of their own that begin with everything imported: a start by `python -m` takes 5 s of work.
+"""Commands in separate processes with all imports done: starting `python -m` takes 5 s of CPU.
 
 Each is forked from a server that has imported what a run needs and has done nothing else. Where the start itself is
 the point, or a pipe, tests start `python -m`.
@@ -19,7 +19,7 @@ _CONTEXT.set_forkserver_preload(
 
 
 class Process:
-    """A command, from `main` on; what it says goes into files."""
+    """A command run through `main`; its output is written to files."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], folder: Path):
         made = Path(tempfile.mkdtemp(dir=folder))
@@ -33,7 +33,7 @@ class Process:
         os.kill(self.pid, number)
 
     def end(self, timeout: float = 120) -> tuple[int, str, str]:
-        """Wait for it; gives its exit code, standard output and standard error."""
+        """Wait for its end; return exit code, standard output and standard error."""
         self._process.join(timeout)
         self._process.kill()  # does nothing to one that has ended
         self._process.join()

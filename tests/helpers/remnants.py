@@ -1,4 +1,4 @@
-"""Looking for texts in every file of a home, whatever it is packed in."""
+"""Search for texts in every file of a home, also in compressed ones."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ def remnants(home: Path, texts: Iterable[str]) -> set[str]:
 
 
 def _contents(path: Path) -> Iterator[bytes]:
-    """What a file holds: its bytes, and what they say unpacked."""
+    """The bytes of a file, and their decompressed contents."""
     raw = path.read_bytes()
     yield raw
     if path.suffix == ".gz":

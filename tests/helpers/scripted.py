@@ -1,4 +1,4 @@
-"""A server that answers exactly as it is told, and how to ask it one thing after the other."""
+"""A server with scripted answers, and functions that send requests to it."""
 
 import asyncio
 import http.server
@@ -73,7 +73,7 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was told to give up is gone before its answer comes."""
+        """Ignore clients that close the connection before the answer."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -192,7 +192,7 @@ def ask(
     spend: Spend = lambda _prompt, _cached, _completion: 0.0,
     **way: Any,
 ) -> list[Outcome]:
-    """Ask for some rows with one asker, one after the other or all together."""
+    """Send the requests of some rows with one client, sequentially or concurrently."""
 
     async def all_of_them() -> list[Outcome]:
         async with Transport(url, "none", **(WAY | way)) as transport:
@@ -206,7 +206,7 @@ def ask(
 
 
 def over(url: str, work: Callable[[Transport], Awaitable[Any]], **way: Any) -> Any:
-    """Do something with a transport."""
+    """Run a function with a transport."""
 
     async def all_of_it() -> Any:
         async with Transport(url, "none", **(WAY | {"tries": 5} | way)) as transport:

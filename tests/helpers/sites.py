@@ -1,4 +1,4 @@
-"""Small web servers: a folder as a site, which tests of downloads fetch from, or any handler."""
+"""Small web servers for tests: a folder as a site, or any handler."""
 
 import functools
 import http.server
@@ -15,14 +15,14 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving_folder(folder: Path) -> Iterator[str]:
-    """Serve a folder on a free port for a while; gives the address of the folder, without a slash at its end."""
+    """Serve a folder on a free port; yields the address of the folder, without a trailing slash."""
     with serving(functools.partial(_Quiet, directory=str(folder))) as address:
         yield address
 
 
 @contextmanager
 def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve by a handler on a free port for a while; gives the address, without a slash at its end."""
+    """Serve with a handler on a free port; yields the address, without a trailing slash."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

@@ -1,4 +1,4 @@
-"""Web archives in the layout that crawlers write, made record by record."""
+"""Web archives in the format of crawlers, made record by record."""
 
 import gzip
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ SENTENCE = "The harbour crane stopped at noon, and the containers waited until t
 
 
 def record(kind: str, address: str, block: bytes, *fields: str, length: int | None = None) -> bytes:
-    """One record; `length` is what it says of itself, if that is not true."""
+    """One record; `length` is a wrong declared length."""
     head = [
         "WARC/1.0",
         f"WARC-Type: {kind}",
@@ -29,7 +29,7 @@ def http(body: bytes, kind: str = "text/html; charset=utf-8", status: str = "200
 
 
 def page(text: str) -> bytes:
-    """A page with a text, and what pages have around it."""
+    """A page with a text and the usual markup."""
     return (
         "<html><head><title>A page</title><script>let x = '<p>no</p>'</script></head><body>"
         "<nav><ul><li><a href='/'>Home</a></li><li><a href='/b'>Shop</a></li></ul></nav>"
@@ -58,7 +58,7 @@ def gz(records: Iterable[bytes]) -> bytes:
 
 
 def gz_whole(records: Iterable[bytes]) -> bytes:
-    """As .warc.gz made by somebody who gzips the whole file."""
+    """As .warc.gz, compressed as a whole instead of by record."""
     return gzip.compress(b"".join(records), mtime=0)
 
 

@@ -1,4 +1,4 @@
-"""A home as runs with a small model would have left it, written through the store: nothing is asked, nothing is run."""
+"""A home as after runs with a small model, written directly through the store without runs."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ TOOL = {
 
 
 def write_home(store: Store, batches: dict[str, int], model: str = MODEL) -> None:
-    """Write batches of so many personas, each with a math problem, every other one with a tool."""
+    """Write batches of given sizes; each persona has a math problem, every second one a tool."""
     store.root.mkdir(parents=True, exist_ok=True)
     (store.root / "writer").write_text("model")
     for batch, count in batches.items():

@@ -1,4 +1,4 @@
-"""What the package takes from Dagster that is not documented: it is there, and it stands in one module."""
+"""Undocumented parts of Dagster: all exist, and only one module uses them."""
 
 import re
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""The instance's files as this project writes them: Dagster reads them, processes share them, nothing stays open."""
+"""Files of the instance: Dagster can read them, processes can share them, and no file stays open."""
 
 import subprocess
 import sys
@@ -30,12 +30,12 @@ def make(instance: dg.DagsterInstance, times: int = 1) -> list[str]:
 
 
 def as_dagster_opens(home: Path) -> dg.DagsterInstance:
-    """What the UI does."""
+    """Open the instance like the UI."""
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home / "dagster")))
 
 
 def kept_open(home: Path) -> set[str]:
-    """Databases of a home that somebody has open: who closes one last removes its log."""
+    """Open the databases of a home: the last one to close a database removes its log."""
     return {path.name.removesuffix("-wal") for path in home.rglob("*.db-wal")}
 
 
@@ -103,7 +103,7 @@ with open_instance(Path(sys.argv[1])) as instance:
 
 
 def test_what_a_killed_process_recorded_is_there(home: Path) -> None:
-    """And it does not disturb who writes beside it."""
+    """It does not disturb a concurrent writer."""
     with (
         open_instance(home) as instance,
         subprocess.Popen([sys.executable, "-c", WRITER, str(home)], stdout=subprocess.PIPE, text=True) as other,

@@ -1,4 +1,4 @@
-"""What a browser sends for a page of another site, over real HTTP, to Dagster's own app behind the guard."""
+"""Requests of a browser for pages of other sites, over real HTTP, to Dagster's app behind the guard."""
 
 import asyncio
 import http.client

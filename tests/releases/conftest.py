@@ -17,5 +17,5 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, written: Path) -> Store:
-    """A copy of it, to do with as one likes."""
+    """A copy of it, which the test can change."""
     return Store(home=str(shutil.copytree(written, tmp_path / written.name)))

@@ -1,4 +1,4 @@
-"""The dataset card: what the Hub reads from it, and that nothing in data can break it."""
+"""The dataset card: the metadata that the Hub reads, and safety against hostile data."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def about(**known: Any) -> dict[str, Any]:
 
 
 def front(text: str) -> dict[str, Any]:
-    """What the Hub's own library reads from the front matter."""
+    """The front matter as the Hub's library reads it."""
     return dict(DatasetCard(text, ignore_metadata_errors=False).data.to_dict())
 
 

@@ -1,4 +1,4 @@
-"""`personahub release`: what it makes, shows, finds and refuses."""
+"""`personahub release`: building, listing, searching, and refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ Said = tuple[int, str, str]
 
 @pytest.fixture
 def say(store: Store, called: Callable[..., Said]) -> Callable[..., Said]:
-    """Run `personahub release` in this process; gives exit code, standard output and standard error."""
+    """Run `personahub release` in this process; return exit code, standard output and standard error."""
 
     def run(*arguments: str, home: Path = store.root) -> Said:
         return called("release", *arguments, home=home)
@@ -47,7 +47,7 @@ def test_a_release_is_made_and_seen_in_the_instance(store: Store, say: Callable[
 
 
 def assert_described(made: Release, event: dg.AssetMaterialization) -> None:
-    """What the UI shows of a release."""
+    """Check the metadata of a release in the UI."""
     said = {name: value.value for name, value in event.metadata.items()}
     assert said["dagster/row_count"] == 12
     assert [record.data for record in event.metadata["rows"].records] == [  # type: ignore[union-attr]

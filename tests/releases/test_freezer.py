@@ -1,4 +1,4 @@
-"""A release holds the rows that it should, costs what it must, and is there as a whole or not at all."""
+"""A release has exactly the requested rows, uses hard links where possible, and is complete or absent."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def hashes(made: Release) -> dict[str, str]:
 
 
 def leavings(store: Store) -> list[str]:
-    """What is in the making, or was left of it."""
+    """Unfinished releases, or their leftovers."""
     folders = (store.root / "aside", store.root / "releases")
     return [path.name for folder in folders for path in folder.glob("*") if "-release-" in path.name]
 
@@ -259,7 +259,7 @@ def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.M
 
 
 def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are in place before their calls are."""
+    """A run publishes rows before their calls."""
     monkeypatch.setattr(build, "_PAUSES", (0.05,) * 100)
     path = store.path("generations", "a", "tools")
     late = shutil.move(path, store.root / "late.parquet")

@@ -1,4 +1,4 @@
-"""The real `datasets` library loads a release. It has an environment of its own, since it brings pyarrow."""
+"""The `datasets` library loads a release. It has its own environment, because it requires pyarrow."""
 
 import json
 import os

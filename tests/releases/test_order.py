@@ -1,4 +1,4 @@
-"""What was asked for is checked at once and as a whole."""
+"""The specification of a release is checked at once, and all faults are reported."""
 
 from contextlib import suppress
 from pathlib import PurePath

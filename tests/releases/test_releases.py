@@ -1,4 +1,4 @@
-"""Which releases there are, whether they are whole, and which hold a row."""
+"""Listing and verifying releases, and finding those that contain a row."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, written: Path) -> Store:
 
 @pytest.fixture
 def whole(shared: Store) -> Iterator[Release]:
-    """A release that is put right again after the test."""
+    """A release that is restored after the test."""
     made = find_release(shared, "all")
     before = {path: path.read_bytes() for path in made.files().values()}
     yield made

@@ -1,4 +1,4 @@
-"""A release that is ingested, run and released again, three times over: its attributes are the same ones."""
+"""A release that is ingested, run and released again, three times over: its attributes stay the same."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The law of a plan: it counts as open exactly the requests that a run would ask."""
+"""A plan counts exactly the requests that a run sends as open."""
 
 import shutil
 from pathlib import Path

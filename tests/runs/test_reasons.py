@@ -1,4 +1,4 @@
-"""What differs between a prompt on file and today's: its text, its sampling, or nobody can tell."""
+"""Differences between a stored prompt and the current one: text, sampling, or unknown."""
 
 import pytest
 

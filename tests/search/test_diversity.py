@@ -1,4 +1,4 @@
-"""Personas that cover the space: the law of the farthest-point rule, and that how it is done changes nothing."""
+"""Personas that cover the space: the bound of farthest-point selection, and equality with a direct implementation."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""The hub by meaning: the nearest are found, with and without an index, whatever becomes of the index's files."""
+"""Search of the hub: the nearest personas are found with and without an index, and with damaged index files."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def vectors(seed: int, rows: int, dimensions: int = DIMENSIONS) -> Vectors:
 
 
 def add(store: Store, batch: str, some: Vectors, model: str = MODEL, kept: slice = slice(None)) -> None:
-    """A batch with a vector for every row, of which some are in the hub."""
+    """Add a batch with a vector for every row; only some rows are in the hub."""
     ids = [f"{batch}-{n}" for n in range(len(some))]
     shared = {"batch": [batch] * len(ids), "persona_id": ids}
     embedded = {"model": model, "text_hash": "", "embedding": pl.Series(some).cast(pl.List(pl.Float32))}
@@ -56,7 +56,7 @@ def _as(value: object) -> pl.Expr | pl.Series:
 
 
 def truth(store: Store, vector: Vectors, count: int, model: str = MODEL) -> list[tuple[str, float]]:
-    """All compared, word by word."""
+    """The exact nearest, by comparing all."""
     there = store.read_all("personas", ["persona_id"])
     rows = (
         store.read_all("persona_embeddings").filter(pl.col("model") == model).join(there, on="persona_id", how="semi")
@@ -235,7 +235,7 @@ def test_a_damaged_index_is_made_again(store: Store, small: None, damage: Callab
 
 
 def test_an_index_that_usearch_cannot_read_is_made_again(store: Store, small: None) -> None:
-    """Its hash is right: another version wrote it."""
+    """Its hash is right, but another version wrote it."""
     add(store, "one", vectors(1, 200))
     Nearest(store, MODEL)
     folder = written(store)[0].parent

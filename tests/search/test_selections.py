@@ -1,4 +1,4 @@
-"""Files that name personas: every format is read as it was written, and what is wrong with one is said."""
+"""Files that name personas: every format is read as it was written, and errors name the fault."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Web archives: what becomes of every kind of record, of damage, and of slices."""
+"""Web archives: every kind of record, damage, and slices."""
 
 import gzip
 import subprocess

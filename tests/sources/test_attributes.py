@@ -1,4 +1,4 @@
-"""Attributes: whatever a row says becomes JSON that SQL can read, or nothing."""
+"""Attributes: all values of a row become JSON that SQL can read, or are omitted."""
 
 import json
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""Forms of source files: dialects of CSV, JSON in every shape, bounds of memory, slices that are read in one pass."""
+"""Formats of source files: dialects of CSV, all forms of JSON, memory limits, slices read in one pass."""
 
 import bz2
 import csv
@@ -99,7 +99,7 @@ def test_a_sample_of_every_format_is_read_and_loses_what_is_redacted(tmp_path: P
 
 
 def planted(without: set[str]) -> None:
-    """Define a format that lacks some of what formats have."""
+    """Define a format without some attributes or methods."""
     whole = {name: getattr(FORMATS[0], name, None) for name in PARTS}
     type("Planted", (Format,), {name: value for name, value in whole.items() if name not in without})
 
@@ -430,7 +430,7 @@ def test_xz_may_be_padded_and_go_on(tmp_path: Path) -> None:
 
 
 def _zeros(suffix: str, before: bytes, after: bytes, mebibytes: int) -> bytes:
-    """A compressed file with so many spaces in its middle."""
+    """A compressed file with many spaces in the middle."""
     makers: dict[str, Any] = {
         ".gz": gzip.GzipFile,
         ".zst": zstd.ZstdFile,

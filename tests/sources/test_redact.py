@@ -1,4 +1,4 @@
-"""Source files inside the home, of every format: what goes is blanked, and nothing else changes."""
+"""Source files inside the home, of every format: removed rows are blanked, and no others change."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""Registration: what becomes of a file that is new, grown, shrunken, unchanged, gone, or somebody else's."""
+"""Registration of a file that is new, longer, shorter, unchanged, missing, or of another batch."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Registration of odd files: names in any script, what is no file, dates no clock shows; and how a batch goes again."""
+"""Registration of unusual files: names in any script, non-files, impossible dates; and unregistering a batch."""
 
 import os
 import socket
@@ -103,7 +103,7 @@ def pipe(folder: Path) -> Path:
 
 
 def open_pipe(_: Path) -> Path:
-    """As /dev/stdin is one behind a pipe; the other end goes with the process."""
+    """A pipe such as /dev/stdin; the other end closes with the process."""
     reading, _writing = os.pipe()
     return Path(f"/dev/fd/{reading}")
 

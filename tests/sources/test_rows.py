@@ -1,4 +1,4 @@
-"""What a row of a source file is: document, persona, or a fault with its reason."""
+"""Classification of a row of a source file: document, persona, or a fault with its reason."""
 
 from typing import Any
 

@@ -122,7 +122,7 @@ def test_the_stone_of_an_address_hits_it_however_it_is_written(address: str) -> 
 
 
 def test_stones_of_addresses_from_older_homes_hit_still() -> None:
-    """They are hashes of the form in which addresses were compared then, `<…>` of some archives included."""
+    """They are hashes of the earlier normal form of addresses, including `<…>` of some archives."""
     for old in ("https://example.org./ann", "<https://example.org/ann>", "ftp://x/%7Eann"):
         stones = taken(Tombstone("url", None, digest("url", old)))
         assert stones.has_document(None, old, None)

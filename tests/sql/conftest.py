@@ -1,4 +1,4 @@
-"""One small home with everything in it that the SQL speaks of: two batches, near-duplicates, bad rows, bad answers."""
+"""One small home with data for all SQL: two batches, near-duplicates, bad rows, bad answers."""
 
 import itertools
 import json
@@ -89,7 +89,7 @@ def _run(home: Path, server: StandinServer) -> None:
 
 @pytest.fixture(scope="session")
 def demo(once: Callable[[str, Callable[[Path], None]], Path]) -> Store:
-    """The store of the demo as `make demo` makes it, of some of its examples: over all of them it takes a minute."""
+    """The store of the demo as of `make demo`, with some of its examples: all of them take a minute."""
     return Store(home=str(once("demo", _make_demo) / "hub"))
 
 
@@ -112,7 +112,7 @@ def _make_demo(folder: Path) -> None:
 
 @pytest.fixture
 def copied(built: Store, tmp_path: Path) -> Store:
-    """A store of its own, with the same tables."""
+    """A separate store with the same tables."""
     shutil.copytree(built.root / "tables", tmp_path / "tables")
     shutil.copy(built.root / "hub.toml", tmp_path)
     return Store(home=str(tmp_path))

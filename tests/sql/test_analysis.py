@@ -1,4 +1,4 @@
-"""The ready questions in sql/analysis: each runs on the warehouse, and its numbers agree with a second reckoning."""
+"""The ready queries in sql/analysis: each runs on the warehouse, and its numbers agree with a second computation."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Every check passes on a good home, and for every check there is a planted fault that it, and no other, finds."""
+"""Every check passes on a good home, and every check has a planted fault that only this check finds."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +39,7 @@ def failures(store: Store) -> dict[Place, dg.AssetCheckResult]:
 
 
 def failures_in(connection: duckdb.DuckDBPyConnection, config: HubConfig) -> dict[Place, dg.AssetCheckResult]:
-    """The same, of the tables of a connection."""
+    """The same for the tables of a connection."""
     results = {(check.asset, check.name): check.filled(config).result(connection) for check in CHECKS}
     return {place: result for place, result in results.items() if not result.passed}
 
@@ -165,7 +165,7 @@ def again(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
 
 
 def runaway(rows: pl.DataFrame) -> pl.DataFrame:
-    """A keeper for which a hundred personas more are dropped."""
+    """A keeper with a hundred more dropped personas."""
     one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
     many = pl.concat([one] * 100).with_columns(persona_id=pl.format("p{}", pl.int_range(100)))
     return pl.concat([rows, many])
@@ -183,7 +183,7 @@ def of_the_dropped(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
 
 
 def kept_is_dropped(rows: pl.DataFrame) -> pl.DataFrame:
-    """The last one that is kept is dropped for somebody else."""
+    """The last kept persona is dropped for another one."""
     kept = rows.filter(pl.col("keeper_id").is_null())["persona_id"]
     keeper = pl.when(pl.col("persona_id") == kept[-1]).then(pl.lit(kept[0])).otherwise("keeper_id")
     return rows.with_columns(keeper_id=keeper)
@@ -200,24 +200,24 @@ def longer(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def answered_otherwise(rows: pl.DataFrame) -> pl.DataFrame:
-    """Nothing leads to the document of the last row any more."""
+    """The document of the last row has no rows derived from it."""
     return rows.with_columns(document_id=pl.col("document_id").replace(rows["document_id"][-1], "another"))
 
 
 def dropped_too(rows: pl.DataFrame) -> pl.DataFrame:
-    """A keeper is dropped as well, for itself."""
+    """A keeper is also dropped, for itself."""
     one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
     return pl.concat([rows, one.with_columns(persona_id="keeper_id")])
 
 
 def without_a_drop(rows: pl.DataFrame) -> pl.DataFrame:
-    """Nothing is decided about one that was dropped."""
+    """A dropped persona has no decision."""
     dropped = rows.filter(pl.col("keeper_id").is_not_null())["persona_id"]
     return rows.filter(pl.col("persona_id") != dropped[0])
 
 
 def refused(*assets: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """A hundred requests more of each of some assets, all rejected."""
+    """A hundred more requests of some assets, all rejected."""
 
     def change(rows: pl.DataFrame) -> pl.DataFrame:
         new = {"status": "rejected", "reason": "refused", "generation_id": "gnone"}
@@ -314,7 +314,7 @@ CASES = [pytest.param(place, fault, id=place) for place, fault in FAULTS.items()
 
 
 def without_fault(checks: Iterable[str], faults: Iterable[str]) -> str:
-    """What to change where checks and planted faults do not go together; empty where they do."""
+    """Instructions for checks without planted faults and the reverse; empty if there are none."""
     missing, stale = sorted(set(checks) - set(faults)), sorted(set(faults) - set(checks))
     return "\n".join([*map(_fault_to_add, missing), *map(_fault_to_remove, stale)])
 
@@ -357,7 +357,7 @@ def test_a_check_without_a_planted_fault_is_told_what_to_add() -> None:
 
 @pytest.fixture(scope="module")
 def in_memory(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The tables of the good home, copied into memory: there all checks take a fifth of the time."""
+    """The tables of the good home, copied to memory, where all checks take a fifth of the time."""
     with open_live(built, EVERY_CHECK) as connection:
         over_files = "SELECT view_name FROM duckdb_views() WHERE NOT internal AND sql LIKE '%read_parquet(%'"
         for (table,) in connection.execute(over_files).fetchall():
@@ -370,7 +370,7 @@ def in_memory(built: Store) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture
 def tables(in_memory: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The tables in memory; what a test does to them is undone."""
+    """The tables in memory; changes of a test are rolled back."""
     in_memory.begin()
     yield in_memory
     in_memory.rollback()
@@ -378,7 +378,7 @@ def tables(in_memory: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConn
 
 @dataclass(frozen=True)
 class Planter:
-    """Changes a table in memory as if its file had been written anew."""
+    """Changes a table in memory as if its file had been replaced."""
 
     store: Store
     folder: Path

@@ -1,4 +1,4 @@
-"""The macros `lineage` and `fate` and the views beside them, against a second walk over built and random homes."""
+"""The macros `lineage` and `fate` and related views, compared with a second implementation on built and random homes."""
 
 import subprocess
 import sys
@@ -167,7 +167,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
 
 @pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Tables to be filled by a test, with everything over them."""
+    """Empty tables for a test, with all views and macros."""
     with build.open_live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
         yield connection
 

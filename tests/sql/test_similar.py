@@ -1,4 +1,4 @@
-"""The macro `similar_personas`: who is like a persona of the hub, asked in any DuckDB shell."""
+"""The macro `similar_personas`: personas similar to one of the hub, in any DuckDB shell."""
 
 import duckdb
 import numpy as np

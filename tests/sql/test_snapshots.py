@@ -1,6 +1,6 @@
-"""What every ready question answers over the small home and over a small demo, as text to be read in review.
+"""Results of every ready query for the small home and a small demo, as text that is read in reviews.
 
-After a change that is meant:  UPDATE_SNAPSHOTS=1 .venv/bin/python -m pytest tests/sql/test_snapshots.py
+After an intended change:  UPDATE_SNAPSHOTS=1 .venv/bin/python -m pytest tests/sql/test_snapshots.py
 """
 
 import difflib
@@ -44,7 +44,7 @@ def still_demo(demo: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def stopped(built: Store, folder: Path) -> Store:
-    """The home as if no clock had run and its files lay nowhere: times follow from tokens, paths are names."""
+    """The home without measured times and absolute paths: times are computed from tokens, paths are names."""
     store = Store(home=str(folder))
     shutil.copytree(built.root / "tables", store.root / "tables")
     shutil.copy(built.root / "hub.toml", store.root)
@@ -64,7 +64,7 @@ def stopped(built: Store, folder: Path) -> Store:
 
 
 def shown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns under their names, as far apart as they are wide."""
+    """Format a result as a text table."""
     cells = [list(head), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
@@ -81,13 +81,13 @@ def test_a_question_has_the_answer_of_its_snapshot(still: Store, name: str) -> N
 
 
 def test_the_questions_have_the_same_answers_over_every_demo(still_demo: Store) -> None:
-    """One test for all: of several, a second worker would wait for the demo."""
+    """One test for all: with several, a second worker would wait for the demo."""
     for name in QUERIES:
         compare(still_demo, name, SNAPSHOTS / "demo")
 
 
 def compare(store: Store, name: str, folder: Path) -> None:
-    """What a question answers, with what it answered when somebody last looked."""
+    """Compare the result of a query with its snapshot."""
     with build.reader(store) as connection:
         result = connection.execute(QUERIES[name])
         found = shown([column[0] for column in result.description or ()], result.fetchall())
@@ -149,7 +149,7 @@ def test_a_shell_that_may_write_stops_no_run(copied: Store) -> None:
 
 
 def test_a_view_that_points_elsewhere_is_not_followed(copied: Store, tmp_path: Path) -> None:
-    """Whoever puts another file in the place of the warehouse gives no reach to those who read it."""
+    """A replaced warehouse file gives its readers no access to other files."""
     (tmp_path / "other.csv").write_text("a\n1\n")
     with duckdb.connect(str(copied.paths.warehouse)) as connection:
         connection.execute(f"CREATE VIEW elsewhere AS FROM read_csv('{tmp_path}/other.csv')")

@@ -1,4 +1,4 @@
-"""The views of sql/views: what each says of itself, and the accounts against a second reckoning."""
+"""The views of sql/views: their comments, and `cost_per_kept_row` compared with a second computation."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens
 
 
 def accounts(store: Store) -> dict[Key, dict[str, Any]]:
-    """The rows of `cost_per_kept_row` over the tables as they are."""
+    """The rows of `cost_per_kept_row` for the current tables."""
     query = "SELECT * FROM cost_per_kept_row"
     with build.open_live(store, query) as connection:
         result = connection.execute(query)
@@ -28,7 +28,7 @@ def accounts(store: Store) -> dict[Key, dict[str, Any]]:
 
 
 def reckoned(store: Store) -> dict[Key, dict[str, Any]]:
-    """The same, row by row."""
+    """The same, computed row by row."""
     candidates = pl.concat([store.read_all("text_personas"), store.read_all("related_personas")])
     hops = dict(candidates.select("persona_id", "hop").iter_rows())
     kept = store.read_all("personas")["generation_id"].to_list()
@@ -59,7 +59,7 @@ def reckoned(store: Store) -> dict[Key, dict[str, Any]]:
 
 
 def rewrite(store: Store, asset: str, **values: pl.Expr | object) -> pl.DataFrame:
-    """The first batch's generations of an asset with other values, written back; gives them as they were."""
+    """Change the generations of an asset in the first batch; return the earlier ones."""
     old = store.read("generations", "first", asset)
     new = old.with_columns(**{k: v if isinstance(v, pl.Expr) else pl.lit(v) for k, v in values.items()})
     store.write("generations", "first", new.cast(old.schema), asset)

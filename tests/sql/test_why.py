@@ -1,4 +1,4 @@
-"""`personahub why`: of rows that are here, dropped at a stage, quarantined, superseded, reused or unknown."""
+"""`personahub why` for rows that are kept, dropped at a stage, quarantined, superseded, reused or unknown."""
 
 import io
 import json
@@ -22,7 +22,7 @@ Thing = dict[str, Any]
 
 
 class Said:
-    """What a call of `personahub why` gave."""
+    """Result of `personahub why`."""
 
     def __init__(self, code: int, out: str, err: str):
         self.code, self.out, self.err = code, out, err
@@ -357,7 +357,7 @@ def test_sql_says_the_same(built: Store, why: Any) -> None:
 
 
 def test_every_id_of_a_home_has_an_answer(built: Store) -> None:
-    """Of each kind and each status."""
+    """Ids of every kind and status."""
     with build.reader(built) as connection:
         some = connection.execute("SELECT kind, any_value(id) FROM ids GROUP BY kind, status").fetchall()
         for kind, identity in some:

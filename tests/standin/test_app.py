@@ -235,7 +235,7 @@ def test_the_child_dies_with_a_killed_parent() -> None:
 
 
 def ended(port: int, patience_s: float = 10.0) -> bool:
-    """Waits until nothing listens on the port any more."""
+    """Wait until the port is closed."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         with socket.socket() as probe:

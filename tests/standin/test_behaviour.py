@@ -1,4 +1,4 @@
-"""Each behaviour of a real server that the stand-in plays, through the application itself, without a child process."""
+"""Each behaviour of a real server in the stand-in, tested on the application without a child process."""
 
 import asyncio
 import gzip
@@ -83,7 +83,7 @@ class Reply:
 
 
 class Server:
-    """The application with some faults, asked directly."""
+    """The application with some faults, called directly."""
 
     def __init__(self, faults: str = "") -> None:
         self.hung_up: list[Any] = []
@@ -298,7 +298,7 @@ def test_a_limit_holds_and_is_told(told: str) -> None:
 
 
 def told_wait(told: str, reply: Reply) -> float:
-    """The seconds that a refusal names; 20 where it names none."""
+    """The seconds in a refusal; 20 without any."""
     message, headers = reply.body["error"]["message"], reply.headers
     if "retry-after" in headers:
         value = headers["retry-after"]

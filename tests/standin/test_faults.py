@@ -1,4 +1,4 @@
-"""Each fault over real HTTP, the specification that chooses them, and that they come the same way every time."""
+"""Each fault over real HTTP, the syntax that chooses them, and that they are deterministic."""
 
 import http.client
 import json

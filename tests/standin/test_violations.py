@@ -1,4 +1,4 @@
-"""An answer with a violation is JSON that its schema refuses, whatever the schema and the choice."""
+"""An answer with a violation is JSON that its schema rejects, for any schema and any choice."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The writer satisfies any bounded schema, repeats itself exactly, and writes something else for other data."""
+"""The writer satisfies any bounded schema, is deterministic, and writes different texts for different data."""
 
 import ast
 import json

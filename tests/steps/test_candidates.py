@@ -1,4 +1,4 @@
-"""Candidates: ids that stay when a file grows, lines that lead back to their root, hops without repetition."""
+"""Candidates: stable ids when a file grows, lines back to the root, hops without repetition."""
 
 from typing import Any
 

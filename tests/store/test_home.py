@@ -1,4 +1,4 @@
-"""The layout of a home: its paths do not change, and no other module spells them."""
+"""The layout of a home: its paths do not change, and no other module contains them."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def test_the_layout_of_a_home_stays() -> None:
 
 
 def spelled(source: str) -> Iterator[str]:
-    """Names of the home that a module spells as a path, and names of locks."""
+    """Path names of the home and names of locks in a module."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.BinOp(op=ast.Div(), right=right):

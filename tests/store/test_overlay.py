@@ -1,4 +1,4 @@
-"""A draft reads through to the home and leaves nothing in it."""
+"""An overlay reads from the home and does not change it."""
 
 from pathlib import Path
 

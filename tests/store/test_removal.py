@@ -1,4 +1,4 @@
-"""Removal: what is said to be removed is gone, and what is left is said with its reason."""
+"""Removal: files reported as removed are gone, and others are reported with the reason."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ DAYS = 86_400.0
 
 @contextlib.contextmanager
 def protected(folder: Path) -> Iterator[None]:
-    """Nothing can be removed from a folder meanwhile, not by the root user either."""
+    """Make a folder's files undeletable, even for the root user."""
     if os.geteuid():
         folder.chmod(0o500)
     elif not shutil.which("chattr") or subprocess.run(["chattr", "+i", folder], check=False).returncode:

@@ -1,4 +1,4 @@
-"""The SQL of a dataset follows from its class, and its rows come back from the store as they went in."""
+"""The SQL of a dataset is derived from its class, and its rows survive a round trip through the store."""
 
 from typing import Annotated, Any, Literal, Optional
 

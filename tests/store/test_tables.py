@@ -1,4 +1,4 @@
-"""The store: readers see whole partitions only, keys stay inside, locks die with their process."""
+"""The store: readers see only complete partitions, keys cannot leave the folder, locks end with their process."""
 
 import os
 import signal
@@ -219,7 +219,7 @@ print(len(seen), flush=True)
 
 
 def read_while_writing(store: Store, program: str) -> int:
-    """Replace partitions until the reading program ends; the number of versions that it met."""
+    """Replace partitions until the reading program ends; return the number of versions that it read."""
 
     def write(version: int) -> None:
         for batch in ("a", "b"):

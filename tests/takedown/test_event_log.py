@@ -1,4 +1,4 @@
-"""SQLite files lose what they tell of rows; those of a real instance are in tests/test_takedown.py."""
+"""SQLite files are redacted; tests/test_takedown.py tests those of a real instance."""
 
 import sqlite3
 from contextlib import closing

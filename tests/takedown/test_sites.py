@@ -1,4 +1,4 @@
-"""Takedown of a site or a whole batch: what goes, what is shown of it, what stays, and what comes back."""
+"""Takedown of a site or a whole batch: removed rows, the receipt, kept rows, and rows that return."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def write_pages(path: Path, addresses: list[str]) -> Path:
 
 
 def run(store: Store, batch: str) -> None:
-    """What the first two assets make of a batch."""
+    """Run the first two assets for a batch."""
     store.write("documents", batch, document_rows(batch, source_rows(store, batch)))
     texts = [row.persona for row in imported_personas(store, batch)]
     rows = pl.DataFrame(imported(batch, texts), table_schema("text_personas"), orient="row") if texts else None
@@ -51,7 +51,7 @@ def addresses(store: Store, batch: str) -> list[str | None]:
 
 @pytest.fixture
 def crawl(store: Store, tmp_path: Path) -> Path:
-    """Pages of a site, of hosts near it, and of others that only look so; one file of the inbox is not registered."""
+    """Pages of a site, of related and of similarly named hosts; one file of the inbox is not registered."""
     path = write_pages(tmp_path / "crawl.jsonl", GO + NEAR + STAY)
     register(store, str(path))
     run(store, "crawl")

@@ -1,7 +1,7 @@
 """Real engines for the tests in this folder, one of each kind per session.
 
-They run with `.venv-vllm/bin/python`, or the python that PERSONAHUB_VLLM_PYTHON names. Without vLLM these tests fail:
-whoever asks for them wants to know whether a real engine works.
+They run with `.venv-vllm/bin/python`, or the python that PERSONAHUB_VLLM_PYTHON names. Without vLLM these tests fail
+and are not skipped, because they are run only on request.
 """
 
 import os

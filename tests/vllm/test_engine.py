@@ -1,4 +1,4 @@
-"""What the client relies on, asked of a real vLLM that serves a model of random weights."""
+"""Behaviour of vLLM that the client relies on, with a model of random weights."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The whole graph against a real vLLM: a model of random weights is the most hostile writer there is."""
+"""The whole graph with a real vLLM: a model of random weights gives the worst answers possible."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The ways of asking for JSON, and a server that takes the thoughts out of an answer, with a real vLLM."""
+"""The modes for JSON, and a server with a reasoning parser, with a real vLLM."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def toml(value: object) -> str:
 def thinking_llm(
     tiny_llm: VllmServer, vllm_python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[VllmServer]:
-    """The same model, whose thoughts a reasoning parser takes out; the grammar holds for them, too."""
+    """The same model with a reasoning parser; the grammar also applies to the reasoning."""
     outputs = {"backend": "xgrammar", "disable_any_whitespace": True, "enable_in_reasoning": True}
     with VllmServer(
         tiny_llm.model,

@@ -1,4 +1,4 @@
-"""The warehouse: built from the store alone, read without reach beyond it, rebuilt under open readers."""
+"""The warehouse: built only from the store, read without access to other files, rebuilt while readers are open."""
 
 import subprocess
 import sys
@@ -109,7 +109,7 @@ def test_a_table_file_without_a_column_reads_as_null(store: Store) -> None:
 def test_a_table_file_without_its_key_columns_is_refused(
     store: Store, home: Path, rows: dict[str, list[str | None]], native_rows: int
 ) -> None:
-    """As a query that writes over a partition leaves it."""
+    """As after a query that overwrote a partition."""
     write(store, "b", 2)
     (home / "hub.toml").write_text(f"[warehouse]\nnative_rows = {native_rows}\n")
     file = store.path("documents", "a")
@@ -224,7 +224,7 @@ def test_queries_over_the_store_as_it_is_now_need_no_warehouse(store: Store) -> 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A home with its warehouse, and a file beside it that is nobody's business."""
+    """A home with its warehouse, and a private file beside it."""
     folder = tmp_path_factory.mktemp("reach")
     (folder / "outside").mkdir()
     (folder / "outside" / "secret.csv").write_text("a,b\n1,2\n")

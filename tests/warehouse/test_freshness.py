@@ -1,4 +1,4 @@
-"""Freshness: what was made from files is made anew when they are others, whatever their times say."""
+"""Freshness: the warehouse is rebuilt if its files have changed, independent of their times."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def restore(backup: Path, path: Path) -> None:
 
 
 def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path: Path) -> None:
-    """One warehouse, noted as fresh again after each change: a build takes long."""
+    """One warehouse, marked as fresh after each change, because a build takes long."""
     path, other = write(store, "a", "1"), write(store, "b", "3")
     shutil.copy2(path, tmp_path / "earlier.parquet")
     shutil.copystat(tmp_path / "earlier.parquet", write(store, "a", "2"))  # as large and as old as the backup
@@ -78,7 +78,7 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
 
 
 def settle(path: Path) -> None:
-    """Wait until a change within the tick of the clock could not go unnoticed; in place of seconds, a shorter one."""
+    """Wait for a tick of the file system's clock, which is shortened in the tests."""
     while time.time_ns() - path.stat().st_ctime_ns < hashes._SETTLED_NS:
         time.sleep(0.01)
 
@@ -96,7 +96,7 @@ def page(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def edit(path: Path) -> None:
-    """In place, to the same size, the time put back."""
+    """Edit in place to the same size, and restore the time."""
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     with path.open("r+b") as file:
         file.write(b'{"text": "Two"}\n')

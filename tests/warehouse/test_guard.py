@@ -1,4 +1,4 @@
-"""What SQL that people give is let through: queries that read, checked as DuckDB parses them, and nothing else."""
+"""The check of users' SQL: it accepts only queries that read, as parsed by DuckDB."""
 
 import hashlib
 from collections.abc import Iterator
@@ -95,7 +95,7 @@ MORE = {
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, duckdb.DuckDBPyConnection]]:
-    """A home with a table file, and a connection as queries have it where the system takes no rights away."""
+    """A home with a table file, and a locked connection without the sandbox of the system."""
     home = tmp_path_factory.mktemp("locked") / "hub"
     folder = home / "tables" / "personas" / "batch=a"
     folder.mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_whatever_is_asked_no_file_changes(
 
 
 def fingerprint(home: Path) -> dict[str, str]:
-    """What is in the home and in the folder that one stands in."""
+    """Contents of the home and of the current folder."""
     files = [path for path in home.rglob("*") if path.is_file()]
     here = {str(path): "" for path in Path().glob("*")}
     return here | {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -234,7 +234,7 @@ SELECT [x FOR x IN (FROM {})]| SELECT 1 QUALIFY (FROM {})
 
 
 def test_a_function_is_seen_wherever_it_stands() -> None:
-    """DuckDB writes out the whole tree: no clause is left out."""
+    """DuckDB serialises the whole tree, with all clauses."""
     with duckdb.connect() as connection:
         for shape in filter(None, map(str.strip, WHEREVER.replace("\n", "|").split("|"))):
             with pytest.raises(QueryError, match=r"^enable_logging\(\) is refused"):
@@ -287,7 +287,7 @@ PIECES += [" FROM personas ", ",", " LIMIT ", " AS x", "$\u00a0$", "NOT "]
 def test_what_is_taken_for_a_condition_stands_alone_in_brackets(
     locked: tuple[Path, duckdb.DuckDBPyConnection], text: str
 ) -> None:
-    """The law: whatever passes means the same inside `NOT (...)`: it selects the other rows, and no more."""
+    """An accepted condition means the same inside `NOT (...)`, which selects exactly the other rows."""
     _, connection = locked
     try:
         test = condition(connection, text)
@@ -302,7 +302,7 @@ def test_what_is_taken_for_a_condition_stands_alone_in_brackets(
 
 
 def test_a_function_of_a_later_duckdb_is_refused_until_somebody_has_looked() -> None:
-    """All table functions of this one that are refused: a new version shows here which it adds."""
+    """All refused table functions of this version; a new version shows its additions here."""
     with duckdb.connect() as connection:
         every = connection.execute(TABLE_FUNCTIONS).fetchall()
         refused = {name for (name,) in every if not _passes(connection, name)}

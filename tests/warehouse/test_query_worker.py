@@ -1,4 +1,4 @@
-"""Results as files: a value is written as it is, or refused by the name of its column."""
+"""Results as files: a value is written exactly, or refused with the name of its column."""
 
 from pathlib import Path
 

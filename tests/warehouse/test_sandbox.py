@@ -1,4 +1,4 @@
-"""Rights that a process gives up: what it can do afterwards, tried in a process."""
+"""Dropped rights of a process: remaining rights are tested in a separate process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Pictures in the metadata: right numbers, small, of nothing that a row says, and none where there is nothing."""
+"""Charts in the metadata: right numbers, small, without text of rows, and absent without data."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def write(store: Store, table: str, asset: str | None = None, **columns: list[ob
 
 
 def svg(value: object) -> ElementTree.Element:
-    """The one picture of a value, which is nothing else than that."""
+    """The SVG of a metadata value that is only one picture."""
     assert isinstance(value, dg.MarkdownMetadataValue)
     assert len(value.value or "") < MOST
     found = re.fullmatch(r"!\[[\w ().,]+\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", value.value or "")
@@ -49,7 +49,7 @@ def words(value: object) -> list[str]:
 
 
 def heights(value: object) -> list[float]:
-    """Of the bars, in order."""
+    """Heights of the bars, in order."""
     boxes = [box for box in svg(value).iter(f"{SVG}rect") if "x" in box.attrib and box.attrib["width"] != "10"]
     return [float(box.attrib["height"]) for box in boxes]
 
@@ -124,7 +124,7 @@ def test_of_a_long_partition_pieces_from_all_over_it_are_read(store: Store) -> N
 
 @pytest.fixture
 def hostile(home: Path, standin: StandinServer) -> Hub:
-    """A home whose texts, ids, bad lines and file name are made to break out."""
+    """A home with hostile texts, ids, bad lines and file name."""
     hub = Hub(home, standin)
     rows = [{"persona": HOSTILE}, {"persona": f"{HOSTILE} again"}, {"persona": ""}, {"id": HOSTILE, "text": HOSTILE}]
     path = hub.home / "<img src=x onerror=alert(1)> ![a](b) [c](javascript:alert(2)).jsonl"
@@ -144,7 +144,7 @@ def test_hostile_texts_are_cells_of_plain_text_and_nothing_else(hostile: Hub) ->
 
 
 def check_value(name: str, value: dg.MetadataValue[object]) -> None:
-    """Markdown is a picture or our own words; texts of rows are only in tables, whose cells are capped plain text."""
+    """Check that Markdown has only a picture or fixed text; texts of rows are only in tables, as short plain text."""
     if isinstance(value, dg.MarkdownMetadataValue):
         if name != "warehouse.open_with":
             svg(value)

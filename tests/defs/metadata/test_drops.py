@@ -1,4 +1,4 @@
-"""What a dedup stage says of its drops: right numbers, right texts from whichever batch, nothing that breaks out."""
+"""Metadata about dropped personas: right numbers, right texts from any batch, no injected markup."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def write(
     store: Store, batch: str, texts: dict[str, str], decisions: list[tuple[str, str | None, float | None]]
 ) -> None:
-    """Candidates by id, and what was decided about them."""
+    """Write candidates by id, and decisions about them."""
     schema = table_schema("text_personas")
     rows = pl.DataFrame({"persona_id": list(texts), "persona": list(texts.values())}).with_columns(
         batch=pl.lit(batch), origin=pl.lit("imported"), hop=pl.lit(0), root_id="persona_id"

@@ -1,4 +1,4 @@
-"""Plots are well-formed, stay inside their frame whatever is drawn, and say when there is nothing to draw."""
+"""Plots are well-formed, stay inside their frame for any data, and have a text without data."""
 
 import base64
 import math
@@ -19,7 +19,7 @@ RAMP = [(second / 10, min(512, 8 * 1.05**second)) for second in range(120)]
 
 
 def lines(svg: str) -> list[list[tuple[float, float]]]:
-    """The points of each line that is drawn, a lone point as a line of one."""
+    """The points of each line; a single point is a line of one."""
     root = ElementTree.fromstring(svg)
     found = [
         [(float(x), float(y)) for x, y in (pair.split(",") for pair in line.attrib["points"].split())]
@@ -34,7 +34,7 @@ def texts(svg: str) -> list[str]:
 
 
 def bars(svg: str) -> Iterator[dict[str, float]]:
-    """Frames of all bars: the background and the squares of the legend left out."""
+    """Frames of all bars, without the background and the legend."""
     for box in ElementTree.fromstring(svg).iter(f"{SVG}rect"):
         if "x" in box.attrib and (box.attrib["width"], box.attrib["height"]) != ("10", "10"):
             yield {name: float(box.attrib[name]) for name in ("x", "y", "width", "height")}
