@@ -27,7 +27,7 @@ from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation import requests
-from personahub_assets.sources import rows as sources
+from personahub_assets.sources import rows as source_rows
 from personahub_assets.sources.formats import FORMATS
 from personahub_assets.standin.catalogue import CATALOGUE
 from personahub_assets.store.tables import Store, table_sql
@@ -98,7 +98,7 @@ def generation_reasons() -> str:
 
 def source_reasons() -> str:
     """Reasons why a row of a source file is not used."""
-    return _reasons(sources, "SourceReason")
+    return _reasons(source_rows, "SourceReason")
 
 
 def tables() -> str:
@@ -134,7 +134,7 @@ def faults() -> str:
     """Faults of the stand-in, by kind."""
     return "\n\n".join(
         f"## {chapter.title}\n\n{chapter.when[0].upper()}{chapter.when[1:]}.\n\n"
-        + _table(("name", "what it is"), ((f"`{name}`", about) for name, about in chapter.entries.items()))
+        + _table(("name", "behaviour"), ((f"`{name}`", about) for name, about in chapter.entries.items()))
         for chapter in CATALOGUE
     )
 

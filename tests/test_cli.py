@@ -418,7 +418,7 @@ def test_sql_lists_the_tables(here: Cli, demo: Demo) -> None:
     assert said.code == 0
     for name in ("personas", "tools", "generations", "persona_lineage", "dataset_items"):
         assert f" {name} " in said.out
-    assert "The hub: candidates that survived both dedup stages" in said.out
+    assert "The hub: candidates that both dedup stages kept" in said.out
 
 
 def test_sql_as_a_process_reads_a_pipe_and_writes_a_pipe(demo: Demo) -> None:
@@ -538,7 +538,7 @@ def lasting(home: Path) -> list[Path]:
 
 def test_sql_describes_a_table(here: Cli, demo: Demo) -> None:
     said = here("sql", "--schema", "personas", at=demo.home)
-    assert said.out.startswith("personas (table, 4 rows): The hub: candidates that survived both dedup stages\n")
+    assert said.out.startswith("personas (table, 4 rows): The hub: candidates that both dedup stages kept\n")
     assert "│ hop           │ TINYINT │ Relations followed from the root persona, 0 for roots" in said.out
     assert " generations " not in said.out
 

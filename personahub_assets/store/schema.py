@@ -13,14 +13,14 @@ _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool
 
 # Columns of every dataset before and after the fields of its class.
 _BEFORE = {
-    "batch": ("VARCHAR NOT NULL", "Batch of the document or persona file this came from"),
-    "item_id": ("VARCHAR NOT NULL", "Id of this row: hash of dataset, persona and sample"),
-    "persona_id": ("VARCHAR NOT NULL", "Persona it was written for, in personas"),
-    "sample": ("INTEGER NOT NULL", "Number of the answer asked for this persona, from 0"),
+    "batch": ("VARCHAR NOT NULL", "Batch of the document or persona file that the row is from"),
+    "item_id": ("VARCHAR NOT NULL", "Hash of dataset, persona and sample"),
+    "persona_id": ("VARCHAR NOT NULL", "Persona that the item was written for, in personas"),
+    "sample": ("INTEGER NOT NULL", "Number of the answer for this persona, from 0"),
 }
 _AFTER = {
     "text": ("VARCHAR NOT NULL", "The item as one readable text"),
-    "generation_id": ("VARCHAR NOT NULL", "The call that produced it, in generations"),
+    "generation_id": ("VARCHAR NOT NULL", "Call that produced it, in generations"),
 }
 
 

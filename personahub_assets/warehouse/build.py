@@ -37,8 +37,8 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- batch: Batch of the persona
 -- dataset: Dataset of the item
 -- item_id: The item
--- persona_id: Persona it was written for
--- sample: Number of the answer asked for this persona, from 0
+-- persona_id: Persona that the item was written for
+-- sample: Number of the answer for this persona, from 0
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
 """

@@ -7,11 +7,11 @@ CREATE TABLE persona_embeddings (
     unread DOUBLE,
     unread_hash VARCHAR
 );
-COMMENT ON TABLE persona_embeddings IS 'Unit vectors of the personas that survived the lexical stage';
+COMMENT ON TABLE persona_embeddings IS 'Unit vectors of the personas that the lexical stage kept';
 COMMENT ON COLUMN persona_embeddings.batch IS 'Batch key';
 COMMENT ON COLUMN persona_embeddings.persona_id IS 'Persona';
 COMMENT ON COLUMN persona_embeddings.model IS 'Embedding model; vectors of different models are never compared';
-COMMENT ON COLUMN persona_embeddings.text_hash IS 'Hash of the embedded text: no text is embedded twice by one model';
+COMMENT ON COLUMN persona_embeddings.text_hash IS 'Hash of the embedded text, so that a model embeds no text twice';
 COMMENT ON COLUMN persona_embeddings.embedding IS 'Float32 vector of length 1';
-COMMENT ON COLUMN persona_embeddings.unread IS 'Share of the letters that the model does not read; null: made before this was measured';
-COMMENT ON COLUMN persona_embeddings.unread_hash IS 'Hash of the words that the model does not know, empty if it knows all; of the whole text, with long- before, if that is longer than the model reads at once. Only personas of one hash are compared';
+COMMENT ON COLUMN persona_embeddings.unread IS 'Share of the letters that the model does not read; null in rows of older versions';
+COMMENT ON COLUMN persona_embeddings.unread_hash IS 'Hash of the words that the model does not know, empty if it knows all; for a text longer than the context of the model, hash of the text with the prefix long-. Only personas with equal hashes are compared';

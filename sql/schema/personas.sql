@@ -1,2 +1,2 @@
 -- template: persona
-COMMENT ON TABLE personas IS 'The hub: candidates that survived both dedup stages';
+COMMENT ON TABLE personas IS 'The hub: candidates that both dedup stages kept';

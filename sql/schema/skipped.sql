@@ -6,4 +6,4 @@ CREATE TABLE skipped (
 COMMENT ON TABLE skipped IS 'Counts of source file records that are not pages, such as requests and images in web archives';
 COMMENT ON COLUMN skipped.batch IS 'Batch key';
 COMMENT ON COLUMN skipped.kind IS 'Type of the record, type of its content, or status of the response';
-COMMENT ON COLUMN skipped.rows IS 'How many rows of the batch are of this kind';
+COMMENT ON COLUMN skipped.rows IS 'Number of rows of this kind in the batch';

@@ -1,2 +1,2 @@
 -- template: persona
-COMMENT ON TABLE text_personas IS 'Candidates inferred from documents, or imported as they are';
+COMMENT ON TABLE text_personas IS 'Candidates that were inferred from documents or imported';

@@ -4,7 +4,7 @@
 -- item_id: The item, in dataset_items
 -- sample: Number of the answer for this persona, from 0
 -- text: The item as one readable text
--- persona_id: Persona it was written for
+-- persona_id: Persona that the item was written for
 -- persona: Text of that persona; null if it was removed from its batch since
 -- origin: Origin of the persona: text, relation or imported
 -- relation: Relation of the persona to its parent or document
