@@ -1,6 +1,6 @@
-"""The one Definitions: what Dagster loads.
+"""The Definitions that Dagster loads.
 
-Another project takes the graph into its own Definitions with `build_definitions`: docs/your-own-dagster.md.
+`build_definitions` builds the graph for the Definitions of another project: docs/your-own-dagster.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,24 +58,24 @@ def build_definitions(
         dg.Definitions.merge(ours, build_definitions("personahub", "personahub"))
 
     No executor and no IO manager is set: those of the other project are used. The assets write their tables
-    themselves and hand nothing to an IO manager. Sensor and schedule are stopped until somebody starts them.
+    themselves and do not use an IO manager. Sensor and schedule are stopped until they are started.
 
     Args:
-        key_prefix: before the key of each asset; with `"personahub"`, `tools` becomes `personahub/tools`.
-        group_prefix: before the name of each group; with `"personahub"`, `datasets` becomes `personahub_datasets`.
-        name_prefix: before the names of jobs, schedules, sensors, ops and resources, and of the dynamic partitions;
+        key_prefix: prefix of the key of each asset; with `"personahub"`, `tools` becomes `personahub/tools`.
+        group_prefix: prefix of the name of each group; with `"personahub"`, `datasets` becomes `personahub_datasets`.
+        name_prefix: prefix of the names of jobs, schedules, sensors, ops and resources, and of the dynamic partitions;
             with `"personahub"`, `refresh_batch` becomes `personahub_refresh_batch` and the partitions
             `personahub_batch`. Without it, the key prefix joined by `_`.
-        pool: of the assets that ask the language model; without it, `llm`.
+        pool: pool of the assets that call the language model; default `llm`.
         environment: the home and the endpoints; without it, the `PERSONAHUB_…` variables.
         llm: the language model, instead of that of `environment`.
-        embedder: what makes vectors, instead of that of `environment`.
+        embedder: the embedding model, instead of that of `environment`.
 
     Returns:
         Assets, checks, jobs, the schedule, the sensor, and the resources store, llm, embedder and progress.
 
     Raises:
-        ConfigError: if a prefix has characters that Dagster does not take, or hub.toml is wrong.
+        ConfigError: if a prefix has characters that Dagster refuses, or hub.toml is wrong.
         PromptError: if a prompt file is wrong.
     """
     names = Names.of(key_prefix, group_prefix, name_prefix, pool)
@@ -94,14 +94,14 @@ def build(
     Args:
         environment: the home and the endpoints.
         personas_from: selections of this run, by dataset, instead of hub.toml's.
-        run_resources: resources of runs in this process, by name, instead of those that the launchpad shows.
+        run_resources: resources of runs in this process, by name, instead of those in the launchpad.
 
     Raises:
         ConfigError: if hub.toml is wrong.
-        PromptError: if a prompt file is.
+        PromptError: if a prompt file is wrong.
     """
     store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
-    # A step in a process of its own costs about five seconds here; batches run in parallel as separate runs.
+    # A separate process per step takes about five seconds; batches run in parallel as separate runs.
     return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
 
 
@@ -150,5 +150,5 @@ def _assembled(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What the UI and the daemon load."""
+    """The Definitions for the UI and the daemon."""
     return build(Environment())

@@ -366,7 +366,7 @@ class Hub:
 
         Args:
             batches: keys; none means all.
-            select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
+            select: asset names; `+personas` adds everything upstream, `tools+` everything downstream; empty for all.
             retry: only rows quarantined for these reasons; empty for any reason.
             personas_from: a file that names the personas that datasets are written for, as `run` takes it.
             approve: called with the order before planning.
@@ -466,9 +466,9 @@ class Hub:
 
         Args:
             batches: keys; none means all.
-            select: asset names, `+personas` with what they are made of, `tools+` with what follows; none means all.
-            max_calls: stop cleanly after so many calls.
-            max_tokens: stop cleanly after so many tokens of prompts and answers.
+            select: asset names; `+personas` adds everything upstream, `tools+` everything downstream; empty for all.
+            max_calls: stop cleanly after this number of calls.
+            max_tokens: stop cleanly after this number of tokens of prompts and answers.
             max_cost: stop cleanly after this cost, in the currency of [prices] in hub.toml.
             max_seconds: stop cleanly after this time.
             retry: send only requests again that are quarantined for these reasons; empty for any reason.

@@ -135,10 +135,10 @@ def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     index = Neighbours(vectors.shape[1])
     started = time.perf_counter()
     if file.exists():
-        index.restore(file.read_bytes())
+        index.load_bytes(file.read_bytes())
     else:
         index.catch_up(kept)
-        file.write_bytes(index.stored())
+        file.write_bytes(index.to_bytes())
     ready = time.perf_counter() - started
     found = decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=0, index=lambda: index)
     return {"keeper": found.keeper, "recall_of_sample": found.recall, "index_seconds": round(ready, 2)}

@@ -106,11 +106,11 @@ class Neighbours:
         vectors: Any = self._index.get(numbers.astype(np.uint64))
         return np.stack(vectors)
 
-    def stored(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Serialise the index."""
         return self._centre.tobytes() + bytes(self._index.save() or b"")
 
-    def restore(self, stored: bytes) -> None:
+    def load_bytes(self, stored: bytes) -> None:
         """Load a serialised index of the same dimensions and kind."""
         self._centre = np.frombuffer(stored, np.float32, self.dimensions)
         self._index.load(stored[self._centre.nbytes :])

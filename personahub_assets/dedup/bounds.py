@@ -39,11 +39,11 @@ class QuantizedRows(NamedTuple):
     6. With codes q (integers of 8 bits), one step s for all rows, and e = R f - s q:
        <f(x), f(y)> = s^2 q(x) q(y) + <s q(x), e(y)> + <e(x), R f(y)>
                    <= s^2 q(x) q(y) + (reach + |e(x)|) |e(y)| + |e(x)| reach, and |e(x)| |e(y)| <= (.^2 + .^2) / 2.
-      |e| is measured; `turn` and more than the rounding error of float32 are added. Numbers beyond 8 bits are clipped,
+       |e| is measured; `turn` and more than the rounding error of float32 are added. Numbers beyond 8 bits are clipped,
        which increases |e|.
 
     So <x, y> <= s^2 q(x) q(y) + loss(x) + loss(y) with loss := 1.5 eta + reach |e| + |e|^2 / 2. Cosines are computed
-    with an error below 1e-12, for which eta has room.
+    with an error below 1e-12, which eta covers.
     """
 
     codes: npt.NDArray[np.int8]  # (n, width)
@@ -68,7 +68,7 @@ class Projection:
         """Factor by which a product of codes is multiplied."""
         return self.step**2
 
-    def turned(self, vectors: Vectors) -> Vectors:
+    def project(self, vectors: Vectors) -> Vectors:
         """Project and rotate rows; the result is not rounded yet, (n, width)."""
         k = self.basis.shape[1]
         projected = np.zeros((len(vectors), self.width), np.float32)
@@ -83,11 +83,11 @@ class Projection:
         losses = np.empty(len(vectors))
         reach, turn = 1 + 3 * self._eta, sqrt(self.width) * (self.width + 2) * _ROUNDING * 1.01 + 1e-6
         for begin, end in spans(len(vectors), _PIECE):
-            left = self.turned(vectors[begin:end])
-            rounded = np.clip(np.rint(left / np.float32(self.step)), -127, 127)
+            remainder = self.project(vectors[begin:end])
+            rounded = np.clip(np.rint(remainder / np.float32(self.step)), -127, 127)
             codes[begin:end] = rounded
-            left -= rounded * np.float32(self.step)
-            error = np.sqrt(np.einsum("nk,nk->n", left, left), dtype=np.float64) * 1.001 + 1e-5 + turn
+            remainder -= rounded * np.float32(self.step)
+            error = np.sqrt(np.einsum("nk,nk->n", remainder, remainder), dtype=np.float64) * 1.001 + 1e-5 + turn
             losses[begin:end] = 1.5 * self._eta + reach * error + error**2 / 2
         return QuantizedRows(codes, losses)
 
@@ -97,7 +97,7 @@ class Projection:
         return float(UNIT + (sqrt(k) + 1) * (d + 2) * _ROUNDING * 1.01 + 1e-6)
 
 
-def projection(vectors: Vectors, threshold: float) -> Projection:
+def fit_projection(vectors: Vectors, threshold: float) -> Projection:
     """Choose directions and width by the estimated cost of comparing a sample; they do not affect the result."""
     sample = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
     few = sample[:: max(1, len(sample) // 512)]
@@ -116,8 +116,8 @@ def projection(vectors: Vectors, threshold: float) -> Projection:
             break
     basis = np.ascontiguousarray(directions[:, : chosen - 1], dtype=np.float32)
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(chosen, chosen)))[0].astype(np.float32)
-    turned = Projection(basis, rotation).turned(few)
-    return Projection(basis, rotation, float(np.float32(np.max(np.abs(turned)) / 127)))
+    projected = Projection(basis, rotation).project(few)
+    return Projection(basis, rotation, float(np.float32(np.max(np.abs(projected)) / 127)))
 
 
 def _principal(vectors: Vectors) -> Doubles:
@@ -135,9 +135,11 @@ def _principal(vectors: Vectors) -> Doubles:
 def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Allocate tiles of 64 quantised rows each, aligned to 64 bytes, because instructions read 64 at once."""
     tiles = -(-count // LANES)
-    room = np.empty(tiles * LANES * width + 64, np.uint8)
-    first = -room.ctypes.data % 64
-    return room[first : len(room) - 64 + first].reshape(tiles, width // 4, LANES, 4), np.empty(tiles * LANES, np.int32)
+    size = tiles * LANES * width
+    buffer = np.empty(size + 64, np.uint8)
+    first = -buffer.ctypes.data % 64
+    aligned = buffer[first : first + size].reshape(tiles, width // 4, LANES, 4)
+    return aligned, np.empty(tiles * LANES, np.int32)
 
 
 def tiled(

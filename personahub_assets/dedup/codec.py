@@ -28,7 +28,7 @@ class Packed(NamedTuple):
 def pack(sets: Sets) -> Packed:
     """Pack sets."""
     starts = np.zeros(len(sets.starts), np.int64)
-    codes = np.empty(room(sets), np.uint16)
+    codes = np.empty(max_codes(sets), np.uint16)
     end = _pack_all(*sets, starts, codes)
     return Packed(starts, codes[:end].copy())
 
@@ -41,7 +41,7 @@ def unpack(packed: Packed) -> Sets:
     return Sets(starts, keys[:end].copy())
 
 
-def room(sets: Sets) -> int:
+def max_codes(sets: Sets) -> int:
     """Upper bound of the number of codes for some sets."""
     return 4 * len(sets.keys) + _HEAD * (len(sets.starts) - 1)
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from personahub_assets.dedup.codec import Codes, Packed, pack, pack_row, room, size_of, unpack, word_at
+from personahub_assets.dedup.codec import Codes, Packed, max_codes, pack, pack_row, size_of, unpack, word_at
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
 from personahub_assets.dedup.kernels import kernel
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
@@ -74,7 +74,7 @@ class _Table:
 
     def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
         """Allocate memory for `ahead` pieces like this one, up to the limit; unused memory costs nothing."""
-        rows, codes, entries = len(piece.keeper), room(piece.sets), len(piece.signatures)
+        rows, codes, entries = len(piece.keeper), max_codes(piece.sets), len(piece.signatures)
         ahead = max(1, min(ahead, memory // (2 * codes + 24 * rows + 24 * entries)))
         rows, codes, entries = rows * ahead, codes * ahead, entries * ahead
         for name in ("places", "stamps", "starts"):

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from personahub_assets.dedup import keepers
 from personahub_assets.dedup.ann_index import Neighbours
-from personahub_assets.dedup.bounds import empty_tiles, projection, tiled
+from personahub_assets.dedup.bounds import empty_tiles, fit_projection, tiled
 from personahub_assets.dedup.cosines import (
     UNIT,
     Doubles,
@@ -133,7 +133,7 @@ class _Walk:
 
     def __init__(self, rows: Kept, may_stay: Flags, kept: Sequence[Kept], reach: "_Reach") -> None:
         self.kept, self.may_stay, self.reach = kept, may_stay, reach
-        self.projection = projection(rows.vectors, reach.threshold)
+        self.projection = fit_projection(rows.vectors, reach.threshold)
         self.queries = self._queries(rows)
         self.stays = np.zeros(len(rows.places), np.bool_)
 

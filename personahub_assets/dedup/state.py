@@ -370,11 +370,11 @@ class SemanticHub(Hub):
         key = f"{self.rule}, {index.kind}"
         stored = array_cache.opened(self.cache / "index", key)
         if stored is not None and stored["stamps"].tolist() == stamps[: len(stored["stamps"])]:
-            index.restore(stored["index"].tobytes())
+            index.load_bytes(stored["index"].tobytes())
         restored_rows = len(index)
         index.catch_up(kept)
         if len(index) > restored_rows:
-            arrays = {"index": np.frombuffer(index.stored(), np.uint8), "stamps": np.array(stamps)}
+            arrays = {"index": np.frombuffer(index.to_bytes(), np.uint8), "stamps": np.array(stamps)}
             array_cache.save(self.cache / "index", key, arrays)
         return index
 

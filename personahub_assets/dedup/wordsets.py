@@ -49,7 +49,7 @@ class WordOrder(NamedTuple):
     ranks: npt.NDArray[np.uint32]
 
 
-class _Room(threading.local):
+class _Buffers(threading.local):
     """Reused buffers of a thread, for output of unknown size: allocating new memory costs as much as writing to it."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class _Room(threading.local):
         return self._keys
 
 
-_room = _Room()
+_buffers = _Buffers()
 UNORDERED = WordOrder(np.zeros(2, np.uint64), np.zeros(2, np.uint32))
 
 
@@ -259,7 +259,7 @@ def word_sets(texts: pl.Series, ngram: int = 1, order: WordOrder = UNORDERED) ->
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(texts.str.len_bytes().to_numpy(), out=offsets[1:])
     starts = np.zeros(len(texts) + 1, np.int64)
-    keys = _room.keys(len(data) + len(texts) + 1)
+    keys = _buffers.keys(len(data) + len(texts) + 1)
     kind_of = character_kinds(128) if plain.all() else character_kinds()
     if len(texts):
         _hash_sets(data, offsets, kind_of, ngram, *order, starts, keys)

@@ -42,7 +42,7 @@ class Tokens:
         return self._model.max_tokens
 
     @property
-    def room(self) -> int:
+    def text_limit(self) -> int:
         """Tokens of a window that are available for the text."""
         return self.limit - len(self._head) - len(self._tail)
 
@@ -53,8 +53,8 @@ class Tokens:
     def windows(self, ids: list[int]) -> Ids:
         """Cut the ids of a text into windows of equal length with equal overlaps."""
         content = ids[len(self._head) : len(ids) - len(self._tail)]
-        count = max(1, -(-len(content) // self.room))
-        size = min(len(content), self.room)
+        count = max(1, -(-len(content) // self.text_limit))
+        size = min(len(content), self.text_limit)
         starts = np.linspace(0, len(content) - size, count).round().astype(int)
         return np.array([[*self._head, *content[at : at + size], *self._tail] for at in starts], dtype=np.int64)
 
@@ -62,7 +62,7 @@ class Tokens:
         """Measure how much of each text the model reads."""
         for text, encoding in zip(texts, self._encodings(texts), strict=True):
             reading = reading_of(self._words(text, encoding), is_english=self._model.is_english)
-            yield mark_long(reading, text) if len(encoding.ids) > self.room else reading
+            yield mark_long(reading, text) if len(encoding.ids) > self.text_limit else reading
 
     def _encodings(self, texts: list[str]) -> Iterator["Encoding"]:
         for start in range(0, len(texts), _TOGETHER):

@@ -101,7 +101,7 @@ class EventLog(SqliteEventLogStorage):
             return bool(db.inspect(connection).has_table(table_name))
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         super().dispose()
         self._databases.close()
 
@@ -125,6 +125,6 @@ class Runs(SqliteRunStorage):
             yield connection
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         super().dispose()
         self._databases.close()

@@ -27,7 +27,7 @@ from personahub_assets.runs.forecast import Aside, Plan, Work
 from personahub_assets.runs.lookup import Lookup, Watch
 from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Imported
-from personahub_assets.steps import candidates as rules
+from personahub_assets.steps import candidates
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import item_requests
 from personahub_assets.steps.embeddings import to_embed, with_hashes
@@ -201,12 +201,12 @@ class _Planner:
         per_document, task = self.config.text_personas.per_document, self._task("text_personas")
         work = Work(self.batch, task.asset)
         _, ready = self._source
-        imported = rules.imported(
+        imported = candidates.imported(
             self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
         )
         requested = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
         answers = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in requested.answers]
-        self._draft_candidates(task.asset, [*imported, *rules.from_text(self.batch, answers, per_document)])
+        self._draft_candidates(task.asset, [*imported, *candidates.from_text(self.batch, answers, per_document)])
         self.ahead.unseen[0] = requested.unanswered * self.history.rows_per_answer(task.asset, per_document)
         return work
 
@@ -216,12 +216,12 @@ class _Planner:
         per_answer = self.history.rows_per_answer(task.asset, settings.fan_out)
         last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
         for hop in range(1, settings.hops + 1):
-            parents = {row["persona_id"]: row for row in rules.frontier(last, words, expanded)}
+            parents = {row["persona_id"]: row for row in candidates.frontier(last, words, expanded)}
             requested = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
             answers = [
                 (parents[request.input_id], "", _parsed(task, outcome)) for request, outcome in requested.answers
             ]
-            rows = rules.from_relations(self.batch, answers, settings.fan_out)
+            rows = candidates.from_relations(self.batch, answers, settings.fan_out)
             follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
             work.follow += follow
             self.ahead.unseen[hop] = (requested.unanswered + follow) * per_answer

@@ -32,7 +32,7 @@ SCANNED = 50_000
 _GONE = 0.2  # above this share of outdated rows the index is rebuilt
 _EFFORT = 256  # rows that a search of the index visits
 _SPARE = 16  # rows visited beyond the requested ones
-_KEPT = 131_072  # a growing index is written after so many rows, so that a killed process loses little
+_KEPT = 131_072  # a growing index is written after this number of rows, so that a killed process loses little
 _PIECE = 8_192  # rows added at a time
 _FORMAT = "f32 1"
 

@@ -97,7 +97,7 @@ def fetch(address: str, folder: Path) -> Path:
         with fsspec.open(address, "rb") as source, aside.open("wb") as sink:
             while chunk := source.read(_CHUNK):
                 sink.write(chunk)
-    except Exception as error:  # noqa: BLE001 - every protocol's library raises types of its own
+    except Exception as error:  # noqa: BLE001 - every protocol's library raises other types
         aside.unlink(missing_ok=True)
         reason = _reason(error)
         raise SourceError(

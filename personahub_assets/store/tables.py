@@ -20,7 +20,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from personahub_assets.core import project_files as files
+from personahub_assets.core import project_files
 from personahub_assets.core.access import checked, obstacle, obstacle_to_writing
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
@@ -77,7 +77,7 @@ def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], m
 @cache
 def table_sql() -> dict[str, str]:
     """CREATE TABLE and COMMENT statements of every table, by name."""
-    tables = {name: _with_template(name, sql) for name, sql in files.sql_files("schema").items()}
+    tables = {name: _with_template(name, sql) for name, sql in project_files.sql_files("schema").items()}
     return tables | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
 
 
@@ -89,7 +89,7 @@ def _with_template(table: str, sql: str) -> str:
     first, _, own = sql.partition("\n")
     if not first.startswith(_TEMPLATE):
         return sql
-    template = files.sql_files("templates")[first.removeprefix(_TEMPLATE)]
+    template = project_files.sql_files("templates")[first.removeprefix(_TEMPLATE)]
     return template.replace("{table}", table) + own
 
 

@@ -36,7 +36,7 @@ _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
 RUNS_LINE, _RUNS_ANSWER = 1, 6
-"""A recorded answer, or a line that cannot be parsed, is removed if it shares so many runs of eight words."""
+"""A recorded answer, or a line that cannot be parsed, is removed if it shares this many runs of eight words."""
 
 
 @dataclass

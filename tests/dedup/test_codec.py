@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from personahub_assets.dedup.codec import pack, room, size_of, unpack, word_at
+from personahub_assets.dedup.codec import max_codes, pack, size_of, unpack, word_at
 from personahub_assets.dedup.wordsets import FREQUENT, Sets, order_of, word_sets
 
 # Hashes have 63 bits, ranks 15; both ends of either are words like others.
@@ -25,7 +25,7 @@ def test_what_is_unpacked_is_what_was_packed(rows: list[list[int]]) -> None:
     sets = sets_of(rows)
     packed = pack(sets)
     assert [array.tolist() for array in unpack(packed)] == [array.tolist() for array in sets]
-    assert len(packed.codes) <= room(sets)
+    assert len(packed.codes) <= max_codes(sets)
 
 
 @given(st.lists(words, min_size=1, max_size=30, unique=True).map(sorted))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.dedup import semantic
 from personahub_assets.dedup.ann_index import Neighbours
-from personahub_assets.dedup.bounds import projection
+from personahub_assets.dedup.bounds import fit_projection
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, cosine
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.semantic import Decided, decide, differences
@@ -247,7 +247,7 @@ def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, thresho
     """Directions and step can come from different vectors."""
     kinds = spread(seed, 40, dimensions)
     fitted, x, y = (kinds[data.draw(st.sampled_from(sorted(kinds)))] for _ in range(3))
-    chosen = projection(fitted, threshold)
+    chosen = fit_projection(fitted, threshold)
     one, other = chosen.quantize(x), chosen.quantize(y)
     products = one.codes.astype(np.int64) @ other.codes.astype(np.int64).T
     losses = one.losses[:, None] + other.losses
@@ -258,7 +258,7 @@ def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, thresho
 
 def test_the_bound_is_close() -> None:
     vectors = clustered(5, 300, 384, noise=0.3)
-    chosen = projection(vectors, 0.9)
+    chosen = fit_projection(vectors, 0.9)
     codes, losses = chosen.quantize(vectors)
     products = codes.astype(np.int64) @ codes.astype(np.int64).T * chosen.square
     assert np.mean(products + losses[:, None] + losses - vectors @ vectors.T) < 0.15
@@ -334,7 +334,7 @@ def test_an_index_is_kept_and_grows() -> None:
     for begin in range(0, 900, 300):
         index = Neighbours(40)
         if kept:
-            index.restore(stored)
+            index.load_bytes(stored)
         part = slice(begin, begin + 300)
         found = decide(
             vectors[part], places[part], may_stay[part], kept, 0.9, exact_up_to=0, index=partial(_same, index)
@@ -342,7 +342,7 @@ def test_an_index_is_kept_and_grows() -> None:
         assert found.keeper.tolist() == whole.keeper[part].tolist()
         kept.append(Kept(vectors[part][found.stays], places[part][found.stays]))
         assert len(index) == sum(len(each.places) for each in kept)
-        stored = index.stored()
+        stored = index.to_bytes()
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.2])
@@ -358,7 +358,7 @@ def test_an_index_of_signs_proposes_the_keepers_of_the_exact_walk(shift: float) 
     assert 0 < (whole.keeper != NONE).sum() < 3_000
     assert (found.keeper != whole.keeper).mean() <= 0.001
     again = Neighbours(384)
-    again.restore(index.stored())
+    again.load_bytes(index.to_bytes())
     assert again.search(case[0][:5], 3).tolist() == index.search(case[0][:5], 3).tolist()
 
 

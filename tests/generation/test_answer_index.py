@@ -12,7 +12,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.generation import answer_index
 from personahub_assets.generation.answer_index import AnswerIndex, Mark, hash_of, hashes_of, outcome_of
 from personahub_assets.generation.requests import Outcome, Reason, ReusePolicy
-from personahub_assets.store import tables as room
+from personahub_assets.store import tables
 from personahub_assets.store.tables import table_schema
 
 REASONS = get_args(Reason)
@@ -42,7 +42,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of three rows, so that a few rows fill several."""
-    monkeypatch.setattr(room, "SLICE_ROWS", 3)
+    monkeypatch.setattr(tables, "SLICE_ROWS", 3)
     monkeypatch.setattr(answer_index, "SLICE_ROWS", 3)
 
 

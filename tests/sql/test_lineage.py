@@ -1,4 +1,4 @@
-"""The macros `lineage` and `fate` and related views, compared with a second implementation on built and random homes."""
+"""The macros `lineage` and `fate` with related views, compared with a second implementation."""
 
 import subprocess
 import sys

@@ -144,7 +144,7 @@ def _check_encoding(path: Path, encoding: str) -> None:
 _COMPRESSED: dict[str, Callable[[IO[bytes]], Any]] = {
     ".gz": lambda raw: gzip.GzipFile(filename="", fileobj=raw, mode="wb"),
     ".bz2": lambda raw: bz2.BZ2File(raw, "wb"),
-    ".xz": lambda raw: lzma.LZMAFile(raw, "wb"),  # noqa: SIM115 - closed by who calls it
+    ".xz": lambda raw: lzma.LZMAFile(raw, "wb"),  # noqa: SIM115 - closed by the caller
     ".zst": lambda raw: zstd.ZstdFile(raw, "wb"),
 }
 
