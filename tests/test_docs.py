@@ -2,8 +2,11 @@
 
 import ast
 import inspect
+import os
 import re
 import runpy
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -315,6 +318,15 @@ def test_the_examples_of_the_python_page_run(
     assert said[-1].startswith("no dataset 'tool' (did you mean 'tools'?")
 
 
+def test_the_example_notebook_runs(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "PERSONAHUB_LLM_URL"}
+    command = [sys.executable, ROOT / "examples" / "notebook.py", tmp_path / "home"]
+    ended = subprocess.run(command, cwd=tmp_path, env=inherited, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "│ lexical  ┆ 1.0 " in ended.stdout
+    assert Hub(tmp_path / "home").counts()["tools"] == 5
+
+
 def test_every_method_of_a_hub_is_described() -> None:
     methods = {name for name in vars(Hub) if not name.startswith("_")} - {"home", "store", "results"}
     assert methods <= set(re.findall(r"`(?:[^`]*, )?hub\.(\w+)\(", page("docs/python.md")))
@@ -326,6 +338,12 @@ def test_the_example_of_your_own_dagster_loads(monkeypatch: pytest.MonkeyPatch, 
     exec(code, scope)
     dg.Definitions.validate_loadable(scope["defs"])
     names = section(page("docs/your-own-dagster.md"), "# The graph in your own Dagster")
+    resolved = scope["defs"].get_repository_def().asset_graph
+    assert dg.AssetKey(["personahub", "personas"]) in resolved.get(dg.AssetKey("reviewed_personas")).parent_keys
+    settings = (
+        scope["defs"].get_repository_def().get_top_level_resources()["personahub_llm"].config_schema.default_value
+    )
+    assert (settings["max_calls"], settings["retry"]) == (10_000, ["refused"])
     assert {job.name for job in scope["defs"].get_repository_def().get_all_jobs()} >= {"personahub_refresh_batch"}
     assert "`personahub_refresh_batch`" in names
     with dg.DagsterInstance.ephemeral() as instance:

@@ -53,10 +53,10 @@ def push(release: Release, repository: str, *, is_public: bool = False) -> str:
 
 
 def _refusal(repository: str, error: Exception) -> str:
-    said = redact(" ".join(str(error).split()), os.environ.get("HF_TOKEN", ""))
+    message = redact(" ".join(str(error).split()), os.environ.get("HF_TOKEN", ""))
     status = getattr(getattr(error, "response", None), "status_code", None)
     remedy = {
         401: "set HF_TOKEN to a token that may write, or run `hf auth login`",
         403: "use a token that may write to that owner's datasets",
     }.get(status or 0, "nothing of this release was published; push it again")
-    return f"the release could not be uploaded to {repository}: {said.rstrip('.')}: {remedy}"
+    return f"the release could not be uploaded to {repository}: {message.rstrip('.')}: {remedy}"
