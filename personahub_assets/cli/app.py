@@ -625,6 +625,40 @@ def ui(
     serve(port, name or [], ready=lambda: say(where))
 
 
+@app.command()
+def browse(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one")] = 3001,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. There is no login: all who reach it can read")
+    ] = "127.0.0.1",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Also answer under this host name, such as a reverse proxy's (repeatable)"),
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser")] = False,
+) -> None:
+    """Look at the warehouse in the browser: personas, items, prompts, quarantined rows, and a map of the hub.
+
+    The pages only read, and can be open beside a run: they show the warehouse as it was last built. They load nothing
+    from other hosts.
+    """
+    from personahub_assets.browse.server import serve
+    from personahub_assets.instance.web_guard import check_names
+
+    check_names(name or [])
+    hub = _hub()
+    hub.store.paths.check_warehouse()
+    serve(
+        hub.environment,
+        hub.store,
+        host=host,
+        port=port,
+        names=name or [],
+        ready=lambda address: say(f"{address}  (home {hub.home}, read-only; Ctrl-C stops it)"),
+        open_browser=not no_open,
+    )
+
+
 @app.command(name="version")
 def show_version() -> None:
     """Print the versions of this package and its main dependencies."""

@@ -57,10 +57,12 @@ class WebGuard:
     Args:
         app: the app to guard.
         names: further host names that are accepted, such as that of a reverse proxy.
+        command: the command that serves the app, named in the refusal of a host.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = ()):
+    def __init__(self, app: ASGIApp, names: Collection[str] = (), command: str = "ui"):
         self._app, self._names = app, frozenset(name.lower() for name in (*LOOPBACK, *names))
+        self._command = command
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request or pass it to the app."""
@@ -90,7 +92,7 @@ class WebGuard:
             return ""
         return (
             f"the UI does not answer as {', '.join(hosts)!r}: open it as http://127.0.0.1:PORT or "
-            "http://localhost:PORT, or start it with: personahub ui --name NAME"
+            f"http://localhost:PORT, or start it with: personahub {self._command} --name NAME"
         )
 
 

@@ -5,7 +5,6 @@ processes are started as `dagster dev` does.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX
 from dagster_webserver.version import __version__
 
 from personahub_assets.core import project_files
-from personahub_assets.core.errors import ConfigError, PersonaHubError
+from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.instance import compat
 from personahub_assets.instance.compat import (
     ProxyServerManager,
@@ -33,6 +32,7 @@ from personahub_assets.instance.compat import (
     serialize_value,
     setup_interrupt_handlers,
 )
+from personahub_assets.instance.ports import listening
 from personahub_assets.instance.web_guard import WebGuard
 
 HOST = "127.0.0.1"
@@ -57,32 +57,16 @@ def serve(port: int, names: Collection[str], ready: Callable[[], None]) -> None:
     configure_loggers(formatter="colored", log_level="INFO")
     setup_interrupt_handlers()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        listening = stack.enter_context(_listening(port))
+        web_socket = stack.enter_context(listening(HOST, port))
         ready()
         instance = stack.enter_context(dg.DagsterInstance.get())
         workspace = stack.enter_context(_code_servers(instance))
         daemon = stack.enter_context(_daemon(instance, workspace))
         server = stack.enter_context(_web_server(instance, workspace, names))
         threading.Thread(target=_follow, args=(daemon, server), daemon=True).start()
-        server.run(sockets=[listening])
+        server.run(sockets=[web_socket])
         if daemon.poll() is not None:
             raise PersonaHubError(f"the Dagster daemon ended with code {daemon.returncode}; see its last lines above")
-
-
-@contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
-    """Bind the port first: starting the processes takes seconds."""
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((HOST, port))
-            listening.listen()  # without listen, another process can still take a bound port
-        except OSError as error:
-            raise ConfigError(
-                f"port {port} of {HOST}: {error.strerror}; if it is not this UI already, choose another with: "
-                "--port NUMBER"
-            ) from error
-        yield listening
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""`personahub browse`: the warehouse of a home as web pages, read-only."""
