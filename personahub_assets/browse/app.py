@@ -18,7 +18,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from personahub_assets.browse import datasets, persona, personas, points
-from personahub_assets.browse.reader import Reader, Row
+from personahub_assets.browse.filters import Page
+from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError, PersonaHubError, QueryError, UnknownId
 from personahub_assets.core.text import printable
@@ -138,11 +139,12 @@ class Pages:
         query = request.query_params
         is_meaning = query.get("by") == "meaning" and bool(query.get("q", "").strip())
         if is_meaning:
-            rows, notices = self._meaning.search(query["q"], query)
+            (rows, notices), after = self._meaning.search(query["q"], query), None
         else:
-            rows, notices = personas.page(self.reader, query), []
+            (rows, after), notices = personas.page(self.reader, query), []
         return "personas.html", {
-            **_paged(rows, personas.NEAREST if is_meaning else personas.PAGE, "persona_id"),
+            "rows": rows,
+            "next": after,
             "notices": notices,
             "is_meaning": is_meaning,
             "state": personas.state_of(query),
@@ -184,9 +186,8 @@ class Pages:
         """Items of a dataset."""
         name = request.path_params["name"]
         datasets.check(name)
-        rows = datasets.page(self.reader, name, request.query_params)
         return "dataset.html", {
-            **_paged(rows, datasets.PAGE, "item_id"),
+            **datasets.page(self.reader, name, request.query_params)._asdict(),
             "name": name,
             "versions": datasets.versions(self.reader, name),
             "choices": personas.choices(self.reader),
@@ -199,9 +200,9 @@ class Pages:
         versions = datasets.versions(self.reader, name)
         for side, row in zip(("left", "right"), versions, strict=False):
             query.setdefault(side, f"{row['prompt_fingerprint']}/{row['model']}")
-        rows = datasets.comparison(self.reader, name, query) if "right" in query else []
+        page = datasets.comparison(self.reader, name, query) if "right" in query else Page([], None)
         return "compare.html", {
-            **_paged(rows, datasets.PAGE, "persona_id"),
+            **page._asdict(),
             "name": name,
             "versions": versions,
             "sides": {side: query.get(side, "") for side in ("left", "right")},
@@ -209,8 +210,8 @@ class Pages:
 
     def quarantine(self, request: Request) -> tuple[str, Values]:
         """Quarantined rows."""
-        rows = datasets.quarantine(self.reader, request.query_params)
-        return "quarantine.html", {**_paged(rows, datasets.PAGE, "mark"), "reasons": datasets.reasons(self.reader)}
+        page = datasets.quarantine(self.reader, request.query_params)
+        return "quarantine.html", {**page._asdict(), "reasons": datasets.reasons(self.reader)}
 
     def map(self, _: Request) -> tuple[str, Values]:
         """The map of the hub; its points come from `/map/points`."""
@@ -223,11 +224,6 @@ class Pages:
         except PersonaHubError as error:
             return JSONResponse({"error": str(error)}, 500, _HEADERS)
         return JSONResponse(drawn, headers=_HEADERS)
-
-
-def _paged(rows: list[Row], size: int, key: str) -> Values:
-    """Rows of one page, and the key after which the next one begins."""
-    return {"rows": rows[:size], "next": rows[size - 1][key] if len(rows) > size else None}
 
 
 def _link(path: str, query: Mapping[str, str], **changed: Any) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from personahub_assets.browse.filters import Conditions
+from personahub_assets.browse import filters
+from personahub_assets.browse.filters import Conditions, Page
 from personahub_assets.browse.persona import fields_of, with_fields
 from personahub_assets.browse.reader import Reader, Row
 from personahub_assets.core.errors import UnknownId, choices
@@ -35,23 +36,19 @@ def _summary(reader: Reader, name: str) -> Row:
     return {"name": name, "description": (DATASETS[name].__doc__ or "").strip().splitlines()[0], **row}
 
 
-def page(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> list[Row]:
-    """One page of items and the first of the next, each with the text of its persona."""
+def page(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> Page:
+    """One page of items, each with the text of its persona."""
     chosen = Conditions()
     chosen.equal(wanted, ("batch",))
     if wanted.get("q"):
         chosen.contain("text", wanted["q"])
-    if wanted.get("after"):
-        chosen.add("item_id > $after", after=wanted["after"])
-    rows = reader.rows(f"FROM {dataset} {chosen.where} ORDER BY item_id LIMIT {PAGE + 1}", **chosen.values)
-    return _with_personas(reader, [with_fields(row) for row in rows], "persona_id")
+    rows, after = filters.page(reader, f"SELECT * FROM {dataset}", chosen, wanted, "item_id", PAGE)
+    return Page(_with_personas(reader, [with_fields(row) for row in rows], "persona_id"), after)
 
 
 def _with_personas(reader: Reader, rows: list[Row], column: str) -> list[Row]:
-    ids = [row[column] for row in rows]
-    texts = reader.rows(
-        "SELECT persona_id, persona FROM candidate_personas WHERE persona_id IN (SELECT unnest($ids))", ids=ids
-    )
+    select = "SELECT persona_id, persona FROM candidate_personas"
+    texts = filters.by_id(reader, select, "persona_id", (row[column] for row in rows))
     persona_of = {text["persona_id"]: text["persona"] for text in texts}
     return [row | {"persona": persona_of.get(row[column])} for row in rows]
 
@@ -68,8 +65,8 @@ def versions(reader: Reader, dataset: str) -> list[Row]:
     return reader.cached(f"versions {dataset}", lambda: reader.rows(query, asset=dataset))
 
 
-def comparison(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> list[Row]:
-    """Answers for the same persona and sample by two prompts (or models), and the first of the next page.
+def comparison(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> Page:
+    """Answers for the same persona and sample by two prompts or models.
 
     Args:
         wanted: `left` and `right`, each `fingerprint/model`, and `after`.
@@ -81,24 +78,20 @@ def comparison(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> list[
             f"{table}.prompt_fingerprint = ${side} AND {table}.model = ${side}_model",
             **{side: fingerprint, f"{side}_model": model},
         )
-    if wanted.get("after"):
-        chosen.add("l.input_id > $after", after=wanted["after"])
     columns = ", ".join(
         f"{table}.{name} AS {side}_{name}"
         for side, table in (("left", "l"), ("right", "r"))
         for name in ("response", "status", "reason", "completion_tokens", "cost", "latency_s")
     )
-    rows = reader.rows(
-        f"""
-        SELECT l.input_id AS persona_id, l.sample, {columns}
+    # A persona may have several samples.
+    select = f"""
+        SELECT l.input_id AS persona_id, l.sample, l.input_id || '/' || l.sample AS pair, {columns}
         FROM generations AS l JOIN generations AS r USING (input_id, sample)
-        {chosen.where} ORDER BY l.input_id, l.sample LIMIT {PAGE + 1}
-        """,
-        **chosen.values,
-    )
+    """
+    rows, after = filters.page(reader, select, chosen, wanted, "pair", PAGE)
     for row in rows:
         row["left_fields"], row["right_fields"] = fields_of(row["left_response"]), fields_of(row["right_response"])
-    return _with_personas(reader, rows, "persona_id")
+    return Page(_with_personas(reader, rows, "persona_id"), after)
 
 
 def reasons(reader: Reader) -> list[Row]:
@@ -107,19 +100,15 @@ def reasons(reader: Reader) -> list[Row]:
     return reader.cached("reasons", lambda: reader.rows(query))
 
 
-def quarantine(reader: Reader, wanted: Mapping[str, str]) -> list[Row]:
-    """One page of quarantined rows and the first of the next."""
+def quarantine(reader: Reader, wanted: Mapping[str, str]) -> Page:
+    """One page of quarantined rows."""
     chosen = Conditions()
     chosen.equal(wanted, ("asset", "reason", "batch"))
     if wanted.get("q"):
         chosen.contain("concat_ws(' ', detail, raw)", wanted["q"])
-    if wanted.get("after"):
-        chosen.add(f"{_MARK} > $after", after=wanted["after"])
-    rows = reader.rows(
-        f"SELECT {_OF_REFUSAL}, {_MARK} AS mark FROM quarantine {chosen.where} ORDER BY mark LIMIT {PAGE + 1}",
-        **chosen.values,
-    )
-    return [row | {"is_persona": row["asset"] in (*DATASETS, "related_personas")} for row in rows]
+    select = f"SELECT * FROM (SELECT {_OF_REFUSAL}, {_MARK} AS mark FROM quarantine)"
+    rows, after = filters.page(reader, select, chosen, wanted, "mark", PAGE)
+    return Page([row | {"is_persona": row["asset"] in (*DATASETS, "related_personas")} for row in rows], after)
 
 
 def totals(reader: Reader) -> dict[str, Any]:

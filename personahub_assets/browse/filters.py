@@ -1,12 +1,20 @@
-"""Filters of the pages, from the query of an address to conditions with bound values."""
+"""Filters of the pages, from the query of an address to conditions with bound values, and pages of rows under them."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from personahub_assets.browse.reader import Reader, Row
 
 _WORDS = 8
-_ESCAPED = re.compile(r"[\\%_]")
+
+
+class Page(NamedTuple):
+    """Rows of one page, and where the next one begins: a value of the key, or a number of rows; None at the end."""
+
+    rows: list[Row]
+    next: str | int | None
 
 
 @dataclass
@@ -31,8 +39,8 @@ class Conditions:
         """Require each word of a text, in any case and place; a phrase stands in quotes."""
         phrases = [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)]
         for number, phrase in enumerate(phrases[:_WORDS]):
-            pattern = f"%{_ESCAPED.sub(lambda sign: chr(92) + sign[0], phrase)}%"
-            self.add(f"{column} ILIKE $word{number} ESCAPE '\\'", **{f"word{number}": pattern})
+            # Of a million personas 0.3 to 0.6 s; ILIKE takes 1.7 to 2.1 s.
+            self.add(f"contains(lower({column}), lower($word{number}))", **{f"word{number}": phrase})
 
     @property
     def where(self) -> str:
@@ -43,3 +51,38 @@ class Conditions:
 def number(text: str | None) -> int | None:
     """A whole number of an address, or None: an address can hold anything."""
     return int(text) if text and re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def by_id(reader: Reader, select: str, column: str, ids: Iterable[str]) -> list[Row]:
+    """The rows with some ids.
+
+    The ids are a list of parameters, which DuckDB tests before it reads other columns: a join with `unnest` reads them
+    for all rows and takes six times as long.
+    """
+    values = {f"id{index}": each for index, each in enumerate(dict.fromkeys(ids))}
+    if not values:
+        return []
+    return reader.rows(f"{select} WHERE {column} IN ({', '.join(f'${name}' for name in values)})", **values)
+
+
+def page(reader: Reader, select: str, chosen: Conditions, wanted: Mapping[str, str], key: str, size: int) -> Page:
+    """One page of rows under conditions.
+
+    Rows with some words come in the order in which they are stored, so that frequent words are found at once: sorting
+    would look for them in all rows. All others come in the order of their key.
+
+    Args:
+        select: the columns and the table, such as `SELECT persona_id FROM personas`.
+        wanted: the query of the address; `after` is where the page begins.
+        key: a column without duplicates.
+        size: rows of a page.
+    """
+    after = wanted.get("after")
+    if "q" in wanted and any(test.startswith("contains") for test in chosen.tests):
+        start = number(after) or 0
+        rows = reader.rows(f"{select} {chosen.where} LIMIT {size + 1} OFFSET {start}", **chosen.values)
+        return Page(rows[:size], start + size if len(rows) > size else None)
+    if after:
+        chosen.add(f"{key} > $after", after=after)
+    rows = reader.rows(f"{select} {chosen.where} ORDER BY {key} LIMIT {size + 1}", **chosen.values)
+    return Page(rows[:size], rows[size - 1][key] if len(rows) > size else None)

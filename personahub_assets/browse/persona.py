@@ -84,17 +84,13 @@ def readable(value: Any) -> str:
 
 def calls(reader: Reader, persona_id: str) -> list[Row]:
     """The calls that made it and that were made for it, each with its messages if they can still be rendered."""
-    rows = reader.rows(
-        f"""
-        SELECT {_OF_CALL} FROM generations
-        WHERE input_id = $id OR generation_id IN (
-            SELECT generation_id FROM candidate_personas WHERE persona_id = $id AND generation_id IS NOT NULL
-        )
-        ORDER BY input_id = $id, asset, sample, superseded_at DESC NULLS FIRST
-        LIMIT {_LISTED}
-        """,
-        id=persona_id,
-    )
+    # Two queries, each for one value of a column: an OR would read all rows of a large table.
+    persona = reader.row("SELECT batch, generation_id FROM candidate_personas WHERE persona_id = $id", id=persona_id)
+    batch, call = (persona["batch"], persona["generation_id"]) if persona else (None, None)
+    select = f"SELECT {_OF_CALL} FROM generations WHERE batch = $batch"
+    rows = reader.rows(f"{select} AND generation_id = $call", batch=batch, call=call) if call else []
+    order = f"ORDER BY asset, sample, superseded_at DESC NULLS FIRST LIMIT {_LISTED}"
+    rows += reader.rows(f"{select} AND input_id = $id {order}", batch=batch, id=persona_id)
     return [row | {"messages": _messages(reader, row), "answer": fields_of(row["response"])} for row in rows]
 
 

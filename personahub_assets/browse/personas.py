@@ -5,7 +5,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from personahub_assets.browse.filters import Conditions, number
+from personahub_assets.browse import filters
+from personahub_assets.browse.filters import Conditions, Page, number
 from personahub_assets.browse.reader import Reader, Row
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import QueryError
@@ -54,14 +55,11 @@ def conditions(wanted: Mapping[str, str]) -> Conditions:
     return chosen
 
 
-def page(reader: Reader, wanted: Mapping[str, str]) -> list[Row]:
-    """One page of personas and the first of the next, by id; ids are hashes, so their order is a shuffled one."""
-    chosen = conditions(wanted)
-    if wanted.get("after"):
-        chosen.add("persona_id > $after", after=wanted["after"])
-    table = _TABLES[state_of(wanted)]
-    query = f"SELECT {_FIELDS} FROM {table} {chosen.where} ORDER BY persona_id LIMIT {PAGE + 1}"
-    return _with_fate(reader, reader.rows(query, **chosen.values), state_of(wanted))
+def page(reader: Reader, wanted: Mapping[str, str]) -> Page:
+    """One page of personas; ids are hashes, so their order is a shuffled one."""
+    select = f"SELECT {_FIELDS} FROM {_TABLES[state_of(wanted)]}"
+    rows, after = filters.page(reader, select, conditions(wanted), wanted, "persona_id", PAGE)
+    return Page(_with_fate(reader, rows, state_of(wanted)), after)
 
 
 def count(reader: Reader, wanted: Mapping[str, str]) -> int:
@@ -73,7 +71,7 @@ def count(reader: Reader, wanted: Mapping[str, str]) -> int:
 
 def by_ids(reader: Reader, ids: list[str]) -> list[Row]:
     """The personas with these ids, in this order."""
-    rows = reader.rows(f"SELECT {_FIELDS} FROM personas WHERE persona_id IN (SELECT unnest($ids))", ids=ids)
+    rows = filters.by_id(reader, f"SELECT {_FIELDS} FROM personas", "persona_id", ids)
     row_of = {row["persona_id"]: row for row in rows}
     return [row_of[persona_id] for persona_id in ids if persona_id in row_of]
 
@@ -82,9 +80,9 @@ def _with_fate(reader: Reader, rows: list[Row], state: str) -> list[Row]:
     """Add keeper and similarity to the rows that were dropped."""
     if state == "kept" or not rows:
         return rows
-    ids = [row["persona_id"] for row in rows]
-    query = "SELECT persona_id, stage, keeper_id, similarity FROM duplicates WHERE persona_id IN (SELECT unnest($ids))"
-    drops = {drop["persona_id"]: drop for drop in reader.rows(query, ids=ids)}
+    select = "SELECT persona_id, stage, keeper_id, similarity FROM duplicates"
+    dropped = filters.by_id(reader, select, "persona_id", (row["persona_id"] for row in rows))
+    drops = {drop["persona_id"]: drop for drop in dropped}
     return [row | drops.get(row["persona_id"], {}) for row in rows]
 
 
