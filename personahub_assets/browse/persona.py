@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from personahub_assets.browse.reader import Reader, Row
-from personahub_assets.core.errors import PersonaHubError, UnknownId
+from personahub_assets.core.errors import PromptError, UnknownId
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 
@@ -110,33 +110,28 @@ def fields_of(response: str | None) -> list[tuple[str, str]]:
 
 
 def _messages(reader: Reader, call: Row) -> list[Any]:
-    """The messages of a call as sent: rendered again, and proved by the key of the request; else nothing."""
-    from personahub_assets.steps import datasets, personas
+    """The messages of a call as sent: made again, and proved by the key of the request; else nothing."""
+    from personahub_assets.steps.inputs import Input
+    from personahub_assets.steps.preview import TASKS, current_task, requests_about
 
-    config, asset = reader.store.config, call["asset"]
-    values = _input(reader, call)
-    if values is None:
+    text, config = _input(reader, call), reader.store.config
+    if text is None or call["asset"] not in TASKS:
         return []
     try:
-        if asset in DATASETS:
-            request = datasets.dataset_task(asset, config, call["model"]).request(
-                call["input_id"], {"persona": values}, call["sample"]
-            )
-        elif asset == "related_personas":
-            task = personas.related_personas_task(config, call["model"])
-            parents = {call["input_id"]: {"persona": values}}
-            request = next(personas.related_requests(task, parents, config.related_personas.fan_out))
-        else:
-            return []
-    except PersonaHubError:  # a prompt that cannot be rendered now says nothing about the one that was sent
+        task = current_task(config, call["asset"], call["model"])
+        requests = requests_about(config, task, [Input(call["batch"], call["input_id"], text)], call["sample"] + 1)
+        return next((list(request.messages) for request in requests if request.key == call["request_key"]), [])
+    except PromptError:  # a prompt that cannot be rendered now says nothing about the one that was sent
         return []
-    return list(request.messages) if request.key == call["request_key"] else []
 
 
 def _input(reader: Reader, call: Row) -> str | None:
-    """The text that a call was about."""
-    row = reader.row("SELECT persona FROM candidate_personas WHERE persona_id = $id", id=call["input_id"])
-    return None if row is None else str(row["persona"])
+    """The text of the document or persona that a call was about."""
+    query = "SELECT persona AS text FROM candidate_personas WHERE persona_id = $id AND batch = $batch"
+    if call["asset"] == "text_personas":
+        query = "SELECT text FROM documents WHERE document_id = $id AND batch = $batch"
+    row = reader.row(query, id=call["input_id"], batch=call["batch"])
+    return None if row is None else str(row["text"])
 
 
 def _json_object(text: str | None) -> dict[str, Any]:
