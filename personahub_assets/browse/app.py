@@ -24,7 +24,6 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError, PersonaHubError, QueryError, UnknownId
 from personahub_assets.core.text import printable
 from personahub_assets.instance.web_guard import WebGuard
-from personahub_assets.store.tables import Store
 from personahub_assets.warehouse import build
 
 _FOLDER = Path(__file__).parent
@@ -45,18 +44,15 @@ _STATUS = ((UnknownId, 404), (ConfigError, 400), (QueryError, 400), (PersonaHubE
 Values = dict[str, Any]
 
 
-def make_app(store: Store, environment: Environment, names: Collection[str] = ()) -> ASGIApp:
+def make_app(reader: Reader, environment: Environment, names: Collection[str] = ()) -> ASGIApp:
     """Make the app of a home.
 
     Args:
-        store: the tables of the home.
+        reader: reads the warehouse of the home.
         environment: names the embedding model of a search by meaning.
         names: further host names that are accepted.
-
-    Raises:
-        StoreError: if there is no warehouse yet, or it cannot be opened.
     """
-    pages = Pages(Reader(store), environment)
+    pages = Pages(reader, environment)
     routes = [
         *(Route(path, partial(_answer, pages, view), methods=["GET"]) for path, view in pages.views().items()),
         Route("/map/points", pages.points, methods=["GET"]),
@@ -86,8 +82,12 @@ def _jinja() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"number": lambda value: f"{value:,}", "id": partial(quote, safe="")}
+    templates.filters |= {"number": lambda value: f"{value:,}", "id": partial(quote, safe=""), "money": _money}
     return templates
+
+
+def _money(value: float) -> str:
+    return f"{value:,.6f}".rstrip("0").rstrip(".")
 
 
 def _shown(value: Any) -> Any:

@@ -12,8 +12,6 @@ from personahub_assets.core.records import DATASETS
 
 PAGE = 24
 _OF_REFUSAL = "batch, asset, input_id, reason, detail, raw"
-# Rows of quarantine have no id: this orders them, and equal rows say the same.
-_MARK = "md5(concat_ws('|', input_id, asset, batch, reason, detail, raw))"
 
 
 def check(dataset: str) -> None:
@@ -83,10 +81,10 @@ def comparison(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> Page:
         for side, table in (("left", "l"), ("right", "r"))
         for name in ("response", "status", "reason", "completion_tokens", "cost", "latency_s")
     )
-    # A persona may have several samples.
+    # A persona may have several samples, and its id may be in several batches.
     select = f"""
-        SELECT l.input_id AS persona_id, l.sample, l.input_id || '/' || l.sample AS pair, {columns}
-        FROM generations AS l JOIN generations AS r USING (input_id, sample)
+        SELECT l.input_id AS persona_id, concat_ws('/', l.input_id, l.sample, l.batch) AS pair, {columns}
+        FROM generations AS l JOIN generations AS r USING (batch, input_id, sample)
     """
     rows, after = filters.page(reader, select, chosen, wanted, "pair", PAGE)
     for row in rows:
@@ -106,8 +104,7 @@ def quarantine(reader: Reader, wanted: Mapping[str, str]) -> Page:
     chosen.equal(wanted, ("asset", "reason", "batch"))
     if wanted.get("q"):
         chosen.contain("concat_ws(' ', detail, raw)", wanted["q"])
-    select = f"SELECT * FROM (SELECT {_OF_REFUSAL}, {_MARK} AS mark FROM quarantine)"
-    rows, after = filters.page(reader, select, chosen, wanted, "mark", PAGE)
+    rows, after = filters.page(reader, f"SELECT {_OF_REFUSAL} FROM quarantine", chosen, wanted, None, PAGE)
     return Page([row | {"is_persona": row["asset"] in (*DATASETS, "related_personas")} for row in rows], after)
 
 

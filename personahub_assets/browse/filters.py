@@ -65,20 +65,22 @@ def by_id(reader: Reader, select: str, column: str, ids: Iterable[str]) -> list[
     return reader.rows(f"{select} WHERE {column} IN ({', '.join(f'${name}' for name in values)})", **values)
 
 
-def page(reader: Reader, select: str, chosen: Conditions, wanted: Mapping[str, str], key: str, size: int) -> Page:
+def page(
+    reader: Reader, select: str, chosen: Conditions, wanted: Mapping[str, str], key: str | None, size: int
+) -> Page:
     """One page of rows under conditions.
 
-    Rows with some words come in the order in which they are stored, so that frequent words are found at once: sorting
-    would look for them in all rows. All others come in the order of their key.
+    Rows with some words, or without a key, come in the order in which they are stored, so that frequent words are found
+    at once: sorting would look for them in all rows. All others come in the order of their key.
 
     Args:
         select: the columns and the table, such as `SELECT persona_id FROM personas`.
         wanted: the query of the address; `after` is where the page begins.
-        key: a column without duplicates.
+        key: a column without duplicates, if there is one.
         size: rows of a page.
     """
     after = wanted.get("after")
-    if "q" in wanted and any(test.startswith("contains") for test in chosen.tests):
+    if key is None or any(test.startswith("contains") for test in chosen.tests):
         start = number(after) or 0
         rows = reader.rows(f"{select} {chosen.where} LIMIT {size + 1} OFFSET {start}", **chosen.values)
         return Page(rows[:size], start + size if len(rows) > size else None)

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from personahub_assets.browse.reader import Reader, Row
-from personahub_assets.core.errors import PromptError, UnknownId
+from personahub_assets.core.errors import UnknownId
+from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 
@@ -109,20 +110,14 @@ def fields_of(response: str | None) -> list[tuple[str, str]]:
     return [(name, readable(value)) for name, value in _json_object(response).items()]
 
 
-def _messages(reader: Reader, call: Row) -> list[Any]:
-    """The messages of a call as sent: made again, and proved by the key of the request; else nothing."""
+def _messages(reader: Reader, call: Row) -> list[Message]:
+    """The messages of a call as sent; empty if they cannot be made again."""
     from personahub_assets.steps.inputs import Input
-    from personahub_assets.steps.preview import TASKS, current_task, requests_about
+    from personahub_assets.steps.sent import messages_of
 
-    text, config = _input(reader, call), reader.store.config
-    if text is None or call["asset"] not in TASKS:
-        return []
-    try:
-        task = current_task(config, call["asset"], call["model"])
-        requests = requests_about(config, task, [Input(call["batch"], call["input_id"], text)], call["sample"] + 1)
-        return next((list(request.messages) for request in requests if request.key == call["request_key"]), [])
-    except PromptError:  # a prompt that cannot be rendered now says nothing about the one that was sent
-        return []
+    text, asset, model = _input(reader, call), call["asset"], call["model"]
+    inputs = [] if text is None else [Input(call["batch"], call["input_id"], text)]
+    return messages_of(reader.store.config, asset, model, call["request_key"], call["sample"], inputs) or []
 
 
 def _input(reader: Reader, call: Row) -> str | None:

@@ -52,8 +52,6 @@ class Reader:
         """
         try:
             return retry_on_replacement(lambda: self._run(query, values))
-        except duckdb.OutOfMemoryException as error:
-            raise QueryError("this page needs more memory than it may use: narrow the filters") from error
         except duckdb.Error as error:  # such as in a moved home: its views name the old folder
             raise StoreError(f"{error}. Build the warehouse again: personahub run --select warehouse") from error
 
@@ -69,7 +67,9 @@ class Reader:
         return cache[name]  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Remove the folder for spilled data."""
+        """Close the warehouse, and remove the folder for spilled data."""
+        with self._lock:
+            self._connection.close()
         self._aside.cleanup()
 
     def _run(self, query: str, values: dict[str, Any]) -> list[Row]:
@@ -83,6 +83,8 @@ class Reader:
                 return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
             except duckdb.InterruptException as error:
                 raise QueryError(f"stopped after {_SECONDS} s: narrow the filters") from error
+            except duckdb.OutOfMemoryException as error:
+                raise QueryError("this page needs more memory than it may use: narrow the filters") from error
             finally:
                 clock.cancel()
 

@@ -5,11 +5,12 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import uvicorn
 
 from personahub_assets.browse.app import make_app
+from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
 from personahub_assets.instance.ports import listening
 from personahub_assets.store.tables import Store
@@ -42,10 +43,10 @@ def serve(
         ConfigError: if the port is taken.
         StoreError: if there is no warehouse yet, or it cannot be opened.
     """
-    with listening(host, port) as socket, suppress(KeyboardInterrupt):
+    with listening(host, port) as socket, closing(Reader(store)) as reader, suppress(KeyboardInterrupt):
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(store, environment, [host, *names]),
+                make_app(reader, environment, [host, *names]),
                 log_level="warning",
                 ws="none",
                 lifespan="off",

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Message
 from personahub_assets.steps.inputs import Input
@@ -27,14 +28,32 @@ def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> l
     """
     columns = ["generation_id", "request_key", "input_id", "sample", "model"]
     calls = store.read("generations", batch, asset, columns=columns).filter(generation_id=generation_id)
-    if asset not in TASKS or calls.is_empty():
+    if calls.is_empty():
         return None
     _, key, input_id, sample, model = calls.row(0)
     inputs = [Input(batch, input_id, text) for text in _texts(store, batch, asset, input_id)]
+    return messages_of(store.config, asset, model, key, sample, inputs)
+
+
+def messages_of(
+    config: HubConfig, asset: str, model: str, key: str, sample: int, inputs: list[Input]
+) -> list[Message] | None:
+    """The messages of the request with a key, among those that a run makes now about these inputs; else None.
+
+    Args:
+        config: settings of the home.
+        asset: asset that asks.
+        model: name of the model that was asked.
+        key: key of the request.
+        sample: number of the sample, from 0.
+        inputs: documents or personas that the request can be about.
+    """
+    if asset not in TASKS:
+        return None
     try:
-        requests = requests_about(store.config, current_task(store.config, asset, model), inputs, sample + 1)
+        requests = requests_about(config, current_task(config, asset, model), inputs, sample + 1)
         return next((request.messages for request in requests if request.key == key), None)
-    except PromptError:
+    except PromptError:  # a prompt that cannot be rendered now does not show what was sent
         return None
 
 

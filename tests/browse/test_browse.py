@@ -5,19 +5,26 @@ import json
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 
+import polars as pl
 import pytest
 import uvicorn
+from chromium import chromium, tab
 from hub import TOPICS, Hub
+from written import persona, put
 
 from personahub_assets.browse.app import make_app
+from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Called = Callable[..., tuple[int, str, str]]
@@ -28,6 +35,7 @@ HOSTILE = [
     "A \u202etfel ot thgir\u202c typesetter who hides \x1b[2J signs and \u200binvisible ones in her letters",
     "A {{ 7 * 7 }} template engineer who asks for {% raw %} coffee at 100% of _all_ meetings",
 ]
+HUGE = "<b>" + "\u202eA" * 500_000
 RAW = f'{{"id": "x", "text": "", "title": "{SCRIPT.replace(chr(34), "")}"}}'
 
 
@@ -35,19 +43,22 @@ class Site:
     """The app on a free port."""
 
     def __init__(self, home: Path):
-        self.home = home
+        self.home, self.store = home, Store(home=str(home))
         environment = Environment(home=home, embed_url=None, embed_model="all-MiniLM-L6-v2")
-        app = make_app(Store(home=str(home)), environment)
+        self._reader = Reader(self.store)
+        app = make_app(self._reader, environment)
         self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="none"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:
             assert self.thread.is_alive()
+            time.sleep(0.01)
         self.port = int(self.server.servers[0].sockets[0].getsockname()[1])
 
     def stop(self) -> None:
         self.server.should_exit = True
         self.thread.join()
+        self._reader.close()
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -65,25 +76,56 @@ class Site:
 
     def first(self, path: str) -> str:
         """The address of the first persona of a page."""
-        return next(iter(re.findall(r'href="(/personas/[^"]+)"', self.page(path))))
+        return str(re.findall(r'href="(/personas/[^"]+)"', self.page(path))[0])
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[Site]:
+    site = Site(home)
+    try:
+        yield site
+    finally:
+        site.stop()
 
 
 @pytest.fixture(scope="module")
 def site(once: Once, standin: StandinServer) -> Iterator[Site]:
     def make(folder: Path) -> None:
         hub = Hub(folder / "hub", standin)
-        hub.pages("pages", TOPICS[:3])
         rows = [{"persona": text, "language": "en" if at else "fr"} for at, text in enumerate(HOSTILE)]
         rows += [{"persona": HOSTILE[0] + "."}]
         source = hub.home / "people.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows) + RAW + "\n", "utf-8")
         register(hub.store, str(source))
-        assert not hub.run()
+        assert not hub.run(select=["+personas", "math_problems"])
+        _add_page(hub.store)
+        _add_second_prompt(hub.store)
+        build.build(hub.store)
 
-    folder = once("browse", make)
-    started = Site(folder / "hub")
-    yield started
-    started.stop()
+    with serving(once("browse", make) / "hub") as started:
+        yield started
+
+
+def _add_page(store: Store) -> None:
+    """Add a document with a hostile address, and its persona."""
+    page = {"document_id": "page", "url": "javascript:alert(1)", "source": '"><script>', "text": TOPICS[0]}
+    put(store, "documents", "pages", [page])
+    inferred = {"persona_id": "ppage", "persona": "A crane driver who waits.", "origin": "text", "hop": 0}
+    for table in ("text_personas", "personas"):
+        put(store, table, "pages", [{**inferred, "document_id": "page", "root_id": "ppage"}])
+
+
+def _add_second_prompt(store: Store) -> None:
+    """Add superseded answers of another prompt to the calls for math problems: one is hostile, one a megabyte."""
+    calls = store.read("generations", "people", "math_problems")
+    answers = [json.dumps({"topic": SCRIPT, "problem": "</dd><script>alert(2)</script>"}), HUGE]
+    older = calls.with_columns(
+        generation_id="older-" + pl.col("generation_id"),
+        prompt_fingerprint=pl.lit("an-older-prompt"),
+        status=pl.lit("superseded"),
+        response=pl.Series((answers * len(calls))[: len(calls)]),
+    )
+    store.write("generations", "people", pl.concat([calls, older]), "math_problems")
 
 
 def links(page: str) -> set[str]:
@@ -91,8 +133,8 @@ def links(page: str) -> set[str]:
 
 
 def test_every_link_leads_to_a_page_of_this_server(site: Site) -> None:
-    queue, seen = ["/"], set[str]()
-    while queue and len(seen) < 150:
+    queue, seen = ["/", "/datasets", "/quarantine", "/map", "/datasets/math_problems/compare"], set[str]()
+    while queue and len(seen) < 70:
         path = queue.pop(0)
         if path in seen or path.startswith("#") or "by=meaning" in path:
             continue
@@ -101,16 +143,42 @@ def test_every_link_leads_to_a_page_of_this_server(site: Site) -> None:
         assert not path.startswith("//"), path
         text = site.page(path)
         if not path.startswith(("/static", "/map/")):
-            queue += links(text) - seen
-    assert {"/datasets", "/quarantine", "/map", "/datasets/tools/compare"} <= seen
+            queue += sorted(links(text) - seen)
+        assert "javascript:" not in " ".join(links(text))
+    assert {"/static/browse.css", "/datasets/tools", site.first("/?origin=text")} <= seen
 
 
-@pytest.mark.parametrize("path", ["/", "/?state=all", "/datasets/math_problems", "/quarantine", "/?q=%3Cscript%3E"])
-def test_texts_are_escaped(site: Site, path: str) -> None:
-    text = site.page(path)
-    assert "<script>alert" not in text
-    assert "<img src=x" not in text
-    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b]", text)
+PAGES = [
+    "/",
+    "/?state=all",
+    "/datasets/math_problems",
+    "/datasets/math_problems/compare",
+    "/quarantine",
+    "/?q=%3Cscript%3E",
+]
+
+
+def test_texts_are_escaped(site: Site) -> None:
+    hostile = [site.first(f"/?origin=imported&q={word}") for word in ("beekeeper", "nurse", "typesetter")]
+    parts = [f"{address}{part}" for address in hostile for part in ("", "/items", "/calls", "/why", "/quarantine")]
+    for path in [*PAGES, *parts, site.first("/?origin=text")]:
+        text = site.page(path)
+        for word in ("<script>alert", "<img src=x", '" onmouseover', "<b>\\u202e"):
+            assert word not in text, path
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\u200b]", text), path
+
+
+def test_two_prompts_stand_side_by_side_and_a_huge_answer_is_cut(site: Site) -> None:
+    text = site.page("/datasets/math_problems/compare")
+    pairs = re.findall(r'<article class="card">(.*?)</article>', text, re.DOTALL)
+    assert len(pairs) == len(site.store.read("generations", "people", "math_problems")) / 2
+    assert all("accepted</span>" in pair and "superseded</span>" in pair for pair in pairs)
+    assert "980,003 more characters" in text
+    assert len(text) < 1_000_000
+    swapped = site.page(
+        "/datasets/math_problems/compare?left=an-older-prompt/standin&right=none/none", X_Part="results"
+    )
+    assert "No persona has an answer of both" in swapped
 
 
 def test_a_persona_with_everything(site: Site) -> None:
@@ -158,7 +226,7 @@ def test_the_next_page_begins_where_this_one_ends(site: Site) -> None:
         assert "<html" not in more
         ids += re.findall(r"<code>(i[0-9a-f]+)</code>", more)
         later = [unescape(link) for link in re.findall(r'class="more" data-more href="([^"]+)"', more)]
-    assert len(ids) == len(set(ids)) == Store(home=str(site.home)).read_all("math_problems").height
+    assert len(ids) == len(set(ids)) == site.store.read_all("math_problems").height
 
 
 def test_quarantine_shows_the_raw_row(site: Site) -> None:
@@ -166,9 +234,9 @@ def test_quarantine_shows_the_raw_row(site: Site) -> None:
     assert "&lt;script&gt;alert(document.domain)" in text
 
 
-def test_the_map_has_a_point_for_each_persona(site: Site) -> None:
+def test_the_map_has_a_point_for_each_persona_with_a_vector(site: Site) -> None:
     points = json.loads(site.page("/map/points"))
-    assert len(points["id"]) == Store(home=str(site.home)).read_all("personas").height
+    assert set(points["id"]) == set(site.store.read("personas", "people")["persona_id"])
     assert all(0 <= place <= 1 for place in points["x"] + points["y"])
 
 
@@ -191,32 +259,70 @@ def test_unknown_addresses_say_so(site: Site) -> None:
     assert site.ask("/static/../app.py")[0] == 404
 
 
-def test_a_new_warehouse_is_shown_without_a_restart_and_nothing_is_written(
-    site: Site, standin: StandinServer, tmp_path: Path
-) -> None:
+def test_a_new_warehouse_is_shown_without_a_restart_and_nothing_is_written(site: Site, tmp_path: Path) -> None:
     home = shutil.copytree(site.home, tmp_path / "hub")
-    hub = Hub(home, standin)
-    assert not hub.run(select=["warehouse"])  # its views name the folder
-    other = Site(home)
-    try:
+    store = Store(home=str(home))
+    build.build(store)  # its views name the folder
+    with serving(home) as other:
         before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
         for path in ("/", "/?q=nurse", "/datasets/tools", "/quarantine", "/map/points"):
             other.page(path)
         assert before == {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-        hub.personas("new", ["A glassblower from the island who has never seen the sea freeze over"])
+        put(store, "personas", "new", [persona("new", 0)])
         assert "older than the tables" in other.page("/status")
-        assert "No persona" in other.page("/?q=glassblower")
-        assert not hub.run("new", select=["+personas"])
-        assert "island" in other.page("/?q=glassblower")
+        assert "No persona" in other.page("/?q=lighthouse")
+        build.build(store)
+        assert "lighthouse" in other.page("/?q=lighthouse")
         assert "up to date" in other.page("/status")
-    finally:
-        other.stop()
+        store.paths.warehouse.unlink()
+        assert "personahub run --select warehouse" in other.page("/", 500)
 
 
-def test_a_taken_port_and_a_missing_warehouse_are_one_line(site: Site, called: Called, home: Path) -> None:
-    code, _, err = called("browse", "--no-open", "--port", str(site.port), home=site.home)
-    assert (code, err.count("\n")) == (1, 1)
-    assert f"port {site.port}" in err
+def test_an_empty_home_has_pages(tmp_path: Path) -> None:
+    build.build(Store(home=str(tmp_path)))
+    with serving(tmp_path) as empty:
+        assert "No persona" in empty.page("/")
+        assert "Nothing is in quarantine" in empty.page("/quarantine")
+        assert "No item" in empty.page("/datasets/tools")
+        empty.page("/datasets")
+        empty.page("/datasets/tools/compare")
+        assert "no persona has a vector" in empty.page("/map/points", 500)
+
+
+def test_what_cannot_be_served_is_one_line(site: Site, called: Called, home: Path) -> None:
+    for arguments, words in {
+        ("--port", str(site.port)): f"port {site.port} of 127.0.0.1",
+        ("--host", "nowhere.invalid"): "nowhere.invalid",
+        ("--name", "http://hub.example.org"): "is not a host",
+    }.items():
+        code, _, err = called("browse", "--no-open", *arguments, home=site.home)
+        assert (code, err.count("\n")) == (1, 1), err
+        assert words in err
+    assert called("browse", "--port", "65536", home=site.home)[0] == 2
     code, _, err = called("browse", "--no-open", home=home)
     assert (code, err.count("\n")) == (1, 1)
     assert "personahub run --select warehouse" in err
+
+
+@pytest.mark.skipif(not chromium(), reason="needs Chromium")
+def test_clicks_in_a_browser(site: Site, tmp_path: Path) -> None:
+    with tab(tmp_path, f"http://127.0.0.1:{site.port}/?state=all") as page:
+        page.wait("document.querySelector('.count').innerText.includes('personas')")
+        page.click("input[name=q]")
+        page.type("typesetter who")
+        page.wait("location.search.includes('typesetter') && document.querySelectorAll('.card').length < 5")
+        page.click(".card a")
+        page.wait("document.querySelector('details.call')")
+        page.click("details.call summary")
+        page.wait("document.querySelector('details.call[open] .raw')")
+        page.click("nav a[href='/map']")
+        page.wait("typeof points !== 'undefined' && points && points.id.length > 3")
+        page.click_at(
+            *page.value("(at => [at.x + left(points.x[0]), at.y + top_(points.y[0])])(holder.getClientRects()[0])")
+        )
+        page.wait("location.pathname.startsWith('/personas/p')")
+        for path in PAGES:
+            page.open(f"http://127.0.0.1:{site.port}{path}")
+            assert page.value("document.documentElement.scrollWidth <= innerWidth"), path
+        assert not page.dialogs
+        assert all(url.startswith(f"http://127.0.0.1:{site.port}/") for url in page.requests), page.requests

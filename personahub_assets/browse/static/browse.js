@@ -50,7 +50,9 @@ function live(form) {
       history.replaceState(null, "", address);
       results.classList.remove("busy");
     } catch (error) {
-      if (error.name !== "AbortError") { form.submit(); }
+      if (error.name === "AbortError") return;
+      results.textContent = "The server does not answer. Start it again: personahub browse";
+      results.classList.remove("busy");
     }
   };
   const soon = (delay) => { clearTimeout(clock); clock = setTimeout(show, delay); };
