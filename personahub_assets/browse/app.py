@@ -62,6 +62,12 @@ def make_app(reader: Reader, environment: Environment, names: Collection[str] = 
     return WebGuard(Starlette(routes=routes, exception_handlers=handlers), names, command="browse")
 
 
+def warm_up(reader: Reader) -> None:
+    """Count what every first page shows, so that it does not wait for that."""
+    datasets.totals(reader)
+    personas.choices(reader)
+
+
 async def _answer(pages: "Pages", view: Callable[[Request], tuple[str, Values]], request: Request) -> Response:
     """Answer with a page, or with the reason for which there is none."""
     try:

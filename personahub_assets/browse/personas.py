@@ -9,7 +9,7 @@ from personahub_assets.browse import filters
 from personahub_assets.browse.filters import Conditions, Page, number
 from personahub_assets.browse.reader import Reader, Row
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import QueryError
+from personahub_assets.core.errors import QueryError, StoreError
 
 PAGE = 30
 NEAREST = 60
@@ -142,7 +142,7 @@ class Meaning:
 
         Raises:
             ConfigError: the text is empty, or the model does not read it.
-            StoreError: the hub has no vectors of this model.
+            StoreError: the hub has no vectors of this model, or no index for as many.
             QueryError: no persona is under the filters.
         """
         import polars as pl
@@ -167,4 +167,9 @@ class Meaning:
 
         store, notices = self._reader.store, list[str]()
         self._embedder = self._embedder or Embedder.of(self._environment, store.config)
-        return Searcher(store, self._embedder, notices.append, lambda _done, _total: None), notices
+        return Searcher(store, self._embedder, notices.append, _refuse_index), notices
+
+
+def _refuse_index(_: int, personas: int) -> None:
+    """Stop a search before it writes an index: a page only reads, and must not wait for minutes."""
+    raise StoreError(f"the index of {personas:,} personas is missing or old. Build it with: personahub search TEXT")

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 
 import uvicorn
 
-from personahub_assets.browse.app import make_app
+from personahub_assets.browse.app import make_app, warm_up
 from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
 from personahub_assets.instance.ports import listening
@@ -44,9 +44,10 @@ def serve(
         StoreError: if there is no warehouse yet, or it cannot be opened.
     """
     with listening(host, port) as socket, closing(Reader(store)) as reader, suppress(KeyboardInterrupt):
+        shown = f"[{host}]" if ":" in host else host  # as in an address of the web
         server = uvicorn.Server(
             uvicorn.Config(
-                make_app(reader, environment, [host, *names]),
+                make_app(reader, environment, [shown, *names]),
                 log_level="warning",
                 ws="none",
                 lifespan="off",
@@ -54,7 +55,8 @@ def serve(
                 timeout_graceful_shutdown=_CLOSE_S,
             )
         )
-        address = f"http://{host}:{socket.getsockname()[1]}"
+        warm_up(reader)
+        address = f"http://{shown}:{socket.getsockname()[1]}"
         ready(address)
         if open_browser and _has_desktop():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -17,6 +17,7 @@ from personahub_assets.cli.console import ERR, OUT, close_output, fail, print_wa
 from personahub_assets.core import interrupts
 from personahub_assets.core.addresses import public
 from personahub_assets.core.errors import BatchError, ConfigError, SourceError
+from personahub_assets.instance.ports import BROWSE_PORT
 
 if TYPE_CHECKING:
     from personahub_assets.core.config import Environment
@@ -627,7 +628,7 @@ def ui(
 
 @app.command()
 def browse(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one")] = 3001,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one")] = BROWSE_PORT,
     host: Annotated[
         str, typer.Option(help="Address to listen on. There is no login: all who reach it can read")
     ] = "127.0.0.1",

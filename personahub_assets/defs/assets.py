@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from personahub_assets.defs.metadata.pages import page_of
 from personahub_assets.defs.naming import RESOURCES, Names
 
 OWNERS = ["team:personahub"]
@@ -88,6 +89,7 @@ def hub_asset(
             function.__name__,
             deps=list(deps),
             description=inspect.getdoc(function),
+            metadata=page_of(function.__name__),
             group_name=group,
             kinds=kinds,
             owners=OWNERS,

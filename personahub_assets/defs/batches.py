@@ -14,6 +14,7 @@ from personahub_assets.core import interrupts
 from personahub_assets.core.errors import BatchesFailed, BudgetSpent
 from personahub_assets.core.text import digest
 from personahub_assets.defs.assets import OWNERS, Asset, named_resources
+from personahub_assets.defs.metadata.pages import page_of
 from personahub_assets.defs.metadata.sample import asked_next, sample
 from personahub_assets.generation.engine import Watch
 from personahub_assets.instance.faults import explain
@@ -98,6 +99,7 @@ def batch_asset(
             name or function.__name__,
             deps=list(deps),
             description=description or inspect.getdoc(function),
+            metadata=page_of(name or function.__name__),
             group_name=group,
             kinds=kinds,
             owners=OWNERS,

@@ -28,6 +28,6 @@ def warehouse(context: dg.AssetExecutionContext, store: Store) -> dg.Materialize
             "bytes": store.paths.warehouse.stat().st_size,
             "seconds": built.seconds,
             **tables(store, built.rows),
-            "open_with": dg.MetadataValue.md("`personahub sql`"),
+            "open_with": dg.MetadataValue.md("`personahub browse`, `personahub sql`"),
         },
     )

@@ -1,10 +1,14 @@
 """Ports of the servers that this program runs."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from personahub_assets.core.errors import ConfigError
+
+BROWSE_PORT = 3001
+"""Default port of `personahub browse`; the UI's is 3000."""
 
 
 @contextmanager
@@ -25,8 +29,13 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             server.bind((host, port))
             server.listen()  # without listen, another process can still take a bound port
         except OSError as error:
-            raise ConfigError(
-                f"port {port} of {host}: {error.strerror}; if it is not this UI already, choose another with: "
-                "--port NUMBER"
-            ) from error
+            raise ConfigError(f"port {port} of {host}: {error.strerror}. {_remedy(error)}") from error
         yield server
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Give an address of this machine: --host 127.0.0.1"
+    if error.errno == errno.EADDRINUSE:
+        return "It may be open already, in another terminal; else choose another port: --port NUMBER"
+    return "Choose another port: --port NUMBER"

@@ -21,6 +21,9 @@ from written import persona, put
 from personahub_assets.browse.app import make_app
 from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
+from personahub_assets.core.records import DATASETS
+from personahub_assets.defs.metadata.pages import page_of
+from personahub_assets.instance.ports import BROWSE_PORT
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
@@ -250,6 +253,15 @@ def test_headers_forbid_everything_foreign(site: Site) -> None:
     assert site.ask("/", Host="rebound.example")[0] == 403
     assert site.ask("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
     assert site.ask("/", "POST")[0] == 405
+
+
+def test_assets_name_their_pages(site: Site) -> None:
+    pages = {name: page_of(name) for name in ("personas", "warehouse", "documents", *DATASETS)}
+    for name, metadata in pages.items():
+        paths = re.findall(
+            rf"\(http://127.0.0.1:{BROWSE_PORT}(.*)\)", str(metadata["browse"].value) if metadata else ""
+        )
+        assert [site.ask(path)[0] for path in paths] == [200] * (name != "documents")
 
 
 def test_unknown_addresses_say_so(site: Site) -> None:
