@@ -61,6 +61,7 @@ class EmbedderResource(dg.ConfigurableResource[Embedder]):
     max_in_flight: int = _as_in(Embedder, "max_in_flight")
     timeout: float = _as_in(Embedder, "timeout")
     retry_wait: float = _as_in(Embedder, "retry_wait")
+    longest_wait: float = _as_in(Embedder, "longest_wait")
     max_chars: int = _as_in(Embedder, "max_chars")
 
     def create_resource(self, context: dg.InitResourceContext) -> Embedder:  # noqa: ARG002

@@ -10,30 +10,26 @@ for positions, vectors in Embedder().stream(texts): ...         piece by piece, 
 Embedder().readings(["A nurse.", "ครู"])                         how much of each the model reads
 """
 
-import base64
+import asyncio
+import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
-from threading import Event, Lock
+from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
 
-import httpx2
 import numpy as np
 import numpy.typing as npt
-import tenacity
 from pydantic import BaseModel, ConfigDict, Field
 
-from personahub_assets.core.access import local_obstacle
-from personahub_assets.core.addresses import authorization, base_url, below, public, redact, secrets_of
-from personahub_assets.core.config import Environment, HubConfig
-from personahub_assets.core.errors import ConfigError, PersonaHubError
+from personahub_assets.core.config import Environment, Generation, HubConfig
+from personahub_assets.core.errors import ConfigError, LLMError, PersonaHubError
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise
-from personahub_assets.core.waits import wait_of
 from personahub_assets.embedding import minilm, models
 from personahub_assets.embedding.models import LocalModel
 from personahub_assets.embedding.reading import (
@@ -46,9 +42,11 @@ from personahub_assets.embedding.reading import (
     text_hash,
     words_by_script,
 )
+from personahub_assets.embedding.reply import NoVectors, TooFewVectors, Vectors, read_vectors
 from personahub_assets.embedding.tokens import Tokens
+from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 
-Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 VARIABLE = "PERSONAHUB_EMBED_URL"
@@ -65,8 +63,6 @@ _LONG_CHARS = 1_000  # a server may read only the beginning of longer texts: som
 _PROBE_CHARS = 24  # maximum length of a word used to test whether a server's model knows a script
 _LONGEST_PAUSE = 60.0  # maximum seconds between two attempts, even if the server asks for more
 _SHORTEST_CUT = 32  # characters; length is not the reason if a server refuses such a text
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED = frozenset({400, 413, 422})  # status codes for a text or batch that is too long, among other reasons
 _LOADING = Lock()
 
 
@@ -74,16 +70,8 @@ class EmbedError(PersonaHubError):
     """The embedding endpoint is down, refuses, or does not return one usable vector per text."""
 
 
-class _TransientError(EmbedError):
-    """A transient fault; `pause` is the wait in seconds that the server asked for, or None."""
-
-    def __init__(self, message: str, pause: float | None = None) -> None:
-        super().__init__(message)
-        self.pause = pause
-
-
 class _RefusedError(EmbedError):
-    """The server refused the request, possibly because of its length."""
+    """The server refused the request or gave too few vectors; it may take fewer or shorter texts."""
 
 
 class Batch(NamedTuple):
@@ -127,6 +115,9 @@ class Embedder(BaseModel):
     retry_wait: float = Field(
         default=0.5, ge=0, description="Seconds before the second try; doubled, with jitter, for each further one."
     )
+    longest_wait: float = Field(
+        default=Generation().longest_wait, gt=0, description="Seconds to wait for a server's rate limit at most."
+    )
     max_chars: int = Field(default=2000, ge=1, description="Characters sent to a server at once; a longer text is cut.")
 
     @classmethod
@@ -134,7 +125,8 @@ class Embedder(BaseModel):
         """Create the embedder from the settings."""
         wanted = config.embeddings
         model = environment.embed_model if "embed_model" in environment.model_fields_set else wanted.model
-        return cls(url=environment.embed_url, model=model, precision=wanted.precision)
+        longest = config.generation.longest_wait
+        return cls(url=environment.embed_url, model=model, precision=wanted.precision, longest_wait=longest)
 
     @property
     def name(self) -> str:
@@ -270,19 +262,14 @@ class Embedder(BaseModel):
 
     def _endpoint(self) -> "_Endpoint":
         assert self.url
-        base, key = base_url(self.url, VARIABLE), self._key
-        try:
-            url = httpx2.URL(below(base, "/embeddings"))
-        except httpx2.InvalidURL as error:
-            raise ConfigError(f"{VARIABLE} is {public(base)!r}: {redact(str(error), *secrets_of(base))}") from None
         return _Endpoint(
-            url=url,
+            url=self.url,
+            key=self._key,
             model=self.model,
-            headers=authorization(self.url, key, VARIABLE),
-            secrets=(key, *secrets_of(self.url)),
             in_flight=self.max_in_flight,
             timeout=self.timeout,
             retry_wait=self.retry_wait,
+            longest_wait=self.longest_wait,
             max_chars=self.max_chars,
         )
 
@@ -321,35 +308,48 @@ def _unit(rows: Vectors) -> Vectors:
     return unit
 
 
-def _in_threads(
-    threads: int, work: Callable[[Job], Vectors], jobs: Iterator[Job], stop: Event
+def _overlapped(
+    begin: Callable[[Job], Future[Vectors]],
+    most: int,
+    jobs: Iterator[Job],
+    give_up: Callable[[Iterable[Future[Vectors]]], None],
 ) -> Generator[tuple[Job, Vectors], None, None]:
     """Yield each job with its vectors when it is done; only a few jobs are taken from `jobs` in advance.
 
     After a failure no job is started. Running jobs are still yielded, then the failure is raised.
+
+    Args:
+        begin: starts a job.
+        most: jobs that are worked on at the same time; as many wait.
+        jobs: what is to be done.
+        give_up: called after a failure with what has not ended: cancels all that only waits.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
     pending: dict[Future[Vectors], Job] = {}
     failure: BaseException | None = None
     try:
         while True:
-            while not failure and len(pending) < 2 * threads and (job := next(jobs, None)) is not None:
-                pending[pool.submit(work, job)] = job
+            while not failure and len(pending) < 2 * most and (job := next(jobs, None)) is not None:
+                pending[begin(job)] = job
             if not pending:
                 break
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 job = pending.pop(future)
+                if future.cancelled():
+                    continue
                 if error := future.exception():
                     failure = failure or error
-                    stop.set()
-                    pending = {later: waiting for later, waiting in pending.items() if not later.cancel()}
+                    give_up(pending)
                 else:
                     yield job, future.result()
         if failure:
             raise failure
     finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+        give_up(pending)
+
+
+def _cancel(pending: Iterable[Future[Vectors]]) -> None:
+    for future in pending:
+        future.cancel()
 
 
 class _Model:
@@ -402,8 +402,10 @@ class _Local:
         if not texts:
             return
         model = self.load()
-        for batch, rows in _in_threads(_cores(), model.vectors, self._batches(model.tokens, texts, size), Event()):
-            yield batch.positions, rows
+        jobs = self._batches(model.tokens, texts, size)
+        with ThreadPoolExecutor(_cores(), thread_name_prefix="embed") as pool:
+            for batch, rows in _overlapped(lambda job: pool.submit(model.vectors, job), _cores(), jobs, _cancel):
+                yield batch.positions, rows
 
     @staticmethod
     def _batches(tokens: Tokens, texts: Sequence[str], size: int) -> Iterator[TokenBatch]:
@@ -472,27 +474,32 @@ def _from_hub(model: LocalModel, precision: minilm.Precision) -> _Model:
 class _Endpoint:
     """One OpenAI-compatible `/embeddings` address."""
 
-    url: httpx2.URL
+    url: str = field(repr=False)
+    key: str = field(repr=False)
     model: str
-    headers: dict[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
     in_flight: int
     timeout: float
     retry_wait: float
+    longest_wait: float
     max_chars: int
 
     def run(self, texts: Sequence[str], size: int) -> Finished:
-        stop = Event()  # ends the wait for another attempt
-        limits = httpx2.Limits(max_connections=self.in_flight)
-        with httpx2.Client(headers=self.headers, timeout=self.timeout, limits=limits) as client:
+        with _event_loop() as loop:
+            calls = _Calls(self, size)
 
-            def work(batch: Batch) -> Vectors:
-                chunks = (batch.texts[first : first + size] for first in range(0, len(batch.texts), size))
-                rows = np.concatenate([self._fitted(client, stop, chunk) for chunk in chunks])
-                return rows if len(rows) == len(batch.positions) else _mean(rows)
+            def begin(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+                return asyncio.run_coroutine_threadsafe(work, loop)
 
-            for batch, rows in _in_threads(self.in_flight, work, self._batches(texts, size), stop):
-                yield batch.positions, rows
+            def give_up(_: Iterable[Future[Vectors]]) -> None:
+                loop.call_soon_threadsafe(calls.stop)
+
+            begin(calls.transport.__aenter__()).result()
+            try:
+                jobs = self._batches(texts, size)
+                for batch, rows in _overlapped(lambda job: begin(calls.embed(job)), self.in_flight, jobs, give_up):
+                    yield batch.positions, rows
+            finally:
+                begin(calls.close()).result()
 
     def _batches(self, texts: Sequence[str], size: int) -> Iterator[Batch]:
         # Texts of similar length share a request, so that the server pads little. The longest come first, so that a
@@ -507,121 +514,143 @@ class _Endpoint:
                 # Some servers refuse an empty text.
                 yield Batch([start + position for position in chunk], [window[position] or " " for position in chunk])
 
-    def _fitted(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
-        """Embed a batch; if the server refuses it, halve the batch, then the text, until it fits.
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own: callers may have one that runs already, as in a notebook."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="embed", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class _Calls:
+    """The requests of one run. All but the constructor is called in the event loop."""
+
+    def __init__(self, endpoint: _Endpoint, size: int) -> None:
+        self._endpoint, self._size = endpoint, size
+        self._limit = asyncio.Semaphore(endpoint.in_flight)
+        self._tasks, self._flying = set[Task](), set[Task]()
+        self._is_stopping = False
+        self.transport = Transport(
+            endpoint.url,
+            endpoint.key,
+            timeout_s=endpoint.timeout,
+            tries=TRIES,
+            faults_in_a_row=TRIES * endpoint.in_flight,  # the tries of one request are used up before
+            before=self._before,
+            after=self._after,
+            pace=Pace(endpoint.longest_wait),
+            variable=VARIABLE,
+            backoff=Backoff(endpoint.retry_wait, longest_s=_LONGEST_PAUSE, longest_asked_s=_LONGEST_PAUSE),
+        )
+
+    def stop(self) -> None:
+        """Send nothing more; requests that a server has are still awaited."""
+        self._is_stopping = True
+        for task in self._tasks - self._flying:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cancel all requests and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.transport.__aexit__(None, None, None)
+
+    def _before(self) -> None:
+        if self._is_stopping:
+            raise asyncio.CancelledError
+        self._flying.add(_current_task())
+
+    def _after(self) -> None:
+        task = _current_task()
+        self._flying.discard(task)
+        if self._is_stopping:
+            asyncio.get_running_loop().call_soon(task.cancel)  # which does nothing if the request was the last one
+
+    async def embed(self, batch: Batch) -> Vectors:
+        """Embed a batch: (number of positions, dimensions)."""
+        task = _current_task()
+        self._tasks.add(task)
+        try:
+            async with self._limit:
+                rows = await self._all(batch.texts)
+        finally:
+            self._tasks.discard(task)
+        return rows if len(rows) == len(batch.positions) else _mean(rows)
+
+    async def _all(self, texts: list[str]) -> Vectors:
+        rows = list[Vectors]()
+        while texts:
+            chunk, texts = texts[: self._size], texts[self._size :]
+            rows.append(await self._fitted(chunk))
+        return np.concatenate(rows)
+
+    async def _fitted(self, texts: list[str]) -> Vectors:
+        """Embed some texts; where the server refuses, halve their number, and at last the text, until they fit.
 
         The vector of a halved text is the mean of the vectors of its halves.
         """
         try:
-            return self._persistent(client, stop, texts)
+            return await self._ask(texts)
         except _RefusedError:
-            if len(texts) > 1:
-                half = len(texts) // 2
-                embedded = [self._fitted(client, stop, chunk) for chunk in (texts[:half], texts[half:])]
-                return np.concatenate(embedded)
-            if len(texts[0]) <= _SHORTEST_CUT:
+            if len(texts) == 1 and len(texts[0]) <= _SHORTEST_CUT:
                 raise
+        if len(texts) == 1:
             halves = _cut(texts[0], -(-len(texts[0]) // 2))
-            return _mean(np.concatenate([self._fitted(client, stop, [half]) for half in halves]))
+            return _mean(np.concatenate([await self._fitted([half]) for half in halves]))
+        half = len(texts) // 2
+        return np.concatenate([await self._fitted(part) for part in (texts[:half], texts[half:])])
 
-    def _persistent(self, client: httpx2.Client, stop: Event, texts: list[str]) -> Vectors:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TransientError),
-            stop=tenacity.stop_after_attempt(TRIES) | tenacity.stop_when_event_set(stop),
-            wait=Backoff(self.retry_wait, longest_s=_LONGEST_PAUSE, longest_asked_s=_LONGEST_PAUSE),
-            sleep=tenacity.sleep_using_event(stop),
-            reraise=True,
-        )
-        return retrying(self._ask, client, texts)
+    async def _ask(self, texts: list[str]) -> Vectors:
+        """One request.
 
-    def _ask(self, client: httpx2.Client, texts: list[str]) -> Vectors:
-        body = {"model": self.model, "input": texts, "encoding_format": "float"}
+        Raises:
+            EmbedError: if it fails for good; _RefusedError if fewer or shorter texts may be taken.
+        """
+        body = json.dumps({"model": self._endpoint.model, "input": texts}).encode()
         try:
-            response = client.post(self.url, json=body)
-        except httpx2.TransportError as error:
-            if reason := local_obstacle(error):
-                raise _TransientError(f"no connection to {self._where} can be opened from here: {reason}") from None
-            raise _TransientError(
-                f"{self._where} cannot be reached ({type(error).__name__}: {self._shown(str(error))}); "
-                "is the server running, and is PERSONAHUB_EMBED_URL right?"
-            ) from None
-        if response.status_code != httpx2.codes.OK:
-            raise self._fault(response)
-        try:
-            return _vectors(response.json(), len(texts))
-        except (ValueError, RecursionError) as error:
-            raise EmbedError(f"{self._where} did not return embeddings: {self._shown(str(error))}") from None
+            rows: Vectors = await self.transport.post(
+                "/embeddings", body, Meter(), parse=lambda reply: read_vectors(reply, len(texts))
+            )
+        except Refused as refused:
+            raise _RefusedError(f"{self._where} refuses: {refused}") from refused
+        except TooFewVectors as error:
+            raise _RefusedError(f"{self._where} did not return embeddings: {error}") from error
+        except NoVectors as error:
+            raise EmbedError(f"{self._where} did not return embeddings: {error}") from error
+        except Fault as fault:
+            raise EmbedError(
+                f"{self._where} failed {TRIES} times, the last time: {str(fault).rstrip('.')}. Is the server running, "
+                f"and is {VARIABLE} right?"
+            ) from fault
+        except LLMError as error:
+            url = self.transport.url
+            reason = str(error).removeprefix(f"{url}: ")
+            raise EmbedError(f"no embeddings of {self._endpoint.model!r} from {url}: {reason}") from error
+        return rows
 
     @property
     def _where(self) -> str:
-        return public(str(self.url))
+        return f"{self.transport.url}/embeddings, asked for model {self._endpoint.model!r},"
 
-    def _shown(self, text: str) -> str:
-        return redact(text, *self.secrets)
 
-    def _fault(self, response: httpx2.Response) -> EmbedError:
-        status = response.status_code
-        message = f"{self._where} answered status {status} for model {self.model!r}: {self._shown(response.text)[:300]}"
-        if status in _TRANSIENT:
-            return _TransientError(message, wait_of(response.headers, response.text))
-        if status in _REFUSED:
-            return _RefusedError(message)
-        remedies = {
-            401: "set PERSONAHUB_EMBED_API_KEY",
-            403: "set PERSONAHUB_EMBED_API_KEY",
-            404: "check the path of PERSONAHUB_EMBED_URL (it usually ends in /v1) and PERSONAHUB_EMBED_MODEL",
-        }
-        return EmbedError(f"{message}; {remedies.get(status, 'check PERSONAHUB_EMBED_URL')}")
+Task = asyncio.Task[Any]
+
+
+def _current_task() -> Task:
+    task = asyncio.current_task()
+    assert task
+    return task
 
 
 def _cut(text: str, limit: int) -> list[str]:
     """Cut a text into parts of almost equal length, none longer than the limit."""
     size = -(-len(text) // -(-len(text) // limit))
     return [text[first : first + size] for first in range(0, len(text), size)]
-
-
-def _vectors(payload: Any, expected: int) -> Vectors:
-    """Check an answer and put its vectors in the order of the texts.
-
-    Raises:
-        ValueError: if it is malformed, has too few or too many vectors, or a vector without a direction.
-    """
-    data = _items(payload)
-    if data is None:
-        raise ValueError(f"no list 'data' of objects in {str(payload)[:200]}")
-    if len(data) != expected:
-        raise ValueError(f"{len(data)} vectors for {expected} texts")
-    by_index = dict(_indexed(position, item) for position, item in enumerate(data))
-    if by_index.keys() != set(range(expected)):
-        raise ValueError(f"indexes {sorted(map(str, by_index))[:10]}… are not 0 to {expected - 1}")
-    try:
-        rows = np.array([_numbers(by_index[position]) for position in range(expected)], dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"vectors that are not lists of numbers of one length ({error})") from error
-    if rows.ndim != 2 or not np.isfinite(rows).all() or not rows.any(axis=1).all():
-        raise ValueError("a vector is empty, all zeros, or not finite")
-    return rows
-
-
-def _items(payload: Any) -> list[Any] | None:
-    """The vectors of a reply: OpenAI's `data`, Ollama's `embeddings`, or the reply if it is a list."""
-    if isinstance(payload, dict):
-        payload = next((payload[name] for name in ("data", "embeddings") if isinstance(payload.get(name), list)), None)
-    if not isinstance(payload, list) or not all(isinstance(item, dict | list | str) for item in payload):
-        return None
-    return payload
-
-
-def _indexed(position: int, item: Any) -> tuple[Any, Any]:
-    """Position and vector; without an index from the server, the order of the reply is used."""
-    if not isinstance(item, dict):
-        return position, item
-    index = item.get("index")
-    return position if index is None else index, item.get("embedding")
-
-
-def _numbers(vector: Any) -> Any:
-    """A vector as numbers; some servers send base64 although numbers were requested."""
-    if isinstance(vector, str):
-        return np.frombuffer(base64.b64decode(vector, validate=True), np.dtype("<f4"))
-    return vector

@@ -21,16 +21,17 @@ from personahub_assets.core.errors import BudgetSpent, LLMError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
+from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
+from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 from personahub_assets.generation.budget import Worst
 from personahub_assets.generation.context import ContextWindow, TooLong
 from personahub_assets.generation.replies.degenerate import fault_of, sound_part
 from personahub_assets.generation.replies.refusal_texts import is_refusal_text
-from personahub_assets.generation.replies.reply import ErrorReply, Reply, UnreadableReply, read_reply
+from personahub_assets.generation.replies.reply import Reply, read_reply
 from personahub_assets.generation.replies.unwrap import thoughts_in, unwrap
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.generation.servers.model_list import is_same_model
-from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
 
 RAW_LIMIT = 4_000
 REASONING_LIMIT = 32_000

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.text import cut
+from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.requests import Request, Task
-from personahub_assets.generation.transport import Transport
 
 _TEMPLATE_TOKENS = 64  # tokens that a chat template can add
 _MARGIN = 1.25  # margin over the highest ratio seen

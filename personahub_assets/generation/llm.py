@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 from personahub_assets.core.addresses import public
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import ConfigError, LLMError
+from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.budget import Budget
@@ -22,8 +24,6 @@ from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
 from personahub_assets.generation.requests import ReusePolicy, Task
 from personahub_assets.generation.servers.model_list import offered_as, read_models
-from personahub_assets.generation.servers.pace import Pace
-from personahub_assets.generation.transport import Fault, Refused, Transport
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 from personahub_assets.core.access import disk, errno_of, obstacle_to_writing
 from personahub_assets.core.errors import AccessError, LLMError, PersonaHubError, StoreError
 from personahub_assets.dedup import array_cache
+from personahub_assets.endpoints.transport import Fault, Meter, Transport
 from personahub_assets.generation.journal import Journal, entries, find, peek
-from personahub_assets.generation.transport import Fault, Meter, Transport
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.sources.register import register

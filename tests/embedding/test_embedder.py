@@ -1,5 +1,6 @@
 """Embeddings: the local model compared with sentence-transformers, the endpoint with a real HTTP server."""
 
+import asyncio
 import json
 import os
 import re
@@ -564,7 +565,7 @@ def test_passing_server_errors_are_tried_again(server: Server) -> None:
 
 def test_lasting_server_errors_end_after_five_tries(server: Server) -> None:
     server.script = [status(500, "out of memory")]
-    with pytest.raises(EmbedError, match=rf"{server.url}/embeddings answered status 500 .*out of memory"):
+    with pytest.raises(EmbedError, match=rf"{server.url}/embeddings.* failed 5 times.* 500: out of memory"):
         server.client().embed(["a"])
     assert len(server.bodies) == TRIES == 5
 
@@ -642,7 +643,9 @@ def test_server_that_is_not_there() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}/v1"
-        with pytest.raises(EmbedError, match=r"http://127.0.0.1:\d+/v1/embeddings cannot be reached") as caught:
+        with pytest.raises(
+            EmbedError, match=r"http://127.0.0.1:\d+/v1/embeddings.*Connect.*PERSONAHUB_EMBED_URL"
+        ) as caught:
             Embedder(url=url, model="tiny", retry_wait=0.01).embed(["a"])
     assert "secret" not in str(caught.value)
 
@@ -650,24 +653,26 @@ def test_server_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (raw("<html>"), "did not return embeddings"),
         (raw("[" * 100_000), "did not return embeddings"),
-        (raw('{"error": "no"}'), "no list 'data'"),
-        (raw('{"data": [{"index": 0, "embedding": [1, 2]}]}'), "1 vectors for 2 texts"),
+        (raw('{"object": "list", "data": null}'), "no list of vectors"),
+        (raw('{"data": [[1], [2], [3]]}'), "3 vectors for 2 texts"),
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}'), "indexes"),
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]}'), "one length"),
         (raw('{"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [NaN]}]}'), "not finite"),
         (raw('{"data": [{"index": 0, "embedding": [0]}, {"index": 1, "embedding": [1]}]}'), "all zeros"),
         (raw('{"data": [{"index": 0, "embedding": []}, {"index": 1, "embedding": []}]}'), "empty"),
         (raw('{"data": [{"index": 0, "embedding": "one"}, {"index": 1, "embedding": "two"}]}'), "numbers"),
-        (raw('{"data": [1, 2]}'), "no list 'data'"),
+        (raw('{"data": [1, 2]}'), "no list of vectors"),
+        (status(401, "no such key"), "401.*no such key.*PERSONAHUB_EMBED_API_KEY"),
+        (status(402, "pay first"), "402.*pay first.*PERSONAHUB_EMBED_API_KEY"),
         (status(404, "no such model"), "404.*no such model.*PERSONAHUB_EMBED_MODEL"),
-        (status(307, location="/elsewhere"), "status 307"),
+        (status(307, location="http://127.0.0.2/elsewhere"), "redirects to http://127.0.0.2/elsewhere.*EMBED_URL"),
+        (status(429, "later", retry_after="9000"), "wait 2:30:00.*longest_wait"),
     ],
 )
 def test_nonsense_is_not_tried_again(server: Server, answer: Answer, message: str) -> None:
     server.script = [answer]
-    with pytest.raises(EmbedError, match=f"{server.url}/embeddings.*{message}"):
+    with pytest.raises(EmbedError, match=f"{server.url}.*{message}"):
         server.client().embed(["a", "b"])
     assert len(server.bodies) == 1
 
@@ -682,12 +687,59 @@ def test_nonsense_is_not_tried_again(server: Server, answer: Answer, message: st
         '{"embeddings": [[3, 4], [0, 2]]}',
         "[[3, 4], [0, 2]]",
         '{"data": [{"index": 0, "embedding": "AABAQAAAgEA="}, {"index": 1, "embedding": "AAAAAAAAAEA="}]}',
+        '{"data": [{"index": "1", "embedding": [0, 2]}, {"index": "0", "embedding": ["3", 4.0]}], "usage": []}',
+        '{"data": [{"index": 2, "embedding": [0, 2]}, {"index": 1, "embedding": [3, 4]}]}',
+        '{"data": [{"index": 0, "embedding": [[3, 4]]}, {"index": 1, "embedding": [[0, 2]]}]}',
+        '{"embeddings": {"float": [[3, 4], [0, 2]]}, "error": null}',
+        '{"output": {"embeddings": [{"text_index": 1, "embedding": [0, 2]}, {"text_index": 0, "embedding": [3, 4]}]}}',
+        '\ufeff{"predictions": [{"embeddings": {"values": [3, 4]}}, {"embeddings": {"values": [0, 2]}}]}',
     ],
 )
 def test_vectors_are_read_in_every_form(server: Server, reply: str) -> None:
     server.script = [raw(reply)]
     np.testing.assert_allclose(server.client().embed(["a", "b"]), [[0.6, 0.8], [0, 1]], atol=1e-6)
     assert len(server.bodies) == 1
+
+
+PAGE = "<html><title>502 Bad Gateway</title></html>"
+PASSING = {
+    "a page with status 200": raw(PAGE),
+    "half a reply": raw('{"data": [{"index": 0, "emb'),
+    "an error with status 200": raw('{"error": {"code": 500, "message": "Internal server error"}}'),
+    "an overload with status 200": raw('{"error": {"code": 429, "message": "Rate limit. Try again in 1ms"}}'),
+    "a conflict": status(409, "again"),
+    "a redirect": status(307, location="/v1/embeddings"),
+}
+
+
+@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING.keys())
+def test_what_may_pass_is_tried_again(server: Server, answer: Answer) -> None:
+    server.script = [answer, honest]
+    np.testing.assert_allclose(server.client().embed(["a"]), unit("a"), atol=1e-6)
+    assert len(server.bodies) == 2
+
+
+def test_all_requests_share_one_wait(server: Server) -> None:
+    server.script = [status(429, "busy", retry_after="1"), honest]
+    texts = [f"persona {number}" for number in range(6)]
+    np.testing.assert_allclose(server.client(batch_size=1, max_in_flight=2).embed(texts), unit(*texts), atol=1e-6)
+    assert len(server.bodies) in (7, 8)
+
+
+def test_a_server_that_takes_few_texts_at_once(server: Server) -> None:
+    def few(body: dict[str, Any]) -> Response:
+        return honest({**body, "input": body["input"][:10]})  # it forgets the rest
+
+    server.script = [few]
+    texts = [f"persona {number}" for number in range(32)]
+    np.testing.assert_allclose(server.client().embed(texts), unit(*texts), atol=1e-6)
+
+
+def test_embedding_works_where_an_event_loop_runs(server: Server) -> None:
+    async def embed() -> embedder.Vectors:
+        return server.client().embed(["a", "b"])
+
+    np.testing.assert_allclose(asyncio.run(embed()), unit("a", "b"), atol=1e-6)
 
 
 def test_vectors_of_two_lengths_are_refused(server: Server) -> None:

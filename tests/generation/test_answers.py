@@ -17,7 +17,8 @@ from personahub_assets.core.errors import BudgetSpent, ConfigError, StoreError, 
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Instruction, KnowledgeText
 from personahub_assets.core.retrying import Backoff
-from personahub_assets.generation import answer_index, transport
+from personahub_assets.endpoints import transport
+from personahub_assets.generation import answer_index
 from personahub_assets.generation import answers as room
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.journal import Journal

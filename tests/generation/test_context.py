@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted import MAX_TOKENS, TASK, WAY, Reply, Script, ask, error, good
 
+from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.client import Asker, Limits
-from personahub_assets.generation.transport import Transport
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")

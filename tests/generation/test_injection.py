@@ -15,9 +15,9 @@ from scripted import TASK, Reply, Script, ask, good, over, requests
 from personahub_assets.core import project_files
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Instruction, TextPersonas
+from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.requests import Request, Task
-from personahub_assets.generation.transport import Transport
 from personahub_assets.steps.candidates import from_text
 
 pytestmark = pytest.mark.usefixtures("brisk")

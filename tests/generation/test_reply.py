@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.generation.replies.reply import ErrorReply, Reply, UnreadableReply, meaning_of, read_reply
+from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
+from personahub_assets.generation.replies.reply import Reply, meaning_of, read_reply
 
 TEXT = '{"topic": "Graphs", "problem": "A «ferry» {plan}"}'
 

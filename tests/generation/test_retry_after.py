@@ -11,7 +11,7 @@ from scripted import Script, ask, error, good
 
 from personahub_assets.core.retry_after import seconds_asked
 from personahub_assets.core.retrying import Backoff
-from personahub_assets.generation import transport
+from personahub_assets.endpoints import transport
 
 SENT = "Sun, 06 Nov 1994 08:49:37 GMT"
 

@@ -11,13 +11,13 @@ from scripted import LIMITS
 from personahub_assets.core import project_files
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MathProblem
+from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, ask_all
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Task, Usage
-from personahub_assets.generation.transport import Transport
 
 TASK = Task("math_problems", project_files.prompt("math_problems"), MathProblem, "standin")
 

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from personahub_assets.core import project_files
 from personahub_assets.core.records import Instruction
+from personahub_assets.core.retrying import Backoff
+from personahub_assets.endpoints import pace, transport
+from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.client import Asker, Limits, Spend
 from personahub_assets.generation.requests import Outcome, Request, Task
-from personahub_assets.generation.transport import Transport
 
 GOOD = {"category": "planning", "instruction": "Plan the night watches of a lighthouse in winter."}
 PROMPT_TOKENS, COMPLETION_TOKENS = 100, 10
@@ -154,6 +158,20 @@ class Script:
         with self.lock:
             self.count_calls += 1
         return self.count(body) if self.count else error(404, "There is no such route.")
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Script]:
+    with serving() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once, unless the server asks for a pause."""
+    monkeypatch.setattr(transport, "_BACKOFF", Backoff(0.0, 0.0, 300.0))
+    monkeypatch.setattr(pace, "_FIRST_S", 0.0)
+    monkeypatch.setattr(pace, "_JITTER_S", 0.0)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from personahub_assets.core.text import plain, sanitise
+from personahub_assets.core.text import plain
+from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 
 Finish = Literal["stop", "length", "content_filter", "fault"]
 
@@ -23,7 +24,6 @@ MAX_TOKENS = 1_000_000_000
 """More tokens than one call can have: larger counts are not believed, and fit into no table."""
 
 _WORD_CHARS = 60
-_EXCERPT_CHARS = 160
 _MESSAGE_CHARS = 1_000
 _DEPTH = 6  # of parts within parts
 _BLANKS = "\ufeff \t\r\n\x00"
@@ -94,36 +94,6 @@ class Reply:
     tool_arguments: str = ""
     refusal: str = ""
     error: str = ""  # told beside the answer, such as that the provider went away
-
-
-class UnreadableReply(ValueError):
-    """A reply that holds neither an answer nor an error object.
-
-    Attributes:
-        excerpt: its kind and first words, printable.
-        body: its text, storable.
-    """
-
-    def __init__(self, kind: str, body: str, words: str | None = None):
-        start = plain(body if words is None else words, _EXCERPT_CHARS)
-        self.excerpt = f"{kind}: {start}" if start else kind
-        self.body = sanitise(body)[0]
-        super().__init__(f"the reply is {self.excerpt}")
-
-
-class ErrorReply(ValueError):
-    """A reply with an error object, or without choices, though its status says success.
-
-    Attributes:
-        code: the number the server gives, an HTTP status or its own; None if it gives none.
-        message: its own sentence, printable.
-        body: the reply.
-        is_empty: whether there is no error in it either, only no choices.
-    """
-
-    def __init__(self, code: int | None, message: str, body: bytes, *, is_empty: bool = False):
-        super().__init__(message)
-        self.code, self.message, self.body, self.is_empty = code, message, body, is_empty
 
 
 def read_reply(content: bytes) -> Reply:

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Literal
 
 from personahub_assets.core.waits import asked_wait, limit_reset
-from personahub_assets.generation.requests import Reason
-from personahub_assets.generation.servers.error_text import ErrorText, decoded, read_error, readable
+from personahub_assets.endpoints.error_text import ErrorText, decoded, read_error, readable
 
 __all__ = ["Kind", "Verdict", "judge", "judge_error", "readable"]
 
 Kind = Literal["fault", "limit", "loading", "suspect", "account", "setup", "row", "answer"]
+Reason = Literal["too_long", "content_filtered", "invalid_json"]
 
 
 @dataclass(frozen=True)

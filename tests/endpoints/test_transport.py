@@ -16,10 +16,10 @@ import pytest
 from scripted import Reply, Script, error, good, over
 
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError
-from personahub_assets.generation import transport as room
+from personahub_assets.endpoints import transport as room
+from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.transport import Fault, Meter, Refused, Transport
 from personahub_assets.standin.server import StandinServer
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personahub_assets.generation.servers.verdicts import Verdict, judge, judge_error, readable
+from personahub_assets.endpoints.verdicts import Verdict, judge, judge_error, readable
 
 DATA = Path(__file__).parents[1] / "data" / "error_replies.jsonl"
 

@@ -29,11 +29,11 @@ from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMErro
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
-from personahub_assets.generation.replies.reply import ErrorReply, UnreadableReply
-from personahub_assets.generation.servers.pace import Pace
-from personahub_assets.generation.servers.verdicts import Verdict, judge, judge_error
+from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
+from personahub_assets.endpoints.verdicts import Verdict, judge, judge_error
 
-VARIABLE = "PERSONAHUB_LLM_URL"
+_VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
 _TOKENIZER_INFO = "/tokenizer_info"
 _TOKENIZER_INFO_S = 10.0
@@ -116,6 +116,8 @@ class Transport:
         on_overload: called at every limit, 503 and timeout.
         pace: decides when a request may be sent.
         headers: of hub.toml, sent with every request; a value may hold `${NAME}` of an environment variable.
+        variable: the environment variable that names the address; the remedies name it and its kin.
+        backoff: pauses between the tries of a request.
     """
 
     def __init__(
@@ -131,11 +133,14 @@ class Transport:
         on_overload: Callable[[], None] = lambda: None,
         pace: Pace | None = None,
         headers: Mapping[str, str] | None = None,
+        variable: str = _VARIABLE,
+        backoff: Backoff | None = None,
     ):
+        self._variable, self._backoff = variable, backoff or _BACKOFF
         self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
-        own = request_headers(url, key, VARIABLE, headers or {}, os.environ)
+        own = request_headers(url, key, variable, headers or {}, os.environ)
         self._base, self._secrets = (
-            base_url(url, VARIABLE),
+            base_url(url, variable),
             (key, *secrets_of(url), *map(own.__getitem__, headers or {})),
         )
         self._addresses: dict[str, yarl.URL] = {}
@@ -209,7 +214,7 @@ class Transport:
                 raise faults.pop()
             return await self._try(*request)
 
-        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=_BACKOFF, sleep=pause, reraise=True)
+        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=self._backoff, sleep=pause, reraise=True)
         try:
             return await retrying(attempt)
         except Fault as fault:
@@ -281,7 +286,7 @@ class Transport:
                 tries -= 1
                 if not tries:
                     raise
-                seconds = _BACKOFF.pause(_PROBE_TRIES - tries)
+                seconds = self._backoff.pause(_PROBE_TRIES - tries)
             except ErrorReply as error:
                 if error.is_empty:
                     return None
@@ -367,7 +372,7 @@ class Transport:
         if target := reply.headers.get("Location"):
             raise LLMError(
                 f"{self.url} redirects to {self._masked(target)} ({reply.status}); key and prompts are not "
-                f"sent there unless {VARIABLE} names it"
+                f"sent there unless {self._variable} names it"
             )
         masked = self._masked_bytes(content)
         raise self._error_of(judge(reply.status, reply.headers, masked), masked, reply.status)
@@ -410,16 +415,17 @@ class Transport:
 
     def _error_of(self, verdict: Verdict, body: bytes, status: int = 200) -> Exception:
         """The exception for what a reply says."""
+        remedy = verdict.remedy.replace(_VARIABLE.removesuffix("URL"), self._variable.removesuffix("URL"))
         if verdict.kind in ("limit", "loading"):
             return _Wait(verdict)
         if verdict.kind == "fault" or (verdict.kind == "setup" and status >= 500):
-            remedy = f". {verdict.remedy}" if verdict.remedy else ""
-            fault = Fault(f"{verdict.message.rstrip('.')}{remedy}", overload=status in _OVERLOAD)
+            words = f"{verdict.message.rstrip('.')}. {remedy}" if remedy else verdict.message.rstrip(".")
+            fault = Fault(words, overload=status in _OVERLOAD)
             fault.pause = verdict.wait_s
             return fault
         self._faults = 0
         if verdict.kind in ("account", "setup"):
-            return EndpointRefuses(f"{self.url}: {verdict.message.rstrip('.')}. {verdict.remedy}")
+            return EndpointRefuses(f"{self.url}: {verdict.message.rstrip('.')}. {remedy}")
         return Refused(verdict, body.decode("utf-8", "replace"))
 
     async def _fault(self, fault: Fault, answers: int) -> None:

@@ -10,9 +10,9 @@ import pytest
 from scripted import Reply, Script, error, good, over
 
 from personahub_assets.core.errors import LimitReached
-from personahub_assets.generation.servers import pace as module
-from personahub_assets.generation.servers.pace import Pace
-from personahub_assets.generation.transport import Meter, Transport
+from personahub_assets.endpoints import pace as module
+from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.transport import Meter, Transport
 
 _PER_PERIOD, _PERIOD_S = 4, 0.4
 
