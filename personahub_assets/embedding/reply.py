@@ -80,7 +80,7 @@ def _items(payload: Any, depth: int = 0) -> list[Any] | None:
     """The vectors of a reply, from whichever list has them."""
     if isinstance(payload, dict) and depth < _DEPTH:
         inside = (_items(payload[name], depth + 1) for name in _LISTS if payload.get(name))
-        return next((items for items in inside if items is not None), None)
+        return next((vectors for vectors in inside if vectors is not None), None)
     if not isinstance(payload, list) or not all(isinstance(item, dict | list | str) for item in payload):
         return None
     return payload

@@ -116,8 +116,11 @@ _Rule = Callable[[_Reply], _Finding | None]
 
 
 def _pattern(*alternatives: str) -> re.Pattern[str]:
-    """Alternatives, in words as `_normalised` gives them; `~` stands for up to 60 characters of a sentence."""
-    return re.compile("|".join(alternatives).replace("~", r"[^.;\n]{0,60}?"))
+    """Alternatives, in words as `_normalised` gives them; `~` stands for up to 60 characters of a sentence.
+
+    A point inside a word, such as in a model's name, ends no sentence.
+    """
+    return re.compile("|".join(alternatives).replace("~", r"(?:[^.;\n]|\.(?=\w)){0,60}?"))
 
 
 _LONGEST_HEAD, _LONGEST_TAIL = 16_384, 8_192  # characters of what is said, of bodies of up to 64 KiB: a second of work
@@ -173,6 +176,18 @@ _EMPTY_ACCOUNT = _pattern(
     r"\b(?:overdue|over due|in arrears|arrears|arrearage|accountoverdue)\b",
     r"\bcan only afford\b",
     r"余额不足|餘額不足|余额已|欠费|欠費|额度不足|额度已|额度用|额度失败|额度耗尽|剩余额度",
+    r"\b(?:no|missing|without) (?:valid )?(?:payment method|credit card)\b|\benable billing\b|"
+    r"\bbilling (?:\w+ ){1,3}enabled\b",
+    r"\b(?:account|organi[sz]ation|team|project|user|you|key)\b~\brun out of\b|"
+    r"\bran out of (?:credits?|funds|quota|money)\b",
+    r"\b(?:token|resource|prepaid|usage) (?:package|pack|bundle)s? (?:\w+ ){0,2}(?:exhausted|"
+    r"used up|expired|insufficient)\b",
+    r"\b(?:solde|crédits?|guthaben|saldo|créditos?|fondos|credito|баланс\w*|"
+    r"средств\w*)\b~(?:insuffisant|épuisé|aufgebraucht|"
+    r"erschöpft|nicht ausreichend|reicht nicht|insuficiente|agotad|esgotad|insufficiente|esaurit|недостаточн|исчерпан)",
+    r"(?:недостаточно|нет) (?:\w+ )?средств|\b(?:nicht genug|nicht genügend|kein|unzureichendes) guthaben\b",
+    r"\b(?:plus|pas assez) de crédits?\b|\bsin (?:saldo|créditos?)\b|クレジットが(?:不足|なく)|크레딧.{0,6}(?:부족|"
+    r"소진)",
     r"配额不足|资源包(?:已|用|不足)|套餐(?:已|用|余)|无可用资源包|잔액이? 부족|残高不足|残高が不足",
 )
 _BUDGET = _pattern(
@@ -183,6 +198,7 @@ _BUDGET = _pattern(
     r"\b(?:reached|exceed(?:ed|s)?|hit|over)~(?:spend(?:ing)?|cost|billing|monthly (?:usage|spend)|set inference|"
     r"api usage|usage) (?:hard )?(?:limit|cap)",
     r"\b(?:billing hard limit|set limit exceeded|hard limit reached|spend limit)\b",
+    r"\b(?:calls|requests|queries|messages|tokens) (?:per |a |each )?month\b",
     r"\bmodel service has been paused|安全体验模式",
 )
 _KEY_LIMIT = _pattern(
@@ -279,6 +295,11 @@ _PLAINLY_RATE = _pattern(
     r"\btoo many (?:concurrent |parallel |simultaneous |pending )?(?:requests|calls|connections)\b|\bthrottl",
     r"\bslow ?down\b|\btoo (?:quickly|fast|frequent(?:ly)?|often)\b|\b(?:request|call|token)s? rate\b",
     r"\bconcurren(?:cy|t) (?:\w+ )?(?:limit|requests?|quota)|\brequests? limit",
+    r"\btrop de (?:requêtes|demandes|appels)\b|\bzu viele (?:anfragen|anforderungen)\b|"
+    r"\btroppe richieste\b|\bratenlimit",
+    r"\b(?:demasiad[ao]s|muchas|muitas) (?:solicitudes|peticiones|solicitações|requisições)\b|слишком много запросов",
+    r"\blimite de (?:requêtes|solicitudes|taxa|débit)\b|превышен\w* (?:лимит|количество) запросов|レート制限",
+    r"(?:リクエスト|アクセス)(?:数)?が(?:多|上限)|요청(?:이|수가)? (?:너무 많|초과)",
 )
 _OVERLOAD = _pattern(
     r"\boverload(?:ed|ing)?\b",
@@ -290,7 +311,8 @@ _OVERLOAD = _pattern(
     r"\bqueue (?:size|length)~exceed|\b(?:maximum|max) (?:pending|queued|concurrent|in flight)",
     r"\bmax(?:imum)? (?:\w+ )?(?:queue|concurrency)",
     r"\bno (?:slots?|workers?|instances?) (?:\w+ )?available\b|\bno deployments? available\b",
-    r"\b(?:slots|workers) are (?:in use|occupied|taken)\b",
+    r"\b(?:slots|workers|gpus?|instances|replicas) (?:are |is )(?:\w+ )?(?:in use|occupied|taken)\b",
+    r"\b(?:position|place) in (?:the )?queue\b|\bqueue position\b",
     r"\bplease (?:slow|wait|reduce (?:your|the) (?:request|call))",
     r"频率|频繁|限流|限速|并发|繁忙|过载|负载已?(?:饱和|过高)",
     r"访问量过大|请求(?:数|量)?过多|请求过快|速率|流控|混雑|리소스|요청이 너무 많",
@@ -320,9 +342,12 @@ _CONTEXT = _pattern(
     r"\brange of (?:input|prompt|messages?) (?:length|tokens)|\binput length\b~\b(?:should|must|exceed)",
     r"\binputs? (?:tokens? )?\+",
     r"\bmust have less than \d+ tokens|\bprompt(?: is|) too long\b|\binput (?:is )?too long\b",
-    r"上下文(?:长度|窗口|超)|最大(?:上下文|输入|长度|token)|(?:输入|提示词?|文本|内容|消息|请求|长度|tokens?).{0,12}(?:超出|超过|超长|过长|太长)",
+    r"上下文(?:长度|窗口|超)|最大(?:上下文|输入|长度|token)|(?:输入|提示词?|文本|内容|消息|请求|长度|tokens?).{0,12}(?:超出|超过|超长|过长|"
+    r"太长)",
     r"(?:超出|超过).{0,12}(?:上下文|最大长度|长度限制|token)|超长|超出长度",
-    r"コンテキスト|入力が長すぎ|контекст|слишком длинн|demasiado larg|trop long",
+    r"コンテキスト|入力が長すぎ|контекст|слишком длинн|demasiado larg|trop long|長すぎます|너무 깁니다",
+    r"\b(?:longueur|longitud|länge|comprimento|lunghezza|длина)\b~(?:dépasse|excede|supera|überschreitet|превышает)",
+    r"(?:dépasse|excede|überschreitet|превышает)~(?:tokens?|токен\w*|context[eo]|kontext)",
     r"zu lang\b|컨텍스트",
 )
 _NEGATIVE_ROOM = _pattern(
@@ -422,10 +447,15 @@ _FILTERED = _pattern(
     r"\bblocked (?:by|due to|for|because of|reason)~(?:safety|content|policy|guardrail|moderation|filter|prohibited|"
     r"harm|shield)",
     r"\bblock ?reason\b|\bshield\b~\b(?:block|flag)|\brecitation\b|\bflagged (?:for|as|by)\b",
+    r"\b(?:contenu|inhalt\w*|contenido|conteúdo|contenuto)\b~(?:bloqué|filtré|inapproprié|blockiert|"
+    r"gefiltert|unangemessen|"
+    r"bloquead|filtrado|inapropiad|impróprio|bloccato)|inhaltsfilter|\bfiltre de (?:sécurité|contenu)\b",
+    r"\bfiltro de (?:contenido|conteúdo|seguridad|segurança)\b|コンテンツ(?:フィルタ|ポリシー)|ポリシーに違反|"
+    r"контент.{0,20}(?:заблок|запрещ)",
     r"敏感|违规|违法|不安全|内容(?:审核|安全|过滤|风险|不合规)|涉(?:及|嫌)|审核不通过|风险内容|안전|不適切",
 )
 _ALLOWED_WITHOUT = _pattern(
-    r"\bdata policy\b|\bno endpoints\b|\bcors\b|\bnetwork\b|\bip address",
+    r"\bdata policy\b|\bno endpoints\b|\bcors\b|\bnetwork\b|\bip address|\bwaf\b|\bfirewall\b|\bray id\b",
     r"\bcontent filter(?:ing)? (?:service|system|error|is)~(?:unavailable|error|timed out|failed)",
     r"\bmoderation (?:service|api|endpoint)~(?:unavailable|error|timed out|failed|down)",
 )
@@ -451,6 +481,9 @@ _LOADING = _pattern(
     r"are )?not (?:yet )?ready\b",
     r"\bno ready (?:replicas?|pods?|instances?|upstream)|\bmodel (?:is )?not ready\b",
     r"\bis paused and (?:is )?(?:starting|resuming)|\bqueued\b",
+    r"\b(?:modèle|modell|modelo|modello)\b~(?:en cours de chargement|wird (?:noch |gerade )?geladen|"
+    r"se está cargando|cargando|"
+    r"sendo carregado|in caricamento)|読み込み中|起動中|загружается|загрузк[аи] модели",
     r"加载中|正在加载|启动中|正在启动|预热|初始化中|ロード中|로딩",
 )
 
@@ -468,7 +501,8 @@ _STOPPED = _pattern(
     r"\b(?:failed|unable|error) (?:to )?(?:load|loading|start|starting) (?:the )?(?:model|llm|engine)",
     r"\berror loading model|\brequires? more (?:system |gpu |available )?memory|\bengine (?:core )?(?:is )?dead",
     r"\benginedead|\bengine dead|\bengine core~(?:died|exited|issue)|\bbackground loop (?:has|is)",
-    r"\bmodel failed to load\b",
+    r"\bmodel failed to load\b|\brunner\b~\b(?:stopped|exited|not running)\b",
+    r"\bengine (?:\w+ )?(?:loop |process )?(?:is |has )?(?:dead|died|stopped|crashed)\b",
     r"\bendpoint~\b(?:is|has been|was) (?:paused|stopped|offline|suspended|disabled|deleted|scaled down)",
     r"\b(?:app|deployment|space|pod|instance) (?:is |was |has been )?(?:stopped|paused|sleeping|deleted)",
     r"模型(?:未加载|未启动|已下线|已停用)",
@@ -479,6 +513,13 @@ _NO_MODEL = _pattern(
     rf"n t) (?:found|served|hosted|deployed|installed|registered|recogni[sz]ed|a valid|valid|available|supported|"
     rf"activated|open|enabled)|not available|has been (?:deprecated|decommissioned|retired|removed|disabled|deleted)|"
     rf"is (?:deprecated|decommissioned|retired|not open|no longer)|no longer (?:available|supported|exists))",
+    rf"{_MODEL} (?:identifier|id|name)\b~\b(?:is |are )?(?:invalid|unknown|wrong|incorrect)",
+    rf"{_MODEL}~\b(?:is|has been) deprecated|{_MODEL}~\bisn t (?:supported|available)",
+    r"\b(?:modèle|modell|modelo|modello|модель)\b~(?:n existe pas|introuvable|non trouvé|"
+    r"nicht gefunden|existiert nicht|nicht "
+    r"vorhanden|nicht verfügbar|no existe|no se encontr|no encontrado|não existe|não encontrado|"
+    r"non esiste|non trovato|не найден|"
+    r"не существует)|モデル.{0,12}(?:見つか|存在し|サポートされて)",
     rf"\b(?:unknown|invalid|unsupported|unrecogni[sz]ed|no such|missing|nonexistent) {_MODEL}",
     r"\b(?:could not|can ?not|can t|unable to) (?:find|locate|resolve) (?:the )?model\b",
     r"\bmodel not (?:found|open|supported|available|exist)",
@@ -501,14 +542,23 @@ _KEY = _pattern(
     r"\blogin (?:fail|required)|\bplease (?:log ?in|sign ?in|authenticate)\b|\bno auth\b",
     r"(?:无效|错误|过期|缺少|失效).{0,6}(?:令牌|密钥|api ?key|token|身份|认证)",
     r"(?:令牌|密钥|api ?key|token).{0,8}(?:无效|错误|过期|不正确|失效|不存在|为空)",
+    r"\bjwt\b|\bnon autorisé|\bno autorizad|\bnão autorizad|\bnicht autorisiert|не авторизован",
+    r"\b(?:clé|clef|clave|chave|chiave|schlüssel|ключ)\b~(?:invalide|no (?:es )?válid|inválid|"
+    r"non valid|ungültig|expiré|caducad|"
+    r"abgelaufen|неверн|недействит)|\b(?:ungültiger|falscher|abgelaufener) (?:api )?(?:schlüssel|token)",
+    r"(?:неверный|недействительный) (?:api )?(?:ключ|токен)|(?:api ?キー|トークン|認証情報).{0,8}(?:無効|正しく|期限|"
+    r"失敗)",
     r"身份验证|鉴权失败|授权错误|未授权|認証",
 )
 _FORBIDDEN = _pattern(
-    r"\b(?:permission|access|authori[sz]ation) (?:is |was |has been )?(?:denied|required|refused)",
+    r"\b(?:permission|access|authori[sz]ation) (?:is |was |has been )?(?:denied|required|refused|failed)",
+    r"\baccept (?:the |its |their )?(?:\w+ )?(?:licen[sc]e|terms|conditions|agreement)\b|\baccess to~\bis restricted\b",
+    r"\bfailed to find (?:the )?project\b|\bservice instance (?:is )?missing\b",
     r"\b(?:do|does|did|don|doesn)(?: not| t) have (?:\w+ )?(?:access|permission|the required|authori[sz])",
     r"\bnot (?:authori[sz]ed|allowed|permitted|entitled) to\b|\b(?:may|can|must) ?not (?:use|access|call|invoke)\b",
     r"\bno (?:permission|access)\b|\binsufficient (?:permissions?|scopes?|privileges)|\bmissing scopes?\b",
-    r"\b(?:country|region|territory|location)s?\b~\bnot (?:supported|available|allowed)",
+    r"\b(?:country|region|territory|location)s?\b~\b(?:not (?:supported|available|allowed)|blocked|"
+    r"restricted|forbidden|denied)",
     r"\bunsupported (?:country|region|location)|\bnot (?:available|supported) in your (?:country|region|location)",
     r"\bip (?:address )?(?:\S+ )?(?:is )?(?:not|blocked|denied)|\bvirtual network|\bfirewall rules?\b",
     r"\bapi (?:\w+ )?(?:has not been|is not) (?:used|enabled)|\bservice (?:is )?disabled\b",
@@ -535,7 +585,8 @@ _CHECK_URL = "Check PERSONAHUB_LLM_URL (it usually ends in /v1); then: personahu
 
 
 def _stopped(reply: _Reply) -> _Finding | None:
-    return ("setup", None, _START_MODEL) if reply.says(_STOPPED) else None
+    is_starting = reply.status == 503 and reply.says(_LOADING)
+    return ("setup", None, _START_MODEL) if reply.says(_STOPPED) and not is_starting else None
 
 
 def _setup(reply: _Reply) -> _Finding | None:
@@ -556,7 +607,7 @@ def _is_wrong_address(reply: _Reply) -> bool:
 
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
-_PASSING = frozenset({408, 409, 424, 425, 499})
+_PASSING = frozenset({408, 409, 421, 424, 425, 499})
 _MAY_PASS = _pattern(
     r"\binternal server error\b|\binternal error\b(?!\.)|\btimed? ?out\b",
     r"\bupstream\b~(?:error|failed|reset|unavailable|connect|failure)|\bbad gateway\b",
@@ -569,6 +620,8 @@ _INVALID = _pattern(r"\binvalid\b(?! request error)|\bunsupported\b|\bnot suppor
 
 def _rest(reply: _Reply) -> _Finding:
     is_refusal = 400 <= reply.status < 500 and reply.status not in _PASSING
+    if is_refusal and reply.asked_s:
+        return "limit", None, ""
     if is_refusal and not (reply.says(_MAY_PASS) and not reply.says(_INVALID)):
         return "suspect", None, ""
     return "fault", None, ""
