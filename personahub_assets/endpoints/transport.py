@@ -11,9 +11,9 @@ import asyncio
 import json
 import os
 import time
-import urllib.request
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +30,7 @@ from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
 from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.proxies import proxy_of
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 from personahub_assets.endpoints.verdicts import Verdict, judge, judge_error
 
@@ -40,6 +41,9 @@ _TOKENIZER_INFO_S = 10.0
 _BACKOFF = Backoff(first_s=0.5, longest_s=30.0, longest_asked_s=300.0, jitter_s=0.25)
 _CONNECT_S = 10.0
 _OVERLOAD = frozenset({429, 503, 504})
+_OF_GATEWAY = frozenset({500, 502, 503, 504})
+_PROXY_WANTS_LOGIN = 407
+_GZIP = b"\x1f\x8b\x08"
 _LONGEST_REPLY = 64 << 20  # bytes, decompressed
 _OF_COMPLETIONS = frozenset({"choices", "usage", "output", "candidates", "response", "message"})
 _REDIRECTS = frozenset({301, 302, 307, 308})
@@ -139,10 +143,10 @@ class Transport:
         self._variable, self._backoff = variable, backoff or _BACKOFF
         self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
         own = request_headers(url, key, variable, headers or {}, os.environ)
-        self._base, self._secrets = (
-            base_url(url, variable),
-            (key, *secrets_of(url), *map(own.__getitem__, headers or {})),
-        )
+        self._base = base_url(url, variable)
+        self._proxy = proxy_of(self._base)
+        of_proxy = secrets_of(self._proxy.url) if self._proxy else ()
+        self._secrets = (key, *secrets_of(url), *of_proxy, *map(own.__getitem__, headers or {}))
         self._addresses: dict[str, yarl.URL] = {}
         self._stop = tenacity.stop_after_attempt(tries)
         self._before, self._after, self._on_overload = before, after, on_overload
@@ -164,7 +168,7 @@ class Transport:
             headers=self._headers,
             timeout=self._timeout,
             cookie_jar=cookies,
-            proxy=_proxy(self._base),  # not trust_env, which reads ~/.netrc, too
+            proxy=self._proxy.url if self._proxy else None,  # not trust_env, which reads ~/.netrc, too
         )
         return self
 
@@ -358,7 +362,7 @@ class Transport:
         address = self._address(path)
         for _ in range(_HOPS):
             reply, content = await self._exchange(address, body)
-            if reply.status == 200:
+            if 200 <= reply.status < 300:
                 if (pause := pause_before_next(reply.headers)) is not None:
                     self.pace.pause(pause, "nothing is left of the limit that it names")
                 return content
@@ -387,12 +391,15 @@ class Transport:
             raise Fault(f"no connection within {self._timeout.connect:g} s", unconnected=True) from error
         except TimeoutError as error:
             raise Fault(f"no answer within {self._timeout.total:g} s", timeout=True) from error
+        except aiohttp.ClientHttpProxyError as error:  # of CONNECT: the server has seen nothing
+            raise self._of_proxy(error.status, str(error.message)) from None
         except (aiohttp.ClientError, OSError) as error:
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True, unconnected=True) from error
             unconnected = isinstance(error, aiohttp.ClientConnectorError)
             raise Fault(
-                f"{type(error).__name__}: {self._masked(str(error))}{_hint(error)}", unconnected=unconnected
+                self._with_proxy(f"{type(error).__name__}: {self._masked(str(error))}{_hint(error)}"),
+                unconnected=unconnected,
             ) from None
         except ValueError as error:  # of the request: the reply was not looked at
             raise LLMError(f"cannot send requests to {self.url}: {self._masked(str(error))}") from None
@@ -413,8 +420,29 @@ class Transport:
     def _masked_bytes(self, content: bytes) -> bytes:
         return redact(content.decode("utf-8", "replace"), *self._secrets).encode("utf-8", "replace")
 
+    def _with_proxy(self, words: str) -> str:
+        return f"{words.rstrip('.')}. {self._proxy.about}" if self._proxy else words
+
+    def _of_proxy(self, status: int, words: str) -> Exception:
+        """The exception for what a proxy says of itself, instead of passing the request on."""
+        told = self._with_proxy(f"{status}: {self._masked(words)}")
+        if status == _PROXY_WANTS_LOGIN and self._proxy:
+            self._faults = 0
+            return EndpointRefuses(
+                f"{self.url}: the proxy wants a user name and a password: write {self._proxy.variable} as "
+                f"http://user:password@host:port, with special characters as %XX. {told}"
+            )
+        if status in _OF_GATEWAY:
+            return Fault(told, overload=status in _OVERLOAD)
+        self._faults = 0
+        return EndpointRefuses(f"{self.url}: the proxy refuses: {told}")
+
     def _error_of(self, verdict: Verdict, body: bytes, status: int = 200) -> Exception:
         """The exception for what a reply says."""
+        if status == _PROXY_WANTS_LOGIN and self._proxy:
+            return self._of_proxy(status, verdict.message.removeprefix(f"{status}: "))
+        if self._proxy and body.lstrip().startswith(b"<"):  # a page, which no model server writes
+            verdict = replace(verdict, message=self._with_proxy(verdict.message))
         remedy = verdict.remedy.replace(_VARIABLE.removesuffix("URL"), self._variable.removesuffix("URL"))
         if verdict.kind in ("limit", "loading"):
             return _Wait(verdict)
@@ -498,18 +526,6 @@ def _is_same_host(address: yarl.URL, target: yarl.URL) -> bool:
     return (address.port == target.port and address.scheme == target.scheme) or is_upgrade
 
 
-def _proxy(base: str) -> str | None:
-    """The proxy that the environment names for an address, unless NO_PROXY does; as curl and pip have it."""
-    try:
-        address = yarl.URL(base)
-    except ValueError:
-        return None  # nothing can be sent there, as the first request says
-    proxies = urllib.request.getproxies()
-    if not address.host or urllib.request.proxy_bypass(address.host):
-        return None
-    return proxies.get(address.scheme) or proxies.get("all")
-
-
 def _hint(error: Exception) -> str:
     return (
         ". If the server's certificate is signed by an authority of your own, set SSL_CERT_FILE to its file"
@@ -526,4 +542,13 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
         size += len(piece)
         if size > _LONGEST_REPLY:
             raise Fault(f"the reply has more than {_LONGEST_REPLY:,} bytes")
-    return b"".join(pieces)
+    content = b"".join(pieces)
+    return _unpacked(content) if content.startswith(_GZIP) else content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """The content of gzip data that no header names, or names in another word; as it is, if it cannot be unpacked."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(content, _LONGEST_REPLY)
+    except zlib.error:
+        return content

@@ -619,7 +619,8 @@ _INVALID = _pattern(r"\binvalid\b(?! request error)|\bunsupported\b|\bnot suppor
 
 
 def _rest(reply: _Reply) -> _Finding:
-    is_refusal = 400 <= reply.status < 500 and reply.status not in _PASSING
+    is_told_to_retry = reply.headers.get("x-should-retry") == "true"  # in OpenAI's SDK, too
+    is_refusal = 400 <= reply.status < 500 and reply.status not in _PASSING and not is_told_to_retry
     if is_refusal and reply.asked_s:
         return "limit", None, ""
     if is_refusal and not (reply.says(_MAY_PASS) and not reply.says(_INVALID)):

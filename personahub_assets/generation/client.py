@@ -7,6 +7,7 @@ calls wrong are never repeated. The way to the server, with its retries and wait
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +24,7 @@ from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
+from personahub_assets.endpoints.verdicts import judge_error
 from personahub_assets.generation.budget import Worst
 from personahub_assets.generation.context import ContextWindow, TooLong
 from personahub_assets.generation.replies.degenerate import fault_of, sound_part
@@ -52,6 +54,10 @@ errors.
 </data>"""
 _PROBE = "Answer with one short JSON object about a lighthouse keeper who repairs radios."
 _PROBE_TOKENS = 16
+# Text in the place of an answer that is a gateway's: of the account or a limit, or any trouble that begins as an error.
+_NOTICES = ("account", "limit", "loading", "setup")
+_LONGEST_NOTICE = 400
+_ERROR = re.compile(r"\W{0,5}(?:\w+ )?error\b", re.IGNORECASE)
 
 Spend = Callable[[int, int, int], float]
 Reserve = Callable[[Worst], AbstractAsyncContextManager[None]]
@@ -173,7 +179,7 @@ class Asker:
         """
         messages = [*([self._instructions] if self._instructions else []), {"role": "user", "content": _PROBE}]
         body = self.body(messages, _PROBE_TOKENS)
-        reply: Reply | None = await self.transport.send_once("/chat/completions", body, read_reply)
+        reply: Reply | None = await self.transport.send_once("/chat/completions", body, _read_answer)
         if reply is not None:
             prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
             self.probed.attempts += 1
@@ -426,7 +432,7 @@ class _Conversation:
         """
         body = self.asker.body(messages, self.max_tokens)
         try:
-            reply: Reply = await self.asker.transport.post("/chat/completions", body, self.meter, parse=read_reply)
+            reply: Reply = await self.asker.transport.post("/chat/completions", body, self.meter, parse=_read_answer)
         except Fault as fault:
             raise _Rejected("timeout" if fault.timeout else "unreachable", f"at every try, at last: {fault}") from fault
         except UnreadableReply as error:
@@ -465,6 +471,21 @@ class _Conversation:
         self.result.uncounted += 1
         if self.most:
             self.asker.spend(self.most[0], 0, self.most[1])
+
+
+def _read_answer(content: bytes) -> Reply:
+    """Read a reply; what a gateway writes of the account or a limit in the place of an answer is an error.
+
+    Raises:
+        ErrorReply, UnreadableReply: as `read_reply` does.
+    """
+    reply = read_reply(content)
+    text = reply.text
+    if len(text) > _LONGEST_NOTICE or "{" in text or "[" in text or not text or reply.tool_arguments or reply.reasoning:
+        return reply
+    if judge_error(None, text, b"").kind in (_NOTICES if _ERROR.match(text) else ("account", "limit", "loading")):
+        raise ErrorReply(None, text, text.encode("utf-8", "replace"))
+    return reply
 
 
 def _schema_faults(error: ValidationError) -> tuple[Reason, str]:

@@ -53,9 +53,25 @@ _MEANINGS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_ENDS = ("finish_reason", "finishReason", "native_finish_reason", "done_reason", "stop_reason")
+_ENDS = ("finish_reason", "finishReason", "native_finish_reason", "done_reason", "stop_reason", "stopReason")
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thought", "thoughts")
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Anthropic
+# Where interfaces other than that of chat completions have their answer: what holds it, and the answer itself.
+_HOLDERS = ("candidates", "results", "result", "output", "outputs", "predictions", "generations", "message", "data")
+_ANSWERS = ("generated_text", "output_text", "generation", "completion", "text", "response", "content")
+_USAGES = ("usage", "usageMetadata", "meta", "tokens", "billed_units")
+_PROMPT_COUNTS = (
+    *("input_tokens", "prompt_eval_count", "inputTokens", "promptTokenCount", "prompt_token_count"),
+    "input_token_count",
+)
+_COMPLETION_COUNTS = (
+    *("output_tokens", "eval_count", "outputTokens", "candidatesTokenCount", "generation_token_count"),
+    "generated_token_count",
+)
+# What some gateways send before the JSON: comments of a stream that keep the connection alive, guards against scripts.
+_BEFORE_JSON = re.compile(
+    r"(?::[^\n]{0,1000}\n\s{0,20}|\)\]\}'?,?\s{0,20}|for\s?\(;;\);|while\s?\(1\);){1,200}(?=[{\[])"
+)
 # What a part of a content can hold its text in.
 _TEXTS = ("text", "output_text", "content", "value", "parts", "json", "summary")
 _THOUGHTS = ("thinking", "reasoning", "thought", "reasoning_content")
@@ -104,7 +120,10 @@ def read_reply(content: bytes) -> Reply:
         UnreadableReply: if it is neither that nor a chat completion.
     """
     try:
-        return _completion(_loaded(content), content)
+        value = _loaded(content)
+        if isinstance(value, str) and value.lstrip().startswith("{"):  # JSON that was written into a JSON string
+            value = _loaded(value.encode("utf-8", "replace"))
+        return _completion(value, content)
     except RecursionError:
         raise UnreadableReply("JSON nested too deep", _decoded(content[:4_000])) from None
 
@@ -115,6 +134,7 @@ def _loaded(content: bytes) -> Any:
         return from_json(content)  # a third of the time of json.loads
     except ValueError:
         text = _decoded(content).strip(_BLANKS)
+        text = text.removeprefix(before[0] if (before := _BEFORE_JSON.match(text)) else "")
     try:
         # Control characters inside strings, bytes that are no UTF-8, and numbers of thousands of digits cost no answer.
         return json.loads(text, strict=False, parse_int=_number)
@@ -140,11 +160,13 @@ def _completion(value: Any, content: bytes) -> Reply:
     top = _envelope(value)
     if not isinstance(top, dict):
         raise UnreadableReply("JSON that is no chat completion", _decoded(content))
-    choice = _choice(top)
+    choice = _choice(top) or _of_another_interface(top)
     if choice is None:
         raise _without_choices(top, content)
     reply = _read_choice(choice)
     error = top.get("error")
+    if isinstance(error, dict) and not any(error.values()):
+        error = None
     if error:
         if not (reply.text or reply.tool_arguments or reply.reasoning):
             raise ErrorReply(_code(top), _message(error), content)
@@ -152,8 +174,16 @@ def _completion(value: Any, content: bytes) -> Reply:
     model = top.get("model")
     if isinstance(model, str):
         reply.model = model if model.isascii() and model.isprintable() and len(model) <= 200 else plain(model, 200)
-    _read_usage(reply, top.get("usage") or choice.get("usage") or top)
+    _read_usage(reply, _usage_of(top) or choice.get("usage") or top)
     return reply
+
+
+def _usage_of(holder: dict[str, Any], depth: int = 3) -> Any:
+    """The innermost object with counts."""
+    inner = next((holder[name] for name in _USAGES if isinstance(holder.get(name), dict) and holder[name]), None)
+    if inner is None:
+        return None
+    return (_usage_of(inner, depth - 1) if depth else None) or inner
 
 
 def _envelope(value: Any) -> Any:
@@ -163,7 +193,8 @@ def _envelope(value: Any) -> Any:
     if not isinstance(value, dict) or "choices" in value or "error" in value:
         return value
     inner = [item for item in value.values() if isinstance(item, dict) and isinstance(item.get("choices"), list)]
-    return inner[0] if len(inner) == 1 else value
+    beside = {name: value[name] for name in ("model", "usage") if value.get(name)}
+    return {**beside, **inner[0]} if len(inner) == 1 else value
 
 
 def _choice(top: dict[str, Any]) -> dict[str, Any] | None:
@@ -176,10 +207,36 @@ def _choice(top: dict[str, Any]) -> dict[str, Any] | None:
         dicts = [choice for choice in usable if isinstance(choice, dict)]
         return next(filter(_says_something, dicts), dicts[0] if dicts else None)
     if isinstance(choices, dict) and choices:
-        return choices
+        return choices["0"] if isinstance(choices.get("0"), dict) else choices
     # A completion without the list around it, as Ollama's own interface has it.
     message = top.get("message")
     return top if isinstance(message, dict) and "content" in message else None
+
+
+def _of_another_interface(top: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer of an interface that is not chat completions, as a choice: Gemini's, Anthropic's, TGI's and others."""
+    if "choices" in top or any(top.get(name) for name in _ERRORS if not isinstance(top.get(name), dict)):
+        return None
+    return None if top.get("error") else _answer_in(top, _DEPTH)
+
+
+def _answer_in(value: Any, depth: int) -> dict[str, Any] | None:
+    if isinstance(value, list):
+        answers = (_answer_in(member, depth - 1) for member in value[:16] if depth)
+        return next(filter(None, answers), None)
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, dict) or not depth:
+        return None
+    answer = next((value[name] for name in _ANSWERS if value.get(name)), None)
+    if isinstance(answer, dict) and isinstance(answer.get("parts"), list):
+        answer = answer["parts"]
+    if answer is not None:
+        inner: dict[str, Any] | None = {"message": {"content": answer}}
+    else:
+        held = (_answer_in(value[name], depth - 1) for name in _HOLDERS if value.get(name))
+        inner = next(filter(None, held), None)
+    return inner and {**{name: value[name] for name in (*_ENDS, "usage") if value.get(name)}, **inner}
 
 
 def _says_something(choice: dict[str, Any]) -> bool:
@@ -322,10 +379,10 @@ def _read_usage(reply: Reply, usage: Any) -> None:
     if not isinstance(usage, dict):
         return
     get = usage.get
-    prompt = _count(get("prompt_tokens")) or _first_count(usage, "input_tokens", "prompt_eval_count") or None
+    prompt = _count(get("prompt_tokens")) or _first_count(usage, *_PROMPT_COUNTS) or None
     completion = _count(get("completion_tokens"))
     if completion is None:
-        completion = _first_count(usage, "output_tokens", "eval_count")
+        completion = _first_count(usage, *_COMPLETION_COUNTS)
     cached = _detail(get("prompt_tokens_details") or get("input_tokens_details"), "cached_tokens")
     cached = cached or _first_count(usage, *_CACHED) or 0
     reasoning = _detail(get("completion_tokens_details") or get("output_tokens_details"), "reasoning_tokens")
