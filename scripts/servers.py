@@ -76,6 +76,8 @@ class Scenario:
         then_well: whether a last run follows with a server without faults; its exit code is ignored.
         select: selected assets.
         key: an API key that must not be printed.
+        proxy: HTTP_PROXY of the run; `{}` stands for host and port of the stand-in, which plays proxy and server.
+        tells: words that the run must print.
     """
 
     name: str
@@ -91,6 +93,8 @@ class Scenario:
     then_well: bool = False
     select: tuple[str, ...] = ("+text_personas",)
     key: str | None = None
+    proxy: str = ""
+    tells: str = ""
 
 
 @dataclass
@@ -114,6 +118,7 @@ class Outcome:
             or self.sold <= right.most * (self.delivered or 1),
             "no traceback": "Traceback" not in self.told,
             "no key": right.key is None or right.key not in self.told,
+            f"to hear of {right.tells}": right.tells in self.told,
         }
         return [name for name, is_right in checks.items() if not is_right]
 
@@ -145,6 +150,7 @@ def scenarios() -> list[Scenario]:
         _unusable(),
         _beside(),
         _bodies(),
+        _proxied(),
         _cut(),
         _endpoint(),
         _rows(),
@@ -211,6 +217,26 @@ def _bodies() -> Iterator[Scenario]:
     )  # fmt: skip
 
 
+def _proxied() -> Iterator[Scenario]:
+    """A company's proxy in front of a server that only it can reach."""
+    proxy, wait = "http://{}", "[generation]\nlongest_wait = 20\n"
+    yield Scenario("close_each@proxy", "a proxy that closes each connection", "close_each=1", proxy=proxy)
+    yield Scenario(
+        "proxy_login", f"{ENDPOINT['proxy_login'].words}; none come", "proxy_login=1", delivered=0, reasons=None,
+        exits=_FAILED, proxy=proxy, tells="HTTP_PROXY",
+    )  # fmt: skip
+    yield Scenario(
+        "proxy_login@known", f"{ENDPOINT['proxy_login'].words}; they come", "proxy_login=1", key=KEY,
+        proxy=f"http://ann:{KEY}@{{}}",
+    )  # fmt: skip
+    for name in ("proxy_blocked", "proxy_lost"):
+        yield Scenario(
+            name, f"{ENDPOINT[name].words}, after ten answers; then it is well", f"{name}=1,after=10", settings=wait,
+            exits=_LEFT, most=1.1, then_well=True, proxy=proxy, tells="HTTP_PROXY",
+        )  # fmt: skip
+    yield Scenario("plain@proxy", "a proxy that is down, and a server on this machine", "", proxy="http://127.0.0.1:9")
+
+
 def _cut() -> Iterator[Scenario]:
     for name, form in GROUPS["budget"].items():
         tokens = 6000 if name == "reasoning_ate_budget" else 1500
@@ -225,7 +251,13 @@ def _cut() -> Iterator[Scenario]:
 
 def _endpoint() -> Iterator[Scenario]:
     for name, form in ENDPOINT.items():
-        if name not in ("loading", "not_written", "empty_choices", "moved_308", "moved_301"):
+        if not name.startswith("proxy_") and name not in (
+            "loading",
+            "not_written",
+            "empty_choices",
+            "moved_308",
+            "moved_301",
+        ):
             yield from _given_up(name, form.words)
     yield Scenario("loading", "503 Loading model for 15 s, after ten answers", "loading=1,after=10,trouble_s=15")
     yield Scenario("not_written", "400 json_validate_failed, three in ten", "not_written=0.3", most=1.8)
@@ -336,9 +368,11 @@ def played(scenario: Scenario) -> Outcome:
     # Not an empty text, which counts as not set: the key of this shell must not be sent.
     os.environ["PERSONAHUB_LLM_API_KEY"] = scenario.key or "none"
     with tempfile.TemporaryDirectory(prefix="servers-") as folder, StandinServer(scenario.faults) as server:
-        os.environ["PERSONAHUB_LLM_URL"] = server.url
+        host = server.url.partition("://")[2].partition("/")[0]
+        url = server.url.replace(host, "llm.corp.invalid") if "{}" in scenario.proxy else server.url
+        os.environ.update(PERSONAHUB_LLM_URL=url, HTTP_PROXY=scenario.proxy.format(host))
         started = time.monotonic()
-        hub = _prepared(Path(folder), scenario, server.url)
+        hub = _prepared(Path(folder), scenario, url)
         code, told = 0, ""
         for _ in range(scenario.runs):
             code, told = _ran(hub, scenario.select)

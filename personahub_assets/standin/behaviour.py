@@ -30,7 +30,7 @@ class Behaviour:
     def trouble(self, call: Call, repeat: int, headers: Mapping[str, str]) -> Reply | None:
         """Returns the reply that replaces the completion, or None."""
         kind = self._drawn("endpoint", call, repeat) if "endpoint" in self._groups and self._is_time() else None
-        if kind:
+        if kind and not (kind == "proxy_login" and "proxy-authorization" in headers):
             self._note(kind, is_sold=kind in SOLD)
             return ENDPOINT[kind].make(headers.get("authorization", "").removeprefix("Bearer "))
         return self._row_trouble(call) if "row" in self._groups else None

@@ -33,11 +33,30 @@ def _zipped(reply: Reply) -> Reply:
     return replace(reply, body=gzip.compress(reply.body, 1), headers=(("content-encoding", "gzip"),))
 
 
+def _of_gemini(reply: Reply) -> Reply:
+    """Writes the answer in the form of another interface, as gateways do that pass it on."""
+    completion: dict[str, Any] = json.loads(reply.body)
+    text, usage = completion["choices"][0]["message"]["content"] or "", completion["usage"]
+    candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}
+    counts = {"promptTokenCount": usage["prompt_tokens"], "candidatesTokenCount": usage["completion_tokens"]}
+    return replace(reply, body=json.dumps({"candidates": [candidate], "usageMetadata": counts}).encode())
+
+
 BODIES: dict[str, Form[Pack]] = {
     "sse": Form("an event stream", _streamed),
     "spaces_first": Form("blanks before the body", lambda reply: replace(reply, body=b" \n" * 300 + reply.body)),
     "body_bom": Form("a byte order mark before the body", lambda r: replace(r, body=b"\xef\xbb\xbf" + r.body)),
     "gzip_forced": Form("gzip, unasked", _zipped),
+    "gzip_unnamed": Form("gzip that no header names", lambda r: replace(r, body=gzip.compress(r.body, 1))),
+    "comments_first": Form(
+        "comments that keep the connection alive before the body",
+        lambda reply: replace(reply, body=b": PROCESSING\n\n" * 20 + reply.body),
+    ),
+    "body_in_string": Form(
+        "JSON inside a JSON string", lambda reply: replace(reply, body=json.dumps(reply.body.decode()).encode())
+    ),
+    "status_206": Form("status 206", lambda reply: replace(reply, status=206)),
+    "other_api": Form("the form of Gemini's own interface", _of_gemini),
     "br_broken": Form(
         "a body that is not in the encoding it names",
         lambda reply: replace(reply, headers=(("content-encoding", "br"),)),

@@ -33,6 +33,21 @@ def _moved(status: int) -> Trouble:
     return lambda _key: dataclasses.replace(reply({}, status), headers=to)
 
 
+def _proxy_login(_key: str) -> Reply:
+    page = _page("407 Proxy Authentication Required", 407)(_key)
+    return dataclasses.replace(page, headers=(("proxy-authenticate", 'Basic realm="proxy"'),))
+
+
+def _to_login(_key: str) -> Reply:
+    return dataclasses.replace(reply({}, 303), headers=(("location", "https://login.corp.invalid/sso?key=canary"),))
+
+
+def _notice(_key: str) -> Reply:
+    message = {"role": "assistant", "content": "You exceeded your current quota. Please top up your account."}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return reply({"object": "chat.completion", "model": "standin", "choices": [choice]})
+
+
 def _trouble(summary: str, make: Trouble) -> Form[Trouble]:
     return Form(summary, make, is_usable=False)
 
@@ -84,6 +99,11 @@ ENDPOINT: dict[str, Form[Trouble]] = {
         "503, the model is being loaded", _fails(503, "Loading model", code=503, kind="unavailable_error")
     ),
     "gateway_504": _trouble("504 of a proxy", _page("504 Gateway Time-out", 504)),
+    "proxy_login": _trouble("407 of a company's proxy, until a user name and password come", _proxy_login),
+    "proxy_blocked": _trouble("403, the block page of a company's proxy", _page("Access denied by web policy", 403)),
+    "proxy_lost": _trouble("502 of a company's proxy", _page("ERROR: The requested URL could not be retrieved", 502)),
+    "notice": _trouble("a sentence about the quota in the place of the answer", _notice),
+    "login_redirect": _trouble("303 to a login page of another host", _to_login),
     "login_page": _trouble("a login page as a 200", _page("Sign in to the network")),
     "empty_choices": _trouble("a 200 without choices", _says(200, {"object": "chat.completion", "choices": []})),
     "not_written": _trouble("400, the model's answer was no JSON", _says(400, _UNFINISHED)),

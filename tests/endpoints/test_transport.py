@@ -343,3 +343,20 @@ def test_a_list_of_models_that_is_none_is_one_line(script: Script, page: bytes) 
     script.told().pages["/models"] = page
     with pytest.raises(LLMError, match="Is the server up"):
         LLM(url=script.url, model=None).models()
+
+
+@pytest.mark.parametrize("status", [201, 206, 299])
+def test_every_status_of_success_is_one(script: Script, status: int) -> None:
+    assert post(script.told(Reply("{}", status=status)).url) != []
+    assert len(script.bodies) == 1
+
+
+@pytest.mark.parametrize("named", ["x-gzip", "identity"])
+def test_gzip_that_no_header_names_is_unpacked(script: Script, named: str) -> None:
+    packed = Reply(body=gzip.compress(b'{"n": 1}'), headers={"content-encoding": named})
+    assert post(script.told(packed).url) == [{"n": 1}]
+
+
+def test_a_header_says_to_try_again(script: Script) -> None:
+    again = Reply(status=400, body=b'{"error": "bad luck"}', headers={"x-should-retry": "true"})
+    assert post(script.told(again, Reply(body=b'{"n": 1}')).url) == [{"n": 1}]

@@ -216,6 +216,10 @@ def test_other_streams() -> None:
         lambda body: b"\n   \n" * 40 + body,
         lambda body: body.decode().encode("utf-16"),
         lambda body: b"[" + body + b"]",
+        lambda body: json.dumps(body.decode()).encode(),
+        lambda body: b": PROCESSING\n\n: PROCESSING\n\n" + body,
+        lambda body: b")]}',\n" + body,
+        lambda body: body.replace(b'"choices":', b'"error": {"code": 0, "message": ""}, "choices":'),
         lambda body: b'{"result": ' + body + b', "success": true}',
         lambda body: body.replace(b'"c1"', b'"c\x07\xff"'),
         lambda body: body.replace(b'"created": 1', b'"created": ' + b"1" * 5_000),
@@ -223,6 +227,71 @@ def test_other_streams() -> None:
 )
 def test_what_is_around_and_in_the_body(wrapped: Any) -> None:
     assert read_reply(wrapped(json.dumps(completion()).encode())).text == TEXT
+
+
+OTHER_INTERFACES = {
+    "Gemini": {
+        "candidates": [{"content": {"parts": [{"text": TEXT}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 3},
+    },
+    "Anthropic": {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": TEXT}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 5, "output_tokens": 3},
+    },
+    "Cohere": {
+        "message": {"role": "assistant", "content": [{"type": "text", "text": TEXT}]},
+        "finish_reason": "COMPLETE",
+        "usage": {"tokens": {"input_tokens": 5, "output_tokens": 3}},
+    },
+    "Bedrock": {
+        "output": {"message": {"role": "assistant", "content": [{"text": TEXT}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 5, "outputTokens": 3},
+    },
+    "Responses": {
+        "status": "completed",
+        "output": [
+            {"type": "reasoning", "summary": []},
+            {"type": "message", "content": [{"type": "output_text", "text": TEXT}]},
+        ],
+        "usage": {"input_tokens": 5, "output_tokens": 3},
+    },
+    "Workers AI": {
+        "result": {"response": TEXT, "usage": {"prompt_tokens": 5, "completion_tokens": 3}},
+        "success": True,
+        "errors": [],
+        "messages": [],
+    },
+    "Ollama": {"response": TEXT, "done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 3},
+    "DashScope": {
+        "output": {"choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}]},
+        "usage": {"input_tokens": 5, "output_tokens": 3},
+    },
+    "TGI": [{"generated_text": TEXT, "prompt_tokens": 5, "completion_tokens": 3}],
+}
+
+
+@pytest.mark.parametrize("body", OTHER_INTERFACES.values(), ids=OTHER_INTERFACES)
+def test_answers_of_other_interfaces(body: Any) -> None:
+    reply = read_reply(json.dumps(body).encode())
+    assert (reply.text, reply.finish, reply.error) == (TEXT, "stop", "")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no"}, "response": TEXT},
+        {"detail": "no", "output": TEXT},
+        {"success": False, "errors": [{"message": "no"}], "result": {"response": ""}},
+    ],
+)
+def test_an_error_is_no_answer_of_another_interface(body: Any) -> None:
+    with pytest.raises(ErrorReply, match="no"):
+        read_reply(json.dumps(body).encode())
 
 
 def test_lone_surrogates_stay_for_the_parser() -> None:

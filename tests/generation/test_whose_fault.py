@@ -25,6 +25,9 @@ OF_THE_ACCOUNT = {
     "a budget": error(400, "Budget has been exceeded! Current cost: 20.1, Max budget: 20.0"),
     "a quota": error(429, "You exceeded your current quota, please check your plan and billing details."),
     "in a 200": Reply(body=b'{"error": {"code": 402, "message": "Insufficient credits. Add more."}}'),
+    "in the place of the answer": Reply("You have exceeded your current quota. Please top up your account."),
+    "an error in the place of the answer": Reply("Error: the upstream model is not available."),
+    "a login": Reply(status=303, headers={"location": "https://login.corp.invalid/sso"}),
     "no words": error(400, "No."),
     "always down": error(500, "Internal server error"),
 }
