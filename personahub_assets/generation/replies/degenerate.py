@@ -358,6 +358,8 @@ def _is_repetition(text: str, context: Context) -> bool:
     if len(set(text[:64])) <= 3 and len(text) >= 16 and len(set(text)) <= 3:
         return any(map(str.isalnum, text)) or len(text) >= 20
     last = text[-_LAST:].split()
+    if len(last) >= 3 and len(set(last)) == 1 and len(set(text.split())) == 1:
+        return True
     if len(last) >= 6 and len(set(last)) <= len(last) * _SHARE and _is_one_word(text[:_MOST].split()):
         return True
     middle, size = len(text) // 2, _TAIL if text.isascii() else _TAIL // 2
@@ -417,11 +419,16 @@ _ABOUT_SLOTS = re.compile(
     re.IGNORECASE,
 )
 _HERE = re.compile(r"\b(?:text|description|content|statement|name|value|persona|problem|puzzle|title) (?:goes )?here\b")
+_TO_COME = re.compile(
+    r"[(\[<]\s?to be (?:filled|completed|added|determined|defined|decided|written)\b[^()\[\]<>]{0,20}[)\]>]"
+)
 _TO_FILL = re.compile(r"待补充|占位(?:符|文本)|在?此处(?:填写|输入|插入)|ここに入力|プレースホルダー")
 
 
 def _is_placeholder(text: str, context: Context) -> bool:
-    if len(text) < _LONG and (_says_nothing(text) or (not text.isascii() and _TO_FILL.search(text))):
+    if len(text) < _LONG and (
+        _says_nothing(text) or _TO_COME.search(text) or (not text.isascii() and _TO_FILL.search(text))
+    ):
         return True
     return text[:11].casefold() == "lorem ipsum"
 
