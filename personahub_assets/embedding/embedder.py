@@ -606,7 +606,7 @@ class _Calls:
             halves = _cut(texts[0], -(-len(texts[0]) // 2))
             return _mean(np.concatenate([await self._fitted([half]) for half in halves]))
         half = len(texts) // 2
-        return np.concatenate([await self._fitted(part) for part in (texts[:half], texts[half:])])
+        return np.concatenate([await self._fitted(texts[:half]), await self._fitted(texts[half:])])
 
     async def _ask(self, texts: list[str]) -> Vectors:
         """One request.

@@ -20,7 +20,7 @@ class Proxy(NamedTuple):
     variable: str
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         """A sentence for errors, without the password."""
         return (
             f"The request went through the proxy {public(self.url)} of {self.variable}; if the server is to be asked "

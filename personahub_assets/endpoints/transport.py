@@ -421,21 +421,21 @@ class Transport:
         return redact(content.decode("utf-8", "replace"), *self._secrets).encode("utf-8", "replace")
 
     def _with_proxy(self, words: str) -> str:
-        return f"{words.rstrip('.')}. {self._proxy.about}" if self._proxy else words
+        return f"{words.rstrip('.')}. {self._proxy.description}" if self._proxy else words
 
     def _of_proxy(self, status: int, words: str) -> Exception:
         """The exception for what a proxy says of itself, instead of passing the request on."""
-        told = self._with_proxy(f"{status}: {self._masked(words)}")
+        message = self._with_proxy(f"{status}: {self._masked(words)}")
         if status == _PROXY_WANTS_LOGIN and self._proxy:
             self._faults = 0
             return EndpointRefuses(
                 f"{self.url}: the proxy wants a user name and a password: write {self._proxy.variable} as "
-                f"http://user:password@host:port, with special characters as %XX. {told}"
+                f"http://user:password@host:port, with special characters as %XX. {message}"
             )
         if status in _OF_GATEWAY:
-            return Fault(told, overload=status in _OVERLOAD)
+            return Fault(message, overload=status in _OVERLOAD)
         self._faults = 0
-        return EndpointRefuses(f"{self.url}: the proxy refuses: {told}")
+        return EndpointRefuses(f"{self.url}: the proxy refuses: {message}")
 
     def _error_of(self, verdict: Verdict, body: bytes, status: int = 200) -> Exception:
         """The exception for what a reply says."""

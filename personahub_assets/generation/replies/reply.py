@@ -193,8 +193,8 @@ def _envelope(value: Any) -> Any:
     if not isinstance(value, dict) or "choices" in value or "error" in value:
         return value
     inner = [item for item in value.values() if isinstance(item, dict) and isinstance(item.get("choices"), list)]
-    beside = {name: value[name] for name in ("model", "usage") if value.get(name)}
-    return {**beside, **inner[0]} if len(inner) == 1 else value
+    outer = {name: value[name] for name in ("model", "usage") if value.get(name)}
+    return {**outer, **inner[0]} if len(inner) == 1 else value
 
 
 def _choice(top: dict[str, Any]) -> dict[str, Any] | None:
@@ -234,8 +234,8 @@ def _answer_in(value: Any, depth: int) -> dict[str, Any] | None:
     if answer is not None:
         inner: dict[str, Any] | None = {"message": {"content": answer}}
     else:
-        held = (_answer_in(value[name], depth - 1) for name in _HOLDERS if value.get(name))
-        inner = next(filter(None, held), None)
+        answers = (_answer_in(value[name], depth - 1) for name in _HOLDERS if value.get(name))
+        inner = next(filter(None, answers), None)
     return inner and {**{name: value[name] for name in (*_ENDS, "usage") if value.get(name)}, **inner}
 
 
