@@ -184,17 +184,33 @@ def waiting_for(shown: _Shown) -> str:
 def _spent(usage: Usage | None, currency: str) -> list[str]:
     if usage is None:
         return []
-    tokens = usage.prompt_tokens + usage.completion_tokens
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(usage.reasons.items()))
     phrases: list[tuple[float, Callable[[], str]]] = [
         (usage.total, lambda: f"{usage.calls:,} calls"),
-        (tokens, lambda: f"{tokens:,} tokens"),
-        (usage.cost, lambda: f"{usage.cost:,.4f} {currency}".rstrip()),
+        (usage.tokens, lambda: f"{usage.tokens:,}{_tokens_in_all(usage)} tokens"),
+        (usage.cost, lambda: f"{usage.cost:,.4f}{_cost_in_all(usage)} {currency}".rstrip()),
         (usage.rejected, lambda: f"{usage.rejected:,} rejected ({reasons})"),
         (usage.reused, lambda: f"{usage.reused:,} reused"),
         (usage.in_flight, lambda: f"{usage.in_flight} in flight"),
     ]
     return [phrase() for count, phrase in phrases if count]
+
+
+def _cost_in_all(usage: Usage) -> str:
+    """The estimated cost at the end of the step; empty if there is none, and at the end."""
+    return f" of ~{usage.cost_in_all:,.2f}" if usage.cost_in_all and usage.done < usage.total else ""
+
+
+def _tokens_in_all(usage: Usage) -> str:
+    """The estimated tokens at the end of the step, unless its cost is shown: 80 columns have room for one of them."""
+    count = usage.tokens_in_all
+    if not count or usage.cost_in_all or usage.done >= usage.total:
+        return ""
+    for unit in ("", "k", "M"):
+        if count < 1_000:
+            return f" of ~{count:.0f}{unit}"
+        count /= 1_000
+    return f" of ~{count:,.0f}G"
 
 
 def _counts(step: Step) -> str:

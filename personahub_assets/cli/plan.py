@@ -121,7 +121,7 @@ def _notes(plan: Plan) -> Iterable[str]:
         yield f"What {' and '.join(sorted(sources, reverse=True))} writes anew changes all that is made of it."
     if total.basis == "settings":
         names = dict.fromkeys(work.asset for work in plan.work if work.expected and work.basis == "settings")
-        yield f"No answers yet of {', '.join(names)}: counted with max_tokens per answer and one call per request."
+        yield f"No answers yet of {', '.join(names)}: estimated from the schema, with one call per request."
     if total.seconds is None:
         yield "No time: this home has no measured speed yet."
     if total.cost is None:

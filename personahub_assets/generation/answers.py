@@ -22,6 +22,7 @@ from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
+from personahub_assets.generation.likely import likely_tokens
 from personahub_assets.generation.lookup import AnswerLookup, valid
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
@@ -70,7 +71,7 @@ class Answers:
     ):
         generation = store.config.generation
         self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
-        self.tally = Usage()
+        self.tally = Usage(likely_tokens=likely_tokens(task))
         self.window = AdaptiveConcurrency(generation.max_in_flight)
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget = opened, budget

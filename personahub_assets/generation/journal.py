@@ -32,6 +32,7 @@ _TABLE = (
     "prompt TEXT NOT NULL, prompt_fingerprint TEXT NOT NULL, schema_fingerprint TEXT NOT NULL, outcome TEXT NOT NULL)"
 )
 _COLUMNS = 7
+_SPENT = ("attempts", "prompt_tokens", "cached_tokens", "completion_tokens")
 # SQLite detects missing pages, but not a page with a missing end: its rows are empty or cut.
 _UNREADABLE = (sqlite3.DatabaseError, TypeError, ValueError)
 
@@ -203,15 +204,32 @@ def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
     """
     if not path.exists():
         return {}
-    # Without a log file no process has it open. In immutable mode SQLite creates no files for reading.
-    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro{still}", uri=True)) as connection:
+        with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
             return _find_outcomes(connection, list(keys))
     except _UNREADABLE as error:
         if "no such table" in str(error):  # killed before its first commit
             return {}
         raise _problem(path, error) from error
+
+
+def spent(path: Path) -> list[tuple[tuple[str, str | None], tuple[int, ...]]]:
+    """Sums over the paid outcomes of a journal, without changing any file; empty if it cannot be read.
+
+    Returns:
+        `(prompt_fingerprint, model)`, the model null if the requested one answered, and attempts, prompt tokens, cached
+        tokens, completion tokens and requests.
+    """
+    if not path.exists():
+        return []
+    sums = ", ".join(f"sum(json_extract(outcome, '$.{name}'))" for name in _SPENT)
+    query = f"SELECT prompt_fingerprint, json_extract(outcome, '$.model') AS model, {sums}, count(*) FROM answers "
+    try:
+        with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
+            rows = connection.execute(f"{query} WHERE NOT json_extract(outcome, '$.reused') GROUP BY 1, 2").fetchall()
+    except _UNREADABLE:
+        return []
+    return [((row[0], row[1] or None), row[2:]) for row in rows]
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -260,6 +278,13 @@ def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
     if not left:
         Journal(path).drop()
     return len(changes)
+
+
+def _read_only(path: Path) -> str:
+    """Address of a journal for reading."""
+    # Without a log file no process has it open. In immutable mode SQLite creates no files for reading.
+    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    return f"{path.as_uri()}?mode=ro{still}"
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[Entry]:

@@ -53,13 +53,17 @@ _DEFAULT = Dialect()
 
 @dataclass(frozen=True)
 class Task:
-    """How an asset makes requests: its prompt, its answer class and the model."""
+    """How an asset makes requests: its prompt, its answer class and the model.
+
+    `rows_asked` is the number of rows that a prompt asks for, if its answer is a list.
+    """
 
     asset: str
     prompt: Prompt
     answer: type[Answer]
     model: str
     dialect: Dialect = _DEFAULT
+    rows_asked: int = 1
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -218,6 +222,9 @@ class ReusePolicy:
         return not (reason == "truncated" and self.max_tokens > limit)
 
 
+FIRST_ANSWERS = 50
+"""After so many answers their mean replaces the estimate from the schema."""
+
 _SUMMED = (
     "accepted",
     "rejected",
@@ -258,6 +265,7 @@ class Usage:
     reasons: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what the server was found to need, or to do
     other_models: list[str] = field(default_factory=list)  # that answered instead of the one that was asked
+    likely_tokens: float = 0.0  # of an answer, by its schema
     waits_until: float = 0.0  # on the monotonic clock, while the server asks to wait
     waits_for: str = ""
 
@@ -270,6 +278,28 @@ class Usage:
     def paid(self) -> int:
         """Requests with an outcome that came from calls of this run."""
         return self.accepted + self.rejected - self.reused
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens so far."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def tokens_in_all(self) -> float:
+        """Estimated tokens at the end; 0 before the first answer.
+
+        The length of an answer comes from its schema for the first `FIRST_ANSWERS` answers, then from the answers.
+        """
+        if not self.paid:
+            return 0.0
+        measured = self.completion_tokens / self.paid
+        completion = measured if self.paid >= FIRST_ANSWERS or not self.likely_tokens else self.likely_tokens
+        return self.tokens + (self.total - self.done) * (self.prompt_tokens / self.paid + completion)
+
+    @property
+    def cost_in_all(self) -> float:
+        """Estimated cost at the end; 0 for the first `FIRST_ANSWERS` answers."""
+        return self.cost + (self.total - self.done) * self.cost / self.paid if self.paid >= FIRST_ANSWERS else 0.0
 
     @classmethod
     def together(cls, tallies: Iterable["Usage"]) -> "Usage":

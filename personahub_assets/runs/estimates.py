@@ -8,15 +8,16 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from personahub_assets.generation.journal import spent
+from personahub_assets.generation.likely import CHARS_PER_TOKEN, likely_tokens
 from personahub_assets.generation.lookup import asset_files
 from personahub_assets.generation.requests import Task
 from personahub_assets.instance.instance import open_read_only
 from personahub_assets.store.tables import CANDIDATES, Store, read_file
 
 _RUNS = 20  # latest materialisations whose speed counts
-_CHARS_PER_TOKEN = 4  # of prompts, if this home has no token counts yet
 _COUNTS = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
-_SPENT = ["prompt_fingerprint", "model", "reused", *_COUNTS]
+_SPENT = {"prompt_fingerprint": pl.String, "model": pl.String, "reused": pl.Boolean} | dict.fromkeys(_COUNTS, pl.Int64)
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,32 @@ class History:
     def spent(self, task: Task, prompt_chars: float) -> Spent:
         """Average cost of a request of a task: with its prompt and model if they were used before, else with any.
 
+        Answers that are not published yet count too.
+
         Args:
             task: task of the request.
-            prompt_chars: length of its prompts, for a home without answers; answers are then estimated at their maximum
-                length.
+            prompt_chars: length of its prompts, for a home without answers; the length of an answer then follows
+                from the bounds of its schema.
         """
         paid = self._paid(task.asset)
-        same = paid.filter(pl.col("prompt_fingerprint") == task.prompt.fingerprint, pl.col("model") == task.model)
+        is_model = pl.col("model").fill_null(task.model) == task.model
+        same = paid.filter(pl.col("prompt_fingerprint") == task.prompt.fingerprint, is_model)
         rows = same if same.height else paid
         if rows.is_empty():
-            return Spent(1.0, prompt_chars / _CHARS_PER_TOKEN, 0.0, task.prompt.max_tokens, "settings")
+            return Spent(1.0, prompt_chars / CHARS_PER_TOKEN, 0.0, likely_tokens(task), "settings")
         calls, prompt, cached, completion = rows.select(pl.col(_COUNTS).sum() / pl.col("requests").sum()).row(0)
         return Spent(calls, prompt, cached, completion, "history")
 
     @cache  # noqa: B019 - lives as long as a plan
     def _paid(self, asset: str) -> pl.DataFrame:
         """Sums over the paid requests, by prompt and model."""
-        frames = [read_file(path, "generations", _SPENT) for path in asset_files(self._store, asset)]
-        rows = pl.concat([pl.DataFrame(schema=dict.fromkeys(_SPENT)), *frames], how="vertical_relaxed")
+        frames = [read_file(path, "generations", list(_SPENT)) for path in asset_files(self._store, asset)]
+        rows = pl.concat([pl.DataFrame(schema=_SPENT), *frames], how="vertical_relaxed")
         sums = [pl.col(_COUNTS).sum(), pl.len().alias("requests")]
-        return rows.filter(~pl.col("reused").cast(pl.Boolean)).group_by("prompt_fingerprint", "model").agg(sums)
+        paid = rows.filter(~pl.col("reused")).group_by("prompt_fingerprint", "model").agg(sums)
+        journals = sorted(self._store.paths.journal(asset, "").parent.glob("*.sqlite"))
+        unpublished = [(*key, *counts) for path in journals for key, counts in spent(path)]
+        return pl.concat([paid, pl.DataFrame(unpublished, paid.schema, orient="row")])
 
     @cache  # noqa: B019
     def rows_per_answer(self, table: str, asked: int) -> float:

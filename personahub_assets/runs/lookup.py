@@ -19,7 +19,7 @@ from personahub_assets.store.tables import Store
 ELSEWHERE = "other batches or recordings"
 EARLIER = "a batch earlier in the run"
 SUPERSEDED = "superseded answers"
-STOPPED = "a run that was stopped"
+UNPUBLISHED = "a stopped run or personahub try"
 
 Watch = Callable[[str, str, int], None]
 """Called with the batch, the asset, and the number of its requests that were looked up."""
@@ -159,7 +159,7 @@ class _Search:
         reused = dict.fromkeys(missing & to_come, EARLIER)
         reusable = valid(self._task, self._known.elsewhere(missing - to_come)) if missing - to_come else {}
         reused |= dict.fromkeys(reusable, ELSEWHERE)
-        reused |= {key: STOPPED for key in settled if key in self._journaled}
+        reused |= {key: UNPUBLISHED for key in settled if key in self._journaled}
         reused |= {key: SUPERSEDED for key in settled if key in self._superseded}
         accepted = [key for key, reason in settled.items() if reason is None]
         answers = self._known.outcomes(accepted) | reusable if read else {}

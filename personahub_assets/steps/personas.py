@@ -31,14 +31,14 @@ def text_personas_task(config: HubConfig, model: str) -> Task:
     """Text-to-persona as the prompt file and hub.toml have it now."""
     settings = config.text_personas
     prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("text_personas", prompt, TextPersonas, model, Dialect.of(config.generation))
+    return Task("text_personas", prompt, TextPersonas, model, Dialect.of(config.generation), settings.per_document)
 
 
 def related_personas_task(config: HubConfig, model: str) -> Task:
     """Persona-to-persona as the prompt file and hub.toml have it now."""
     settings = config.related_personas
     prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("related_personas", prompt, RelatedPersonas, model, Dialect.of(config.generation))
+    return Task("related_personas", prompt, RelatedPersonas, model, Dialect.of(config.generation), settings.fan_out)
 
 
 def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:

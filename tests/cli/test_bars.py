@@ -43,7 +43,7 @@ def test_eighty_columns_hold_two_lines_with_whole_numbers() -> None:
     assert max(map(len, lines)) <= 80
     first, second = lines[-2:]
     assert re.fullmatch(r"crawl-2026-… semantic_duplicates ━+─+  31,650/63,300  53/s  0:10:00 left", first)
-    assert second.startswith("  31,650 calls, 10,000,000 tokens, 1.2500 USD, 10 rejected (7 refused, 3 trunc")
+    assert second.startswith("  31,650 calls, 10,000,000 tokens, 1.2500 of ~2.50 USD, 10 rejected (7 refused")
 
 
 def test_a_finished_step_leaves_one_line_with_what_it_spent() -> None:

@@ -139,7 +139,7 @@ def test_a_fresh_home_is_planned_step_by_step(hub: Hub) -> None:
     # As the settings say: 2 personas per document, 1 related to each, all of them kept.
     assert [round(work.follow) for work in made.work] == [0, 4, *[8] * len(DATASETS)]
     assert made.total.basis == "settings"
-    assert of(made, "tools").completion_tokens == 8 * project_files.prompt("tools").max_tokens
+    assert 8 * 100 < of(made, "tools").completion_tokens < 8 * project_files.prompt("tools").max_tokens / 2
     assert (made.total.seconds, made.total.cost) == (None, None)
     assert made.asides[0].documents_new == 2
     assert kept_to(hub, select=CORPUS).total.ask == 2
@@ -204,7 +204,7 @@ def test_a_stopped_run_is_planned_from_where_it_stands(ran: Hub, own_prompts: Pa
     before = everything(ran.home)
     made = planned(ran, "one", select=["tools"])
     assert everything(ran.home) == before
-    assert (made.total.ask, made.total.reused) == (5, {lookup.STOPPED: 3})
+    assert (made.total.ask, made.total.reused) == (5, {lookup.UNPUBLISHED: 3})
     assert kept_to(ran, "one", select=["tools"]).total.ask == 5
 
 
