@@ -35,6 +35,7 @@ install: .venv/.installed
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pip
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-index --no-build-isolation --editable .
 	$(BIN)/python -m personahub_assets.embedding.minilm
+	$(BIN)/python scripts/compile_kernels.py
 	touch $@
 
 # After a change of dependencies in pyproject.toml; UPGRADE=--upgrade renews all versions.

@@ -25,6 +25,15 @@ def kernel(function: Callable[..., Any]) -> Any:
     return njit(cache=_drop_those_of_other_sources(), nogil=True, error_model="numpy")(function)
 
 
+def is_compiled(function: Any) -> bool:
+    """Whether a kernel was compiled before: in this process, or in another one that left it on disk."""
+    stats = getattr(function, "stats", None)  # none if NUMBA_DISABLE_JIT is set
+    if stats is None or function.signatures:
+        return True
+    name = f"{function.py_func.__module__.rpartition('.')[2]}.{function.py_func.__qualname__}-*.nbi"
+    return any(Path(stats.cache_path).glob(name))
+
+
 @cache
 def _drop_those_of_other_sources(folder: Path = Path(__file__).parent) -> bool:
     """Delete outdated kernels; return whether kernels can be cached here: not if outdated ones cannot be deleted."""

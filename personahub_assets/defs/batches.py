@@ -42,11 +42,13 @@ class Batch:
         key: of the batch.
         watch: told about calls, for who watches the run and for its log.
         tell: told how many of how many are done.
+        note: told what the function does before its first row.
     """
 
     key: str
     watch: Watch
     tell: Callable[[int, int], None]
+    note: Callable[[str], None]
 
 
 @dataclass
@@ -182,7 +184,8 @@ class _Run:
 
     def _batch(self, key: str) -> Batch:
         shown = self.context.asset_key.to_user_string()
-        return Batch(key, self.progress.watcher(key, shown, self.context.log.info), partial(self._tell, key))
+        watch = self.progress.watcher(key, shown, self.context.log.info)
+        return Batch(key, watch, partial(self._tell, key), partial(self._tell, key, 0, None))
 
     def _tell(self, key: str, done: int, total: int | None, note: str = "") -> None:
         self.progress.tell(Step(key, self._asset, done, total, note))

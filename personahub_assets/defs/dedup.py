@@ -8,7 +8,12 @@ from personahub_assets.defs.batches import Batch, Report, batch_asset
 from personahub_assets.defs.metadata import charts
 from personahub_assets.defs.metadata.drops import explained
 from personahub_assets.embedding.embedder import Embedder
-from personahub_assets.steps.dedup import collect_personas, find_lexical_duplicates, find_semantic_duplicates
+from personahub_assets.steps.dedup import (
+    collect_personas,
+    compile_note,
+    find_lexical_duplicates,
+    find_semantic_duplicates,
+)
 from personahub_assets.steps.embeddings import embed_personas
 from personahub_assets.store.tables import Store
 
@@ -16,6 +21,7 @@ from personahub_assets.store.tables import Store
 @batch_asset(group="dedup", deps=["text_personas", "related_personas"], kinds={"polars", "parquet"}, lock=None)
 def lexical_duplicates(batch: Batch, store: Store) -> Report:
     """Candidates that share nearly all words with a kept persona of any batch (paper, 2.2.1: MinHash at 0.9)."""
+    batch.note(compile_note("lexical"))
     decided = find_lexical_duplicates(store, batch.key)
     return Report(decided, explained(decided.hub, decided.made, batch.key))
 
@@ -35,6 +41,7 @@ def persona_embeddings(batch: Batch, store: Store, embedder: Embedder) -> Report
 @batch_asset(group="dedup", deps=["lexical_duplicates", "persona_embeddings"], kinds={"numpy", "parquet"}, lock=None)
 def semantic_duplicates(batch: Batch, store: Store, embedder: Embedder) -> Report:
     """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
+    batch.note(compile_note("semantic"))
     decided = find_semantic_duplicates(store, batch.key, embedder.name)
     return Report(decided, explained(decided.hub, decided.made, batch.key))
 

@@ -44,6 +44,14 @@ class Kept(Result):
     personas: pl.DataFrame
 
 
+def compile_note(stage: str) -> str:
+    """What progress says if a stage must compile its kernels first, which takes up to a minute; else empty."""
+    from personahub_assets.dedup import kernels, lexical, semantic
+
+    first = lexical._walk if stage == "lexical" else semantic._scan
+    return "" if kernels.is_compiled(first) else "compiles its kernels, once after an installation or update"
+
+
 def find_lexical_duplicates(store: Store, batch: str) -> Decided:
     """Decide which candidates of a batch share nearly all words with a kept persona of any batch, and publish it."""
     from personahub_assets.dedup.state import LexicalHub

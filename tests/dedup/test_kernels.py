@@ -8,12 +8,16 @@ from pathlib import Path
 from personahub_assets.dedup import kernels
 
 ROOM = Path(kernels.__file__).parent
-CALL = "from personahub_assets.dedup.keepers import prefers; print(prefers(0.5, 1, 0.4, 0))"
+CALL = """
+from personahub_assets.dedup.keepers import prefers
+from personahub_assets.dedup.kernels import is_compiled
+print(is_compiled(prefers), prefers(0.5, 1, 0.4, 0), is_compiled(prefers))
+"""
 
 
-def kept(tree: Path) -> dict[Path, int]:
+def kept(tree: Path, *, compiled: bool) -> dict[Path, int]:
     done = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True, check=True, cwd=tree)
-    assert done.stdout.strip() == "True"
+    assert done.stdout.split() == [str(compiled), "True", "True"]
     return {path: path.stat().st_mtime_ns for path in tree.rglob("*.nbi")}
 
 
@@ -28,11 +32,11 @@ def test_kernels_are_kept_until_one_of_their_sources_changes(tmp_path: Path) -> 
     for room in (ROOM, ROOM.parent / "core"):
         shutil.copytree(room, tree / room.name, ignore=shutil.ignore_patterns("__pycache__"))
     (tree / "__init__.py").touch()
-    made = kept(tmp_path)
+    made = kept(tmp_path, compiled=False)
     assert made
-    assert kept(tmp_path) == made
+    assert kept(tmp_path, compiled=True) == made
     with (tree / "dedup" / "signatures.py").open("a") as file:  # which `prefers` does not even call
         file.write("# another form\n")
-    again = kept(tmp_path)
+    again = kept(tmp_path, compiled=False)
     assert again.keys() == made.keys()
     assert again != made
