@@ -52,14 +52,17 @@ _SAFE = "Make CSV safe for spreadsheets: put an apostrophe before texts that loo
 
 
 def _environment() -> "Environment":
-    from personahub_assets.core.config import Environment  # the import takes longer than printing the help
+    from personahub_assets.core.config import Environment, check_variables  # slower than printing the help
 
+    check_variables()
     return Environment()
 
 
 def _hub() -> "Hub":
+    from personahub_assets.core.config import check_variables
     from personahub_assets.hub import Hub
 
+    check_variables()
     return Hub()
 
 

@@ -3,11 +3,12 @@
 Every key has a default, so an empty or missing `hub.toml` is valid. Unknown keys are errors.
 """
 
+import os
 import re
 import tomllib
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -33,6 +34,8 @@ from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_ta
 from personahub_assets.core.text import WORDS
 
 STANDIN_URL = "standin:"
+_OTHER_VARIABLES = ("CACHE", "VLLM_PYTHON")
+"""Variables that are read elsewhere: the folder of models, and the Python of vLLM in the tests."""
 
 
 class Section(BaseModel):
@@ -386,16 +389,20 @@ class HubConfig(Section):
             ConfigError: naming the file, every bad key, and the page with the valid ones.
         """
         try:
-            config = cls(**tomllib.loads(path.read_text("utf-8"))) if path.exists() else cls()
+            values = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        datasets = values.get("datasets")
+        unknown = set(datasets) - set(DATASETS) if isinstance(datasets, dict) else set[str]()
+        faults = [f"datasets.{name}: unknown dataset {choices(name, sorted(DATASETS))}" for name in sorted(unknown)]
+        try:
+            config = cls(**values)
         except ValidationError as error:
-            faults = "; ".join(map(_fault, error.errors()))
+            faults += map(_fault, error.errors())
+        if faults:
             # Without the cause: it quotes the values, and headers can contain secrets.
-            raise ConfigError(f"{path}: {faults}. All keys with their defaults: docs/configuration.md") from None
-        unknown = sorted(set(config.datasets) - set(DATASETS))
-        if unknown:
-            raise ConfigError(f"{path}: unknown datasets {unknown}; valid: {sorted(DATASETS)}")
+            text = "; ".join(faults)
+            raise ConfigError(f"{path}: {text}. All keys with their defaults: docs/configuration.md") from None
         selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
         return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
@@ -403,8 +410,40 @@ class HubConfig(Section):
 def _fault(error: ErrorDetails) -> str:
     """What is wrong with a key; the value of a header is not shown."""
     path = list(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{'.'.join(path)}: unknown {'key' if len(path) > 1 else 'key or section'} {_hint(path)}"
     got = "" if "headers" in path else f", got {error['input']!r}"
     return f"{'.'.join(path)}: {error['msg']}{got}"
+
+
+def _hint(path: list[str]) -> str:
+    """The valid keys beside an unknown one, or the sections that have a key of this name."""
+    *parents, name = path
+    owners = [f"[{section}]" for section, keys in _sections().items() if name in keys]
+    if owners:
+        return f"{name!r} here; it is a key of {', '.join(owners)}"
+    return choices(name, sorted(_sections().get(parents[0] if parents else "", _sections()[""])))
+
+
+@cache
+def _sections() -> dict[str, list[str]]:
+    """The keys of every section; those of the file under an empty name."""
+    fields = HubConfig.model_fields
+    models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | {"datasets": DatasetTask}
+    return {"": list(fields)} | {name: list(model.model_fields) for name, model in models.items()}
+
+
+def check_variables() -> None:
+    """Check the names of all `PERSONAHUB_...` variables.
+
+    Raises:
+        ConfigError: naming every unknown one, and the valid one that is nearest.
+    """
+    valid = [f"PERSONAHUB_{name.upper()}" for name in (*Environment.model_fields, *_OTHER_VARIABLES)]
+    names = [name for name in os.environ if name.upper().startswith("PERSONAHUB_") and name.upper() not in valid]
+    if names:
+        unknown = "; ".join(choices(name, valid) for name in sorted(names))
+        raise ConfigError(f"unknown environment variables: {unknown}. Correct or unset them: docs/configuration.md")
 
 
 class Environment(BaseSettings):

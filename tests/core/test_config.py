@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.config import Environment, HubConfig, check_variables
 from personahub_assets.core.errors import ConfigError
 
 
@@ -64,9 +64,39 @@ def test_an_unknown_key_is_refused_with_its_file(tmp_path: Path, text: str, key:
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, "colour = 1\n[lexical]\nthreshold = 2\n[generation]\nmax_in_flight = 0\n")
-    for part in ("colour", "lexical.threshold", "got 2", "generation.max_in_flight", "got 0"):
+        loaded(
+            tmp_path,
+            "colour = 1\n[lexical]\nthreshold = 2\n[generation]\nmax_in_flight = 0\n[datasets.tolls]\nsample = 1\n",
+        )
+    for part in ("colour", "lexical.threshold", "got 2", "generation.max_in_flight", "got 0", "'tools'", "'samples'"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[lexcal]\nthreshold = 0.9", "lexcal: unknown key or section 'lexcal' (did you mean 'lexical'?"),
+        ("[lexical]\ntreshold = 0.9", "lexical.treshold: unknown key 'treshold' (did you mean 'threshold'?"),
+        ("[datasets.tools]\nsample = 2", "datasets.tools.sample: unknown key 'sample' (did you mean 'samples'?"),
+        ("[semantic]\nngram = 2", "semantic.ngram: unknown key 'ngram' here; it is a key of [lexical]"),
+    ],
+)
+def test_an_unknown_key_comes_with_the_nearest_valid_one(tmp_path: Path, text: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert hint in str(caught.value)
+
+
+def test_unknown_variables_are_named_with_the_nearest_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONAHUB_CACHE", "/tmp/cache")
+    check_variables()
+    monkeypatch.setenv("PERSONAHUB_LLM_KEY", "s3cret")
+    monkeypatch.setenv("PERSONAHUB_HOMES", "x")
+    with pytest.raises(ConfigError) as caught:
+        check_variables()
+    assert "'PERSONAHUB_HOMES' (did you mean 'PERSONAHUB_HOME'?" in str(caught.value)
+    assert "'PERSONAHUB_LLM_KEY' (did you mean 'PERSONAHUB_LLM_API_KEY'?" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +136,9 @@ def test_bounds_are_kept(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"hub\.toml: unknown datasets \['tolls'\]; valid: .*'tools'"):
+    with pytest.raises(
+        ConfigError, match=r"hub\.toml: datasets.tolls: unknown dataset 'tolls' \(did you mean 'tools'\?"
+    ):
         loaded(tmp_path, "[datasets.tolls]\nsamples = 2")
 
 
