@@ -145,7 +145,7 @@ async def _send_request(llm: LLM, task: Task, values: dict[str, str], settings: 
         request = task.request("canary", values, 0, **shared)
         outcome = await asker.ask(request)
         if outcome.reason == "bad_request" and not outcome.attempts:
-            asker.use(await settled(dialect, asker.find_refusal))
+            asker.use(await settled(dialect, asker.find_refusal, lambda: asker.remedy))
             outcome = await asker.ask(request)
         needs = asker.dialect.adapted
         return outcome, f", with {needs}" if needs else ""

@@ -33,7 +33,7 @@ class Verdict:
         reason: of row and answer.
         wait_s: seconds that the server asks to wait; of fault, limit and loading.
         answer: the text that was generated and refused.
-        remedy: one sentence; of account and setup, and where a larger quota would help a row.
+        remedy: one sentence; of account and setup, where a larger quota would help a row, and of a suspect 403.
     """
 
     kind: Kind
@@ -581,6 +581,9 @@ _START_MODEL = "Start or load the model on the server, and run again."
 _CHECK_MODEL = "Check PERSONAHUB_LLM_MODEL, and that the server or account offers this model; then: personahub doctor."
 _CHECK_KEY = "Check PERSONAHUB_LLM_API_KEY; then: personahub doctor."
 _CHECK_ACCESS = "Ask for access, or use a key or model that has it (PERSONAHUB_LLM_API_KEY, PERSONAHUB_LLM_MODEL)."
+_CHECK_FORBIDDEN = (
+    "Check PERSONAHUB_LLM_API_KEY, and that its account may use this model and address; then: personahub doctor."
+)
 _CHECK_URL = "Check PERSONAHUB_LLM_URL (it usually ends in /v1); then: personahub doctor."
 
 
@@ -624,7 +627,7 @@ def _rest(reply: _Reply) -> _Finding:
     if is_refusal and reply.asked_s:
         return "limit", None, ""
     if is_refusal and not (reply.says(_MAY_PASS) and not reply.says(_INVALID)):
-        return "suspect", None, ""
+        return "suspect", None, _CHECK_FORBIDDEN if 403 in reply.statuses else ""
     return "fault", None, ""
 
 

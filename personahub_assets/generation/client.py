@@ -126,6 +126,7 @@ class Asker:
         proven: dict[Mark, Dialect] | None = None,
     ):
         self.reserve = reserve
+        self.remedy = ""  # of the first refusal of a harmless request
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.context = ContextWindow(transport, task, limits.context, cuts=limits.cuts)
@@ -199,6 +200,7 @@ class Asker:
         try:
             await self.probe()
         except Refused as refused:
+            self.remedy = self.remedy or refused.verdict.remedy
             return refused.body
         return None
 

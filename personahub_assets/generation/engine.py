@@ -302,7 +302,7 @@ class _Crew:
         """
         before = asker.dialect
         try:
-            dialect = await settled(before, asker.find_refusal)
+            dialect = await settled(before, asker.find_refusal, lambda: asker.remedy)
         except BudgetSpent as spent:
             self.stopped = self.stopped or spent
         except LLMError as error:  # nothing is noted about these rows: it is the server that is wrong

@@ -145,10 +145,7 @@ class LLM(BaseModel):
         try:
             return read_models(_run(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
-            raise LLMError(
-                f"{self.shown_url.rstrip('/')}/models: {error}. Is the server up, and does PERSONAHUB_LLM_URL end in "
-                "/v1? Where a server has no such list, set PERSONAHUB_LLM_MODEL. Try: personahub doctor"
-            ) from error
+            raise LLMError(f"{self.shown_url.rstrip('/')}/models: {error}. {_remedy(error)}") from error
 
     async def _listed(self, headers: Mapping[str, str]) -> bytes:
         async with self.transport(timeout_s=_LIST_S, tries=1, faults_in_a_row=1, headers=headers) as transport:
@@ -262,6 +259,16 @@ def check_budget(budget: Budget, store: Store) -> None:
         )
     if not math.isfinite(budget.max_cost):
         raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
+
+
+def _remedy(error: Exception) -> str:
+    """What to do without a list of models."""
+    if isinstance(error, Refused) and error.verdict.remedy:
+        return error.verdict.remedy
+    return (
+        "Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Where a server has no such list, set "
+        "PERSONAHUB_LLM_MODEL. Try: personahub doctor"
+    )
 
 
 def _run(work: Coroutine[Any, Any, bytes]) -> bytes:

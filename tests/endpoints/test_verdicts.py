@@ -171,6 +171,14 @@ def test_the_remedy_fits_the_trouble(body: Any, word: str) -> None:
     assert word in judge(400, {}, raw(body)).remedy
 
 
+@pytest.mark.parametrize("body", [{}, {"detail": "no"}, {"message": "Forbidden"}, "blocked"])
+def test_a_403_without_a_reason_names_the_key(body: Any) -> None:
+    verdict = judge(403, {}, raw(body))
+    assert verdict.kind == "suspect"
+    assert "PERSONAHUB_LLM_API_KEY" in verdict.remedy
+    assert judge(400, {}, raw(body)).remedy == ""
+
+
 def test_a_request_above_the_limit_of_a_minute_is_too_long_and_one_below_waits() -> None:
     words = "Request too large for model m on tokens per minute (TPM): Limit {}, Requested {}, please try again in 2s."
     for status in (413, 429):

@@ -516,6 +516,8 @@ def test_a_server_that_takes_nothing_is_given_up() -> None:
     with pytest.raises(LLMError, match=r"takes no request as it is written: max_tokens unknown.*Set in hub\.toml"):
         asyncio.run(settled(dialect(), refused))
     assert len(server.requests) <= 12
+    with pytest.raises(LLMError, match=r"max_tokens unknown.*Check the key"):
+        asyncio.run(settled(dialect(), refused, lambda: "Check the key."))
 
 
 def test_a_known_address_gives_its_preset_as_advice() -> None:

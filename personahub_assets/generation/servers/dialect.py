@@ -268,13 +268,16 @@ class Dialect:
         return ", ".join(f"{name} = {_toml(value)}" for name, value in changes.items())
 
 
-async def settled(dialect: Dialect, refused: Callable[[Dialect], Awaitable[str | None]]) -> Dialect:
+async def settled(
+    dialect: Dialect, refused: Callable[[Dialect], Awaitable[str | None]], other_remedy: Callable[[], str] = str
+) -> Dialect:
     """The first dialect that a server takes, the given one or an adaptation of it.
 
     Args:
         dialect: to begin with.
         refused: sends one request and says how the server refused it: its message, empty if the answer was no JSON,
             None if the answer is good. Whatever is no matter of the dialect it raises.
+        other_remedy: what to do if the refusals have another cause, such as the key; empty if they have none.
 
     Raises:
         LLMError: if the server takes none of them, with what it said first and what to set.
@@ -291,7 +294,8 @@ async def settled(dialect: Dialect, refused: Callable[[Dialect], Awaitable[str |
             queued = [*tried, *(candidate for candidate, _ in waiting)]
             waiting = [(c, complaint) for c in current.adaptations(complaint) if c not in queued] + waiting
     first = complaints[0] or "its answers are no JSON"
-    raise LLMError(f"the server takes no request as it is written: {first}. {dialect.remedy(complaints[0])}")
+    remedy = other_remedy() or dialect.remedy(complaints[0])
+    raise LLMError(f"the server takes no request as it is written: {first}. {remedy}")
 
 
 @cache
