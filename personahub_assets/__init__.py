@@ -1,6 +1,6 @@
 """PersonaHub on Dagster: turn web text into a warehouse of unique personas, and personas into synthetic data.
 
-    from personahub_assets import Hub                 a hub from Python: docs/python.md
+    from personahub_assets import Hub                 a home from Python: docs/python.md
     from personahub_assets import definitions         the graph, for your own Dagster: docs/your-own-dagster.md
 
 All errors raised for users are subclasses of `PersonaHubError`.

@@ -1,4 +1,4 @@
-"""A hub from Python: personas and datasets as frames, and the commands of `personahub` as methods.
+"""A home from Python: personas and datasets as frames, and the commands of `personahub` as methods.
 
     from personahub_assets import Hub
 
@@ -57,7 +57,7 @@ def _ignore_progress(*_: object) -> None:
 
 
 class Hub:
-    """The hub of one home.
+    """One home.
 
     It holds no file, connection or lock between calls, so you can create any number, also for one home, and need not
     close them. Every call sees the current state. Runs of one process wait for each other. Notices, such as that some

@@ -113,7 +113,7 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     if environment.llm_url == STANDIN_URL:
         say(
             "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
-            "they show how the hub works and are not training data.",
+            "they show how PersonaHub works and are not training data.",
             style="yellow",
             to=console,
         )

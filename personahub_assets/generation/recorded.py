@@ -169,7 +169,7 @@ def _parse_row(columns: Mapping[str, Any]) -> Recorded | str:
     except ValidationError as error:
         return f"without a valid {error.errors()[0]['loc'][0]}"
     if row.asset not in ANSWERS:
-        return "of no asset of this hub"
+        return "of no asset of this home"
     try:
         ANSWERS[row.asset].model_validate_json(row.response)
     except ValidationError:

@@ -21,7 +21,7 @@ def explain(error: BaseException, home: Path) -> str:
 
     Args:
         error: the error that ended a command or a step of a run.
-        home: the folder of the hub.
+        home: its folder.
     """
     if isinstance(error, PersonaHubError):
         return str(error)

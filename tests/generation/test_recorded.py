@@ -66,7 +66,7 @@ def test_what_cannot_be_reused_is_left_out_and_counted(store: Store, tmp_path: P
         "without a valid model": 1,
         "without a valid response": 1,
         "not matching the schema": 2,
-        "of no asset of this hub": 2,
+        "of no asset of this home": 2,
         "without a valid answer_tokens": 1,
         "without a valid asset": 1,
     }
