@@ -1,6 +1,6 @@
 """Generate parts of the documentation from the code: settings, reasons, tables and ready queries.
 
-    python scripts/describe.py      rewrites the pages of docs/ that are named in PAGES
+    python scripts/describe.py      rewrites the pages of docs/ that are named in PAGES, and docs/llms.txt
 
 Only the text between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the rest of a page is written by hand.
 tests/test_docs.py asserts that the committed pages are up to date.
@@ -36,12 +36,30 @@ from personahub_assets.warehouse.build import comments, open_live
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "source-files.md", "standin.md", "tables.md")
 
+_LLMS_HEAD = """# PersonaHub on Dagster
+
+> Turns web text into a warehouse of deduplicated personas, and personas into synthetic data, as a Dagster asset graph
+> over DuckDB. Texts come from vLLM or any other OpenAI-compatible server.
+
+A home is described by `personahub context`; `personahub mcp` serves it read-only. All pages: [Overview](index.html)."""
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def pages() -> dict[Path, str]:
-    """The pages with current generated blocks, by path."""
-    return {DOCS / name: filled((DOCS / name).read_text("utf-8")) for name in PAGES}
+    """The pages with current generated blocks, and the list for language models, by path."""
+    of_blocks = {DOCS / name: filled((DOCS / name).read_text("utf-8")) for name in PAGES}
+    return {**of_blocks, DOCS / "llms.txt": llms_txt()}
+
+
+def llms_txt() -> str:
+    """The list of pages for language models: the tables of docs/index.md, with links into the built site."""
+    (listed,) = re.findall(r"^## Pages\n(.*?)^## ", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [_LLMS_HEAD]
+    for heading, title, page, meaning in re.findall(
+        r"^###? (.+)|^\| \[(.+?)\]\((.+?)\.md\) \| (.+) \|$", listed, re.MULTILINE
+    ):
+        lines.append(f"\n## {heading}\n" if heading else f"- [{title}]({page}.html): {meaning}")
+    return "\n".join(lines) + "\n"
 
 
 def filled(page: str) -> str:

@@ -67,9 +67,10 @@ def _hub() -> "Hub":
 
 
 class Format(StrEnum):
-    """Output formats of `sql`."""
+    """Output formats of `sql`; line has one field per line."""
 
     table = "table"
+    line = "line"
     csv = "csv"
     json = "json"
     parquet = "parquet"
@@ -565,6 +566,25 @@ def search(
         choose(_hub(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
     else:
         search(_hub(), text or "", count, ERR, where=where, form=form.value, output=output, safe=safe)
+
+
+@app.command()
+def context() -> None:
+    """Print one page about the home as Markdown: batches, tables, columns, counts, commands."""
+    from personahub_assets.cli.context import page
+
+    say_text(page(_hub()).rstrip("\n"), to=OUT)
+
+
+@app.command()
+def mcp() -> None:
+    """Serve the home to language models, read-only, by the Model Context Protocol over standard input and output.
+
+    Tools: sql, why, plan, search, context. They run under the same guard as the commands of these names.
+    """
+    from personahub_assets.cli.mcp import serve
+
+    serve(_hub())
 
 
 @app.command()

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from personahub_assets.cli.console import index_bar, say
+from personahub_assets.cli.console import OUT, index_bar, say
 from personahub_assets.cli.output_files import output_file
-from personahub_assets.cli.sql import print_rows, write_bytes
+from personahub_assets.cli.sql import print_lines, print_rows, write_bytes
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.hub import Hub
 from personahub_assets.search import selections
@@ -83,6 +83,8 @@ def _write(rows: pl.DataFrame, form: str, output: Path | None, *, safe: bool) ->
         shown = rows.with_columns(pl.col("similarity").round(4)) if "similarity" in rows.columns else rows
         numbers = [name for name, dtype in rows.schema.items() if dtype.is_numeric()]
         print_rows(shown.columns, shown.iter_rows(), right=numbers)
+    elif form == "line":
+        print_lines(rows.columns, rows.iter_rows(), OUT)
     else:
         write_bytes(write_all(rows, form, Path(), safe=safe))
 

@@ -3,7 +3,7 @@
 import codecs
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import groupby
@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from personahub_assets.cli.console import ERR, OUT, close_output, index_bar, say, table
+from personahub_assets.cli.console import ERR, OUT, close_output, index_bar, say, say_text, table
 from personahub_assets.cli.output_files import output_file
 from personahub_assets.cli.query_text import query_text
 from personahub_assets.core.errors import ConfigError, QueryError, choices
@@ -27,6 +27,8 @@ __all__ = ["QueryError", "print_rows", "print_schema", "run_query", "write_bytes
 _PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 """Options of a console that prints plain text."""
 
+_NARROWEST = 12  # characters that a long column needs on a terminal
+_RULE = 3  # characters beside a column
 _WIDEST = 120  # maximum characters of a column without a terminal
 
 _KNOWN = """
@@ -49,7 +51,7 @@ _PARTS = """
     WHERE function_type IN ('macro', 'table_macro') AND NOT internal
 """
 _TABLES = f'SELECT name AS "table", rows, about FROM ({_KNOWN}) ORDER BY name'
-_SCHEMA = f"""
+SCHEMA_QUERY = f"""
 SELECT k.name AS "table", k.kind, k.rows, k.about, p.part AS "column", p.kind AS "type", p.meaning
 FROM ({_KNOWN}) AS k
 LEFT JOIN ({_PARTS}) AS p ON p.of = k.name
@@ -72,7 +74,7 @@ def run_query(
     Args:
         hub: the hub to query.
         query: SQL, a file with SQL, '-' for standard input; None lists the tables.
-        form: table, csv, json or parquet.
+        form: table, line, csv, json or parquet.
         output: a file instead of standard output; it gets the complete result or is left unchanged.
         seconds: time limit.
         safe: in CSV, write cells that a spreadsheet would run as formulas as text.
@@ -87,7 +89,8 @@ def run_query(
     _check_target(hub.home, form, output, safe=safe)
     single = output is not None or form == "parquet"
     text = query_text(query) or _TABLES
-    with _writer(output, form) as write, _results(hub, text, form, single=single, seconds=seconds, safe=safe) as frames:
+    sent = "table" if form == "line" else form
+    with _writer(output, form) as write, _results(hub, text, sent, single=single, seconds=seconds, safe=safe) as frames:
         for frame in frames:
             write(frame)
 
@@ -101,7 +104,7 @@ def print_schema(hub: Hub, name: str | None, form: str, output: Path | None, *, 
     """
     if name is not None:
         _check_table(hub, name)
-    query = _SCHEMA.format(condition="true" if name is None else f"k.name = {quoted(name)}")
+    query = SCHEMA_QUERY.format(condition="true" if name is None else f"k.name = {quoted(name)}")
     if form != "table":
         run_query(hub, query, form, output, safe=safe)
         return
@@ -139,18 +142,40 @@ def _results(hub: Hub, query: str, form: str, **options: Any) -> Iterator[Iterat
 @contextmanager
 def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]:
     """Make a writer for the frames of a result."""
-    if form == "table":
+    if form in ("table", "line"):
         with _console(output) as console:
-            yield lambda frame: _write_table(frame.head, console)
+            yield lambda frame: _write_table(frame.head, console, as_lines=form == "line")
     else:
         with _bytes(output) as file:
             yield lambda frame: file(frame.payload)
 
 
-def _write_table(head: dict[str, Any], console: Console) -> None:
-    print_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
+def _write_table(head: dict[str, Any], console: Console, *, as_lines: bool) -> None:
+    if as_lines or (console.is_terminal and not _fits(head["columns"], head["rows"], console.width)):
+        print_lines(head["columns"], head["rows"], console)
+    else:
+        print_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
     for note in head["notes"]:
         say(note, to=console)
+
+
+def _fits(columns: list[str], rows: list[list[str | None]], width: int) -> bool:
+    """Whether a table leaves each column its longest text, or at least `_NARROWEST` characters."""
+    longest = [max(map(len, (name, *(row[i] or "" for row in rows)))) for i, name in enumerate(columns)]
+    return sum(min(length, _NARROWEST) + _RULE for length in longest) + 1 <= width
+
+
+def print_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], console: Console) -> None:
+    """Print one field per line, with an empty line between rows."""
+    longest, empty = max(map(len, columns)), True
+    for i, row in enumerate(rows):
+        empty = False
+        if i:
+            say(to=console)
+        for name, value in zip(columns, row, strict=True):
+            say_text(f"{name:>{longest}}  {'' if value is None else value}", to=console)
+    if empty:
+        say(f"No rows of {', '.join(columns)}.", to=console)
 
 
 def print_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
