@@ -194,7 +194,7 @@ def test_the_options_that_messages_name_exist() -> None:
 
 def test_what_the_readme_says_needs_no_model_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the commands of that section with three personas, in a home without a model."""
-    text = section(page("README.md"), "## Without a model")
+    text = section(page("README.md"), "## I have neither")
     (settings,) = re.findall(r"printf '(.*)' > hub/hub.toml", text)
     (selection,) = re.findall(r"^    personahub run (.*)$", text, flags=re.MULTILINE)
     for name in ("LLM_URL", "LLM_MODEL", "EMBED_URL"):
@@ -352,3 +352,10 @@ def test_the_example_of_your_own_dagster_loads(monkeypatch: pytest.MonkeyPatch, 
     text = page("docs/your-own-dagster.md")
     for argument in inspect.signature(build_definitions).parameters:
         assert f"`{argument}`" in text
+
+
+def test_the_list_for_language_models_names_every_page() -> None:
+    text = page("docs/llms.txt")
+    assert text == DESCRIBE["llms_txt"](), "docs/llms.txt is out of date; run: python scripts/describe.py"
+    named = set(re.findall(r"\]\(([\w-]+)\.html\)", text))
+    assert named == {path.stem for path in (ROOT / "docs").glob("*.md")}

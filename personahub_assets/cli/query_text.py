@@ -13,6 +13,17 @@ from personahub_assets.core.errors import ConfigError
 _READ = re.compile(r"^\.read[ \t]++(\S.*)$", re.MULTILINE)
 _LONGEST = 4 << 20  # characters with all included files; a file that includes another twice doubles it at each level
 _MOST_FILES = 1_000
+_FORMER_NAMES = {
+    "closest_calls": "drops_near_the_threshold",
+    "coverage_gaps": "personas_without_items",
+    "most_expanded_keepers": "keepers_with_most_duplicates",
+    "reach_of_lines": "hops_per_root",
+    "richest_documents": "documents_with_most_personas",
+    "richest_sources": "sources_with_most_personas",
+    "variety_of_words": "vocabulary_per_dataset",
+    "what_if_a_higher_threshold": "personas_at_a_higher_threshold",
+}
+"""Ready questions that were renamed; they are still read under the former name."""
 # A query piped without '-' must begin within this time; a pipe without a writer is no query.
 _PATIENCE_S = 1.0
 
@@ -92,7 +103,16 @@ def _find_file(name: str, beside: Path | None, *, any_file: bool) -> Path:
     if not any_file and not name.endswith(".sql"):
         raise ConfigError(f".read {name}: only files that end with .sql can be included")
     folders = [Path(), *([beside] if beside else []), project_files.root()]
-    path = next((path for folder in folders if (path := folder / name).is_file()), None)
+    names = [name, _current_name(name)]
+    path = next((path for folder in folders for each in names if (path := folder / each).is_file()), None)
     if path is None:
         raise ConfigError(f"{name}: file not found")
     return path.resolve()
+
+
+def _current_name(name: str) -> str:
+    """The path of a ready question under its current name."""
+    path = Path(name)
+    if path.parent.name != "analysis" or path.suffix != ".sql":
+        return name
+    return str(path.with_stem(_FORMER_NAMES.get(path.stem, path.stem)))

@@ -172,10 +172,10 @@ def test_duplicates_across_sources(built: Store) -> None:
     assert any(dropped != keeper for _, dropped, keeper in pairs)
 
 
-def test_closest_calls(built: Store) -> None:
+def test_drops_near_the_threshold(built: Store) -> None:
     text = dict(candidates(built).select("persona_id", "persona").iter_rows())
     ordered = sorted(drops(built), key=lambda row: (row["stage"], row["similarity"], row["persona_id"]))
-    assert answer(built, "closest_calls") == [
+    assert answer(built, "drops_near_the_threshold") == [
         (
             row["stage"],
             pytest.approx(row["similarity"], abs=0.000051),
@@ -187,7 +187,7 @@ def test_closest_calls(built: Store) -> None:
     ]
 
 
-def test_what_if_a_higher_threshold(built: Store) -> None:
+def test_personas_at_a_higher_threshold(built: Store) -> None:
     expected = []
     for stage in ("lexical", "semantic"):
         similarities = [row["similarity"] for row in drops(built) if row["stage"] == stage]
@@ -205,7 +205,7 @@ def test_what_if_a_higher_threshold(built: Store) -> None:
                         pytest.approx(100 * lost / every, abs=0.0051),
                     )
                 )
-    assert answer(built, "what_if_a_higher_threshold") == expected
+    assert answer(built, "personas_at_a_higher_threshold") == expected
     # Every semantic drop of this home is a rewording: at 1 none of them would be a duplicate.
     assert expected[-1][2:4] == (sum(row["stage"] == "semantic" for row in drops(built)), 0)
 
@@ -299,7 +299,11 @@ def _documents(store: Store, rows: Rows) -> None:
 
 @pytest.mark.parametrize(
     ("name", "judge"),
-    [("most_expanded_keepers", _absorbed), ("relations", _relations), ("richest_documents", _documents)],
+    [
+        ("keepers_with_most_duplicates", _absorbed),
+        ("relations", _relations),
+        ("documents_with_most_personas", _documents),
+    ],
 )
 def test_a_list_holds_everything_while_it_is_short(built: Store, name: str, judge: Judge) -> None:
     judge(built, answer(built, name))
