@@ -24,6 +24,7 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.metadata.pages import page_of
 from personahub_assets.instance.ports import BROWSE_PORT
+from personahub_assets.search import nearest
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
@@ -218,6 +219,13 @@ def test_a_search_by_meaning_finds_within_filters(site: Site) -> None:
     assert "beekeeper" in first
     assert "similarity" in first
     site.page("/?by=meaning&q=honey&batch=none", 400)
+
+
+def test_a_search_by_meaning_builds_no_index(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "SCANNED", 0)  # as if the hub had more than 50,000 personas
+    with serving(site.home) as other:
+        assert "Build it with: personahub search TEXT" in unescape(other.page("/?by=meaning&q=honey", 500))
+    assert not list((site.home / "cache" / "search").glob("*"))
 
 
 def test_the_next_page_begins_where_this_one_ends(site: Site) -> None:
