@@ -260,7 +260,7 @@ def test_another_model_is_loaded_by_fastembed_with_its_prefix(cache: Path, monke
 @pytest.mark.usefixtures("cache")
 def test_a_model_that_is_not_here_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match=r"mpnet-base-v2' is not here.*PERSONAHUB_EMBED_URL"):
+    with pytest.raises(ConfigError, match=r"mpnet-base-v2' is not in the cache.*PERSONAHUB_EMBED_URL"):
         Embedder(model="sentence-transformers/paraphrase-multilingual-mpnet-base-v2").embed(["a nurse"])
 
 
