@@ -163,9 +163,9 @@ class Transport:
     async def __aenter__(self) -> "Transport":
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
         cookies = aiohttp.DummyCookieJar()
+        # Without headers: aiohttp would send those of a session, with the key, to the proxy as well.
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=self._headers,
             timeout=self._timeout,
             cookie_jar=cookies,
             proxy=self._proxy.url if self._proxy else None,  # not trust_env, which reads ~/.netrc, too
@@ -246,7 +246,9 @@ class Transport:
         assert self._session is not None, "use the transport in an async with block"
         timeout = aiohttp.ClientTimeout(total=_TOKENIZER_INFO_S)
         try:
-            async with self._session.get(self._address(_TOKENIZER_INFO), timeout=timeout) as reply:
+            async with self._session.get(
+                self._address(_TOKENIZER_INFO), headers=self._headers, timeout=timeout
+            ) as reply:
                 return named_tokens(await reply.json(content_type=None)) if reply.status == 200 else frozenset()
         except (aiohttp.ClientError, OSError, ValueError, RecursionError):
             return frozenset()  # tokens of the common forms are broken anyway
@@ -385,7 +387,9 @@ class Transport:
         assert self._session is not None, "use the transport in an async with block"
         method = "GET" if body is None else "POST"
         try:
-            async with self._session.request(method, address, data=body, allow_redirects=False) as reply:
+            async with self._session.request(
+                method, address, data=body, headers=self._headers, allow_redirects=False
+            ) as reply:
                 return reply, await _content(reply)
         except aiohttp.ConnectionTimeoutError as error:
             raise Fault(f"no connection within {self._timeout.connect:g} s", unconnected=True) from error

@@ -16,6 +16,7 @@ from personahub_assets.endpoints.transport import Meter, Transport
 pytestmark = pytest.mark.usefixtures("brisk", "no_proxies")
 FAR = "http://llm.corp.invalid/v1"
 PAGE = b"<html><head><title>ERROR: The requested URL could not be retrieved</title></head><body>Blocked</body></html>"
+RECEIVED: list[bytes] = []
 _NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -54,7 +55,8 @@ def answering(raw: bytes) -> Iterator[str]:
                 except OSError:
                     return
                 with connection:
-                    connection.recv(65_536)
+                    request = connection.recv(65_536)
+                    RECEIVED.append(request)
                     connection.sendall(raw)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -124,6 +126,18 @@ def test_a_proxy_that_opens_no_tunnel(
         with pytest.raises(error, match=words) as raised:
             ask("https://llm.corp.invalid/v1")
     assert "s3same" not in str(raised.value)
+
+
+def test_a_proxy_does_not_get_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def post(transport: Transport) -> object:
+        return await transport.post("/chat/completions", b"{}", Meter())
+
+    with answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as address:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+        with pytest.raises(EndpointRefuses):
+            over("https://llm.corp.invalid/v1", post, tries=1, faults_in_a_row=2)
+    assert RECEIVED[-1].startswith(b"CONNECT llm.corp.invalid:443")
+    assert b"authorization" not in RECEIVED[-1].lower()
 
 
 def test_pages_of_a_proxy_name_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
