@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment
+from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents
@@ -27,20 +29,6 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.store.tables import Store
 
 __all__ = ["build", "build_definitions", "defs"]
-
-ASSETS = (
-    documents,
-    text_personas,
-    related_personas,
-    lexical_duplicates,
-    persona_embeddings,
-    semantic_duplicates,
-    personas,
-    *datasets,
-    warehouse,
-    release,
-)
-"""In the order of the graph."""
 
 
 def build_definitions(
@@ -105,6 +93,14 @@ def build(
     return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
 
 
+def graph_assets(catalog: Catalog) -> list[Asset]:
+    """The assets of a home, in the order of the graph."""
+    first = [documents, text_personas, related_personas]
+    stages = [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
+    last = [each.after(catalog.names) for each in (warehouse, release)]
+    return [*first, *stages, *datasets(catalog), *last]
+
+
 def _assembled(
     environment: Environment,
     store: Store,
@@ -116,14 +112,16 @@ def _assembled(
 ) -> dg.Definitions:
     llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
     embedder = embedder or Embedder.of(environment, store.config)
-    versions = code_versions(store.config, llm.model or environment.model_name, embedder.name)
+    catalog = store.catalog
+    graph = graph_assets(catalog)
+    versions = code_versions(catalog, store.config, llm.model or environment.model_name, embedder.name)
     assets = dg.map_asset_specs(
         lambda spec: spec.replace_attributes(code_version=versions[spec.key.path[-1]]),
-        [asset.define(names) for asset in ASSETS],
+        [asset.define(names) for asset in graph],
     )
     provided = {**resources(store, llm, embedder), **(run_resources or {})}
-    groups = {asset.name: asset.spec.group_name or "" for asset in ASSETS}
-    every = dg.AssetSelection.assets(*(names.key(asset.spec.key) for asset in ASSETS))
+    groups = {asset.name: asset.spec.group_name or "" for asset in graph}
+    every = dg.AssetSelection.assets(*(names.key(asset.spec.key) for asset in graph))
     releases, one_file = (dg.AssetSelection.assets(names.key(each.spec.key)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
         names.name(REFRESH),
@@ -139,7 +137,7 @@ def _assembled(
     maintaining, nightly = maintenance(names)
     return dg.Definitions(
         assets=assets,
-        asset_checks=sql_checks(groups, names),
+        asset_checks=sql_checks(groups, names, catalog.datasets),
         jobs=[refresh, rebuild, releasing, maintaining, trying(names)],
         schedules=[nightly],
         sensors=[inbox_sensor(refresh, names)],

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import ConfigError, QueryError, StoreError, choices
+from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.store.local_paths import resolve_path
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class Hub:
         """
         return resolve_path(str(self.environment.home))
 
-    @cached_property
+    @property
     def store(self) -> "Store":
-        """The tables as files, by batch.
+        """The tables as files, by batch; a new object at each call, which sees the datasets and prompts of this moment.
 
         Raises:
             SourceError: if the home cannot be a folder of tables.
@@ -151,10 +151,9 @@ class Hub:
             ConfigError: if there is no such dataset, naming the valid ones.
             StoreError: if a table file is damaged.
         """
-        from personahub_assets.core.records import DATASETS
-
-        if name not in DATASETS:
-            raise ConfigError(f"no dataset {choices(name, list(DATASETS))}")
+        catalog = self.store.catalog
+        if name not in catalog.names:
+            raise ConfigError(catalog.unknown("dataset", name, catalog.names))
         return self.table(name)
 
     def table(self, name: str) -> "pl.LazyFrame":
@@ -177,13 +176,12 @@ class Hub:
         """
         import duckdb
 
-        from personahub_assets.core.records import DATASETS
         from personahub_assets.warehouse import build
 
         if not self.store.paths.warehouse.exists():
             return {}
         sources = ["batches", "documents", "text_personas", "related_personas"]
-        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *DATASETS]
+        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *self.store.catalog.datasets]
         counts = {}
         try:
             with build.reader(self.store) as connection:
@@ -431,7 +429,9 @@ class Hub:
         from personahub_assets.steps.preview import PreviewSpec, preview
 
         _listed(models, ids, names=("models", "ids"))
+        store = self.store
         spec = PreviewSpec.of(
+            store.catalog,
             task,
             prompt=_path(prompt),
             against=_path(against),
@@ -442,7 +442,7 @@ class Hub:
         )
         budget = Budget()
         llm = LLM(url=self.environment.llm_url, model=self.environment.llm_model, shared_budget=budget)
-        return _beside_event_loop(lambda: preview(self.store, llm, spec, watch).frame(), budget)
+        return _beside_event_loop(lambda: preview(store, llm, spec, watch).frame(), budget)
 
     def run(
         self,

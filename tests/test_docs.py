@@ -59,6 +59,11 @@ def commands() -> dict[str, typing.Any]:
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def parameters(command: typing.Any) -> list[typing.Any]:
+    """Of a command, or of all commands of a group such as `new`."""
+    return [*command.params, *(p for each in getattr(command, "commands", {}).values() for p in each.params)]
+
+
 def make_targets() -> list[str]:
     (line,) = re.findall(r"^\.PHONY: (.*)$", page("Makefile"), flags=re.MULTILINE)
     return list(line.split())
@@ -160,8 +165,10 @@ def test_every_preset_has_a_section_with_its_address_and_how_it_was_tried() -> N
 
 
 def test_what_the_pages_tell_to_run_exists() -> None:
-    """Commands, options, make targets and files that any page names."""
-    options = {name: {o for p in command.params for o in p.opts} | {"--help"} for name, command in commands().items()}
+    """Commands, their options, make targets and files of the repository that any page names."""
+    options = {
+        name: {o for p in parameters(command) for o in p.opts} | {"--help"} for name, command in commands().items()
+    }
     for path in (path.relative_to(ROOT) for path in pages()):
         text = page(str(path))
         for command, rest in re.findall(r"^(?:    |\$ )personahub ([a-z-]+)(.*)$", text, flags=re.MULTILINE):
@@ -177,6 +184,7 @@ def test_what_the_pages_tell_to_run_exists() -> None:
 FOREIGN_OPTIONS = {
     "pip and uv": {"--force-reinstall", "--no-deps", "--reinstall"},
     "dagster-webserver and dagster-daemon": {"--instance-ref", "--log-format", "--log-level", "--shutdown-pipe"},
+    "git": {"--no-renames", "--porcelain", "--untracked-files"},
     "vllm": {"--enable-auto-tool-choice", "--tool-call-parser"},
     "the stand-in's process": {"--watch-stdin"},
     "every command": {"--help"},
@@ -184,7 +192,7 @@ FOREIGN_OPTIONS = {
 
 
 def test_the_options_that_messages_name_exist() -> None:
-    options = {o for command in commands().values() for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    options = {o for command in commands().values() for p in parameters(command) for o in (*p.opts, *p.secondary_opts)}
     known = options.union(*FOREIGN_OPTIONS.values())
     for path in sorted((ROOT / "personahub_assets").rglob("*.py")):
         texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
@@ -274,7 +282,9 @@ def test_ci_runs_every_supported_version_of_python() -> None:
 def test_the_example_of_a_new_dataset_is_right() -> None:
     """The prompt parses, the class is a dataset class, and one of its answers renders."""
     text = page("docs/add-a-dataset.md")
-    (prompt_file,) = re.findall(r"^```markdown\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (declared,) = re.findall(r"^```markdown\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    of_fields = Prompt.parse(declared, "docs/add-a-dataset.md", ["persona"]).item
+    prompt_file = re.sub(r"^fields:\n(?:  .*\n)+", "", declared, flags=re.MULTILINE)
     source, line = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     scope: dict[str, typing.Any] = dict(vars(__import__("personahub_assets.core.records", fromlist=["*"])))
     exec(source, scope)
@@ -282,6 +292,9 @@ def test_the_example_of_a_new_dataset_is_right() -> None:
     ((name, item),) = added.items()
     assert name not in DATASETS
     assert issubclass(item, DatasetItem)
+    assert of_fields is not None
+    (ours, theirs) = (each.model_json_schema()["properties"] for each in (item, of_fields))
+    assert ours == theirs
     prompt = Prompt.parse(prompt_file, origin="docs/add-a-dataset.md")
     assert prompt.name == name
     assert all(f"- {field}: " in prompt.instructions for field in item.model_fields)

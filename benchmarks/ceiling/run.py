@@ -38,13 +38,14 @@ from ours import BATCH, materialised, prepared  # noqa: E402
 from task import persona  # noqa: E402
 from vllm_server import VllmServer  # noqa: E402
 
+from personahub_assets.core.catalog import Catalog  # noqa: E402
 from personahub_assets.core.config import HubConfig  # noqa: E402
 from personahub_assets.core.records import Instruction  # noqa: E402
 from personahub_assets.steps.datasets import dataset_task  # noqa: E402
 
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 MODEL = "tiny"
-TASK = dataset_task("instructions", HubConfig(), MODEL)
+TASK = dataset_task("instructions", Catalog(), HubConfig(), MODEL)
 # A random model fills every string up to its limit; max_tokens allows that, so that both clients get whole answers.
 _SAMPLING = {"temperature": TASK.prompt.temperature, "top_p": TASK.prompt.top_p, "max_tokens": TASK.prompt.max_tokens}
 _SCHEMA = {"type": "json_schema", "json_schema": {"name": "Instruction", "schema": Instruction.model_json_schema()}}

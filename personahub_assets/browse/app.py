@@ -191,7 +191,7 @@ class Pages:
     def dataset(self, request: Request) -> tuple[str, Values]:
         """Items of a dataset."""
         name = request.path_params["name"]
-        datasets.check(name)
+        datasets.check(self.reader, name)
         return "dataset.html", {
             **datasets.page(self.reader, name, request.query_params)._asdict(),
             "name": name,
@@ -202,7 +202,7 @@ class Pages:
     def compare(self, request: Request) -> tuple[str, Values]:
         """Answers of two prompts of a dataset side by side."""
         name, query = request.path_params["name"], dict(request.query_params)
-        datasets.check(name)
+        datasets.check(self.reader, name)
         versions = datasets.versions(self.reader, name)
         for side, row in zip(("left", "right"), versions, strict=False):
             query.setdefault(side, f"{row['prompt_fingerprint']}/{row['model']}")

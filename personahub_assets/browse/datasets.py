@@ -8,30 +8,30 @@ from personahub_assets.browse.filters import Conditions, Page
 from personahub_assets.browse.persona import fields_of, with_fields
 from personahub_assets.browse.reader import Reader, Row
 from personahub_assets.core.errors import UnknownId, choices
-from personahub_assets.core.records import DATASETS
 
 PAGE = 24
 _OF_REFUSAL = "batch, asset, input_id, reason, detail, raw"
 
 
-def check(dataset: str) -> None:
+def check(reader: Reader, dataset: str) -> None:
     """Refuse an unknown dataset.
 
     Raises:
         UnknownId: naming the datasets.
     """
-    if dataset not in DATASETS:
-        raise UnknownId(f"no dataset {choices(dataset, list(DATASETS))}")
+    names = list(reader.datasets())
+    if dataset not in names:
+        raise UnknownId(f"no dataset {choices(dataset, names)}")
 
 
 def overview(reader: Reader) -> list[Row]:
     """Every dataset with its number of items and of personas."""
-    return reader.cached("datasets", lambda: [_summary(reader, name) for name in DATASETS])
+    return reader.cached("datasets", lambda: [_summary(reader, name) for name in reader.datasets()])
 
 
 def _summary(reader: Reader, name: str) -> Row:
     row = reader.row(f"SELECT count(*) AS items, count(DISTINCT batch) AS batches FROM {name}") or {}
-    return {"name": name, "description": (DATASETS[name].__doc__ or "").strip().splitlines()[0], **row}
+    return {"name": name, "description": reader.datasets()[name], **row}
 
 
 def page(reader: Reader, dataset: str, wanted: Mapping[str, str]) -> Page:
@@ -105,7 +105,7 @@ def quarantine(reader: Reader, wanted: Mapping[str, str]) -> Page:
     if wanted.get("q"):
         chosen.contain("concat_ws(' ', detail, raw)", wanted["q"])
     rows, after = filters.page(reader, f"SELECT {_OF_REFUSAL} FROM quarantine", chosen, wanted, None, PAGE)
-    return Page([row | {"is_persona": row["asset"] in (*DATASETS, "related_personas")} for row in rows], after)
+    return Page([row | {"is_persona": row["asset"] in (*reader.datasets(), "related_personas")} for row in rows], after)
 
 
 def totals(reader: Reader) -> dict[str, Any]:

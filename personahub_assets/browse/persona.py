@@ -6,15 +6,14 @@ from typing import Any
 from personahub_assets.browse.reader import Reader, Row
 from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.prompts import Message
-from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import shorten
 
 _LISTED = 60
 _BASE = frozenset({"batch", "item_id", "persona_id", "sample", "text", "generation_id"})
 _OF_CALL = """
-    generation_id, asset, input_id, sample, request_key, prompt, prompt_fingerprint, model, status, reason, detail,
-    reused, attempts, finish_reason, prompt_tokens, cached_tokens, completion_tokens, wasted_tokens, latency_s, cost,
-    temperature, superseded_at, response, reasoning, batch
+    generation_id, asset, input_id, sample, request_key, prompt, prompt_fingerprint, schema_fingerprint, model, status,
+    reason, detail, reused, attempts, finish_reason, prompt_tokens, cached_tokens, completion_tokens, wasted_tokens,
+    latency_s, cost, temperature, superseded_at, response, reasoning, batch
 """
 
 
@@ -64,7 +63,8 @@ def _kept_out(reader: Reader, persona_id: str) -> list[Row]:
 def items(reader: Reader, persona_id: str) -> dict[str, list[Row]]:
     """Its items by dataset."""
     rows_of = {
-        name: reader.rows(f"FROM {name} WHERE persona_id = $id ORDER BY sample", id=persona_id) for name in DATASETS
+        name: reader.rows(f"FROM {name} WHERE persona_id = $id ORDER BY sample", id=persona_id)
+        for name in reader.datasets()
     }
     return {name: [with_fields(row) for row in rows] for name, rows in rows_of.items() if rows}
 
@@ -115,9 +115,9 @@ def _messages(reader: Reader, call: Row) -> list[Message]:
     from personahub_assets.steps.inputs import Input
     from personahub_assets.steps.sent import messages_of
 
-    text, asset, model = _input(reader, call), call["asset"], call["model"]
+    text = _input(reader, call)
     inputs = [] if text is None else [Input(call["batch"], call["input_id"], text)]
-    return messages_of(reader.store.config, asset, model, call["request_key"], call["sample"], inputs) or []
+    return messages_of(reader.store, call["asset"], call, inputs) or []
 
 
 def _input(reader: Reader, call: Row) -> str | None:

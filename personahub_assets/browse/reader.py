@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import QueryError, StoreError
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.readers import open_reader, retry_on_replacement
@@ -65,6 +66,16 @@ class Reader:
         if name not in cache:
             cache[name] = make()
         return cache[name]  # type: ignore[no-any-return]
+
+    def datasets(self) -> dict[str, str]:
+        """Descriptions of the datasets that the warehouse has, by name; no code of the home is run for it."""
+        return self.cached("descriptions", self._described)
+
+    def _described(self) -> dict[str, str]:
+        tables = "SELECT table_name AS name, comment FROM duckdb_tables()"
+        comments = self.rows(f"{tables} UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")
+        described = {row["name"]: row["comment"] or "" for row in comments}
+        return {name: described[name] for name in Catalog(self.store.root).names if name in described}
 
     def close(self) -> None:
         """Close the warehouse, and remove the folder for spilled data."""

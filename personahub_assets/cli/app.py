@@ -371,8 +371,11 @@ def try_(
     """
     from personahub_assets.cli.preview import try_prompt
     from personahub_assets.steps.preview import PreviewSpec
+    from personahub_assets.store.tables import Store
 
+    store = Store(home=str(_environment().home))
     spec = PreviewSpec.of(
+        store.catalog,
         task,
         prompt=prompt,
         against=against,
@@ -681,6 +684,53 @@ def browse(
         ready=lambda address: say(f"{address}  (home {hub.home}, read-only; Ctrl-C stops it)"),
         open_browser=not no_open,
     )
+
+
+new = typer.Typer(
+    help="Write the files of a dataset or a prompt into the home, to edit them there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(new, name="new")
+
+
+@new.command(name="dataset")
+def new_dataset(
+    name: Annotated[str, typer.Argument(help="Name of the table: a-z, 0-9 and _, such as recipes")],
+    python: Annotated[
+        bool, typer.Option("--python", help="Write a class to datasets/, instead of `fields:` in the prompt")
+    ] = False,
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the dataset from this folder, such as another home or a Git checkout", metavar="FOLDER"
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --add: skip the confirmation")] = False,
+) -> None:
+    """Add a dataset to the home: prompts/NAME.md, and with --python datasets/NAME.py. Existing files are kept.
+
+    With --add, shows the files of the folder and asks before they are copied. Python code is run only from the home.
+    """
+    from personahub_assets.cli import new as files
+
+    home = _environment().home.expanduser().resolve()
+    if add is None:
+        files.new_dataset(home, name, with_class=python)
+    elif python:
+        raise ConfigError("--python and --add exclude each other: the folder has its own files")
+    else:
+        files.add_dataset(home, name, add.expanduser().resolve(), yes=yes, is_attended=_is_attended())
+
+
+@new.command(name="prompt")
+def new_prompt(
+    task: Annotated[str, typer.Argument(help="A dataset of the package, text_personas or related_personas")],
+) -> None:
+    """Copy a prompt of the package to prompts/ in the home, where it takes the place of the package's."""
+    from personahub_assets.cli import new as files
+
+    files.new_prompt(_environment().home.expanduser().resolve(), task)
 
 
 @app.command(name="version")

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from personahub_assets.cli.console import Piece, on_one_line, say
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, Generation, HubConfig
 from personahub_assets.core.errors import ConfigError, LLMError
 from personahub_assets.core.text import shorten
@@ -20,7 +21,7 @@ from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.generation.servers.dialect import Dialect, settled
 from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
-from personahub_assets.steps.tasks import TASKS, current_task
+from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.home import Home
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
@@ -80,8 +81,8 @@ def _config(home: Path) -> str:
 
 
 def _tasks(home: Path, model: str) -> list[Task]:
-    config = HubConfig.load(Home(home).config)
-    return [current_task(config, name, model) for name in TASKS]
+    config, catalog = HubConfig.load(Home(home).config), Catalog(home)
+    return [current_task(catalog, config, name, model) for name in catalog.tasks]
 
 
 def _embed(environment: Environment) -> str:

@@ -27,7 +27,7 @@ def make_release(environment: Environment, options: dict[str, Any], console: Con
     """
     store = Store(home=str(environment.home))
     # Before Dagster is imported, so that errors appear at once.
-    name = ReleaseSpec.of(**options).name
+    name = ReleaseSpec.of(**options, datasets=store.catalog.datasets).name
     build.check_free(store, name)
     from personahub_assets.cli.bars import Bars
     from personahub_assets.cli.run import shell_command

@@ -10,7 +10,7 @@ from personahub_assets.warehouse.why import Line, Thing
 
 _CHARS = 300
 _SHOWN = 20
-_CHANGED = "its messages cannot be shown: the prompt, a setting or its input has changed since, or is not stored"
+_CHANGED = "its messages cannot be shown: its input has changed or is not stored, or its prompt is not on record"
 
 
 def explain(hub: Hub, asked: str, err: Console, *, as_json: bool, full: bool) -> None:

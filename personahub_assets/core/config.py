@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -26,10 +26,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core import presets
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
-from personahub_assets.core.records import DATASETS, MAX_PERSONAS_PER_CALL
+from personahub_assets.core.records import MAX_PERSONAS_PER_CALL
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_table
 from personahub_assets.core.text import WORDS
 
@@ -382,8 +383,12 @@ class HubConfig(Section):
         return self.model_copy(update={"datasets": {**self.datasets, **changed}})
 
     @classmethod
-    def load(cls, path: Path) -> "HubConfig":
+    def load(cls, path: Path, datasets: Collection[str] | None = None) -> "HubConfig":
         """Read hub.toml; the defaults if it is missing.
+
+        Args:
+            path: the file.
+            datasets: names of the datasets; None for those of the home that the file is in.
 
         Raises:
             ConfigError: naming the file, every bad key, and the page with the valid ones.
@@ -392,9 +397,7 @@ class HubConfig(Section):
             values = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
-        datasets = values.get("datasets")
-        unknown = set(datasets) - set(DATASETS) if isinstance(datasets, dict) else set[str]()
-        faults = [f"datasets.{name}: unknown dataset {choices(name, sorted(DATASETS))}" for name in sorted(unknown)]
+        faults = _unknown_datasets(path, values.get("datasets"), datasets)
         try:
             config = cls(**values)
         except ValidationError as error:
@@ -405,6 +408,15 @@ class HubConfig(Section):
             raise ConfigError(f"{path}: {text}. All keys with their defaults: docs/configuration.md") from None
         selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
         return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
+
+
+def _unknown_datasets(path: Path, tables: Any, valid: Collection[str] | None) -> list[str]:
+    """Faults of the names of datasets in hub.toml; the files of the home say which there are."""
+    if not isinstance(tables, dict) or not tables:
+        return []
+    catalog = Catalog(path.parent)
+    names = list(catalog.names if valid is None else valid)
+    return [f"datasets.{name}: {catalog.unknown('dataset', name, names)}" for name in tables if name not in names]
 
 
 def _fault(error: ErrorDetails) -> str:

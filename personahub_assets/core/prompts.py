@@ -8,6 +8,7 @@ File format (`prompts/<name>.md`):
     temperature: 0.9
     max_tokens: 900
     parameters: {audience: adults}
+    fields: {…}            # optional: the schema of the answer, see core/fields.py
     ---
     Instructions, the same for every row: {{ audience }}
     ---
@@ -21,17 +22,22 @@ throughput of the other order). Templates are Jinja; an undefined name is an err
 
 import json
 import re
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from functools import cached_property
 from typing import Any, Literal
 
 import jinja2
+import jinja2.meta
+import jinja2.nodes
 import jinja2.sandbox
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personahub_assets.core.control_tokens import break_tokens
-from personahub_assets.core.errors import PromptError
+from personahub_assets.core.errors import PromptError, choices
+from personahub_assets.core.fields import Columns, item_class
+from personahub_assets.core.front_matter import BELOW, FrontMatter, FrontMatterError
+from personahub_assets.core.records import DatasetItem
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions
 from personahub_assets.core.text import digest
 
@@ -70,26 +76,84 @@ class Prompt(Sampling, SamplingOptions):
     name: str
     description: str
     parameters: dict[str, str | int | float | bool] = {}
+    fields: Columns | None = None
     instructions: str
     row: str
 
     @classmethod
-    def parse(cls, source: str, origin: str) -> "Prompt":
+    def parse(cls, source: str, origin: str, values: Collection[str] | None = None) -> "Prompt":
         """Read a prompt from the text of its file.
 
+        Args:
+            source: the text.
+            origin: name of the file, for errors.
+            values: names that a request defines for the templates besides the parameters; None does not check them.
+
         Raises:
-            PromptError: naming `origin`, if the three parts or the front matter are malformed.
+            PromptError: naming `origin` and the line, if the three parts, the front matter or a template are malformed.
         """
-        sections = _PARTS.match(source.replace("\r\n", "\n"))
+        source = source.replace("\r\n", "\n")
+        sections = _PARTS.match(source)
         if not sections:
             raise PromptError(
                 f"{origin}: expected three parts, separated by '---': front matter, shared instructions, row template"
             )
         try:
-            header = yaml.safe_load(sections[1]) or {}
-            return cls(**header, instructions=sections[2].strip(), row=sections[3].strip())
-        except (ValidationError, yaml.YAMLError, TypeError) as error:
+            header = FrontMatter(sections[1])
+        except FrontMatterError as error:
             raise PromptError(f"{origin}: bad front matter: {error}") from error
+        if taken := set(BELOW) & header.values.keys():
+            raise PromptError(
+                f"{origin}: bad front matter: line {header.line(list(taken))}: {', '.join(taken)} stands below it"
+            )
+        try:
+            prompt = cls(**header.values, instructions=sections[2].strip(), row=sections[3].strip())
+        except ValidationError as error:
+            raise PromptError(f"{origin}: bad front matter: {header.faults(error.errors(), cls)}") from None
+        except TypeError as error:  # a key that is no text
+            raise PromptError(f"{origin}: bad front matter: {error}") from error
+        for section in (2, 3):
+            text = sections[section]
+            skipped = len(text) - len(text.lstrip())
+            first = source.count("\n", 0, sections.start(section) + skipped) + 1
+            prompt.check_template(text.strip(), f"{origin}: line", first, values)
+        return prompt
+
+    def check_template(self, template: str, origin: str, first: int, values: Collection[str] | None) -> None:
+        """Check the syntax of a template, and the names that it uses.
+
+        Args:
+            first: number of its first line.
+            values: names that are defined besides the parameters; None does not check names.
+
+        Raises:
+            PromptError: naming the line, and the name with the valid ones.
+        """
+        try:
+            tree = _JINJA.parse(template)
+        except jinja2.TemplateSyntaxError as error:
+            raise PromptError(f"{origin} {first + error.lineno - 1}: bad template: {error.message}") from error
+        if values is None:
+            return
+        valid = sorted({*self.parameters, *values})
+        for name in sorted(jinja2.meta.find_undeclared_variables(tree) - {*valid, *_JINJA.globals}):
+            line = next(node.lineno for node in tree.find_all(jinja2.nodes.Name) if node.name == name)
+            raise PromptError(
+                f"{origin} {first + line - 1}: {{{{ {name} }}}} has no value: {choices(name, valid)}. "
+                "Another name needs a value in `parameters` of the front matter"
+            )
+
+    @cached_property
+    def item(self) -> type[DatasetItem] | None:
+        """The class that `fields` makes; None without fields."""
+        return item_class(self.name, self.description, self.fields) if self.fields else None
+
+    def as_file(self) -> str:
+        """The text of a prompt file with the same name, templates, parameters and sampling, without `fields`."""
+        basic = {"name": self.name, "description": self.description, **self.sampling.model_dump(), **self.options}
+        header = {**basic, **({"parameters": self.parameters} if self.parameters else {})}
+        head = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+        return f"---\n{head}---\n{self.instructions}\n---\n{self.row}\n"
 
     @property
     def sampling(self) -> Sampling:
@@ -106,7 +170,8 @@ class Prompt(Sampling, SamplingOptions):
         if unknown:
             raise PromptError(f"prompt {self.name}: unknown parameters {unknown}; it has {sorted(self.parameters)}")
         # Constructed, not copied: a copy would keep the cached fingerprint.
-        return Prompt(**{**self.model_dump(), **sampling, "parameters": {**self.parameters, **parameters}})
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        return Prompt(**{**own, **sampling, "parameters": {**self.parameters, **parameters}})
 
     @cached_property
     def fingerprint(self) -> str:

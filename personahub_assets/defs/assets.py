@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -36,6 +36,11 @@ class Asset:
     def name(self) -> str:
         """Its name without a prefix."""
         return self.spec.key.path[-1]
+
+    def after(self, assets: Sequence[str]) -> "Asset":
+        """The same asset with further dependencies."""
+        deps = [*(dep.asset_key for dep in self.spec.deps), *map(dg.AssetKey, assets)]
+        return replace(self, spec=self.spec.replace_attributes(deps=deps))
 
     def define(self, names: Names) -> dg.AssetsDefinition:
         """Make what Dagster loads."""

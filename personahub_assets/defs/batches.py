@@ -101,7 +101,7 @@ def batch_asset(
             name or function.__name__,
             deps=list(deps),
             description=description or inspect.getdoc(function),
-            metadata=page_of(name or function.__name__),
+            metadata=page_of(name or function.__name__, group),
             group_name=group,
             kinds=kinds,
             owners=OWNERS,

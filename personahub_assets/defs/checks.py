@@ -1,14 +1,14 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
-folders of `_SHARED` are a check of several assets, with a name in braces replaced for each: {dataset} or {asset} by the
+folders of `_shared` are a check of several assets, with a name in braces replaced for each: {dataset} or {asset} by the
 asset, {stage} by lexical or semantic. A setting such as {lexical.max_keeper_share} is replaced by its value when the
 check runs.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -27,13 +27,6 @@ from personahub_assets.warehouse.readers import retry_on_replacement
 
 _SHOWN = 10
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
-_SHARED: dict[str, tuple[str, Mapping[str, str]]] = {
-    "any_dataset": ("{dataset}", {name: name for name in DATASETS}),
-    "any_candidate": ("{asset}", {name: name for name in CANDIDATES}),
-    "any_generated": ("{asset}", {name: name for name in (*CANDIDATES, *DATASETS)}),
-    "any_stage": ("{stage}", STAGES),
-}
-"""Folders whose files are checks of several assets: what is replaced, and by what for each asset."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +102,43 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
     return _SETTING.sub(lambda match: str(settings[match[1]]), sql)
 
 
-def all_checks() -> dict[str, list[Check]]:
-    """The checks of every asset."""
+def _shared(datasets: Iterable[str]) -> dict[str, tuple[str, Mapping[str, str]]]:
+    """Folders whose files are checks of several assets: what is replaced, and by what for each asset."""
+    names = list(datasets)
+    return {
+        "any_dataset": ("{dataset}", {name: name for name in names}),
+        "any_candidate": ("{asset}", {name: name for name in CANDIDATES}),
+        "any_generated": ("{asset}", {name: name for name in (*CANDIDATES, *names)}),
+        "any_stage": ("{stage}", STAGES),
+    }
+
+
+def all_checks(datasets: Iterable[str] = DATASETS) -> dict[str, list[Check]]:
+    """The checks of every asset.
+
+    Args:
+        datasets: names of the datasets.
+    """
     checks: dict[str, list[Check]] = defaultdict(list)
+    shared = _shared(datasets)
     for path, sql in project_files.sql_files("checks").items():
         folder, name = path.split("/")
-        placeholder, assets = _SHARED.get(folder, ("", {folder: ""}))
+        placeholder, assets = shared.get(folder, ("", {folder: ""}))
         for asset, value in assets.items():
             checks[asset].append(Check(asset, name, sql.replace(placeholder, value) if placeholder else sql))
     return dict(checks)
 
 
-def sql_checks(groups: Mapping[str, str], names: Names) -> list[dg.AssetChecksDefinition]:
+def sql_checks(groups: Mapping[str, str], names: Names, datasets: Iterable[str]) -> list[dg.AssetChecksDefinition]:
     """One definition per group of assets, so that its checks share one step and one connection.
 
     Args:
         groups: the group of every asset, by the asset's name.
         names: of the graph that the checks are a part of.
+        datasets: names of the datasets that have a table.
     """
     by_group: dict[str, list[Check]] = defaultdict(list)
-    for asset, checks in all_checks().items():
+    for asset, checks in all_checks(datasets).items():
         by_group[groups[asset]] += checks
     return [_group_checks(group, checks, names) for group, checks in by_group.items()]
 

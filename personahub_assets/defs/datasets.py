@@ -1,6 +1,9 @@
-"""Datasets: personas to synthetic data, one asset per line of `core.records.DATASETS`."""
+"""Datasets: personas to synthetic data, one asset per dataset of the home's catalog."""
 
-from personahub_assets.core.records import DATASETS
+import inspect
+
+from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import LLM_POOL, Batch, Report, batch_asset
 from personahub_assets.defs.metadata.usage import report
@@ -9,10 +12,22 @@ from personahub_assets.steps.datasets import write_items
 from personahub_assets.store.tables import Store
 
 
-def _dataset(name: str) -> Asset:
+def datasets(catalog: Catalog) -> list[Asset]:
+    """An asset for each dataset; where a file is wrong, the description says so, and so does a run."""
+    return [_dataset(name, _description(catalog, name)) for name in catalog.names]
+
+
+def _description(catalog: Catalog, name: str) -> str:
+    try:
+        return inspect.getdoc(catalog.item(name)) or name
+    except PersonaHubError as error:
+        return f"Cannot be made: {error}"
+
+
+def _dataset(name: str, description: str) -> Asset:
     @batch_asset(
         name=name,
-        description=DATASETS[name].__doc__,
+        description=description,
         group="datasets",
         deps=["personas"],
         kinds={"vllm", "parquet"},
@@ -23,6 +38,3 @@ def _dataset(name: str) -> Asset:
         return report(store, name, batch.key, write_items(name, store, llm, batch.key, batch.watch))
 
     return dataset
-
-
-datasets = [_dataset(name) for name in DATASETS]

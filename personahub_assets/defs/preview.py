@@ -12,7 +12,6 @@ from personahub_assets.defs.metadata.preview import markdown
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.requests import Usage
 from personahub_assets.steps.preview import Preview, PreviewSpec, PromptSource, preview
-from personahub_assets.steps.tasks import TASKS
 
 TRY, PREVIEW = "try_prompt", "preview"
 """Names of the job and of its op."""
@@ -23,7 +22,7 @@ _RESOURCES = ("store", "llm")
 class TryConfig(dg.Config):
     """What to try; the same as the options of `personahub try`."""
 
-    task: str = Field(description=f"One of {', '.join(TASKS)}")
+    task: str = Field(description="A dataset, text_personas or related_personas")
     n: int = Field(default=3, description="Number of rows, the first ones of the home, if no persona is given")
     prompt: str | None = Field(
         default=None, description="Text of a prompt file instead of the task's own; front matter, instructions, row"

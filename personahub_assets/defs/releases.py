@@ -9,7 +9,6 @@ import dagster as dg
 from pydantic import Field
 
 from personahub_assets.core.errors import ConfigError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.assets import hub_asset
 from personahub_assets.instance.progress import RunProgress, Step
 from personahub_assets.releases.build import freeze
@@ -41,7 +40,7 @@ class ReleaseConfig(dg.Config):
 
 @hub_asset(
     group="releases",
-    deps=["personas", *DATASETS],
+    deps=["personas"],
     kinds={"parquet", "huggingface"},
     config=ReleaseConfig,
     is_optional=True,
@@ -65,6 +64,7 @@ def release(
         jsonl=config.jsonl,
         license=config.license,
         validation=config.validation,
+        datasets=store.catalog.datasets,
     )
     published = freeze(store, order, partial(_tell, progress, config.name))
     progress.tell(Step(config.name, "release", len(order.configs), len(order.configs), "done"))

@@ -1,43 +1,52 @@
 """Code versions: what can change an asset's rows. Where one changes, every partition of the asset is stale."""
 
+from collections.abc import Sequence
+
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.text import digest
-from personahub_assets.steps.datasets import dataset_task, version
-from personahub_assets.steps.personas import related_personas_task, text_personas_task
+from personahub_assets.steps.datasets import version
+from personahub_assets.steps.tasks import current_task
 
 
-def code_versions(config: HubConfig, model: str, embedding_model: str) -> dict[str, str]:
+def code_versions(catalog: Catalog, config: HubConfig, model: str, embedding_model: str) -> dict[str, str]:
     """Give the code version of every asset, by its name.
 
     A number is counted up by hand where the code makes other rows of the same inputs. Assets that ask a model have a
     hash of prompt, schema, sampling, model and settings.
 
     Args:
+        catalog: datasets and prompts of the home.
         config: the settings of the home.
         model: that is asked.
         embedding_model: that makes vectors.
 
+    A task whose files are wrong has a version of its own: the graph loads, and a run of the task says what is wrong.
+
     Raises:
-        PromptError: if a prompt file is wrong.
         SelectionError: if the personas that a dataset is written for cannot be found.
     """
     text, related, semantic = config.text_personas, config.related_personas, config.semantic
+    per_text = [text.per_document, text.granularity, text.max_chars]
     return {
         "documents": digest("3", config.sources.gates),
-        "text_personas": text_personas_task(config, model).code_version(
-            text.per_document, text.granularity, text.max_chars
-        ),
-        "related_personas": related_personas_task(config, model).code_version(related.hops, related.fan_out),
+        "text_personas": _task_version(catalog, config, "text_personas", model, per_text),
+        "related_personas": _task_version(catalog, config, "related_personas", model, [related.hops, related.fan_out]),
         "lexical_duplicates": digest("2", config.lexical.rule, size=16),
         "persona_embeddings": digest("2", embedding_model, size=16),
         "semantic_duplicates": digest("3", str(semantic.threshold), str(semantic.max_unread), size=16),
         "personas": "1",
-        **{name: _dataset_version(name, config, model) for name in DATASETS},
+        **{name: _task_version(catalog, config, name, model, version(config.dataset(name))) for name in catalog.names},
         "warehouse": "1",
         "release": "1",
     }
 
 
-def _dataset_version(name: str, config: HubConfig, model: str) -> str:
-    return dataset_task(name, config, model).code_version(*version(config.dataset(name)))
+def _task_version(
+    catalog: Catalog, config: HubConfig, name: str, model: str, settings: Sequence[int | float | str]
+) -> str:
+    try:
+        return current_task(catalog, config, name, model).code_version(*settings)
+    except PersonaHubError:
+        return "unusable"

@@ -4,14 +4,13 @@ from typing import Any
 
 import dagster as dg
 
-from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.assets import hub_asset
 from personahub_assets.defs.metadata.charts import tables
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import build
 
 
-@hub_asset(group="warehouse", deps=["documents", "personas", *DATASETS], kinds={"duckdb"})
+@hub_asset(group="warehouse", deps=["documents", "personas"], kinds={"duckdb"})
 def warehouse(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult[Any]:  # noqa: ARG001
     """warehouse.duckdb: tables, views and comments over the store, published by rename.
 

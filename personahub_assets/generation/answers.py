@@ -24,6 +24,7 @@ from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
 from personahub_assets.generation.journal import Entry, Journal, entry
 from personahub_assets.generation.likely import likely_tokens
 from personahub_assets.generation.lookup import AnswerLookup, valid
+from personahub_assets.generation.prompt_record import record_use
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
@@ -84,6 +85,7 @@ class Answers:
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = self._is_empty = False
+        self._generated = 0
 
     def __enter__(self) -> "Answers":
         self._journal.__enter__()
@@ -134,6 +136,7 @@ class Answers:
         self._ask(iter(to_send))
         sent = {request.key for request in to_send}
         outcomes = self._outcomes(requests)
+        record_use(self.store, self.task, self.batch)
         self._is_empty = next(self._journal.entries(), None) is None
         return [
             Answered(request, outcome, request.key in sent) for request, outcome in zip(requests, outcomes, strict=True)
@@ -141,10 +144,11 @@ class Answers:
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
         """Append rows to the asset's own table; `publish` publishes them."""
-        frame = pl.DataFrame(rows, table_schema(table))
+        frame = pl.DataFrame(rows, self.store.columns(table))
         self._writer(table).add(frame)
         self.version.add(frame)
         self.rows += frame.height
+        self._generated += frame["generation_id"].count()
         if self.head.height < _HEAD:
             self.head = pl.concat([self.head, frame]).head(_HEAD) if self.head.width else frame.head(_HEAD)
         return frame
@@ -162,6 +166,8 @@ class Answers:
         self._add_superseded()
         for writer in (*writers, self._writer("generations", asset), self._writer("quarantine", asset)):
             writer.publish()
+        if self.tally.total:
+            record_use(self.store, self.task, self.batch, self._generated)
         self._published = True
 
     # --- first pass: send requests ---
@@ -169,10 +175,12 @@ class Answers:
     def _ask(self, unknown: Iterator[Request]) -> None:
         first = next(unknown, None)
         if first is not None:
+            asker = self._opened(self.window)
+            record_use(self.store, self.task, self.batch)  # before its answers: a killed run leaves them in the journal
             try:
                 ask_all(
                     chain([first], unknown),
-                    self._opened(self.window),
+                    asker,
                     self._journal,
                     self.window,
                     self.tally,

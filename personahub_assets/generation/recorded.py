@@ -15,20 +15,19 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from personahub_assets.core.addresses import public
+from personahub_assets.core.catalog import classes
 from personahub_assets.core.errors import SourceError
-from personahub_assets.core.records import DATASETS, Answer, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import Answer
 from personahub_assets.core.text import digest, sanitise
 from personahub_assets.generation import provenance
 from personahub_assets.generation.answer_index import hash_of
+from personahub_assets.generation.prompt_record import import_prompts
 from personahub_assets.sources import reader
 from personahub_assets.sources.tombstones import Tombstones, taken_down
 from personahub_assets.store.atomic import aside_folder
 from personahub_assets.store.home import Home
 from personahub_assets.store.local_paths import resolve_path
 from personahub_assets.store.tables import PartitionWriter, Store, in_pieces, read_file, table_schema
-
-ANSWERS: Mapping[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas, **DATASETS}
-"""Answer class of each asset that makes requests."""
 
 _READ = 2_048
 
@@ -60,9 +59,10 @@ class Recorded(BaseModel):
 
 @dataclass
 class ImportResult:
-    """Result of an import: reusable answers by asset, their models, and the reasons why others cannot be reused."""
+    """Result of an import: reusable answers by asset, their models and prompts, and why others cannot be reused."""
 
     usable: Counter[str] = field(default_factory=Counter)
+    prompts: set[str] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -99,7 +99,7 @@ def import_answers(store: Store, address: str) -> ImportResult:
             source = resolve_path(address)
         name = f"{digest(public(address) if is_remote else str(source))}.parquet"
         writers: dict[str, PartitionWriter] = {}
-        for rows in in_pieces(_usable(source, imported, taken), _READ):
+        for rows in in_pieces(_usable(source, imported, taken, classes(store.catalog)), _READ):
             for asset in {row.asset for row in rows}:
                 if asset not in writers:
                     writers[asset] = PartitionWriter(
@@ -108,11 +108,12 @@ def import_answers(store: Store, address: str) -> ImportResult:
                     stack.callback(writers[asset].discard)
                 writers[asset].add(_frame([row for row in rows if row.asset == asset]))
         _check(store, public(address), imported)
-        for asset in ANSWERS:
+        for asset in store.catalog.tasks:
             if asset in writers:
                 writers[asset].publish()
             else:
                 (store.paths.recorded_answers(asset) / name).unlink(missing_ok=True)
+        import_prompts(store, source, imported.prompts)
     return imported
 
 
@@ -123,17 +124,19 @@ def files(store: Store, asset: str) -> list[Path]:
 
 def models(store: Store) -> list[str]:
     """The models of the recorded answers of a home."""
-    every = (path for asset in ANSWERS for path in files(store, asset))
+    every = (path for asset in store.catalog.tasks for path in files(store, asset))
     return sorted({model for path in every for model in read_file(path, "generations", ["model"])["model"].unique()})
 
 
-def _usable(source: Path, imported: ImportResult, taken: Tombstones) -> Iterator[Recorded]:
+def _usable(
+    source: Path, imported: ImportResult, taken: Tombstones, answers: Mapping[str, type[Answer]]
+) -> Iterator[Recorded]:
     """The reusable answers; others are counted by reason."""
     seen_marks: set[int] = set()
     for path in _parquet_files(source):
         survey = reader.survey(path, 2**62)
         for raw in reader.read_rows(path, survey.format, survey.slices[0]):
-            row = _parse_row(raw.columns or {})
+            row = _parse_row(raw.columns or {}, answers)
             if isinstance(row, Recorded) and (mark := hash_of(row.request_key)) in seen_marks:
                 row = "met twice"
             elif isinstance(row, Recorded) and taken.has_request(row.request_key):
@@ -144,6 +147,7 @@ def _usable(source: Path, imported: ImportResult, taken: Tombstones) -> Iterator
             seen_marks.add(mark)
             imported.usable[row.asset] += 1
             imported.models.add(row.model)
+            imported.prompts.add(row.prompt_fingerprint)
             yield row
 
 
@@ -159,7 +163,7 @@ def _parquet_files(source: Path) -> list[Path]:
     return paths
 
 
-def _parse_row(columns: Mapping[str, Any]) -> Recorded | str:
+def _parse_row(columns: Mapping[str, Any], answers: Mapping[str, type[Answer]]) -> Recorded | str:
     """A usable answer, or the reason why it is not usable."""
     if columns.get("reason") or columns.get("status") == "rejected":
         return "rejected"
@@ -168,10 +172,10 @@ def _parse_row(columns: Mapping[str, Any]) -> Recorded | str:
         row = Recorded(**{name: value for name, value in clean.items() if value not in (None, "")})
     except ValidationError as error:
         return f"without a valid {error.errors()[0]['loc'][0]}"
-    if row.asset not in ANSWERS:
+    if row.asset not in answers:
         return "of no asset of this home"
     try:
-        ANSWERS[row.asset].model_validate_json(row.response)
+        answers[row.asset].model_validate_json(row.response)
     except ValidationError:
         return "not matching the schema"
     return row

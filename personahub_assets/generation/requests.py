@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -55,7 +55,9 @@ _DEFAULT = Dialect()
 class Task:
     """How an asset makes requests: its prompt, its answer class and the model.
 
-    `rows_asked` is the number of rows that a prompt asks for, if its answer is a list.
+    Attributes:
+        rows_asked: number of rows that a prompt asks for, if its answer is a list.
+        settings: of the task that shape its messages, for the record of prompts.
     """
 
     asset: str
@@ -64,6 +66,7 @@ class Task:
     model: str
     dialect: Dialect = _DEFAULT
     rows_asked: int = 1
+    settings: Mapping[str, str | int] = field(default_factory=dict)
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -88,10 +91,22 @@ class Task:
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
         """Render one request; its key is a hash of exactly the values that can change the answer."""
         messages = self.prompt.messages(values, sample, **shared)
-        sampling = (str(self.prompt.temperature), str(self.prompt.top_p))
-        identity = (self.model, json.dumps(messages, sort_keys=True), *sampling, self.schema_fingerprint)
-        key = digest(*identity, *self.identity, sample, size=32)
+        key = request_key(self.model, self.prompt, messages, self.schema_fingerprint, self.identity, sample)
         return Request(key, input_id, sample, messages, values, shared)
+
+
+def request_key(
+    model: str,
+    prompt: Prompt,
+    messages: list[Message],
+    schema_fingerprint: str,
+    dialect: Iterable[str],
+    sample: int,
+) -> str:
+    """The identity of a request: a hash of what can change its answer."""
+    sampling = (str(prompt.temperature), str(prompt.top_p))
+    identity = (model, json.dumps(messages, sort_keys=True), *sampling, schema_fingerprint)
+    return digest(*identity, *dialect, sample, size=32)
 
 
 @dataclass(frozen=True, slots=True)

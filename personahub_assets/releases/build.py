@@ -35,6 +35,7 @@ from personahub_assets.releases.folder import (
     release_path,
     sums_text,
 )
+from personahub_assets.releases.prompts import own_files, write_prompts
 from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, configs, left_out_text, public_address
 from personahub_assets.releases.version import code_version
 from personahub_assets.store.atomic import aside_name, sync_folder
@@ -47,7 +48,7 @@ from personahub_assets.warehouse.query_process import ids_meeting
 
 STANDIN = "standin"
 # Tables that the conditions and the card need besides the configs.
-_ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine")
+_ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine", "prompt_uses")
 # Seconds to wait for a run that is publishing: it publishes the rows first, then their calls.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 
@@ -212,7 +213,9 @@ def _rows_text(rows: list[dict[str, Any]]) -> str:
 def _take_cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
     """Take a snapshot, remove the rows that are not released, and count the others."""
     tests = " ".join(test for tests in order.where.values() for test in tests)
-    snap = snapshot(store, dict.fromkeys([*configs(), *_ABOUT, *build.tables_in(tests)]), folder)
+    snap = snapshot(
+        store, dict.fromkeys([*configs(store.catalog.datasets), *_ABOUT, *build.tables_in(store, tests)]), folder
+    )
     memory_mb = store.config.warehouse.memory_mb
     wanted = {config: _ids_meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
     hub = released = _ids(snap)
@@ -232,13 +235,13 @@ def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: in
     Raises:
         ConfigError: naming the config, DuckDB's error and the valid columns.
     """
-    view, key, file = _rows_with_borrowed(config), _key(config), snap.paths.warehouse
+    view, key, file = _rows_with_borrowed(snap, config), _key(config), snap.paths.warehouse
     try:
         with build.open_live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
         matches = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
-        columns = [*table_schema(config), *_borrowed_columns(config)]
+        columns = [*snap.columns(config), *_borrowed_columns(snap, config)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
             f"Columns of {config}: {', '.join(columns)}. For one config alone: --where '{config}: CONDITION'"
@@ -249,9 +252,9 @@ def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: in
     return {str(batch): ids["id"] for (batch,), ids in rows.partition_by("batch", as_dict=True).items()}
 
 
-def _rows_with_borrowed(config: str) -> str:
+def _rows_with_borrowed(snap: Store, config: str) -> str:
     """Query for the rows of a config with all columns that conditions can use."""
-    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed_columns(config).items())
+    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed_columns(snap, config).items())
     return (
         f"SELECT item.*{extra} FROM {config} AS item "
         "LEFT JOIN personas AS persona ON persona.persona_id = item.persona_id "
@@ -261,9 +264,9 @@ def _rows_with_borrowed(config: str) -> str:
     )
 
 
-def _borrowed_columns(config: str) -> dict[str, str]:
+def _borrowed_columns(snap: Store, config: str) -> dict[str, str]:
     """Columns that conditions can use besides the config's own, with their sources."""
-    own = table_schema(config)
+    own = snap.columns(config)
     every = dict.fromkeys(table_schema(PERSONAS), "persona") | {
         "url": "document",
         "source": "document",
@@ -302,7 +305,7 @@ def _keep_rows(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
     path = snap.path(config, batch)
     if not stays.any():
         path.unlink()
-    elif not stays.all() or not _has_current_schema(path, config):
+    elif not stays.all() or not _has_current_schema(path, snap.columns(config)):
         writer, start = snap.writer(config, batch), 0
         for rows in snap.slices(config, batch):
             writer.add(rows.filter(stays.slice(start, rows.height)))
@@ -310,10 +313,10 @@ def _keep_rows(snap: Store, config: str, batch: str, stays: pl.Series) -> None:
         writer.publish()
 
 
-def _has_current_schema(path: Path, config: str) -> bool:
+def _has_current_schema(path: Path, columns: dict[str, pl.DataType]) -> bool:
     """Whether a file has the current columns and types of the table."""
     with path.open("rb") as file:
-        return list(pl.read_parquet_schema(file).items()) == list(table_schema(config).items())
+        return list(pl.read_parquet_schema(file).items()) == list(columns.items())
 
 
 def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
@@ -346,7 +349,8 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
         cut.splits[config] = write_config(
             cut.store, config, making, validation=order.validation, jsonl=order.jsonl and bool(cut.store.files(config))
         )
-    manifest = _manifest_of(cut, order)
+    prompts = write_prompts(cut.store, cut.facts["writers"], making)
+    manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")
     listed |= _file_entries(making, [making / CARD])
@@ -368,6 +372,7 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "name": order.name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": code_version(),
+        "own_files": own_files(cut.store),
         "license": order.license,
         "where": {config: list(tests) for config, tests in order.where.items()},
         "jsonl": order.jsonl,
@@ -395,8 +400,9 @@ def _described_columns(columns: list[dict[str, Any]], config: str) -> list[dict[
     """Names, types and meanings of the columns of a config, in the order of its files."""
     by_name = {row["column"]: row for row in columns if row["config"] == config}
     persona = next(row for row in columns if (row["config"], row["column"]) == (PERSONAS, "persona"))
-    by_name.setdefault(persona_column(config), {**persona, "column": persona_column(config)})
-    names = released_columns(config)
+    name = persona_column(by_name)
+    names = released_columns(config, list(by_name))
+    by_name.setdefault(name, {**persona, "column": name})
     return [{key: by_name[name][key] for key in ("column", "type", "meaning")} for name in names]
 
 

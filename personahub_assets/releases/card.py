@@ -88,10 +88,27 @@ def _derived(manifest: Manifest) -> dict[str, Any]:
         "conditions": _conditions(manifest),
         "left_out": list(_left_out(manifest)),
         "models": _summed(manifest["writers"], "model"),
-        "prompts": _summed((row for row in manifest["writers"] if not row["imported"]), "prompt", "prompt_fingerprint"),
+        "changes": _changes(manifest),
         "rules_differ": len(rules) > len({stage for stage, _ in rules}),
         "is_approximate": any(row["method"] == "minhash" or (row["least_recall"] or 1) < 1 for row in dedup),
     }
+
+
+_SHOWN_FILES = 20
+
+
+def _changes(manifest: Manifest) -> str:
+    """What differs from version and commit; empty if nothing does, or the release is of an earlier version."""
+    code_state, texts = manifest["code"], list[str]()
+    if files := code_state.get("changed_files"):
+        shown = ", ".join(map(code, files[:_SHOWN_FILES]))
+        remainder = f" and {len(files) - _SHOWN_FILES:,} more" if len(files) > _SHOWN_FILES else ""
+        texts.append(f"The code was changed: {len(files):,} files differ from the version above ({shown}{remainder}).")
+    elif reason := code_state.get("changed_files_unknown"):
+        texts.append(f"Whether the code differs from the version above is unknown: {code(reason)}.")
+    if own := [entry["file"] for entry in manifest.get("own_files", ())]:
+        texts.append(f"The home had prompts or datasets of its own: {', '.join(map(code, own))}.")
+    return "\n".join(texts)
 
 
 def code(value: object) -> str:

@@ -5,16 +5,15 @@ split follows from a hash of the document's id, so it is the same in every relea
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import polars as pl
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.releases.spec import PERSONAS, TRAIN, VALIDATION
 from personahub_assets.store.snapshot import link_or_copy
-from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.store.tables import Store
 
 # Columns that a reader of the rows looks at last.
 _IDS = ("item_id", "persona_id", "sample", "batch", "generation_id")
@@ -50,18 +49,21 @@ def write_config(snap: Store, config: str, folder: Path, *, validation: float = 
     return {split: count for split, count in counts.items() if count["rows"]}
 
 
-def released_columns(config: str) -> list[str]:
-    """The columns of a config's files: those of the table; items begin with the persona and the text."""
-    own = list(table_schema(config))
+def released_columns(config: str, own: list[str]) -> list[str]:
+    """The columns of a config's files: those of the table; items begin with the persona and the text.
+
+    Args:
+        own: columns of the table.
+    """
     if config == PERSONAS:
         return own
     fields = [name for name in own if name not in (*_IDS, "text")]
-    return [persona_column(config), "text", *fields, *_IDS]
+    return [persona_column(own), "text", *fields, *_IDS]
 
 
-def persona_column(config: str) -> str:
+def persona_column(own: Container[str]) -> str:
     """The column with the text of an item's persona; a dataset may have a field of that name itself."""
-    return "persona" if "persona" not in table_schema(config) else "persona_text"
+    return "persona" if "persona" not in own else "persona_text"
 
 
 def is_for_validation(group: str, share: float) -> bool:
@@ -98,13 +100,13 @@ def _write_split(snap: Store, config: str, folder: Path, split: str, validation:
 
 def _released(snap: Store, config: str, batch: str, split: str, validation: float) -> pl.LazyFrame:
     """The rows of a batch as they are released."""
-    rows = pl.scan_parquet(snap.path(config, batch), glob=False)
+    rows, own = pl.scan_parquet(snap.path(config, batch), glob=False), list(snap.columns(config))
     if config != PERSONAS:
         rows = rows.join(
-            _personas(snap, batch, split, validation).rename({"persona": persona_column(config)}).lazy(),
+            _personas(snap, batch, split, validation).rename({"persona": persona_column(own)}).lazy(),
             on="persona_id",
             maintain_order="left",
-        ).select(released_columns(config))
+        ).select(released_columns(config, own))
     elif validation:
         rows = rows.join(
             _personas(snap, batch, split, validation).lazy(), on="persona_id", how="semi", maintain_order="left"
@@ -140,7 +142,7 @@ def _paper_rows(snap: Store, config: str, batch: str, personas: pl.DataFrame) ->
     if config == PERSONAS:
         yield personas.select("persona")
         return
-    description = pl.lit((DATASETS[config].__doc__ or config).strip().splitlines()[0])
+    description = pl.lit((snap.catalog.item(config).__doc__ or config).strip().splitlines()[0])
     for rows in snap.slices(config, batch, ["persona_id", "text"]):
         yield rows.join(personas, on="persona_id", maintain_order="left").select(
             pl.col("persona").alias("input persona"),

@@ -22,7 +22,7 @@ LEFT_OUT = {
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9_-])?")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 # `tools: length(text) > 100`, but not the cast in `hop::INTEGER = 1`.
-_FOR_ONE = re.compile(r"\A\s*([a-z_]+)\s*:(?!:)(.*)", re.DOTALL)
+_FOR_ONE = re.compile(r"\A\s*([a-z_][a-z0-9_]*)\s*:(?!:)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class ReleaseSpec:
         jsonl: bool = False,
         license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
         validation: float = 0.0,
+        datasets: Iterable[str] = DATASETS,
     ) -> "ReleaseSpec":
         """Check a specification.
 
@@ -54,13 +55,14 @@ class ReleaseSpec:
             select: configs; empty for all.
             where: SQL conditions, each for all configs, or for one that it names: `tools: length(text) > 100`.
             jsonl: also write JSONL with the paper's field names.
+            datasets: names of the datasets of the home.
             license: an identifier as dataset cards have them, such as apache-2.0.
             validation: share of personas whose rows make a split `validation`; 0 makes none.
 
         Raises:
             ConfigError: naming all faults at once.
         """
-        valid = configs()
+        valid = configs(datasets)
         requested = tuple(select) or tuple(valid)
         faults = [f"unknown config {choices(config, valid)}" for config in requested if config not in valid]
         faults += _name_faults(name) + _license_faults(license) + _validation_faults(validation)
@@ -76,9 +78,9 @@ class ReleaseSpec:
         return cls(name, chosen, conditions, jsonl, license, validation)
 
 
-def configs() -> list[str]:
+def configs(datasets: Iterable[str]) -> list[str]:
     """All possible configs: the personas and every dataset."""
-    return [PERSONAS, *DATASETS]
+    return [PERSONAS, *datasets]
 
 
 def check_name(name: str) -> str:

@@ -4,7 +4,7 @@ from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import LLMError
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs.plan import plan
-from personahub_assets.runs.runner import ASKING, Ordered
+from personahub_assets.runs.runner import Ordered
 
 
 def require_endpoint(environment: Environment, order: Ordered) -> None:
@@ -15,7 +15,9 @@ def require_endpoint(environment: Environment, order: Ordered) -> None:
     Raises:
         LLMError: if calls are needed and no endpoint serves the model.
     """
-    if environment.llm_url == STANDIN_URL or not any(assets & set(ASKING) for _, assets in order.named):
+    if environment.llm_url == STANDIN_URL or not any(
+        assets & set(order.store.catalog.tasks) for _, assets in order.named
+    ):
         return
     try:
         LLM(url=environment.llm_url, model=environment.llm_model).require_model()

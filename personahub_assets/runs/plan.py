@@ -15,7 +15,6 @@ import polars as pl
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError, PersonaHubError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.llm import LLM
@@ -144,7 +143,7 @@ class _Planner:
             "persona_embeddings": self._embeddings,
             "semantic_duplicates": self._semantic,
             "personas": self._personas,
-            **{name: partial(self._items, name) for name in DATASETS},
+            **{name: partial(self._items, name) for name in self.store.catalog.names},
         }
         try:
             for asset, step in steps.items():
@@ -369,7 +368,7 @@ class _Planner:
 
     @cache  # noqa: B019 - lives as long as a plan
     def _task(self, asset: str) -> Task:
-        return current_task(self.config, asset, self.model)
+        return current_task(self.store.catalog, self.config, asset, self.model)
 
 
 def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:

@@ -11,24 +11,29 @@ import dagster as dg
 import polars as pl
 
 from personahub_assets.core import interrupts
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import BatchError, BatchesFailed, BudgetSpent, ConfigError, Unfinished, choices
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.errors import (
+    BatchError,
+    BatchesFailed,
+    BudgetSpent,
+    ConfigError,
+    PersonaHubError,
+    Unfinished,
+    choices,
+)
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.releases import RELEASE
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM, check_budget
-from personahub_assets.generation.recorded import ANSWERS
 from personahub_assets.generation.requests import TRANSIENT, Reason, Usage
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
 from personahub_assets.search import selections
+from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.tables import Store
-
-ASKING = tuple(ANSWERS)
-"""Assets that ask the language model, in the order of the graph."""
 
 _WAREHOUSE, _RELEASE = dg.AssetKey("warehouse"), dg.AssetKey("release")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -122,10 +127,11 @@ def ordered(
     run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
     definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
-    assets = selected(definitions, select)
-    datasets = [name for name in DATASETS if dg.AssetKey(name) in assets]
+    assets = selected(definitions, select, store.catalog)
+    check_tasks(store, [name for name in store.catalog.tasks if dg.AssetKey(name) in assets])
+    datasets = [name for name in store.catalog.names if dg.AssetKey(name) in assets]
     if personas_from:
-        store = Store(home=str(home), personas_from=_selecting(personas_from, datasets))
+        store = Store(home=str(home), personas_from=_selecting(personas_from, datasets, store.catalog))
         definitions = build(environment, store.personas_from, run_resources)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
     return Ordered(store, definitions, keys, work, datasets, reasons, usage)
@@ -180,7 +186,7 @@ def look_at_quarantine(order: Ordered, result: Result) -> None:
     store = order.store
     limit = store.config.generation.max_rejected_share
     for batch, assets in order.named:
-        for asset in (name for name in ASKING if name in assets):
+        for asset in (name for name in store.catalog.tasks if name in assets):
             outcomes = store.read("generations", batch, asset, columns=["status", "reason"])
             current = outcomes.filter(pl.col("status") != "superseded", pl.col("reason").ne_missing("taken_down"))
             reasons = current.filter(status="rejected")["reason"]
@@ -222,14 +228,14 @@ def _reasons(wanted: list[str]) -> list[str]:
     return wanted or valid
 
 
-def _selecting(file: Path, datasets: list[str]) -> dict[str, str]:
+def _selecting(file: Path, datasets: list[str], catalog: Catalog) -> dict[str, str]:
     """The same selection for all datasets of a run.
 
     Raises:
         ConfigError: if no dataset is selected, or the file cannot be used.
     """
     if not datasets:
-        raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(DATASETS)}")
+        raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(catalog.names)}")
     path = file.expanduser().resolve()
     selections.read(path)
     return dict.fromkeys(datasets, str(path))
@@ -241,7 +247,7 @@ def _quarantined(
     """Partitions with quarantined rows of these reasons; each gets its own run."""
     partitions = []
     for key in keys:
-        for name in ASKING:
+        for name in store.catalog.tasks:
             rows = store.read("quarantine", key, name, columns=["reason"]) if dg.AssetKey(name) in assets else None
             if rows is not None and rows["reason"].is_in(reasons).any():
                 partitions.append((key, {dg.AssetKey(name)}))
@@ -267,7 +273,7 @@ def known_batches(store: Store, wanted: list[str]) -> list[str]:
     return wanted or registered
 
 
-def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]:
+def selected(definitions: dg.Definitions, select: list[str], catalog: Catalog | None = None) -> set[dg.AssetKey]:
     """The selected assets, with their upstream and downstream assets if requested; all without a selection.
 
     Raises:
@@ -281,9 +287,25 @@ def selected(definitions: dg.Definitions, select: list[str]) -> set[dg.AssetKey]
     every = {key.to_user_string() for key in keys}
     unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
-        raise ConfigError("; ".join(f"unknown asset {choices(name, sorted(every))}" for name in unknown))
+        raise ConfigError("; ".join((catalog or Catalog()).unknown("asset", name, sorted(every)) for name in unknown))
     chosen = [_selection(item).resolve(graph) for item in select]
     return set().union(*chosen) & keys if chosen else keys
+
+
+def check_tasks(store: Store, tasks: list[str]) -> None:
+    """Refuse a run of tasks whose files are wrong, before anything is asked.
+
+    Raises:
+        ConfigError: naming every file, with line and remedy.
+    """
+    problems = list[str]()
+    for name in tasks:
+        try:
+            current_task(store.catalog, store.config, name, "none")
+        except PersonaHubError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(dict.fromkeys(problems)))
 
 
 def _selection(item: str) -> dg.AssetSelection:

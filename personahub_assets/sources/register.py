@@ -165,7 +165,7 @@ def results_of(store: Store, batch: str) -> list[str]:
     names = {folder.relative_to(paths.tables).parts[0] for folder in folders}
     vectors = paths.vector_journal(batch)
     pending = [*paths.journals_of(batch), *([vectors] if vectors.exists() else [])]
-    return sorted(names - {"batches"}) + [str(path.parent.relative_to(store.root)) for path in pending]
+    return sorted(names - {"batches", "prompt_uses"}) + [str(path.parent.relative_to(store.root)) for path in pending]
 
 
 def drop_download(store: Store, path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
-from personahub_assets.core.records import DATASETS, DatasetItem
+from personahub_assets.core.records import DatasetItem
 from personahub_assets.core.text import digest
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
@@ -51,11 +51,16 @@ def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, Datas
     ]
 
 
-def dataset_task(name: str, config: HubConfig, model: str) -> Task:
-    """A dataset's task as its prompt file, its class and hub.toml have it now."""
+def dataset_task(name: str, catalog: Catalog, config: HubConfig, model: str) -> Task:
+    """A dataset's task as its prompt file, its class and hub.toml have it now.
+
+    Raises:
+        PromptError, ConfigError: if there is no such dataset, or one of its files is wrong.
+    """
+    item = catalog.item(name)
     settings = config.dataset(name)
-    prompt = project_files.prompt(name).with_settings(settings.parameters, settings.sampling())
-    return Task(name, prompt, DATASETS[name], model, Dialect.of(config.generation))
+    prompt = catalog.prompt(name).with_settings(settings.parameters, settings.sampling())
+    return Task(name, prompt, item, model, Dialect.of(config.generation))
 
 
 def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
@@ -113,7 +118,7 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> 
     """
     settings = store.config.dataset(name)
     total = sum(rows.height for rows in asked_personas(store, name, batch)) * settings.samples
-    task = dataset_task(name, store.config, llm.model_for(store) if total else "none")
+    task = dataset_task(name, store.catalog, store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
         for accepted in answers.request_all(partial(item_requests, store, task, batch), total):
             parsed = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig, TextPersonasTask
 from personahub_assets.core.records import RelatedPersonas, TextPersonas
 from personahub_assets.core.text import cut
@@ -27,18 +27,24 @@ _GRANULARITY = {
 }
 
 
-def text_personas_task(config: HubConfig, model: str) -> Task:
+def text_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Task:
     """Text-to-persona as the prompt file and hub.toml have it now."""
     settings = config.text_personas
-    prompt = project_files.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("text_personas", prompt, TextPersonas, model, Dialect.of(config.generation), settings.per_document)
+    prompt = catalog.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
+    shaping = settings.model_dump(include={"per_document", "granularity", "max_chars"})
+    return Task(
+        "text_personas", prompt, TextPersonas, model, Dialect.of(config.generation), settings.per_document, shaping
+    )
 
 
-def related_personas_task(config: HubConfig, model: str) -> Task:
+def related_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Task:
     """Persona-to-persona as the prompt file and hub.toml have it now."""
     settings = config.related_personas
-    prompt = project_files.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
-    return Task("related_personas", prompt, RelatedPersonas, model, Dialect.of(config.generation), settings.fan_out)
+    prompt = catalog.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
+    shaping = settings.model_dump(include={"fan_out"})
+    return Task(
+        "related_personas", prompt, RelatedPersonas, model, Dialect.of(config.generation), settings.fan_out, shaping
+    )
 
 
 def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
@@ -73,7 +79,7 @@ def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Ask
     settings = store.config.text_personas
     counts = Counter[str]()
     total = store.height("documents", batch)
-    task = text_personas_task(store.config, llm.model_for(store) if total else "none")
+    task = text_personas_task(store.catalog, store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
         for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
             texts, attributes = [row.persona for row in ready], [row.attributes for row in ready]
@@ -98,7 +104,9 @@ def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
     """
     settings = store.config.related_personas
     last = store.read("text_personas", batch)
-    task = related_personas_task(store.config, llm.model_for(store) if last.height and settings.hops else "none")
+    task = related_personas_task(
+        store.catalog, store.config, llm.model_for(store) if last.height and settings.hops else "none"
+    )
     expanded = expanded_before(store, batch)
     rows_per_hop, expanded_words = {}, set[int]()
     with llm.answers(store, task, batch, watch) as answers:

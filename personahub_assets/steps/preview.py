@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 
 from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig, PromptSettings
-from personahub_assets.core.errors import ConfigError, PromptError, choices
+from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas
 from personahub_assets.generation.answers import Answered
@@ -23,7 +24,7 @@ from personahub_assets.generation.requests import Request, Task, Usage
 from personahub_assets.steps.datasets import persona_requests
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
 from personahub_assets.steps.personas import document_requests, related_requests
-from personahub_assets.steps.tasks import TASKS, current_task
+from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.home import Home, Lock
 from personahub_assets.store.tables import Store
 
@@ -87,8 +88,6 @@ class PreviewSpec:
     ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ConfigError(f"no task {choices(self.task, list(TASKS))}")
         if not 1 <= self.count <= MOST:
             raise ConfigError(f"the number of rows is from 1 to {MOST}, got {self.count}")
         if self.persona is not None and self.ids:
@@ -102,10 +101,13 @@ class PreviewSpec:
             raise ConfigError("two prompts or two models are compared, not both: omit --against or one --model")
 
     @classmethod
-    def of(cls, task: str, *, prompt: Path | None = None, against: Path | None = None, **options: Any) -> "PreviewSpec":
+    def of(
+        cls, catalog: Catalog, task: str, *, prompt: Path | None = None, against: Path | None = None, **options: Any
+    ) -> "PreviewSpec":
         """Read the prompt files.
 
         Args:
+            catalog: the tasks of the home.
             prompt: a prompt file instead of the task's own.
             against: a second one, to compare with the first.
 
@@ -113,6 +115,7 @@ class PreviewSpec:
             ConfigError: as the class does.
             PromptError: if a file cannot be read, or is a prompt of another task.
         """
+        check_task(catalog, task)
         spec = cls(task, **options)
         files = [
             PromptSource(str(path), project_files.prompt_file(path, task))
@@ -120,17 +123,27 @@ class PreviewSpec:
             if path is not None
         ]
         if against is not None and prompt is None:
-            files.insert(0, own_prompt(task))
+            files.insert(0, own_prompt(catalog, task))
         return replace(spec, prompts=tuple(files))
 
 
-def own_prompt(task: str) -> PromptSource:
+def check_task(catalog: Catalog, task: str) -> None:
+    """Refuse a name that is no task.
+
+    Raises:
+        ConfigError: naming the valid ones.
+    """
+    if task not in catalog.tasks:
+        raise ConfigError(catalog.unknown("task", task, catalog.tasks))
+
+
+def own_prompt(catalog: Catalog, task: str) -> PromptSource:
     """The prompt of a task as a run uses it.
 
     Raises:
         PromptError: if its file is missing or malformed.
     """
-    return PromptSource(f"prompts/{task}.md", project_files.prompt(task))
+    return PromptSource(catalog.shown_path(task), catalog.prompt(task))
 
 
 @dataclass(frozen=True)
@@ -260,8 +273,9 @@ def preview(
         LockHeld: if a run works on the same task and batch.
     """
     began, config = time.perf_counter(), store.config
+    check_task(store.catalog, spec.task)
     inputs = _inputs(store, spec)
-    variants = _variants(config, spec, spec.models or (llm.model_for(store),))
+    variants = _variants(store.catalog, config, spec, spec.models or (llm.model_for(store),))
     rows, usages = list[PreviewRow](), list[Usage]()
     total = len(variants) * len(inputs)
     with _store_of(store, inputs) as kept:
@@ -287,17 +301,18 @@ def _inputs(store: Store, spec: PreviewSpec) -> list[Input]:
     return first_inputs(store, spec.task, spec.count)
 
 
-def _variants(config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> list[Variant]:
+def _variants(catalog: Catalog, config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> list[Variant]:
     """Each prompt with each model; there is one of one of them."""
-    prompts = spec.prompts or (own_prompt(spec.task),)
-    return [Variant(each.label, _task(config, each.prompt, model)) for each in prompts for model in models]
+    prompts = spec.prompts or (own_prompt(catalog, spec.task),)
+    return [Variant(each.label, _task(catalog, config, each.prompt, model)) for each in prompts for model in models]
 
 
-def _task(config: HubConfig, prompt: Prompt, model: str) -> Task:
-    """The task with this prompt, under the settings of hub.toml."""
-    task = current_task(config, prompt.name, model)
+def _task(catalog: Catalog, config: HubConfig, prompt: Prompt, model: str) -> Task:
+    """The task with this prompt and its fields, if it has any, under the settings of hub.toml."""
+    task = current_task(catalog, config, prompt.name, model)
     settings = _settings(config, prompt.name)
-    return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()))
+    answer = prompt.item or task.answer
+    return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()), answer=answer)
 
 
 def _settings(config: HubConfig, name: str) -> PromptSettings:
@@ -348,4 +363,4 @@ def _store_of(store: Store, inputs: list[Input]) -> Iterator[Store]:
     with TemporaryDirectory(prefix="personahub-preview-") as folder:
         if store.paths.config.exists():
             shutil.copy(store.paths.config, Home(Path(folder)).config)
-        yield Store(home=folder)
+        yield Store(home=folder, datasets_home=store.home)

@@ -1,18 +1,28 @@
 """The messages of a call, made again and proved by the key of its request."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
+from personahub_assets.core.catalog import PERSONA_TASKS
 from personahub_assets.core.config import HubConfig
-from personahub_assets.core.errors import PromptError
+from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message
+from personahub_assets.core.records import DatasetItem
+from personahub_assets.generation.prompt_record import TABLE, VERSION, recorded_prompt
+from personahub_assets.generation.requests import Task, request_key
 from personahub_assets.steps.inputs import Input
 from personahub_assets.steps.preview import requests_about
-from personahub_assets.steps.tasks import TASKS, current_task
+from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.tables import Store
+
+_CALL = ["request_key", "input_id", "sample", "model", "prompt_fingerprint", "schema_fingerprint"]
 
 
 def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> list[Message] | None:
-    """Make the messages of a call again from its input, the prompt and the settings.
+    """Make the messages of a call again from its input, and the current or the recorded prompt and settings.
 
     Args:
         batch: batch of the call.
@@ -20,41 +30,66 @@ def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> l
         generation_id: id of the call.
 
     Returns:
-        The messages, if their request has the key of the call; None if it has not, because the prompt, a setting or
-        the input has changed since, or is not stored any more. An input that was cut to the model's context is whole.
+        The messages, if their request has the key of the call; None if it has not, because the input has changed
+        since, or is not stored any more, or the prompt was used before prompts were recorded. An input that was cut to
+        the model's context is whole.
 
     Raises:
         StoreError: if a table is damaged.
     """
-    columns = ["generation_id", "request_key", "input_id", "sample", "model"]
+    columns = ["generation_id", *_CALL]
     calls = store.read("generations", batch, asset, columns=columns).filter(generation_id=generation_id)
     if calls.is_empty():
         return None
-    _, key, input_id, sample, model = calls.row(0)
-    inputs = [Input(batch, input_id, text) for text in _texts(store, batch, asset, input_id)]
-    return messages_of(store.config, asset, model, key, sample, inputs)
+    call = calls.row(0, named=True)
+    inputs = [Input(batch, call["input_id"], text) for text in _texts(store, batch, asset, call["input_id"])]
+    return messages_of(store, asset, call, inputs)
 
 
-def messages_of(
-    config: HubConfig, asset: str, model: str, key: str, sample: int, inputs: list[Input]
-) -> list[Message] | None:
-    """The messages of the request with a key, among those that a run makes now about these inputs; else None.
+def messages_of(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
+    """The messages of a call, by the prompt and settings of now or of then; None if neither gives its key.
 
     Args:
-        config: settings of the home.
-        asset: asset that asks.
-        model: name of the model that was asked.
-        key: key of the request.
-        sample: number of the sample, from 0.
-        inputs: documents or personas that the request can be about.
+        store: the home.
+        asset: asset that asked.
+        call: its row of `generations`: request_key, sample, model, prompt_fingerprint and schema_fingerprint.
+        inputs: documents or personas that the call can be about.
     """
-    if asset not in TASKS:
+    return _of_current(store, asset, call, inputs) or _of_recorded(store, asset, call, inputs)
+
+
+def _of_current(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
+    if asset not in store.catalog.tasks:
         return None
     try:
-        requests = requests_about(config, current_task(config, asset, model), inputs, sample + 1)
-        return next((request.messages for request in requests if request.key == key), None)
-    except PromptError:  # a prompt that cannot be rendered now does not show what was sent
+        task = current_task(store.catalog, store.config, asset, call["model"])
+        requests = requests_about(store.config, task, inputs, call["sample"] + 1)
+        return next((request.messages for request in requests if request.key == call["request_key"]), None)
+    except (PromptError, ConfigError):  # a prompt that cannot be rendered now does not show what was sent
         return None
+
+
+def _of_recorded(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
+    """The messages by the recorded version of the prompt, with the settings of then."""
+    uses = store.read_all(TABLE, asset=asset).filter(prompt_fingerprint=call["prompt_fingerprint"])
+    for use in uses.unique(VERSION, maintain_order=True).to_dicts():
+        try:
+            prompt = recorded_prompt(use)
+            config = _with_settings(store.config, asset, json.loads(use["settings"]))
+            task = Task(asset, prompt, PERSONA_TASKS.get(asset, DatasetItem), call["model"])
+            for request in requests_about(config, task, inputs, call["sample"] + 1):
+                identity = (call["schema_fingerprint"], json.loads(use["dialect"]), request.sample)
+                if request_key(call["model"], prompt, request.messages, *identity) == call["request_key"]:
+                    return request.messages
+        except (PromptError, ValueError):
+            continue
+    return None
+
+
+def _with_settings(config: HubConfig, asset: str, settings: dict[str, Any]) -> HubConfig:
+    if asset not in PERSONA_TASKS:
+        return config
+    return config.model_copy(update={asset: getattr(config, asset).model_copy(update=settings)})
 
 
 def _texts(store: Store, batch: str, asset: str, input_id: str) -> list[str]:

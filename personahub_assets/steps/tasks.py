@@ -1,23 +1,20 @@
 """The tasks that ask the language model, by name."""
 
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
-from personahub_assets.generation.recorded import ANSWERS
 from personahub_assets.generation.requests import Task
 from personahub_assets.steps.datasets import dataset_task
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
 
-TASKS = tuple(ANSWERS)
-"""Names of all assets that ask the language model."""
 
-
-def current_task(config: HubConfig, name: str, model: str) -> Task:
+def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> Task:
     """A task as its prompt file and hub.toml have it now.
 
     Raises:
-        PromptError: if its prompt file is missing or malformed.
+        PromptError, ConfigError: if its prompt file is missing or malformed, or its class cannot be made.
     """
     if name == "text_personas":
-        return text_personas_task(config, model)
+        return text_personas_task(catalog, config, model)
     if name == "related_personas":
-        return related_personas_task(config, model)
-    return dataset_task(name, config, model)
+        return related_personas_task(catalog, config, model)
+    return dataset_task(name, catalog, config, model)

@@ -1,6 +1,8 @@
 """The layout of a home: all its paths and the names of its locks.
 
 hub.toml                      settings
+prompts/<name>.md             prompts of this home
+datasets/<name>.py            classes of the datasets of this home
 inbox/                        source files and downloads
 tables/<table>/[asset=<key>/]batch=<key>/part.parquet
 journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/
@@ -63,6 +65,16 @@ class Home:
     def config(self) -> Path:
         """The settings; the file may be missing."""
         return self.root / "hub.toml"
+
+    @property
+    def prompts(self) -> Path:
+        """Prompts of this home, instead of or besides those of the package."""
+        return self.root / "prompts"
+
+    @property
+    def datasets(self) -> Path:
+        """Classes of the datasets of this home."""
+        return self.root / "datasets"
 
     @property
     def writer(self) -> Path:
@@ -205,7 +217,7 @@ class Home:
     def own(self) -> list[Path]:
         """Paths that only this program writes."""
         folders = [self.aside, self.cache, self.dagster, self.journals, self.locks, self.releases, self.recorded]
-        return [*folders, self.tables, self.config, self.warehouse, self.writer]
+        return [*folders, self.prompts, self.datasets, self.tables, self.config, self.warehouse, self.writer]
 
     def check_warehouse(self) -> None:
         """Refuse a home without a warehouse.

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.store.tables import SLICE_ROWS, PartitionWriter, Store, asset_of, table_schema
+from personahub_assets.store.tables import SLICE_ROWS, PartitionWriter, Store, asset_of
 
 Partition = tuple[str, str, str | None]
 
@@ -47,7 +47,7 @@ class OverlayStore(Store):
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches."""
-        schema = table_schema(table)
+        schema = self.columns(table)
         names = columns or list(schema)
         frames = [pl.DataFrame(schema={name: schema[name] for name in names})]
         for path in self.files(table, asset=asset):
@@ -57,8 +57,8 @@ class OverlayStore(Store):
 
     def write(self, table: str, batch: str, rows: pl.DataFrame, asset: str | None = None) -> None:
         """Keep one partition in memory."""
-        self.path(table, batch, asset)  # raises as a store does
-        schema = table_schema(table)
+        self.path(table, batch, asset)  # refuses what a store refuses
+        schema = self.columns(table)
         self._frames[table, batch, asset] = rows.select(list(schema)).cast(schema)  # type: ignore[arg-type]
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> PartitionWriter:

@@ -1,17 +1,15 @@
 """The SQL of a dataset's table, derived from its answer class."""
 
-import types
 import typing
-from typing import Any, Literal, Union
+from typing import Any
 
-from pydantic import BaseModel
-
+from personahub_assets.core.column_types import sql_type
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.records import DatasetItem
 
-_SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+__all__ = ["dataset_sql", "sql_type"]
 
-# Columns of every dataset before and after the fields of its class.
+# What every dataset's row carries before and after the fields of its class; core.fields.COLUMNS has their names.
 _BEFORE = {
     "batch": ("VARCHAR NOT NULL", "Batch of the document or persona file that the row is from"),
     "item_id": ("VARCHAR NOT NULL", "Hash of dataset, persona and sample"),
@@ -43,29 +41,6 @@ def dataset_sql(table: str, item: type[DatasetItem]) -> str:
     comments = [f"COMMENT ON TABLE {table} IS {quoted(summary)};"]
     comments += [f'COMMENT ON COLUMN {table}."{name}" IS {quoted(text)};' for name, (_, text) in columns.items()]
     return f"CREATE TABLE {table} (\n{body}\n);\n" + "\n".join(comments) + "\n"
-
-
-def sql_type(annotation: Any) -> str:
-    """Return the DuckDB type of a field's annotation.
-
-    >>> sql_type(list[str])
-    'VARCHAR[]'
-    """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return sql_type(arguments[0])
-    if origin is Literal:
-        return sql_type(type(arguments[0]))
-    if origin in (Union, types.UnionType):
-        return sql_type(next(a for a in arguments if a is not type(None)))
-    if origin is list:
-        return f"{sql_type(arguments[0])}[]"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        members = (f'"{name}" {sql_type(field.annotation)}' for name, field in annotation.model_fields.items())
-        return f"STRUCT({', '.join(members)})"
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
-    raise TypeError(f"{annotation!r} has no column type; use str, int, float, bool, Literal, list or a nested model")
 
 
 def _optional(annotation: Any) -> bool:

@@ -25,7 +25,7 @@ def snapshot(store: Store, tables: Iterable[str], folder: Path) -> Store:
             # The partition was deleted in the meantime.
             with suppress(FileNotFoundError):
                 link_or_copy(source, folder / source.relative_to(store.root))
-    return Store(home=str(folder))
+    return Store(home=str(folder), datasets_home=store.datasets_home or store.home)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -20,22 +20,21 @@ import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from personahub_assets.core import project_files
 from personahub_assets.core.access import checked, obstacle, obstacle_to_writing
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
-from personahub_assets.store.connections import connect_small
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
-from personahub_assets.store.schema import dataset_sql
+from personahub_assets.store.table_set import TableSet, table_set
 
 _LOG = logging.getLogger("personahub")
 
-BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions")
+BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses")
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]
@@ -49,7 +48,6 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
-_TEMPLATE = "-- template: "
 
 T = TypeVar("T")
 
@@ -74,62 +72,18 @@ def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], m
         yield piece
 
 
-@cache
 def table_sql() -> dict[str, str]:
-    """CREATE TABLE and COMMENT statements of every table, by name."""
-    tables = {name: _with_template(name, sql) for name, sql in project_files.sql_files("schema").items()}
-    return tables | {name: dataset_sql(name, item) for name, item in DATASETS.items()}
-
-
-def _with_template(table: str, sql: str) -> str:
-    """Insert the columns of `sql/templates/<name>.sql` if a file begins with `-- template: <name>`.
-
-    Comments of the file come later, so they replace those of the template.
-    """
-    first, _, own = sql.partition("\n")
-    if not first.startswith(_TEMPLATE):
-        return sql
-    template = project_files.sql_files("templates")[first.removeprefix(_TEMPLATE)]
-    return template.replace("{table}", table) + own
-
-
-def table_statements(table: str, *, is_view: bool = False) -> tuple[str, str]:
-    """The CREATE TABLE statement of a table, and its COMMENT statements, for a table or a view.
-
-    No column is NOT NULL, because a field that was added to a dataset's class is null in older files.
-    """
-    create, _, comments = table_sql()[table].partition(";\n")
-    kind = "VIEW" if is_view else "TABLE"
-    return create.replace(" NOT NULL", ""), comments.replace("COMMENT ON TABLE", f"COMMENT ON {kind}", 1)
-
-
-@cache
-def _kinds() -> tuple[dict[str, dict[str, pl.DataType]], dict[str, dict[str, str]]]:
-    """The columns of every table with their types in Polars and in SQL, from one connection."""
-    in_polars, in_sql = {}, dict[str, dict[str, str]]()
-    with connect_small() as connection:
-        connection.execute(";\n".join(table_statements(table)[0] for table in table_sql()))
-        for table in table_sql():
-            relation = connection.table(table)
-            in_polars[table] = dict(pl.DataFrame(relation).schema)
-            in_sql[table] = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    return in_polars, in_sql
+    """CREATE TABLE and COMMENT statements of the package's tables, by name."""
+    return table_set(DATASETS).sql
 
 
 def table_schema(table: str) -> dict[str, pl.DataType]:
-    """Column types of a table, from its SQL.
+    """Column types of a table of the package; `Store.columns` knows those of a home's own datasets.
 
     Raises:
         StoreError: if the table does not exist.
     """
-    if table not in table_sql():
-        raise StoreError(f"no table {choices(table, sorted(table_sql()))}")
-    return _kinds()[0][table]
-
-
-def sql_types(table: str) -> dict[str, str]:
-    """The columns of a table with their types in SQL."""
-    return _kinds()[1][table]
+    return table_set(DATASETS).schema(table)
 
 
 class Store(BaseModel):
@@ -140,6 +94,9 @@ class Store(BaseModel):
     home: str
     personas_from: dict[str, str] = Field(
         default={}, description="By dataset, a file that names the personas to write for, instead of hub.toml's"
+    )
+    datasets_home: str | None = Field(
+        None, exclude=True, description="Home whose datasets and prompts are used instead of its own, for a copy of it"
     )
 
     @cached_property
@@ -164,8 +121,32 @@ class Store(BaseModel):
 
     @property
     def config(self) -> HubConfig:
-        """The current `hub.toml`, with the selections of this run."""
-        return HubConfig.load(self.paths.config).selecting(self.personas_from)
+        """`hub.toml` as it is now, with this run's selections."""
+        return HubConfig.load(self.paths.config, self.catalog.names).selecting(self.personas_from)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The datasets and prompts of the home, as they are at the first use: a run sees one version of them."""
+        return Catalog(resolve_path(self.datasets_home) if self.datasets_home else self.root)
+
+    @property
+    def table_set(self) -> TableSet:
+        """All tables with their columns; a dataset whose file is wrong has none."""
+        return table_set(self.catalog.datasets)
+
+    def columns(self, table: str) -> dict[str, pl.DataType]:
+        """Columns of a table with their types.
+
+        Only the file of this dataset is read and run, not those of others.
+
+        Raises:
+            StoreError: if there is no such table.
+            PromptError, ConfigError: if it is a dataset whose file is wrong.
+        """
+        if table not in self.catalog.names:
+            return table_schema(table)
+        item = self.catalog.item(table)
+        return table_schema(table) if item is DATASETS.get(table) else table_set({table: item}).schema(table)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
         """The path of a partition's file.
@@ -174,7 +155,7 @@ class Store(BaseModel):
             BatchError: if the batch key is malformed.
             StoreError: if the table does not exist, or `asset` is missing for a table that needs it.
         """
-        table_schema(table)
+        self.columns(table)
         if (table in BY_ASSET) != (asset is not None):
             raise StoreError(f"table {table}: asset must be given for {BY_ASSET} and for no other table, got {asset!r}")
         if table == "decisions":
@@ -221,8 +202,8 @@ class Store(BaseModel):
         """
         path = self.path(table, batch, asset)
         if path.exists():
-            return read_file(path, table, columns)
-        schema = table_schema(table)
+            return read_file(path, table, columns, schema=self.columns(table))
+        schema = self.columns(table)
         return pl.DataFrame(schema={name: schema[name] for name in columns or schema})
 
     def slices(
@@ -237,7 +218,7 @@ class Store(BaseModel):
         """
         path = self.path(table, batch, asset)
         if path.exists():
-            yield from _slices(path, table, columns)
+            yield from _slices(path, table, self.columns(table), columns)
 
     def height(self, table: str, batch: str, asset: str | None = None) -> int:
         """Rows of one partition, without reading them."""
@@ -251,11 +232,13 @@ class Store(BaseModel):
             raise damaged(path, table, error) from error
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
-        """Read the partitions of all batches; of one asset, if several write the table."""
-        schema = table_schema(table)
+        """Read the partitions of all batches (of one asset, where several write the table)."""
+        schema = self.columns(table)
         names = columns or list(schema)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
-        return pl.concat([empty, *(read_file(path, table, names) for path in self.files(table, asset=asset))])
+        return pl.concat(
+            [empty, *(read_file(path, table, names, schema=schema) for path in self.files(table, asset=asset))]
+        )
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Scan the partitions of all batches lazily; without partitions the frame is empty, with all columns.
@@ -263,8 +246,8 @@ class Store(BaseModel):
         Raises:
             StoreError: if the table does not exist, or a file is damaged.
         """
-        empty = pl.LazyFrame(schema=table_schema(table))
-        return pl.concat([empty, *(_scanned(path, table) for path in self.files(table))])
+        schema = self.columns(table)
+        return pl.concat([pl.LazyFrame(schema=schema), *(_scanned(path, table, schema) for path in self.files(table))])
 
     def kept(self, asset: str, batch: str) -> pl.DataFrame:
         """`(persona_id)` of the personas of a batch that a dedup stage keeps.
@@ -298,8 +281,8 @@ class Store(BaseModel):
         writer.publish()
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
-        """Write one partition in pieces; it is not visible before it is published."""
-        return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside)
+        """Write one partition in pieces; nothing is seen of it before it is published."""
+        return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside, self.columns(table))
 
     def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Read all candidates of a batch, from text and from relations."""
@@ -343,8 +326,8 @@ class PartitionWriter:
     Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
     """
 
-    def __init__(self, path: Path, table: str, aside: Path):
-        self.path, self.table, self.schema = path, table, table_schema(table)
+    def __init__(self, path: Path, table: str, aside: Path, schema: dict[str, pl.DataType] | None = None):
+        self.path, self.table, self.schema = path, table, schema or table_schema(table)
         self.rows = 0
         self._aside = aside / atomic.aside_name()
         self._pieces: list[pl.DataFrame] = []
@@ -408,7 +391,7 @@ class PartitionWriter:
 
     def _read_back(self) -> None:
         rows, checksum = 0, 0
-        for piece in _slices(self.path, self.table):
+        for piece in _slices(self.path, self.table, self.schema):
             rows += piece.height
             checksum += _checksum(piece)
         if (rows, checksum) != (self.rows, self._checksum):
@@ -461,9 +444,18 @@ def _checksum(frame: pl.DataFrame) -> int:
 
 
 def read_file(
-    path: Path, table: str, columns: list[str] | None = None, start: int = 0, rows: int | None = None
+    path: Path,
+    table: str,
+    columns: list[str] | None = None,
+    start: int = 0,
+    rows: int | None = None,
+    *,
+    schema: dict[str, pl.DataType] | None = None,
 ) -> pl.DataFrame:
     """Read a table file, or `rows` rows of it from row `start`.
+
+    Args:
+        schema: columns of the table; needed for a home's own dataset.
 
     Raises:
         StoreError: if it is missing or damaged.
@@ -471,7 +463,8 @@ def read_file(
     try:
         # Opened once: Polars opens a path several times, and another process may replace the file in between.
         with path.open("rb") as file:
-            return _shaped(pl.scan_parquet(file).slice(start, rows), path, table, columns).collect()
+            frame = pl.scan_parquet(file).slice(start, rows)
+            return _shaped(frame, path, schema or table_schema(table), columns, table).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
@@ -487,9 +480,9 @@ def _stage_folder(asset: str) -> str:
     return f"{STAGES[asset]}_decisions"
 
 
-def folder_names() -> set[str]:
-    """Names of the folders in `tables/` that contain tables."""
-    return {*table_sql(), *map(_stage_folder, STAGES)}
+def folder_names(store: Store) -> set[str]:
+    """Names of the folders in `tables/` that hold tables."""
+    return {*store.table_set.sql, *map(_stage_folder, STAGES)}
 
 
 def asset_of(table: str, folder: Path) -> str | None:
@@ -499,20 +492,23 @@ def asset_of(table: str, folder: Path) -> str | None:
     return folder.name.removeprefix("asset=") if table in BY_ASSET else None
 
 
-def _scanned(path: Path, table: str) -> pl.LazyFrame:
+def _scanned(path: Path, table: str, schema: dict[str, pl.DataType]) -> pl.LazyFrame:
     try:
-        return _shaped(pl.scan_parquet(path, glob=False), path, table, None)
+        return _shaped(pl.scan_parquet(path, glob=False), path, schema, None, table)
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
 
-def _slices(path: Path, table: str, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+def _slices(
+    path: Path, table: str, schema: dict[str, pl.DataType], columns: list[str] | None = None
+) -> Iterator[pl.DataFrame]:
     try:
         with path.open("rb") as file:
             height = pl.scan_parquet(file).select(pl.len()).collect().item()
             for start in range(0, height, SLICE_ROWS):
-                file.seek(0)  # Polars reads from the current position if it cannot duplicate the handle
-                yield _shaped(pl.scan_parquet(file).slice(start, SLICE_ROWS), path, table, columns).collect()
+                file.seek(0)  # Polars reads from where it stands if no handle is left for a copy of this one
+                piece = pl.scan_parquet(file).slice(start, SLICE_ROWS)
+                yield _shaped(piece, path, schema, columns, table).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 
@@ -528,9 +524,10 @@ def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:
     return [each for each in inner if (each.name == prefix if exact else each.name.startswith(prefix))]
 
 
-def _shaped(frame: pl.LazyFrame, path: Path, table: str, columns: list[str] | None) -> pl.LazyFrame:
-    """Convert to the current columns and types of the table; older files lack columns that were added later."""
-    schema = table_schema(table)
+def _shaped(
+    frame: pl.LazyFrame, path: Path, schema: dict[str, pl.DataType], columns: list[str] | None, table: str
+) -> pl.LazyFrame:
+    """Columns and types as the table has them now; a file written before a column was added lacks it."""
     wanted = {name: schema[name] for name in columns or schema}
     present = set(frame.collect_schema().names())
     of_path = {"stage": path.parent.parent.name.removesuffix("_decisions")} if table == "decisions" else {}
@@ -541,6 +538,7 @@ def _shaped(frame: pl.LazyFrame, path: Path, table: str, columns: list[str] | No
 # Consequences of deleting a damaged file of a table, and how to restore its rows.
 _ANEW = "Delete it, then personahub run --batch {batch}: "
 _REWRITTEN = f"{_ANEW}its rows are written again from the recorded answers, without a call"
+_DECIDED = f"{_ANEW}its personas are decided about again, and come after those of other batches"
 _REMEDIES = {
     "batches": "Delete it, then ingest its source file again under the same name",
     "documents": f"{_ANEW}the source file is read again",
@@ -549,26 +547,26 @@ _REMEDIES = {
     "run asks for them and pays again",
     "quarantine": f"{_ANEW}its rows are written again",
     "persona_embeddings": f"{_ANEW}its texts are embedded again",
-    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, removed rows can come back",
-    "takedowns": "Put a copy back, or delete it: the receipt is lost, but removed rows stay removed",
-    **dict.fromkeys([*CANDIDATES, *DATASETS], _REWRITTEN),
+    "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
+    "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
+    "prompt_uses": "Put a copy back, or delete it: prompts that are not used any more are lost",
+    **dict.fromkeys(("decisions", "dedup_runs", "personas"), _DECIDED),
 }
-_DECIDED = f"{_ANEW}its personas are decided again, after those of other batches"
 
 
 def damaged(path: Path, table: str, error: BaseException) -> StoreError:
     """The error for a table file with wrong content, with the remedy."""
     batch = path.parent.name.removeprefix("batch=")
-    remedy = _REMEDIES.get(table, _DECIDED).replace("{batch}", batch)
+    remedy = _REMEDIES.get(table, _REWRITTEN).replace("{batch}", batch)
     return checked(error, path, f"{path}: damaged table file: {error}. {remedy}")
 
 
 def first_damaged(store: Store) -> StoreError | None:
-    """The error for the first table file that cannot be read; for a reader that does not name files."""
-    for table in table_sql():
+    """What is wrong with the first table file that cannot be read; for a reader that does not name files."""
+    for table in store.table_set.sql:
         for path in store.files(table):
             try:
-                for _ in _slices(path, table):
+                for _ in _slices(path, table, store.columns(table)):
                     pass
             except StoreError as error:
                 return error

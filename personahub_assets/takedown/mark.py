@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from personahub_assets.core.fields import COLUMNS
 from personahub_assets.generation.journal import entries
 from personahub_assets.sources.tombstones import Tombstones
 from personahub_assets.steps.candidates import identities
@@ -57,7 +58,8 @@ class Extent:
         """Condition for the kept rows of a table; None if its rows belong to no document or persona."""
         if self.is_gone:
             return pl.lit(value=False)
-        columns = table_schema(table_file.table)
+        table = table_file.table
+        columns = table_schema(table) if table in table_sql() else COLUMNS  # of a home's own dataset
         if "persona_id" in columns:
             return self._is_among("persona_id", "personas")
         if table_file.table == "documents":
@@ -79,13 +81,13 @@ def batch_files(store: Store, batch: str) -> Iterator[BatchFile]:
 
     In this order a killed takedown leaves everything that it needs to find the rest.
     """
-    for table in sorted((table for table in table_sql() if table not in _NOT_MADE), key=_removal_rank):
+    for table in sorted((table for table in store.table_set.sql if table not in _NOT_MADE), key=_removal_rank):
         for folder in store.folders(table):
             if (folder / f"batch={batch}" / PART).exists():
                 yield BatchFile(table, asset_of(table, folder))
 
 
-_NOT_MADE = ("batches", "tombstones", "takedowns")
+_NOT_MADE = ("batches", "tombstones", "takedowns", "prompt_uses")
 _FIRST = ("documents", "text_personas", "related_personas")
 
 

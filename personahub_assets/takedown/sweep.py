@@ -17,6 +17,7 @@ from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.sources.tombstones import Tombstones, answer_without
 from personahub_assets.store.atomic import replacing
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import (
     CANDIDATES,
     STAGES,
@@ -34,6 +35,7 @@ _TEXTS = ("text", "persona", "response", "raw", "reasoning", "attributes")
 _SAID_BY_MODEL = ("response", "raw", "reasoning")
 _ROOTS = ("related_personas", "text_personas", "documents")
 _ANSWERS = ("generations", "quarantine")
+_PROMPT_TEXTS = ("description", "instructions", "message", "parameters", "schema")
 _TOLD = ("taken_down", "see tombstones")  # reason and detail
 RUNS_LINE, _RUNS_ANSWER = 1, 6
 """A recorded answer, or a line that cannot be parsed, is removed if it shares this many runs of eight words."""
@@ -209,7 +211,7 @@ def _drop_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
 def _sweep_unknown_tables(store: Store, extent: Extent) -> None:
     """Sweep tables of classes that were removed from the project, by their persona_id."""
     for folder in store.paths.tables.glob("*"):
-        if folder.name in folder_names():
+        if folder.name in folder_names(store):
             continue
         for path in folder.rglob(f"batch={extent.batch}/*.parquet"):
             rows = pl.read_parquet(path)
@@ -239,6 +241,20 @@ def remove_recorded_answers(store: Store, gone: Gone) -> int:
             else:
                 path.unlink()
     return changed
+
+
+def redact_prompts(store: Store, shingles: Shingles, receipt: Receipt) -> None:
+    """Blank the recorded prompts that quote a removed text, such as an example; all others stay on record."""
+    for path in store.files("prompt_uses"):
+        batch, asset = path.parent.name.removeprefix("batch="), path.parent.parent.name.removeprefix("asset=")
+        with store.lock(Lock.of(asset, batch), wait=False):
+            rows = store.read("prompt_uses", batch, asset)
+            texts = [f"{row['instructions']}\n{row['message']}\n{row['parameters']}" for row in rows.to_dicts()]
+            quotes = pl.Series([shingles.has_match(text) for text in texts], dtype=pl.Boolean)
+            if quotes.any():
+                blank = {name: pl.when(quotes).then(pl.lit("")).otherwise(name) for name in _PROMPT_TEXTS}
+                store.write("prompt_uses", batch, rows.with_columns(**blank), asset)
+                receipt.rows[Line("changed", "prompt_uses", batch)] += int(quotes.sum())
 
 
 def redact_source_faults(store: Store, batch: str, places: set[str], shingles: Shingles, *, known: bool) -> int:

@@ -26,7 +26,6 @@ import dagster as dg
 import polars as pl
 
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
-from personahub_assets.core.records import DATASETS
 from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
 from personahub_assets.releases.folder import count_rows_of, list_releases
@@ -53,7 +52,8 @@ from personahub_assets.takedown.receipts import (
 from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
 
-_LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas", *DATASETS)
+_LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas")
+_STAYS = {"batches", "takedowns", "tombstones", "prompt_uses"}
 _RECENT_S = 3600.0
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -288,6 +288,7 @@ def _carry_out(store: Store, plan: _Plan) -> None:
         with _lock_batch(store, batch):
             sweep.sweep(store, extent(store, batch, plan.taken(batch)), plan.taken(batch), plan.gone.shingles, receipt)
     receipt.rows[Line("removed", "seeds", None)] += sweep.remove_recorded_answers(store, plan.gone)
+    sweep.redact_prompts(store, plan.gone.shingles, receipt)
     _drop_batches(store, plan)
     _remove_derived(store)
 
@@ -346,7 +347,7 @@ def _register_blanked(store: Store, target: Target) -> None:
 def _lock_batch(store: Store, batch: str) -> Iterator[None]:
     """Hold the lock of a batch."""
     with ExitStack() as locks:
-        for asset in _LOCKED:
+        for asset in (*_LOCKED, *store.catalog.names):
             locks.enter_context(store.lock(Lock.of(asset, batch), wait=False))
         yield
 
@@ -358,7 +359,7 @@ def _drop_batches(store: Store, plan: _Plan) -> None:
     for batch in gone:
         with _lock_batch(store, batch):
             results = [*paths.partition_folders(batch), *paths.journals_of(batch, "*"), paths.vector_journal(batch)]
-            _remove_all(path for path in results if path.parent.name not in ("batches", "takedowns", "tombstones"))
+            _remove_all(path for path in results if not _STAYS & {path.parent.name, path.parent.parent.name})
     with store.lock(Lock.BATCHES, wait=True):
         _remove_all(plan.dropped)
         for batch in gone:

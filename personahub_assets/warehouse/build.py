@@ -1,9 +1,10 @@
 """The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
 
 import itertools
+import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,18 +19,19 @@ from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
-from personahub_assets.core.records import DATASETS
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
 from personahub_assets.store.home import Lock
-from personahub_assets.store.tables import Store, damaged, first_damaged, sql_types, table_sql, table_statements
+from personahub_assets.store.tables import Store, damaged, first_damaged, table_sql
 from personahub_assets.warehouse import freshness, readers
+
+_LOG = logging.getLogger("personahub")
 
 # Never copied into the file: large, and rarely queried.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "decisions"})
 
 
-_IDENTIFIER = re.compile(r"[a-z_]+")
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 _NOT_NULL = re.compile(r"(?m)^[ \t]*(\w+) .*\bNOT NULL\b")
 _COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
@@ -66,25 +68,26 @@ def open_live(
         with_comments: also add comments of tables and columns, which takes longer than the rest.
         file: path of a new database that other processes can open; None for one in memory.
     """
-    wanted = _named(queries, _views(), _macros())
+    wanted = _named(queries, _views(store), _macros())
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
-            for table in table_sql():
+            for table in store.table_set.sql:
                 if table in wanted:
                     _add_table(connection, store, table, native=False)
-            _add_views_and_macros(connection, wanted)
+            _add_unreadable(connection, store, wanted)
+            _add_views_and_macros(connection, store, wanted)
             if with_comments:
-                _add_comments(connection, wanted)
+                _add_comments(connection, store, wanted)
             yield connection
         finally:
             settle(connection)
 
 
-def tables_in(queries: str) -> list[str]:
+def tables_in(store: Store, queries: str) -> list[str]:
     """The tables read by queries, directly or through views and macros."""
-    wanted = _named(queries, _views(), _macros())
-    return [table for table in table_sql() if table in wanted]
+    wanted = _named(queries, _views(store), _macros())
+    return [table for table in store.table_set.sql if table in wanted]
 
 
 def reader(store: Store) -> duckdb.DuckDBPyConnection:
@@ -108,8 +111,8 @@ def build(store: Store, *, force: bool = False) -> Built:
         if not fresh:
             readers.retry_on_replacement(partial(_build_or_explain, store))
         with readers.attach(store.paths.warehouse) as connection:
-            rows = {name: _total(connection, name) for name in table_sql()}
-            native = _native(connection)
+            rows = {name: _total(connection, name) for name in store.table_set.sql}
+            native = _native(connection, store)
             settle(connection)
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
 
@@ -160,13 +163,17 @@ def _publish(store: Store) -> None:
         duckdb.connect(str(aside)) as connection,
     ):
         connection.execute(readers.NO_CACHE)
-        for table in table_sql():
+        for table in store.table_set.sql:
             _add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
             _check_keys(connection, store, table)
-        _add_views_and_macros(connection, {*_views(), *_macros()})
+        for table in _add_unreadable(connection, store, store.catalog.faults):
+            _LOG.warning(
+                "%s. Its rows stay in the warehouse, with the columns of their files", store.catalog.faults[table]
+            )
+        _add_views_and_macros(connection, store, {*_views(store), *_macros()})
         _make_mart(connection, "ids", settings.sorted_ids)
         _make_mart(connection, "duplicates", settings.native_rows)
-        _add_comments(connection, {*table_sql(), *_views(), *_macros()})
+        _add_comments(connection, store, {*store.table_set.sql, *_views(store), *_macros()})
         settle(connection)
         connection.execute("CHECKPOINT")  # everything is in the renamed file, nothing in a log beside it
     freshness.note_built(store, store.paths.warehouse, made_from)
@@ -176,11 +183,12 @@ def _add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
-    create, _ = table_statements(table)
+    create, _ = store.table_set.statements(table)
     if not store.files(table):
         connection.execute(create)
         return
-    selects = [_select(connection, table, pattern, of_path) for pattern, of_path in store.globs(table).items()]
+    types = store.table_set.types(table)
+    selects = [_select(connection, types, pattern, of_path) for pattern, of_path in store.globs(table).items()]
     rows = " UNION ALL ".join(selects)
     if native and limit is not None and _total(connection, f"({rows})") <= limit:
         connection.execute(f"{create}; INSERT INTO {table} {rows}")
@@ -188,26 +196,42 @@ def _add_table(
         connection.execute(f"CREATE VIEW {table} AS {rows}")
 
 
-def _select(connection: duckdb.DuckDBPyConnection, table: str, pattern: str, of_path: dict[str, str]) -> str:
+def _unreadable(store: Store) -> list[str]:
+    """Datasets with rows whose class cannot be made, because a file of the home is wrong."""
+    return [name for name in store.catalog.faults if store.files(name)]
+
+
+def _add_unreadable(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str]) -> list[str]:
+    """Make views of such datasets, with the columns of their files: a slip in a prompt hides no row."""
+    names = [name for name in _unreadable(store) if name in wanted]
+    for name in names:
+        (pattern,) = store.globs(name)
+        rows = f"read_parquet({quoted(pattern)}, union_by_name = true, hive_partitioning = false)"
+        connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {rows}')
+    return names
+
+
+def _select(connection: duckdb.DuckDBPyConnection, types: dict[str, str], pattern: str, of_path: dict[str, str]) -> str:
     """The rows of some files with the columns that the table has now.
 
     Args:
+        types: columns of the table with their types.
         of_path: values of columns that the path of the files gives.
     """
     source = f"read_parquet({quoted(pattern)}, union_by_name = true, hive_partitioning = false)"
     present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    values = {name: f"NULL::{kind}" for name, kind in sql_types(table).items()}
+    values = {name: f"NULL::{kind}" for name, kind in types.items()}
     values |= {name: f'"{name}"' for name in values.keys() & present}
     values |= {name: quoted(value) for name, value in of_path.items()}
     columns = ", ".join(f'{value} AS "{name}"' for name, value in values.items())
     return f"SELECT {columns} FROM {source}"
 
 
-def _add_comments(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+def _add_comments(connection: duckdb.DuckDBPyConnection, store: Store, names: set[str]) -> None:
     """Add comments to tables, views, macros and columns."""
-    native = _native(connection)
-    statements = [table_statements(table, is_view=table not in native)[1] for table in table_sql() if table in names]
-    statements += [_comment_view(name, select) for name, select in _views().items() if name in names]
+    native, tables = _native(connection, store), store.table_set
+    statements = [tables.statements(table, is_view=table not in native)[1] for table in tables.sql if table in names]
+    statements += [_comment_view(name, select) for name, select in _views(store).items() if name in names]
     statements += [_comment_macro(name, statement) for name, statement in _macros().items() if name in names]
     connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
 
@@ -218,7 +242,7 @@ def _check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str)
     Raises:
         StoreError: naming the file and the missing columns.
     """
-    keys = key_columns(table)
+    keys = _key_columns(store.table_set.sql[table])
     is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
     if not connection.execute(f"SELECT 1 FROM {table} WHERE {is_incomplete} LIMIT 1").fetchone():
         return
@@ -237,13 +261,19 @@ def key_columns(table: str) -> list[str]:
     >>> key_columns("documents")
     ['batch', 'document_id']
     """
-    wanted = _NOT_NULL.findall(table_sql()[table].replace('"', ""))
+    return _key_columns(table_sql()[table])
+
+
+def _key_columns(sql: str) -> list[str]:
+    wanted = _NOT_NULL.findall(sql.replace('"', ""))
     return [name for index, name in enumerate(wanted) if index < 2 or name.endswith("_id")]
 
 
-def _views() -> dict[str, str]:
+def _views(store: Store) -> dict[str, str]:
     """The SELECT of every view, by name."""
-    return {"dataset_items": _dataset_items()} | project_files.sql_files("views")
+    return {"dataset_items": _dataset_items([*store.catalog.datasets, *_unreadable(store)])} | project_files.sql_files(
+        "views"
+    )
 
 
 def _macros() -> dict[str, str]:
@@ -264,14 +294,14 @@ def _named(queries: str, views: dict[str, str], macros: dict[str, str]) -> set[s
     return mentioned
 
 
-def _add_views_and_macros(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+def _add_views_and_macros(connection: duckdb.DuckDBPyConnection, store: Store, names: set[str]) -> None:
     """Create those that are named: helpers first, since views call them."""
     helpers, macros = (
         [statement for name, statement in project_files.sql_files(folder).items() if name in names]
         for folder in ("helpers", "macros")
     )
     connection.execute(";".join(helpers))
-    _add_views(connection, {name: select for name, select in _views().items() if name in names})
+    _add_views(connection, {name: select for name, select in _views(store).items() if name in names})
     connection.execute(";".join(macros))
 
 
@@ -320,17 +350,17 @@ def _make_mart(connection: duckdb.DuckDBPyConnection, view: str, limit: int) -> 
         connection.execute(project_files.sql_files("marts")[view])
 
 
-def _dataset_items() -> str:
+def _dataset_items(names: Iterable[str]) -> str:
     selects = [
         f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
-        for name in DATASETS
+        for name in names
     ]
     return _ABOUT_ITEMS + "\nUNION ALL\n".join(selects)
 
 
-def _native(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _native(connection: duckdb.DuckDBPyConnection, store: Store) -> list[str]:
     tables = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
-    return [name for (name,) in tables if name in table_sql()]
+    return [name for (name,) in tables if name in store.table_set.sql]
 
 
 def _total(connection: duckdb.DuckDBPyConnection, source: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from personahub_assets.core import project_files
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART
-from personahub_assets.store.tables import Store, table_sql
+from personahub_assets.store.tables import Store
 
 _SQL = ("helpers", "views", "macros", "marts")
 
@@ -22,7 +22,7 @@ _SQL = ("helpers", "views", "macros", "marts")
 def inputs(store: Store) -> str:
     """Hash of the current inputs of a warehouse."""
     hasher = blake2b(digest_size=20)
-    for line in (*sorted(_table_files(store)), *table_sql().values(), *_sql(), _settings(store)):
+    for line in (*sorted(_table_files(store)), *store.table_set.sql.values(), *_sql(), _settings(store)):
         hasher.update(f"{len(line)} {line}".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
 
@@ -47,7 +47,7 @@ def is_built_from_these(store: Store, warehouse: Path) -> bool:
 
 def _table_files(store: Store) -> Iterator[str]:
     tables = str(store.paths.tables)
-    for table in table_sql():
+    for table in (*store.table_set.sql, *store.catalog.faults):
         for folder in store.folders(table):
             for partition in _below(folder, "batch="):
                 try:

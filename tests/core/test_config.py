@@ -136,9 +136,7 @@ def test_bounds_are_kept(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"hub\.toml: datasets.tolls: unknown dataset 'tolls' \(did you mean 'tools'\?"
-    ):
+    with pytest.raises(ConfigError, match=r"hub\.toml: datasets.tolls: no dataset 'tolls' \(did you mean 'tools'\?"):
         loaded(tmp_path, "[datasets.tolls]\nsamples = 2")
 
 

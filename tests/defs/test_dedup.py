@@ -162,7 +162,7 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
 
     def versions(text: str) -> dict[str, str]:
         small.configure(text)
-        return code_versions(small.store.config, "m", "all-MiniLM-L6-v2")
+        return code_versions(small.store.catalog, small.store.config, "m", "all-MiniLM-L6-v2")
 
     before = versions("")
     assert versions("[lexical]\nmemory_mb = 64\n") == before

@@ -14,13 +14,14 @@ import pytest
 from hub import SETTINGS, TOPICS, Hub
 
 from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished
 from personahub_assets.core.records import DATASETS
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs import lookup, reasons
 from personahub_assets.runs.forecast import Plan, Work
 from personahub_assets.runs.plan import plan
-from personahub_assets.runs.runner import ASKING, ordered
+from personahub_assets.runs.runner import ordered
 from personahub_assets.sources.register import source_rows
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.corpus import document_rows
@@ -30,6 +31,7 @@ from personahub_assets.steps.personas import expand_personas, infer_text_persona
 PRICES = "[prices]\nprompt = 1\ncached = 0.5\ncompletion = 4\n"
 DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 CORPUS = ("documents", "text_personas")
+TASKS = Catalog().tasks
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def settle(hub: Hub, text: str) -> None:
 
 
 def planned(hub: Hub, *batches: str, select: Iterable[str] = (), retry: Iterable[str] = ()) -> Plan:
-    assets = set(select or ("documents", *ASKING, *DEDUP))
+    assets = set(select or ("documents", *TASKS, *DEDUP))
     return plan(hub.environment, [(key, assets) for key in batches or hub.store.batches()], retry=retry)
 
 
@@ -108,7 +110,7 @@ def test_a_finished_home_has_nothing_to_ask_and_is_not_touched(ran: Hub) -> None
     made = planned(ran)
     assert (made.total.ask, made.total.follow, made.total.calls) == (0, 0, 0)
     assert (made.model, made.model_from, made.notes, made.asides) == ("standin", "server", [], [])
-    assert len(made.work) == 2 * len(ASKING)
+    assert len(made.work) == 2 * len(TASKS)
     assert everything(ran.home) == before
 
 

@@ -86,5 +86,5 @@ def test_a_whole_home_is_taken_with_what_was_edited_since(ran: Hub, tmp_path: Pa
     assert "tools" not in imported.usable
     assert imported.usable["math_problems"] == ran.rows("math_problems").height
     assert imported.usable.total() == sum(
-        pl.read_parquet(p).height for a in seeds.ANSWERS for p in seeds.files(store, a)
+        pl.read_parquet(p).height for a in store.catalog.tasks for p in seeds.files(store, a)
     )

@@ -16,7 +16,7 @@ from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.retention import maintain
-from personahub_assets.runs.runner import ASKING, Result, run_batches
+from personahub_assets.runs.runner import Result, run_batches
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
 
@@ -120,7 +120,7 @@ def test_cost_is_paid_once_and_told(hub: Hub) -> None:
 
 
 def test_retry_asks_quarantined_rows_and_nothing_else(refused: Hub, standin: StandinServer) -> None:
-    counts = {name: refused.store.read("quarantine", "a", name).height for name in ASKING}
+    counts = {name: refused.store.read("quarantine", "a", name).height for name in refused.store.catalog.tasks}
     assert sum(counts.values()) > 3
     assert set(refused.rows("quarantine")["reason"]) == {"refused"}
     before = refused.calls()

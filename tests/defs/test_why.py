@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hub import TOPICS, Hub
 
+from personahub_assets.core.catalog import PERSONA_TASKS
 from personahub_assets.steps.sent import sent_messages
 
 Called = Callable[..., tuple[int, str, str]]
@@ -43,5 +44,19 @@ def test_why_shows_them_in_full(ran: Hub, called: Called, own_prompts: Path) -> 
     prompt = own_prompts / "tools.md"
     prompt.write_text(prompt.read_text("utf-8").replace("You design", "You invent"), "utf-8")
     changed = why(item_id, "--full")
-    assert "its messages cannot be shown: the prompt, a setting or its input has changed" in changed
+    assert "You design tools" in changed  # the version that was sent is on record
     assert "You invent" not in changed
+    for path in ran.store.files("prompt_uses"):
+        path.unlink()
+    assert "its messages cannot be shown: its input has changed" in why(item_id, "--full")
+
+
+def test_messages_of_earlier_settings_are_made_from_the_record(ran: Hub) -> None:
+    calls = {name: ran.rows("generations").filter(batch="one", asset=name).row(0, named=True) for name in PERSONA_TASKS}
+    before = {name: sent_messages(ran.store, "one", name, call["generation_id"]) for name, call in calls.items()}
+    (ran.home / "hub.toml").write_text(
+        "[text_personas]\nper_document = 3\nmax_chars = 100\n[related_personas]\nhops = 1\nfan_out = 2\n"
+    )
+    for name, call in calls.items():
+        assert before[name]
+        assert sent_messages(ran.store, "one", name, call["generation_id"]) == before[name]

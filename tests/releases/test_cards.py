@@ -41,6 +41,7 @@ def about(**known: Any) -> dict[str, Any]:
             {**writer, "config": "personas", "model": "large", "rows": 500},
             {**writer, "config": "tools", "model": "large", "rows": 1500},
         ],
+        "prompts": [{"config": "tools", "name": "tools", "prompt_fingerprint": "f1", "file": None, "rows": 1500}],
         "dedup": [{**stage, "stage": "lexical", "rule": "Jaccard 0.9"}],
         "quarantine": [{"asset": "tools", "asked": 2000, "reason": "refused", "quarantined": 50}],
         **known,
@@ -75,7 +76,7 @@ def test_the_front_matter_has_configs_licence_and_size() -> None:
         "| `persona` | `VARCHAR` | One or \\| two sentences |",
         "| `a` | `a.jsonl` | 9 | 3,000 | `ab` |",
         "| `personas` | `small` | 1,000 | 66.7 % |",
-        "| `personas` | `personas` | `f1` | 1,500 |",
+        "| `tools` | `tools` | `f1` | not on record | 1,500 |",
         "| lexical | `Jaccard 0.9` | exact | 2 | 2,000 | 500 | 25.0 % |",
         "| `tools` | 2,000 | `refused` | 50 | 2.5 % |",
         "SELECT persona, text FROM 'data/tools/*.parquet'",
@@ -117,3 +118,15 @@ def test_no_value_changes_the_structure_of_the_card(value: str) -> None:
     text = body(about(writers=[writer], sources=[source], where={"tools": [value or "x"]}))
     plain = body(about(writers=[{**writer, "model": "m"}], sources=[source], where={"tools": ["x"]}))
     assert len(text.splitlines()) == len(plain.splitlines())
+
+
+def test_the_card_names_the_prompts_files_and_what_was_changed() -> None:
+    assert "was changed" not in body(about())
+    prompt = {"config": "tools", "name": "tools", "prompt_fingerprint": "f1", "file": "prompts/tools-f1.md", "rows": 3}
+    code_facts = {"package": "p", "version": "1", "commit": "c0ffee", "changed_files": ["a.py", "evil`|.md"]}
+    text = body(about(prompts=[prompt], code=code_facts, own_files=[{"file": "prompts/tools.md", "sha256": "ab"}]))
+    assert "| `prompts/tools-f1.md` | 3 |" in text
+    assert "2 files differ from the version above (`a.py`, `evil'\\|.md`)" in text
+    assert "of its own: `prompts/tools.md`" in text
+    unknown = about(code={**code_facts, "changed_files": None, "changed_files_unknown": "there is no git"})
+    assert "is unknown: `there is no git`" in body(unknown)

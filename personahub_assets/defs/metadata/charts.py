@@ -114,9 +114,9 @@ def _sample(store: Store, table: str, batch: str, column: str, total: int) -> pl
     """A column, or pieces of it from all over the partition: no more of the file is read than their row groups."""
     if total <= _PIECES * _PIECE:
         return store.read(table, batch, columns=[column])[column].drop_nulls()
-    path = store.path(table, batch)
+    path, schema = store.path(table, batch), store.columns(table)
     starts = [(total - _PIECE) * index // (_PIECES - 1) for index in range(_PIECES)]
-    pieces = [read_file(path, table, [column], start, _PIECE)[column] for start in starts]
+    pieces = [read_file(path, table, [column], start, _PIECE, schema=schema)[column] for start in starts]
     return pl.concat(pieces).drop_nulls()
 
 

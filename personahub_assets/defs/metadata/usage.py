@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata import charts
 from personahub_assets.defs.metadata.svg import line_charts
@@ -18,7 +17,7 @@ def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
     pictures = {
         **charts.hops(asked.facts.get("rows_per_hop", {})),
         **charts.tokens(store, asset, batch),
-        **charts.lengths(store, asset, batch, "text" if asset in DATASETS else "persona"),
+        **charts.lengths(store, asset, batch, "text" if asset in store.catalog.names else "persona"),
         **charts.reasons(store, asset, batch),
         **ramp(asked.window),
     }

@@ -1,0 +1,257 @@
+"""The catalog of a home: its datasets and prompts, those of the package and those in the home.
+
+    HOME/prompts/<name>.md      instead of the package's prompt of this name; with `fields:`, a dataset
+    HOME/datasets/<name>.py     a dataset: one class as in core/records.py, with its prompt in HOME/prompts
+
+A file that is wrong is an error only for what needs it: `faults` has the errors by dataset. Code in `datasets/` is run
+when the fields of a dataset are needed, and only from the home in use.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from personahub_assets.core import project_files
+from personahub_assets.core.column_types import column_fault
+from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
+from personahub_assets.core.prompts import Prompt
+from personahub_assets.core.records import DATASETS, Answer, DatasetItem, RelatedPersonas, TextPersonas
+from personahub_assets.core.reserved import name_fault
+from personahub_assets.core.text import digest
+
+PERSONA_TASKS: dict[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas}
+"""The tasks that are no datasets, with their answers."""
+
+_VALUES = {"text_personas": ("text", "count", "granularity"), "related_personas": ("persona", "count")}
+DATASET_VALUES = ("persona",)
+"""Names that a request of a dataset defines for the templates of its prompt."""
+_HEADER = re.compile(r"\A---\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
+_FIELDS = re.compile(r"^fields[ \t]*:", re.MULTILINE)
+_NAME = re.compile(r"^name[ \t]*:[ \t]*['\"]?([^'\"\s#]*)", re.MULTILINE)
+
+
+class Catalog:
+    """Datasets and prompts of one home, as its files were when it was made.
+
+    Args:
+        home: the home; None for what the package has.
+    """
+
+    def __init__(self, home: Path | None = None):
+        self.prompt_files = _files(home and home / "prompts", ".md")
+        self.class_files = _files(home and home / "datasets", ".py")
+        self._packaged = dict(DATASETS)
+
+    @cached_property
+    def own(self) -> list[str]:
+        """Names of the datasets that only this home has, those with faults included."""
+        declared = {name for name, path in self.prompt_files.items() if _declares_fields(path, name)}
+        return sorted((declared | self.class_files.keys()) - self._packaged.keys() - PERSONA_TASKS.keys())
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of all datasets, those with faults included."""
+        return [*self._packaged, *self.own]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of all tasks that ask the language model, in the order of the graph."""
+        return [*PERSONA_TASKS, *self.names]
+
+    @cached_property
+    def _items(self) -> dict[str, type[DatasetItem] | PersonaHubError]:
+        return {name: self._load(name) for name in self.names}
+
+    @property
+    def datasets(self) -> dict[str, type[DatasetItem]]:
+        """The classes of all datasets without a fault, by name."""
+        return {name: item for name, item in self._items.items() if not isinstance(item, PersonaHubError)}
+
+    @property
+    def faults(self) -> dict[str, PersonaHubError]:
+        """Datasets whose class cannot be made, with the reason."""
+        return {name: item for name, item in self._items.items() if isinstance(item, PersonaHubError)}
+
+    def item(self, name: str) -> type[DatasetItem]:
+        """The class of a dataset.
+
+        Raises:
+            PromptError, ConfigError: if there is no such dataset, or its file is wrong.
+        """
+        item = self._load(name)
+        if isinstance(item, PersonaHubError):
+            raise item
+        return item
+
+    def answer(self, task: str) -> type[Answer]:
+        """The class of a task's answers.
+
+        Raises:
+            PromptError, ConfigError: as `item` does.
+        """
+        return PERSONA_TASKS.get(task) or self.item(task)
+
+    def prompt(self, task: str) -> Prompt:
+        """The prompt of a task: the home's, or the package's.
+
+        Raises:
+            PromptError: if the file is missing or malformed, or has another name in its front matter.
+        """
+        path = self.prompt_files.get(task)
+        if path is None and task in self.class_files and task not in self._packaged:
+            missing = self.class_files[task].parent.parent / "prompts" / f"{task}.md"
+            raise PromptError(f"{missing} is missing: the dataset {self.class_files[task]} needs its prompt file")
+        if path is None:
+            return project_files.prompt(task)
+        return _parsed(path, task, _VALUES.get(task, DATASET_VALUES))
+
+    def shown_path(self, task: str) -> str:
+        """The file of a task's prompt, as it is shown."""
+        return str(self.prompt_files.get(task, f"prompts/{task}.md"))
+
+    def unknown(self, kind: str, name: str, valid: list[str]) -> str:
+        """What to say of a name that is none of the valid ones; a file of this name in the home says why."""
+        path = self.prompt_files.get(name)
+        hint = ""
+        if path is not None:
+            hint = f". {path} is not a dataset: it needs `fields:` in its front matter, with `name: {name}`"
+        return f"no {kind} {choices(name, valid)}{hint}"
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the home that take part: prompts of tasks, and classes."""
+        used = [path for name, path in self.prompt_files.items() if name in self.tasks]
+        return sorted([*used, *self.class_files.values()])
+
+    def _load(self, name: str) -> type[DatasetItem] | PersonaHubError:
+        try:
+            return self._class_of(name)
+        except PersonaHubError as error:
+            return error
+
+    def _class_of(self, name: str) -> type[DatasetItem]:
+        path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
+        declares = prompt_path is not None and _declares_fields(prompt_path, name)
+        if path is None and not declares:
+            if name in self._packaged:
+                return self._packaged[name]
+            raise ConfigError(self.unknown("dataset", name, self.names))
+        if name not in self._packaged and (reason := name_fault(name)):
+            raise ConfigError(f"{path or prompt_path}: {reason}: rename the file")
+        if path is None:
+            item = self.prompt(name).item
+            assert item is not None
+            return item
+        if declares:
+            raise ConfigError(f"{path}: {prompt_path} has `fields:` for the same dataset: keep one of them")
+        return _class_in(path, _read(path, ConfigError))
+
+
+def _files(folder: Path | None, suffix: str) -> dict[str, Path]:
+    """Files of a folder by their stem; those that begin with _ or ., and README, take no part."""
+    try:
+        paths = sorted(folder.iterdir()) if folder is not None else []
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
+    return {
+        path.stem: path
+        for path in paths
+        if path.suffix == suffix and path.name[0] not in "_." and path.stem.upper() != "README"
+    }
+
+
+def _read(path: Path, kind: type[PersonaHubError]) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise kind(f"{path}: cannot be read: {error}") from error
+
+
+def _declares_fields(path: Path, name: str) -> bool:
+    """Whether a prompt file is a dataset: it has `fields` and its own name. Others are variants for `try --prompt`."""
+    try:
+        header = _HEADER.match(_read(path, PromptError))
+    except PromptError:
+        return False
+    named = header and _NAME.search(header[1])
+    return bool(header and _FIELDS.search(header[1]) and (named is None or named[1] == name))
+
+
+def _parsed(path: Path, name: str, values: tuple[str, ...]) -> Prompt:
+    prompt = _parse(str(path), _read(path, PromptError), values)
+    if prompt.name != name:
+        raise PromptError(f"{path}: the front matter has name: {prompt.name!r}, expected {name!r}")
+    if prompt.fields and name in PERSONA_TASKS:
+        raise PromptError(f"{path}: {name} is no dataset and has fixed fields: remove `fields`")
+    return prompt
+
+
+@lru_cache(256)
+def _parse(origin: str, source: str, values: tuple[str, ...]) -> Prompt:
+    """Parsed once, so that the class of its fields is one class as long as the file is the same."""
+    return Prompt.parse(source, origin, values)
+
+
+@lru_cache(256)
+def _class_in(path: Path, source: str) -> type[DatasetItem]:
+    """Run a file of `datasets/` and give its class.
+
+    Raises:
+        ConfigError: naming the line if the file cannot be run, has no class or several, or a field has no column.
+    """
+    module = ModuleType(f"personahub_home_{digest(str(path), size=12)}_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where pydantic looks for the types of annotations
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - the user's own file
+    except SyntaxError as error:
+        raise ConfigError(f"{path}: line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path}: line {_line_of(path, error)}: {type(error).__name__}: {error}") from error
+    item = _only_class(path, module)
+    for name, field in item.model_fields.items():
+        if reason := column_fault(name, field.annotation):
+            raise ConfigError(f"{path}: line {_line_with(source, name)}: field {reason}")
+    return item
+
+
+def _only_class(path: Path, module: ModuleType) -> type[DatasetItem]:
+    own = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, DatasetItem) and each.__module__ == module.__name__
+    ]
+    leaves = [each for each in own if not any(child is not each and issubclass(child, each) for child in own)]
+    if len(leaves) != 1:
+        names = ", ".join(each.__name__ for each in leaves) or "none"
+        raise ConfigError(
+            f"{path}: expected one class derived from DatasetItem (personahub_assets.core.records), got {names}. "
+            "Derive nested models from Answer; another dataset is another file"
+        )
+    return leaves[0]
+
+
+def _line_of(path: Path, error: BaseException) -> int | str:
+    """The last line of the file that the traceback names."""
+    trace, line = error.__traceback__, "?"
+    lines = list[int]()
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return lines[-1] if lines else line
+
+
+def _line_with(source: str, field: str) -> int | str:
+    pattern = re.compile(rf"\s+{re.escape(field)}\s*:")
+    return next((number for number, line in enumerate(source.splitlines(), 1) if pattern.match(line)), "?")
+
+
+def classes(catalog: Catalog) -> Mapping[str, type[Answer]]:
+    """The classes of the answers of all tasks without a fault."""
+    return {**PERSONA_TASKS, **catalog.datasets}
