@@ -620,7 +620,8 @@ class _Calls:
                 "/embeddings", body, Meter(), parse=lambda reply: read_vectors(reply, len(texts))
             )
         except Refused as refused:
-            raise _RefusedError(f"{self._where} refuses: {refused}") from refused
+            remedy = f". {refused.verdict.remedy}" if refused.verdict.remedy else ""
+            raise _RefusedError(f"{self._where} refuses: {refused}{remedy}") from refused
         except TooFewVectors as error:
             raise _RefusedError(f"{self._where} did not return embeddings: {error}") from error
         except NoVectors as error:

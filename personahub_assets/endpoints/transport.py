@@ -458,7 +458,7 @@ class Transport:
         self._faults = 0
         if verdict.kind in ("account", "setup"):
             return EndpointRefuses(f"{self.url}: {verdict.message.rstrip('.')}. {remedy}")
-        return Refused(verdict, body.decode("utf-8", "replace"))
+        return Refused(replace(verdict, remedy=remedy), body.decode("utf-8", "replace"))
 
     async def _fault(self, fault: Fault, answers: int) -> None:
         """Count a fault; those in flight when the first one came are one trouble, not many.

@@ -677,6 +677,12 @@ def test_nonsense_is_not_tried_again(server: Server, answer: Answer, message: st
     assert len(server.bodies) == 1
 
 
+def test_a_403_without_a_reason_names_the_key(server: Server) -> None:
+    server.script = [status(403, "Forbidden")] * 3  # also for fewer texts
+    with pytest.raises(EmbedError, match=r"403.*Forbidden.*PERSONAHUB_EMBED_API_KEY"):
+        server.client().embed(["a", "b"])
+
+
 @pytest.mark.parametrize(
     "reply",
     [
