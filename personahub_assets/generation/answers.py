@@ -136,7 +136,7 @@ class Answers:
         self._ask(iter(to_send))
         sent = {request.key for request in to_send}
         outcomes = self._outcomes(requests)
-        record_use(self.store, self.task, self.batch)
+        record_use(self.store, self.task, self.batch, is_asked=False)
         self._is_empty = next(self._journal.entries(), None) is None
         return [
             Answered(request, outcome, request.key in sent) for request, outcome in zip(requests, outcomes, strict=True)
@@ -167,7 +167,7 @@ class Answers:
         for writer in (*writers, self._writer("generations", asset), self._writer("quarantine", asset)):
             writer.publish()
         if self.tally.total:
-            record_use(self.store, self.task, self.batch, self._generated)
+            record_use(self.store, self.task, self.batch, self._generated, is_asked=False)
         self._published = True
 
     # --- first pass: send requests ---

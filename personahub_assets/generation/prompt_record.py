@@ -26,11 +26,12 @@ VERSION = ["prompt_fingerprint", "schema_fingerprint", "model", "settings", "dia
 """Columns that tell the versions of one batch and asset apart."""
 
 
-def record_use(store: Store, task: Task, batch: str, rows_written: int | None = None) -> None:
+def record_use(store: Store, task: Task, batch: str, rows_written: int | None = None, *, is_asked: bool = True) -> None:
     """Record that a prompt is used; the caller holds the lock of asset and batch.
 
     Args:
         rows_written: rows that were published with it; None leaves the number as it is.
+        is_asked: whether requests are sent with it; otherwise a use that changes no number leaves the file as it is.
 
     Raises:
         StoreError: if the file of the partition is damaged.
@@ -38,6 +39,8 @@ def record_use(store: Store, task: Task, batch: str, rows_written: int | None = 
     before = store.read(TABLE, batch, task.asset)
     new = pl.DataFrame([_row(task, batch)], table_schema(TABLE))
     old = before.join(new, on=VERSION, how="semi")
+    if old.height and not is_asked and rows_written in (None, old["rows_written"][0]):
+        return
     if old.height:
         new = new.with_columns(first_used=pl.lit(old["first_used"].min()), rows_written=pl.lit(old["rows_written"][0]))
     if rows_written is not None:

@@ -32,6 +32,6 @@ COMMENT ON COLUMN prompt_uses.sampling IS 'Temperature, top_p, max_tokens and fu
 COMMENT ON COLUMN prompt_uses."schema" IS 'JSON schema of the answer';
 COMMENT ON COLUMN prompt_uses.settings IS 'Settings of the task that shape its messages, such as personas per document, as JSON';
 COMMENT ON COLUMN prompt_uses.dialect IS 'Settings of [generation] that are part of the identity of a request, as JSON';
-COMMENT ON COLUMN prompt_uses.first_used IS 'First request or publication with it in this batch, UTC';
-COMMENT ON COLUMN prompt_uses.last_used IS 'Last request or publication with it in this batch, UTC';
+COMMENT ON COLUMN prompt_uses.first_used IS 'First request with it, or first rows, in this batch, UTC';
+COMMENT ON COLUMN prompt_uses.last_used IS 'Last request with it, or last change of the number of rows, in this batch, UTC';
 COMMENT ON COLUMN prompt_uses.rows_written IS 'Rows of the asset''s table when it was last published with it; 0 if it was only tried';

@@ -20,6 +20,8 @@ def test_each_version_is_one_row_with_its_first_and_last_use(store: Store) -> No
     assert first["rows_written"] == 0
     assert second["rows_written"] == 7
     assert first["first_used"] == second["first_used"] < second["last_used"]
+    record_use(store, TASK, "a", 7, is_asked=False)
+    assert store.read(TABLE, "a", "instructions").to_dicts() == [second]  # a run without a change leaves the file
     warm = replace(TASK, prompt=TASK.prompt.with_settings({}, {"temperature": 0.2, "top_k": 9}))
     for other in (
         warm,
