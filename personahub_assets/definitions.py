@@ -16,6 +16,7 @@ from personahub_assets.defs.corpus import documents
 from personahub_assets.defs.datasets import datasets
 from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
 from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.defs.metadata.definition import described
 from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import related_personas, text_personas
 from personahub_assets.defs.preview import trying
@@ -116,8 +117,8 @@ def _assembled(
     graph = graph_assets(catalog)
     versions = code_versions(catalog, store.config, llm.model or environment.model_name, embedder.name)
     assets = dg.map_asset_specs(
-        lambda spec: spec.replace_attributes(code_version=versions[spec.key.path[-1]]),
-        [asset.define(names) for asset in graph],
+        lambda spec: described(spec, store, llm, embedder).replace_attributes(code_version=versions[spec.key.path[-1]]),
+        [asset.define(names, store.config.run.batches_per_run) for asset in graph],
     )
     provided = {**resources(store, llm, embedder), **(run_resources or {})}
     groups = {asset.name: asset.spec.group_name or "" for asset in graph}

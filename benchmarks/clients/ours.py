@@ -7,6 +7,7 @@ dedup, and Dagster's run around the body, whose events take about 0.8 s of CPU f
 
 import argparse
 import base64
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def materialised(store: Store, url: str, model: str, meter: Meter | None = None)
     metadata = {name: value.value for name, value in event.materialization.metadata.items()}
     if meter:
         meter.began, meter.ended = (0.0, 0.0), (metadata["seconds"], metadata["cpu_seconds"])
-    ramp = str(metadata.pop("window_ramp", "base64,)"))
-    return {"metadata": metadata, "ramp": base64.b64decode(ramp.partition("base64,")[2].rstrip(")")).decode()}
+    table, _, ramp = str(metadata.pop("engine", "")).strip().partition("base64,")
+    metadata |= {name: float(value) for name, value in re.findall(r"^\| (\w+) \| ([\d.e+-]+) \|", table, re.MULTILINE)}
+    return {"metadata": metadata, "ramp": base64.b64decode(ramp.rstrip(")")).decode()}
 
 
 def judge(store: Store, tally: Tally) -> None:

@@ -641,6 +641,7 @@ def ui(
     from personahub_assets.instance.instance import open_instance
     from personahub_assets.instance.web_guard import check_names
     from personahub_assets.instance.web_ui import serve
+    from personahub_assets.runs.preflight import check_launch
 
     check_names(name or [])
     home = _environment().home.expanduser().resolve()
@@ -649,7 +650,7 @@ def ui(
     os.environ["PERSONAHUB_HOME"] = str(home)
     open_instance(home).dispose()
     where = f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)"
-    serve(port, name or [], ready=lambda: say(where))
+    serve(port, name or [], ready=lambda: say(where), check=lambda launch: check_launch(_environment(), launch))
 
 
 @app.command()

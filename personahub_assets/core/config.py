@@ -260,7 +260,11 @@ class PricesSection(Section):
 
 
 class RunSection(Section):
-    """When `personahub run` asks for confirmation, on a terminal; --yes skips it."""
+    """Batches per run of a backfill, and when `personahub run` asks for confirmation on a terminal (--yes skips it)."""
+
+    batches_per_run: int = Field(
+        1, ge=0, description="Batches that one run of a backfill in the UI refreshes; 0: all of them in a single run"
+    )
 
     confirm_cost: float = Field(
         10.0,

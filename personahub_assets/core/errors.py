@@ -15,6 +15,7 @@ The tree of classes:
     ├── LLMError             no usable language model endpoint
     │   ├── EndpointDown     too many consecutive transport faults; the journal is intact
     │   ├── EndpointRefuses  credit, key, path or model; nothing is wrong with the rows
+    │   │   └── KeyRefused   the key
     │   ├── LimitReached     a rate limit that lasts longer than generation.longest_wait
     │   └── SystematicFault  the first answers of an asset were all rejected for one reason
     ├── Unfinished           a step stopped before its end on purpose; answers are in the journal
@@ -73,6 +74,10 @@ class EndpointDown(LLMError):
 
 class EndpointRefuses(LLMError):
     """The server refuses everything: the account has no credit, or the key, the path or the model is wrong."""
+
+
+class KeyRefused(EndpointRefuses):
+    """The server refuses the key, or wants one."""
 
 
 class LimitReached(LLMError):

@@ -61,7 +61,7 @@ class DatasetItem(Answer):
         fields = self.model_dump()
         if len(fields) == 1:
             return str(next(iter(fields.values())))
-        return "\n".join(f"{name.replace('_', ' ').capitalize()}: {_readable(value)}" for name, value in fields.items())
+        return "\n".join(f"{name.replace('_', ' ').capitalize()}: {readable(value)}" for name, value in fields.items())
 
 
 class MathProblem(DatasetItem):
@@ -163,9 +163,14 @@ DATASETS: dict[str, type[DatasetItem]] = {
 }
 
 
-def _readable(value: object) -> str:
+def readable(value: object) -> str:
+    """Write a field's value as text, without brackets and quotes.
+
+    >>> readable([{"name": "city", "type": "string"}])
+    'name: city, type: string'
+    """
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_readable(item)}" for key, item in value.items())
+        return ", ".join(f"{key}: {readable(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return "; ".join(_readable(item) for item in value) or "none"
+        return "; ".join(readable(item) for item in value) or "none"
     return str(value)

@@ -2,12 +2,13 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 
+from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.metadata.pages import page_of
 from personahub_assets.defs.naming import RESOURCES, Names
 
@@ -20,14 +21,15 @@ class Asset:
 
     Attributes:
         spec: name, group, dependencies and partitions, without any prefix.
-        compute: called with Dagster's context, with the resources by name, and with `config` if there is one.
-        resources: names of the resources that it needs.
+        compute: called with Dagster's context, with the resources by name, and with `config` if there is one; gives
+            results.
+        resources: names of the resources that it needs; `store` is one of them.
         config: what a run must say.
         pool: limits how many steps of the asset run at a time.
     """
 
     spec: dg.AssetSpec
-    compute: Callable[..., Any]
+    compute: Callable[..., Iterable[Any]]
     resources: Collection[str]
     config: type[dg.Config] | None = None
     pool: str | None = None
@@ -42,31 +44,44 @@ class Asset:
         deps = [*(dep.asset_key for dep in self.spec.deps), *map(dg.AssetKey, assets)]
         return replace(self, spec=self.spec.replace_attributes(deps=deps))
 
-    def define(self, names: Names) -> dg.AssetsDefinition:
-        """Make what Dagster loads."""
+    def define(self, names: Names, batches_per_run: int = 1) -> dg.AssetsDefinition:
+        """Make what Dagster loads.
+
+        Args:
+            names: prefixes.
+            batches_per_run: of a backfill; 0 for a single run.
+        """
         options: dict[str, Any] = {"config_schema": self.config.to_fields_dict()} if self.config else {}
 
-        def compute(context: dg.AssetExecutionContext) -> Any:
+        def compute(context: dg.AssetExecutionContext) -> Iterator[Any]:
             arguments = names.resources(context, self.resources)
-            if self.config:
-                arguments["config"] = self.config(**context.op_execution_context.op_config)
-            return self.compute(context, **arguments)
+            with one_sentence(context, arguments["store"].root):
+                if self.config:
+                    arguments["config"] = self.config(**context.op_execution_context.op_config)
+                yield from self.compute(context, **arguments)
 
         with warnings.catch_warnings():
-            # Single-run backfills are beta in Dagster 1.13. The project depends on them knowingly, and the range of
+            # Backfill policies are beta in Dagster 1.13. The project depends on them knowingly, and the range of
             # versions in pyproject.toml is narrow. Whoever loads the graph keeps their own warnings.
             warnings.simplefilter("ignore", dg.BetaWarning)
-            single_run = dg.BackfillPolicy.single_run() if self.spec.partitions_def else None
+            policy = _backfill_policy(batches_per_run) if self.spec.partitions_def else None
             decorator = dg.multi_asset(
                 name=names.name(self.name),
                 specs=[names.spec(self.spec)],
                 description=self.spec.description,
                 required_resource_keys=names.resource_keys(self.resources),
-                backfill_policy=single_run,
+                backfill_policy=policy,
                 pool=self.pool and (names.pool or self.pool),
                 **options,
             )
             return decorator(compute)
+
+
+def _backfill_policy(batches_per_run: int) -> dg.BackfillPolicy | None:
+    """Give the policy; without one, a backfill has a run per batch, and each run is one of that batch alone."""
+    if batches_per_run == 1:
+        return None
+    return dg.BackfillPolicy.multi_run(batches_per_run) if batches_per_run else dg.BackfillPolicy.single_run()
 
 
 def hub_asset(
@@ -79,7 +94,8 @@ def hub_asset(
 ) -> Callable[[Callable[..., Any]], Asset]:
     """Make an asset of the hub as a whole of a function, whose docstring describes it.
 
-    The function is given Dagster's context, the resources that its parameters name, and `config`.
+    The function is given Dagster's context, the resources that its parameters name (the store among them), and
+    `config`. It yields at most one result.
 
     Args:
         group: shown in the UI.

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,14 +15,14 @@ from personahub_assets.core.errors import BatchesFailed, BudgetSpent
 from personahub_assets.core.text import digest
 from personahub_assets.defs.assets import OWNERS, Asset, named_resources
 from personahub_assets.defs.metadata.pages import page_of
-from personahub_assets.defs.metadata.sample import asked_next, sample
+from personahub_assets.defs.metadata.sample import asked_next, persona_texts, sample
 from personahub_assets.generation.engine import Watch
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import PARTITIONS
 from personahub_assets.instance.progress import RunProgress, Step
 from personahub_assets.steps.result import Result
 from personahub_assets.store.home import Lock
-from personahub_assets.store.tables import UNREADABLE, Store
+from personahub_assets.store.tables import STAGES, UNREADABLE, Store
 
 BATCHES = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
@@ -57,17 +57,29 @@ class Report:
 
     Attributes:
         result: what its step says.
-        pictures: metadata that only people look at.
+        pictures: metadata that only people look at, the engine's figures last; a `sample` in it replaces that of the
+            first rows.
+        texts: of the personas that the first rows are about, by id.
+        total: rows of all batches.
     """
 
     result: Result
     pictures: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    total: int | None = None
 
     def as_metadata(self) -> dict[str, Any]:
-        """Row count, how to ask about the first row, facts, pictures, and last, since it is tall, a sample."""
+        """In the order of interest: sample, command about its first row, counts, pictures, figures of the engine."""
         result = self.result
-        metadata = {"dagster/row_count": result.rows, **asked_next(result.head), **result.facts, **self.pictures}
-        return {**metadata, "sample": sample(result.head)}
+        totals = {} if self.total is None else {"dagster/row_count": self.total}
+        return {
+            "sample": self.pictures.get("sample") or sample(result.head, self.texts),
+            **asked_next(result.head),
+            "dagster/partition_row_count": result.rows,
+            **totals,
+            **result.facts,
+            **{name: value for name, value in self.pictures.items() if name != "sample"},
+        }
 
 
 def batch_asset(
@@ -111,10 +123,10 @@ def batch_asset(
 
         def compute(
             context: dg.AssetExecutionContext, store: Store, progress: RunProgress, **others: Any
-        ) -> dg.MaterializeResult[Any]:
+        ) -> Iterator[dg.MaterializeResult[Any]]:
             resources = {"store": store, "progress": progress, **others}
             make = partial(function, **{resource: resources[resource] for resource in needed})
-            return _Run(context, store, progress, lock, make).all_batches()
+            yield _Run(context, store, progress, lock, make).all_batches()
 
         return Asset(spec, compute, {"store", "progress", *needed}, pool=pool)
 
@@ -174,6 +186,8 @@ class _Run:
             report = self.make(self._batch(key))
         report.result.facts["seconds"] = round(time.perf_counter() - started, 3)
         report.result.facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
+        report.texts = persona_texts(self.store, key, report.result.head)
+        report.total = self.store.total(self._asset) if self._asset in {*self.store.table_set.sql, *STAGES} else None
         self._tell(key, report.result.rows, report.result.rows, "done")
         return report
 

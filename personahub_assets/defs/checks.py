@@ -20,6 +20,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import plain
+from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.warehouse.build import open_live
@@ -157,7 +158,8 @@ def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChec
         store = names.resources(context, ["store"])["store"]
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
-        yield from retry_on_replacement(partial(_results, store, chosen))
+        with one_sentence(context, store.root):
+            yield from retry_on_replacement(partial(_results, store, chosen))
 
     return run_checks
 

@@ -30,7 +30,7 @@ def _dataset(name: str, description: str) -> Asset:
         description=description,
         group="datasets",
         deps=["personas"],
-        kinds={"vllm", "parquet"},
+        kinds={"llm", "parquet"},
         lock="refuse",
         pool=LLM_POOL,
     )

@@ -29,7 +29,7 @@ def lexical_duplicates(batch: Batch, store: Store) -> Report:
 @batch_asset(
     group="dedup",
     deps=["text_personas", "related_personas", "lexical_duplicates"],
-    kinds={"huggingface", "parquet"},
+    kinds={"embedder", "parquet"},
     lock="wait",
 )
 def persona_embeddings(batch: Batch, store: Store, embedder: Embedder) -> Report:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from personahub_assets.core.errors import StoreError
+from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.retention import maintain
 
@@ -15,12 +16,14 @@ def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
         """Drop superseded answers after `generation.keep_superseded_days`, and what killed runs left aside.
 
         Raises:
-            StoreError: if some of that cannot be removed, naming it, after all else is done.
+            StepFailed: if some of that cannot be removed, naming it, after all else is done.
         """
-        dropped = maintain(**names.resources(context, ["store"]))
-        context.log.info(str(dropped))
-        if dropped.left:
-            raise StoreError("; ".join(dropped.problems))
+        store = names.resources(context, ["store"])["store"]
+        with one_sentence(context, store.root):
+            dropped = maintain(store)
+            context.log.info(str(dropped))
+            if dropped.left:
+                raise StoreError("; ".join(dropped.problems))
 
     @dg.job(
         name=names.name("maintenance"),

@@ -7,13 +7,13 @@ from personahub_assets.steps.personas import expand_personas, infer_text_persona
 from personahub_assets.store.tables import Store
 
 
-@batch_asset(group="personas", deps=["documents"], kinds={"vllm", "parquet"}, lock="refuse", pool=LLM_POOL)
+@batch_asset(group="personas", deps=["documents"], kinds={"llm", "parquet"}, lock="refuse", pool=LLM_POOL)
 def text_personas(batch: Batch, store: Store, llm: LLM) -> Report:
     """Candidates: who would read, write, like or dislike each document (paper, 2.1), and imported personas."""
     return report(store, "text_personas", batch.key, infer_text_personas(store, llm, batch.key, batch.watch))
 
 
-@batch_asset(group="personas", deps=["text_personas"], kinds={"vllm", "parquet"}, lock="refuse", pool=LLM_POOL)
+@batch_asset(group="personas", deps=["text_personas"], kinds={"llm", "parquet"}, lock="refuse", pool=LLM_POOL)
 def related_personas(batch: Batch, store: Store, llm: LLM) -> Report:
     """Candidates: who stands in a close relationship to each candidate (paper, 2.1), repeated for each hop."""
     return report(store, "related_personas", batch.key, expand_personas(store, llm, batch.key, batch.watch))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.defs.batches import LLM_POOL
+from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.metadata.preview import markdown
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.requests import Usage
@@ -54,11 +55,12 @@ def trying(names: Names) -> dg.JobDefinition:
         """Ask about a few rows and write none; the answers are kept for the next run.
 
         Raises:
-            ConfigError, PromptError, StoreError, UnknownId, LLMError: as `personahub try` does.
+            StepFailed: with the errors of `personahub try`.
         """
-        spec = TryConfig(**context.op_config).as_spec()
         resources = names.resources(context, _RESOURCES)
-        trial = preview(resources["store"], resources["llm"], spec)
+        with one_sentence(context, resources["store"].root):
+            spec = TryConfig(**context.op_config).as_spec()
+            trial = preview(resources["store"], resources["llm"], spec)
         yield dg.Output(None, metadata=described(trial))
 
     @dg.job(

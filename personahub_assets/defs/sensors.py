@@ -7,9 +7,13 @@ import dagster as dg
 
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.naming import Names
+from personahub_assets.generation.llm import LLM
 from personahub_assets.instance.compat import UnresolvedAssetJobDefinition
-from personahub_assets.sources.register import register, unregistered_files
+from personahub_assets.instance.faults import explain
+from personahub_assets.sources.register import register, unreadable_files, unregistered_files
 from personahub_assets.store.tables import Store
+
+_RESOURCES = ("store", "llm")
 
 
 def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDefinition:
@@ -19,31 +23,39 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         name=names.name("inbox"),
         job=job,
         minimum_interval_seconds=30,
-        required_resource_keys=names.resource_keys(["store"]),
+        required_resource_keys=names.resource_keys(_RESOURCES),
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Registers new files in the home's inbox and requests a run of each of their batches. Stopped "
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
     def inbox(context: dg.SensorEvaluationContext, **_: Any) -> dg.SensorResult | dg.SkipReason:
         # A sensor that is called directly, as a test does, is given its resources a second time, by their names.
-        store: Store = names.resources(context, ["store"])["store"]
+        resources = names.resources(context, _RESOURCES)
+        store: Store = resources["store"]
+        llm: LLM = resources["llm"]
         last_marks: dict[str, list[int]] = json.loads(context.cursor or "{}")
         new = unregistered_files(store)
         marks = {path.name: mark for path, mark in new.items()}
         ready = [path for path in new if last_marks.get(path.name) == marks[path.name]]
         context.update_cursor(json.dumps(marks))
-        keys, failures = [], []
+        problems = [f"{name} {reason}" for name, reason in unreadable_files(store).items()]
+        keys: list[str] = []
+        try:
+            if ready:
+                llm.check(store)
+        except PersonaHubError as error:  # the files stay in the inbox and are registered when this is mended
+            ready = []
+            problems.append(str(error))
         for path in ready:
             try:
                 keys += register(store, str(path))
-            except PersonaHubError as error:
-                failures.append(f"{path.name}: {error}")
-        if failures:
-            context.log.error("; ".join(failures))
+            except (PersonaHubError, OSError) as error:
+                problems.append(explain(error, store.root))
+        if problems:
+            context.log.error("; ".join(problems))
         if not keys:
-            return dg.SkipReason(
-                "; ".join(failures) or f"{len(new)} new files in {store.paths.inbox}, none complete yet"
-            )
+            waiting = [] if ready or problems else [f"{len(new)} new files in {store.paths.inbox}, none complete yet"]
+            return dg.SkipReason("; ".join([*problems, *waiting]))
         specs = {key: store.read("batches", key).row(0, named=True) for key in keys}
         return dg.SensorResult(
             run_requests=[

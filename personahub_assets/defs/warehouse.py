@@ -1,5 +1,6 @@
 """Warehouse: everything in one DuckDB file."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -11,14 +12,14 @@ from personahub_assets.warehouse.build import build
 
 
 @hub_asset(group="warehouse", deps=["documents", "personas"], kinds={"duckdb"})
-def warehouse(context: dg.AssetExecutionContext, store: Store) -> dg.MaterializeResult[Any]:  # noqa: ARG001
+def warehouse(context: dg.AssetExecutionContext, store: Store) -> Iterator[dg.MaterializeResult[Any]]:  # noqa: ARG001
     """warehouse.duckdb: tables, views and comments over the store, published by rename.
 
     Tables up to warehouse.native_rows rows are copied in; larger ones and the calls are views over the store.
     """
     built = build(store)
     counts = [dg.TableRecord({"table": name, "rows": count}) for name, count in built.rows.items()]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "tables": dg.MetadataValue.table(records=counts),
             "rows": sum(built.rows.values()),

@@ -25,14 +25,14 @@ from personahub_assets.core.access import local_obstacle
 from personahub_assets.core.addresses import base_url, below, public, redact, request_headers, secrets_of
 from personahub_assets.core.config import Generation
 from personahub_assets.core.control_tokens import named_tokens
-from personahub_assets.core.errors import EndpointDown, EndpointRefuses, LLMError
+from personahub_assets.core.errors import EndpointDown, EndpointRefuses, KeyRefused, LLMError
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.proxies import proxy_of
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
-from personahub_assets.endpoints.verdicts import Verdict, judge, judge_error
+from personahub_assets.endpoints.verdicts import CHECK_KEY, Verdict, judge, judge_error
 
 _VARIABLE = "PERSONAHUB_LLM_URL"
 _TOKENIZE = "/tokenize"
@@ -457,7 +457,8 @@ class Transport:
             return fault
         self._faults = 0
         if verdict.kind in ("account", "setup"):
-            return EndpointRefuses(f"{self.url}: {verdict.message.rstrip('.')}. {remedy}")
+            error = KeyRefused if verdict.remedy == CHECK_KEY else EndpointRefuses
+            return error(f"{self.url}: {verdict.message.rstrip('.')}. {remedy}")
         return Refused(replace(verdict, remedy=remedy), body.decode("utf-8", "replace"))
 
     async def _fault(self, fault: Fault, answers: int) -> None:

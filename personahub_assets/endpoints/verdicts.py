@@ -579,7 +579,7 @@ _PARAMETER = _pattern(
 
 _START_MODEL = "Start or load the model on the server, and run again."
 _CHECK_MODEL = "Check PERSONAHUB_LLM_MODEL, and that the server or account offers this model; then: personahub doctor."
-_CHECK_KEY = "Check PERSONAHUB_LLM_API_KEY; then: personahub doctor."
+CHECK_KEY = "Check PERSONAHUB_LLM_API_KEY; then: personahub doctor."
 _CHECK_ACCESS = "Ask for access, or use a key or model that has it (PERSONAHUB_LLM_API_KEY, PERSONAHUB_LLM_MODEL)."
 _CHECK_FORBIDDEN = (
     "Check PERSONAHUB_LLM_API_KEY, and that its account may use this model and address; then: personahub doctor."
@@ -597,7 +597,7 @@ def _setup(reply: _Reply) -> _Finding | None:
         return None
     is_parameter = bool(_PARAMETER.search(reply.words)) or reply.error.parameter not in ("", "model")
     if 401 in reply.statuses or reply.says(_KEY):
-        return "setup", None, _CHECK_KEY
+        return "setup", None, CHECK_KEY
     if reply.says(_NO_MODEL) and (not is_parameter or reply.status == 404):
         return "setup", None, _CHECK_MODEL
     if reply.says(_FORBIDDEN) and not reply.error.is_page:  # such pages are often about words of the request

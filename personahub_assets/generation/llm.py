@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.addresses import public
 from personahub_assets.core.config import STANDIN_URL, Environment
-from personahub_assets.core.errors import ConfigError, LLMError
+from personahub_assets.core.errors import ConfigError, KeyRefused, LLMError
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
@@ -105,15 +105,28 @@ class LLM(BaseModel):
         return self._only_model
 
     def require_model(self, headers: Mapping[str, str] | None = None) -> None:
-        """Look whether the endpoint answers, and which model is meant.
+        """Look whether the endpoint answers and takes the key, and which model is meant.
 
         Raises:
             LLMError: if nothing answers, or no model is named and the server does not offer exactly one.
+            KeyRefused: if the server refuses the key.
         """
         if self.model:
-            self.look(headers or {})
+            self._look(headers or {}, (KeyRefused,))
         else:
             self._named(headers or {})
+
+    def check(self, store: Store) -> None:
+        """Check what can be known before a run: prices for a budget of money, the endpoint, its key and its model.
+
+        Raises:
+            ConfigError, LLMError: naming what is wrong.
+        """
+        check_budget(self.budget, store)
+        if self.url:
+            self.require_model(store.config.generation.sent_headers)
+        else:
+            self.model_for(store)
 
     @property
     def shown_url(self) -> str:
@@ -157,8 +170,13 @@ class LLM(BaseModel):
         Raises:
             LLMError: if no connection to the server can be made.
         """
+        return self._look(headers, ())
+
+    def _look(self, headers: Mapping[str, str], raised: tuple[type[LLMError], ...]) -> dict[str, int | None]:
         try:
             return self.models(headers)
+        except raised:
+            raise
         except LLMError as error:
             if isinstance(error.__cause__, Fault) and error.__cause__.unconnected:
                 raise

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dagster._cli.proxy_server_manager import ProxyServerManager
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from dagster._core.errors import DagsterUserCodeProcessError
     from dagster._core.instance.ref import InstanceRef
+    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
     from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
     from dagster._core.storage.runs import SqliteRunStorage
     from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
@@ -19,12 +21,18 @@ if TYPE_CHECKING:
     from dagster._serdes import serialize_value
     from dagster._utils.interrupts import setup_interrupt_handlers
     from dagster._utils.log import configure_loggers
+    from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
     "INDEX_SHARD_NAME",
     "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "DagsterUserCodeProcessError",
     "InstanceRef",
     "ProxyServerManager",
+    "RegisteredCodeLocationOrigin",
+    "RemoteJobOrigin",
+    "RemoteRepositoryOrigin",
+    "SerializableErrorInfo",
     "SqliteEventLogStorage",
     "SqliteRunStorage",
     "UnresolvedAssetJobDefinition",
@@ -37,9 +45,14 @@ __all__ = [
 
 MODULES = {
     "INDEX_SHARD_NAME": "dagster._core.storage.event_log.sqlite.sqlite_event_log",
+    "DagsterUserCodeProcessError": "dagster._core.errors",
     "InstanceRef": "dagster._core.instance.ref",
     "ProxyServerManager": "dagster._cli.proxy_server_manager",
+    "RegisteredCodeLocationOrigin": "dagster._core.remote_origin",
+    "RemoteJobOrigin": "dagster._core.remote_origin",
+    "RemoteRepositoryOrigin": "dagster._core.remote_origin",
     "SQLITE_BUSY_TIMEOUT_SECONDS": "dagster._core.storage.sqlite",
+    "SerializableErrorInfo": "dagster_shared.error",
     "SqliteEventLogStorage": "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "SqliteRunStorage": "dagster._core.storage.runs",
     "UnresolvedAssetJobDefinition": "dagster._core.definitions.unresolved_asset_job_definition",

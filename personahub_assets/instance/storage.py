@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as db
+from dagster import DagsterRun
 from sqlalchemy.engine import Connection, Engine
 
 from personahub_assets.instance.compat import (
     INDEX_SHARD_NAME,
     SQLITE_BUSY_TIMEOUT_SECONDS,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
     SqliteEventLogStorage,
     SqliteRunStorage,
 )
 from personahub_assets.store.atomic import replacing
+
+LOCATION, REPOSITORY = "personahub", "__repository__"
+"""Names of the code location in workspace.yaml, and of its repository, which Dagster names so."""
 
 _MOST = 8  # open databases: every run has one
 
@@ -107,7 +114,11 @@ class EventLog(SqliteEventLogStorage):
 
 
 class Runs(SqliteRunStorage):
-    """Runs and their tags: one database."""
+    """Runs and their tags: one database.
+
+    Runs of this process are stored as runs of the code location that the UI loads. Without an origin the UI shows a run
+    neither below its job nor on the timeline.
+    """
 
     def __init__(self, conn_string: str, inst_data: Any = None):
         self._databases = Databases()
@@ -117,6 +128,10 @@ class Runs(SqliteRunStorage):
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "Runs":
         """Create the storage; called by Dagster."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+    def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
+        """Store a new run, with its origin."""
+        return super().add_run(dagster_run.with_job_origin(_origin(dagster_run.job_name)))
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -128,3 +143,7 @@ class Runs(SqliteRunStorage):
         """Close all connections."""
         super().dispose()
         self._databases.close()
+
+
+def _origin(job: str) -> RemoteJobOrigin:
+    return RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), REPOSITORY), job)

@@ -17,7 +17,6 @@ import dagster as dg
 import uvicorn
 import yaml
 from dagster_shared.ipc import get_ipc_shutdown_pipe, open_ipc_subprocess, send_ipc_shutdown_message
-from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
 from dagster_webserver.version import __version__
 
@@ -32,6 +31,7 @@ from personahub_assets.instance.compat import (
     serialize_value,
     setup_interrupt_handlers,
 )
+from personahub_assets.instance.launch_guard import Check, guarded_webserver
 from personahub_assets.instance.ports import listening
 from personahub_assets.instance.web_guard import WebGuard
 
@@ -41,13 +41,14 @@ _STOP_S = 60
 _CLOSE_S = 5  # for open pages to close their connections
 
 
-def serve(port: int, names: Collection[str], ready: Callable[[], None]) -> None:
+def serve(port: int, names: Collection[str], ready: Callable[[], None], check: Check) -> None:
     """Serve the UI of the instance in DAGSTER_HOME until it is interrupted.
 
     Args:
         port: on 127.0.0.1.
         names: further host names that are accepted.
         ready: called when the port is taken, before the processes start.
+        check: called with what somebody starts, before a run exists; a PersonaHubError refuses it.
 
     Raises:
         ConfigError: if the port is taken.
@@ -62,7 +63,7 @@ def serve(port: int, names: Collection[str], ready: Callable[[], None]) -> None:
         instance = stack.enter_context(dg.DagsterInstance.get())
         workspace = stack.enter_context(_code_servers(instance))
         daemon = stack.enter_context(_daemon(instance, workspace))
-        server = stack.enter_context(_web_server(instance, workspace, names))
+        server = stack.enter_context(_web_server(instance, workspace, names, check))
         threading.Thread(target=_follow, args=(daemon, server), daemon=True).start()
         server.run(sockets=[web_socket])
         if daemon.poll() is not None:
@@ -101,13 +102,15 @@ def _daemon(instance: dg.DagsterInstance, workspace: str) -> Iterator["subproces
 
 
 @contextmanager
-def _web_server(instance: dg.DagsterInstance, workspace: str, names: Collection[str]) -> Iterator[uvicorn.Server]:
+def _web_server(
+    instance: dg.DagsterInstance, workspace: str, names: Collection[str], check: Check
+) -> Iterator[uvicorn.Server]:
     instance.optimize_for_webserver(DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW)
     target = WorkspaceFileTarget([workspace])
     with WorkspaceProcessContext(
         instance, workspace_load_target=target, version=__version__, code_server_log_level="warning"
     ) as context:
-        app = WebGuard(create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS), names)
+        app = WebGuard(guarded_webserver(check, context, "", _POLL_MS).create_asgi_app(), names)
         yield uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_CLOSE_S))
 
 

@@ -24,6 +24,7 @@ from personahub_assets.core.errors import (
 )
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
+from personahub_assets.defs.failures import StepFailed, StepStopped
 from personahub_assets.defs.releases import RELEASE
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM, check_budget
@@ -376,6 +377,8 @@ def _execute(
             run_config={**_QUIET, "ops": {name: {"config": values} for name, values in (config or {}).items()}},
             tags=run_tags(),
         )
+    except (StepFailed, StepStopped) as error:
+        raise error.__cause__ or error from None
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
     except Exception as error:

@@ -294,6 +294,21 @@ def unregistered_files(store: Store) -> dict[Path, list[int]]:
     return new
 
 
+def unreadable_files(store: Store) -> dict[str, str]:
+    """Names in the inbox that are no source files, with the reason; without hidden ones."""
+    reasons = {}
+    for path in sorted(store.paths.inbox.glob("*")):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            reasons[path.name] = "is a folder; put its files into the inbox"
+        elif not path.is_file():
+            reasons[path.name] = "is a link to a missing file, or no plain file"
+        elif not reader.file_format(path.name):
+            reasons[path.name] = f"is of an unknown format; valid endings: {reader.VALID}"
+    return {printable_path(name): reason for name, reason in reasons.items()}
+
+
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
     """Stream the rows of a slice; every source row of the hub passes here."""
     _check_unchanged(store, spec)

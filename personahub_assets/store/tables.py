@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from personahub_assets.core.errors import AccessError, LockHeld, StoreError, cho
 from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
+from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.removal import discard
@@ -230,6 +231,16 @@ class Store(BaseModel):
                 return int(pl.scan_parquet(file).select(pl.len()).collect().item())
         except UNREADABLE as error:
             raise damaged(path, table, error) from error
+
+    def total(self, table: str) -> int:
+        """Rows of all batches, or drops of a dedup stage; the count of a file is kept until the file is replaced.
+
+        Raises:
+            StoreError: if a file is damaged.
+        """
+        is_stage = table in STAGES
+        files = self.files("decisions", asset=table) if is_stage else self.files(table)
+        return sum(_count(path, tuple(file_mark(path)), is_stage=is_stage) for path in files)
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches (of one asset, where several write the table)."""
@@ -465,6 +476,18 @@ def read_file(
         with path.open("rb") as file:
             frame = pl.scan_parquet(file).slice(start, rows)
             return _shaped(frame, path, schema or table_schema(table), columns, table).collect()
+    except UNREADABLE as error:
+        raise damaged(path, table, error) from error
+
+
+@lru_cache(maxsize=65_536)
+def _count(path: Path, mark: tuple[int, ...], *, is_stage: bool) -> int:  # noqa: ARG001 - a part of the key
+    table = "decisions" if is_stage else path.parents[1].name
+    try:
+        with path.open("rb") as file:
+            rows = pl.scan_parquet(file)
+            counted = pl.col("keeper_id").count() if is_stage else pl.len()
+            return int(rows.select(counted).collect().item())
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
 

@@ -90,7 +90,7 @@ def test_duplicates_are_dropped_within_and_across_batches(small: Small) -> None:
     assert (
         said["lexical_duplicates"].items()
         >= {
-            "dagster/row_count": 1,
+            "dagster/partition_row_count": 1,
             "candidates": 3,
             "kept": 2,
             "dropped_share": 0.3333,

@@ -1,5 +1,7 @@
 """The graph as Dagster loads it."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 import yaml
@@ -9,6 +11,9 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.project_files import root
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build, defs
+from personahub_assets.defs.metadata.definition import llm_kind
+from personahub_assets.generation.llm import LLM
+from personahub_assets.store.tables import Store
 
 PARTITIONED = [
     "documents",
@@ -44,14 +49,60 @@ def test_every_asset_says_what_it_is(graph: AssetGraph) -> None:
         assert node.owners == ["team:personahub"], key
         assert node.kinds, key
         assert node.group_name != "default", key
+        assert "**Stage " in node.description, key
+
+
+def test_tables_show_their_columns_with_types_and_meanings(graph: AssetGraph) -> None:
+    for name in PARTITIONED:
+        columns = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"].columns
+        assert all(column.type and column.description for column in columns), name
+    names = [column.name for column in columns]
+    assert names[:4] == ["batch", "item_id", "persona_id", "sample"]
+    dropped = graph.get(dg.AssetKey("lexical_duplicates")).metadata["dagster/column_schema"].columns
+    assert [column.name for column in dropped] == ["batch", "persona_id", "keeper_id", "similarity", "admission"]
+
+
+def test_assets_that_ask_show_their_prompt(graph: AssetGraph) -> None:
+    shown = {n for n in PARTITIONED if "prompt" in graph.get(dg.AssetKey(n)).metadata}
+    assert shown == set(PAYING)
+    metadata = graph.get(dg.AssetKey("math_problems")).metadata
+    assert "You write mathematics problems." in metadata["prompt"].value
+    assert r"\<data name=" in metadata["prompt"].value  # a tag of the prompt is text
+    assert "temperature 0.8" in metadata["sampling"]
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "kind"),
+    [
+        (None, "", "llm"),
+        ("standin:", "", "standin"),
+        ("https://api.openai.com/v1", "", "openai"),
+        ("http://127.0.0.1:8000/v1", "", "openai-compatible"),
+        ("http://127.0.0.1:8000/v1", '[generation]\nserver = "vllm"\n', "vllm"),
+    ],
+)
+def test_kinds_name_what_is_asked(tmp_path: Path, url: str | None, settings: str, kind: str) -> None:
+    (tmp_path / "hub.toml").write_text(settings)
+    assert llm_kind(LLM(url=url), Store(home=str(tmp_path)).config) == kind
 
 
 @pytest.mark.parametrize("name", PARTITIONED)
-def test_data_assets_are_partitioned_by_batch_and_backfilled_in_one_run(graph: AssetGraph, name: str) -> None:
+def test_data_assets_are_partitioned_by_batch_and_backfilled_side_by_side(graph: AssetGraph, name: str) -> None:
     node = graph.get(dg.AssetKey(name))
     assert isinstance(node.partitions_def, dg.DynamicPartitionsDefinition)
     assert node.partitions_def.name == "batch"
-    assert node.backfill_policy == dg.BackfillPolicy.single_run()
+    assert node.backfill_policy is None  # a run for each batch
+
+
+@pytest.mark.parametrize(
+    ("batches", "policy"), [(0, dg.BackfillPolicy.single_run()), (5, dg.BackfillPolicy.multi_run(5))]
+)
+def test_a_setting_chooses_how_many_batches_one_run_of_a_backfill_has(
+    tmp_path: Path, batches: int, policy: dg.BackfillPolicy
+) -> None:
+    (tmp_path / "hub.toml").write_text(f"[run]\nbatches_per_run = {batches}\n")
+    node = build(Environment(home=tmp_path)).resolve_asset_graph().get(dg.AssetKey("tools"))
+    assert node.backfill_policy == policy
 
 
 def test_only_assets_that_pay_carry_the_pool(graph: AssetGraph) -> None:

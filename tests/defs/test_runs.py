@@ -9,10 +9,10 @@ import pytest
 from hub import SETTINGS, TOPICS, Hub
 
 from personahub_assets.core import project_files
-from personahub_assets.core.errors import BatchesFailed
 from personahub_assets.core.records import DATASETS
 from personahub_assets.definitions import build
 from personahub_assets.defs.batches import BATCHES
+from personahub_assets.defs.failures import StepFailed
 from personahub_assets.generation.requests import Task
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.standin.server import StandinServer
@@ -40,9 +40,14 @@ def test_batches_are_refreshed_end_to_end(finished: Path, standin: StandinServer
         assert event.asset_materialization is not None
         metadata = event.asset_materialization.metadata
         of_the_last = hub.rows("instructions").filter(batch="one").height
-        assert metadata["dagster/row_count"].value == of_the_last
+        assert metadata["dagster/partition_row_count"].value == of_the_last
+        assert metadata["dagster/row_count"].value == kept
         assert metadata["calls"].value == of_the_last
-        assert len(metadata["sample"].records) == min(5, of_the_last)
+        assert next(iter(metadata)) == "sample"
+        assert "**persona**" in metadata["sample"].value
+        # Known to the UI as runs of its code location: below their job, and on the timeline.
+        for run in instance.get_runs():
+            assert run.remote_job_origin.repository_origin.get_label() == "__repository__@personahub"
 
 
 def test_what_is_answered_is_not_asked_again(ran: Hub) -> None:
@@ -168,14 +173,16 @@ def test_a_single_run_backfill_publishes_what_it_can_and_names_what_failed(hub: 
         job = build(hub.environment).resolve_job_def("refresh_batch")
         tags = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
         documents = [dg.AssetKey("documents")]
-        with pytest.raises(BatchesFailed, match="batch b:"):
+        with pytest.raises(StepFailed, match="batch b:"):
             job.execute_in_process(instance=instance, asset_selection=documents, tags={**tags, **run_tags()})
         assert instance.get_materialized_partitions(dg.AssetKey("documents")) == {"a", "c"}
         hub.pages("b", TOPICS[1:2])
         result = job.execute_in_process(instance=instance, asset_selection=documents, tags={**tags, **run_tags()})
         assert result.success
         events = instance.fetch_materializations(dg.AssetKey("documents"), limit=3).records
-        counts = {e.partition_key: e.asset_materialization.metadata["dagster/row_count"].value for e in events}
+        counts = {
+            e.partition_key: e.asset_materialization.metadata["dagster/partition_row_count"].value for e in events
+        }
         assert counts == {"a": 1, "b": 1, "c": 1}
 
 

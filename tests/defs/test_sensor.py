@@ -6,13 +6,14 @@ import dagster as dg
 from hub import TOPICS, Hub
 
 from personahub_assets.definitions import build
+from personahub_assets.generation.llm import LLM
 from personahub_assets.store.tables import Store
 
 
 def look(hub: Hub, instance: dg.DagsterInstance, cursor: str | None) -> tuple[dg.SensorResult | dg.SkipReason, str]:
     sensor = build(hub.environment).resolve_sensor_def("inbox")
-    store = Store(home=str(hub.home))
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"store": store})
+    resources = {"store": Store(home=str(hub.home)), "llm": LLM(url=hub.environment.llm_url)}
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
     found = sensor(context)
     assert isinstance(found, dg.SensorResult | dg.SkipReason)
     return found, context.cursor or ""
@@ -61,9 +62,27 @@ def test_hidden_partial_and_unknown_files_are_left_alone(hub: Hub) -> None:
     with hub.instance() as instance:
         for name in (".news.jsonl.part", "notes.docx"):
             drop(hub, name, TOPICS[:1])
+        (hub.home / "inbox" / "crawl").mkdir()
+        (hub.home / "inbox" / "gone.csv").symlink_to("nowhere.csv")
         _, cursor = look(hub, instance, None)
         found, _ = look(hub, instance, cursor)
         assert isinstance(found, dg.SkipReason)
+        message = found.skip_message or ""
+        assert "crawl is a folder" in message
+        assert "gone.csv is a link to a missing file" in message
+        assert "notes.docx is of an unknown format; valid endings: " in message
+        assert ".news" not in message
+
+
+def test_nothing_is_registered_while_the_server_is_down(hub: Hub) -> None:
+    hub.environment = hub.environment.model_copy(update={"llm_url": "http://127.0.0.1:9/v1"})
+    with hub.instance() as instance:
+        drop(hub, "news.jsonl", TOPICS[:1])
+        _, cursor = look(hub, instance, None)
+        found, _ = look(hub, instance, cursor)
+    assert isinstance(found, dg.SkipReason)
+    assert "http://127.0.0.1:9/v1" in (found.skip_message or "")
+    assert hub.store.batches() == []
 
 
 def test_a_damaged_file_is_named_and_does_not_stop_the_others(hub: Hub) -> None:

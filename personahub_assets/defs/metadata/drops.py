@@ -1,6 +1,6 @@
 """What a dedup stage says of its drops: how similar they are, which keepers take most of them, and a few pairs to read.
 
-Texts come from anywhere, so they are only ever cells of a table, which the UI shows as they are, cut and on one line.
+Texts come from anywhere, so they are cells of a table, which the UI shows as they are, or escaped on cards.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.core.text import plain
+from personahub_assets.core.text import plain, shorten
 from personahub_assets.defs.metadata.charts import picture
+from personahub_assets.defs.metadata.sample import SHORT_ID, as_cards
 from personahub_assets.defs.metadata.svg import bar_chart
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.state import Hub
 
-_KEEPERS, _PAIRS = 10, 5
+_KEEPERS, _PAIRS = 10, 3
 _MEASURES = {"lexical": "Jaccard of the word sets", "semantic": "cosine of the embeddings"}
 
 
@@ -29,7 +30,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
         batch: whose drops are explained.
 
     Returns:
-        `similarities` (a bar chart), `largest_keepers` and `examples` (tables).
+        `sample` (pairs as cards), `largest_keepers` (a table) and `similarities` (a bar chart).
     """
     dropped = made.filter(pl.col("batch") == batch, pl.col("keeper_id").is_not_null())
     if dropped.is_empty():
@@ -40,12 +41,22 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
     settings = hub.store.config.lexical if hub.stage == "lexical" else hub.store.config.semantic
     chart = similarity_chart(dropped["similarity"], settings.threshold, _MEASURES[hub.stage])
     return {
-        "similarities": picture(chart, "similarities of the drops with their keepers"),
+        "sample": as_cards(
+            [
+                {
+                    "dropped": texts.get(row["persona_id"], ""),
+                    "kept": texts.get(row["keeper_id"], ""),
+                    "similarity": round(row["similarity"], 4),
+                    "id": shorten(row["persona_id"], SHORT_ID),
+                }
+                for row in pairs.iter_rows(named=True)
+            ]
+        ),
         "largest_keepers": dg.MetadataValue.table(
             [
                 dg.TableRecord(
                     {
-                        "persona_id": row["keeper_id"],
+                        "keeper": shorten(row["keeper_id"], SHORT_ID),
                         "absorbed_of_this_batch": row["absorbed"],
                         "absorbed_of_all": absorbed[row["keeper_id"]],
                         "persona": _cell(texts, row["keeper_id"]),
@@ -54,18 +65,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
                 for row in keepers.iter_rows(named=True)
             ]
         ),
-        "examples": dg.MetadataValue.table(
-            [
-                dg.TableRecord(
-                    {
-                        "similarity": round(row["similarity"], 4),
-                        "dropped": _cell(texts, row["persona_id"]),
-                        "keeper": _cell(texts, row["keeper_id"]),
-                    }
-                )
-                for row in pairs.iter_rows(named=True)
-            ]
-        ),
+        "similarities": picture(chart, "similarities of the drops with their keepers"),
     }
 
 

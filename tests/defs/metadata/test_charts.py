@@ -12,12 +12,9 @@ import polars as pl
 import pytest
 from hub import Hub
 
-from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata import charts
-from personahub_assets.defs.metadata.sample import sample
 from personahub_assets.sources.register import register
 from personahub_assets.standin.server import StandinServer
-from personahub_assets.steps.result import Result
 from personahub_assets.store.tables import Store, table_schema
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -144,9 +141,13 @@ def test_hostile_texts_are_cells_of_plain_text_and_nothing_else(hostile: Hub) ->
 
 
 def check_value(name: str, value: dg.MetadataValue[object]) -> None:
-    """Check that Markdown has only a picture or fixed text; texts of rows are only in tables, as short plain text."""
+    """Check that Markdown is a picture, fixed text or cards with escaped texts, and that cells are short plain text."""
     if isinstance(value, dg.MarkdownMetadataValue):
-        if name != "warehouse.open_with":
+        if name.endswith(".sample"):
+            assert not re.search(r"(?<!\\)[\[\]<>`]|://", value.value or ""), name
+        elif name.endswith(".engine"):
+            assert str(value.value).startswith("| figure | value | meaning |\n")
+        elif name != "warehouse.open_with":
             svg(value)
     elif isinstance(value, dg.TableMetadataValue):
         for record in value.records:
@@ -156,19 +157,3 @@ def check_value(name: str, value: dg.MetadataValue[object]) -> None:
     else:
         assert len(str(value.value)) <= 240, name
         assert str(value.value).isprintable(), name
-
-
-def test_a_sample_leaves_out_what_tells_nothing() -> None:
-    rows = pl.DataFrame(
-        {"batch": ["a"] * 9, "persona_id": ["p"] * 9, "persona": [HOSTILE] * 9, "relation": [None] * 9, "hop": [0] * 9}
-    )
-    table = sample(rows)
-    assert isinstance(table, dg.TableMetadataValue)
-    assert len(table.records) == 5
-    assert list(table.records[0].data) == ["persona_id", "persona", "hop"]
-    assert str(table.records[0].data["persona"]).startswith("![x](http://127.0.0.1:9/a.png) <img")
-    assert str(Report(Result.of(rows)).as_metadata()["why"].value) == "personahub why p"
-    hidden = pl.DataFrame({"document_id": ["a\x1b[31m", "b\n", "c\u202e", "d" * 200]})
-    assert "why" not in Report(Result.of(hidden)).as_metadata()
-    assert sample(rows.head(0)) == dg.MetadataValue.text("no rows")
-    assert list(Report(Result.of(rows, {"calls": 1})).as_metadata()) == ["dagster/row_count", "why", "calls", "sample"]

@@ -40,6 +40,12 @@ def cells(said: dict[str, object], name: str) -> list[dict[str, object]]:
     return [dict(record.data) for record in table.records]
 
 
+def card_lines(said: dict[str, object]) -> list[str]:
+    sample = said["sample"]
+    assert isinstance(sample, dg.MarkdownMetadataValue)
+    return [line for line in str(sample.value).split("\n") if line and line != "---"]
+
+
 def test_a_batch_without_drops_says_nothing(store: Store) -> None:
     write(store, "a", {"p1": "A baker."}, [("p1", None, None)])
     assert explained(LexicalHub(store), decided("a", [("p1", None, None)]), "a") == {}
@@ -53,13 +59,13 @@ def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store)
     made = decided("b", [("l", None, None), ("d1", "k", 0.95), ("d2", "k", 1.0), ("d3", "l", 0.91)])
     said = explained(LexicalHub(store), made, "b")
     assert cells(said, "largest_keepers") == [
-        {"persona_id": "k", "absorbed_of_this_batch": 2, "absorbed_of_all": 3, "persona": "A baker in Lyon."},
-        {"persona_id": "l", "absorbed_of_this_batch": 1, "absorbed_of_all": 1, "persona": "A diver."},
+        {"keeper": "k", "absorbed_of_this_batch": 2, "absorbed_of_all": 3, "persona": "A baker in Lyon."},
+        {"keeper": "l", "absorbed_of_this_batch": 1, "absorbed_of_all": 1, "persona": "A diver."},
     ]
-    assert cells(said, "examples") == [
-        {"similarity": 0.91, "dropped": "A diver!", "keeper": "A diver."},
-        {"similarity": 0.95, "dropped": "A baker in lyon", "keeper": "A baker in Lyon."},
-        {"similarity": 1.0, "dropped": "a Baker in Lyon", "keeper": "A baker in Lyon."},
+    assert card_lines(said) == [
+        "dropped A diver! · kept A diver. · similarity 0.91 · id d3",
+        "dropped A baker in lyon · kept A baker in Lyon. · similarity 0.95 · id d1",
+        "dropped a Baker in Lyon · kept A baker in Lyon. · similarity 1.0 · id d2",
     ]
 
 
@@ -71,16 +77,17 @@ def test_what_was_decided_now_counts_and_not_what_stood(store: Store) -> None:
     assert keeper["absorbed_of_all"] == 1
 
 
-def test_at_most_ten_keepers_and_five_pairs_of_capped_plain_text(store: Store) -> None:
+def test_at_most_ten_keepers_and_three_pairs_of_capped_plain_text(store: Store) -> None:
     kept = {f"k{n:02d}": f"<script>|{n}\n\t\x1b[31m\u202e" + "x" * 500 for n in range(12)}
     dropped = {f"d{n:02d}": f"dropped {n}" for n in range(24)}
     write(store, "a", kept | dropped, [])
     drops = [(f"d{n:02d}", f"k{n % 12:02d}", 0.9 + n / 1000) for n in range(24)]
     said = explained(LexicalHub(store), decided("a", [*((k, None, None) for k in kept), *drops]), "a")
-    keepers, pairs = cells(said, "largest_keepers"), cells(said, "examples")
-    assert [row["persona_id"] for row in keepers] == [f"k{n:02d}" for n in range(10)]
-    assert [row["similarity"] for row in pairs] == [0.9, 0.905, 0.911, 0.917, 0.923]
-    for text in [str(row["persona"]) for row in keepers] + [str(row["keeper"]) for row in pairs]:
+    keepers = cells(said, "largest_keepers")
+    assert [row["keeper"] for row in keepers] == [f"k{n:02d}" for n in range(10)]
+    assert "similarity 0.9 ·" in card_lines(said)[1]
+    assert all(r"\<script\>" in line for line in card_lines(said) if line.startswith("**kept**"))
+    for text in [str(row["persona"]) for row in keepers]:
         assert len(text) <= 240
         assert text.isprintable()
         assert text.startswith("<script>|")  # a cell is text to the UI, not Markdown

@@ -1,0 +1,101 @@
+"""What the UI shows of an asset before it is materialised: stage, columns, prompt, and the kind of server it asks."""
+
+import re
+from typing import Any
+
+import dagster as dg
+
+from personahub_assets.core import presets
+from personahub_assets.core.config import STANDIN_URL, HubConfig
+from personahub_assets.core.errors import PersonaHubError
+from personahub_assets.core.prompts import Prompt
+from personahub_assets.defs.metadata.markup import paragraphs
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.generation.llm import LLM
+from personahub_assets.steps.tasks import current_task
+from personahub_assets.store.tables import DROPPED, STAGES, Store
+
+LLM_KIND, EMBEDDER_KIND = "llm", "embedder"
+"""Kinds in the code of assets, replaced by what is asked."""
+
+_STAGES = {
+    "corpus": "reads the source file of a batch. It asks no model.",
+    "personas": "asks the language model once for each document or persona. Accepted answers are kept; rejected ones "
+    "are in the table `quarantine` with their reason.",
+    "dedup": "compares the candidates of a batch with the kept personas of all batches. It asks no language model.",
+    "datasets": "asks the language model once for each persona and sample. Accepted answers are kept; rejected ones "
+    "are in the table `quarantine` with their reason.",
+    "warehouse": "puts all tables into one DuckDB file, which `personahub sql` reads.",
+    "releases": "freezes personas and datasets in a folder, under a name that is given in the launchpad.",
+}
+"""What each group does, in the order of the graph."""
+
+
+def described(spec: dg.AssetSpec, store: Store, llm: LLM, embedder: Embedder) -> dg.AssetSpec:
+    """Add the stage, the columns and the prompt of an asset, and name what it asks.
+
+    Args:
+        spec: of an asset, with or without prefixes.
+        store: the tables of the home.
+        llm: the language model that is asked.
+        embedder: what makes vectors.
+    """
+    name = spec.key.path[-1]
+    stated = {LLM_KIND: llm_kind(llm, store.config), EMBEDDER_KIND: _embedder_kind(embedder)}
+    return spec.replace_attributes(
+        description=f"{spec.description}\n\n{_stage(spec.group_name or '')}",
+        kinds={stated.get(kind, kind) for kind in spec.kinds},
+        metadata={**spec.metadata, **_columns(name, store), **_prompt(name, store, llm)},
+    )
+
+
+def llm_kind(llm: LLM, config: HubConfig) -> str:
+    """Name the kind of server as far as its address and `[generation] server` tell it; nothing is asked for it."""
+    if not llm.url:
+        return LLM_KIND
+    if llm.url == STANDIN_URL:
+        return "standin"
+    return config.generation.server or presets.for_address(llm.url) or "openai-compatible"
+
+
+def _embedder_kind(embedder: Embedder) -> str:
+    return (presets.for_address(embedder.url) or "openai-compatible") if embedder.url else "onnx"
+
+
+def _stage(group: str) -> str:
+    stages = list(_STAGES)
+    name = next((stage for stage in stages if group.endswith(stage)), None)
+    return f"**Stage {stages.index(name) + 1} of {len(stages)}, {name}**: {_STAGES[name]}" if name else ""
+
+
+def _columns(name: str, store: Store) -> dict[str, Any]:
+    """The columns of a table with their SQL types and meanings."""
+    table = "decisions" if name in STAGES else name
+    if table not in store.table_set.sql:
+        return {}
+    comments, kinds = store.table_set.column_comments(table), store.table_set.types(table)
+    names = DROPPED if name in STAGES else kinds
+    columns = [dg.TableColumn(column, _short(kinds[column]), comments.get(column)) for column in names]
+    return {"dagster/column_schema": dg.TableSchema(columns)}
+
+
+def _short(kind: str) -> str:
+    """A type without the fields of a STRUCT, which would leave no room for the column's meaning."""
+    return re.sub(r"\(.*\)", "(…)", kind)
+
+
+def _prompt(name: str, store: Store, llm: LLM) -> dict[str, Any]:
+    if name not in store.catalog.tasks:
+        return {}
+    try:
+        prompt = current_task(store.catalog, store.config, name, llm.model or "").prompt
+    except PersonaHubError as error:  # an error of what needs the file, and the others still load
+        return {"prompt": str(error)}
+    sampling = ", ".join(f"{option} {value}" for option, value in prompt.sampling.model_dump().items())
+    model = {"model": llm.model} if llm.model else {}
+    return {"prompt": dg.MetadataValue.md(prompt_markdown(prompt)), "sampling": sampling, **model}
+
+
+def prompt_markdown(prompt: Prompt) -> str:
+    """Show both messages of a prompt as they stand in its file."""
+    return f"**System message**\n\n{paragraphs(prompt.instructions)}\n\n**User message**\n\n{paragraphs(prompt.row)}"
