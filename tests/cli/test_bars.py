@@ -72,7 +72,7 @@ def test_a_pipe_gets_a_line_at_each_share_and_when_nothing_happens(monkeypatch: 
             progress.update(Step("notes", "tools", done, 63_300, usage=usage))
         lines = written.getvalue().splitlines()[len(silent) :]
     assert "waits for the server: no first answer for 0:0" in silent[0]
-    assert 15 <= len(lines)
+    assert len(lines) >= 15
     assert "\x1b" not in written.getvalue()
 
 
