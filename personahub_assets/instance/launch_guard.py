@@ -4,6 +4,7 @@ Dagster creates a run for every launch and a run per batch for a backfill, and e
 is down or that a budget has no prices. `GuardedWebserver` asks first; a refusal is an error of the launch.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ def _guarded(resolve: Callable[..., Any], launches: Launches, check: Check) -> C
     async def checked(root: Any, info: Any, **arguments: Any) -> Any:
         try:
             for launch in launches(info.context.instance, **arguments):
-                check(launch)
+                await asyncio.to_thread(check, launch)  # it asks the server: other pages need not wait
         except PersonaHubError as error:
             return GraphenePythonError(SerializableErrorInfo(f"{error}\n", [], None))  # type: ignore[no-untyped-call]
         launched = resolve(root, info, **arguments)
