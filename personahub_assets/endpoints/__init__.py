@@ -1,1 +1,1 @@
-"""HTTP to OpenAI-compatible servers, for chat and embeddings alike: transport, waits, and whose fault an error is."""
+"""HTTP to OpenAI-compatible servers, for chat and embeddings alike: transport, waits, and classification of errors."""

@@ -1,8 +1,7 @@
-"""What an error reply says, in whatever shape: the server's own sentence, and the words that tell its kind.
+"""Read an error reply of any shape: the server's own sentence, and the words that identify the kind of error.
 
-Only what the server says is read. Many servers quote the request or half an answer in their errors, so what stands
-under such a name (`input`, `messages`, `content`) is left out: a document about bankruptcy must not look like an
-account without credit.
+Many servers quote the request or half an answer in their errors. Values under such names (`input`, `messages`,
+`content`) are skipped: a document about bankruptcy must not look like an account without credit.
 """
 
 import html
@@ -85,12 +84,12 @@ class ErrorText:
     """An error reply as it was read.
 
     Attributes:
-        sentence: what the server says, on one line, without control characters, at most 400 characters; may be empty.
-        words: all that it says, sentences and codes, for finding out the kind of trouble.
-        statuses: codes like those of HTTP that stand in the body.
-        answer: the refused answer of the model, if the reply holds it.
-        is_page: the body is a page of HTML.
-        parameter: the parameter of the request that the server names, if it does.
+        sentence: the server's message on one line, without control characters, at most 400 characters; may be empty.
+        words: all sentences and codes of the reply, to identify the kind of error.
+        statuses: HTTP-like status codes in the body.
+        answer: the refused answer of the model, if the reply contains it.
+        is_page: whether the body is an HTML page.
+        parameter: the parameter of the request that the server names, if any.
     """
 
     sentence: str
@@ -102,12 +101,12 @@ class ErrorText:
 
 
 def readable(body: bytes) -> str:
-    """The server's sentence, dug out of JSON of any shape, a page or plain text; at most 400 characters on one line."""
+    """The server's sentence from JSON of any shape, a page or plain text; at most 400 characters on one line."""
     return read_error(body).sentence
 
 
 def read_error(body: bytes) -> ErrorText:
-    """Read the body of an error reply; never raises. Only the first 64 KiB are looked at."""
+    """Read the body of an error reply; never raises. Only the first 64 KiB are read."""
     text = decoded(body)
     value = _json(text)
     if isinstance(value, dict | list):
@@ -122,7 +121,7 @@ def read_error(body: bytes) -> ErrorText:
 
 
 def decoded(body: bytes) -> str:
-    """The first 64 KiB as text, without a byte order mark and blanks around."""
+    """The first 64 KiB as text, without a byte order mark and surrounding blanks."""
     return body[:LONGEST_BODY].decode("utf-8-sig", "replace").strip()
 
 
@@ -160,7 +159,7 @@ def _of_markup(text: str) -> ErrorText:
 
 
 def _leaves(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """The texts and numbers of a body with the name each stands under, without what is quoted of the request."""
+    """The texts and numbers of a body, each with its name, without parts quoted from the request."""
     if depth > _DEPTH or value is None or value is True or value is False:
         return
     if isinstance(value, dict):
@@ -197,7 +196,7 @@ def _of_object(value: dict[str, Any], depth: int) -> str:
     message = next(
         (text for key in _SENTENCES if isinstance(named.get(key), str) and (text := _nested(named[key], depth))), ""
     )
-    if isinstance(named.get("metadata"), dict):  # OpenRouter: what the provider behind it says
+    if isinstance(named.get("metadata"), dict):  # OpenRouter: the message of the provider behind it
         return _sentence(named["metadata"].get("raw"), depth + 1) or message
     location = named.get("loc")
     if isinstance(location, list) and message:  # FastAPI
@@ -220,7 +219,7 @@ def _objects(named: dict[str, Any]) -> set[str]:
 
 
 def _nested(text: str, depth: int = 0) -> str:
-    """A text, or the sentence of the JSON in it: gateways pass on what their provider says as a string."""
+    """A text, or the sentence of the JSON in it: gateways pass on their provider's error as a string."""
     text = text.strip()
     start = text.find("{")
     if start < 0 or depth > _DEPTH:

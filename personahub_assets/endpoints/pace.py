@@ -1,9 +1,9 @@
 """Pace: one wait that all requests share while a server limits them or is not ready.
 
-A rate limit is no fault of a row and costs none of its tries. When a server says "too much", nothing is sent until the
-time that it names, or for a time that grows while it names none. Then one request goes ahead, and after each answer
-twice as many may be in flight, so a server whose limit is full is not called hundreds of times. How many answers came
-through between two limits is learnt: later periods stop by themselves after about as many requests.
+A rate limit is not the fault of a row and uses none of its attempts. When a server reports a limit, no request is sent
+until the time that it names, or for a growing time if it names none. Then one request is sent, and each answer doubles
+the number of requests allowed in flight, so a server at its limit does not get hundreds of calls. The pace learns how
+many answers arrive between two limits: later periods stop after about as many requests.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from typing import NamedTuple
 from personahub_assets.core.errors import LimitReached
 
 _FIRST_S = 1.0
-_LONGEST_GUESS_S = 60.0  # where the server does not say how long
+_LONGEST_GUESS_S = 60.0  # if the server names no time
 _JITTER_S = 0.25
-_GROWTH = 1.1  # of a learnt limit in each period that passes without a refusal
-_UNBOUNDED = 4_096  # requests in flight from which on no bound is needed
+_GROWTH = 1.1  # growth of a learnt limit after each period without a refusal
+_UNBOUNDED = 4_096  # requests in flight at which the bound is removed
 
 OnWait = Callable[[float, str], None]
 """Called with the seconds to wait and the server's words when a wait begins, and with 0 seconds when it is over."""
@@ -34,15 +34,15 @@ class Pace:
     """Decides when a request may be sent.
 
     Args:
-        longest_s: a longer wait ends the step; so do waits that add up to more without an answer in between.
+        longest_s: the step ends at a longer wait, and at waits with a longer sum without an answer in between.
         on_wait: see `OnWait`.
     """
 
     def __init__(self, longest_s: float, on_wait: OnWait = lambda _seconds, _words: None):
         self.longest_s, self.on_wait = longest_s, on_wait
-        self._is_free = True  # nothing to wait for: the usual case, looked at first
-        self._until = 0.0  # nothing is sent before
-        self._most: int | None = None  # requests in flight while the server is tried again
+        self._is_free = True  # nothing to wait for: the usual case, checked first
+        self._until = 0.0  # no request is sent before this time
+        self._most: int | None = None  # bound of requests in flight after a limit
         self._quota: _Quota | None = None
         self._round = 0  # counts the limits
         self._streak = 0  # limits since the last answer
@@ -64,12 +64,12 @@ class Pace:
         return self._round
 
     def leave(self) -> None:
-        """Note that a request came back, with an answer or without."""
+        """Record that a request ended, with or without an answer."""
         self._flying -= 1
         self._wake()
 
     def answered(self) -> None:
-        """Note an answer."""
+        """Record an answer."""
         self._answers += 1
         if self._is_free:
             return
@@ -79,12 +79,12 @@ class Pace:
         self._wake()
 
     def limited(self, round_: int, asked_s: float | None, words: str) -> None:
-        """Note that a server refused a request because there were too many, or because it is not ready.
+        """Record that a server refused a request because there were too many, or because it is not ready.
 
         Args:
-            round_: of the request.
-            asked_s: how long the server asks to wait, if it says so.
-            words: what it says.
+            round_: of the request, as returned by `enter`.
+            asked_s: seconds that the server asks to wait, if it names a time.
+            words: the server's message.
 
         Raises:
             LimitReached: if the wait is longer than `longest_s`.
@@ -93,7 +93,7 @@ class Pace:
         self._streak += is_first
         self._began = now if self._began is None else self._began
         guess = min(_FIRST_S * 2 ** min(self._streak - 1, 10), _LONGEST_GUESS_S)
-        # A time that was named and did not hold is not believed again.
+        # After a wait of the named time was too short, the named time is ignored.
         wait = max(asked_s, guess if self._streak > 1 else 0.0) if asked_s else guess
         until = now + wait + random.uniform(0, _JITTER_S)  # noqa: S311 - no secret
         if is_first:
@@ -101,13 +101,13 @@ class Pace:
             self._round += 1
             self._most = 1
         elif until <= self._until:
-            return  # sent together with the request that was refused first
+            return  # sent before the first refusal
         self._hold(until, words)
         if wait > self.longest_s or self._until - self._began > self.longest_s:
             raise self._too_long(wait, now - self._began, words)
 
     def pause(self, seconds: float, words: str) -> None:
-        """Wait before the next request: the server says beside an answer that nothing is left of its limit."""
+        """Wait before the next request: the headers of an answer say that nothing is left of the limit."""
         if seconds <= self.longest_s and time.monotonic() + seconds > self._until:
             self._hold(time.monotonic() + seconds, words)
 
@@ -116,7 +116,7 @@ class Pace:
         self.on_wait(self._until - time.monotonic(), words)
 
     def _learn(self, until: float) -> None:
-        """Remember how many answers came through in the period that ends, where its beginning is known."""
+        """Record the number of answers in the period that ends, if its start is known."""
         if self._round:
             self._quota = _Quota(self._answers, until - self._period) if self._answers > 1 else None
         self._period, self._sent, self._answers = until, 0, 0

@@ -1,4 +1,4 @@
-"""The proxy that the environment names for an address."""
+"""Find the proxy that the environment names for an address."""
 
 import ipaddress
 import os
@@ -31,16 +31,16 @@ class Proxy(NamedTuple):
 def proxy_of(base: str) -> Proxy | None:
     """The proxy for a base address; None if it is asked directly.
 
-    As with curl, `NO_PROXY` lists hosts, domains, `host:port` and networks such as 10.0.0.0/8. This machine itself is
-    never asked through a proxy, since another machine cannot reach it.
+    As with curl, `NO_PROXY` lists hosts, domains, `host:port` and networks such as 10.0.0.0/8. Requests to this
+    machine never use a proxy, because another machine cannot reach it.
 
     Raises:
-        LLMError: if the environment names something that is no HTTP proxy.
+        LLMError: if the environment names something other than an HTTP proxy.
     """
     try:
         address = yarl.URL(base)
     except ValueError:
-        return None  # nothing can be sent there, as the first request says
+        return None  # an invalid address; the first request raises the error
     if not address.host or _is_direct(address.host, address.port or _DEFAULT_PORTS.get(address.scheme, 0)):
         return None
     proxies = urllib.request.getproxies()
@@ -54,7 +54,7 @@ def _variable(kind: str) -> str:
 
 
 def _checked(url: str, variable: str) -> str:
-    """The address of a proxy, which needs no scheme."""
+    """The address of a proxy; the scheme is optional."""
     url = url if "://" in url else f"http://{url}"
     try:
         address = yarl.URL(url)

@@ -1,4 +1,4 @@
-"""Replies of status 200 that hold no answer."""
+"""Replies of status 200 without an answer."""
 
 from personahub_assets.core.text import plain, sanitise
 
@@ -6,7 +6,7 @@ _EXCERPT_CHARS = 160
 
 
 class UnreadableReply(ValueError):
-    """A reply that holds neither an answer nor an error object.
+    """A reply with neither an answer nor an error object.
 
     Attributes:
         excerpt: its kind and first words, printable.
@@ -24,10 +24,10 @@ class ErrorReply(ValueError):
     """A reply with an error object, or without choices, though its status says success.
 
     Attributes:
-        code: the number the server gives, an HTTP status or its own; None if it gives none.
-        message: its own sentence, printable.
+        code: the server's number, an HTTP status or its own code; None if there is none.
+        message: the server's sentence, printable.
         body: the reply.
-        is_empty: whether there is no error in it either, only no choices.
+        is_empty: whether the reply has no choices and no error either.
     """
 
     def __init__(self, code: int | None, message: str, body: bytes, *, is_empty: bool = False):

@@ -1,10 +1,10 @@
 """HTTP to an OpenAI-compatible server: one pool of connections, and the only owner of retries and waits.
 
-Whose fault a failed try is, `verdicts.py` says from the reply. A fault on the way is tried again; a limit or a server
-that is still loading makes all requests wait and costs no try (`pace.py`). Faults in a row, whichever requests they
-belong to, are looked into by a probe before the server counts as down.
+`verdicts.py` classifies a failed attempt by its reply. A transport fault is retried. A limit, or a server that is still
+loading, makes all requests wait and uses no attempt (`pace.py`). After several faults in a row, over all requests, a
+probe checks the server before it counts as down.
 
-aiohttp and not the openai client, whose calls cost several times the CPU time (docs/decisions.md).
+This module uses aiohttp, because calls of the openai client cost several times the CPU time (docs/decisions.md).
 """
 
 import asyncio
@@ -50,13 +50,13 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 _HOPS = 3
 _GET_TRIES = 3
 _PROBE_S = 120.0
-_SILENCES = 2  # tries without an answer in time, before there was any
+_SILENCES = 2  # attempts without an answer in time, before the first answer
 _PROBE_AGAIN_S = 5.0
 _PROBE_TRIES = 3
 
 
 class Fault(Exception):
-    """A trouble on the way or in the server that says nothing about the request."""
+    """A fault of the network or the server that says nothing about the request."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ _FAULTS = tenacity.retry_if_exception_type(Fault)
 
 
 class Refused(Exception):
-    """What a server says of one request, instead of an answer.
+    """The server's refusal of one request.
 
     Attributes:
         verdict: of kind 'row', 'answer' or 'suspect'.
-        body: the whole of it, for who looks for a parameter that is refused.
+        body: the whole reply, to find the refused parameter.
     """
 
     def __init__(self, verdict: Verdict, body: str):
@@ -101,7 +101,7 @@ class Meter:
     """Durations of one request, in seconds."""
 
     flight_s: float = 0.0
-    last_s: float = 0.0  # of the last try alone
+    last_s: float = 0.0  # of the last attempt alone
     pause_s: float = 0.0
 
 
@@ -111,17 +111,17 @@ class Transport:
     Args:
         url: base address, ending in /v1.
         key: sent as a bearer token; empty for none.
-        timeout_s: until a try is given up.
-        tries: of one request.
-        faults_in_a_row: over all requests, without any answer between, until `probe` is asked. Those that were in
-            flight together when the server went away count as one.
-        before: called before every try; what it raises is passed on.
-        after: called after every try that `before` let pass.
+        timeout_s: longest time of an attempt.
+        tries: attempts per request.
+        faults_in_a_row: number of faults, over all requests and without an answer in between, before `probe` is called.
+            Faults of requests that were in flight together count as one.
+        before: called before every attempt; its exceptions are passed on.
+        after: called after every attempt for which `before` raised nothing.
         on_overload: called at every limit, 503 and timeout.
         pace: decides when a request may be sent.
         headers: of hub.toml, sent with every request; a value may hold `${NAME}` of an environment variable.
-        variable: the environment variable that names the address; the remedies name it and its kin.
-        backoff: pauses between the tries of a request.
+        variable: the environment variable that names the address; the remedies name it and related variables.
+        backoff: pauses between the attempts of a request.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._session: aiohttp.ClientSession | None = None
         self.pace = pace or Pace(Generation().longest_wait)
-        self.probe: Callable[[], Awaitable[None]] | None = None  # raises what is wrong with the server, if anything is
+        self.probe: Callable[[], Awaitable[None]] | None = None  # raises an error if the server does not work
         self._probing = asyncio.Lock()
         self._flying = self._faults = self._allowed = self._forgiven = 0
         self._answers = self._silences = 0
-        self.counts = True  # whether the server has a route that counts tokens, as far as is known
+        self.counts = True  # whether the server has a route that counts tokens; None if unknown
 
     async def __aenter__(self) -> "Transport":
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
@@ -177,26 +177,26 @@ class Transport:
     ) -> None:
         assert self._session is not None
         await self._session.close()
-        await asyncio.sleep(0)  # the next iteration of the loop closes the connections, and this can be its last one
+        await asyncio.sleep(0)  # connections close in the loop's next iteration, and this one can be its last
 
     async def post(self, path: str, body: bytes, meter: Meter, *, parse: Callable[[bytes], Any] = json.loads) -> Any:
         """Send a request until there is a reply.
 
         Args:
             path: below the base address.
-            meter: takes up where the time went.
-            parse: reads a reply; a ValueError of it is a fault of the way (a proxy's page, half a reply), an ErrorReply
-                is judged like an error status, an UnreadableReply that was paid for is passed on.
+            meter: records the durations.
+            parse: reads a reply. A ValueError counts as a transport fault (a proxy's page, half a reply), an ErrorReply
+                is judged like an error status, and an UnreadableReply that was paid for is passed on.
 
         Raises:
-            Fault: the last one, if no try was answered.
-            Refused: if the server says that this request is wrong, or its answer.
-            ErrorReply: if there is a reply without any choice.
-            UnreadableReply: if there is a reply of which no answer can be read; asking again would be paid again.
-            EndpointRefuses: if the account, the key, the path or the model is the trouble.
+            Fault: the last one, if no attempt was answered.
+            Refused: if the server says that this request or its answer is wrong.
+            ErrorReply: if a reply has no choices.
+            UnreadableReply: if no answer can be read from a reply; a retry would be paid again.
+            EndpointRefuses: if the account, the key, the path or the model is wrong.
             EndpointDown: if the server failed too often in a row.
-            LimitReached: if the server asks for a longer wait than is wanted.
-            LLMError: if this machine can open no connection.
+            LimitReached: if the server asks for a wait longer than the limit.
+            LLMError: if this machine cannot open a connection.
             BudgetSpent: from `before`.
         """
         try:
@@ -254,7 +254,7 @@ class Transport:
             return frozenset()  # tokens of the common forms are broken anyway
 
     async def get(self, path: str) -> bytes:
-        """Fetch a page below the base address; faults and limits are tried again a few times.
+        """Fetch a page below the base address; faults and limits are retried a few times.
 
         Raises:
             Fault, Refused, EndpointRefuses, LLMError: as `post` does.
@@ -273,7 +273,7 @@ class Transport:
         raise AssertionError("unreachable: the loop returns or raises")
 
     async def send_once(self, path: str, body: bytes, parse: Callable[[bytes], Any]) -> Any:
-        """Send a request once, beside the others; how it ends counts for nothing but what the caller makes of it.
+        """Send a request once, independent of all others; its result does not change the counts of faults or the pace.
 
         Raises:
             Fault, Refused, UnreadableReply, EndpointRefuses, LLMError: as `post` does.
@@ -306,7 +306,7 @@ class Transport:
             await asyncio.sleep(seconds)
 
     async def _try(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
-        """One try of a request: limits are waited out."""
+        """One attempt of a request; waits while the server limits requests."""
         while True:
             waits = time.perf_counter()
             round_ = await self.pace.enter()
@@ -349,12 +349,12 @@ class Transport:
         return reply
 
     def _error_in_success(self, error: ErrorReply) -> Exception:
-        """What an error in a reply of status 200 means."""
+        """Convert an error in a reply of status 200 into an exception."""
         masked = self._masked_bytes(error.body)
         return self._error_of(judge_error(error.code, self._masked(error.message), masked), masked)
 
     async def _count_fault_of(self, problem: Exception, answers: int) -> Exception:
-        """The same exception; a fault is counted like any other."""
+        """Return the same exception; a fault is counted."""
         if isinstance(problem, Fault):
             await self._fault(problem, answers)
         return problem
@@ -418,7 +418,7 @@ class Transport:
         return self._addresses[path]
 
     def _masked(self, text: str) -> str:
-        """What a server or a library says, without the key and the address's secrets: both may be quoted in it."""
+        """A message of a server or a library without the key and the address's secrets, which it can quote."""
         return sanitise(redact(text, *self._secrets))[0]
 
     def _masked_bytes(self, content: bytes) -> bytes:
@@ -428,7 +428,7 @@ class Transport:
         return f"{words.rstrip('.')}. {self._proxy.description}" if self._proxy else words
 
     def _of_proxy(self, status: int, words: str) -> Exception:
-        """The exception for what a proxy says of itself, instead of passing the request on."""
+        """The exception for a proxy's own error; the request was not passed on."""
         message = self._with_proxy(f"{status}: {self._masked(words)}")
         if status == _PROXY_WANTS_LOGIN and self._proxy:
             self._faults = 0
@@ -442,10 +442,10 @@ class Transport:
         return EndpointRefuses(f"{self.url}: the proxy refuses: {message}")
 
     def _error_of(self, verdict: Verdict, body: bytes, status: int = 200) -> Exception:
-        """The exception for what a reply says."""
+        """The exception for an error reply."""
         if status == _PROXY_WANTS_LOGIN and self._proxy:
             return self._of_proxy(status, verdict.message.removeprefix(f"{status}: "))
-        if self._proxy and body.lstrip().startswith(b"<"):  # a page, which no model server writes
+        if self._proxy and body.lstrip().startswith(b"<"):  # model servers write no HTML pages
             verdict = replace(verdict, message=self._with_proxy(verdict.message))
         remedy = verdict.remedy.replace(_VARIABLE.removesuffix("URL"), self._variable.removesuffix("URL"))
         if verdict.kind in ("limit", "loading"):
@@ -462,42 +462,42 @@ class Transport:
         return Refused(replace(verdict, remedy=remedy), body.decode("utf-8", "replace"))
 
     async def _fault(self, fault: Fault, answers: int) -> None:
-        """Count a fault; those in flight when the first one came are one trouble, not many.
+        """Count a fault; faults of requests that were in flight together count as one.
 
         Args:
-            fault: what happened.
-            answers: how many there were when the request was sent.
+            fault: the fault.
+            answers: number of answers when the request was sent.
 
         Raises:
-            EndpointDown: if there were too many in a row and the probe fails, too.
+            EndpointDown: if there were too many faults in a row and the probe fails, too.
         """
         if fault.overload:
             self._on_overload()
         if fault.pause is not None:
-            return  # a server that says when to come back is not down; the tries of the request bound this
+            return  # a server that names a time to retry is not down; the attempts of the request bound this
         if fault.local:
-            self._on_overload()  # fewer connections can suffice; no fault of the server
+            self._on_overload()  # a limit of this machine, not of the server; fewer connections can suffice
             return
         if not self._faults:
             self._allowed = self._limit + self._flying - 1 + self._forgiven
         self._faults += 1
-        # Nothing was answered for as long as one try may take: waiting for more of the same would take hours.
+        # No answer for the longest time of an attempt: further waits of this length would take hours.
         is_silent = fault.timeout and answers == self._answers and self.probe is not None
         if self._faults >= self._allowed or is_silent:
             await self._probe_server(fault)
             self._silences += is_silent and not self._answers
             if self._silences >= _SILENCES:
                 raise EndpointDown(
-                    f"{self.url}: {fault}, {self._silences} times, though it answers a short question. Each try may be "
-                    "paid for: raise generation.timeout_s in hub.toml, and the limit of a proxy in between"
+                    f"{self.url}: {fault}, {self._silences} times, though it answers a short question. Each attempt "
+                    "can cost money: raise generation.timeout_s in hub.toml, and the limit of a proxy in between"
                 ) from fault
 
     async def _probe_server(self, fault: Fault) -> None:
-        """Ask the server something else: if it answers, the faults are those of the requests."""
+        """Send a probe to the server: if it is answered, the requests cause the faults."""
         faults = self._faults
         async with self._probing:
             if self._faults < faults:
-                return  # somebody asked meanwhile, or there was an answer
+                return  # another task has probed meanwhile, or there was an answer
             if self.probe is not None:
                 try:
                     await self.probe()
@@ -515,7 +515,7 @@ class Transport:
 
 
 def _is_paid(error: UnreadableReply) -> bool:
-    """Whether a model has written what cannot be read: a completion of some kind or a stream, no page of a proxy."""
+    """Whether a model wrote the unreadable reply: a completion of some kind or a stream, not a proxy's page."""
     try:
         reply = json.loads(error.body)
     except (ValueError, RecursionError):
@@ -552,7 +552,7 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """The content of gzip data that no header names, or names in another word; as it is, if it cannot be unpacked."""
+    """Unpack gzip data without a standard header; unchanged if it cannot be unpacked."""
     try:
         return zlib.decompressobj(wbits=31).decompress(content, _LONGEST_REPLY)
     except zlib.error:

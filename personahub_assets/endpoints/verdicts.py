@@ -1,7 +1,7 @@
-"""Whose fault an error is: judged by what the server says, and by its status only where it says nothing.
+"""Classify an error by the server's words, and by its status only if there are no words.
 
-A status alone proves little: servers tell an empty account by 400, 402, 403, 429, 500 and within a 200. The rules go by
-the meaning of words, in the order of `_RULES`, from the certain to the likely.
+A status alone proves little: servers report an empty account with 400, 402, 403, 429, 500 and within a 200. The rules
+match words, in the order of `_RULES`, from the certain to the likely.
 """
 
 import re
@@ -21,19 +21,19 @@ Reason = Literal["too_long", "content_filtered", "invalid_json"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an error reply means for the request and for the run.
+    """The meaning of an error reply for the request and for the run.
 
     Attributes:
-        kind: fault: a trouble that may pass; it counts as a try of the request.
-            limit, loading: wait; costs the request no try.
-            account, setup: each request would get it; nothing is noted against rows.
-            row: about this request, for certain. answer: about an answer that was generated and paid.
+        kind: fault: can be temporary; it counts as an attempt of the request.
+            limit, loading: wait; uses no attempt of the request.
+            account, setup: every request would fail with it; no row is rejected.
+            row: certainly about this request. answer: about an answer that was generated and paid.
             suspect: about the request or the endpoint; the pattern over requests decides.
-        message: what the server says, with the status in front; one line, at most about 400 characters.
-        reason: of row and answer.
-        wait_s: seconds that the server asks to wait; of fault, limit and loading.
+        message: the status and the server's message; one line, at most about 400 characters.
+        reason: for row and answer.
+        wait_s: seconds that the server asks to wait; for fault, limit and loading.
         answer: the text that was generated and refused.
-        remedy: one sentence; of account and setup, where a larger quota would help a row, and of a suspect 403.
+        remedy: one sentence; for account and setup, for a row that a larger quota would help, and for a suspect 403.
     """
 
     kind: Kind
@@ -50,11 +50,11 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
 
 
 def judge_error(code: int | None, message: str, body: bytes) -> Verdict:
-    """Judge an error told within a reply of status 200.
+    """Judge an error within a reply of status 200.
 
     Args:
         code: of the error object; counts as a status if it is one.
-        message: what the caller read of the error, used where `body` says nothing.
+        message: the caller's text of the error, used if `body` has none.
         body: the whole reply.
     """
     error = read_error(body)
@@ -118,12 +118,12 @@ _Rule = Callable[[_Reply], _Finding | None]
 def _pattern(*alternatives: str) -> re.Pattern[str]:
     """Alternatives, in words as `_normalised` gives them; `~` stands for up to 60 characters of a sentence.
 
-    A point inside a word, such as in a model's name, ends no sentence.
+    A point inside a word, such as in a model's name, does not end a sentence.
     """
     return re.compile("|".join(alternatives).replace("~", r"(?:[^.;\n]|\.(?=\w)){0,60}?"))
 
 
-_LONGEST_HEAD, _LONGEST_TAIL = 16_384, 8_192  # characters of what is said, of bodies of up to 64 KiB: a second of work
+_LONGEST_HEAD, _LONGEST_TAIL = 16_384, 8_192  # characters matched; 64 KiB would take a second
 _SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|[\n。；！？]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _JOINTS = re.compile(r"[_\-/`'\"’‘“”*\\]+")
@@ -145,7 +145,7 @@ _ANSWER = _pattern(
     r"(?:model|generated)(?: s)? (?:output|response|answer|text|content|json)~(?:could not|can ?not|cannot|failed|"
     r"unable|not valid|invalid|did not|does not)~(?:pars|valid|match|json|conform)",
     r"(?:model|llm) (?:generated|returned|produced|output) (?:an? )?(?:invalid|malformed|output that)",
-    r"failed to parse input at pos \d",  # llama.cpp, of what the model wrote
+    r"failed to parse input at pos \d",  # llama.cpp, about the model's output
 )
 _PARSER_INPUT = re.compile(r"Failed to parse input at pos \d+: ?(.*)", re.DOTALL)
 
@@ -261,7 +261,7 @@ def _account(reply: _Reply) -> _Finding | None:
 
 
 def _quota(reply: _Reply) -> _Finding | None:
-    """A quota that no waiting brings back: nothing is said of a time, neither how long nor per what."""
+    """A quota that does not come back with time: the message names no time and no period."""
     if reply.status in (404, 413) or not reply.says(_QUOTA):
         return None
     return None if _is_temporary(reply) and not _ZERO.search(reply.words) else _at_account(reply)
@@ -272,7 +272,7 @@ def _at_account(reply: _Reply) -> _Finding:
 
 
 def _is_daily(reply: _Reply) -> bool:
-    """A limit per day whose sentence advertises credits: it comes back, unlike a credit that is spent."""
+    """A limit per day whose message advertises credits: it comes back, unlike a spent credit."""
     return bool(_PER_TIME.search(reply.words)) and reply.says(_PLAINLY_RATE) and not reply.says(_PLAINLY_EMPTY)
 
 
@@ -401,8 +401,8 @@ _LARGE_REQUEST = _pattern(
 def _too_long(reply: _Reply) -> _Finding | None:
     too_long: _Finding = ("row", "too_long", "")
     if reply.is_told_to_slow_down and not (reply.says(_CONTEXT) and not reply.says(_PER_TIME, _PLAINLY_RATE)):
-        # No waiting makes a request fit that is larger than the limit of a whole minute. Another tier may take it, so
-        # the remedy says so; a shortened request is one that this tier takes.
+        # A request larger than the limit of a whole minute never fits, however long the wait. The remedy names both
+        # ways out: a shorter request, or a higher tier.
         return ("row", "too_long", _RATE_REMEDY) if _is_above_rate(reply) else None
     is_length = reply.says(_CONTEXT, _NEGATIVE_ROOM, _SHORTEN) or any(map(_is_too_long(reply.status), reply.sentences))
     if is_length and reply.error.parameter.lower() not in ("max_tokens", "max_completion_tokens"):
@@ -600,7 +600,7 @@ def _setup(reply: _Reply) -> _Finding | None:
         return "setup", None, CHECK_KEY
     if reply.says(_NO_MODEL) and (not is_parameter or reply.status == 404):
         return "setup", None, _CHECK_MODEL
-    if reply.says(_FORBIDDEN) and not reply.error.is_page:  # such pages are often about words of the request
+    if reply.says(_FORBIDDEN) and not reply.error.is_page:  # such pages often quote words of the request
         return "setup", None, _CHECK_ACCESS
     return ("setup", None, _CHECK_URL) if _is_wrong_address(reply) else None
 
@@ -631,8 +631,8 @@ def _rest(reply: _Reply) -> _Finding:
     return "fault", None, ""
 
 
-# From the certain to the likely. Words of an account stand before those of limits and rows, which they contain; what a
-# server says of a model that is gone may speak of its context; a filter is named in words that nothing else uses.
+# From the certain to the likely. Rules for accounts come before those for limits and rows, because their messages
+# contain the same words. A message about a missing model can mention its context. The words for a filter are specific.
 _RULES: tuple[_Rule, ...] = (
     _about_answer, _stopped, _account, _too_long, _filtered, _loading, _quota, _limit, _setup, _rest,
 )  # fmt: skip

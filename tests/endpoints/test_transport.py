@@ -16,7 +16,7 @@ import pytest
 from scripted import Reply, Script, error, good, over
 
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError
-from personahub_assets.endpoints import transport as room
+from personahub_assets.endpoints import transport as transport_module
 from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.llm import LLM
@@ -153,7 +153,7 @@ def test_what_cannot_be_sent_is_no_fault_of_a_reply(host: str) -> None:
 
 
 def test_a_reply_without_end_is_not_read_to_it(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr(transport_module, "_LONGEST_REPLY", 1 << 20)
     bomb = Reply(body=gzip.compress(bytes(4 << 20)), headers={"content-encoding": "gzip"})
     (fault,) = post(script.told(otherwise=bomb).url, tries=1)
     assert str(fault) == "the reply has more than 1,048,576 bytes"

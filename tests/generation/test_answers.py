@@ -19,7 +19,7 @@ from personahub_assets.core.records import Instruction, KnowledgeText
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.endpoints import transport
 from personahub_assets.generation import answer_index
-from personahub_assets.generation import answers as room
+from personahub_assets.generation import answers as answers_module
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.llm import LLM
@@ -595,8 +595,8 @@ def test_many_slices_make_the_same_rows_as_one(
     for size in (1, 7, 10):
         monkeypatch.setattr(shop, "SLICE_ROWS", size)
         monkeypatch.setattr(answer_index, "SLICE_ROWS", size)
-        monkeypatch.setattr(room, "_WRITTEN", size + 1)
-        monkeypatch.setattr(room, "_LOOKED_UP", size)
+        monkeypatch.setattr(answers_module, "_WRITTEN", size + 1)
+        monkeypatch.setattr(answers_module, "_LOOKED_UP", size)
         for one, other in zip(whole, story(f"sliced {size}"), strict=True):
             assert same(one, other, *TIMES, "superseded_at", "cached_tokens", "cost"), size
             assert one[1]["superseded_at"].is_null().equals(other[1]["superseded_at"].is_null())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scripted import TASK
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.generation import journal as room
+from personahub_assets.generation import journal as journal_module
 from personahub_assets.generation.journal import Entry, Journal, entry, find, peek
 from personahub_assets.generation.requests import Outcome, Request
 
@@ -98,13 +98,13 @@ def test_the_last_outcome_of_a_key_counts(path: Path) -> None:
 
 def test_what_comes_together_is_committed_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    commit = room._commit
+    commit = journal_module._commit
 
     def counted(connection: sqlite3.Connection, entries: list[Entry]) -> Any:
         sizes.append(len(entries))
         return commit(connection, entries)
 
-    monkeypatch.setattr(room, "_commit", counted)
+    monkeypatch.setattr(journal_module, "_commit", counted)
     with Journal(path) as journal:
         record(journal, *(outcome(f"k{n}") for n in range(1_000)))
     assert sum(sizes) == 1_000
@@ -290,7 +290,7 @@ def test_a_torn_journal_is_named_or_has_what_was_committed_first(
 
 
 def test_a_new_journal_that_another_program_holds_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_WAIT_S", 0.05)
+    monkeypatch.setattr(journal_module, "_WAIT_S", 0.05)
     path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN EXCLUSIVE")
@@ -304,7 +304,7 @@ def test_a_new_journal_that_another_program_holds_says_so(path: Path, monkeypatc
 def test_a_journal_that_another_program_writes_to_says_so_and_goes_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_WAIT_S", 0.05)
+    monkeypatch.setattr(journal_module, "_WAIT_S", 0.05)
     with Journal(path) as journal:
         record(journal, outcome("before"))
         with closing(sqlite3.connect(path, isolation_level=None)) as shell:
@@ -324,7 +324,7 @@ def test_a_journal_that_another_program_writes_to_says_so_and_goes_on(
 def test_a_journal_that_another_program_holds_for_itself_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Journal(path) as journal:
         record(journal, outcome("k"))
-    monkeypatch.setattr(room, "_WAIT_S", 0.05)
+    monkeypatch.setattr(journal_module, "_WAIT_S", 0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("PRAGMA locking_mode=EXCLUSIVE")
         shell.execute("BEGIN EXCLUSIVE")
