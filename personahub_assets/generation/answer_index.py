@@ -84,7 +84,7 @@ class AnswerIndex:
                 rows = read_file(self._files[file], "generations", None, group * SLICE_ROWS, SLICE_ROWS)
             except StoreError:
                 if self._files[file].exists():
-                    raise  # its answers exist but are unreadable: sending the requests again would pay for them twice
+                    raise  # its answers exist but are unreadable: a new request would pay for them twice
                 rows = pl.DataFrame()  # removed since by its owner; requests without an answer are sent
             # Of equal keys the first counts: it was paid for.
             self._groups[location] = {row["request_key"]: row for row in rows.reverse().iter_rows(named=True)}

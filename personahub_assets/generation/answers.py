@@ -207,7 +207,7 @@ class Answers:
         return f"{self.task.asset}[{self.batch}]: {left:,} of {self.tally.total:,} requests are left"
 
     def _open_requests(self, requests: Iterator[Request]) -> Iterator[Request]:
-        """The requests that need a call, each key once; last those that had no answer before, at every try."""
+        """The requests that need a call, each key once; those whose attempts all failed before come last."""
         failed = []
         while chunk := list(islice(requests, _LOOKED_UP)):
             for request in self._to_ask(chunk):

@@ -24,7 +24,7 @@ class Budget:
     covered: a server that exceeds the token limit, and charges for calls without an answer.
 
     Args:
-        max_calls: requests sent to the model, including failed tries.
+        max_calls: requests sent to the model, including failed attempts.
         max_tokens: prompt and completion tokens.
         max_cost: cost by the prices in hub.toml, in their currency.
         max_seconds: time since the budget was created.

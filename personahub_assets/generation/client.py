@@ -1,9 +1,9 @@
 """Get the outcome of one request, with Instructor over an OpenAI-compatible endpoint.
 
-What a paid reply holds is looked for before it is given up (`reply.py`, `unwrap.py`): only an answer that cannot be
-used goes back, a bounded number of times, quoted as data like any foreign text. One cut at the token limit gets one try
-with twice the limit, an empty one is asked again as it was. Refusals, filtered answers and requests that the server
-calls wrong are never repeated. The way to the server, with its retries and waits, is `transport.py`.
+`reply.py` and `unwrap.py` extract the answer from a paid reply. Only an answer that cannot be used is sent back, a
+bounded number of times, quoted as data like any foreign text. An answer cut at the token limit gets one attempt with
+twice the limit; after an empty answer the same request is sent again. Refusals, filtered answers and requests that the
+server calls wrong are never repeated. `transport.py` sends the requests, with retries and waits.
 """
 
 import json
@@ -54,7 +54,7 @@ errors.
 </data>"""
 _PROBE = "Answer with one short JSON object about a lighthouse keeper who repairs radios."
 _PROBE_TOKENS = 16
-# Text in the place of an answer that is a gateway's: of the account or a limit, or any trouble that begins as an error.
+# A gateway's text in place of an answer: about the account or a limit, or any text that starts like an error.
 _NOTICES = ("account", "limit", "loading", "setup")
 _LONGEST_NOTICE = 400
 _ERROR = re.compile(r"\W{0,5}(?:\w+ )?error\b", re.IGNORECASE)
@@ -67,13 +67,13 @@ Mark = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Limits:
-    """How far one request may go.
+    """Limits of one request.
 
     Attributes:
-        validation_retries: how often an answer that cannot be used is asked again.
+        validation_retries: number of retries after an answer that cannot be used.
         cuts: shorten inputs that do not fit.
-        context: tokens of prompt and answer together; None if the server does not say.
-        model_must_match: refuse answers that name another model than was asked.
+        context: tokens of prompt and answer together; None if the server does not report it.
+        model_must_match: refuse answers that name another model than the requested one.
     """
 
     validation_retries: int
@@ -91,10 +91,10 @@ class _Rejected(Exception):
 
 
 class _Unusable(_Rejected):
-    """An answer that ends its request if there is no further try.
+    """An answer that ends its request if no attempt is left.
 
     Attributes:
-        hint: what was wrong, for the model; empty where it is asked again as it was.
+        hint: the errors, for the model; empty if the same request is sent again.
     """
 
     def __init__(self, reason: Reason, detail: str, hint: str = ""):
@@ -106,12 +106,12 @@ class Asker:
     """Sends the requests of one task to an endpoint.
 
     Args:
-        spend: told the prompt, cached and completion tokens of every answer; says what they cost.
-        served: control tokens that the server's tokenizer names.
-        reserve: holds what a call may cost while it is made, given the most tokens of its prompt and its answer; none
-            where no bound needs it.
+        spend: called with the prompt, cached and completion tokens of every answer; returns their cost.
+        served: control tokens that the server's tokenizer lists.
+        reserve: reserves the maximal cost of a call until it has ended, from the maximal tokens of its prompt and its
+            answer; None if no bound needs it.
         dialect: how requests are written for this server.
-        proven: dialects that servers took, by address, model and schema; kept by the caller for the next asker.
+        proven: dialects that servers accepted, by address, model and schema; kept by the caller for the next asker.
     """
 
     def __init__(
@@ -126,20 +126,20 @@ class Asker:
         proven: dict[Mark, Dialect] | None = None,
     ):
         self.reserve = reserve
-        self.remedy = ""  # of the first refusal of a harmless request
+        self.remedy = ""  # of the first refusal of a probe
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
         self.context = ContextWindow(transport, task, limits.context, cuts=limits.cuts)
         self.sampling = task.prompt.sampling.model_dump()  # once, not for each row
-        self.probed = Outcome("", "rejected", "")  # what probes cost
-        self._models: dict[str, bool] = {}  # names that replies gave, and whether they are the one that was asked
+        self.probed = Outcome("", "rejected", "")  # cost of the probes
+        self._models: dict[str, bool] = {}  # model names in replies, and whether each is the requested model
         self._instructions: Message | None = None  # of the last request
         self._proven = {} if proven is None else proven
         self._mark = (transport.url, task.model, task.schema_fingerprint)
         self.use(self._proven.get(self._mark) or dialect or task.dialect)
 
     def use(self, dialect: Dialect) -> None:
-        """Write requests in another way from now on."""
+        """Write later requests in another dialect."""
         self.dialect = dialect
         self._heads: dict[int, str] = {}
 
@@ -149,11 +149,11 @@ class Asker:
         return self._mark in self._proven
 
     def prove(self) -> None:
-        """Note that the server has answered a request with this schema, written in the present dialect."""
+        """Record that the server has answered a request with this schema in the current dialect."""
         self._proven[self._mark] = self.dialect
 
     def head(self, max_tokens: int) -> str:
-        """The part of a request that all of them share, without its closing brace; written once."""
+        """The part that all requests share, without the closing brace; written once."""
         if max_tokens not in self._heads:
             sampling = self.sampling | {"max_tokens": max_tokens}
             arguments = self.dialect.arguments(self.task, self.task.model, sampling)
@@ -165,18 +165,18 @@ class Asker:
 
         Raises:
             EndpointDown: if the endpoint failed too often in a row.
-            EndpointRefuses: if the account, the key, the path or the model is the trouble.
+            EndpointRefuses: if the account, the key, the path or the model is wrong.
             LLMError: if the server limits requests for too long, or this machine cannot reach it.
-            BudgetSpent: if a further call was needed and none is left.
+            BudgetSpent: if a further call is needed and none is left.
         """
         self._instructions = request.messages[0]
         return await _Conversation(self, self._safe_request(request)).outcome()
 
     async def probe(self) -> None:
-        """Ask something harmless in the task's own way, with an answer of a few tokens: is it the server or the rows?
+        """Send a probe: a harmless request in the task's dialect, with a short answer, that tests the server.
 
         Raises:
-            Fault, Refused, UnreadableReply, LLMError: what is wrong with the server, if anything is.
+            Fault, Refused, UnreadableReply, LLMError: if the server does not work.
         """
         messages = [*([self._instructions] if self._instructions else []), {"role": "user", "content": _PROBE}]
         body = self.body(messages, _PROBE_TOKENS)
@@ -191,10 +191,10 @@ class Asker:
             self.probed.cost += self.spend(prompt, reply.cached_tokens, completion)
 
     async def find_refusal(self, dialect: Dialect) -> str | None:
-        """How the server refuses a harmless request that is written in a dialect; None if it takes it.
+        """The server's refusal of a probe that is written in a dialect; None if it accepts it.
 
         Raises:
-            Fault, UnreadableReply, LLMError: what is wrong with the server, if anything else is.
+            Fault, UnreadableReply, LLMError: if the server fails in another way.
         """
         self.use(dialect)
         try:
@@ -205,7 +205,7 @@ class Asker:
         return None
 
     def body(self, messages: list[Any], max_tokens: int) -> bytes:
-        """A request as it is sent."""
+        """The body of a request."""
         written = self.dialect.messages(messages, self.task)
         return f'{self.head(max_tokens)}, "messages": {json.dumps(written)}}}'.encode()
 
@@ -214,18 +214,18 @@ class Asker:
         return break_tokens(text, self._served)
 
     def is_other_model(self, name: str) -> bool:
-        """Whether a reply names another model than was asked."""
+        """Whether a reply names another model than the requested one."""
         if name not in self._models:
             self._models[name] = not is_same_model(self.task.model, name)
         return self._models[name]
 
     @property
     def other_models(self) -> list[str]:
-        """Names of other models that replies gave."""
+        """Names of other models in replies."""
         return [name for name, is_other in self._models.items() if is_other]
 
     def _safe_request(self, request: Request) -> Request:
-        """The request without tokens that only this server reads as such; its key is that of the rendered prompt."""
+        """The request with this server's control tokens broken; its key is that of the rendered prompt."""
         if self._served is None or not any(map(self._served.search, request.values.values())):
             return request
         values = {name: self.break_tokens_in(text) for name, text in request.values.items()}
@@ -266,7 +266,7 @@ class _Conversation:
         return result
 
     async def _ask_with_cuts(self) -> Answer:
-        """Ask, cut what the server calls too long if that is wanted, and re-ask what cannot be used."""
+        """Ask; cut what the server calls too long if the settings allow it; re-ask after an unusable answer."""
         context = self.asker.context
         try:
             messages, self.result.detail = await context.fitted(self.request)
@@ -284,7 +284,7 @@ class _Conversation:
         raise refused
 
     async def _ask_until_valid(self, messages: list[Message]) -> Answer:
-        """Ask, and re-ask with what was wrong, until an answer can be used."""
+        """Ask, and re-ask with the errors, until an answer can be used."""
         turns: list[Any] = list(messages)
         last: _Unusable | None = None
         for left in range(self.asker.limits.validation_retries, -1, -1):
@@ -298,12 +298,12 @@ class _Conversation:
             except _Rejected as verdict:
                 if last is None or verdict.reason not in ("too_long", "bad_request"):
                     raise
-                # The question was taken; it is the re-ask that the server does not want.
+                # The server accepted the question and refuses the re-ask.
                 raise _Rejected(last.reason, last.detail) from verdict
         raise AssertionError("unreachable: the loop returns or raises")
 
     async def _complete_answer(self, messages: list[Any]) -> Answer:
-        """One answer, with one larger try if it was cut at the token limit."""
+        """One answer, with one attempt at a larger limit if it was cut at the token limit."""
         reply = await self._call(messages)
         try:
             return self._parse(reply)
@@ -318,14 +318,16 @@ class _Conversation:
             except _Unusable:
                 if reply.finish != "length":
                     raise
-        raise _Rejected("truncated", f"cut at {self.max_tokens} tokens, at the second try too{self._reasoning_note}")
+        raise _Rejected(
+            "truncated", f"cut at {self.max_tokens} tokens, at the second attempt too{self._reasoning_note}"
+        )
 
     def _parse(self, reply: Reply) -> Answer:
         """The answer in a reply.
 
         Raises:
-            _Rejected: if it declines, or was withheld.
-            _Unusable: if there is none, or none that the schema takes.
+            _Rejected: if the model declines, or the server withheld the answer.
+            _Unusable: if there is no answer, or the schema does not accept it.
         """
         try:
             answer, repair = unwrap(reply, self.asker.task.answer)
@@ -358,9 +360,9 @@ class _Conversation:
         return _Unusable(reason, detail, str(error))
 
     def _reask(self, messages: list[Any], unusable: _Unusable) -> list[Any]:
-        """The question, the last bad answer and what is wrong with it; earlier ones are left out.
+        """The question, the last bad answer and its errors, without earlier answers.
 
-        The errors quote the answer, and each re-ask would contain all earlier ones: uncut, prompts grow without bound
+        The errors quote the answer. If each re-ask contained all earlier ones, prompts would grow without bound
         (instructor#2056).
         """
         answer = self.asker.break_tokens_in(self.result.response)
@@ -372,7 +374,7 @@ class _Conversation:
         ]
 
     async def _retry_larger(self, messages: list[Any]) -> Reply:
-        """The one larger try after a truncated answer."""
+        """The one attempt with a larger limit after a truncated answer."""
         try:
             return await self._call(messages)
         except _Rejected as verdict:
@@ -382,7 +384,7 @@ class _Conversation:
             raise _Rejected("truncated", detail) from verdict
 
     async def _call(self, messages: list[Any]) -> Reply:
-        """One answer off the wire, counted before what was reserved for it is let go."""
+        """One answer of the server; it is counted before its reserve is released."""
         if self.asker.reserve is None:
             return self._count_tokens(messages, await self._post(messages))
 
@@ -420,23 +422,25 @@ class _Conversation:
             self._spend_most()
         if reply.model and self.asker.is_other_model(reply.model) and self.asker.limits.model_must_match:
             raise LLMError(
-                f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was asked. "
+                f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was requested. "
                 "Set PERSONAHUB_LLM_MODEL to the one that you want, or generation.model_must_match = false in hub.toml"
             )
         return reply
 
     async def _post(self, messages: list[Any]) -> Reply:
-        """A reply with something to read in it.
+        """A reply with content.
 
         Raises:
-            _Rejected: if there is none, and asking again would not help.
-            _Unusable: if one was paid for that has nothing in it.
+            _Rejected: if there is none, and a retry would not help.
+            _Unusable: if a paid reply has no content.
         """
         body = self.asker.body(messages, self.max_tokens)
         try:
             reply: Reply = await self.asker.transport.post("/chat/completions", body, self.meter, parse=_read_answer)
         except Fault as fault:
-            raise _Rejected("timeout" if fault.timeout else "unreachable", f"at every try, at last: {fault}") from fault
+            raise _Rejected(
+                "timeout" if fault.timeout else "unreachable", f"at every attempt, the last: {fault}"
+            ) from fault
         except UnreadableReply as error:
             self._count_unreadable(error.body)
             raise _Rejected("unreadable", str(error)) from error
@@ -445,14 +449,14 @@ class _Conversation:
             raise _Unusable("empty", str(error)) from error
         except Refused as refusal:
             verdict = refusal.verdict
-            if verdict.kind == "answer":  # what the server refused is an answer that was paid for
+            if verdict.kind == "answer":  # the server refused an answer that was paid for
                 return Reply(verdict.answer)
             raise _Rejected(verdict.reason or "bad_request", str(refusal)) from refusal
         return reply
 
     @property
     def _reasoning_note(self) -> str:
-        """What of the last answer's tokens the reasoning took, as far as it is known."""
+        """How many of the last answer's tokens the reasoning took, if known."""
         if self.result.reasoning_tokens:
             tokens = f"its reasoning took {self.result.reasoning_tokens:,} tokens"
         elif self.result.reasoning:
@@ -462,21 +466,21 @@ class _Conversation:
         return f"; {tokens}: raise max_tokens, or let the model think less"
 
     def _count_unreadable(self, raw: str) -> None:
-        """Count a reply of which nothing can be read."""
+        """Count an unreadable reply."""
         self.result.attempts += 1
         self.result.response = sanitise(shorten(raw, RAW_LIMIT))[0]
         self.last_cost = 0
         self._spend_most()
 
     def _spend_most(self) -> None:
-        """Note an answer whose tokens the server does not tell: the budget takes it for the most it may cost."""
+        """Record an answer without token counts: the budget counts its maximal cost."""
         self.result.uncounted += 1
         if self.most:
             self.asker.spend(self.most[0], 0, self.most[1])
 
 
 def _read_answer(content: bytes) -> Reply:
-    """Read a reply; what a gateway writes of the account or a limit in the place of an answer is an error.
+    """Read a reply; a gateway's text about the account or a limit in place of an answer is an error.
 
     Raises:
         ErrorReply, UnreadableReply: as `read_reply` does.
@@ -491,7 +495,7 @@ def _read_answer(content: bytes) -> Reply:
 
 
 def _schema_faults(error: ValidationError) -> tuple[Reason, str]:
-    """Reason and detail for an answer that the schema does not take."""
+    """Reason and detail for an answer that the schema does not accept."""
     faults = error.errors(include_url=False, include_input=False)
     reason: Reason = "invalid_json" if faults[0]["type"] == "json_invalid" else "schema_violation"
     return reason, "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:5])

@@ -1,7 +1,7 @@
 """Adaptive concurrency: find the number of requests in flight that the server can use.
 
 The width doubles until a doubling gives no more answers per second while each answer takes that much longer: then the
-extra requests only wait at the server. It goes back, holds, and tries a little more from time to time. Both signs are
+extra requests only wait at the server. It goes back, holds, and grows a little from time to time. Both signs are
 needed, because either alone is often noise. The width shrinks if many requests fail as overload (429, 503, timeouts),
 and if answers become slower and fewer at the same width. Widths are compared over spans with about as many answers as
 the width, because a change needs that long to take effect.
@@ -17,7 +17,7 @@ _GAIN = 1.03  # throughput that counts as more
 _CLEAR = 1.15  # ratio that counts as a gain at once
 _LOSS = 0.8  # ratio that counts as a loss
 _SLOWER = 1.5  # ratio of latency that shows waiting
-_OVERLOAD = 0.2  # share of tries with 429, 503 or a timeout from which the width shrinks
+_OVERLOAD = 0.2  # share of attempts with 429, 503 or a timeout from which the width shrinks
 _OVERLOADS = 4  # and at least so many
 _QUEUED = 0.6  # share of the widening by which latency must grow to show that the extra requests only waited
 _SHRINK = 0.7

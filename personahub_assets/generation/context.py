@@ -68,7 +68,7 @@ class ContextWindow:
     def shortened(self, request: Request) -> Iterator[tuple[list[Message], str]]:
         """Give shorter and shorter forms of a request that the server called too long; none if nothing may be cut.
 
-        How much fits is not told: each form has half the input of the one before, so few are refused.
+        The server does not say how much fits: each form has half the input of the one before, so few are refused.
         """
         total = sum(map(len, request.values.values()))
         for halvings in range(1, _ROUNDS + 1) if self._cuts else ():

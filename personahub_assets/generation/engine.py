@@ -1,11 +1,11 @@
-"""Requests in, outcomes into the journal: a sliding window of requests in flight, never a barrier.
+"""Send requests and write their outcomes to the journal, with a sliding window of requests in flight.
 
-Requests are taken from an iterator as places become free, and outcomes are not kept, so memory does not grow with the
-number of requests.
+Requests are read from an iterator when a place in the window is free, and outcomes are not kept, so memory does not
+grow with the number of requests.
 
-Whose fault a trouble is, the pattern over requests decides, not a status code. Requests that end without an answer are
-held back. If another request is answered after them, the trouble is their own, and they are settled. If several come in
-a row, a harmless request is sent: if it fails, too, the step stops and nothing is noted against the rows.
+The pattern over requests, not a status code, decides whether the server or a request is at fault. Requests that end
+without an answer are held back. If a later request is answered, the held requests are at fault, and are settled. After
+several in a row, a probe is sent: if it fails, too, the step stops and no row is rejected.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ OpenAsker = Callable[[], AbstractAsyncContextManager["Asker"]]
 _DRAIN_S = 3.0
 _WATCH_S = 0.1
 _TICK_S = 1.0  # of the countdown while the server asks to wait
-_PATIENCE = 3  # requests in a row without an answer before the server is asked something else
+_PATIENCE = 3  # requests in a row without an answer before a probe is sent
 _CAREFUL = 4  # requests in flight until the first accepted answer
 _SUSPECT = frozenset({"bad_request", "unreachable", "timeout"})
 _SAMPLE_CHARS = 400
@@ -54,22 +54,22 @@ def ask_all(
     seconds_left: float | None = None,
     systematic_faults: int = 0,
 ) -> None:
-    """Ask every request and put its outcome into the journal.
+    """Send every request and write its outcome to the journal.
 
     Args:
-        requests: what to ask; read as far as the window is wide.
+        requests: the requests; read only as far as the window needs.
         open_asker: makes the asker, and closes its connections.
         settled: called with every request whose outcome is in the journal.
-        seconds_left: after so long nothing new is asked.
-        systematic_faults: stop if so many first outcomes are all rejected for one reason; 0: never.
+        seconds_left: seconds after which no new request is sent.
+        systematic_faults: stop if the first outcomes, as many as this, are all rejected for one reason; 0: never.
 
     Raises:
-        BudgetSpent: if a bound was reached; what was in flight came back and is in the journal.
-        KeyboardInterrupt: on Ctrl-C; what came within three seconds is in the journal.
-        EndpointDown: if the endpoint failed too often in a row; what was answered is in the journal.
-        EndpointRefuses: if the account, the key, the path or the model is the trouble.
+        BudgetSpent: if a bound was reached; the answers to requests in flight are in the journal.
+        KeyboardInterrupt: on Ctrl-C; answers received within three seconds are in the journal.
+        EndpointDown: if the endpoint failed too often in a row; received answers are in the journal.
+        EndpointRefuses: if the account, the key, the path or the model is wrong.
         SystematicFault: see `systematic_faults`.
-        LLMError: if the server does not take this kind of request at all.
+        LLMError: if the server does not accept this kind of request at all.
     """
     window.begin()
     watch(tally)  # before the first answer, which may take long
@@ -78,7 +78,7 @@ def ask_all(
         try:
             runner.run(crew.work_off(open_asker, seconds_left))
         except BaseExceptionGroup as errors:
-            # Many requests fail for the same cause at once; the first says it. Ctrl-C says more than what it causes.
+            # Many requests can fail for one cause: raise the first error. Ctrl-C comes before errors that it causes.
             if not isinstance(crew.stopped, KeyboardInterrupt):
                 raise errors.exceptions[0] from None
         finally:
@@ -93,8 +93,8 @@ class _Trouble:
     """A request that ended without an answer.
 
     Attributes:
-        outcome: what is noted if the trouble is the request's own; None: it is asked again.
-        error: what the server says of itself.
+        outcome: the outcome if the request is at fault; None: it is sent again.
+        error: the server's error.
     """
 
     request: Request
@@ -104,7 +104,7 @@ class _Trouble:
 
 
 class _Crew:
-    """The workers, one for each place in the window: each takes the next request the moment its last one ended."""
+    """The workers, one for each place in the window: each takes the next request when its last one has ended."""
 
     def __init__(
         self,
@@ -127,14 +127,14 @@ class _Crew:
         self._patience = _PATIENCE
         self._judging = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
-        self._again: deque[Request] = deque()  # to be asked once more, since the trouble was not theirs
+        self._again: deque[Request] = deque()  # to be sent once more, because they were not at fault
         self._returned: set[str] = set()  # keys that were in `_again`
         self._answers = 0
-        self._systematic = 0 if tally.accepted else systematic_faults  # left to find out
+        self._systematic = 0 if tally.accepted else systematic_faults  # probes left
         self._first: Counter[str] = Counter()  # reasons of the first outcomes
 
     async def work_off(self, open_asker: OpenAsker, seconds_left: float | None) -> None:
-        """Ask everything, unless told to stop."""
+        """Send all requests, unless stopped."""
         async with open_asker() as asker:
             asker.transport.probe = asker.probe
             asker.transport.pace.on_wait = self._waiting
@@ -152,7 +152,7 @@ class _Crew:
                     timer.cancel()
 
     async def _ask_all(self, asker: "Asker") -> None:
-        """Ask the first request alone, then all others, then those whose trouble was not their own."""
+        """Send the first request alone, then all others, then again those that failed without being at fault."""
         if not asker.is_proven:
             await self._work(asker, alone=True)
         while self.stopped is None:
@@ -165,12 +165,12 @@ class _Crew:
                 return
 
     def _stop(self, cause: BaseException) -> None:
-        """Ask nothing more; what is in flight has some seconds to come back."""
+        """Send no further request; requests in flight get some seconds to end."""
         interrupted = isinstance(cause, KeyboardInterrupt)
         again = interrupted and isinstance(self.stopped, KeyboardInterrupt)
         if interrupted or self.stopped is None:
             self.stopped = cause
-        # What is in flight is paid for. A spent budget waits for it; a person or a broken server does not wait long.
+        # Requests in flight are paid for. A spent budget waits for them; Ctrl-C or a broken server waits only briefly.
         if not isinstance(cause, BudgetSpent):
             self._later(0 if again else _DRAIN_S, self._cancel)
 
@@ -195,11 +195,11 @@ class _Crew:
         return next(self.requests, None) or (self._again.popleft() if self._again else None)
 
     async def _work(self, asker: "Asker", *, alone: bool = False) -> None:
-        """Ask one request after the other.
+        """Send one request after the other.
 
         Args:
-            alone: end when the server has answered one. A schema that a backend cannot compile may stop its engine for
-                everybody (vllm#17248, vllm#45346): the first request of a task is the test, so the test costs nothing.
+            alone: end when the server has answered one. A schema that a backend cannot compile can stop the engine for
+                all users (vllm#17248, vllm#45346): the first request of a task is the test, so it costs nothing.
         """
         while (alone or self._running <= self.window.width) and self.stopped is None:
             request = self._next()
@@ -223,15 +223,15 @@ class _Crew:
                         return
 
     async def _note_spent(self, asker: "Asker", request: Request, spent: BudgetSpent) -> None:
-        """Note what a request cost that the budget did not let end."""
+        """Record the cost of a request that the budget stopped before its end."""
         self.stopped = self.stopped or spent
         if isinstance(spent.partial, Outcome):
-            # Paid and not finished: noted, so that the accounts are right, and asked again by the next run.
+            # Paid and not finished: recorded, so that the totals are right, and sent again by the next run.
             await self.journal.record(asker.task, request, spent.partial.after(request.earlier))
             self.tally.spend(spent.partial)
 
     async def _finish(self, asker: "Asker", request: Request, outcome: Outcome, began: float) -> None:
-        """Settle a request, and those whose trouble came before it was sent if it was answered: it is their own."""
+        """Settle a request; if it was answered, also settle those that failed before it was sent: they are at fault."""
         if outcome.attempts:
             self._answers += 1
             asker.prove()
@@ -241,7 +241,7 @@ class _Crew:
         await self._settle(asker, request, outcome)
 
     async def _hold_back(self, asker: "Asker", trouble: _Trouble, *, alone: bool) -> None:
-        """Hold a request back until it is known whose trouble it has."""
+        """Hold a request back until it is known whether the request or the server is at fault."""
         if trouble.error is not None and not self._answers:
             self._stop(trouble.error)
             return
@@ -253,7 +253,7 @@ class _Crew:
             await self._find_culprit(asker)
 
     async def _find_culprit(self, asker: "Asker") -> None:
-        """Find out by a harmless request whether the server or the requests in hand have the trouble."""
+        """Find out by a probe whether the server or the held requests are at fault."""
         async with self._judging:
             if not self._held or self.stopped is not None:
                 return
@@ -273,12 +273,12 @@ class _Crew:
         if isinstance(error, LLMError):
             return error
         return EndpointDown(
-            f"{asker.transport.url} answers nothing any more, the last time: {error}. Nothing is noted about the "
-            f"{len(self._held):,} rows that it was asked about last. Bring the endpoint back and run again"
+            f"{asker.transport.url} answers no request any more; the last error: {error}. No outcome is noted for the "
+            f"{len(self._held):,} rows of the last requests. Bring the endpoint back and run again"
         )
 
     async def _settle_held(self, asker: "Asker", before: float = math.inf) -> None:
-        """Settle the requests that were held back: others are answered, so the trouble is their own.
+        """Settle the requests that were held back: others are answered, so these are at fault.
 
         Args:
             before: only those that ended before this time.
@@ -296,16 +296,16 @@ class _Crew:
             await self._settle(asker, request, outcome)
 
     async def _adapt_dialect(self, asker: "Asker") -> None:
-        """Find a way of asking that the server takes, if it is the way and not the row that it refuses.
+        """Find a dialect that the server accepts, if it refuses the dialect and not the row.
 
-        If there is none, the step stops, with the setting that may help.
+        If there is none, the step stops with an error that names the setting.
         """
         before = asker.dialect
         try:
             dialect = await settled(before, asker.find_refusal, lambda: asker.remedy)
         except BudgetSpent as spent:
             self.stopped = self.stopped or spent
-        except LLMError as error:  # nothing is noted about these rows: it is the server that is wrong
+        except LLMError as error:  # no outcome for these rows: the server is at fault
             self._stop(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the server does not answer
             self._stop(self._endpoint_down(asker, error))
@@ -331,7 +331,7 @@ class _Crew:
             self._start_workers(asker)
 
     def _look_for_systematic_fault(self, asker: "Asker", outcome: Outcome) -> None:
-        """Stop if the first outcomes are all rejected for one reason; what the rows themselves cause is no sign."""
+        """Stop if the first outcomes are all rejected for one reason; reasons that rows cause do not count."""
         if outcome.status == "accepted":
             self._systematic = 0
             self._start_workers(asker)
@@ -365,7 +365,7 @@ class _Crew:
 
 @asynccontextmanager
 async def _interruptible(stop: Callable[[BaseException], None]) -> AsyncIterator[None]:
-    """Ctrl-C and a request to terminate let what is in flight come back first; the second one does not."""
+    """On Ctrl-C or SIGTERM, wait for requests in flight; a second signal ends them at once."""
     loop = asyncio.get_running_loop()
     if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield
@@ -384,18 +384,18 @@ async def _interruptible(stop: Callable[[BaseException], None]) -> AsyncIterator
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # there is none for Windows
+    except ImportError:  # Windows has no signal handlers of event loops
         return None
     return uvloop.new_event_loop
 
 
 _REMEDIES = {
     "truncated": "Raise max_tokens of this prompt, or let the model think less (generation.reasoning_effort)",
-    "empty": "Look whether the server has a reasoning parser that takes the answer away, or set generation.mode",
+    "empty": "Check whether the server has a reasoning parser that removes the answer, or set generation.mode",
     "invalid_json": "Set generation.mode in hub.toml to another one (json_schema, json_object, tools, prompt)",
     "schema_violation": 'Set generation.mode = "json_schema", so that the server enforces it, or take a larger model',
     "degenerate": "Look at the sample: the model may be too small for this task, or its chat template wrong",
-    "refused": "Look at the sample: the prompt or the model's guard makes it decline",
+    "refused": "Look at the sample: the prompt or the model's safety training makes it decline",
 }
 
 
@@ -404,7 +404,7 @@ def _systematic(asker: "Asker", outcome: Outcome, count: int) -> str:
     sample = plain(outcome.response, _SAMPLE_CHARS) or "(nothing)"
     return (
         f"the first {count:,} answers of {asker.task.asset} are all rejected as {outcome.reason} "
-        f"({outcome.detail}), so nothing more is asked. The last of them: {sample}. {remedy}. Then run again with "
+        f"({outcome.detail}), so no further request is sent. The last of them: {sample}. {remedy}. Then run again with "
         f"--retry {outcome.reason}. "
-        "generation.systematic_faults = 0 in hub.toml goes on in spite of it"
+        "To continue anyway, set generation.systematic_faults = 0 in hub.toml"
     )

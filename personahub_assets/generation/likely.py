@@ -1,4 +1,4 @@
-"""Likely length of an answer before any is known: from the bounds of its JSON schema."""
+"""Estimate the length of an answer from the bounds of its JSON schema, before the first answer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The language model: an OpenAI-compatible endpoint, asked through the journal so that no answer is paid for twice."""
+"""The language model: an OpenAI-compatible endpoint, with a journal, so that no answer is paid for twice."""
 
 import asyncio
 import math
@@ -44,7 +44,7 @@ _LIST_S = 10.0
 class LLM(BaseModel):
     """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
 
-    Runs that are given the same object spend from the same budget and ask the same stand-in.
+    Runs with the same object share one budget and one stand-in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +63,7 @@ class LLM(BaseModel):
     _only_model: str = PrivateAttr(default="")
 
     def require(self) -> str:
-        """The endpoint's base URL, secrets and all; starts the stand-in if it was chosen.
+        """The endpoint's base URL with its secrets; starts the stand-in if it was chosen.
 
         Raises:
             LLMError: with the three remedies, if there is no endpoint.
@@ -74,7 +74,7 @@ class LLM(BaseModel):
 
     @cached_property
     def _standin_url(self) -> str:
-        """The address of a stand-in that is started for this object; it stops with it, or with the process."""
+        """The address of a stand-in that is started for this object; it stops with the object or the process."""
         from personahub_assets.standin.server import StandinServer
 
         server = StandinServer().start()
@@ -105,10 +105,10 @@ class LLM(BaseModel):
         return self._only_model
 
     def require_model(self, headers: Mapping[str, str] | None = None) -> None:
-        """Look whether the endpoint answers and takes the key, and which model is meant.
+        """Check that the endpoint answers and accepts the key, and find the model.
 
         Raises:
-            LLMError: if nothing answers, or no model is named and the server does not offer exactly one.
+            LLMError: if there is no answer, or no model is named and the server does not offer exactly one.
             KeyRefused: if the server refuses the key.
         """
         if self.model:
@@ -117,10 +117,10 @@ class LLM(BaseModel):
             self._named(headers or {})
 
     def check(self, store: Store) -> None:
-        """Check what can be known before a run: prices for a budget of money, the endpoint, its key and its model.
+        """Run the checks that need no answer: prices for a budget of money, the endpoint, its key and its model.
 
         Raises:
-            ConfigError, LLMError: naming what is wrong.
+            ConfigError, LLMError: naming the fault.
         """
         check_budget(self.budget, store)
         if self.url:
@@ -147,7 +147,7 @@ class LLM(BaseModel):
         return models[0] if models else self.model_name
 
     def models(self, headers: Mapping[str, str] | None = None) -> dict[str, int | None]:
-        """The models that the server offers, each with its context in tokens, where it says so (vLLM does).
+        """The models that the server offers, each with its context in tokens if the server reports it (vLLM does).
 
         Args:
             headers: sent besides those of the address and the key.
@@ -165,7 +165,7 @@ class LLM(BaseModel):
             return await transport.get("/models")
 
     def look(self, headers: Mapping[str, str]) -> dict[str, int | None]:
-        """The list of models as a hint where the model is named: empty if the server does not give one.
+        """The list of models as a hint when the model is set: empty if the server gives none.
 
         Raises:
             LLMError: if no connection to the server can be made.
@@ -184,14 +184,14 @@ class LLM(BaseModel):
 
     @cached_property
     def budget(self) -> Budget:
-        """What may be spent: a budget that was given, else one of these bounds, which is made at its first use."""
+        """The given budget, else one with these bounds, made at its first use."""
         return self.shared_budget or Budget(self.max_calls, self.max_tokens, self.max_cost, self.max_seconds)
 
     def answers(self, store: Store, task: Task, batch: str, watch: Watch) -> Answers:
-        """Where an asset gets the answers to one batch's requests.
+        """The source of an asset's answers for one batch.
 
         Raises:
-            ConfigError: if a budget of money is set and no prices are.
+            ConfigError: if a budget of money is set without prices.
         """
         check_budget(self.budget, store)
         cuts = store.config.generation.over_long == "cut"
@@ -203,12 +203,12 @@ class LLM(BaseModel):
         return Answers(store, task, batch, opened, rule, watch, self.budget)
 
     def _open(self, store: Store, task: Task, window: AdaptiveConcurrency) -> OpenAsker:
-        """Look at the server before anything is paid.
+        """Check the server before the first paid call.
 
         Raises:
-            LLMError: if nothing answers there, or the home holds rows of the other kind.
+            LLMError: if the server does not answer, or the home holds rows of the other kind.
         """
-        # Instructor stands on the openai package, which takes a second to import: only for who asks.
+        # Instructor imports the openai package, which takes a second: imported only when requests are sent.
         from personahub_assets.generation.client import Asker, Limits
         from personahub_assets.generation.servers.dialect import Dialect
 
@@ -246,7 +246,7 @@ class LLM(BaseModel):
         return asker
 
     def transport(self, **options: Any) -> Transport:
-        """A way to the server; the options are those of `Transport`.
+        """A transport to the server; the options are those of `Transport`.
 
         Raises:
             LLMError: if there is no endpoint.
@@ -262,10 +262,10 @@ class LLM(BaseModel):
 
 
 def check_budget(budget: Budget, store: Store) -> None:
-    """Refuse a budget that nothing could be compared with.
+    """Refuse a budget of money that costs cannot be compared with.
 
     Raises:
-        ConfigError: if a budget of money is set and no prices are, or it is no number.
+        ConfigError: if a budget of money is set without prices, or is not a number.
     """
     prices = store.config.prices
     if budget.max_cost is None:
@@ -280,7 +280,7 @@ def check_budget(budget: Budget, store: Store) -> None:
 
 
 def _remedy(error: Exception) -> str:
-    """What to do without a list of models."""
+    """The remedy if there is no list of models."""
     if isinstance(error, Refused) and error.verdict.remedy:
         return error.verdict.remedy
     return (
@@ -290,7 +290,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _run(work: Coroutine[Any, Any, bytes]) -> bytes:
-    """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
+    """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -25,7 +25,7 @@ class AnswerLookup:
     Args:
         rule: which outcomes can be reused.
         journal: finds outcomes that are not published yet.
-        others: index of the accepted outcomes of other batches, if it is open already.
+        others: index of the accepted outcomes of other batches, if it is already open.
     """
 
     def __init__(

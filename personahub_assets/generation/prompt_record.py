@@ -1,7 +1,7 @@
 """The record of prompts: every version that was used, in the table `prompt_uses`.
 
-One file per asset and batch, written by the step that asks, under the lock of that asset and batch: runs of several
-batches in several processes never write one file.
+One file per asset and batch, written by the step that sends the requests, under the lock of that asset and batch:
+parallel runs of several batches never write the same file.
 """
 
 import json
@@ -92,10 +92,10 @@ def recorded_prompt(row: dict[str, Any]) -> Prompt:
 
 
 def import_prompts(store: Store, source: Path, fingerprints: Collection[str]) -> int:
-    """Take the prompts of imported answers over from the home that they are from; return how many.
+    """Copy the prompts of imported answers from their home; return the number.
 
     Args:
-        source: that home; from another folder or a file nothing is taken.
+        source: the home; a folder that is not a home, or a file, gives no prompts.
         fingerprints: of the prompts of the answers.
 
     Raises:

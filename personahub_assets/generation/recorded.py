@@ -93,7 +93,7 @@ def import_answers(store: Store, address: str) -> ImportResult:
     is_remote = reader.is_remote(address)
     imported, taken = ImportResult(), taken_down(store, None)
     with ExitStack() as stack:
-        if is_remote:  # only usable answers are copied, so that a takedown finds everything
+        if is_remote:  # only usable answers are copied, so that a takedown can search all copies
             source = reader.fetch(address, stack.enter_context(aside_folder(store.paths.aside, "seeds-")))
         else:
             source = resolve_path(address)

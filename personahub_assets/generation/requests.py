@@ -29,7 +29,7 @@ Reason = Literal[
 ]
 """Why a request ended without an accepted answer.
 
-truncated: the answer reached the token limit, also in the second try with a larger limit
+truncated: the answer reached the token limit, also in the second attempt with a larger limit
 invalid_json: not JSON after all re-asks
 schema_violation: JSON that does not match the schema, after all re-asks
 refused: the model declined
@@ -39,8 +39,8 @@ bad_request: the server says the request is wrong
 degenerate: JSON as the schema wants it, and no answer: placeholders, the schema's own words, one word repeated
 empty: an answer without text, after all re-asks
 unreadable: a reply that was paid for and is no chat completion
-timeout: no answer in time, at every try
-unreachable: connection faults, 5xx or a page instead of a reply, at every try, while others were answered
+timeout: no answer in time, at every attempt
+unreachable: connection faults, 5xx or a page instead of a reply, at every attempt, while others were answered
 taken_down: all personas of the answer were taken down (docs/takedown.md); it is not asked again
 """
 

@@ -374,7 +374,7 @@ def test_a_transport_fault_is_tried_again_and_costs_no_tokens(script: Script, fa
 def test_a_fault_at_every_try_is_rejected_for_now(script: Script, fault: Reply) -> None:
     outcome = ask_one(script, error(500), fault)
     assert (outcome.status, outcome.reason, outcome.attempts) == ("rejected", "unreachable", 0)
-    assert (outcome.detail or "").startswith("at every try, at last: ")
+    assert (outcome.detail or "").startswith("at every attempt, the last: ")
 
 
 def test_a_reply_without_a_choice_is_asked_again_and_then_counts_as_empty(script: Script) -> None:

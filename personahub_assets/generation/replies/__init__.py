@@ -1,1 +1,1 @@
-"""The answer in a server's reply: read, unwrapped, judged."""
+"""Extract the answer from a server's reply: read it, unwrap it, and reject text without content."""

@@ -1,11 +1,11 @@
-"""What is no answer: text that fits the schema and yet says nothing.
+"""Detect degenerate answers: text that matches the schema but has no content.
 
-Each rule asks whether there is an answer, never whether it is a good one. A rule must leave alone what people write
-about: a prompt engineer names `<|im_end|>`, a tool strips `&amp;`, a problem in LaTeX has `\\nu`. So what may be meant
-is told from what was left over by where it stands, and by what the rest of the text is about.
+The rules check whether there is an answer, not whether it is good. They must not reject text about markup: a prompt
+engineer names `<|im_end|>`, a tool strips `&amp;`, a problem in LaTeX has `\\nu`. So the rules distinguish leftovers
+from meant text by their position, and by the topic of the rest of the text.
 
-Labels (a topic, a name, a relation) are only asked whether they are filled in at all; the fields that carry the answer
-are asked everything. docs/answers.md has the rules with measured precision and recall.
+Labels (a topic, a name, a relation) are only checked for being filled in; fields with the answer itself get all checks.
+docs/answers.md lists the rules with measured precision and recall.
 """
 
 import re
@@ -24,7 +24,7 @@ from personahub_assets.generation.replies.refusal_texts import is_refusal
 
 Verdict = tuple[Literal["refused", "degenerate"], str]
 
-_CARRYING = 300  # characters that a field must have room for to carry an answer, unless it is the largest of its class
+_CARRYING = 300  # minimal length bound of a field with the answer, unless it is the largest of its class
 _QUOTED = 60  # characters of a text that a detail shows
 
 
@@ -33,29 +33,29 @@ class Field(NamedTuple):
 
     path: str
     text: str
-    carries: bool  # the answer, or is it a label
+    carries: bool  # the answer itself, not a label
 
 
 class Context(NamedTuple):
-    """What a text is compared with."""
+    """Texts to compare an answer with."""
 
     descriptions: Mapping[str, tuple[str, ...]]
-    """Of the schema, in plain form, by their first characters."""
+    """Descriptions of the schema in plain form, by their first characters."""
     names: frozenset[str]
-    """Of the schema's fields."""
+    """Names of the schema's fields."""
     prompt: list[str]
-    """What was asked, without later turns, which quote rejected answers."""
+    """The request, without later turns, which quote rejected answers."""
 
 
 def fault_of(answer: Answer, messages: list[Message]) -> Verdict | None:
-    """Find the first text of an answer that is no answer.
+    """Find the first degenerate text of an answer.
 
     Args:
-        answer: as parsed.
-        messages: what was asked; turns from the first of the assistant on are left out.
+        answer: the parsed answer.
+        messages: the request; turns from the assistant's first one on are ignored.
 
     Returns:
-        The reason, and a detail that names the field, the rule and the first words; None where all texts are sound.
+        The reason, and a detail that names the field, the rule and the first words; None if no text is degenerate.
     """
     context = _context(answer, messages)
     for field in _fields(answer):
@@ -65,12 +65,12 @@ def fault_of(answer: Answer, messages: list[Message]) -> Verdict | None:
 
 
 def sound_part(answer: Answer, messages: list[Message]) -> Answer | None:
-    """Give a list of rows without those that are no answer.
+    """Remove degenerate rows from a list of rows.
 
-    Only an answer whose fields are all lists of objects is a list of rows; any other is one row, whole or nothing.
+    Only an answer whose fields are all lists of objects is a list of rows; any other answer is a single row.
 
     Returns:
-        The answer with the rows that are left; None if there are none, or fewer than the schema wants.
+        The answer with the remaining rows; None if there are none, or fewer than the schema requires.
     """
     lists = {name: value for name, value in answer if isinstance(value, list)}
     rows = [row for value in lists.values() for row in value]
@@ -97,7 +97,7 @@ def _fault(field: Field, context: Context) -> Verdict | None:
     return None
 
 
-# What tokens, tags and blanks of a form begin with: most texts have none of it.
+# First characters of tokens, tags and blanks of a form: most texts have none of them.
 _MARK = re.compile(r"[<‹＜\[⁅{#\]](?:\s{0,3}[^\W\d]|[|｜¦/<‹{~#])")
 _SIGNS = "<[{#]‹＜⁅"
 
@@ -106,7 +106,7 @@ _SIGNS = "<[{#]‹＜⁅"
 
 
 def _fields(value: BaseModel, path: str = "") -> list[Field]:
-    """All texts of an answer but those that a schema chooses from."""
+    """All texts of an answer except choices of the schema."""
     texts, fields = _texts_of(type(value)), []
     for name, child in value.__dict__.items():
         if isinstance(child, str):
@@ -122,7 +122,7 @@ def _fields(value: BaseModel, path: str = "") -> list[Field]:
 
 @cache
 def _texts_of(kind: type[BaseModel]) -> dict[str, bool]:
-    """The fields of a class that hold free text, and whether they carry the answer."""
+    """The fields of a class with free text, and whether they hold the answer itself."""
     sizes = {}
     for name, schema in kind.model_json_schema().get("properties", {}).items():
         text = next((option for option in (schema, *schema.get("anyOf", ())) if option.get("type") == "string"), None)
@@ -145,8 +145,8 @@ def _context(answer: Answer, messages: list[Message]) -> Context:
 # --- the schema's own words ---
 
 _KEY = 7
-_WHOLE = 25  # characters of a description with which no answer begins by chance
-_CUT = 20  # characters that are enough where a description was cut
+_WHOLE = 25  # characters of a description that no answer starts with by chance
+_CUT = 20  # minimum if a description was cut
 _BLANKS = re.compile(r"\s+")
 
 
@@ -196,7 +196,7 @@ _ABOUT_MODELS = re.compile(
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    # The sign that opens it comes first and alone: only there the rest is looked at.
+    # The opening character comes first: the rest is matched only after it.
     r"""
     [<‹\[⁅\]\#]
     (?: (?<=[<‹])
@@ -229,7 +229,7 @@ _OPENINGS = "<[]#‹⁅"
 def _has_template_token(text: str, context: Context) -> bool:
     tokens = _tokens(text)
     if not tokens or _ABOUT_MODELS.search(_TOKEN.sub(" ", text)):
-        # A text about such things names them in its sentences.
+        # A text about control tokens names them in its sentences.
         return bool(tokens) and _is_left_over(text, tokens)
     return not all(_is_mention(text, token) for token in tokens)
 
@@ -244,7 +244,7 @@ def _tokens(text: str) -> list[re.Match[str]]:
 
 
 def _matches(pattern: re.Pattern[str], text: str, openings: str) -> list[re.Match[str]]:
-    """All matches of a pattern that begin with one of some signs: found sooner than by the pattern, in most texts."""
+    """All matches of a pattern that start with one of some characters; faster than the pattern alone in most texts."""
     starts = [start for sign in openings if sign in text for start in _positions(text, sign)]
     return [match for start in sorted(starts) if (match := pattern.match(text, start))]
 
@@ -257,7 +257,7 @@ def _positions(text: str, sign: str) -> Iterator[int]:
 
 
 def _is_left_over(text: str, tokens: list[re.Match[str]]) -> bool:
-    """Whether tokens stand before the first sentence or behind the last."""
+    """Whether tokens are before the first sentence or after the last one."""
     first, last = tokens[0], tokens[-1]
     if not text[: first.start()].strip() and not _is_mention(text, first):
         return True
@@ -265,7 +265,7 @@ def _is_left_over(text: str, tokens: list[re.Match[str]]) -> bool:
 
 
 def _is_mention(text: str, match: re.Match[str]) -> bool:
-    """Whether a match stands between quotation marks, or as a word that a comma or the like follows."""
+    """Whether a match is within quotation marks, or is a word before a comma or similar punctuation."""
     before, behind = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     return (before in _MENTION and behind in _MENTION) or (before == " " and behind in _PUNCTUATION)
 
@@ -295,7 +295,7 @@ _ABOUT_CODE = re.compile(
 )
 _UNICODE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|u\{[0-9a-fA-F]{2,6}\}|x[89a-fA-F][0-9a-fA-F])")
 _UNICODE_WITHOUT_SIGN = re.compile(r"(?<=[a-zA-Z])u(?:00[c-f][0-9a-f]|20(?:1[3489cd]|26))(?=[a-z\s.,;!?]|$)")
-# In LaTeX \nu is a letter: what is left of a line break stands at the end of a sentence, and a sentence follows.
+# In LaTeX \nu is a letter: an escaped line break comes after the end of a sentence and before the next one.
 _LINE_END = re.compile(
     r"\\(?:r\\)?n(?!(?:u|e|eq|eg|i|ot|otin|abla|mid|leq|geq|exists|parallel|earrow|warrow|[RL]\w+|olimits|ewline)\b)"
     r"(?=[\w\s\-*•\\\"'“(#]|$)"
@@ -312,7 +312,7 @@ def _has_escape(text: str, context: Context) -> bool:
 
 
 def _line_end(text: str) -> re.Match[str] | None:
-    """A line break in letters, behind the end of a sentence or another line break."""
+    """An escaped line break after the end of a sentence or another line break."""
     if "\\n" not in text and "\\r" not in text:
         return None
     breaks = _LINE_END.finditer(text)
@@ -320,7 +320,7 @@ def _line_end(text: str) -> re.Match[str] | None:
 
 
 def _quotes(text: str) -> re.Match[str] | None:
-    """A quotation whose marks are all escaped, in a text that has no others."""
+    """A quotation with only escaped marks, in a text without unescaped ones."""
     return _QUOTE.search(text) if '\\"' in text and text.count('"') == text.count('\\"') else None
 
 
@@ -343,10 +343,10 @@ def _has_entity(text: str, context: Context) -> bool:
 
 # --- nothing said ---
 
-_TAIL = 12  # characters that a text does not end with and have before, or twice before, unless it repeats itself
-_LONG = 200  # characters of a text that may have them once before
-_LAST = 100  # characters whose words are looked at first
-_MOST = 8_000  # characters that are looked at
+_TAIL = 12  # length of an ending that occurs earlier in the text, once or twice, only if the text repeats itself
+_LONG = 200  # length of a text that can have the ending once before
+_LAST = 100  # characters whose words are checked first
+_MOST = 8_000  # characters that are checked
 _LEAST = 30  # characters that are repeated
 _SHARE = 0.5
 _LOOPED = 0.3  # share of a text that a loop at its end takes
@@ -370,13 +370,13 @@ def _is_repetition(text: str, context: Context) -> bool:
 
 
 def _is_one_word(words: list[str]) -> bool:
-    """Whether one word, or two in turn, make up most of a text of at least seven."""
+    """Whether one word, or two in alternation, make up most of a text of at least seven words."""
     often = [count for _, count in Counter(words).most_common(2)]
     return len(words) >= 7 and (often[0] > len(words) * 0.6 or sum(often) > len(words) * 0.85)
 
 
 def _is_loop(text: str) -> bool:
-    """Whether a text ends in the same words over and over, at least four times, or consists of few different ones."""
+    """Whether a text ends with the same words at least four times, or consists of few different words."""
     tail = text[-_TAIL:]
     before = text.rfind(tail, 0, len(text) - 1)
     period = len(text) - _TAIL - before
@@ -434,7 +434,7 @@ def _is_placeholder(text: str, context: Context) -> bool:
 
 
 def _says_nothing(text: str) -> bool:
-    """Whether there is no word but those that stand for others."""
+    """Whether all words are placeholders."""
     for match in _WORD.finditer(text):
         word = match[0].casefold()
         if word not in _KNOWN and not word.isdecimal() and word.strip("x"):
@@ -445,19 +445,19 @@ def _says_nothing(text: str) -> bool:
 
 
 def _is_filling(words: set[str], lowered: str) -> bool:
-    """Whether there are only words that stand for an answer."""
+    """Whether a text consists of placeholders for an answer."""
     strong = {word for word in words if word in _NOTHING or (set(word) == {"x"} and len(word) > 1)}
     remaining = words - strong
     if not all(word in _FILLING or word.isdecimal() for word in remaining):
         return False
     if strong - {"string", "none"} or _HERE.search(lowered):
         return True
-    # Alone it is the type of what a tool returns.
+    # As the only word it is the return type of a tool.
     return "string" in strong and not remaining and len(lowered) > len("string")
 
 
 def _has_slots(text: str, context: Context) -> bool:
-    """Whether blanks of a form are left: `[insert name]`, `{{ persona }}`."""
+    """Whether blanks of a form are not filled in: `[insert name]`, `{{ persona }}`."""
     slots = [slot for slot in _matches(_SLOT, text, "[<{") if _is_slot(slot, text, context)]
     if not slots:
         return False
@@ -483,9 +483,9 @@ def _is_empty_label(text: str, context: Context) -> bool:
 # --- the prompt's own words ---
 
 _PROBE = 24
-_COPIED = 40  # characters of the instructions, or
-_COPIED_ROW = 60  # of the row's own text, that are copied
-_COPIED_SHARE = 0.5  # and the share of the answer that they must be
+_COPIED = 40  # copied characters of the instructions, or
+_COPIED_ROW = 60  # of the row's own text
+_COPIED_SHARE = 0.5  # and their minimal share of the answer
 _COPIED_ROW_SHARE = 0.8
 _SECTION = "<data name="
 
@@ -503,7 +503,7 @@ def _is_prompt_text(text: str, context: Context) -> bool:
 
 
 def _is_copied(text: str, start: int, message: str) -> bool:
-    """Whether enough of a text stands in a message, around where it was probed."""
+    """Whether enough of a text occurs in a message, around the probed position."""
     position = message.find(text[start : start + _PROBE])
     section = message.rfind(_SECTION, 0, position)
     begin, end, shift = start, start + _PROBE, position - start
@@ -523,7 +523,7 @@ def _declines(text: str, context: Context) -> bool:
 
 Rule = Callable[[str, Context], bool]
 
-# Name, rule, and whether a text without any mark needs no look; the first that hits is told.
+# Name, rule, and whether to skip texts without any mark; the first match is reported.
 _RULES: tuple[tuple[str, Rule, bool], ...] = (
     ("refusal", _declines, False),
     ("description", _is_description, False),

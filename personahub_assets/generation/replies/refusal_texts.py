@@ -1,15 +1,16 @@
-"""Refusals: text in which a model declines, or says that it was told too little, in eight languages.
+"""Refusals: text in which a model declines, or says that the input has too little information, in eight languages.
 
-All patterns are about how such a text begins. "I cannot" alone proves nothing, since a persona may speak ("I cannot
-sleep without a fan"): what is declined must be named as well, and it must be what a model is asked for (this request, a
-persona, an answer). A text that goes on in the voice of a person ("my landlord", "write me a letter") is no refusal.
+All patterns match the beginning of a text. "I cannot" alone proves nothing, because a persona can say it ("I cannot
+sleep without a fan"): the text must also name the declined object, and the object must be a model's task (this request,
+a persona, an answer). A text that continues in the voice of a person ("my landlord", "write me a letter") is not a
+refusal.
 """
 
 import re
 
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "'": "'", "‘": "’"}
 _CLOSING = re.compile(r"[\"”»“」’](?![^\W\d_])|'(?!\w)")
-_BEGINNING = 400  # characters that are looked at
+_BEGINNING = 400  # characters that are checked
 
 # --- English ---
 
@@ -212,16 +213,16 @@ _VOICES = r"""
   | (?:私|うち)の(?!ガイドライン|能力|ポリシー)|(?:して|直して|書いて|教えて)ください
   | \b(?:мо(?:й|я|ё|е|и|ей|ю|его|их)|наш\w*)\b(?!\ (?:правил|возможност|политик|принцип))
 """
-# What an answer that is no JSON at all may begin with: nobody's voice but the model's is to be expected there.
+# Beginnings of an answer without any JSON: such a text can only be the model's own voice.
 _BARE = rf"{_SORRY}?(?:{_CANNOT})\b|{_SORRY}(?=.)(?:i|we|this|that|your|the)\b"
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern that is written over several lines; blanks within a line count."""
+    """Compile a pattern that is written over several lines; blanks within a line are significant."""
     return re.compile("|".join(re.sub(r"\n *", "", line) for line in text.strip().split("\n  | ")))
 
 
-# By the word, or in scripts without spaces the character, that such a text may begin with: most texts begin otherwise.
+# By the first word, or the first character in scripts without spaces: most texts have another one.
 _BY_FIRST_WORD: dict[str, list[re.Pattern[str]]] = {}
 _ROUNDABOUT = _pattern(_ENGLISH_ROUNDABOUT)
 for _first, _patterns in (
@@ -280,7 +281,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# What a first sentence that declines in words of its own is told by: several of these kinds meet in it.
+# Kinds of words: a first sentence with words of several kinds is a refusal in an unknown form.
 _APOLOGIES = _words(
     "sorry apologies apologize apologise unfortunately regrettably regret afraid siento lamento disculpe lamentablemente "
     "désolé désolée crains regrette malheureusement leider leid entschuldigung desculpe infelizmente извините простите "
@@ -318,12 +319,12 @@ _RULES_OF_USE = _words(
 _FIRST_PERSON = _words("i i'm i'd we we're mí yo je j' vous ich mim eu я")
 _DESCRIBING = _words("a an un una une ein eine um uma")
 _OF_A_REQUEST = _OBJECTS | _TASKS
-_SENTENCE = re.compile(r"[^.!?\n\"“”«»]{1,200}")  # or its beginning, up to what is quoted
+_SENTENCE = re.compile(r"[^.!?\n\"“”«»]{1,200}")  # or its beginning, up to a quotation
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 def _declines_in_other_words(beginning: str) -> bool:
-    """Whether the kinds of words that meet in a first sentence are those of declining."""
+    """Whether the kinds of words in a first sentence are those of a refusal."""
     sentence = _SENTENCE.match(beginning)
     words = set(_WORDS.findall(sentence[0].replace("’", "'"))) if sentence else set()
     if words.isdisjoint(_OF_A_REQUEST):
@@ -341,7 +342,7 @@ def _declines_in_other_words(beginning: str) -> bool:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text that stands in a field of an answer declines, or says that it was told too little.
+    """Whether a text in a field of an answer declines, or says that the input has too little information.
 
     >>> is_refusal("I'm sorry, but I can't help with that.")
     True
@@ -359,7 +360,7 @@ def is_refusal(text: str) -> bool:
 
 
 def is_refusal_text(text: str) -> bool:
-    """Whether a whole answer that is no JSON declines.
+    """Whether an answer without JSON declines.
 
     >>> is_refusal_text("Sorry, we cannot do this.")
     True
@@ -369,7 +370,7 @@ def is_refusal_text(text: str) -> bool:
 
 
 def _unquoted(text: str) -> str:
-    """A text without quotation marks around the whole; one that only begins with a quotation quotes somebody."""
+    """A text without quotation marks around all of it; a quotation at its beginning stays."""
     closing = _QUOTES.get(text[:1])
     if closing is None:
         return text

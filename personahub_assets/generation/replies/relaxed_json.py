@@ -1,7 +1,7 @@
-"""Find JSON objects and lists in any text, and read what is nearly JSON.
+"""Find JSON objects and lists in any text, and read relaxed JSON.
 
-Read are trailing commas, comments, single and typographic quotes, keys without quotes, and the literals of Python and
-JavaScript: there is one way to read them. Nothing is completed: no closing bracket or quote, no comma, no value.
+The reader accepts trailing commas, comments, single and typographic quotes, keys without quotes, and the literals of
+Python and JavaScript, because each has one meaning. It adds nothing: no closing bracket or quote, no comma, no value.
 """
 
 import json
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-_DECODER = json.JSONDecoder(strict=False)  # takes raw control characters within strings
-# Limits for hostile texts: the time grows with the text and no faster.
-_STARTS = 20_000  # brackets of one text that are looked at
-_TOO_DEEP = 8  # values nested too deep for the decoder, before a text is given up
-_WORK = 3  # characters read for each character of a text
+_DECODER = json.JSONDecoder(strict=False)  # accepts raw control characters within strings
+# Limits for hostile texts, so that the time is linear in the length of the text.
+_STARTS = 20_000  # brackets of one text that are tried
+_TOO_DEEP = 8  # values nested too deep for the decoder, after which the search ends
+_WORK = 3  # characters read per character of a text
 _SEEN = 4  # the decoder counts the lines before an error, in a 16th of the time of reading them
-_DEEPEST = 40  # brackets within brackets that are nearly JSON
+_DEEPEST = 40  # nested brackets of relaxed JSON
 
 _START = re.compile(r"\{(?=\s*+(?:[\"'“]|[A-Za-z_$][\w$]{0,60}+\s*+:|//|/\*))|\[(?=\s*+[\[{\"'“])")
 _BEGUN = re.compile(
@@ -48,7 +48,7 @@ _COLON = re.compile(r"\s*+:")
 
 
 class Malformed(ValueError):
-    """What is no JSON, not even nearly; `position` is where in the text that shows."""
+    """The text is not JSON, not even relaxed; `position` is the position of the fault."""
 
     def __init__(self, position: int):
         super().__init__(f"no JSON at character {position}")
@@ -56,11 +56,11 @@ class Malformed(ValueError):
 
 
 class Span(NamedTuple):
-    """A JSON object or list, and where in a text it stands.
+    """A JSON object or list with its position in a text.
 
     Attributes:
-        is_relaxed: whether it is only nearly JSON.
-        broken_at: where the last broken object before it begins, of which it may be a part; None if there is none.
+        is_relaxed: whether it is relaxed JSON.
+        broken_at: start of the last broken object before it, of which it can be a part; None if there is none.
     """
 
     start: int
@@ -72,14 +72,14 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class Scan:
-    """The JSON objects and lists of a text that are not within others, and where the first broken one begins."""
+    """The outermost JSON objects and lists of a text, and the start of the first broken one."""
 
     spans: list[Span] = field(default_factory=list)
     broken_at: int | None = None
 
 
 def scan(text: str, start: int = 0) -> Scan:
-    """Find the JSON objects and lists of a text from a position on."""
+    """Find the JSON objects and lists of a text after a position."""
     result = Scan()
     work, too_deep = _WORK * len(text) + 200_000, 0
     last_broken: int | None = None
@@ -103,7 +103,7 @@ def scan(text: str, start: int = 0) -> Scan:
                 "'",
                 '"',
                 "/",
-            ):  # what is not closed was read to the end
+            ):  # an unclosed value was read to the end
                 work -= len(text) - end
         else:
             work -= end >> _SEEN if is_relaxed else 0
@@ -114,7 +114,7 @@ def scan(text: str, start: int = 0) -> Scan:
 
 
 def has_object(text: str, start: int = 0) -> bool:
-    """Whether a JSON object begins in a text, whole or not."""
+    """Whether a text contains the start of a JSON object."""
     return any(_BEGUN.match(text, match.start()) for match in islice(_START.finditer(text, start), _STARTS))
 
 
@@ -129,10 +129,10 @@ def _end_of_brackets(text: str, position: int) -> int:
 
 
 def _read(text: str, position: int) -> tuple[Any, int, bool]:
-    """The value that begins at a position, where it ends, and whether it is only nearly JSON.
+    """The value that starts at a position, its end, and whether it is relaxed JSON.
 
     Raises:
-        Malformed: if it is not even that.
+        Malformed: if it is not relaxed JSON either.
         RecursionError: if it is nested too deep.
     """
     try:
@@ -148,10 +148,10 @@ def _read(text: str, position: int) -> tuple[Any, int, bool]:
 
 
 def read_relaxed(text: str, position: int = 0) -> tuple[Any, int]:
-    """Read what is nearly JSON: give the object or list that begins at a position, and where it ends.
+    """Read relaxed JSON: return the object or list that starts at a position, and its end.
 
     Raises:
-        Malformed: if it is no such thing, or is cut off.
+        Malformed: if it is not relaxed JSON, or is cut off.
 
     >>> read_relaxed("{'a': [1, None,], /* why */ b: True} and so on")
     ({'a': [1, None], 'b': True}, 36)
@@ -191,14 +191,14 @@ def _loaded(strict: str, end: int) -> Any:
 
 
 def _name(token: str, *, is_key: bool, rest: tuple[str, int]) -> str:
-    """A word without quotes: a key, or one of the literals; nothing for any other."""
+    """Convert a word without quotes: a key or a literal; empty for any other word."""
     if is_key and _COLON.match(*rest):
         return f'"{token}"'
     return _LITERALS.get(token, "")
 
 
 def _string(token: str) -> str:
-    """A string in any quotes as one in double quotes."""
+    """Convert a string in any quotes to one in double quotes."""
     if token[0] == '"' and "\\'" not in token and "\\x" not in token:
         return token
     return '"' + _ESCAPE.sub(_escape, token[1:-1]) + '"'
