@@ -36,12 +36,12 @@ refused: the model declined
 too_long: the prompt and its answer do not fit the model's context
 content_filtered: the server withheld the answer
 bad_request: the server says the request is wrong
-degenerate: JSON as the schema wants it, and no answer: placeholders, the schema's own words, one word repeated
+degenerate: JSON that matches the schema but has no content: placeholders, the schema's own words, one word repeated
 empty: an answer without text, after all re-asks
-unreadable: a reply that was paid for and is no chat completion
+unreadable: a paid reply that is not a chat completion
 timeout: no answer in time, at every attempt
 unreachable: connection faults, 5xx or a page instead of a reply, at every attempt, while others were answered
-taken_down: all personas of the answer were taken down (docs/takedown.md); it is not asked again
+taken_down: all personas of the answer were taken down (docs/takedown.md); the request is not sent again
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
@@ -57,7 +57,7 @@ class Task:
 
     Attributes:
         rows_asked: number of rows that a prompt asks for, if its answer is a list.
-        settings: of the task that shape its messages, for the record of prompts.
+        settings: settings of the task that change its messages, for the record of prompts.
     """
 
     asset: str
@@ -79,13 +79,13 @@ class Task:
         return digest(json.dumps(self.schema, sort_keys=True), size=16)
 
     def code_version(self, *settings: str | int | float) -> str:
-        """Hash of all that can change this asset's rows: prompt, schema, sampling, model and some settings."""
+        """Hash of all values that can change this asset's rows: prompt, schema, sampling, model and some settings."""
         own = (self.prompt.fingerprint, self.schema_fingerprint, self.model)
         return digest(*own, *self.identity, *map(str, settings), size=16)
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
-        """What of the dialect can change an answer; empty with the default settings."""
+        """The settings of the dialect that can change an answer; empty with the default settings."""
         return self.dialect.identity(self.prompt)
 
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
@@ -103,7 +103,7 @@ def request_key(
     dialect: Iterable[str],
     sample: int,
 ) -> str:
-    """The identity of a request: a hash of what can change its answer."""
+    """The identity of a request: a hash of the values that can change its answer."""
     sampling = (str(prompt.temperature), str(prompt.top_p))
     identity = (model, json.dumps(messages, sort_keys=True), *sampling, schema_fingerprint)
     return digest(*identity, *dialect, sample, size=32)
@@ -135,12 +135,12 @@ class Outcome:
     detail: str | None = None
     attempts: int = 0
     repaired: bool = False
-    repair: str | None = None  # what was taken off the answer for nothing
+    repair: str | None = None  # changes that were undone without a call
     finish_reason: str | None = None  # by meaning: stop, length, content_filter or fault
     finish_word: str | None = None  # the server's own
     reasoning: str | None = None
     reasoning_tokens: int | None = None
-    uncounted: int = 0  # answers whose tokens the server did not tell
+    uncounted: int = 0  # answers without token counts
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -278,8 +278,8 @@ class Usage:
     rows_per_second: float = 0.0  # recent ones, to estimate the remaining time
     cost: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # what the server was found to need, or to do
-    other_models: list[str] = field(default_factory=list)  # that answered instead of the one that was asked
+    notes: list[str] = field(default_factory=list)  # notes about the server, such as settings that it needs
+    other_models: list[str] = field(default_factory=list)  # models that answered instead of the requested one
     likely_tokens: float = 0.0  # of an answer, by its schema
     waits_until: float = 0.0  # on the monotonic clock, while the server asks to wait
     waits_for: str = ""
@@ -318,7 +318,7 @@ class Usage:
 
     @classmethod
     def together(cls, tallies: Iterable["Usage"]) -> "Usage":
-        """What several took together: requests, calls, tokens, money and notes; without times and rates."""
+        """Sum of several tallies: requests, calls, tokens, money and notes; without times and rates."""
         tallies = list(tallies)
         sums: dict[str, Any] = {name: sum(getattr(tally, name) for tally in tallies) for name in _SUMMED}
         return cls(**sums, notes=list(dict.fromkeys(note for tally in tallies for note in tally.notes)))

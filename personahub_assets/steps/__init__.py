@@ -1,1 +1,1 @@
-"""What assets do for one batch, without Dagster."""
+"""The work of assets for one batch, without Dagster."""

@@ -1,4 +1,4 @@
-"""What a step says that asked a language model."""
+"""Results of steps that call a language model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,11 @@ from personahub_assets.steps.result import Result
 
 @dataclass(kw_only=True)
 class Asked(Result):
-    """A partition whose rows were asked for.
+    """A published partition with rows from a language model.
 
     Attributes:
         tally: calls, tokens, money and time.
-        window: how many requests were in flight, and what came of it.
+        window: the number of requests in flight over time, with throughput and latency.
     """
 
     tally: Usage

@@ -19,13 +19,13 @@ def imported(
     attributes: Iterable[str | None] = repeat(None),
     seen: Counter[str] | None = None,
 ) -> Rows:
-    """Candidates that a source file brings along; equal texts stay apart by their count, so that none is lost.
+    """Candidates from personas of a source file; equal texts get different ids by their count, so that none is lost.
 
     Args:
         batch: the batch key.
-        personas: in the order of the file; may come in pieces.
-        attributes: what the file says of each beyond its text; ids do not depend on it.
-        seen: how often each was met in earlier pieces; grows.
+        personas: in the order of the file, whole or in pieces.
+        attributes: the other columns of each persona; ids do not depend on them.
+        seen: number of occurrences in earlier pieces by text; updated.
     """
     seen = Counter() if seen is None else seen
     rows = []
@@ -41,7 +41,7 @@ def from_text(batch: str, answers: Iterable[tuple[str, str, TextPersonas]], per_
     Args:
         batch: the batch key.
         answers: `(document id, generation id, answer)`.
-        per_document: an answer may hold more personas than were asked for; the rest is left out.
+        per_document: maximal personas per answer; the others are dropped.
     """
     rows = []
     for document_id, generation_id, answer in answers:
@@ -70,7 +70,7 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     Args:
         batch: the batch key.
         answers: `(parent's row, generation id, answer)`.
-        fan_out: an answer may hold more personas than were asked for; the rest is left out.
+        fan_out: maximal personas per answer; the others are dropped.
     """
     rows = []
     for parent, generation_id, answer in answers:
@@ -100,14 +100,14 @@ def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list
 
 
 def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:
-    """Choose the candidates that a hop expands: those whose words are new to the batch.
+    """Choose the candidates that a hop expands: those with words that are new to the batch.
 
-    Of several with the same words the one that was expanded before goes first, so that a grown batch keeps what was
-    paid for.
+    Of several with the same words, the one that was expanded before is chosen, so that a larger batch reuses paid
+    answers.
 
     Args:
         candidates: rows of one hop.
-        seen: hashes of the word sets that were expanded at earlier hops; grows.
+        seen: hashes of the word sets that were expanded at earlier hops; updated.
         expanded_before: ids that have children in the published partition.
     """
     order = pl.col("persona_id").is_in(list(expanded_before))

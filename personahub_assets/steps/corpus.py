@@ -1,4 +1,4 @@
-"""Source files to documents."""
+"""Convert source files to documents."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import ContentVersion, Store, in_weighed_pieces, table_schema
 
 _READ = 1_024  # rows at a time
-_READ_CHARS = 1 << 23  # as many characters at a time: a row may be a million of them
+_READ_CHARS = 1 << 23  # characters at a time: a row can have a million
 _KINDS = 20
 
 
 def read_documents(store: Store, batch: str) -> Result:
-    """Read the source file of a batch, and publish documents, quarantine and counts of what was skipped.
+    """Read the source file of a batch, and publish documents, quarantine and counts of skipped records.
 
     Raises:
-        SourceError: if the file cannot be read, or is not the one that was registered.
+        SourceError: if the file cannot be read, or is not the registered one.
     """
     with ExitStack() as stack:
         corpus = _Corpus(store, batch, stack)
@@ -39,7 +39,7 @@ def document_rows(batch: str, rows: Iterable[Row]) -> pl.DataFrame:
 
 
 def _weight(row: Row) -> int:
-    """Characters of a row, about."""
+    """Approximate number of characters of a row."""
     if isinstance(row, Document):
         return len(row.text) + len(row.attributes or "")
     if isinstance(row, Imported):
@@ -78,7 +78,7 @@ class _Corpus:
         self._quarantine.add(_quarantined(self._batch, self._source, faults))
 
     def publish(self) -> Result:
-        """Put documents, quarantine and the counts of what was skipped in place."""
+        """Publish documents, quarantine and the counts of skipped records."""
         counted = [(self._batch, kind, rows) for kind, rows in sorted(self._kinds.items())]
         self._skipped.add(pl.DataFrame(counted, table_schema("skipped"), orient="row"))
         for writer in (self._documents, self._quarantine, self._skipped):

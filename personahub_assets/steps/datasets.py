@@ -1,4 +1,4 @@
-"""Personas to synthetic data: which personas a dataset is written for, what it asks, and its rows."""
+"""Convert personas to synthetic data: select a dataset's personas, make its requests, and build its rows."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -22,10 +22,10 @@ _SCALE = 1 << 32
 
 
 def chosen(personas: pl.DataFrame, dataset: str, share: float, among: pl.Series | None = None) -> pl.DataFrame:
-    """Choose a share of the personas by a hash: the same ones at every refresh, others for each dataset.
+    """Choose a share of the personas by a hash: the same ones at every refresh, different ones for each dataset.
 
     Args:
-        among: ids; no others are chosen.
+        among: choose only from these ids.
     """
     if among is not None:
         personas = personas.filter(personas["persona_id"].is_in(among.implode()))
@@ -52,10 +52,10 @@ def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, Datas
 
 
 def dataset_task(name: str, catalog: Catalog, config: HubConfig, model: str) -> Task:
-    """A dataset's task as its prompt file, its class and hub.toml have it now.
+    """A dataset's task from its current prompt file, class and hub.toml.
 
     Raises:
-        PromptError, ConfigError: if there is no such dataset, or one of its files is wrong.
+        PromptError, ConfigError: if there is no such dataset, or one of its files is invalid.
     """
     item = catalog.item(name)
     settings = config.dataset(name)
@@ -64,15 +64,15 @@ def dataset_task(name: str, catalog: Catalog, config: HubConfig, model: str) -> 
 
 
 def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
-    """What a dataset asks for a batch: so many samples for each of the chosen personas."""
+    """The requests of a dataset for a batch: the configured samples for each chosen persona."""
     samples = store.config.dataset(task.asset).samples
     for rows in asked_personas(store, task.asset, batch):
         yield from persona_requests(task, rows.iter_rows(), samples)
 
 
 def persona_requests(task: Task, personas: Iterable[tuple[str, str]], samples: int = 1) -> Iterator[Request]:
-    """What a dataset asks about personas `(id, text)`."""
-    # The samples of one persona side by side: their prompts begin alike, which the server's prefix cache uses.
+    """The requests of a dataset about personas `(id, text)`."""
+    # The samples of one persona are adjacent: their prompts have the same prefix, for the server's prefix cache.
     for persona_id, persona in personas:
         for sample in range(samples):
             yield task.request(persona_id, {"persona": persona}, sample)
@@ -87,7 +87,7 @@ def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame
 
 
 def leaving_rows(store: Store, name: str, batches: Iterable[str]) -> tuple[int, int]:
-    """Count the rows of a dataset that a run takes out of its table, since their personas are not asked; and all rows.
+    """Count the rows that a run removes from a dataset's table, because their personas are not selected; and all rows.
 
     Raises:
         ConfigError: if the selection of the dataset cannot be used.
@@ -103,18 +103,18 @@ def leaving_rows(store: Store, name: str, batches: Iterable[str]) -> tuple[int, 
 
 
 def version(settings: DatasetTask) -> list[int | float | str]:
-    """What of a dataset's settings can change its rows, beside the prompt; a selection by what it names."""
+    """The settings of a dataset, besides the prompt, that can change its rows; a selection by its ids."""
     selected = [selections.fingerprint(settings.personas_from)] if settings.personas_from else []
     return [settings.samples, settings.share, *selected]
 
 
 def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
-    """Ask for the items of a dataset for each of its personas in a batch, and publish them.
+    """Generate the items of a dataset for each of its personas in a batch, and publish them.
 
     Raises:
-        LLMError: if there is no model to ask, or it fails for all.
-        BudgetSpent: if nothing is left to spend; the answers so far are kept for the next run.
-        SelectionError: if the personas that it names cannot be found.
+        LLMError: if there is no model, or it fails for all requests.
+        BudgetSpent: if the budget is spent; the received answers are kept for the next run.
+        SelectionError: if the selected personas cannot be found.
     """
     settings = store.config.dataset(name)
     total = sum(rows.height for rows in asked_personas(store, name, batch)) * settings.samples

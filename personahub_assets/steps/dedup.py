@@ -1,6 +1,6 @@
-"""Which candidates stay, each dropped one with the persona it was dropped for.
+"""Decide which candidates are kept; each dropped one has the persona that it duplicates.
 
-A stage decides about one batch under its admission lock, and reads what other batches keep from the store as state.
+A stage decides about one batch under its admission lock, and reads the kept personas of other batches from the store.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Decided(Result):
     """The drops of a batch.
 
     Attributes:
-        hub: the stage, with the decisions that it opened with.
-        made: `(batch, persona_id, admission, keeper_id, similarity)`, what was decided now, of whichever batches.
+        hub: the stage, with the decisions before this step.
+        made: `(batch, persona_id, admission, keeper_id, similarity)`, the new decisions, of any batch.
     """
 
     hub: "Hub"
@@ -37,7 +37,7 @@ class Kept(Result):
 
     Attributes:
         candidates: before dedup.
-        personas: those of them that stay.
+        personas: the kept candidates.
     """
 
     candidates: pl.DataFrame
@@ -45,7 +45,7 @@ class Kept(Result):
 
 
 def compile_note(stage: str) -> str:
-    """What progress says if a stage must compile its kernels first, which takes up to a minute; else empty."""
+    """Progress text if a stage must first compile its kernels, which takes up to a minute; else empty."""
     from personahub_assets.dedup import kernels, lexical, semantic
 
     first = lexical._walk if stage == "lexical" else semantic._scan
@@ -66,7 +66,7 @@ def find_semantic_duplicates(store: Store, batch: str, model: str) -> Decided:
     """Decide which lexical survivors of a batch mean nearly the same as a kept persona of any batch, and publish it.
 
     Args:
-        model: whose vectors are compared where the batch has none.
+        model: embedding model if the batch has no vectors.
     """
     from personahub_assets.dedup.state import SemanticHub
 
@@ -92,7 +92,7 @@ def collect_personas(store: Store, batch: str) -> Kept:
 
 
 def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.DataFrame, batch: str) -> "Decided":
-    """Decide about the rows and write the decisions, which are the state; the asset's rows are the dropped ones."""
+    """Decide about the rows and write the decisions as state; the asset's rows are the dropped candidates."""
     from personahub_assets.dedup.keepers import admit
 
     others = pl.concat([_NO_PLACES, *(hub.kept(name) for name in hub.others(batch))])
@@ -103,7 +103,7 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
     return Decided(
         dropped.head(HEAD_ROWS),
         dropped.height,
-        content_version(decisions),  # who is kept matters to what follows, not only who is dropped
+        content_version(decisions),  # downstream assets depend on the kept rows, not only on the dropped ones
         {
             "candidates": decisions.height,
             "kept": decisions.height - dropped.height,

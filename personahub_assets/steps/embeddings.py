@@ -17,7 +17,7 @@ from personahub_assets.store.tables import Store, content_version, read_file, ta
 _READINGS = {"text_hash": pl.String(), "unread": pl.Float64(), "unread_hash": pl.String()}
 
 Watch = Callable[[int, int], None]
-"""Hears how many texts are embedded, and of how many."""
+"""Called with the number of embedded texts and their total."""
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class Embedded(Result):
     """A partition of vectors.
 
     Attributes:
-        vectors: one for each persona; null where a text has none.
+        vectors: one for each persona; null for a text without a vector.
     """
 
     vectors: pl.Series
@@ -35,8 +35,8 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
     """Embed the lexical survivors of a batch that have no vector yet, and publish the vectors of all.
 
     Raises:
-        EmbedError: if the endpoint fails; what was embedded before is kept for the next run.
-        ConfigError: if the local model is neither installed nor to be had.
+        EmbedError: if the endpoint fails; vectors made before are kept for the next run.
+        ConfigError: if the local model is neither installed nor can be downloaded.
     """
     texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
     journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
@@ -56,7 +56,7 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
 def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
     """`(persona_id, persona)` of the lexical survivors, and of candidates that have a vector already.
 
-    Those may survive again, under a higher threshold: their vectors are paid.
+    Candidates with a vector can survive again under a higher threshold, and their vectors are paid for.
     """
     candidates = store.candidates(batch, ["persona_id", "persona"])
     embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
@@ -66,12 +66,12 @@ def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
 
 
 def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
-    """Add `text_hash`, by which vectors are found again."""
+    """Add `text_hash`, the key of stored vectors."""
     return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"].to_list()), pl.String))
 
 
 def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
-    """Add `unread` and `unread_hash`; those of texts that any batch has are taken over."""
+    """Add `unread` and `unread_hash`; values of texts in any batch are copied."""
     columns = ["text_hash", "unread", "unread_hash"]
     published = [
         rows.filter(pl.col("unread").is_not_null()) for rows in _published(store, embedder.name, texts, columns)
@@ -84,7 +84,7 @@ def _with_readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.
 
 
 def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
-    """Say how many personas are compared by their words only, and what helps."""
+    """Report the number of personas that are compared by words only, with the remedy."""
     unread = rows.filter(pl.col("unread") > limit).height
     counts: dict[str, Any] = {
         "not_read": unread,
@@ -96,7 +96,7 @@ def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
 def _vectors(
     store: Store, embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
 ) -> tuple[pl.DataFrame, int]:
-    """`(text_hash, embedding)` for every text, and how many had to be made."""
+    """`(text_hash, embedding)` for every text, and the number of new vectors."""
     columns = ["text_hash", "embedding"]
     published = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
     existing = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published]).unique("text_hash")
@@ -112,7 +112,7 @@ def _vectors(
 
 
 def _published(store: Store, model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """Columns of texts that any batch has vectors for; they are read only where there are some."""
+    """Columns of texts that have vectors in any batch; files without matches are not read."""
     for path in store.files("persona_embeddings"):
         hashes = read_file(path, "persona_embeddings", ["model", "text_hash"]).filter(pl.col("model") == model)
         if hashes.join(texts, on="text_hash", how="semi").height:

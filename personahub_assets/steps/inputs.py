@@ -1,4 +1,4 @@
-"""Choose the documents or personas that a task is tried with."""
+"""Choose the documents or personas of a preview."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Input:
 
 
 def first_inputs(store: Store, task: str, count: int) -> list[Input]:
-    """Choose the first rows of a home, those that a run would ask about before others; the same ones at each call.
+    """Choose the first rows of a home in the order of a run; the same rows at each call.
 
     Raises:
         StoreError: if there are none, with the command that makes them.
-        SourceError: if documents are not read yet and their source file cannot be read.
+        SourceError: if the documents are not materialised and their source file cannot be read.
     """
     chosen: dict[tuple[str | None, str], Input] = {}
     for each in _SOURCES.get(task, _personas_of)(store, task):
@@ -63,7 +63,7 @@ def named_inputs(store: Store, task: str, ids: Sequence[str]) -> list[Input]:
 
 
 def typed_input(store: Store, task: str, text: str) -> Input:
-    """A persona that is given as text: the persona of the hub with this text, or a new one in the first batch.
+    """A persona from a text: the persona of the hub with this text, or a new one in the first batch.
 
     Raises:
         ConfigError: if the text is empty, or the task is about documents.
@@ -82,7 +82,7 @@ def typed_input(store: Store, task: str, text: str) -> Input:
 
 
 def _documents(store: Store, _task: str) -> Iterator[Input]:
-    """The documents of all batches; of batches that are not read yet, from the source file."""
+    """The documents of all batches; for batches without a table, from the source file."""
     for batch in store.batches():
         if store.path("documents", batch).exists():
             for rows in store.slices("documents", batch, ["document_id", "text"]):
@@ -101,7 +101,7 @@ def _parents(store: Store, _task: str) -> Iterator[Input]:
 
 
 def _personas_of(store: Store, dataset: str) -> Iterator[Input]:
-    """The personas that a dataset is written for, then all others."""
+    """The personas of a dataset, then all others."""
     for batch in store.batches():
         for rows in asked_personas(store, dataset, batch):
             yield from (Input(batch, *row) for row in rows.iter_rows())

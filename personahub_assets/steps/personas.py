@@ -1,4 +1,4 @@
-"""Documents to candidates, and candidates to related candidates."""
+"""Infer candidates from documents, and related candidates from candidates."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ _GRANULARITY = {
 
 
 def text_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Task:
-    """Text-to-persona as the prompt file and hub.toml have it now."""
+    """Text-to-persona with the current prompt file and hub.toml."""
     settings = config.text_personas
     prompt = catalog.prompt("text_personas").with_settings(settings.parameters, settings.sampling())
     shaping = settings.model_dump(include={"per_document", "granularity", "max_chars"})
@@ -38,7 +38,7 @@ def text_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Task:
 
 
 def related_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Task:
-    """Persona-to-persona as the prompt file and hub.toml have it now."""
+    """Persona-to-persona with the current prompt file and hub.toml."""
     settings = config.related_personas
     prompt = catalog.prompt("related_personas").with_settings(settings.parameters, settings.sampling())
     shaping = settings.model_dump(include={"fan_out"})
@@ -48,7 +48,7 @@ def related_personas_task(catalog: Catalog, config: HubConfig, model: str) -> Ta
 
 
 def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
-    """What text-to-persona asks for a batch: one request per document."""
+    """The requests of text-to-persona for a batch: one per document."""
     settings = store.config.text_personas
     for documents in store.slices("documents", batch, ["document_id", "text"]):
         yield from document_requests(task, documents.iter_rows(), settings)
@@ -57,24 +57,24 @@ def text_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
 def document_requests(
     task: Task, documents: Iterable[tuple[str, str]], settings: TextPersonasTask
 ) -> Iterator[Request]:
-    """What text-to-persona asks about documents `(id, text)`."""
+    """The requests of text-to-persona about documents `(id, text)`."""
     shared: dict[str, str | int] = {"count": settings.per_document, "granularity": _GRANULARITY[settings.granularity]}
     for document_id, text in documents:
         yield task.request(document_id, {"text": cut(text, settings.max_chars)}, 0, **shared)
 
 
 def related_requests(task: Task, parents: Mapping[str, Any], fan_out: int) -> Iterator[Request]:
-    """What persona-to-persona asks at a hop: one request per persona that is expanded, by its id."""
+    """The requests of persona-to-persona at a hop: one per expanded persona, by its id."""
     for persona_id, row in parents.items():
         yield task.request(persona_id, {"persona": row["persona"]}, count=fan_out)
 
 
 def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
-    """Ask for the personas of each document of a batch, add the imported ones, and publish the candidates.
+    """Infer the personas of each document of a batch, add the imported ones, and publish the candidates.
 
     Raises:
-        LLMError: if there is no model to ask, or it fails for all.
-        BudgetSpent: if nothing is left to spend; the answers so far are kept for the next run.
+        LLMError: if there is no model, or it fails for all requests.
+        BudgetSpent: if the budget is spent; the received answers are kept for the next run.
     """
     settings = store.config.text_personas
     counts = Counter[str]()
@@ -97,7 +97,7 @@ def expanded_before(store: Store, batch: str) -> set[str]:
 
 
 def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
-    """Ask for the related personas of each candidate of a batch, hop by hop, and publish the candidates.
+    """Infer the related personas of each candidate of a batch, hop by hop, and publish the candidates.
 
     Raises:
         LLMError, BudgetSpent: as for `infer_text_personas`.

@@ -57,7 +57,7 @@ _SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class PromptSource:
-    """A prompt, and the name under which it is shown."""
+    """A prompt with its displayed name."""
 
     label: str
     prompt: Prompt
@@ -65,7 +65,7 @@ class PromptSource:
 
 @dataclass(frozen=True)
 class PreviewSpec:
-    """What is tried.
+    """The specification of a preview.
 
     Args:
         task: a dataset, text_personas or related_personas.
@@ -76,8 +76,8 @@ class PreviewSpec:
         ids: ids of personas, or of documents for text_personas.
 
     Raises:
-        ConfigError: if the task is unknown, or the other values do not go together.
-        PromptError: if a prompt is of another task.
+        ConfigError: if the task is unknown, or the other values exclude each other.
+        PromptError: if a prompt belongs to another task.
     """
 
     task: str
@@ -128,7 +128,7 @@ class PreviewSpec:
 
 
 def check_task(catalog: Catalog, task: str) -> None:
-    """Refuse a name that is no task.
+    """Check the name of a task.
 
     Raises:
         ConfigError: naming the valid ones.
@@ -138,7 +138,7 @@ def check_task(catalog: Catalog, task: str) -> None:
 
 
 def own_prompt(catalog: Catalog, task: str) -> PromptSource:
-    """The prompt of a task as a run uses it.
+    """The prompt that a run of a task uses.
 
     Raises:
         PromptError: if its file is missing or malformed.
@@ -187,7 +187,7 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class Preview:
-    """Rows of one or two variants, and what they took.
+    """Rows of one or two variants, with their usage.
 
     Attributes:
         rows: of the first variant in the order of the inputs, then of the second.
@@ -218,12 +218,12 @@ class Preview:
 
     @property
     def reused(self) -> int:
-        """Rows whose answer was in the home already."""
+        """Rows with an answer from the home, without a call."""
         return sum(not row.answered.is_sent for row in self.rows)
 
     @property
     def notes(self) -> list[str]:
-        """What the server was found to need."""
+        """Notes about settings that the server needs."""
         return list(dict.fromkeys(note for usage in self.usage for note in usage.notes))
 
     def frame(self) -> pl.DataFrame:
@@ -258,16 +258,16 @@ class Preview:
 def preview(
     store: Store, llm: LLM, spec: PreviewSpec, watch: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Preview:
-    """Ask about a few rows, and write none; the answers stay in the journal, where the next run finds them.
+    """Send requests about a few rows without writing rows; the answers stay in the journal for the next run.
 
     Args:
         store: the tables of the home.
         llm: the language model.
-        spec: what is tried.
+        spec: the specification of the preview.
         watch: called with the number of answers and their total.
 
     Raises:
-        StoreError: if the home has no row to ask about.
+        StoreError: if the home has no suitable row.
         UnknownId: if an id is unknown.
         LLMError: if calls are needed and there is no endpoint, or it fails.
         LockHeld: if a run works on the same task and batch.
@@ -302,13 +302,13 @@ def _inputs(store: Store, spec: PreviewSpec) -> list[Input]:
 
 
 def _variants(catalog: Catalog, config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> list[Variant]:
-    """Each prompt with each model; there is one of one of them."""
+    """Each prompt with each model; only one of the two has several values."""
     prompts = spec.prompts or (own_prompt(catalog, spec.task),)
     return [Variant(each.label, _task(catalog, config, each.prompt, model)) for each in prompts for model in models]
 
 
 def _task(catalog: Catalog, config: HubConfig, prompt: Prompt, model: str) -> Task:
-    """The task with this prompt and its fields, if it has any, under the settings of hub.toml."""
+    """The task with this prompt, its fields if it has any, and the settings of hub.toml."""
     task = current_task(catalog, config, prompt.name, model)
     settings = _settings(config, prompt.name)
     answer = prompt.item or task.answer
@@ -324,7 +324,7 @@ def _settings(config: HubConfig, name: str) -> PromptSettings:
 
 
 def requests_about(config: HubConfig, task: Task, inputs: list[Input], samples: int = 1) -> Iterator[Request]:
-    """The requests that a run makes about these inputs, with so many samples of a dataset."""
+    """The requests of a run about these inputs, with the given number of samples of a dataset."""
     texts = [(each.input_id, each.text) for each in inputs]
     if task.asset == "text_personas":
         return document_requests(task, texts, config.text_personas)
@@ -337,7 +337,7 @@ def requests_about(config: HubConfig, task: Task, inputs: list[Input], samples: 
 def _ask(
     store: Store, llm: LLM, variant: Variant, inputs: list[Input], watch: Callable[[int], None]
 ) -> tuple[list[Answered], Usage]:
-    """Ask batch by batch, each under its lock; gives the answers in the order of the inputs."""
+    """Send the requests of each batch under its lock; return the answers in the order of the inputs."""
     task, tallies = variant.task, list[Usage]()
     answered: dict[tuple[str | None, str], Answered] = {}
     for batch in dict.fromkeys(each.batch for each in inputs):
@@ -356,7 +356,7 @@ def _tell_usage(watch: Callable[[int], None], before: int, usage: Usage) -> None
 
 @contextmanager
 def _store_of(store: Store, inputs: list[Input]) -> Iterator[Store]:
-    """The store whose journal takes the answers: a temporary one without a batch, which a takedown would not reach."""
+    """The store for the journal; without a batch a temporary one, because a takedown would not find its answers."""
     if all(each.batch for each in inputs):
         yield store
         return

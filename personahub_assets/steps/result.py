@@ -1,4 +1,4 @@
-"""What a step says of the batch it worked on."""
+"""The result of a step for one batch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,8 @@ class Result:
 
     Attributes:
         head: its first rows, at most HEAD_ROWS.
-        rows: how many there are.
-        version: a hash of what they say.
+        rows: number of rows.
+        version: a hash of their content.
         facts: counts, shares and settings by name, plain values.
     """
 
@@ -28,5 +28,5 @@ class Result:
 
     @classmethod
     def of(cls, rows: pl.DataFrame, facts: dict[str, Any] | None = None) -> "Result":
-        """Make the result of rows that are in memory."""
+        """Make the result from rows in memory."""
         return cls(rows.head(HEAD_ROWS), rows.height, content_version(rows), facts or {})

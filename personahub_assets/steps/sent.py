@@ -1,4 +1,4 @@
-"""The messages of a call, made again and proved by the key of its request."""
+"""Render the messages of a call again, and verify them by the key of its request."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _CALL = ["request_key", "input_id", "sample", "model", "prompt_fingerprint", "sc
 
 
 def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> list[Message] | None:
-    """Make the messages of a call again from its input, and the current or the recorded prompt and settings.
+    """Render the messages of a call again from its input, and the current or the recorded prompt and settings.
 
     Args:
         batch: batch of the call.
@@ -30,9 +30,9 @@ def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> l
         generation_id: id of the call.
 
     Returns:
-        The messages, if their request has the key of the call; None if it has not, because the input has changed
-        since, or is not stored any more, or the prompt was used before prompts were recorded. An input that was cut to
-        the model's context is whole.
+        The messages if their request has the key of the call. None if the input has changed or is not stored any more,
+        or if the prompt was used before prompts were recorded. An input that was cut to the model's context is
+        complete here.
 
     Raises:
         StoreError: if a table is damaged.
@@ -47,11 +47,11 @@ def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> l
 
 
 def messages_of(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
-    """The messages of a call, by the prompt and settings of now or of then; None if neither gives its key.
+    """The messages of a call with the current or the recorded prompt and settings; None if neither gives its key.
 
     Args:
         store: the home.
-        asset: asset that asked.
+        asset: asset of the call.
         call: its row of `generations`: request_key, sample, model, prompt_fingerprint and schema_fingerprint.
         inputs: documents or personas that the call can be about.
     """
@@ -65,12 +65,12 @@ def _of_current(store: Store, asset: str, call: Mapping[str, Any], inputs: list[
         task = current_task(store.catalog, store.config, asset, call["model"])
         requests = requests_about(store.config, task, inputs, call["sample"] + 1)
         return next((request.messages for request in requests if request.key == call["request_key"]), None)
-    except (PromptError, ConfigError):  # a prompt that cannot be rendered now does not show what was sent
+    except (PromptError, ConfigError):  # the current prompt cannot be rendered; try the recorded one
         return None
 
 
 def _of_recorded(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
-    """The messages by the recorded version of the prompt, with the settings of then."""
+    """The messages with the recorded version of the prompt and the settings of that time."""
     uses = store.read_all(TABLE, asset=asset).filter(prompt_fingerprint=call["prompt_fingerprint"])
     for use in uses.unique(VERSION, maintain_order=True).to_dicts():
         try:

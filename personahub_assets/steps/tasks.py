@@ -1,4 +1,4 @@
-"""The tasks that ask the language model, by name."""
+"""The tasks that call the language model, by name."""
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
@@ -8,7 +8,7 @@ from personahub_assets.steps.personas import related_personas_task, text_persona
 
 
 def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> Task:
-    """A task as its prompt file and hub.toml have it now.
+    """A task with its current prompt file and hub.toml.
 
     Raises:
         PromptError, ConfigError: if its prompt file is missing or malformed, or its class cannot be made.

@@ -1,8 +1,8 @@
-"""Read the reply of a chat completion: what is needed of it, and nothing else.
+"""Read the needed parts of a chat completion's reply.
 
-Servers that call themselves OpenAI-compatible agree on the answer and on little beside it, so only the answer, why it
-ended, the model and the token counts are read, each for itself: whatever else is wrong never costs a paid answer. What
-holds no answer is named by its kind and its first words, so that the message tells a login page from a cut body.
+OpenAI-compatible servers agree on the answer and little else. So only the answer, its finish reason, the model and the
+token counts are read, each separately: a fault in another part of the reply never loses a paid answer. A reply without
+an answer is described by its kind and first words, so that the message distinguishes a login page from a cut body.
 """
 
 import json
@@ -21,15 +21,15 @@ from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 Finish = Literal["stop", "length", "content_filter", "fault"]
 
 MAX_TOKENS = 1_000_000_000
-"""More tokens than one call can have: larger counts are not believed, and fit into no table."""
+"""More tokens than one call can have: larger counts are ignored, because tables cannot store them."""
 
 _WORD_CHARS = 60
 _MESSAGE_CHARS = 1_000
-_DEPTH = 6  # of parts within parts
+_DEPTH = 6  # of nested parts
 _BLANKS = "\ufeff \t\r\n\x00"
 
-# Why an answer ended, by meaning: every server has words of its own. The order matters: Cohere's ERROR_TOXIC is a
-# filter and its ERROR_LIMIT a length, a rate or time limit is neither.
+# Finish reasons by meaning: servers use different words. The order matters: Cohere's ERROR_TOXIC is a filter and its
+# ERROR_LIMIT a length; a rate or time limit is neither.
 _MEANINGS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
     (
         "content_filter",
@@ -56,7 +56,7 @@ _MEANINGS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
 _ENDS = ("finish_reason", "finishReason", "native_finish_reason", "done_reason", "stop_reason", "stopReason")
 _REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thought", "thoughts")
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")  # DeepSeek, Moonshot, Anthropic
-# Where interfaces other than that of chat completions have their answer: what holds it, and the answer itself.
+# Where the answer is in other interfaces than chat completions: its container, and the answer itself.
 _HOLDERS = ("candidates", "results", "result", "output", "outputs", "predictions", "generations", "message", "data")
 _ANSWERS = ("generated_text", "output_text", "generation", "completion", "text", "response", "content")
 _USAGES = ("usage", "usageMetadata", "meta", "tokens", "billed_units")
@@ -68,11 +68,11 @@ _COMPLETION_COUNTS = (
     *("output_tokens", "eval_count", "outputTokens", "candidatesTokenCount", "generation_token_count"),
     "generated_token_count",
 )
-# What some gateways send before the JSON: comments of a stream that keep the connection alive, guards against scripts.
+# Prefixes of some gateways before the JSON: keep-alive comments of a stream, and guards against scripts.
 _BEFORE_JSON = re.compile(
     r"(?::[^\n]{0,1000}\n\s{0,20}|\)\]\}'?,?\s{0,20}|for\s?\(;;\);|while\s?\(1\);){1,200}(?=[{\[])"
 )
-# What a part of a content can hold its text in.
+# Keys of the text in a part of a content.
 _TEXTS = ("text", "output_text", "content", "value", "parts", "json", "summary")
 _THOUGHTS = ("thinking", "reasoning", "thought", "reasoning_content")
 _SENTENCES = (
@@ -92,24 +92,24 @@ _MAGIC = ((b"\x1f\x8b", "gzip data"), (b"\x28\xb5\x2f\xfd", "zstd data"), (b"%PD
 
 @dataclass(slots=True)
 class Reply:
-    """What a reply says.
+    """The contents of a reply.
 
-    `text`, `reasoning`, `tool_arguments` and `refusal` are as the server sent them, lone surrogates included; the other
-    texts are printable.
+    `text`, `reasoning`, `tool_arguments` and `refusal` are unchanged, lone surrogates included; the other texts are
+    printable.
     """
 
     text: str = ""
     finish: Finish = "stop"
-    finish_word: str | None = None  # the server's own word for why the answer ended
+    finish_word: str | None = None  # the server's own finish reason
     model: str = ""
-    prompt_tokens: int | None = None  # None: not told, or not believable
+    prompt_tokens: int | None = None  # None: missing or implausible
     cached_tokens: int = 0
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     reasoning: str = ""
     tool_arguments: str = ""
     refusal: str = ""
-    error: str = ""  # told beside the answer, such as that the provider went away
+    error: str = ""  # an error beside the answer, such as a lost provider
 
 
 def read_reply(content: bytes) -> Reply:
@@ -117,11 +117,11 @@ def read_reply(content: bytes) -> Reply:
 
     Raises:
         ErrorReply: if it is an error, or has no choices.
-        UnreadableReply: if it is neither that nor a chat completion.
+        UnreadableReply: if it is neither an error nor a chat completion.
     """
     try:
         value = _loaded(content)
-        if isinstance(value, str) and value.lstrip().startswith("{"):  # JSON that was written into a JSON string
+        if isinstance(value, str) and value.lstrip().startswith("{"):  # JSON inside a JSON string
             value = _loaded(value.encode("utf-8", "replace"))
         return _completion(value, content)
     except RecursionError:
@@ -129,14 +129,14 @@ def read_reply(content: bytes) -> Reply:
 
 
 def _loaded(content: bytes) -> Any:
-    """The JSON value of a body, or one completion made of its events."""
+    """The JSON value of a body, or one completion joined from its events."""
     try:
         return from_json(content)  # a third of the time of json.loads
     except ValueError:
         text = _decoded(content).strip(_BLANKS)
         text = text.removeprefix(before[0] if (before := _BEFORE_JSON.match(text)) else "")
     try:
-        # Control characters inside strings, bytes that are no UTF-8, and numbers of thousands of digits cost no answer.
+        # Accept control characters inside strings, invalid UTF-8, and numbers of thousands of digits.
         return json.loads(text, strict=False, parse_int=_number)
     except ValueError as error:
         chunks = list(_chunks(text))
@@ -187,7 +187,7 @@ def _usage_of(holder: dict[str, Any], depth: int = 3) -> Any:
 
 
 def _envelope(value: Any) -> Any:
-    """The completion within what a gateway may have put around it: a list of one, an object under one key."""
+    """The completion inside a gateway's wrapper: a list of one, an object under one key."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict) or "choices" in value or "error" in value:
@@ -198,7 +198,7 @@ def _envelope(value: Any) -> Any:
 
 
 def _choice(top: dict[str, Any]) -> dict[str, Any] | None:
-    """The first choice that has something to say, else the first; None if there is none."""
+    """The first choice with content, else the first; None if there is none."""
     choices = top.get("choices")
     if isinstance(choices, list):
         if len(choices) == 1 and isinstance(choices[0], dict):
@@ -208,13 +208,13 @@ def _choice(top: dict[str, Any]) -> dict[str, Any] | None:
         return next(filter(_says_something, dicts), dicts[0] if dicts else None)
     if isinstance(choices, dict) and choices:
         return choices["0"] if isinstance(choices.get("0"), dict) else choices
-    # A completion without the list around it, as Ollama's own interface has it.
+    # A completion without the list of choices, as in Ollama's own interface.
     message = top.get("message")
     return top if isinstance(message, dict) and "content" in message else None
 
 
 def _of_another_interface(top: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer of an interface that is not chat completions, as a choice: Gemini's, Anthropic's, TGI's and others."""
+    """The answer of another interface than chat completions, as a choice: Gemini's, Anthropic's, TGI's and others."""
     if "choices" in top or any(top.get(name) for name in _ERRORS if not isinstance(top.get(name), dict)):
         return None
     return None if top.get("error") else _answer_in(top, _DEPTH)
@@ -284,7 +284,7 @@ def _read_finish(reply: Reply, choice: dict[str, Any]) -> None:
 
 
 def _word(value: Any) -> str:
-    """A reason, which some servers put into an object."""
+    """A finish reason, which some servers put into an object."""
     if isinstance(value, dict):
         value = value.get("type") or value.get("reason")
     return value if isinstance(value, str) else ""
@@ -292,7 +292,7 @@ def _word(value: Any) -> str:
 
 @lru_cache(maxsize=256)
 def meaning_of(word: str) -> Finish:
-    """Say what a server's word for the end of an answer means; a word of no known meaning is "stop".
+    """The meaning of a server's finish reason; "stop" for an unknown one.
 
     >>> meaning_of("MAX_TOKENS"), meaning_of("maxOutputTokens"), meaning_of("PROHIBITED_CONTENT"), meaning_of("eos")
     ('length', 'length', 'content_filter', 'stop')
@@ -302,7 +302,7 @@ def meaning_of(word: str) -> Finish:
 
 
 def _read_content(reply: Reply, content: Any) -> None:
-    """Take the text of a content that is none: parts, or the answer itself as an object or list."""
+    """Read the text of a content that is not a string: parts, or the answer itself as an object or list."""
     segments = content if isinstance(content, list) else [content]
     if any(map(_is_part, segments)) or not segments:
         for segment in segments:
@@ -336,7 +336,7 @@ def _read_part(reply: Reply, segment: Any, depth: int) -> None:
 
 
 def _read_text(reply: Reply, value: Any, depth: int) -> None:
-    """What a part holds: a text, further parts, or the answer as an object."""
+    """The content of a part: a text, further parts, or the answer as an object."""
     if isinstance(value, list) and any(map(_is_part, value)):
         for segment in value:
             _read_part(reply, segment, depth)
@@ -347,14 +347,14 @@ def _read_text(reply: Reply, value: Any, depth: int) -> None:
 
 
 def _written(value: Any) -> str:
-    """A text as it is, an object or list as JSON."""
+    """A text unchanged, an object or list as JSON."""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) and value else ""
 
 
 def _thought(value: Any, depth: int = _DEPTH) -> str:
-    """The text of a reasoning: a text, parts, or an object, which may be the answer itself."""
+    """The text of a reasoning: a text, parts, or an object, which can be the answer itself."""
     if isinstance(value, list) and depth and any(map(_is_part, value)):
         return "".join(_thought(segment, depth - 1) for segment in value)
     if isinstance(value, dict) and depth and _is_part(value):
@@ -363,7 +363,7 @@ def _thought(value: Any, depth: int = _DEPTH) -> str:
 
 
 def _arguments(message: dict[str, Any]) -> str:
-    """The arguments of the first call of a tool that has some."""
+    """The arguments of the first tool call with arguments."""
     calls = message.get("tool_calls")
     functions: list[Any] = []
     for call in calls[:16] if isinstance(calls, list) else [calls]:
@@ -375,7 +375,7 @@ def _arguments(message: dict[str, Any]) -> str:
 
 
 def _read_usage(reply: Reply, usage: Any) -> None:
-    """Take the counts that are believable. No prompt is of no tokens, and no text either."""
+    """Read the plausible counts. A prompt or a text cannot have 0 tokens."""
     if not isinstance(usage, dict):
         return
     get = usage.get
@@ -416,7 +416,7 @@ def _count(value: Any) -> int | None:
 
 
 def _without_choices(top: dict[str, Any], content: bytes) -> ValueError:
-    """What a JSON object without choices is: an error, an empty reply, or something else."""
+    """Classify a JSON object without choices: an error, an empty reply, or another object."""
     error = next((top[name] for name in _ERRORS if top.get(name)), None)
     if error is not None and not (isinstance(error, dict) and "content" in error):
         return ErrorReply(_code(top), _message(error), content)
@@ -427,7 +427,7 @@ def _without_choices(top: dict[str, Any], content: bytes) -> ValueError:
 
 
 def _message(error: Any) -> str:
-    """The sentence of an error object, whatever its shape, and what a provider behind a router sentences."""
+    """The sentence of an error object of any shape, with the message of a provider behind a router."""
     sentence = _sentence(error, _DEPTH)
     metadata = error.get("metadata") if isinstance(error, dict) else None
     raw = _sentence(metadata.get("raw"), 2) if isinstance(metadata, dict) else ""
@@ -461,7 +461,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _unreadable(content: bytes, text: str, error: ValueError) -> UnreadableReply:
-    """Name what came instead of JSON."""
+    """Describe a body that is not JSON."""
     if not text:
         return UnreadableReply("an empty body", "")
     for magic, kind in _MAGIC:
@@ -530,7 +530,7 @@ def _events(text: str) -> Iterator[str]:
 
 
 def _assembled(chunks: Iterable[dict[str, Any]], *, is_whole: bool) -> dict[str, Any]:
-    """One completion of the chunks of a stream."""
+    """Join the chunks of a stream to one completion."""
     deltas, messages = _Stream(), _Stream()
     top: dict[str, Any] = {}
     end: dict[str, Any] = {}
@@ -549,7 +549,7 @@ def _assembled(chunks: Iterable[dict[str, Any]], *, is_whole: bool) -> dict[str,
 
 
 class _Stream:
-    """The texts of a stream, as far as they came; true if there is any."""
+    """The received texts of a stream; true if there is any."""
 
     def __init__(self) -> None:
         self.pieces: dict[str, list[str]] = {"content": [], "reasoning_content": [], "refusal": []}

@@ -1,13 +1,13 @@
-"""Find the answer in what a model wrote around it, without asking again.
+"""Find the answer in a model's text without another request.
 
-Models put an answer into thinking, code fences, prose, special tokens, one more object, or the wrong field; they leave
-commas behind and spell a choice in capitals. What is undone here is unambiguous, and the result must be valid for the
-answer class, so nothing is invented: an answer that is cut off is not completed, one that breaks a bound stays wrong,
-and a schema that is repeated instead of filled in is no answer.
+Models put an answer into thinking, code fences, prose, special tokens, another object, or the wrong field; they write
+trailing commas, and choices in capitals. This module undoes only unambiguous changes, and the result must be valid for
+the answer class, so nothing is invented: an answer that is cut off is not completed, an answer that breaks a bound
+stays wrong, and a repeated schema is not an answer.
 
-A candidate is a whole JSON object or list, read by a real decoder from the bracket where it begins; brackets inside
-strings and in prose do not mislead it. The last valid candidate behind the thinking is taken: of a draft and a final
-answer the final one, of an answer written twice either.
+A candidate is a whole JSON object or list, read by a decoder from its opening bracket; brackets inside strings and in
+prose do not count. The last valid candidate after the thinking is the answer: the final answer instead of a draft, and
+either copy of an answer that is written twice.
 """
 
 import ast
@@ -31,14 +31,14 @@ A = TypeVar("A", bound=Answer)
 Kinds = tuple[str, ...]
 
 _NO_JSON: Any = object()
-_DEPTH = 4  # wrappings within wrappings
-_ROUNDS = 6  # of mending one value: what is wrong inside a list shows once it is a list
+_DEPTH = 4  # nested wrappings
+_ROUNDS = 6  # passes over one value: errors inside a list appear only after it has become a list
 _TRIED = 24  # candidates of one text
-_CHILDREN = 24  # keys of an object that may hold the answer among others
-_AROUND = 2_000  # characters before and behind an answer that are looked at to name what they are
+_CHILDREN = 24  # keys of an object that can hold the answer among others
+_AROUND = 2_000  # characters before and after an answer that are read to name the wrapping
 
 _NAMES = r"(?:think|thought|reason|scratch|reflect|analysis|monologue|rationale|deliberat|ponder|cot(?![a-z]))"
-# The end of a thinking, in all styles: a closing tag, an end token, or the heading of what comes after it.
+# The end of the thinking, in all styles: a closing tag, an end token, or the heading of the next section.
 _THINK_END = re.compile(
     r"[<\[◁](?:"  # first what a search finds fast
     rf"(?:(?<=[<\[◁])/|\|/|\|end_?(?:of_?)?)[\w:. -]{{0,24}}?{_NAMES}[\w:. -]{{0,24}}\|?[>\]▷]"
@@ -52,7 +52,7 @@ _THINK_OPEN = re.compile(
     r"|<\|channel\|?>\s{0,20}(?:analysis|thought|commentary)|^analysis(?-i:(?=[A-Z]))|^here is my thought process\W",
     re.IGNORECASE | re.MULTILINE,
 )
-# The end of the assistant's turn: what follows is a conversation that the model makes up.
+# The end of the assistant's turn: the model invents the conversation after it.
 _TURN_END = re.compile(
     r"<\|(?:im_end|eot_id|endoftext|end_of_text|end_of_turn|eom_id|eos|user|END_OF_TURN_TOKEN)\|>|</s>|<eos>|<end_of_turn>"
     r"|<\|im_start\|>\s*+user|<\|start_header_id\|>\s*+user|<start_of_turn>\s*+user|\[INST\]|<｜end▁of▁sentence｜>"
@@ -66,7 +66,7 @@ _ESCAPED_START = re.compile(r"[{\[](?:[\s\[{]|\\[nrt]){0,12}+\\[\"']")
 _SURROUNDING = "\ufeff\u200b\u2060\x00 \t\r\n"
 
 _SCHEMA_KEYS = frozenset({"type", "$ref", "enum", "anyOf", "allOf", "oneOf", "const", "items"})
-# Where a call of a tool, or a schema that is filled in beside its names, holds the values.
+# Keys of the values in a tool call, or in a schema that is filled in.
 _HOLDERS = frozenset({"properties", "arguments", "parameters", "input", "args", "function"})
 _CONTAINERS = frozenset(
     {"list_type", "tuple_type", "set_type", "frozen_set_type", "dict_type", "model_type", "model_attributes_type"}
@@ -78,8 +78,7 @@ def unwrap(reply: Reply, answer: type[A]) -> tuple[A, str | None]:
     """Parse the answer of a reply.
 
     Returns:
-        The answer, and what had to be undone to get it, such as "think" or "prose+extra_keys"; None if the text was
-        the answer and nothing else.
+        The answer, and the undone changes, such as "think" or "prose+extra_keys"; None if the text was only the answer.
 
     Raises:
         ValidationError: of the best candidate, if nothing in the reply is a valid answer.
@@ -95,11 +94,11 @@ def unwrap(reply: Reply, answer: type[A]) -> tuple[A, str | None]:
 
 
 def thoughts_in(text: str) -> str:
-    """The thinking that a text holds beside its answer, without its marks; empty if there is none.
+    """The thinking in a text, without its marks; empty if there is none.
 
-    Where no end of it is marked, it is what follows an opening mark at the beginning: the reply was cut within it.
+    Without an end mark, the thinking is all text after an opening mark at the beginning: the reply was cut within it.
     """
-    if text.startswith("{"):  # the common case, for nothing
+    if text.startswith("{"):  # the common case, without a search
         return ""
     if end := _thinking_end(text):
         text = text[:end]
@@ -115,7 +114,7 @@ def _repaired(reply: Reply, answer: type[A]) -> tuple[A, str]:
     sources: list[tuple[str, Kinds]] = [(reply.text, ())]
     if reply.tool_arguments:
         sources.append((reply.tool_arguments, ("tool_arguments",)))
-    # A thinking holds drafts: it is asked last, and not where it was cut or where an answer, though a bad one, follows.
+    # Thinking contains drafts: it is searched last, and not if it was cut or an answer, even a bad one, follows.
     if reply.reasoning and not finder.is_cut and not has_object(reply.text, _thinking_end(reply.text)):
         sources.append((reply.reasoning, ("reasoning",)))
     errors = []
@@ -129,7 +128,7 @@ def _repaired(reply: Reply, answer: type[A]) -> tuple[A, str]:
 
 
 def _best(errors: list[ValidationError]) -> ValidationError:
-    """What is wrong with the best candidate: the first that is JSON at all."""
+    """The error of the best candidate: the first one that is JSON."""
     return next((error for error in errors if not _is_no_json(error)), errors[0])
 
 
@@ -150,7 +149,7 @@ class _Finder(Generic[A]):
 
     @cached_property
     def list_field(self) -> str | None:
-        """The field of a class that has no other, if it holds a list."""
+        """The only field of a class, if it is a list."""
         if len(self.answer.model_fields) != 1:
             return None
         ((name, field),) = self.answer.model_fields.items()
@@ -184,7 +183,7 @@ class _Finder(Generic[A]):
             raise self._error(text) from None
 
     def _within(self, text: str, depth: int) -> tuple[A, Kinds]:
-        """Find the answer among what else is in a text."""
+        """Find the answer in a text with other parts."""
         errors: list[ValidationError] = []
         for section in self._turns(text):
             if result := self._in_section(section, depth, errors):
@@ -199,7 +198,7 @@ class _Finder(Generic[A]):
         raise _best(errors or [self._error(text)])
 
     def _error(self, text: str) -> ValidationError:
-        """What is wrong with a text that is no JSON."""
+        """The error of a text that is not JSON."""
         try:
             self.answer.model_validate_json(sanitise(text)[0])
         except ValidationError as error:
@@ -207,7 +206,7 @@ class _Finder(Generic[A]):
         return ValidationError.from_exception_data(self.answer.__name__, [])
 
     def _turns(self, text: str) -> Iterator[str]:
-        """The assistant's first turn, and everything; without thinking that was cut, which holds drafts only."""
+        """The assistant's first turn, and the whole text; without cut thinking, which contains only drafts."""
         if self.is_cut and (opened := _THINK_OPEN.search(text, _thinking_end(text))):
             text = text[: opened.start()]
         end = _TURN_END.search(text, text.find("}") + 1) if "}" in text else None
@@ -216,7 +215,7 @@ class _Finder(Generic[A]):
         yield text
 
     def _in_section(self, text: str, depth: int, errors: list[ValidationError]) -> tuple[Span, A, Kinds] | None:
-        """The last answer behind the thinking, or, where nothing is behind it, the largest anywhere."""
+        """The last answer after the thinking; if none is after it, the largest one anywhere."""
         end = _thinking_end(text)
         behind = scan(text, end)
         result = self._first(text, reversed(behind.spans[-_TRIED:]), depth, errors)
@@ -234,7 +233,7 @@ class _Finder(Generic[A]):
     ) -> tuple[Span, A, Kinds] | None:
         for span in spans:
             try:
-                # What may be a part of a broken answer must be an answer by itself.
+                # A candidate that can be a part of a broken answer must be a complete answer.
                 return span, *(
                     self._fitted(span.value) if _is_doubtful(text, span) else self.in_value(span.value, depth)
                 )
@@ -263,7 +262,7 @@ class _Finder(Generic[A]):
             raise error from None
 
     def _inside(self, value: Any, depth: int) -> tuple[A, Kinds] | None:
-        """The answer in a list of one, in a list that is its only field, or under one key of an object."""
+        """The answer in a list of one, in a list for its only field, or under one key of an object."""
         if isinstance(value, list):
             if len(value) == 1 and (result := self._tried(value[0], "wrapped", depth)):
                 return result
@@ -287,7 +286,7 @@ class _Finder(Generic[A]):
         return parsed, (kind, *kinds)
 
     def _fitted(self, value: Any) -> tuple[A, Kinds]:
-        """Parse a value, mended where the errors say that its form is wrong."""
+        """Parse a value, with repairs of its form where the errors show a wrong one."""
         storable = _storable(value)
         kinds = [] if json.dumps(storable) == json.dumps(value) else ["control_characters"]
         for _ in range(_ROUNDS):
@@ -305,7 +304,7 @@ class _Finder(Generic[A]):
 
 
 def _read_whole(text: str) -> tuple[Any, Kinds]:
-    """The value of a text that is JSON and nothing else, raw control characters allowed."""
+    """The value of a text that is only JSON; raw control characters are allowed."""
     if text[:1] not in ("{", "[", '"'):
         return _NO_JSON, ()
     try:
@@ -319,25 +318,25 @@ def _read_whole(text: str) -> tuple[Any, Kinds]:
 
 
 def _thinking_end(text: str) -> int:
-    """Where the last thinking of a text ends; 0 if there is none."""
+    """The end of the last thinking in a text; 0 if there is none."""
     ends = (match.end() for pattern in (_THINK_END, _FLAT_END) for match in pattern.finditer(text))
     return max(ends, default=0)
 
 
 def _is_doubtful(text: str, span: Span) -> bool:
-    """Whether a value may be a part of a broken one: no thinking ends between them."""
+    """Whether a value can be a part of a broken one: no thinking ends between them."""
     return span.broken_at is not None and not _thinking_end(text[span.broken_at : span.start])
 
 
 def _may_hold(value: Any) -> bool:
-    """Whether an item of an object may be the answer: written as a text, in a fence or behind a thinking, too."""
+    """Whether an item of an object can be the answer, also as a text, in a fence or after thinking."""
     if isinstance(value, str):
         return value.lstrip(_SURROUNDING)[:1] in ("{", "[", "`", "<", '"') and len(value) > 1
     return isinstance(value, dict | list) and bool(value)
 
 
 def _unescaped(text: str) -> Iterator[tuple[str, str]]:
-    """The text without the escapes of a string, or of HTML, that stand around all of it."""
+    """The text without the escapes of a string or of HTML, if all of it is escaped."""
     for begin in sorted({_thinking_end(text), 0}, reverse=True) if '\\"' in text else ():
         if start := _ESCAPED_START.search(text, begin):
             escaped = text[start.start() : max(text.rfind("}"), text.rfind("]")) + 1]
@@ -348,14 +347,14 @@ def _unescaped(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _trimmed(text: str, stripped: str) -> Kinds:
-    """What `strip` took away, if it was more than blanks."""
+    """The name of the part that `strip` removed, if it was more than blanks."""
     if text.strip() == stripped:
         return ()
     return ("control_characters",) if "\x00" in text else ("bom",)
 
 
 def _around(text: str, span: Span) -> Kinds:
-    """Name what stands around an answer, and whether it is only nearly JSON itself."""
+    """Name the wrapping of an answer, and whether the answer is relaxed JSON."""
     kinds = []
     before = text[max(0, span.start - _AROUND) : span.start]
     around = f"{before}\n{text[span.end : span.end + _AROUND]}"
@@ -381,7 +380,7 @@ def _holder(key: str) -> str:
 
 
 def _is_schema(value: Any) -> bool:
-    """Whether an object is a JSON schema, whose properties are types instead of values."""
+    """Whether an object is a JSON schema, with types instead of values as properties."""
     if not isinstance(value, dict):
         return False
     properties = value.get("properties")
@@ -391,7 +390,7 @@ def _is_schema(value: Any) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """A copy of a JSON value in which every string can be stored."""
+    """A copy of a JSON value with storable strings."""
     if isinstance(value, str):
         return sanitise(value)[0]
     if isinstance(value, list):
@@ -401,18 +400,18 @@ def _storable(value: Any) -> Any:
     return value
 
 
-# --- mending a value by what is wrong with it ---
+# --- repair of a value by its errors ---
 
 
 def _mended(value: Any, error: ValidationError) -> list[str]:
-    """Change the form of what is wrong in a JSON value, in place; give the kinds of what was changed.
+    """Repair the form of invalid parts of a JSON value in place; return the kinds of repairs.
 
-    A key of another spelling and an unknown key are found by their names, a choice by its letters; a number becomes the
-    text that it is written as, a list or object in a string what is written in it.
+    A key in another spelling gets its name, an unknown key is dropped, and a choice is matched by its letters. A number
+    becomes its text, and a string with a list or object becomes that list or object.
     """
     kinds = []
     faults = error.errors(include_url=False, include_input=False)
-    for fault in sorted(faults, key=lambda fault: fault["type"] != "missing"):  # names, before what has none is dropped
+    for fault in sorted(faults, key=lambda fault: fault["type"] != "missing"):  # names first
         position = _place(value, fault["loc"])
         if position is None:
             continue
@@ -424,11 +423,11 @@ def _mended(value: Any, error: ValidationError) -> list[str]:
 
 
 def _place(value: Any, path: tuple[int | str, ...]) -> tuple[Any, Any] | None:
-    """The object or list that holds what a path leads to, and its key or index."""
+    """The object or list that contains the value at a path, and the value's key or index."""
     for step in path[:-1]:
         try:
             value = value[step]
-        except (LookupError, TypeError):  # a step that only names an alternative of the class
+        except (LookupError, TypeError):  # a step that names an alternative of the class
             return None
     return (value, path[-1]) if path and isinstance(value, dict | list) else None
 
@@ -461,7 +460,7 @@ def _put(holder: Any, key: Any, value: Any, kind: str) -> str | None:
 
 
 def _renamed(holder: Any, name: Any) -> str | None:
-    """Give a key the name that is missing, if it is the only one with the same letters."""
+    """Rename a key to the missing name, if it is the only one with the same letters."""
     if not isinstance(holder, dict) or not isinstance(name, str):
         return None
     alike = [key for key in holder if _letters(key) == _letters(name)]
@@ -472,7 +471,7 @@ def _renamed(holder: Any, name: Any) -> str | None:
 
 
 def _dropped(holder: Any, key: str) -> str | None:
-    """Drop an unknown key; not the last one, since nothing would be left of what the model said."""
+    """Drop an unknown key; the last key stays, because the answer would be empty without it."""
     if not isinstance(holder, dict) or len(holder) < 2:
         return None
     del holder[key]
@@ -480,7 +479,7 @@ def _dropped(holder: Any, key: str) -> str | None:
 
 
 def _choice(value: Any, expected: str) -> Any:
-    """The one choice that has the letters of a value."""
+    """The only choice with the letters of a value."""
     if not isinstance(value, str) or not _letters(value):
         return _NO_JSON
     choices = [ast.literal_eval(quoted) for quoted in _QUOTED.findall(expected)]
@@ -501,7 +500,7 @@ def _number(text: str) -> Any:
 
 
 def _container(text: str) -> Any:
-    """The list or object that a text is."""
+    """Parse a text that is a list or object."""
     stripped = text.strip(_SURROUNDING)
     try:
         value, _ = _read_whole(stripped)

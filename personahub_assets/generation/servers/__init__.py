@@ -1,1 +1,1 @@
-"""What a server takes, refuses and complains of: dialects, verdicts, waits."""
+"""Differences between servers: dialects of requests, complaints in refusals, lists of models, and schemas."""

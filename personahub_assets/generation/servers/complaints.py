@@ -1,7 +1,7 @@
-"""What a server complains of when it refuses a request, read from its words.
+"""Read from a refusal which part of the request the server does not accept.
 
-Servers name what they do not take: a parameter, a role, a keyword of the schema. It is looked for by name, in whatever
-sentence, and not by the sentences of known servers. What a server merely quotes of the request is left out first.
+Servers name a parameter, a role, or a keyword of the schema. This module searches for the names in any sentence, not
+for sentences of known servers. Quotations of the request are removed first.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from personahub_assets.core.sampling import OPTIONS
 
-_LONGEST = 20_000  # characters of a message that are looked at
+_LONGEST = 20_000  # characters of a message that are read
 _ECHOES = frozenset({"input", "ctx", "body", "request", "payload", "data", "url", "failed_generation", "trace"})
 _NAMING = frozenset({"param", "loc", "parameter", "field"})
 _REPR_LOC = re.compile(r"'loc': \('body', '(\w{1,40})'")
@@ -70,13 +70,13 @@ _BOTH = re.compile(r"\bboth\b|only one|either|together|not.{0,20}same time|mutua
 
 @dataclass(frozen=True)
 class Complaint:
-    """A refusal's words.
+    """The words of a refusal.
 
     Args:
-        text: in lower case, without what it quotes of the request.
-        words: names and words, in lower case and without underscores: max_tokens and maxTokens are one.
-        quoted: those that stand in quotes, or that a field names as the parameter.
-        limits: names of token limits, as they are written.
+        text: in lower case, without quotations of the request.
+        words: names and words, in lower case and without underscores: max_tokens and maxTokens are equal.
+        quoted: words in quotes, or in a field that names the parameter.
+        limits: names of token limits, as written.
     """
 
     text: str
@@ -86,7 +86,7 @@ class Complaint:
 
     @classmethod
     def read(cls, refusal: str) -> "Complaint":
-        """Read a message, or the body of a reply that holds it."""
+        """Read a message, or the body of a reply with the message."""
         plain, named = _without_echo(refusal[:_LONGEST])
         quoted = {word for name in (*named, *_QUOTED.findall(plain)) for word in re.split(r"[.\[\]]", name)}
         limits = dict.fromkeys(name for name in _WORD.findall(plain) if _LIMIT.fullmatch(name))
@@ -98,7 +98,7 @@ class Complaint:
         )
 
     def names(self, parameter: str) -> bool:
-        """Whether a parameter is named; one that is also a common word only counts in quotes."""
+        """Whether a parameter is named; a name that is also a common word only counts in quotes."""
         is_word = "_" not in parameter and parameter != "temperature"
         return _key(parameter) in (self.quoted if is_word else self.words)
 
@@ -115,7 +115,7 @@ class Complaint:
         return self.names(limit) and bool(_RANGE.search(self.text)) and "instead" not in self.text
 
     def demanded(self) -> dict[str, bool]:
-        """Parameters that the server wants set to true or false, such as enable_thinking."""
+        """Parameters that must be true or false for this server, such as enable_thinking."""
         ignored = _SCHEMA_WORDS | {"stream", "strict"}
         return {name: value == "true" for name, value in _DEMAND.findall(self.text) if _key(name) not in ignored}
 
@@ -124,20 +124,20 @@ class Complaint:
         return bool(_BOTH.search(self.text))
 
     def is_about_system_role(self) -> bool:
-        """Whether a message of the system's role is refused."""
+        """Whether a message with the system role is refused."""
         return bool(_SYSTEM_ROLE.search(self.text))
 
     def is_about_schema(self) -> bool:
-        """Whether something in the schema is refused, not schemas as such."""
+        """Whether a part of the schema is refused, not schemas in general."""
         is_named = self.words & _SCHEMA_WORDS or self.quoted & _QUOTED_SCHEMA_WORDS
         return bool(is_named or _BAD_SCHEMA.search(self.text))
 
     def wants_closed_objects(self) -> bool:
-        """Whether objects of the schema must say that they take no further properties."""
+        """Whether objects of the schema must set additionalProperties to false."""
         return bool(_MUST.search(self.text))
 
     def is_about_format(self) -> bool:
-        """Whether it is about how JSON is asked for."""
+        """Whether the refusal is about the way to request JSON."""
         return bool(_FORMAT.search(self.text))
 
 
@@ -146,7 +146,7 @@ def _key(name: str) -> str:
 
 
 def _without_echo(refusal: str) -> tuple[str, list[str]]:
-    """The texts of a refusal without what it quotes of the request, and the names of its fields `param` and `loc`."""
+    """The texts of a refusal without quotations of the request, and the names in its fields `param` and `loc`."""
     start = min((at for at in map(refusal.find, "{[") if at >= 0), default=len(refusal))
     try:
         value = json.loads(refusal[start:])

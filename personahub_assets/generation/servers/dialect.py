@@ -1,11 +1,11 @@
-"""How a request is written for a server: the parameters' names, how JSON is asked for, where the instructions stand.
+"""Dialects: how a request is written for a server: names of parameters, mode of JSON, place of the instructions.
 
-Servers that call themselves OpenAI-compatible differ in what they take. `[generation]` of hub.toml says it, with a
-preset's settings as defaults (`core/servers.toml`). With `mode = "auto"` the first request finds it: what the server
-refuses is written otherwise (`adaptations`), as long as that cannot change what is asked. A sampling parameter is never
-left out unasked: `remedy` names the line for hub.toml instead.
+OpenAI-compatible servers accept different parameters. `[generation]` of hub.toml sets the dialect, with a preset's
+settings as defaults (`core/servers.toml`). With `mode = "auto"` the first request finds it: a refused part is written
+in another way (`adaptations`), if that cannot change the question. Sampling parameters are never dropped
+automatically: `remedy` names the line for hub.toml instead.
 
-Nothing here sends anything. Instructor is imported when the first request is written, since that takes a second.
+This module sends no requests. It imports Instructor when the first request is written, because that takes a second.
 """
 
 import json
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from personahub_assets.generation.requests import Task
 
 _LADDER: tuple[Mode, ...] = ("json_schema", "json_object", "tools", "prompt")
-_TRIES = 12  # requests until a server is given up
+_TRIES = 12  # maximal requests to find a dialect
 _CHANGING = frozenset({"temperature", "top_p", "response_format", "tools", "tool_choice"})
-"""Parameters that every request has and whose absence can change an answer; that of max_tokens cannot."""
+"""Parameters of every request whose absence can change an answer; the absence of max_tokens cannot."""
 _FORMAT = ("response_format", "tools", "tool_choice")
 
 
@@ -40,7 +40,7 @@ class Dialect:
     Args:
         options: parameters of `[generation]` that tasks may override, by name.
         preset: name of the preset that knows the server's address, if another is set; for advice.
-        path: what was tried before on the way from the configured dialect to this one.
+        path: dialects tried before, from the configured one to this one.
     """
 
     mode: Mode = "auto"
@@ -56,11 +56,11 @@ class Dialect:
 
     @classmethod
     def of(cls, settings: Generation, url: str = "") -> "Dialect":
-        """The dialect that hub.toml asks for.
+        """The dialect of hub.toml.
 
         Args:
             settings: of hub.toml, a preset's included.
-            url: the server's address; it changes nothing but the advice.
+            url: the server's address; it only changes the advice.
         """
         preset = presets.for_address(url)
         return cls(
@@ -77,21 +77,22 @@ class Dialect:
 
     @property
     def configured(self) -> "Dialect":
-        """The dialect of hub.toml, from which this one was adapted; itself if it was not."""
+        """The dialect of hub.toml that this one was adapted from; itself without an adaptation."""
         return self.path[0] if self.path else self
 
     @property
     def writes(self) -> Mode:
-        """How JSON is asked for; `auto` begins with json_schema."""
+        """The way to request JSON; `auto` begins with json_schema."""
         return "json_schema" if self.mode == "auto" else self.mode
 
     def identity(self, prompt: Prompt | None = None) -> tuple[str, ...]:
-        """What of the settings can change an answer, for the keys of requests; empty with the default settings.
+        """The settings that can change an answer, for the keys of requests; empty with the default settings.
 
-        An adapted dialect has the identity of the configured one: a request's key is known before a server is asked.
+        An adapted dialect has the identity of the configured one, because a request's key must be known before it is
+        sent.
 
         Args:
-            prompt: whose own parameters override those of `[generation]`; without one, those alone count.
+            prompt: its own parameters override those of `[generation]`; None uses only `[generation]`.
         """
         configured = self.configured
         sent = {**configured.options, **(prompt.options if prompt else {}), **configured.extra_body}
@@ -106,11 +107,11 @@ class Dialect:
         return tuple(f"{name}={json.dumps(value, sort_keys=True)}" for name, value in settings.items() if value)
 
     def arguments(self, task: "Task", model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of a request, but for its messages.
+        """The body of a request, without its messages.
 
         Args:
-            task: whose prompt and answer class are asked with.
-            model: the name that the server knows.
+            task: gives the prompt and the answer class.
+            model: the model's name on the server.
             sampling: temperature, top_p and max_tokens; None is not sent.
         """
         options = {**self.options, **task.prompt.options}
@@ -119,14 +120,14 @@ class Dialect:
         return {self.rename.get(name, name): value for name, value in sent.items()}
 
     def messages(self, messages: list[Any], task: "Task") -> list[Any]:
-        """The messages as the server takes them; the list itself if nothing changes.
+        """The messages in this dialect; the list itself if nothing changes.
 
-        The shared instructions stay in front, so that a server's prefix cache works. The schema, where it goes into the
-        prompt, belongs to them.
+        The shared instructions stay first, so that a server's prefix cache works. If the schema is in the prompt, it is
+        part of the instructions.
 
         Args:
-            messages: the system message, the row's, and perhaps further turns.
-            task: whose answer's schema goes into the prompt in the modes json_object and prompt.
+            messages: the system message, the row's message, and optional further turns.
+            task: gives the schema, which is part of the prompt in the modes json_object and prompt.
         """
         after_system, after_user = _handled(self.writes, task.answer)[1]
         if not (self.fold_system or after_system or after_user):
@@ -138,13 +139,13 @@ class Dialect:
         return _folded(system, turns) if self.fold_system else [system, *turns]
 
     def adaptations(self, refusal: str = "") -> Iterator["Dialect"]:
-        """What to try next after a server refused the first request, most likely first.
+        """The dialects to try after a server refused the first request, most likely first.
 
-        Nothing that changes what is asked: for a sampling parameter that the server does not take there is none.
+        No adaptation changes the question, so there is none for a refused sampling parameter.
 
         Args:
-            refusal: what the server said, as text or as the body of its reply; empty if it took the request, and the
-                answer was no JSON.
+            refusal: the server's message, as text or as the body of its reply; empty if it accepted the request and
+                the answer was not JSON.
         """
         tried = [*self.path, self]
         for changes in self._changes(Complaint.read(refusal)) if refusal else self._other_modes():
@@ -154,7 +155,7 @@ class Dialect:
                 yield replace(adapted, path=(*self.path, self))
 
     def remedy(self, refusal: str) -> str:
-        """What to set in hub.toml after a refusal, as the end of an error's text."""
+        """The setting for hub.toml after a refusal, as the end of an error message."""
         complaint = Complaint.read(refusal)
         if complaint.is_about_length(self._name("max_tokens")):
             line = "in the table of the task, such as [text_personas]: max_tokens = (a number that the server takes)"
@@ -169,7 +170,7 @@ class Dialect:
 
     @property
     def adapted(self) -> str:
-        """What was found to be needed beyond the settings, as lines of hub.toml; empty if nothing was."""
+        """The adaptations beyond the settings, as lines of hub.toml; empty without any."""
         configured = self.configured
         names = ("mode", "simple_schema", "keep_in_schema", "fold_system", "omit", "rename")
         return self._as_toml(
@@ -177,7 +178,7 @@ class Dialect:
         )
 
     def _format(self, answer: type[Answer]) -> dict[str, Any]:
-        """How JSON is asked for, by Instructor's handler; the schema made simpler where that is set."""
+        """The arguments that request JSON, from Instructor's handler; with a simpler schema if that is set."""
         arguments = _handled(self.writes, answer)[0]
         if not self.simple_schema or self.writes not in ("json_schema", "tools"):
             return arguments
@@ -188,11 +189,11 @@ class Dialect:
             else (arguments["tools"][0]["function"], "parameters")
         )
         where[key] = simplified(where[key], frozenset(self.keep_in_schema))
-        where.pop("strict", None)  # a simpler schema does not have what a strict tool must have
+        where.pop("strict", None)  # a simpler schema lacks keywords that a strict tool requires
         return arguments
 
     def _changes(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
-        """Changes of fields that may help against a complaint, most likely first."""
+        """Changes of fields that can help against a complaint, most likely first."""
         hinted = list(self._hinted(complaint))
         yield from hinted
         if not complaint.is_about_format():
@@ -204,7 +205,7 @@ class Dialect:
         yield from self._other_modes()
 
     def _hinted(self, complaint: Complaint) -> Iterator[dict[str, Any]]:
-        """Changes of what the complaint names."""
+        """Changes of the named parts."""
         yield from self._renamings(complaint)
         yield from self._foldings(complaint)
         yield from self._simplifications(complaint)
@@ -212,13 +213,13 @@ class Dialect:
             yield {"omit": (*self.omit, "tool_choice")}
 
     def _advice(self, complaint: Complaint) -> dict[str, Any]:
-        """The change to make in hub.toml: what is named, else a mode."""
+        """The change for hub.toml: of the named part, else of the mode."""
         if hint := next(self._hinted(complaint), None):
             return hint
         return next(self._other_modes(), {"mode": "auto"}) if complaint.is_about_format() else {"mode": "prompt"}
 
     def _other_modes(self) -> Iterator[dict[str, Any]]:
-        """The ways of asking for JSON that come after this one, if they may be chosen."""
+        """The modes after this one, if the mode is `auto`."""
         if self.configured.mode != "auto":
             return
         for mode in _LADDER[_LADDER.index(self.writes) + 1 :]:
@@ -245,7 +246,7 @@ class Dialect:
             yield {"simple_schema": True}
 
     def _refused(self, complaint: Complaint) -> list[str]:
-        """The sampling parameters that are sent and that the server does not take as they are."""
+        """The sent sampling parameters that the server refuses."""
         names = ["temperature", "top_p", *self.options, *self.extra_body, *complaint.options()]
         refused = [name for name in dict.fromkeys(names) if name not in self.omit and complaint.names(self._name(name))]
         if refused[:2] == ["temperature", "top_p"] and complaint.is_about_both():
@@ -253,7 +254,7 @@ class Dialect:
         return refused
 
     def _without(self, refused: list[str]) -> str:
-        """What to set where parameters are refused."""
+        """The line for hub.toml if parameters are refused."""
         extra = [name for name in refused if name in self.extra_body]
         if extra:
             return f"under [generation]: no {' and no '.join(extra)} in extra_body"
@@ -271,16 +272,16 @@ class Dialect:
 async def settled(
     dialect: Dialect, refused: Callable[[Dialect], Awaitable[str | None]], other_remedy: Callable[[], str] = str
 ) -> Dialect:
-    """The first dialect that a server takes, the given one or an adaptation of it.
+    """The first dialect that a server accepts, the given one or an adaptation of it.
 
     Args:
-        dialect: to begin with.
-        refused: sends one request and says how the server refused it: its message, empty if the answer was no JSON,
-            None if the answer is good. Whatever is no matter of the dialect it raises.
-        other_remedy: what to do if the refusals have another cause, such as the key; empty if they have none.
+        dialect: the first one to try.
+        refused: sends one request and returns the server's refusal: its message, empty if the answer was not JSON, None
+            if the answer is good. It raises errors that are independent of the dialect.
+        other_remedy: remedy if the refusals have another cause, such as the key; empty without one.
 
     Raises:
-        LLMError: if the server takes none of them, with what it said first and what to set.
+        LLMError: if the server accepts no dialect, with its first message and the remedy.
     """
     waiting, tried, complaints = [(dialect, "")], list[Dialect](), list[str]()
     while waiting and len(tried) < _TRIES:
@@ -290,7 +291,7 @@ async def settled(
             return current
         complaints.append(complaint)
         tried.append(current)
-        if complaint != before or not current.path:  # else the last change was not what it was about
+        if complaint != before or not current.path:  # else the last change was not about the refused part
             queued = [*tried, *(candidate for candidate, _ in waiting)]
             waiting = [(c, complaint) for c in current.adaptations(complaint) if c not in queued] + waiting
     first = complaints[0] or "its answers are no JSON"
@@ -300,7 +301,7 @@ async def settled(
 
 @cache
 def _handled(mode: Mode, answer: type[Answer]) -> tuple[dict[str, Any], tuple[str, str]]:
-    """What Instructor adds for an answer class: arguments, and what follows the system and the user message."""
+    """Instructor's additions for an answer class: arguments, and texts after the system and the user message."""
     from instructor import Mode as Instructed
     from instructor.v2.core.providers import Provider
     from instructor.v2.core.registry import mode_registry
@@ -324,7 +325,7 @@ def _message(role: str, content: str) -> Message:
 
 
 def _folded(system: Message, turns: list[Any]) -> list[Any]:
-    """The messages without a system role: its text stands first in the first message of the user."""
+    """The messages without a system role: its text comes first in the first user message."""
     if not turns or turns[0]["role"] != "user":
         return [_message("user", system["content"]), *turns]
     return [_message("user", f"{system['content']}\n\n{turns[0]['content']}"), *turns[1:]]

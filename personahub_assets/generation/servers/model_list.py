@@ -1,4 +1,4 @@
-"""The list of models that a server offers, read tolerantly: where the model is named, it is a hint and no condition."""
+"""The list of models that a server offers, read tolerantly: if the model is set, the list is only a hint."""
 
 import fnmatch
 import json
@@ -18,10 +18,10 @@ _VERSION = re.compile(
 
 
 def read_models(content: bytes) -> dict[str, int | None]:
-    """Names of models, each with its context in tokens where the server says so.
+    """Names of models, each with its context in tokens if the server reports it.
 
     Raises:
-        ValueError: if it is no list of models.
+        ValueError: if the reply is not a list of models.
     """
     try:
         reply = json.loads(content.decode("utf-8-sig"))
@@ -36,7 +36,7 @@ def read_models(content: bytes) -> dict[str, int | None]:
 
 
 def offered_as(wanted: str, offered: dict[str, int | None]) -> str | None:
-    """The name under which a list has a model; None if it does not have it.
+    """The name of a model in a list; None if the list does not contain it.
 
     >>> offered_as("m", {"models/m": None}), offered_as("m", {"m:latest": None}), offered_as("a/m", {"a/*": None})
     ('models/m', 'm:latest', 'a/*')
@@ -50,7 +50,7 @@ def offered_as(wanted: str, offered: dict[str, int | None]) -> str | None:
 
 
 def is_same_model(wanted: str, got: str) -> bool:
-    """Whether two names are of one model: without the maker or folder, a tag, or the date of a version.
+    """Whether two names mean the same model: without the maker or folder, a tag, or the date of a version.
 
     >>> is_same_model("gpt-4o-mini", "gpt-4o-mini-2024-07-18"), is_same_model("m", "models/m"), is_same_model("m", "n")
     (True, True, False)
@@ -69,7 +69,7 @@ def _name(entry: Any) -> str:
 
 
 def _context(entry: Any) -> int | None:
-    """Tokens of prompt and answer together, from whichever field has a number."""
+    """Tokens of prompt and answer together, from the first field with a number."""
     for name in _CONTEXTS if isinstance(entry, dict) else ():
         try:
             tokens = float(entry.get(name) or 0)

@@ -1,7 +1,7 @@
-"""Rewriting of a JSON schema for servers that read only a part of JSON Schema.
+"""Rewrite a JSON schema for servers that support only a part of JSON Schema.
 
-The class of the answer checks what the schema no longer says, so nothing is lost but the server's help: what a keyword
-asked for is text in the description instead.
+Removed keywords become text in the description. The answer class still checks them, so only the server's enforcement is
+lost.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ _DEEPEST = 2  # times that a schema which contains itself is written out
 
 
 def simplified(schema: Schema, keep: frozenset[str] = frozenset()) -> Schema:
-    """A schema in the words that all servers know: types, properties, items, enums, alternatives and descriptions.
+    """A schema with keywords that all servers know: types, properties, items, enums, alternatives and descriptions.
 
     References are written out. Bounds and patterns go into the description.
 
@@ -39,7 +39,7 @@ class _Rewriting:
         return rewritten
 
     def _written_out(self, schema: Schema, opened: tuple[str, ...]) -> tuple[Schema, tuple[str, ...]]:
-        """The schema with what it refers to, and the references opened; what stands beside a reference wins."""
+        """The schema with its reference replaced by the target, and the opened references; keywords beside it win."""
         merged: Schema = {}
         sources = list(schema.get("allOf", []))
         if "$ref" in schema:
@@ -65,14 +65,14 @@ class _Rewriting:
 
 
 def _alternatives(schema: Schema) -> Schema:
-    """The schema with `const` and `oneOf` in the words that are kept."""
+    """The schema with `const` and `oneOf` as kept keywords."""
     renamed = {"oneOf": "anyOf"}
     merged = {renamed.get(key, key): value for key, value in schema.items() if key != "const"}
     return {**merged, "enum": [schema["const"]]} if "const" in schema else merged
 
 
 def _in_words(keywords: Schema) -> str:
-    """What left-out keywords asked for, such as '20 to 400 characters'."""
+    """The removed keywords as text, such as '20 to 400 characters'."""
     bounds = [
         _range(keywords, "minLength", "maxLength", "characters"),
         _range(keywords, "minItems", "maxItems", "items"),
