@@ -63,13 +63,13 @@ def make_app(reader: Reader, environment: Environment, names: Collection[str] = 
 
 
 def warm_up(reader: Reader) -> None:
-    """Count what every first page shows, so that it does not wait for that."""
+    """Count the rows for the first pages in advance, so that they load at once."""
     datasets.totals(reader)
     personas.choices(reader)
 
 
 async def _answer(pages: "Pages", view: Callable[[Request], tuple[str, Values]], request: Request) -> Response:
-    """Answer with a page, or with the reason for which there is none."""
+    """Answer with a page, or with an error page."""
     try:
         template, values = await run_in_threadpool(view, request)
     except PersonaHubError as error:
@@ -97,7 +97,7 @@ def _money(value: float) -> str:
 
 
 def _shown(value: Any) -> Any:
-    # What a template has templates itself is escaped already.
+    # The output of an included template is already escaped.
     return value if hasattr(value, "__html__") else printable("" if value is None else value, lines=True)
 
 
@@ -127,7 +127,7 @@ class Pages:
         """Render a template with its values."""
         query = dict(request.query_params)
         shared = {
-            "given": defaultdict(str, query),  # for templates: what is not in the address is empty
+            "given": defaultdict(str, query),  # for templates: a parameter that is not in the address is empty
             "part": request.headers.get(PART, ""),
             "path": request.url.path,
             "link": partial(_link, request.url.path, query),

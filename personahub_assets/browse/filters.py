@@ -11,7 +11,7 @@ _WORDS = 8
 
 
 class Page(NamedTuple):
-    """Rows of one page, and where the next one begins: a value of the key, or a number of rows; None at the end."""
+    """Rows of one page, and the start of the next one: a value of the key, or a number of rows; None at the end."""
 
     rows: list[Row]
     next: str | int | None
@@ -36,7 +36,7 @@ class Conditions:
                 self.add(f"{name} = ${name}", **{name: wanted[name]})
 
     def contain(self, column: str, text: str) -> None:
-        """Require each word of a text, in any case and place; a phrase stands in quotes."""
+        """Require each word of a text, in any case and order; quotes mark a phrase."""
         phrases = [quoted or word for quoted, word in re.findall(r'"([^"]+)"|(\S+)', text)]
         for number, phrase in enumerate(phrases[:_WORDS]):
             # Of a million personas 0.3 to 0.6 s; ILIKE takes 1.7 to 2.1 s.
@@ -70,12 +70,12 @@ def page(
 ) -> Page:
     """One page of rows under conditions.
 
-    Rows with some words, or without a key, come in the order in which they are stored, so that frequent words are found
-    at once: sorting would look for them in all rows. All others come in the order of their key.
+    Rows with some words, or without a key, come in stored order, so that frequent words are found fast: sorting would
+    search all rows. All others come in the order of their key.
 
     Args:
         select: the columns and the table, such as `SELECT persona_id FROM personas`.
-        wanted: the query of the address; `after` is where the page begins.
+        wanted: the query of the address; `after` is the start of the page.
         key: a column without duplicates, if there is one.
         size: rows of a page.
     """

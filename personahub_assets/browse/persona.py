@@ -111,7 +111,7 @@ def fields_of(response: str | None) -> list[tuple[str, str]]:
 
 
 def _messages(reader: Reader, call: Row) -> list[Message]:
-    """The messages of a call as sent; empty if they cannot be made again."""
+    """The messages of a call as sent; empty if they cannot be rendered again."""
     from personahub_assets.steps.inputs import Input
     from personahub_assets.steps.sent import messages_of
 

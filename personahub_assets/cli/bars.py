@@ -26,10 +26,10 @@ SHARE = 0.05
 """Without a terminal: a line for each such share of a step."""
 
 _APART_S = 1.0  # between two lines of one step, so that quick steps do not print twenty
-_SILENT_S = 5.0  # until a step without progress says what it waits for
+_SILENT_S = 5.0  # until a step without progress shows what it waits for
 _BATCH, _ASSET = 12, 19  # columns; the longest asset is semantic_duplicates
 _BAR, _SHORTEST_BAR = 24, 6
-_WORDS = 60  # characters of what a server says
+_WORDS = 60  # characters of a server's message
 _POLL_S = 1.0
 
 
@@ -81,7 +81,7 @@ class Bars:
         with self._lock:
             unfinished = list(self._steps.values())
             self._steps.clear()
-        for shown in unfinished:  # what failed or was stopped, as far as it came
+        for shown in unfinished:  # failed or stopped steps, with their last progress
             self._print_line(shown)
 
     def update(self, step: Step) -> None:
@@ -108,7 +108,7 @@ class Bars:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """Print lines of steps that hear nothing, so that a waiting run is not silent."""
+        """Print lines of steps without progress, so that a waiting run is not silent."""
         while not self._ended.wait(_POLL_S):
             with self._lock:
                 if not self._steps:
@@ -162,7 +162,7 @@ class Bars:
 
 
 def second_line(shown: _Shown, currency: str = "") -> str:
-    """What is waited for; else calls, tokens, money and failures by reason. Empty if there is nothing to say."""
+    """What the step waits for; else calls, tokens, money and failures by reason. Empty without any of them."""
     parts = [waiting_for(shown) if shown.step.note != "done" else "", *_spent(shown.step.usage, currency)]
     if shown.step.note not in ("", "done") and not shown.step.usage:
         parts.append(shown.step.note)

@@ -1,7 +1,7 @@
 """`personahub mcp`: a read-only server of the Model Context Protocol over standard input and output.
 
-One JSON-RPC 2.0 message per line, answered one after the other. Both ways to begin are served: `initialize` (revisions
-up to 2025-11-25) and `server/discover` (2026-07-28, where every request stands for itself). Why there is no SDK here:
+One JSON-RPC 2.0 message per line, answered one after the other. The server supports `initialize` (revisions up to
+2025-11-25) and `server/discover` (2026-07-28, with independent requests). It uses no SDK:
 docs/decisions.md.
 """
 
@@ -42,7 +42,7 @@ class _Fault(Exception):
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: its description, the JSON schema of its arguments, and what it does."""
+    """A tool: its description, the JSON schema of its arguments, and its function."""
 
     description: str
     properties: dict[str, Any]

@@ -107,7 +107,7 @@ def add_dataset(home: Path, name: str, source: Path, *, yes: bool, is_attended: 
     Nothing of the folder is run.
 
     Raises:
-        ConfigError: if the folder has no such dataset, a file exists, or nobody can agree.
+        ConfigError: if the folder has no such dataset, a file exists, or there is no terminal to confirm on.
         PromptError: if its prompt is wrong.
     """
     _check_name(home, name)

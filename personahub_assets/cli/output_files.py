@@ -43,7 +43,7 @@ def _writing_aside(path: Path) -> Iterator[BinaryIO]:
         return
     target = path.resolve()
     with replacing(target, sync=False, make_folder=False) as aside:
-        with aside.open("xb") as file:  # not through a link that somebody has put there
+        with aside.open("xb") as file:  # not through a symbolic link at this path
             yield file
         if target.exists():
             aside.chmod(stat.S_IMODE(target.stat().st_mode))

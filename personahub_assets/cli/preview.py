@@ -1,4 +1,4 @@
-"""`personahub try` on the terminal: the prompt as sent, the answers, and what they took."""
+"""`personahub try` on the terminal: the prompt as sent, the answers, and their cost."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from personahub_assets.steps.preview import Preview, PreviewRow, PreviewSpec, pr
 from personahub_assets.store.tables import Store
 
 _CHARS = 600  # of a message
-_WIDE = 120  # columns of a terminal from which two answers stand side by side
+_WIDE = 120  # columns of a terminal that fit two answers side by side
 
 
 def try_prompt(environment: Environment, spec: PreviewSpec, *, full: bool, as_json: bool) -> int:
@@ -21,7 +21,7 @@ def try_prompt(environment: Environment, spec: PreviewSpec, *, full: bool, as_js
 
     Args:
         environment: the home and the endpoint.
-        spec: what is tried.
+        spec: the specification of the preview.
         full: print long messages in full.
         as_json: print the rows as JSON.
 
@@ -72,7 +72,7 @@ def _by_message(group: list[PreviewRow], position: int) -> Iterator[list[Preview
 
 
 def _of_variants(rows: list[PreviewRow], group: list[PreviewRow], name: str) -> list[tuple[str, str]]:
-    """The heading of a message: of which variant it is, if not of all."""
+    """The heading of a message, with its variant if the variants differ."""
     pieces = [(name, "cyan")]
     return pieces if len(rows) == len(group) else [*pieces, (f"  {rows[0].variant.title}", "bold")]
 

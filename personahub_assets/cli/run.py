@@ -91,7 +91,7 @@ def print_selections(order: Ordered, console: Console) -> None:
 
 
 def leaving_lines(order: Ordered, datasets: list[str]) -> list[str]:
-    """Say of each dataset how many rows leave its table, because a selection leaves out their personas."""
+    """Print for each dataset the number of rows that leave its table, because a selection omits their personas."""
     lines = []
     for name in datasets:
         batches = [batch for batch, assets in order.named if name in assets]
@@ -145,7 +145,7 @@ def _print_counts(result: Result, console: Console) -> None:
 
 
 def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
-    """What a run spent, and what its server did otherwise than asked; one line each, where there is something to say.
+    """Lines about the cost of a run, and about unexpected behaviour of its server.
 
     Args:
         usage: by asset and batch.
@@ -169,7 +169,7 @@ def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
 
 
 def _spent(tallies: list[Usage], currency: str) -> str:
-    """What the calls of a run took together."""
+    """The summed cost of a run's calls."""
     usage = Usage.together(tallies)
     if not usage.calls:
         return f"This run: no call; {usage.reused:,} answers reused"

@@ -3,7 +3,7 @@
     HOME/prompts/<name>.md      instead of the package's prompt of this name; with `fields:`, a dataset
     HOME/datasets/<name>.py     a dataset: one class as in core/records.py, with its prompt in HOME/prompts
 
-A file that is wrong is an error only for what needs it: `faults` has the errors by dataset. Code in `datasets/` is run
+An invalid file is an error only for its dataset or task: `faults` has the errors by dataset. Code in `datasets/` is run
 when the fields of a dataset are needed, and only from the home in use.
 """
 
@@ -23,7 +23,7 @@ from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
 
 PERSONA_TASKS: dict[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas}
-"""The tasks that are no datasets, with their answers."""
+"""The tasks other than datasets, with their answer classes."""
 
 _VALUES = {"text_personas": ("text", "count", "granularity"), "related_personas": ("persona", "count")}
 DATASET_VALUES = ("persona",)
@@ -34,10 +34,10 @@ _NAME = re.compile(r"^name[ \t]*:[ \t]*['\"]?([^'\"\s#]*)", re.MULTILINE)
 
 
 class Catalog:
-    """Datasets and prompts of one home, as its files were when it was made.
+    """Datasets and prompts of one home, from its files at the time of construction.
 
     Args:
-        home: the home; None for what the package has.
+        home: the home; None for the package's own datasets and prompts.
     """
 
     def __init__(self, home: Path | None = None):
@@ -113,7 +113,7 @@ class Catalog:
         return str(self.prompt_files.get(task, f"prompts/{task}.md"))
 
     def unknown(self, kind: str, name: str, valid: list[str]) -> str:
-        """What to say of a name that is none of the valid ones; a file of this name in the home says why."""
+        """The error for an invalid name, with the reason if the home has a file of this name."""
         path = self.prompt_files.get(name)
         hint = ""
         if path is not None:
@@ -122,7 +122,7 @@ class Catalog:
 
     @property
     def files(self) -> list[Path]:
-        """The files of the home that take part: prompts of tasks, and classes."""
+        """The used files of the home: prompts of tasks, and classes."""
         used = [path for name, path in self.prompt_files.items() if name in self.tasks]
         return sorted([*used, *self.class_files.values()])
 
@@ -151,7 +151,7 @@ class Catalog:
 
 
 def _files(folder: Path | None, suffix: str) -> dict[str, Path]:
-    """Files of a folder by their stem; those that begin with _ or ., and README, take no part."""
+    """Files of a folder by their stem, without README and names that start with _ or a dot."""
     try:
         paths = sorted(folder.iterdir()) if folder is not None else []
     except (FileNotFoundError, NotADirectoryError):
@@ -193,13 +193,13 @@ def _parsed(path: Path, name: str, values: tuple[str, ...]) -> Prompt:
 
 @lru_cache(256)
 def _parse(origin: str, source: str, values: tuple[str, ...]) -> Prompt:
-    """Parsed once, so that the class of its fields is one class as long as the file is the same."""
+    """Parse once, so that the class of its fields is the same object while the file is unchanged."""
     return Prompt.parse(source, origin, values)
 
 
 @lru_cache(256)
 def _class_in(path: Path, source: str) -> type[DatasetItem]:
-    """Run a file of `datasets/` and give its class.
+    """Run a file of `datasets/` and return its class.
 
     Raises:
         ConfigError: naming the line if the file cannot be run, has no class or several, or a field has no column.

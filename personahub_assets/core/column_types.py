@@ -1,4 +1,4 @@
-"""The type of the column that holds a field."""
+"""The column type of a field."""
 
 import types
 import typing
@@ -12,7 +12,7 @@ _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool
 
 
 def sql_type(annotation: Any) -> str:
-    """Give the DuckDB type of a field's annotation.
+    """Return the DuckDB type of a field's annotation.
 
     >>> sql_type(list[str])
     'VARCHAR[]'
@@ -35,7 +35,7 @@ def sql_type(annotation: Any) -> str:
 
 
 def column_fault(name: str, annotation: Any) -> str:
-    """Why a field can be no column of a dataset's table; empty if it can."""
+    """The reason why a field cannot be a column of a dataset's table; empty if it can."""
     if name.lower() in COLUMNS:
         return f"{name!r}: the table has this column already, and {', '.join(COLUMNS)}: choose another name"
     try:

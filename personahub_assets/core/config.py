@@ -424,7 +424,7 @@ def _unknown_datasets(path: Path, tables: Any, valid: Collection[str] | None) ->
 
 
 def _fault(error: ErrorDetails) -> str:
-    """What is wrong with a key; the value of a header is not shown."""
+    """The error of a key, without the value of a header."""
     path = list(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{'.'.join(path)}: unknown {'key' if len(path) > 1 else 'key or section'} {_hint(path)}"

@@ -81,11 +81,11 @@ class KeyRefused(EndpointRefuses):
 
 
 class LimitReached(LLMError):
-    """A rate limit lasts longer than anybody wants to wait; what was answered is safe in the journal."""
+    """A rate limit lasts longer than `generation.longest_wait`; received answers are in the journal."""
 
 
 class SystematicFault(LLMError):
-    """The first answers of an asset were all rejected for one reason: going on would be paid in vain."""
+    """The first answers of an asset were all rejected for one reason; more calls would cost money without result."""
 
 
 class Unfinished(PersonaHubError):
@@ -93,7 +93,7 @@ class Unfinished(PersonaHubError):
 
 
 class BudgetSpent(Unfinished):
-    """A bound of the run is reached; `partial` is the cost of a request that had begun."""
+    """A bound of the run is reached; `partial` is the cost of a started request."""
 
     partial: object = None
 

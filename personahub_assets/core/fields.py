@@ -76,9 +76,9 @@ class FieldSpec(BaseModel):
     Attributes:
         min, max: least and greatest value of a number; least and greatest length of a string or list.
         pattern: regular expression that a whole string has to match.
-        values: of a choice.
-        of: what a list holds.
-        fields: of an object.
+        values: values of a choice.
+        of: field of a list's items.
+        fields: fields of an object.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,7 +168,7 @@ def _definitions(fields: Mapping[str, FieldSpec], prefix: str) -> dict[str, Any]
 
 
 def camel(name: str) -> str:
-    """Give the name of a class.
+    """Return the name of a class.
 
     >>> camel("interview_questions")
     'InterviewQuestions'

@@ -1,4 +1,4 @@
-"""Front matter: the YAML at the head of a prompt file, and on which line each of its keys stands."""
+"""Front matter: the YAML at the head of a prompt file, with the line of each key."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from pydantic_core import ErrorDetails
 from personahub_assets.core.errors import choices
 
 BELOW = ("instructions", "row")
-"""Parts of a prompt that stand below the front matter."""
+"""Parts of a prompt below the front matter."""
 
 _FIRST = 2  # the line below the opening ---
 
 
 class FrontMatterError(ValueError):
-    """The text is no table of YAML; the message begins with the line."""
+    """The text is not a YAML mapping; the message begins with the line."""
 
 
 class FrontMatter:
@@ -26,7 +26,7 @@ class FrontMatter:
         text: between the lines with `---`.
 
     Raises:
-        FrontMatterError: if it is not YAML, no table, or has a key twice.
+        FrontMatterError: if it is not YAML, is not a mapping, or has a key twice.
     """
 
     def __init__(self, text: str):
@@ -54,7 +54,7 @@ class FrontMatter:
                 self._refuse_doubled(value)
 
     def line(self, path: Sequence[str | int]) -> int:
-        """The line of a key, or of the nearest key above it that is there."""
+        """The line of a key, or of its nearest existing parent."""
         node, line = self._root, _FIRST
         for step in path:
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -65,7 +65,7 @@ class FrontMatter:
         return line
 
     def faults(self, errors: Sequence[ErrorDetails], model: type[BaseModel]) -> str:
-        """What is wrong, with line, key, value and valid choices of each."""
+        """The errors, each with line, key, value and valid choices."""
         return "; ".join(self._fault(error, model) for error in errors)
 
     def _fault(self, error: ErrorDetails, model: type[BaseModel]) -> str:

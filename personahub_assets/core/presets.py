@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 _TABLE = Path(__file__).with_name("servers.toml")
 _ABOUT = ("title", "url", "host")
-"""Keys of a preset that are about the server, and no settings."""
+"""Keys of a preset that describe the server and are not settings."""
 
 
 @cache
@@ -24,7 +24,7 @@ def names() -> list[str]:
 
 
 def named(name: object) -> dict[str, Any] | None:
-    """The settings of a preset, of which there may be none; None if there is no preset of this name."""
+    """The settings of a preset, possibly empty; None if there is no preset of this name."""
     preset = table().get(name) if isinstance(name, str) else None
     return None if preset is None else {key: value for key, value in preset.items() if key not in _ABOUT}
 

@@ -68,7 +68,7 @@ class Sampling(BaseModel):
 class Prompt(Sampling, SamplingOptions):
     """One task's prompt file, parsed.
 
-    `sampling` has what every request says, `options` (of `SamplingOptions`) what only some servers take.
+    `sampling` has the parameters of every request, `options` (`SamplingOptions`) those that only some servers accept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
@@ -110,7 +110,7 @@ class Prompt(Sampling, SamplingOptions):
             prompt = cls(**header.values, instructions=sections[2].strip(), row=sections[3].strip())
         except ValidationError as error:
             raise PromptError(f"{origin}: bad front matter: {header.faults(error.errors(), cls)}") from None
-        except TypeError as error:  # a key that is no text
+        except TypeError as error:  # a key that is not a string
             raise PromptError(f"{origin}: bad front matter: {error}") from error
         for section in (2, 3):
             text = sections[section]

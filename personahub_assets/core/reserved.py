@@ -9,7 +9,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _GRAPH = """warehouse release preview drop_superseded try_prompt maintenance nightly_maintenance refresh_batch
     rebuild_warehouse make_release inbox lexical_duplicates persona_embeddings semantic_duplicates all batch"""
 GRAPH_NAMES = frozenset(_GRAPH.split())
-"""Assets, ops, jobs and partitions of the graph that are no tables."""
+"""Assets, ops, jobs and partitions of the graph that are not tables."""
 
 # DuckDB's reserved words (duckdb_keywords()), which an unquoted name cannot be, and its schemas.
 _SQL = """all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast check
@@ -23,7 +23,7 @@ SQL_WORDS = frozenset(_SQL.split())
 
 
 def name_fault(name: str) -> str:
-    """What is wrong with the name of a new dataset; empty if nothing is."""
+    """The error in the name of a new dataset; empty for a valid name."""
     if not _NAME.fullmatch(name):
         return f"{name!r} is not a name of a dataset: use 1 to 63 of a-z, 0-9 and _, beginning with a letter"
     if name in SQL_WORDS:

@@ -1,7 +1,7 @@
 """Parameters of a request beyond temperature, top_p and max_tokens; those that are not set are not sent.
 
-They can stand in a prompt's front matter, in a task's table of hub.toml, and in `[generation]`; the first of
-hub.toml's task, front matter and `[generation]` that sets one wins.
+They can be set in a task's table of hub.toml, in a prompt's front matter, and in `[generation]`; the first of these
+that sets one wins.
 """
 
 import json
@@ -17,7 +17,7 @@ def json_table(value: dict[str, Any]) -> dict[str, Any]:
     """A table that can be sent as JSON.
 
     Raises:
-        ValueError: if it holds a date or a number that JSON does not know.
+        ValueError: if it contains a date or a number that JSON cannot represent.
     """
     try:
         json.dumps(value, allow_nan=False)
@@ -27,7 +27,7 @@ def json_table(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class SamplingOptions(BaseModel):
-    """Parameters that only some servers take."""
+    """Parameters that only some servers accept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,7 +1,7 @@
-"""How long a server asks to be left alone: in which header or sentence it says so, and in which form.
+"""Read the time to wait from a server's reply: from headers, fields and sentences, in all their forms.
 
-`wait_of` reads a refusal, `pause_before_next` a good reply that used up what was allowed. The header `Retry-After`
-alone is read by `retry_after.seconds_asked`.
+`wait_of` reads a refusal, `pause_before_next` a good reply that used up a limit. `retry_after.seconds_asked` reads only
+the header `Retry-After`.
 """
 
 import re
@@ -84,10 +84,10 @@ _STRUCTURED = re.compile(r"\b(r|remaining|t|reset)\s*=\s*(\d{1,15}(?:\.\d{1,9})?
 
 
 def wait_of(headers: Mapping[str, str], body: str) -> float | None:
-    """Seconds that a refusal asks to wait; None if it says nothing, or no more than "again" (a wait of 0).
+    """Seconds that a refusal asks to wait; None if it names no time, or a wait of 0.
 
-    What says when to come back (`Retry-After` and its kin, the body) goes before the headers of rate limits, which tell
-    when a limit is whole again. The longest of what is said counts, since the shorter ones are then of no use.
+    A time to retry (`Retry-After`, similar headers, the body) comes before the headers of rate limits, which name the
+    time of a full reset. The longest time counts, because a retry after a shorter one would fail.
 
     Args:
         headers: of the reply; their names are compared without case.
@@ -97,7 +97,7 @@ def wait_of(headers: Mapping[str, str], body: str) -> float | None:
 
 
 def asked_wait(headers: Mapping[str, str], body: str) -> float | None:
-    """As `wait_of`, without the headers of rate limits, which stand in replies of other faults, too."""
+    """As `wait_of`, without the headers of rate limits, which also occur in replies about other faults."""
     now = _now(headers)
     waits = [seconds for name, value in headers.items() if (seconds := _retry_after(name.lower(), value, now))]
     waits += [seconds for seconds in _waits_in(body[:_LONGEST_TEXT], now) if seconds]
@@ -105,7 +105,7 @@ def asked_wait(headers: Mapping[str, str], body: str) -> float | None:
 
 
 def limit_reset(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the limits that are used up are whole again, or, if none says so, the first one."""
+    """Seconds until the used-up limits are reset, or until the first reset if no limit is used up."""
     limits = list(_limits(headers))
     used_up = [reset for remaining, reset in limits if remaining == 0 and reset]
     if used_up:
@@ -115,7 +115,7 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
 
 
 def pause_before_next(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the next request has a chance: after a good reply that used up a limit whose reset it tells."""
+    """Seconds until the next request can succeed, after a good reply that used up a limit and names its reset."""
     names = "\n".join(headers)
     if "imit" not in names and "IMIT" not in names:  # nearly all servers; a pattern takes three times as long
         return None
@@ -146,7 +146,7 @@ def _bounded(seconds: float) -> float:
 
 
 def _now(headers: Mapping[str, str]) -> datetime:
-    """The server's own clock, where it tells it: it may differ from the one here."""
+    """The server's clock if the reply has it: it can differ from the local one."""
     return http_date(headers.get("Date") or headers.get("date") or "") or datetime.now(UTC)
 
 
@@ -160,7 +160,7 @@ def _retry_after(name: str, value: str, now: datetime) -> float | None:
 
 
 def _limits(headers: Mapping[str, str]) -> Iterator[tuple[float | None, float | None]]:
-    """What remains of each limit, and in how many seconds it is whole again; None where it is not told."""
+    """The remainder of each limit and the seconds until its reset; None if a reply lacks them."""
     named = {name.lower(): value for name, value in headers.items() if _LIMITING.search(name)}
     now = _now(headers) if named else datetime.now(UTC)
     resets = {name: value for name, value in named.items() if "reset" in name}
@@ -180,7 +180,7 @@ def _limits(headers: Mapping[str, str]) -> Iterator[tuple[float | None, float | 
 
 
 def _may_be_used_up(name: str, value: str) -> bool:
-    """Whether a header may say that nothing remains; cheap, for good replies have such headers, too."""
+    """Whether a header can say that nothing remains; a cheap test, because good replies have such headers, too."""
     return value[:1] == "0" if "emaining" in name or "EMAINING" in name else "=0" in value or "= 0" in value
 
 
@@ -189,7 +189,7 @@ def _float(text: str) -> float | None:
 
 
 def _number_of(number: float, now: datetime) -> float:
-    """Seconds; a number too large for that is a time since 1970, in seconds or parts of them."""
+    """Seconds; a too large number is a time since 1970, in seconds or fractions of a second."""
     for bound, scale in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0)):
         if number >= bound:
             return max(0.0, number / scale - now.timestamp())
@@ -207,7 +207,7 @@ def _waits_in(text: str, now: datetime) -> Iterator[float]:
     for match in _KEYED_MOMENT.finditer(text):
         yield seconds_of(match["value"], now) or 0.0
     for match in _MOMENT_PHRASE.finditer(text):
-        # Chinese servers tell their own local time.
+        # Chinese servers send their local time.
         yield _until(match["value"], now, hours=8 if match[0][0] == "将" else 0)
 
 
@@ -228,7 +228,7 @@ def _duration(text: str) -> float:
 
 
 def _decimal(text: str) -> float:
-    """Read 86,400 and 1.5 and 29,46: a comma before three digits parts thousands, any other one is a point."""
+    """Read 86,400 and 1.5 and 29,46: a comma before three digits marks thousands, any other one is a decimal point."""
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
         return float(text.replace(",", ""))
     integer, _, fraction = text.replace(",", ".").partition(".")

@@ -21,7 +21,7 @@ from personahub_assets.standin.wrappings import WRAPPINGS
 
 MAX_MODEL_LEN = 32_768
 
-# Faults of the request; faults of the answer; faults of a prompt at every try.
+# Faults of the request; faults of the answer; faults of a prompt at every attempt.
 TRANSPORT = ("429", "500", "hang", "reset", "503", "slow", "malformed")
 CONTENT = ("truncate", "bad_json", "control", "surrogate", "empty", "whitespace", "bad_schema")
 STICKY = ("refusal", "content_filter", "400", "too_long", "endless")
@@ -145,7 +145,7 @@ class Faults:
 
 
 def _setting(name: str, value: str) -> Any:
-    """The value of a setting that is in order."""
+    """The value of a valid setting."""
     if name == "needs":
         return tuple(value.split("+"))
     if name in _WHOLE:
@@ -154,7 +154,7 @@ def _setting(name: str, value: str) -> Any:
 
 
 def _excesses(rates: Mapping[str, float]) -> list[str]:
-    """Says of which groups, where one draw decides, the rates are above 1 together."""
+    """Names the groups with rates above 1 in total; one draw decides per group."""
     problems = []
     for kinds in (_BASIC, STICKY, *map(tuple, GROUPS.values())):
         total = sum(rates.get(kind, 0.0) for kind in kinds)
@@ -184,7 +184,7 @@ def _problem(name: str, value: str) -> str | None:
 
 
 def _unlisted(name: str, value: str) -> str | None:
-    """Says which of the values are none of a setting's choices."""
+    """Names the values that are not choices of a setting."""
     values = value.split("+") if name == "needs" else [value]
     wrong = [choice for choice in values if choice not in _CHOICES[name]]
     return f"{name}={'+'.join(wrong)!r} is none of {', '.join(_CHOICES[name])}" if wrong else None

@@ -1,4 +1,4 @@
-"""Rate limit, and the ways in which servers give the time to wait."""
+"""Rate limit, and the forms in which servers name the time to wait."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Faults of some prompts that every retry gets again."""
+"""Faults of some prompts that every retry repeats."""
 
 from collections.abc import Callable
 

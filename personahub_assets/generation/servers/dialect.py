@@ -219,7 +219,7 @@ class Dialect:
         return next(self._other_modes(), {"mode": "auto"}) if complaint.is_about_format() else {"mode": "prompt"}
 
     def _other_modes(self) -> Iterator[dict[str, Any]]:
-        """The modes after this one, if the mode is `auto`."""
+        """The modes after this one, if the configured mode is `auto`."""
         if self.configured.mode != "auto":
             return
         for mode in _LADDER[_LADDER.index(self.writes) + 1 :]:
