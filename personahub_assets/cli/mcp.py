@@ -1,8 +1,8 @@
 """`personahub mcp`: a read-only server of the Model Context Protocol over standard input and output.
 
 One JSON-RPC 2.0 message per line, answered one after the other. The server supports `initialize` (revisions up to
-2025-11-25) and `server/discover` (2026-07-28, with independent requests). It uses no SDK:
-docs/decisions.md.
+2025-11-25) and `server/discover` (2026-07-28, with independent requests). docs/decisions.md explains
+why it uses no SDK.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Assets as they are written here: a spec and a function, which Dagster is given once the names are known."""
+"""Assets of this project: a spec and a function, converted to Dagster's assets once the names are known."""
 
 import inspect
 import warnings
@@ -17,14 +17,14 @@ OWNERS = ["team:personahub"]
 
 @dataclass(frozen=True)
 class Asset:
-    """An asset that `hub_asset` or `batch_asset` made of a function.
+    """An asset that `hub_asset` or `batch_asset` made from a function.
 
     Attributes:
         spec: name, group, dependencies and partitions, without any prefix.
-        compute: called with Dagster's context, with the resources by name, and with `config` if there is one; gives
+        compute: called with Dagster's context, with the resources by name, and with `config` if there is one; yields
             results.
-        resources: names of the resources that it needs; `store` is one of them.
-        config: what a run must say.
+        resources: names of the required resources, `store` included.
+        config: the configuration of a run; None without one.
         pool: limits how many steps of the asset run at a time.
     """
 
@@ -45,7 +45,7 @@ class Asset:
         return replace(self, spec=self.spec.replace_attributes(deps=deps))
 
     def define(self, names: Names, batches_per_run: int = 1) -> dg.AssetsDefinition:
-        """Make what Dagster loads.
+        """Make Dagster's asset definition.
 
         Args:
             names: prefixes.
@@ -62,7 +62,7 @@ class Asset:
 
         with warnings.catch_warnings():
             # Backfill policies are beta in Dagster 1.13. The project depends on them knowingly, and the range of
-            # versions in pyproject.toml is narrow. Whoever loads the graph keeps their own warnings.
+            # versions in pyproject.toml is narrow. Other warnings of the loading process are unchanged.
             warnings.simplefilter("ignore", dg.BetaWarning)
             policy = _backfill_policy(batches_per_run) if self.spec.partitions_def else None
             decorator = dg.multi_asset(
@@ -78,7 +78,7 @@ class Asset:
 
 
 def _backfill_policy(batches_per_run: int) -> dg.BackfillPolicy | None:
-    """Give the policy; without one, a backfill has a run per batch, and each run is one of that batch alone."""
+    """Return the policy; None means that a backfill has a run per batch, and each run has only that batch."""
     if batches_per_run == 1:
         return None
     return dg.BackfillPolicy.multi_run(batches_per_run) if batches_per_run else dg.BackfillPolicy.single_run()
@@ -92,17 +92,17 @@ def hub_asset(
     config: type[dg.Config] | None = None,
     is_optional: bool = False,
 ) -> Callable[[Callable[..., Any]], Asset]:
-    """Make an asset of the hub as a whole of a function, whose docstring describes it.
+    """Make an asset of the whole hub from a function; the docstring becomes the description.
 
-    The function is given Dagster's context, the resources that its parameters name (the store among them), and
-    `config`. It yields at most one result.
+    The function gets Dagster's context, the resources named by its parameters (the store included), and `config`. It
+    yields at most one result.
 
     Args:
         group: shown in the UI.
         kinds: shown in the UI.
-        deps: assets that it is made of.
-        config: what a run must say.
-        is_optional: a run may leave it out, although it is selected.
+        deps: upstream assets.
+        config: the configuration of a run.
+        is_optional: whether a run can skip it, although it is selected.
     """
 
     def decorate(function: Callable[..., Any]) -> Asset:

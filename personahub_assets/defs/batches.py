@@ -1,4 +1,4 @@
-"""Batches: the partitions, and how an asset is made of a function of one batch."""
+"""Batches: the partitions, and assets made from a function of one batch."""
 
 import inspect
 import time
@@ -29,20 +29,20 @@ REFRESH, REBUILD = "refresh_batch", "rebuild_warehouse"
 LLM_POOL = "llm"
 
 Locking = Literal["wait", "refuse"]
-"""What to do while somebody else holds the lock of the batch: wait, or fail with LockHeld."""
+"""The behaviour if another process holds the lock of the batch: wait, or fail with LockHeld."""
 
 _TAGS = {"code": "dagster/code_version", "data": "dagster/data_version"}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a function of one batch is given to know.
+    """The argument of a function of one batch.
 
     Attributes:
         key: of the batch.
-        watch: told about calls, for who watches the run and for its log.
-        tell: told how many of how many are done.
-        note: told what the function does before its first row.
+        watch: called with the tally of calls, for progress and the log of the run.
+        tell: called with the number of finished rows and their total.
+        note: called with a text about the work before the first row.
     """
 
     key: str
@@ -53,13 +53,12 @@ class Batch:
 
 @dataclass
 class Report:
-    """What an asset records of one batch.
+    """The record of an asset for one batch.
 
     Attributes:
-        result: what its step says.
-        pictures: metadata that only people look at, the engine's figures last; a `sample` in it replaces that of the
-            first rows.
-        texts: of the personas that the first rows are about, by id.
+        result: the result of the step.
+        pictures: metadata for people, the engine's figures last; its `sample` replaces the sample of the first rows.
+        texts: texts of the personas in the first rows, by id.
         total: rows of all batches.
     """
 
@@ -69,7 +68,7 @@ class Report:
     total: int | None = None
 
     def as_metadata(self) -> dict[str, Any]:
-        """In the order of interest: sample, command about its first row, counts, pictures, figures of the engine."""
+        """Metadata by importance: sample, command about its first row, counts, pictures, figures of the engine."""
         result = self.result
         totals = {} if self.total is None else {"dagster/row_count": self.total}
         return {
@@ -92,17 +91,17 @@ def batch_asset(
     name: str | None = None,
     description: str | None = None,
 ) -> Callable[[Callable[..., Report]], Asset]:
-    """Make an asset, partitioned by batch, of a function that makes one batch of it and reports on it.
+    """Make an asset, partitioned by batch, from a function that makes one batch and returns a report.
 
-    The function is given `batch`, a `Batch`, and the resources that its parameters name. Several batches in one run (a
+    The function gets `batch`, a `Batch`, and the resources named by its parameters. Several batches in one run (a
     single-run backfill) are made one after the other.
 
     Args:
         group: shown in the UI.
         kinds: shown in the UI.
-        lock: held while the function runs, as a takedown holds it, too: "wait" for who holds it, "refuse" where two
-            runs would both pay; none where the step takes locks of its own.
-        deps: assets that it is made of.
+        lock: hold the batch's lock, which a takedown also holds, while the function runs: "wait" for the lock, or
+            "refuse" if two runs would both pay; None if the step takes its own locks.
+        deps: upstream assets.
         pool: limits how many steps run at a time.
         name: instead of the function's.
         description: instead of the function's docstring.
@@ -135,7 +134,7 @@ def batch_asset(
 
 @dataclass(frozen=True)
 class _Run:
-    """One step of a run: a function, and the batches that it shall make.
+    """One step of a run: a function with its batches.
 
     Attributes:
         make: the asset's function, with its resources.
@@ -150,8 +149,7 @@ class _Run:
     def all_batches(self) -> dg.MaterializeResult[Any]:
         """Make every batch of the step and report each.
 
-        Of several batches each is logged as it is published, and a failure of one does not keep the others from being
-        made.
+        Each of several batches is logged when it is published, and the failure of one does not stop the others.
 
         Raises:
             BatchesFailed: at the end, naming the batches that failed.
@@ -165,7 +163,7 @@ class _Run:
             try:
                 report = self._timed(key)
             except BudgetSpent:
-                raise  # nothing is left for the other batches either
+                raise  # the budget is also spent for the other batches
             except (*UNREADABLE, Exception) as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
                 interrupts.check()
                 failures[key] = explain(error, self.store.root)

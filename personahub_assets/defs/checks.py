@@ -61,7 +61,7 @@ class Check:
 
         Args:
             connection: has the tables.
-            key: of the asset in the graph, where it has a prefix.
+            key: key of the asset in the graph, with its prefix.
         """
         cursor = connection.execute(self.sql)
         names = [column[0] for column in cursor.description or []]
@@ -81,15 +81,15 @@ class Check:
 
 
 def filled(sql: str, config: HubConfig, origin: str) -> str:
-    """Put numbers from hub.toml into SQL, for each {section.key} in it.
+    """Replace each {section.key} in SQL by the number in hub.toml.
 
     Args:
         sql: any text.
-        config: whose numbers.
-        origin: where the SQL is from, for the error.
+        config: the settings.
+        origin: name of the SQL's source, for the error.
 
     Raises:
-        ConfigError: if there is no such number, naming those that there are.
+        ConfigError: if there is no such number, naming the valid ones.
     """
     settings = {
         f"{section}.{key}": value
@@ -135,7 +135,7 @@ def sql_checks(groups: Mapping[str, str], names: Names, datasets: Iterable[str])
 
     Args:
         groups: the group of every asset, by the asset's name.
-        names: of the graph that the checks are a part of.
+        names: prefixes of the graph.
         datasets: names of the datasets that have a table.
     """
     by_group: dict[str, list[Check]] = defaultdict(list)

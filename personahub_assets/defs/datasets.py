@@ -13,7 +13,7 @@ from personahub_assets.store.tables import Store
 
 
 def datasets(catalog: Catalog) -> list[Asset]:
-    """An asset for each dataset; where a file is wrong, the description says so, and so does a run."""
+    """Make an asset for each dataset; for an invalid file, the description and a run show the error."""
     return [_dataset(name, _description(catalog, name)) for name in catalog.names]
 
 

@@ -40,7 +40,7 @@ class StepStopped(DagsterUserCodeProcessError, dg.DagsterExecutionInterruptedErr
 
 @contextmanager
 def one_sentence(context: Any, home: Path) -> Iterator[None]:
-    """Turn errors into `StepFailed`, and what stopped on purpose into a canceled run.
+    """Convert errors to `StepFailed`, and intended stops to a canceled run.
 
     Args:
         context: of the asset, op or check.

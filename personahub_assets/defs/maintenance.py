@@ -1,4 +1,4 @@
-"""Maintenance: the job that lets a home forget what it kept long enough."""
+"""Maintenance: the job that deletes superseded answers and leftovers of killed runs."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Names: what the graph calls its assets, jobs, resources and partitions, so that it can be part of another project."""
+"""Names of the graph's assets, jobs, resources and partitions, so that it can be part of another project."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,14 +12,14 @@ from personahub_assets.core.errors import ConfigError
 from personahub_assets.instance.instance import PARTITIONS
 
 RESOURCES = ("store", "llm", "embedder", "progress")
-"""Keys of the resources; parameters of these names are given them."""
+"""Keys of the resources; parameters with these names get them."""
 
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
 class Names:
-    """Prefixes of everything that Dagster knows by a name; without any, all is as it is written.
+    """Prefixes of all names in Dagster; without prefixes the names are unchanged.
 
     Attributes:
         key_prefix: before the key of each asset.
@@ -37,10 +37,10 @@ class Names:
     def of(
         cls, key_prefix: str | Sequence[str] | None, group_prefix: str | None, name_prefix: str | None, pool: str | None
     ) -> "Names":
-        """Prefixes as a person gives them; the name prefix is made of the key prefix where none is given.
+        """Check the given prefixes; the default name prefix is made from the key prefix.
 
         Raises:
-            ConfigError: if one is empty, or has characters that Dagster does not take.
+            ConfigError: if one is empty, or has characters that Dagster does not accept.
         """
         segments = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
         if "" in segments:
@@ -54,11 +54,11 @@ class Names:
         return cls(segments, group, name, pool)
 
     def name(self, name: str) -> str:
-        """Of a job, schedule, sensor, op, resource or of partitions."""
+        """The prefixed name of a job, schedule, sensor, op, resource or of partitions."""
         return f"{self.name_prefix}{name}"
 
     def key(self, key: dg.AssetKey) -> dg.AssetKey:
-        """Of an asset of this graph."""
+        """The prefixed key of an asset of this graph."""
         return key.with_prefix(self.key_prefix) if self.key_prefix else key
 
     @cached_property
@@ -76,9 +76,9 @@ class Names:
         )
 
     def resource_keys(self, wanted: Iterable[str]) -> set[str]:
-        """What Dagster is asked for, so that `resources` can give it."""
+        """The resource keys to request from Dagster, for `resources`."""
         return {self.name(name) for name in wanted}
 
     def resources(self, context: Any, wanted: Iterable[str]) -> dict[str, Any]:
-        """The resources of a step, by the names that this project has for them."""
+        """The resources of a step, by their names in this project."""
         return {name: getattr(context.resources, self.name(name)) for name in wanted}

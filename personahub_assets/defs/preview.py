@@ -21,7 +21,7 @@ _RESOURCES = ("store", "llm")
 
 
 class TryConfig(dg.Config):
-    """What to try; the same as the options of `personahub try`."""
+    """The configuration of a preview; the same as the options of `personahub try`."""
 
     task: str = Field(description="A dataset, text_personas or related_personas")
     n: int = Field(default=3, description="Number of rows, the first ones of the home, if no persona is given")
@@ -52,7 +52,7 @@ def trying(names: Names) -> dg.JobDefinition:
         pool=names.pool or LLM_POOL,
     )
     def preview_rows(context: dg.OpExecutionContext) -> Iterator[dg.Output[None]]:
-        """Ask about a few rows and write none; the answers are kept for the next run.
+        """Send requests about a few rows without writing rows; the answers are kept for the next run.
 
         Raises:
             StepFailed: with the errors of `personahub try`.
@@ -74,7 +74,7 @@ def trying(names: Names) -> dg.JobDefinition:
 
 
 def described(trial: Preview) -> dict[str, Any]:
-    """Metadata about a preview: the rows as Markdown, then what they took."""
+    """Metadata about a preview: the rows as Markdown, then their cost."""
     usage = Usage.together(trial.usage)
     spent: dict[str, Any] = {
         "calls": usage.calls,

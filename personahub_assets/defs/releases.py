@@ -75,10 +75,10 @@ def release(
 
 
 def _unnamed(context: dg.AssetExecutionContext) -> None:
-    """Pass by where the graph is materialised as a whole.
+    """Skip the release if the whole graph is materialised.
 
     Raises:
-        ConfigError: where it is the release that was asked for.
+        ConfigError: if only the release is selected.
     """
     op = context.op_execution_context.op_handle.name
     message = f"a release is made on purpose, under a name of its own: give it in the launchpad, ops.{op}.config.name"

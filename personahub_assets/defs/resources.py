@@ -1,4 +1,4 @@
-"""What assets are given by name, and what of it the launchpad shows and a run may set."""
+"""The resources of assets, and the fields that the launchpad shows and a run can set."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from personahub_assets.store.tables import Store
 
 
 def _as_in(model: type[BaseModel], name: str) -> Any:
-    """A field with the default, the bounds and the description that it has in a class."""
+    """A field with the default, the bounds and the description of a class's field."""
     return model.model_fields[name]
 
 
@@ -24,15 +24,15 @@ class StoreResource(dg.ConfigurableResource[Store]):
     personas_from: dict[str, str] = _as_in(Store, "personas_from")
 
     def create_resource(self, context: dg.InitResourceContext) -> Store:  # noqa: ARG002
-        """Give the store of a run."""
+        """Return the store of a run."""
         return Store(home=self.home, personas_from=self.personas_from)
 
 
 class LLMResource(dg.ConfigurableResource[LLM]):
     """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
 
-    A run may set the fields that Dagster calls configuration. Address and model are not: a run that somebody starts in
-    the UI must not send key and prompts to another server, nor name a variable whose value is sent or shown.
+    A run can set the fields that Dagster calls configuration. Address and model are not among them: a run from the UI
+    must not send key and prompts to another server, nor name a variable whose value is sent or shown.
     """
 
     url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ class LLMResource(dg.ConfigurableResource[LLM]):
     max_seconds: float | None = _as_in(LLM, "max_seconds")
 
     def create_resource(self, context: dg.InitResourceContext) -> LLM:  # noqa: ARG002
-        """Give the language model of a run."""
+        """Return the language model of a run."""
         return LLM(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
@@ -65,12 +65,12 @@ class EmbedderResource(dg.ConfigurableResource[Embedder]):
     max_chars: int = _as_in(Embedder, "max_chars")
 
     def create_resource(self, context: dg.InitResourceContext) -> Embedder:  # noqa: ARG002
-        """Give the embedder of a run."""
+        """Return the embedder of a run."""
         return Embedder(**{name: getattr(self, name) for name in Embedder.model_fields})
 
 
 def resources(store: Store, llm: LLM, embedder: Embedder) -> dict[str, Any]:
-    """Give what assets ask for, with the settings of these objects as defaults."""
+    """Return the resources of the assets, with the settings of these objects as defaults."""
     return {
         "store": StoreResource(**store.model_dump()),
         "llm": LLMResource(**llm.model_dump()),

@@ -29,7 +29,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         "until you start it: a run may spend money. A file is complete when its size is the same at two looks.",
     )
     def inbox(context: dg.SensorEvaluationContext, **_: Any) -> dg.SensorResult | dg.SkipReason:
-        # A sensor that is called directly, as a test does, is given its resources a second time, by their names.
+        # A direct call of a sensor, as in a test, also passes the resources by their names.
         resources = names.resources(context, _RESOURCES)
         store: Store = resources["store"]
         llm: LLM = resources["llm"]
@@ -43,7 +43,7 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         try:
             if ready:
                 llm.check(store)
-        except PersonaHubError as error:  # the files stay in the inbox and are registered when this is mended
+        except PersonaHubError as error:  # the files stay in the inbox and are registered after the fault is fixed
             ready = []
             problems.append(str(error))
         for path in ready:

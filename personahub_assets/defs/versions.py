@@ -1,4 +1,4 @@
-"""Code versions: what can change an asset's rows. Where one changes, every partition of the asset is stale."""
+"""Code versions: hashes of inputs that change an asset's rows. A new version makes all its partitions stale."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ from personahub_assets.steps.tasks import current_task
 
 
 def code_versions(catalog: Catalog, config: HubConfig, model: str, embedding_model: str) -> dict[str, str]:
-    """Give the code version of every asset, by its name.
+    """Return the code version of every asset, by its name.
 
-    A number is counted up by hand where the code makes other rows of the same inputs. Assets that ask a model have a
+    A number is increased by hand when the code makes other rows from the same inputs. Assets that call a model have a
     hash of prompt, schema, sampling, model and settings.
 
     Args:
         catalog: datasets and prompts of the home.
         config: the settings of the home.
-        model: that is asked.
-        embedding_model: that makes vectors.
+        model: the language model.
+        embedding_model: the embedding model.
 
-    A task whose files are wrong has a version of its own: the graph loads, and a run of the task says what is wrong.
+    A task with invalid files has a separate version: the graph loads, and a run of the task shows the error.
 
     Raises:
-        SelectionError: if the personas that a dataset is written for cannot be found.
+        SelectionError: if the selected personas of a dataset cannot be found.
     """
     text, related, semantic = config.text_personas, config.related_personas, config.semantic
     per_text = [text.per_document, text.granularity, text.max_chars]

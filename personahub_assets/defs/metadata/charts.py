@@ -1,7 +1,7 @@
 """Pictures of a partition for its metadata: lengths, tokens, reasons, yield, neighbours.
 
-They are made of the columns that they need, of samples where these are long, so that a picture costs next to nothing
-beside what it shows. Nothing that a row says is drawn; where there is nothing to draw there is no picture.
+A picture reads only the columns that it needs, and samples of long ones, so that it costs little time. It contains no
+text of rows. Without data there is no picture.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _PROBES, _POOL = 256, 8_192
 
 
 def lengths(store: Store, table: str, batch: str, column: str) -> dict[str, Any]:
-    """How long the texts of a partition are, of a sample where there are many."""
+    """Histogram of the lengths of a partition's texts, or of a sample."""
     total = store.height(table, batch)
     texts = _sample(store, table, batch, column, total)
     if texts.is_empty():
@@ -29,7 +29,7 @@ def lengths(store: Store, table: str, batch: str, column: str) -> dict[str, Any]
 
 
 def tokens(store: Store, asset: str, batch: str) -> dict[str, Any]:
-    """How many tokens an accepted answer took, its prompt and itself."""
+    """Histogram of the tokens of accepted answers and their prompts."""
     columns = ["status", "prompt_tokens", "completion_tokens"]
     rows = store.read("generations", batch, asset, columns=columns).filter(pl.col("status") == "accepted")
     if rows.is_empty():
@@ -40,7 +40,7 @@ def tokens(store: Store, asset: str, batch: str) -> dict[str, Any]:
 
 
 def reasons(store: Store, asset: str, batch: str) -> dict[str, Any]:
-    """Why inputs are in quarantine."""
+    """Bar chart of the reasons of quarantined inputs."""
     counts = store.read("quarantine", batch, asset, columns=["reason"])["reason"].value_counts()
     if counts.is_empty():
         return {}
@@ -50,7 +50,7 @@ def reasons(store: Store, asset: str, batch: str) -> dict[str, Any]:
 
 
 def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:
-    """How many candidates each hop gave."""
+    """Number of candidates by hop."""
     if not any(rows_per_hop.values()):
         return {}
     title = "Candidates per hop"
@@ -59,7 +59,7 @@ def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:
 
 
 def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
-    """How many candidates of each origin and hop stayed.
+    """Number of kept candidates by origin and hop.
 
     Args:
         candidates: `(origin, hop, ...)` before dedup.
@@ -81,14 +81,14 @@ def _by_hop(rows: pl.DataFrame) -> dict[tuple[int, str], int]:
 
 
 def neighbours(embeddings: pl.Series) -> dict[str, Any]:
-    """How near the nearest neighbour is, for a sample of unit vectors among a larger one."""
+    """Histogram of the similarity to the nearest neighbour, for a sample of unit vectors within a larger sample."""
     pool = _spread(embeddings.drop_nulls(), _POOL)
     if pool.len() < 2:
         return {}
     vectors = pool.explode().to_numpy().reshape(pool.len(), -1)
     probes = np.linspace(0, pool.len() - 1, min(_PROBES, pool.len())).astype(np.int64)
     cosines = vectors[probes] @ vectors.T
-    cosines[np.arange(len(probes)), probes] = -1  # nobody is a neighbour of itself
+    cosines[np.arange(len(probes)), probes] = -1  # a vector is not its own neighbour
     title = f"Nearest neighbour of {len(probes):,} personas among {pool.len():,} of this batch"
     chart = histogram({"": cosines.max(axis=1).clip(-1, 1)}, title=title, x_label="cosine", y_label="personas")
     return {"nearest_neighbours": picture(chart, title)}
@@ -106,12 +106,12 @@ def tables(store: Store, rows: dict[str, int]) -> dict[str, Any]:
 
 
 def picture(svg: str, alt: str) -> dg.MetadataValue[Any]:
-    """A plot as the UI shows it."""
+    """A plot as metadata for the UI."""
     return dg.MetadataValue.md(as_markdown(svg, alt))
 
 
 def _sample(store: Store, table: str, batch: str, column: str, total: int) -> pl.Series:
-    """A column, or pieces of it from all over the partition: no more of the file is read than their row groups."""
+    """A column, or pieces from the whole partition; only the row groups of the pieces are read."""
     if total <= _PIECES * _PIECE:
         return store.read(table, batch, columns=[column])[column].drop_nulls()
     path, schema = store.path(table, batch), store.columns(table)
@@ -121,7 +121,7 @@ def _sample(store: Store, table: str, batch: str, column: str, total: int) -> pl
 
 
 def _spread(values: pl.Series, most: int) -> pl.Series:
-    """At most so many values, evenly from all of them."""
+    """At most this number of values, evenly spaced."""
     if values.len() <= most:
         return values
     return values.gather(np.linspace(0, values.len() - 1, most).astype(np.int64))

@@ -1,4 +1,4 @@
-"""What the UI shows of an asset before it is materialised: stage, columns, prompt, and the kind of server it asks."""
+"""Description and metadata of an asset before its materialisation: stage, columns, prompt, and the kind of server."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.tables import DROPPED, STAGES, Store
 
 LLM_KIND, EMBEDDER_KIND = "llm", "embedder"
-"""Kinds in the code of assets, replaced by what is asked."""
+"""Kinds in the code of assets, replaced by the kind of the server."""
 
 _STAGES = {
     "corpus": "reads the source file of a batch. It asks no model.",
@@ -28,17 +28,17 @@ _STAGES = {
     "warehouse": "puts all tables into one DuckDB file, which `personahub sql` reads.",
     "releases": "freezes personas and datasets in a folder, under a name that is given in the launchpad.",
 }
-"""What each group does, in the order of the graph."""
+"""The work of each group, in the order of the graph."""
 
 
 def described(spec: dg.AssetSpec, store: Store, llm: LLM, embedder: Embedder) -> dg.AssetSpec:
-    """Add the stage, the columns and the prompt of an asset, and name what it asks.
+    """Add the stage, the columns, the prompt and the kind of server of an asset.
 
     Args:
         spec: of an asset, with or without prefixes.
         store: the tables of the home.
-        llm: the language model that is asked.
-        embedder: what makes vectors.
+        llm: the language model.
+        embedder: the embedder.
     """
     name = spec.key.path[-1]
     stated = {LLM_KIND: llm_kind(llm, store.config), EMBEDDER_KIND: _embedder_kind(embedder)}
@@ -50,7 +50,7 @@ def described(spec: dg.AssetSpec, store: Store, llm: LLM, embedder: Embedder) ->
 
 
 def llm_kind(llm: LLM, config: HubConfig) -> str:
-    """Name the kind of server as far as its address and `[generation] server` tell it; nothing is asked for it."""
+    """Name the kind of server from its address and `[generation] server`, without a request."""
     if not llm.url:
         return LLM_KIND
     if llm.url == STANDIN_URL:
@@ -89,7 +89,7 @@ def _prompt(name: str, store: Store, llm: LLM) -> dict[str, Any]:
         return {}
     try:
         prompt = current_task(store.catalog, store.config, name, llm.model or "").prompt
-    except PersonaHubError as error:  # an error of what needs the file, and the others still load
+    except PersonaHubError as error:  # the error of a single asset; the others still load
         return {"prompt": str(error)}
     sampling = ", ".join(f"{option} {value}" for option, value in prompt.sampling.model_dump().items())
     model = {"model": llm.model} if llm.model else {}
@@ -97,5 +97,5 @@ def _prompt(name: str, store: Store, llm: LLM) -> dict[str, Any]:
 
 
 def prompt_markdown(prompt: Prompt) -> str:
-    """Show both messages of a prompt as they stand in its file."""
+    """Show both messages of a prompt as in its file."""
     return f"**System message**\n\n{paragraphs(prompt.instructions)}\n\n**User message**\n\n{paragraphs(prompt.row)}"

@@ -1,6 +1,6 @@
-"""What a dedup stage says of its drops: how similar they are, which keepers take most of them, and a few pairs to read.
+"""Metadata about the drops of a dedup stage: their similarities, the keepers with most drops, and a few pairs.
 
-Texts come from anywhere, so they are cells of a table, which the UI shows as they are, or escaped on cards.
+Texts are foreign, so they are cells of a table, which the UI shows unchanged, or escaped on cards.
 """
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ _MEASURES = {"lexical": "Jaccard of the word sets", "semantic": "cosine of the e
 
 
 def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
-    """Give metadata about the drops of a batch; nothing where nothing was dropped.
+    """Make metadata about the drops of a batch; empty without drops.
 
     Args:
-        hub: the stage, with the decisions that it opened with.
-        made: `(batch, persona_id, keeper_id, similarity, ...)`, what was decided now, of whichever batches.
-        batch: whose drops are explained.
+        hub: the stage, with the decisions before this step.
+        made: `(batch, persona_id, keeper_id, similarity, ...)`, the new decisions, of any batch.
+        batch: the batch.
 
     Returns:
         `sample` (pairs as cards), `largest_keepers` (a table) and `similarities` (a bar chart).
@@ -70,9 +70,9 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
 
 
 def similarity_chart(similarities: pl.Series, threshold: float, measure: str) -> str:
-    """Draw how many drops there are by similarity, from the threshold on; equal ones have a bar of their own."""
+    """Draw the number of drops by similarity, from the threshold up; similarity 1 has its own bar."""
     step = 0.01 if threshold >= 0.8 else 0.025
-    # Sixth decimals are float32's noise: without this a cosine of 1 would not be one.
+    # The sixth decimal is noise of float32: without rounding, a cosine of 1 would differ from 1.
     values = similarities.round(6).clip(upper_bound=1)
     first = int(min(threshold, float(values.min() or threshold)) / step + 1e-9)  # type: ignore[arg-type]
     last = round(1 / step)
@@ -88,7 +88,7 @@ def similarity_chart(similarities: pl.Series, threshold: float, measure: str) ->
 
 
 def _largest(dropped: pl.DataFrame) -> pl.DataFrame:
-    """`(keeper_id, absorbed)` of the keepers that took most."""
+    """`(keeper_id, absorbed)` of the keepers with most drops."""
     counts = dropped.group_by("keeper_id").len("absorbed")
     return counts.sort("absorbed", "keeper_id", descending=[True, False]).head(_KEEPERS)
 
@@ -101,7 +101,7 @@ def _spread(dropped: pl.DataFrame) -> pl.DataFrame:
 
 
 def _looked_up(hub: "Hub", decided: pl.DataFrame, wanted: pl.Series) -> tuple[dict[str, int], dict[str, str]]:
-    """How many drops of the hub each wanted persona took, and its text; only their batches' texts are read."""
+    """The number of drops of each given keeper in the hub, and its text; only texts of their batches are read."""
     absorbed = dict.fromkeys(wanted, 0)
     texts: dict[str, str] = {}
     ids = wanted.implode()
@@ -115,7 +115,7 @@ def _looked_up(hub: "Hub", decided: pl.DataFrame, wanted: pl.Series) -> tuple[di
 
 
 def _every(hub: "Hub", decided: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """`(batch, decisions)` of all batches, as made now or as they stood."""
+    """`(batch, decisions)` of all batches: new decisions, else the earlier ones."""
     now = {str(key): rows for (key,), rows in decided.partition_by("batch", as_dict=True).items()}
     yield from (hub.decisions | now).items()
 

@@ -1,4 +1,4 @@
-"""Texts from anywhere within Markdown: no character of them is markup."""
+"""Foreign texts within Markdown, escaped so that no character is markup."""
 
 import re
 import textwrap
@@ -9,7 +9,7 @@ from personahub_assets.core.text import plain, printable
 _COLUMNS = 100  # the UI does not wrap blocks
 _MARKUP = re.compile(r"[\\`*\[\]<>&~$|]|(?<!\w)_|_(?!\w)")
 _LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
-_JOINER = "\u2060"  # a character without width, between which and its neighbours Markdown finds no address and no block
+_JOINER = "\u2060"  # a character without width that separates texts, so that Markdown finds no address and no block
 
 
 def escaped(value: object, chars: int = 60) -> str:
@@ -25,7 +25,7 @@ def paragraphs(text: str) -> str:
 def _line(line: str) -> str:
     bullet = "- " if line.startswith("- ") else ""
     content = _LINKS.sub(_JOINER, _MARKUP.sub(r"\\\g<0>", line.removeprefix(bullet).strip()))
-    return f"{bullet}{_JOINER}{content}" if content else ""  # no heading, list or rule begins with a joiner
+    return f"{bullet}{_JOINER}{content}" if content else ""  # a heading, list or rule cannot begin with a joiner
 
 
 def fenced(text: str) -> str:

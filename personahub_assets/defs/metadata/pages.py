@@ -1,4 +1,4 @@
-"""Where `personahub browse` shows the rows of an asset."""
+"""The address of an asset's rows in `personahub browse`."""
 
 import dagster as dg
 
@@ -9,7 +9,7 @@ _PATHS = {"personas": "", "warehouse": "", **{name: f"datasets/{name}" for name 
 
 
 def page_of(asset: str, group: str = "") -> dict[str, dg.MetadataValue]:
-    """The command and the address of an asset's page; nothing for an asset without a page.
+    """The command and the address of an asset's page; empty for an asset without a page.
 
     The UI cannot know whether the pages are served, so the command comes first.
     """

@@ -1,4 +1,4 @@
-"""A preview as Markdown: the prompt as sent, the answers, and what they took."""
+"""A preview as Markdown: the prompt as sent, the answers, and their cost."""
 
 from personahub_assets.core.text import printable
 from personahub_assets.defs.metadata.markup import fenced
@@ -6,7 +6,7 @@ from personahub_assets.steps.preview import Preview, PreviewRow
 
 
 def markdown(trial: Preview) -> str:
-    """Show each row with its messages and answers; what came from elsewhere is in fences, so none of it is markup."""
+    """Show each row with its messages and answers; foreign texts are in fences, so that they are not markup."""
     first = trial.rows[: len(trial.by_input)]
     blocks = [f"**Instructions**, the same for every row\n{fenced(first[0].messages[0]['content'])}"]
     for number, group in enumerate(trial.by_input, 1):

@@ -1,7 +1,7 @@
-"""The first rows of a partition as Markdown cards, and the command that tells more of one.
+"""The first rows of a partition as Markdown cards, and the command that explains one.
 
 The UI shows Markdown of fewer than 1,000 characters in place and longer Markdown behind a link, so the cards are cut to
-fit. Texts come from anywhere: each is one line, and no character of it is markup.
+fit. Texts are foreign: each is one line, and escaped so that no character is markup.
 """
 
 import shlex
@@ -17,7 +17,7 @@ from personahub_assets.defs.metadata.markup import escaped
 from personahub_assets.store.tables import Store
 
 IN_PLACE = 1_000
-"""UTF-16 units from which on the UI shows Markdown behind a link."""
+"""UTF-16 units from which the UI shows Markdown behind a link."""
 
 SHORT_ID = 9
 """Characters of an id that is shown for recognition."""
@@ -25,7 +25,7 @@ SHORT_ID = 9
 _ID_CHARS = 120
 _SHORT = 24  # characters of a value that shares a line with others
 _SIZES = ((3, 400), (3, 260), (3, 180), (2, 260), (2, 180), (2, 130), (1, 400), (1, 260), (1, 180), (1, 130), (1, 80))
-"""Numbers of cards, and of characters of each text, from the largest; the first that fits is taken."""
+"""Numbers of cards, and of characters of each text, from the largest; the first that fits is used."""
 
 _IDS = ("item_id", "persona_id", "document_id")
 _UNTOLD = frozenset(
@@ -42,7 +42,7 @@ _UNTOLD = frozenset(
         *_IDS,
     }
 )
-"""Columns that are no text to read: vectors, hashes, and ids, of which the first is in the last line of a card."""
+"""Columns that are not shown: vectors, hashes, and ids (the first id is in the last line of a card)."""
 
 Card = Mapping[str, object]
 
@@ -52,21 +52,21 @@ def sample(rows: pl.DataFrame, texts: Mapping[str, str] | None = None) -> dg.Met
 
     Args:
         rows: the first ones of a partition.
-        texts: by id, of the personas that the rows are about.
+        texts: texts of the rows' personas by id.
     """
     cards = [_card(row, texts or {}) for row in rows.iter_rows(named=True)]
     return as_cards(cards) if cards else dg.MetadataValue.text("no rows")
 
 
 def as_cards(cards: list[Card]) -> dg.MetadataValue[Any]:
-    """Show texts by their names, as many cards and as much of each text as the UI shows in place."""
+    """Show texts by their names, with as many cards and characters as the UI shows in place."""
     drawn = ("\n\n---\n\n".join(_drawn(card, chars) for card in cards[:count]) for count, chars in _SIZES)
     fitting = next((text for text in drawn if _length(text) < IN_PLACE), _drawn(cards[0], 40))
     return dg.MetadataValue.md(fitting)
 
 
 def persona_texts(store: Store, batch: str, rows: pl.DataFrame) -> dict[str, str]:
-    """Texts of the personas of the same batch that rows are about: those of items, and parents of related personas."""
+    """Texts of the rows' personas in the same batch: personas of items, and parents of related personas."""
     id_column = "parent_id" if "persona" in rows.columns else "persona_id"
     wanted = rows[id_column].drop_nulls().unique() if id_column in rows.columns else pl.Series(dtype=pl.String)
     if wanted.is_empty():
@@ -76,15 +76,15 @@ def persona_texts(store: Store, batch: str, rows: pl.DataFrame) -> dict[str, str
 
 
 def asked_next(rows: pl.DataFrame) -> dict[str, Any]:
-    """The command that says where a row came from, to be pasted into a shell."""
+    """The command that explains a row, for a shell."""
     name = next((name for name in _IDS if name in rows.columns), None)
-    # Ids of documents are the source's: one with escapes or line breaks is nothing to paste.
+    # Ids of documents come from the source: one with escapes or line breaks cannot be pasted.
     ids = [key for key in rows[name] if key.isprintable() and len(key) <= _ID_CHARS] if name else []
     return {"why": dg.MetadataValue.text(f"personahub why {shlex.quote(ids[0])}")} if ids else {}
 
 
 def _card(row: Mapping[str, Any], texts: Mapping[str, str]) -> Card:
-    """What a row says, by name: its persona first, its id last, and no text twice."""
+    """The texts of a row by name: its persona first, its id last, and no text twice."""
     is_item = "item_id" in row
     card: dict[str, object] = {}
     if parent := texts.get(row.get("parent_id") or ""):

@@ -16,8 +16,8 @@ Points = Sequence[tuple[float, float]]
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _HEAD = 720, 64, 20, 34, 46, 32
 _MOST_POINTS = 400
 _MOST_BINS, _MOST_ROWS = 24, 30
-_TAIL = 0.995  # of a histogram: what lies beyond shares the last bar, or one outlier would squeeze all others into one
-_HUGE = 1e300  # differences and margins of what is drawn stay finite
+_TAIL = 0.995  # of a histogram: larger values share the last bar, or one outlier would squeeze all others into one bar
+_HUGE = 1e300  # keeps differences and margins finite
 _CHAR = 7.2  # width of a letter at 12 px, on the safe side
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")
@@ -38,18 +38,18 @@ class _Axis:
     def over(cls, values: Iterable[float], start: float, end: float, *, from_zero: bool) -> "_Axis":
         numbers = [*values, 0.0] if from_zero else list(values)
         low, high = min(numbers, default=0.0), max(numbers, default=1.0)
-        if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value only, or as good as that
+        if high - low <= 1e-9 * max(abs(low), abs(high)):  # only one value, or nearly so
             margin = max(abs(low) * 0.1, 1e-9) if low else 1.0
             low, high = low - (0 if from_zero else margin), high + margin
         step = _round_step((high - low) / (5 if from_zero else 8))
         if from_zero and all(value == round(value) for value in numbers):
-            step = max(step, 1.0)  # nobody counts in fifths
+            step = max(step, 1.0)  # counts are whole numbers
         if from_zero:  # the axis ends at a round number
             low, high = math.floor(low / step) * step, math.ceil(high / step) * step
         return cls(low, high, step, start, end)
 
     def at(self, value: float) -> float:
-        """Pixel of a value, inside the axis for whatever value."""
+        """Pixel of a value, always inside the axis."""
         share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
         return self.start + share * (self.end - self.start)
 
@@ -65,8 +65,8 @@ class _Axis:
 def line_chart(series: Mapping[str, Points], *, title: str, x_label: str, y_label: str) -> str:
     """Draw one line per series of (x, y) points.
 
-    Points are joined in order of x; those that are not finite are left out, and of very many the highest and lowest
-    stay. The y axis includes 0. Without a point the chart says so.
+    Points are joined in order of x. Points that are not finite are left out; of very many points the highest and lowest
+    are kept. The y axis includes 0. Without points the chart shows "no data".
     """
     return line_charts({y_label: series}, title=title, x_label=x_label, height=240)
 
@@ -122,7 +122,7 @@ def bar_chart(
             size = f'width="{thick:.2f}" height="{ends[1] - ends[0]:.1f}"'
             elements.append(f'<rect x="{x:.2f}" y="{ends[0]:.1f}" {size} fill="{colour}"/>')
     names = [_clean(label, 16) for label in labels]
-    every = math.ceil((max(map(len, names), default=0) * _CHAR + 8) / slot)  # no name runs into the next
+    every = math.ceil((max(map(len, names), default=0) * _CHAR + 8) / slot)  # so that labels do not overlap
     for index in range(0, len(names), every):
         elements.append(_text(names[index], _LEFT + slot * (index + 0.5), bottom + 18, anchor="middle"))
     if not labels or not bars:
@@ -131,10 +131,9 @@ def bar_chart(
 
 
 def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, y_label: str) -> str:
-    """Draw how many values there are in each of about 24 steps of a round width, side by side for each series.
+    """Draw a histogram with about 24 steps of a round width, side by side for each series.
 
-    A bar is named by the value that it begins at; the last one has all the rest. Values that are not finite are left
-    out.
+    The label of a bar is its lower bound; the last bar has all larger values. Values that are not finite are left out.
     """
     finite = {name: _finite(series) for name, series in values.items()}
     every = np.concatenate([*finite.values(), np.empty(0)])
@@ -143,14 +142,14 @@ def histogram(values: Mapping[str, npt.ArrayLike], *, title: str, x_label: str, 
     edges, decimals = _edges(every)
     labels = [f"{edge:,.{decimals}f}" for edge in edges]
     labels[-1] += "+" if every.max() >= 2 * edges[-1] - edges[-2] else ""
-    # What a rounding error puts before the first edge is in the first bar.
+    # Values below the first edge because of rounding are in the first bar.
     bounds = [-np.inf, *edges[1:], np.inf]
     counts = {name: np.histogram(series, bounds)[0].tolist() for name, series in finite.items()}
     return bar_chart(labels, counts, title=title, x_label=f"{x_label}, from … on", y_label=y_label)
 
 
 def ranking(values: Mapping[str, float], *, title: str, x_label: str) -> str:
-    """Draw one lying bar per name, with its value beside it; of more than 30 the first are shown."""
+    """Draw one horizontal bar per name, with its value beside it; of more than 30 the first are shown."""
     if len(values) > _MOST_ROWS:
         title += f" (first {_MOST_ROWS} of {len(values):,})"
     rows = [(_clean(name, 28), value if math.isfinite(value) else 0.0) for name, value in values.items()][:_MOST_ROWS]
@@ -179,7 +178,7 @@ def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _edges(values: npt.NDArray[np.float64]) -> tuple[list[float], int]:
-    """Where bars begin, two at least, and the decimals to write that with."""
+    """The lower bounds of bars, at least two, and the number of decimals for labels."""
     low, high = float(values.min()), float(np.quantile(values, _TAIL))
     step = _round_step(max((high - low) / _MOST_BINS, abs(high) * 1e-9, 1e-9))
     if np.array_equal(values, np.rint(values)):
@@ -262,7 +261,7 @@ def _colours() -> Iterable[str]:
 
 
 def _clean(text: str, most: int) -> str:
-    """Text without what XML cannot hold, on one line and cut."""
+    """Text without characters that XML forbids, on one line and cut."""
     words = " ".join(_NOT_XML.sub("�", text).split())
     return words if len(words) <= most else words[: most - 1] + "…"
 

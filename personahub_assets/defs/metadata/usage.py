@@ -1,4 +1,4 @@
-"""What an asset that asks a language model says of its calls: counts, tokens, money, time, and the window's ramp."""
+"""Metadata about the calls of an asset: counts, tokens, money, time, and the window's ramp."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from personahub_assets.store.tables import Store
 
 
 def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
-    """Report on a partition that was asked for and published: counts, tokens, money, pictures, then the engine."""
+    """Report on a published partition from a language model: counts, tokens, money, pictures, then the engine."""
     asked.facts = spent(asked.tally, store.config.prices.currency) | asked.facts
     pictures = {
         **charts.hops(asked.facts.get("rows_per_hop", {})),
@@ -51,7 +51,7 @@ def spent(tally: Usage, currency: str) -> dict[str, Any]:
 
 
 def engine(tally: Usage, window: AdaptiveConcurrency) -> dict[str, Any]:
-    """Figures about client and server, and how the window followed the server: one link, as it is long Markdown."""
+    """Figures about client, server and window as long Markdown, which the UI shows behind a link."""
     if not tally.paid:
         return {}
     figures = _figures(tally) | (
@@ -80,7 +80,7 @@ def _figures(tally: Usage) -> dict[str, tuple[float, str]]:
 
 
 def _ramp(window: AdaptiveConcurrency) -> str:
-    """How the window followed the server, as a plot."""
+    """Plot of the window over time."""
     if not window.spans:
         return ""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {
