@@ -42,7 +42,7 @@ from personahub_assets.warehouse import build
 from personahub_assets.warehouse.query_process import ids_meeting
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
-COMMANDS += ["try", "ui", "version"]
+COMMANDS += ["browse", "context", "mcp", "new", "try", "ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},
@@ -265,8 +265,8 @@ def test_run_needs_a_batch(here: Cli) -> None:
     ("arguments", "message"),
     [
         (["--batch", "my-page"], "unknown batch 'my-page' (did you mean 'my-pages'?"),
-        (["--select", "persona"], "unknown asset 'persona' (did you mean 'personas'?"),
-        (["--select", "+tool+"], "unknown asset 'tool' (did you mean 'tools'?"),
+        (["--select", "persona"], "no asset 'persona' (did you mean 'personas'?"),
+        (["--select", "+tool+"], "no asset 'tool' (did you mean 'tools'?"),
     ],
 )
 def test_run_suggests_what_was_meant(here: Cli, demo: Demo, arguments: list[str], message: str) -> None:
@@ -551,8 +551,7 @@ def test_sql_describes_everything_for_programs(here: Cli, demo: Demo) -> None:
         "table": "persona_lineage",
         "kind": "view",
         "rows": None,
-        "about": "Any candidate with its parents up to its root and the document: step 0 is the persona itself. "
-        "For one id ask lineage(id)",
+        "about": "Every candidate with its parents up to its root and the document. For one id use lineage(id)",
         "column": "step",
         "type": "INTEGER",
         "meaning": None,

@@ -125,7 +125,7 @@ def test_what_an_empty_hub_cannot_do_says_why(
         (lambda hub: hub.plan("one"), r"write \['one'\]"),
         (lambda hub: hub.run(retry="refused"), r"write \['refused'\]"),
         (lambda hub: hub.run(retry=["refuse"]), "did you mean 'refused'"),
-        (lambda hub: hub.run(select=["tool"]), "unknown asset 'tool'"),
+        (lambda hub: hub.run(select=["tool"]), "no asset 'tool'"),
         (lambda hub: hub.run(max_calls=-1), "max_calls -1"),
         (lambda hub: hub.run(max_cost=float("nan")), "max_cost nan"),
         (lambda hub: hub.run(max_cost=1), "needs prices"),

@@ -203,7 +203,7 @@ def test_a_release_has_it_with_its_prompt_and_says_what_is_of_the_home(hub: Hub)
 def test_the_graph_has_it_and_a_wrong_file_stops_its_own_runs_alone(hub: Hub, called: Called) -> None:
     graph = build(hub.environment).resolve_asset_graph()
     keys = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
-    assert keys["recipes"].description == "A dish that the persona would cook."
+    assert (keys["recipes"].description or "").startswith("A dish that the persona would cook.")
     assert {key.to_user_string() for key in keys["warehouse"].parent_keys} >= {"recipes", "menus2", "tools"}
     write(hub.home, "datasets/menus2.py", MENU_CLASS + "\n\nraise ValueError('no menu')\n")
     graph = build(hub.environment).resolve_asset_graph()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from personahub_assets.cli.console import OUT, confirm, say, say_text
 from personahub_assets.core import project_files
-from personahub_assets.core.catalog import DATASET_VALUES, Catalog
+from personahub_assets.core.catalog import CLASSES, DATASET_VALUES, Catalog
 from personahub_assets.core.errors import ConfigError, PromptError, choices
 from personahub_assets.core.fields import camel
 from personahub_assets.core.prompts import Prompt
@@ -97,7 +97,7 @@ def new_prompt(home: Path, task: str) -> None:
             f"no prompt of the package {choices(task, valid)}; for a dataset: personahub new dataset NAME"
         )
     path, _ = _paths(home, task)
-    _write({path: (project_files.root() / "prompts" / f"{task}.md").read_text("utf-8")})
+    _write({path: (project_files.root() / project_files.PROMPTS / f"{task}.md").read_text("utf-8")})
     say(f"{path} is written; this home uses it instead of the package's. Try it: ", (f"personahub try {task}", "bold"))
 
 
@@ -159,11 +159,13 @@ def _sources(source: Path, name: str) -> tuple[Path | None, Path | None]:
     def first(*paths: Path) -> Path | None:
         return next((path for path in paths if path.is_file()), None)
 
-    prompt = first(source / "prompts" / f"{name}.md", source / f"{name}.md")
+    prompt = first(source / project_files.PROMPTS / f"{name}.md", source / f"{name}.md")
     if prompt is None:
-        names = sorted({path.stem for folder in (source / "prompts", source) for path in folder.glob("*.md")})
+        names = sorted(
+            {path.stem for folder in (source / project_files.PROMPTS, source) for path in folder.glob("*.md")}
+        )
         raise ConfigError(f"{source}: no prompts/{name}.md; no dataset {choices(name, names or ['none'])}")
-    return prompt, first(source / "datasets" / f"{name}.py", source / f"{name}.py")
+    return prompt, first(source / CLASSES / f"{name}.py", source / f"{name}.py")
 
 
 def _read(path: Path) -> str:

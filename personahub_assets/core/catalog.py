@@ -17,10 +17,14 @@ from types import ModuleType
 from personahub_assets.core import project_files
 from personahub_assets.core.column_types import column_fault
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
+from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, Answer, DatasetItem, RelatedPersonas, TextPersonas
 from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
+
+CLASSES = "datasets"
+"""Folder of the classes of a home."""
 
 PERSONA_TASKS: dict[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas}
 """The tasks other than datasets, with their answer classes."""
@@ -41,8 +45,8 @@ class Catalog:
     """
 
     def __init__(self, home: Path | None = None):
-        self.prompt_files = _files(home and home / "prompts", ".md")
-        self.class_files = _files(home and home / "datasets", ".py")
+        self.prompt_files = _files(home and home / PROMPTS, ".md")
+        self.class_files = _files(home and home / CLASSES, ".py")
         self._packaged = dict(DATASETS)
 
     @cached_property
@@ -102,7 +106,7 @@ class Catalog:
         """
         path = self.prompt_files.get(task)
         if path is None and task in self.class_files and task not in self._packaged:
-            missing = self.class_files[task].parent.parent / "prompts" / f"{task}.md"
+            missing = self.class_files[task].parent.parent / PROMPTS / f"{task}.md"
             raise PromptError(f"{missing} is missing: the dataset {self.class_files[task]} needs its prompt file")
         if path is None:
             return project_files.prompt(task)

@@ -9,6 +9,9 @@ from pathlib import Path
 from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Prompt
 
+PROMPTS = "prompts"
+"""Folder of the prompts, here and in a home."""
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -27,7 +30,7 @@ def prompt(name: str, folder: Path | None = None) -> Prompt:
     Raises:
         PromptError: if the file is missing or malformed, or has another name in its front matter.
     """
-    path = (folder or root() / "prompts") / f"{name}.md"
+    path = (folder or root() / PROMPTS) / f"{name}.md"
     if not path.is_file():
         raise PromptError(f"{path} is missing: a task needs its prompt file")
     return prompt_file(path, name)

@@ -37,7 +37,7 @@ def push(release: Release, repository: str, *, is_public: bool = False) -> str:
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
-        api.create_repo(repository, repo_type="dataset", private=not is_public, exist_ok=True)
+        dataset = api.create_repo(repository, repo_type="dataset", private=not is_public, exist_ok=True)
         api.upload_folder(
             repo_id=repository,
             repo_type="dataset",
@@ -49,7 +49,7 @@ def push(release: Release, repository: str, *, is_public: bool = False) -> str:
         raise ConfigError("no token for the Hugging Face Hub: set HF_TOKEN, or run `hf auth login`") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise StoreError(_refusal(repository, error)) from error
-    return f"{api.endpoint}/datasets/{repository}"
+    return str(dataset)
 
 
 def _refusal(repository: str, error: Exception) -> str:

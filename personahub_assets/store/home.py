@@ -20,7 +20,9 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
+from personahub_assets.core.catalog import CLASSES
 from personahub_assets.core.errors import ConfigError, StoreError
+from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.text import digest
 
 PART = "part.parquet"
@@ -69,12 +71,12 @@ class Home:
     @property
     def prompts(self) -> Path:
         """Prompts of this home, instead of or besides those of the package."""
-        return self.root / "prompts"
+        return self.root / PROMPTS
 
     @property
     def datasets(self) -> Path:
         """Classes of the datasets of this home."""
-        return self.root / "datasets"
+        return self.root / CLASSES
 
     @property
     def writer(self) -> Path:

@@ -7,6 +7,7 @@ from written import write_home
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.definitions import build
+from personahub_assets.defs.failures import StepFailed
 from personahub_assets.runs.runner import selected
 from personahub_assets.store.tables import Store
 
@@ -21,7 +22,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
 def test_a_release_needs_a_name(graph: dg.Definitions) -> None:
     with (
         dg.DagsterInstance.ephemeral() as instance,
-        pytest.raises(ConfigError, match="under a name of its own: give it"),
+        pytest.raises(StepFailed, match="under a name of its own: give it"),
     ):
         graph.resolve_job_def("make_release").execute_in_process(instance=instance)
 

@@ -1,6 +1,5 @@
 """Description and metadata of an asset before its materialisation: stage, columns, prompt, and the kind of server."""
 
-import re
 from typing import Any
 
 import dagster as dg
@@ -81,7 +80,8 @@ def _columns(name: str, store: Store) -> dict[str, Any]:
 
 def _short(kind: str) -> str:
     """A type without the fields of a STRUCT, which would leave no room for the column's meaning."""
-    return re.sub(r"\(.*\)", "(…)", kind)
+    inside = kind.partition("(")[2].rpartition(")")[0]
+    return kind.replace(inside, "…", 1) if inside else kind
 
 
 def _prompt(name: str, store: Store, llm: LLM) -> dict[str, Any]:
