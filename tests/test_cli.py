@@ -33,6 +33,7 @@ from sites import serving
 from personahub_assets.cli import app
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import QueryError, StoreError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.hub import Hub
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.sources.register import register
@@ -907,6 +908,20 @@ def test_doctor_names_what_is_wrong(here: Cli, home: Path) -> None:
     assert any(f"{url}/models" in line for line in wrong)
     assert any("text_personas.per_page" in line for line in wrong)
     assert "Traceback" not in said.err
+
+
+def test_doctor_prints_a_fault_once_and_checks_the_rest(here: Cli, home: Path, standin: StandinServer) -> None:
+    (home / "prompts").mkdir(parents=True)
+    (home / "prompts" / "tools.md").write_text("no front matter")
+    said = here("doctor", url=standin.url)
+    lines = said.err.splitlines()
+    assert said.code == 1
+    assert [line.split("  ")[:2] for line in lines if line.startswith("no")] == [
+        ["no", "prompts"],
+        ["no", "schema tools"],
+    ]
+    assert "no  schema tools  as prompts" in lines
+    assert sum(line.startswith("ok  schema ") for line in lines) == len(DATASETS) + 1
 
 
 # --- standin ---

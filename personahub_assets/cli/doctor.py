@@ -30,14 +30,15 @@ _SHOWN_CHARS = 200  # of an answer
 
 
 def run_checks(environment: Environment, console: Console, *, canary: bool) -> bool:
-    """Run all checks and print the results; True if all pass."""
-    well = True
+    """Run all checks and print the results; True if all pass. A fault that several checks meet is printed once."""
+    well, first_with = True, dict[str, str]()
     for name, check in _checks(environment, canary=canary):
         mark: Piece = ("ok", "green")
         try:
             finding = check()
         except Exception as error:  # noqa: BLE001 - what is wrong with one thing must not hide the others
-            finding, mark, well = explain(error, environment.home), ("no", "bold red"), False
+            fault, mark, well = explain(error, environment.home), ("no", "bold red"), False
+            finding = fault if first_with.setdefault(fault, name) == name else f"as {first_with[fault]}"
         say(mark, "  ", (name, "bold"), "  ", on_one_line(finding), to=console)
     return well
 
@@ -53,8 +54,8 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "endpoint", lambda: _endpoint(llm, home)
     if canary and environment.llm_url:
         yield "model", lambda: _model(llm, home)
-        for task in _tasks(home, environment.llm_model or "none"):
-            yield f"schema {task.asset}", lambda task=task: _canary(llm, task, home)  # type: ignore[misc]
+        for task in Catalog(home).tasks:
+            yield f"schema {task}", lambda task=task: _canary(llm, task, home)  # type: ignore[misc]
 
 
 def _versions() -> str:
@@ -120,9 +121,9 @@ def _generation(home: Path) -> Generation:
     return HubConfig.load(Home(home).config).generation
 
 
-def _canary(llm: LLM, task: Task, home: Path) -> str:
-    """Send one request with the task's schema, to find a schema that the server does not support."""
-    task = Task(task.asset, task.prompt, task.answer, llm.model_name)
+def _canary(llm: LLM, name: str, home: Path) -> str:
+    """Send one request with the schema of a task, to find a schema that the server does not support."""
+    task = current_task(Catalog(home), HubConfig.load(Home(home).config), name, llm.model_name)
     values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
     outcome, note = asyncio.run(_send_request(llm, task, values, _generation(home)))
     answer_text = shorten(on_one_line(outcome.response), _SHOWN_CHARS)

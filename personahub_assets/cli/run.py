@@ -43,7 +43,7 @@ def run_and_report(
         orders.append(order)
         print_selections(order, console)
         if order.reasons and not order.work:
-            say(f"no rows are quarantined for {', '.join(retry or ['any reason'])}", to=console)
+            say(f"no requests are quarantined for {', '.join(retry or ['any reason'])}", to=console)
         if approve:
             approve(order)
 

@@ -61,7 +61,7 @@ def take_down(
         say_json(receipt.as_json())
     elif dry_run or receipt.finished_at:
         _show(receipt, console, done=not dry_run)
-    else:
+    if not as_json and (dry_run or not receipt.finished_at):
         say("nothing was changed", to=console)
 
 
