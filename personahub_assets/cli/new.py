@@ -207,5 +207,10 @@ def _write(files: dict[Path, str]) -> None:
 def _print_next(home: Path, name: str, files: list[Path]) -> None:
     for path in files:
         say(f"{path} is written")
-    say("Edit it, then: ", (f"personahub try {name}", "bold"), ", ", (f"personahub run --select {name}", "bold"))
+    say(
+        "Edit it before the next run of all assets, which includes it. Then: ",
+        (f"personahub try {name}", "bold"),
+        ", ",
+        (f"personahub run --select {name}", "bold"),
+    )
     Catalog(home).item(name)

@@ -193,7 +193,8 @@ class Answers:
                 for _ in unknown:  # the requests behind can have answers already: they do not count as left
                     pass
                 raise BudgetSpent(
-                    f"{self._progress_text()} ({spent}). Run again to continue: answers are kept"
+                    f"{self._progress_text()} ({spent}). Run again to continue: answers are kept, and the batch is "
+                    "published when it has all of them"
                 ) from spent
         self.watch(self.tally)
         if self._unasked:
