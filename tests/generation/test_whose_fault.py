@@ -262,6 +262,6 @@ def test_another_model_than_was_asked_is_seen(served: Any, path: Path) -> None:
     must = Limits(2, model_must_match=True)
     with (
         Journal(path.with_suffix(".3")) as journal,
-        pytest.raises(LLMError, match="answered as 'small-fallback', and 'scripted' was asked"),
+        pytest.raises(LLMError, match="answered as 'small-fallback', and 'scripted' was requested"),
     ):
         Run(script.url, 4, TASK, limits=must).of(requests(6, TASK), journal)

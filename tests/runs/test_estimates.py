@@ -51,7 +51,6 @@ def test_after_fifty_answers_plan_and_progress_are_near_what_the_run_takes(home:
     assert halfway.completion_tokens == pytest.approx(actual, rel=0.25)
     assert before.completion_tokens * (1 - 55 / 150) == pytest.approx(actual, rel=0.5)
     early = next(usage for usage in steps if usage.paid >= FIRST_ANSWERS)
-    assert early.done < early.total
     assert early.tokens_in_all == pytest.approx(max(usage.tokens for usage in steps), rel=0.25)
 
 
