@@ -57,15 +57,7 @@ def release(
         _unnamed(context)
         return
     started = time.perf_counter()
-    order = ReleaseSpec.of(
-        config.name,
-        config.select,
-        config.where,
-        jsonl=config.jsonl,
-        license=config.license,
-        validation=config.validation,
-        datasets=store.catalog.datasets,
-    )
+    order = ReleaseSpec.of(**config.model_dump(), datasets=store.catalog.datasets)
     published = freeze(store, order, partial(_tell, progress, config.name))
     progress.tell(Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)

@@ -25,7 +25,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.releases.card import card
-from personahub_assets.releases.data_files import Splits, persona_column, released_columns, write_config
+from personahub_assets.releases.data_files import Division, Splits, persona_column, released_columns, write_config
 from personahub_assets.releases.folder import (
     CARD,
     MANIFEST,
@@ -344,11 +344,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
 
 def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
     """Write all files of the release into the folder, synced and read-only."""
+    division = Division.of(cut.store, order.validation)
     for done, config in enumerate(order.configs):
         watch(done, len(order.configs))
-        cut.splits[config] = write_config(
-            cut.store, config, making, validation=order.validation, jsonl=order.jsonl and bool(cut.store.files(config))
-        )
+        jsonl = order.jsonl and bool(cut.store.files(config))
+        cut.splits[config] = write_config(division, config, making, jsonl=jsonl)
     prompts = write_prompts(cut.store, cut.facts["writers"], making)
     manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))

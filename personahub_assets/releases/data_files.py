@@ -6,6 +6,7 @@ split follows from a hash of the document's id, so it is the same in every relea
 
 import hashlib
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -22,30 +23,68 @@ Splits = dict[str, dict[str, int]]
 """Numbers of rows and files by split."""
 
 
-def write_config(snap: Store, config: str, folder: Path, *, validation: float = 0.0, jsonl: bool = False) -> Splits:
+@dataclass(frozen=True)
+class Division:
+    """Which personas of a snapshot are for validation, decided once for all configs.
+
+    Attributes:
+        snap: the released rows.
+        share: of the personas that are for validation; 0 makes no such split.
+        held_out: ids of the personas for validation, by batch; empty without a share.
+    """
+
+    snap: Store
+    share: float
+    held_out: dict[str, pl.Series]
+
+    @classmethod
+    def of(cls, snap: Store, share: float) -> "Division":
+        """Decide about all personas of a snapshot."""
+        batches = snap.partitions(PERSONAS) if share else []
+        return cls(snap, share, {batch: _held_out(snap, batch, share) for batch in batches})
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return (TRAIN, VALIDATION) if self.share else (TRAIN,)
+
+    def personas(self, batch: str, split: str) -> pl.DataFrame:
+        """Ids and texts of the personas of a batch that belong to a split."""
+        personas = self.snap.read(PERSONAS, batch, columns=["persona_id", "persona"])
+        if batch not in self.held_out:
+            return personas
+        is_held_out = pl.col("persona_id").is_in(self.held_out[batch].implode())
+        return personas.filter(is_held_out if split == VALIDATION else ~is_held_out)
+
+
+def _held_out(snap: Store, batch: str, share: float) -> pl.Series:
+    rows = snap.read(PERSONAS, batch, columns=["persona_id", "document_id", "root_id"])
+    groups = rows.select(pl.coalesce("document_id", "root_id", "persona_id")).to_series()
+    return rows["persona_id"].filter(pl.Series([is_for_validation(group, share) for group in groups], dtype=pl.Boolean))
+
+
+def write_config(division: Division, config: str, folder: Path, *, jsonl: bool = False) -> Splits:
     """Write the files of one config.
 
     Args:
-        snap: the released rows.
+        division: the released rows, and the splits of their personas.
         config: the personas or a dataset; its items get the text of their persona.
         folder: the release.
-        validation: share of personas whose rows are for validation; 0 makes no such split.
         jsonl: also write JSONL.
 
     Raises:
         StoreError: if no row would be left for training.
     """
-    splits = (TRAIN, VALIDATION) if validation else (TRAIN,)
-    counts = {split: _write_split(snap, config, folder, split, validation) for split in splits}
+    counts = {split: _write_split(division, config, folder, split) for split in division.splits}
     rows = {split: count["rows"] for split, count in counts.items()}
     if rows.get(VALIDATION) and not rows[TRAIN]:
         raise StoreError(
             f"all {rows[VALIDATION]:,} rows of {config} would be for validation, and none for training: choose a "
-            f"smaller share than {validation:g}, or release more personas"
+            f"smaller share than {division.share:g}, or release more personas"
         )
     if jsonl:
-        for split in splits:
-            _write_jsonl(snap, config, folder, split, validation)
+        for split in division.splits:
+            _write_jsonl(division, config, folder, split)
     return {split: count for split, count in counts.items() if count["rows"]}
 
 
@@ -76,10 +115,10 @@ def is_for_validation(group: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-def _write_split(snap: Store, config: str, folder: Path, split: str, validation: float) -> dict[str, int]:
+def _write_split(division: Division, config: str, folder: Path, split: str) -> dict[str, int]:
     """Write one split of a config, a file for each batch that has rows in it."""
-    target = folder / "data" / config
-    is_linked = config == PERSONAS and not validation
+    snap, target = division.snap, folder / "data" / config
+    is_linked = config == PERSONAS and not division.share
     rows, paths = 0, list[Path]()
     for batch in snap.partitions(config):
         path = target / f"{split}-{len(paths):05d}.parquet"
@@ -87,7 +126,7 @@ def _write_split(snap: Store, config: str, folder: Path, split: str, validation:
             link_or_copy(snap.path(config, batch), path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _released(snap, config, batch, split, validation).sink_parquet(path)
+            _released(division, config, batch, split).sink_parquet(path)
         if height := int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()):
             rows += height
             paths.append(path)
@@ -98,41 +137,25 @@ def _write_split(snap: Store, config: str, folder: Path, split: str, validation:
     return {"rows": rows, "files": len(paths)}
 
 
-def _released(snap: Store, config: str, batch: str, split: str, validation: float) -> pl.LazyFrame:
+def _released(division: Division, config: str, batch: str, split: str) -> pl.LazyFrame:
     """The rows of a batch as they are released."""
-    rows, own = pl.scan_parquet(snap.path(config, batch), glob=False), list(snap.columns(config))
-    if config != PERSONAS:
-        rows = rows.join(
-            _personas(snap, batch, split, validation).rename({"persona": persona_column(own)}).lazy(),
-            on="persona_id",
-            maintain_order="left",
-        ).select(released_columns(config, own))
-    elif validation:
-        rows = rows.join(
-            _personas(snap, batch, split, validation).lazy(), on="persona_id", how="semi", maintain_order="left"
-        )
-    return rows
+    rows = pl.scan_parquet(division.snap.path(config, batch), glob=False)
+    personas, own = division.personas(batch, split).lazy(), list(division.snap.columns(config))
+    if config == PERSONAS:
+        return rows.join(personas, on="persona_id", how="semi", maintain_order="left")
+    return rows.join(personas.rename({"persona": persona_column(own)}), on="persona_id", maintain_order="left").select(
+        released_columns(config, own)
+    )
 
 
-def _personas(snap: Store, batch: str, split: str, validation: float) -> pl.DataFrame:
-    """Ids and texts of the personas of a batch that belong to a split."""
-    names = ["persona_id", "persona", "document_id", "root_id"]
-    personas = snap.read(PERSONAS, batch, columns=names)
-    if validation:
-        groups = personas.select(pl.coalesce("document_id", "root_id", "persona_id")).to_series()
-        sides = [is_for_validation(group, validation) == (split == VALIDATION) for group in groups]
-        personas = personas.filter(pl.Series(sides, dtype=pl.Boolean))
-    return personas.select("persona_id", "persona")
-
-
-def _write_jsonl(snap: Store, config: str, folder: Path, split: str, validation: float) -> None:
+def _write_jsonl(division: Division, config: str, folder: Path, split: str) -> None:
     """Write one split with the field names of the data that the paper's authors published."""
     ending = "" if split == TRAIN else f".{split}"
     target = folder / "jsonl" / f"{config}{ending}.jsonl"
     target.parent.mkdir(exist_ok=True)
     with target.open("wb") as file:
-        for batch in snap.partitions(config):
-            for rows in _paper_rows(snap, config, batch, _personas(snap, batch, split, validation)):
+        for batch in division.snap.partitions(config):
+            for rows in _paper_rows(division.snap, config, batch, division.personas(batch, split)):
                 rows.write_ndjson(file)
     if not target.stat().st_size:
         target.unlink()
