@@ -111,7 +111,7 @@ def _assembled(
     executor: dg.ExecutorDefinition | None = None,
     run_resources: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
-    llm = llm or LLM(url=environment.llm_url, model=environment.llm_model)
+    llm = llm or LLM.of(environment)
     embedder = embedder or Embedder.of(environment, store.config)
     catalog = store.catalog
     graph = graph_assets(catalog)

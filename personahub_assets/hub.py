@@ -441,7 +441,7 @@ class Hub:
             ids=tuple(ids),
         )
         budget = Budget()
-        llm = LLM(url=self.environment.llm_url, model=self.environment.llm_model, shared_budget=budget)
+        llm = LLM.of(self.environment, shared_budget=budget)
         return _beside_event_loop(lambda: preview(store, llm, spec, watch).frame(), budget)
 
     def run(

@@ -45,7 +45,7 @@ def run_checks(environment: Environment, console: Console, *, canary: bool) -> b
 
 def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Callable[[], str]]]:
     home = environment.home.expanduser().resolve()
-    llm = LLM(url=environment.llm_url, model=environment.llm_model)
+    llm = LLM.of(environment)
     yield "versions", _versions
     yield "home", lambda: _disk(home)
     yield "hub.toml", lambda: _config(home)

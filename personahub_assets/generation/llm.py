@@ -62,6 +62,11 @@ class LLM(BaseModel):
     _proven: "dict[Mark, Dialect]" = PrivateAttr(default_factory=dict)
     _only_model: str = PrivateAttr(default="")
 
+    @classmethod
+    def of(cls, environment: Environment, **settings: Any) -> "LLM":
+        """The language model that the environment names, with other fields of this class."""
+        return cls(url=environment.llm_url, model=environment.llm_model, **settings)
+
     def require(self) -> str:
         """The endpoint's base URL with its secrets; starts the stand-in if it was chosen.
 

@@ -20,7 +20,7 @@ def require_endpoint(environment: Environment, order: Ordered) -> None:
     ):
         return
     try:
-        LLM(url=environment.llm_url, model=environment.llm_model).require_model()
+        LLM.of(environment).require_model()
     except LLMError:
         if _is_asking(environment, order):
             raise

@@ -81,7 +81,7 @@ def plan(
 
 def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]:
     """The model of a run, the source of its name, and notices about it."""
-    llm = LLM(url=environment.llm_url, model=environment.llm_model)
+    llm = LLM.of(environment)
     if environment.llm_model:
         return environment.llm_model, "environment", _mixing(store, environment.llm_model)
     try:

@@ -24,7 +24,7 @@ def check_launch(environment: Environment, launch: Launch) -> None:
     """
     assets = [name for name in launch.assets if name != "release"]
     if launch.job == TRY:
-        _together([lambda: LLM(url=environment.llm_url, model=environment.llm_model).require_model()])
+        _together([lambda: LLM.of(environment).require_model()])
     elif launch.job in (REFRESH, ASSETS_JOB) and (assets or not launch.assets):
         order = ordered(environment, launch.batches, assets)
         _together(

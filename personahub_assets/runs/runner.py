@@ -123,7 +123,7 @@ def ordered(
     store = Store(home=str(home))
     reasons = _reasons(retry) if retry is not None else []
     # All runs of the order use the same objects: they share one budget and one stand-in.
-    llm = LLM(url=environment.llm_url, model=environment.llm_model, retry=reasons, shared_budget=budget)
+    llm = LLM.of(environment, retry=reasons, shared_budget=budget)
     usage: dict[str, Usage] = {}
     run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
     definitions = build(environment, run_resources=run_resources)
