@@ -1,8 +1,8 @@
 """Diversity of words: distinct n-grams, compression ratio, and self-repetition.
 
 Every measure of this kind falls as a text grows (Shaib et al., 2024, "Standardizing the Measurement of Text
-Diversity"), so figures of different datasets or batches can be compared only at equal numbers of words. `measure` takes
-the texts in an order that depends on their ids alone, and cuts after a fixed number of words.
+Diversity"), so figures of different datasets or batches can be compared only at equal numbers of words. `measure` cuts
+the texts after fixed numbers of words.
 """
 
 import zlib
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
-from personahub_assets.core.text import digest, words
+from personahub_assets.core.text import words
 
 SIZES = (100, 1_000, 10_000)
 """Numbers of words at which texts are measured."""
@@ -42,21 +42,11 @@ class WordDiversity:
     self_repetition: float | None
 
 
-def in_fair_order(ids: Sequence[str]) -> list[int]:
-    """Order rows by a hash of their ids, so that a sample does not depend on the order of the rows."""
-    return sorted(range(len(ids)), key=lambda row: digest(ids[row]))
-
-
-def size_for(total: int) -> int | None:
-    """The largest of SIZES that a number of words fills; None below the smallest."""
-    return max((size for size in SIZES if size <= total), default=None)
-
-
 def measure(texts: Iterable[str], sizes: Sequence[int] = SIZES) -> list[WordDiversity]:
     """Measure texts at each of some numbers of words that they fill, in ascending order.
 
     Args:
-        texts: in a fair order; no more are read than the largest size needs.
+        texts: in an order that has nothing to do with their content; no more are read than the largest size needs.
         sizes: numbers of words, each at least 1.
     """
     split = list(_first_words(texts, max(sizes, default=0)))

@@ -16,6 +16,7 @@ from personahub_assets.generation.requests import Request, Task
 from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
+from personahub_assets.steps.diversity import largest, measure_words
 from personahub_assets.store.tables import Store
 
 _SCALE = 1 << 32
@@ -126,4 +127,5 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> 
             ]
             answers.write(name, items(name, batch, parsed))
         answers.publish(name)
-    return Asked.of(answers, **({"personas_from": settings.personas_from} if settings.personas_from else {}))
+    facts: dict[str, Any] = {"personas_from": settings.personas_from} if settings.personas_from else {}
+    return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)))

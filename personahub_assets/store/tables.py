@@ -35,7 +35,7 @@ from personahub_assets.store.table_set import TableSet, table_set
 
 _LOG = logging.getLogger("personahub")
 
-BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses")
+BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", "word_diversity")
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]

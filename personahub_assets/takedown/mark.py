@@ -87,7 +87,7 @@ def batch_files(store: Store, batch: str) -> Iterator[BatchFile]:
                 yield BatchFile(table, asset_of(table, folder))
 
 
-_NOT_MADE = ("batches", "tombstones", "takedowns", "prompt_uses")
+_NOT_MADE = ("batches", "tombstones", "takedowns", "prompt_uses", "word_diversity")
 _FIRST = ("documents", "text_personas", "related_personas")
 
 

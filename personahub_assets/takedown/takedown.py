@@ -53,7 +53,7 @@ from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
 
 _LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas")
-_STAYS = {"batches", "takedowns", "tombstones", "prompt_uses"}
+_STAYS = {"batches", "takedowns", "tombstones", "prompt_uses", "word_diversity"}
 _RECENT_S = 3600.0
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 

@@ -63,18 +63,6 @@ def test_repeated_texts_are_less_diverse() -> None:
     assert same.self_repetition == 1
 
 
-@given(st.lists(st.text("ab0", min_size=1, max_size=3), min_size=1, max_size=9, unique=True), st.randoms())
-def test_the_sample_depends_on_ids_alone(ids: list[str], chance) -> None:  # type: ignore[no-untyped-def]
-    shuffled = ids[:]
-    chance.shuffle(shuffled)
-    assert [ids[row] for row in words.in_fair_order(ids)] == [shuffled[row] for row in words.in_fair_order(shuffled)]
-
-
-@pytest.mark.parametrize(("total", "size"), [(0, None), (99, None), (100, 100), (9_999, 1_000), (10**9, 10_000)])
-def test_the_size_is_the_largest_that_is_filled(total: int, size: int | None) -> None:
-    assert words.size_for(total) == size
-
-
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 8))
 def test_vendi_equals_its_definition(seed: int, rows: int, dimensions: int) -> None:

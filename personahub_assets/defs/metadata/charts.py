@@ -14,6 +14,7 @@ from personahub_assets.defs.metadata.svg import as_markdown, bar_chart, histogra
 from personahub_assets.store.tables import Store, read_file
 
 _PIECES, _PIECE = 4, 1_000
+_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "self_repetition": "4-grams repeated"}
 _PROBES, _POOL = 256, 8_192
 
 
@@ -47,6 +48,22 @@ def reasons(store: Store, asset: str, batch: str) -> dict[str, Any]:
     title = f"Why inputs of {asset} are in quarantine"
     ordered = counts.sort("count", "reason", descending=[True, False])
     return {"quarantine_by_reason": picture(ranking(dict(ordered.iter_rows()), title=title, x_label="inputs"), title)}
+
+
+def word_diversity(store: Store, dataset: str, batch: str) -> dict[str, Any]:
+    """Diversity of the words of a dataset's items, at each number of words that was measured."""
+    rows = store.read("word_diversity", batch, dataset)
+    if rows.is_empty():
+        return {}
+    series = {
+        f"{row['words']:,} words": [row[name] or 0.0 for name in _DIVERSITY] + [1 / row["compression_ratio"]]
+        for row in rows.iter_rows(named=True)
+    }
+    title = f"Diversity of the words of {dataset}: compare figures of equal numbers of words only"
+    chart = bar_chart(
+        [*_DIVERSITY.values(), "left after zlib"], series, title=title, x_label="measure", y_label="share"
+    )
+    return {"word_diversity": picture(chart, title)}
 
 
 def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:

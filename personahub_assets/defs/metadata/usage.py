@@ -17,11 +17,13 @@ from personahub_assets.store.tables import Store
 def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
     """Report on a published partition from a language model: counts, tokens, money, pictures, then the engine."""
     asked.facts = spent(asked.tally, store.config.prices.currency) | asked.facts
+    is_dataset = asset in store.catalog.names
     pictures = {
         **charts.hops(asked.facts.get("rows_per_hop", {})),
         **charts.reasons(store, asset, batch),
-        **charts.lengths(store, asset, batch, "text" if asset in store.catalog.names else "persona"),
+        **charts.lengths(store, asset, batch, "text" if is_dataset else "persona"),
         **charts.tokens(store, asset, batch),
+        **(charts.word_diversity(store, asset, batch) if is_dataset else {}),
         **engine(asked.tally, asked.window),
     }
     return Report(asked, pictures)
