@@ -312,6 +312,10 @@ def run(
         float | None, typer.Option(min=0, help="Stop cleanly after this cost (needs [prices] in hub.toml)")
     ] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="Run one dataset in rounds until it has this number of rows", metavar="DATASET=ROWS"),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
@@ -322,13 +326,35 @@ def run(
     On a terminal, asks for confirmation if the run would make more than confirm_calls calls or cost more than
     confirm_cost ([run] in hub.toml): see `personahub plan`.
 
-    Exit code: 0 done, 1 something failed, 3 stopped by a budget or with rows left by --retry, 130 by Ctrl-C.
+    --until instructions=500 asks personas in rounds until exactly 500 rows are accepted. If that fails, it prints the
+    acceptance, the number of personas left and the cost of the rest.
+
+    Exit code: 0 done, 1 something failed, 3 stopped by a budget, or with rows left or missing, 130 by Ctrl-C.
     """
     from personahub_assets.cli.confirm import make_approval
-    from personahub_assets.cli.run import run_and_report
+    from personahub_assets.cli.run import run_and_report, run_until_and_report
     from personahub_assets.generation.budget import seconds_of
 
     hub = _hub()
+    approve = None if yes or not _is_attended() else make_approval(hub.environment, ERR, max_calls, max_cost)
+    max_seconds = seconds_of(max_time) if max_time else None
+    retry_reasons = _retry_reasons(reason, "run", retry=retry)
+    if until is not None:
+        others = {"--select": select, "--retry": retry, "--personas-from": personas_from, "--max-tokens": max_tokens}
+        if given := [name for name, value in others.items() if value]:
+            raise ConfigError(f"--until {until} with {', '.join(given)}: omit one of them")
+        raise typer.Exit(
+            run_until_and_report(
+                hub,
+                batch or [],
+                until,
+                ERR,
+                approve=approve,
+                max_calls=max_calls,
+                max_cost=max_cost,
+                max_seconds=max_seconds,
+            )
+        )
     result = run_and_report(
         hub,
         batch or [],
@@ -337,9 +363,9 @@ def run(
         max_calls=max_calls,
         max_tokens=max_tokens,
         max_cost=max_cost,
-        max_seconds=seconds_of(max_time) if max_time else None,
-        retry=_retry_reasons(reason, "run", retry=retry),
-        approve=None if yes or not _is_attended() else make_approval(hub.environment, ERR, max_calls, max_cost),
+        max_seconds=max_seconds,
+        retry=retry_reasons,
+        approve=approve,
         personas_from=personas_from,
     )
     raise typer.Exit(result.exit_code)

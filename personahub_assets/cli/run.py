@@ -1,7 +1,9 @@
 """`personahub run` and `release` on the terminal: progress bars during the run, and its report."""
 
+import math
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.generation.requests import Usage
 from personahub_assets.hub import Hub
-from personahub_assets.runs.runner import Ordered, Result
+from personahub_assets.runs.runner import Ordered, Result, known_batches
+from personahub_assets.runs.until import Reached, Target, run_until
 from personahub_assets.search import selections
 from personahub_assets.steps.datasets import leaving_rows
 from personahub_assets.store.tables import Store
@@ -30,9 +33,13 @@ def run_and_report(
     retry: list[str] | None = None,
     approve: Callable[[Ordered], None] | None = None,
     personas_from: Path | None = None,
+    is_round: bool = False,
     **bounds: Any,
 ) -> Result:
     """Run batches with a progress bar for each step, and print a report; see `Hub.run` for the other arguments.
+
+    Args:
+        is_round: whether the selection of personas was made by the program, so that it is not printed.
 
     Raises:
         BatchError, ConfigError, LLMError: as `Hub.run` does.
@@ -41,7 +48,8 @@ def run_and_report(
 
     def begin(order: Ordered) -> None:
         orders.append(order)
-        print_selections(order, console)
+        if not is_round:
+            print_selections(order, console)
         if order.reasons and not order.work:
             say(f"no requests are quarantined for {', '.join(retry or ['any reason'])}", to=console)
         if approve:
@@ -62,6 +70,82 @@ def run_and_report(
     if "report" not in result.failed:
         _warn_of_quarantine(store, orders[0].batches, console)
     return result
+
+
+def run_until_and_report(
+    hub: Hub,
+    batches: list[str],
+    until: str,
+    console: Console,
+    *,
+    approve: Callable[[Ordered], None] | None = None,
+    max_calls: int | None = None,
+    max_cost: float | None = None,
+    max_seconds: float | None = None,
+) -> int:
+    """Run rounds until a dataset has a number of rows, and print how far they came; see `run_and_report`.
+
+    Args:
+        until: `NAME=ROWS`.
+
+    Returns:
+        The exit code: 0 with all rows, 3 if personas or the budget do not suffice, else that of the last round.
+    """
+    store = hub.store
+    target = Target.parse(until, store.catalog.names)
+    currency = store.config.prices.currency
+    reached, started = Reached(target), time.monotonic()
+
+    def run(personas: Path) -> Result:
+        return run_and_report(
+            hub,
+            batches,
+            [target.dataset],
+            console,
+            personas_from=personas,
+            is_round=True,
+            approve=approve if not reached.rounds else None,
+            max_calls=None if max_calls is None else max(0, max_calls - reached.calls),
+            max_cost=None if max_cost is None else max(0.0, max_cost - reached.cost),
+            max_seconds=None if max_seconds is None else max(0.0, max_seconds + started - time.monotonic()),
+        )
+
+    def tell(now: Reached) -> None:
+        nonlocal reached
+        reached = now
+        say(f"round {now.rounds + 1}: {now.rows:,} of {target.rows:,} rows; {now.left:,} personas left", to=console)
+
+    reached = run_until(store, target, known_batches(store, batches), run, tell)
+    for line in until_lines(reached, currency):
+        say(line, to=console)
+    if not reached.missing:
+        return 0
+    return (reached.result.exit_code if reached.result else 0) or 3
+
+
+def until_lines(reached: Reached, currency: str) -> list[str]:
+    """How far the rounds came; with rows missing, the reason and what they would cost."""
+    target = reached.target
+    done = (
+        f"{target.dataset}: {reached.rows:,} rows of {target.rows:,}, {reached.rounds} rounds, {reached.calls:,} calls"
+    )
+    if not reached.missing:
+        remark = " (there were more before: none was removed)" if reached.rows > target.rows else ""
+        return [f"{done}{remark}."]
+    rate = reached.acceptance
+    lines = [f"{done}: {reached.missing:,} rows are missing."]
+    if rate:
+        needed = math.ceil(reached.missing / rate)
+        cost = f", about {reached.cost / reached.calls * needed:,.4f} {currency}" if reached.cost else ""
+        lines.append(
+            f"{rate:.0%} of the asked personas gave a row; the rest needs about {needed:,} more personas{cost}."
+        )
+    if not reached.left:
+        lines.append(
+            "All personas were asked. Ingest more documents, raise related_personas.hops, or samples under "
+            f"[datasets.{target.dataset}] in hub.toml."
+        )
+    return lines
 
 
 def print_selections(order: Ordered, console: Console) -> None:

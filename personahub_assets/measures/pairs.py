@@ -65,10 +65,14 @@ def pair_similarity(personas: Vectors, items: Vectors) -> PairSimilarity:
         total += np.bincount(of_bin, weights=y, minlength=bins)
         below += np.bincount(of_bin, weights=y < x, minlength=bins)
         moments += (x.sum(), y.sum(), x @ x, y @ y, x @ y)
-    some = pairs > 0
-    counts = pairs[some]
+    has_pairs = pairs > 0
+    counts = pairs[has_pairs]
     return PairSimilarity(
-        EDGES[:-1][some], counts, total[some] / counts, below[some] / counts, _pearson(moments, int(pairs.sum()))
+        EDGES[:-1][has_pairs],
+        counts,
+        total[has_pairs] / counts,
+        below[has_pairs] / counts,
+        _pearson(moments, int(pairs.sum())),
     )
 
 

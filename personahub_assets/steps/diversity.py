@@ -18,7 +18,7 @@ def measure_words(store: Store, dataset: str, batch: str) -> list[WordDiversity]
     """
     items = store.read(dataset, batch, columns=["item_id", "text"])
     measured = measure(items.bottom_k(_MOST_ROWS, by="item_id").sort("item_id")["text"])
-    rows = [{"batch": batch, "asset": dataset, **asdict(one)} for one in measured]
+    rows = [{"batch": batch, "asset": dataset, **asdict(diversity)} for diversity in measured]
     store.write("word_diversity", batch, pl.DataFrame(rows, table_schema("word_diversity")), dataset)
     return measured
 
@@ -27,12 +27,12 @@ def largest(measured: list[WordDiversity]) -> dict[str, Any]:
     """Facts of the largest number of words; empty without any."""
     if not measured:
         return {}
-    of = measured[-1]
+    last = measured[-1]
     facts = {
-        "distinct_1": of.distinct_1,
-        "distinct_2": of.distinct_2,
-        "compression_ratio": of.compression_ratio,
-        "self_repetition": of.self_repetition,
+        "distinct_1": last.distinct_1,
+        "distinct_2": last.distinct_2,
+        "compression_ratio": last.compression_ratio,
+        "self_repetition": last.self_repetition,
     }
-    known = {name: round(value, 4) for name, value in facts.items() if value is not None}
-    return {"words_measured": of.words, **known}
+    defined = {name: round(value, 4) for name, value in facts.items() if value is not None}
+    return {"words_measured": last.words, **defined}

@@ -1,0 +1,68 @@
+"""`run --until`: exactly the wanted number of rows, or the reason; nothing is paid twice."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hub import Hub as Home
+from typer.testing import CliRunner
+
+from personahub_assets.cli.app import app
+from personahub_assets.core.errors import ConfigError
+from personahub_assets.runs.until import Target
+from personahub_assets.standin.server import StandinServer
+
+PERSONAS = [f"A teacher of class number {n} who collects {n} kinds of stamps and repairs clocks" for n in range(40)]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    with StandinServer(faults="refusal=0.4,seed=5") as standin:
+        home = Home(tmp_path / "hub", standin)
+        (home.home / "hub.toml").write_text("[related_personas]\nhops = 0\n[semantic]\nthreshold = 1.0\n")
+        home.personas("a", PERSONAS[:25])
+        home.personas("b", PERSONAS[25:])
+        monkeypatch.setenv("PERSONAHUB_HOME", str(home.home))
+        monkeypatch.setenv("PERSONAHUB_LLM_URL", standin.url)
+        assert home.run(select=["+personas"]) == {}
+        yield home
+
+
+def until(target: str, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["run", "--until", target, *options])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_rounds_end_at_exactly_the_number(home: Home) -> None:
+    kept = home.personas_kept()
+    # Stopped in the middle by a budget, then continued: no answer is paid twice.
+    code, output = until("instructions=14", "--max-calls", "5")
+    assert code == 3, output
+    assert "rows are missing" in output
+    code, output = until("instructions=14")
+    assert code == 0, output
+    assert home.rows("instructions").height == 14
+    generations = home.store.read_all("generations", asset="instructions")
+    assert home.calls() == generations["attempts"].sum()
+    assert 14 < generations.height < kept
+    # Done: no further call.
+    before = home.calls()
+    assert until("instructions=14")[0] == 0
+    assert until("instructions=3")[0] == 0
+    assert (home.calls(), home.rows("instructions").height) == (before, 14)
+    # More than there is: every persona is asked once, and the rest is said.
+    code, output = until("instructions=40")
+    assert code == 3
+    rows = home.rows("instructions").height
+    assert f"{rows} rows of 40" in output
+    assert "All personas were asked" in output
+    assert re.search(r"\d+% of the asked personas gave a row", output)
+    asked = home.store.read_all("generations", asset="instructions")["input_id"]
+    assert set(asked) == set(home.rows("personas")["persona_id"])
+
+
+def test_wrong_targets_are_refused() -> None:
+    for text, error in (("instructions", "NAME=ROWS"), ("x=", "NAME=ROWS"), ("x=0", "NAME=ROWS"), ("x=5", "valid")):
+        with pytest.raises(ConfigError, match=error):
+            Target.parse(text, ["instructions"])
+    assert Target.parse(" instructions = 12 ", ["instructions"]) == Target("instructions", 12)
