@@ -29,6 +29,7 @@ from personahub_assets.core.errors import EndpointDown, EndpointRefuses, KeyRefu
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
+from personahub_assets.endpoints import tls
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.proxies import proxy_of
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
@@ -146,6 +147,8 @@ class Transport:
         self._base = base_url(url, variable)
         self._proxy = proxy_of(self._base)
         of_proxy = secrets_of(self._proxy.url) if self._proxy else ()
+        addresses = (self._base, self._proxy.url if self._proxy else "")
+        self._tls = tls.context() if any(each.lower().startswith("https:") for each in addresses) else True
         self._secrets = (key, *secrets_of(url), *of_proxy, *map(own.__getitem__, headers or {}))
         self._addresses: dict[str, yarl.URL] = {}
         self._stop = tenacity.stop_after_attempt(tries)
@@ -161,7 +164,7 @@ class Transport:
         self.counts = True  # whether the server has a route that counts tokens; None if unknown
 
     async def __aenter__(self) -> "Transport":
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=self._tls)
         cookies = aiohttp.DummyCookieJar()
         # Without headers: aiohttp would send those of a session, with the key, to the proxy as well.
         self._session = aiohttp.ClientSession(
@@ -398,11 +401,14 @@ class Transport:
         except aiohttp.ClientHttpProxyError as error:  # of CONNECT: the server has seen nothing
             raise self._of_proxy(error.status, str(error.message)) from None
         except (aiohttp.ClientError, OSError) as error:
+            if reason := tls.obstacle(error, self._variable):
+                self._faults = 0
+                raise EndpointRefuses(f"{self.url}: {self._with_proxy(self._masked(reason))}") from None
             if reason := local_obstacle(error):
                 raise Fault(reason, local=True, unconnected=True) from error
             unconnected = isinstance(error, aiohttp.ClientConnectorError)
             raise Fault(
-                self._with_proxy(f"{type(error).__name__}: {self._masked(str(error))}{_hint(error)}"),
+                self._with_proxy(f"{type(error).__name__}: {self._masked(str(error))}"),
                 unconnected=unconnected,
             ) from None
         except ValueError as error:  # of the request: the reply was not looked at
@@ -416,6 +422,11 @@ class Transport:
             except ValueError as error:
                 raise LLMError(f"cannot send requests to {self.url}: {self._masked(str(error))}") from None
         return self._addresses[path]
+
+    @property
+    def _more_time(self) -> str:
+        is_chat = self._variable == _VARIABLE
+        return "raise generation.timeout_s in hub.toml, and" if is_chat else "use a faster server, or raise"
 
     def _masked(self, text: str) -> str:
         """A message of a server or a library without the key and the address's secrets, which it can quote."""
@@ -489,7 +500,7 @@ class Transport:
             if self._silences >= _SILENCES:
                 raise EndpointDown(
                     f"{self.url}: {fault}, {self._silences} times, though it answers a short question. Each attempt "
-                    "can cost money: raise generation.timeout_s in hub.toml, and the limit of a proxy in between"
+                    f"can cost money: {self._more_time} the limit of a proxy in between"
                 ) from fault
 
     async def _probe_server(self, fault: Fault) -> None:
@@ -529,14 +540,6 @@ def _is_same_host(address: yarl.URL, target: yarl.URL) -> bool:
         return False
     is_upgrade = address.scheme == "http" and target.scheme == "https"
     return (address.port == target.port and address.scheme == target.scheme) or is_upgrade
-
-
-def _hint(error: Exception) -> str:
-    return (
-        ". If the server's certificate is signed by an authority of your own, set SSL_CERT_FILE to its file"
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError)
-        else ""
-    )
 
 
 async def _content(reply: aiohttp.ClientResponse) -> bytes:
