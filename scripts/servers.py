@@ -33,6 +33,7 @@ from personahub_assets.standin.needs import NEEDS
 from personahub_assets.standin.nonsense import NONSENSE
 from personahub_assets.standin.row_troubles import ROW, TOO_LONG
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.standin.vectors import VECTORS
 from personahub_assets.standin.wrappings import WRAPPINGS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "servers.md"
@@ -69,12 +70,13 @@ class Scenario:
         documents: texts of the documents; None is 30 plain ones.
         settings: contents of hub.toml.
         delivered: documents with personas at the end; None for any number.
-        reasons: numbers of quarantined documents by reason; None for any.
+        reasons: numbers of quarantined documents by reason, and of personas without a vector; None for any.
         exits: expected exit codes.
         most: maximum of paid answers per needed one; None for no limit.
         runs: number of runs.
         then_well: whether a last run follows with a server without faults; its exit code is ignored.
         select: selected assets.
+        embeds: whether the stand-in embeds the personas, too.
         key: an API key that must not be printed.
         proxy: HTTP_PROXY of the run; `{}` stands for host and port of the stand-in, which plays proxy and server.
         tells: words that the run must print.
@@ -92,6 +94,7 @@ class Scenario:
     runs: int = 1
     then_well: bool = False
     select: tuple[str, ...] = ("+text_personas",)
+    embeds: bool = False
     key: str | None = None
     proxy: str = ""
     tells: str = ""
@@ -157,6 +160,7 @@ def scenarios() -> list[Scenario]:
         _limited(),
         _needed(),
         _lists(),
+        _embedded(),
     )
     return [scenario for group in groups for scenario in group]
 
@@ -362,6 +366,23 @@ def _lists() -> Iterator[Scenario]:
             yield Scenario(f"models@{name}", f"list of models: {form.words}", f"models={name}", key=key)
 
 
+def _embedded() -> Iterator[Scenario]:
+    """A server of vectors that refuses some texts: their personas are kept without a vector."""
+    for name, form in VECTORS.items():
+        yield Scenario(
+            name, f"embeddings: {form.words}, one in ten", f"{name}=0.1", reasons={"without_vector": 3}, embeds=True,
+            settings="[related_personas]\nhops = 0\n", select=("+personas",),
+        )  # fmt: skip
+    yield Scenario(
+        "vector_filtered@all", "embeddings: the same on all texts", "vector_filtered=1", reasons=None, exits=_LEFT,
+        embeds=True, settings="[related_personas]\nhops = 0\n", select=("+personas",), tells="PERSONAHUB_EMBED",
+    )  # fmt: skip
+    yield Scenario(
+        "most_texts", "embeddings: 413 above 10 texts in a request", "most_texts=10", embeds=True,
+        settings="[related_personas]\nhops = 0\n", select=("+personas",),
+    )  # fmt: skip
+
+
 def played(scenario: Scenario) -> Outcome:
     """Run a scenario in its own home, in this process."""
     logging.disable(logging.CRITICAL)
@@ -371,6 +392,8 @@ def played(scenario: Scenario) -> Outcome:
         host = server.url.partition("://")[2].partition("/")[0]
         url = server.url.replace(host, "llm.corp.invalid") if "{}" in scenario.proxy else server.url
         os.environ.update(PERSONAHUB_LLM_URL=url, HTTP_PROXY=scenario.proxy.format(host))
+        vectors = (url, "standin") if scenario.embeds else ("", "")  # of the local model
+        os.environ["PERSONAHUB_EMBED_URL"], os.environ["PERSONAHUB_EMBED_MODEL"] = vectors
         started = time.monotonic()
         hub = _prepared(Path(folder), scenario, url)
         code, told = 0, ""
@@ -423,7 +446,9 @@ def _delivered(hub: Hub) -> int:
 
 def _reasons(hub: Hub) -> dict[str, int]:
     frame = hub.table("quarantine").collect()
-    return dict(sorted(Counter(frame["reason"].to_list()).items()))
+    vectors = hub.table("persona_embeddings").select("embedding").collect()["embedding"]
+    missing = ["without_vector"] * vectors.null_count()
+    return dict(sorted(Counter([*frame["reason"].to_list(), *missing]).items()))
 
 
 def table(outcomes: Iterable[tuple[Scenario, Outcome]]) -> str:

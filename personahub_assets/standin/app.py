@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from personahub_assets.standin import calls, model_lists, needs, troubles, wire
+from personahub_assets.standin import calls, model_lists, needs, troubles, vectors, wire
 from personahub_assets.standin import faults as faulty
 from personahub_assets.standin.behaviour import Behaviour
 from personahub_assets.standin.calls import CHARS_PER_TOKEN, Call, RequestError
@@ -75,6 +75,21 @@ class Desk:
         if limited:
             self.stats.faults["limit"] += 1
         return limited
+
+    async def embeddings(self, _scope: Scope, receive: Receive) -> Reply:
+        """Answers `POST /v1/embeddings`."""
+        try:
+            return vectors.embedded(calls.parse_object(await _body(receive)), self._drawn, self.faults.most_texts)
+        except RequestError as error:
+            return _refused(error)
+
+    def _drawn(self, text: str) -> str | None:
+        """Draws the fault of a text that is embedded."""
+        is_met = self.faults.has("vector") and self.faults.only in text
+        kind = self.faults.of_group("vector", text.encode("utf-8", "replace")) if is_met else None
+        if kind:
+            self.stats.faults[kind] += 1
+        return kind
 
     async def models(self, scope: Scope, _receive: Receive) -> Reply:
         """Answers `GET /v1/models`."""
@@ -255,6 +270,7 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
     routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply | None]]]] = {
         "/v1/chat/completions": ("POST", desk.chat),
         f"{MOVED}/v1/chat/completions": ("POST", desk.chat),
+        "/v1/embeddings": ("POST", desk.embeddings),
         "/v1/models": ("GET", desk.models),
         "/tokenize": ("POST", desk.tokenize),
         "/health": ("GET", desk.health),

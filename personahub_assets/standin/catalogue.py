@@ -48,6 +48,7 @@ _SETTINGS = {
     "first": "number of texts that prompt faults apply to; 0: all",
     "limit": "answers per period; 0: no limit",
     "needed_tokens": "tokens that an answer needs; 1500",
+    "most_texts": "texts that a request for vectors may have; 0: any number",
     "hang_s": "seconds that a request hangs; 30",
     "slow_s": "seconds that a slow answer takes; 5",
     "latency_ms": "milliseconds that every answer takes; 0",
@@ -67,6 +68,7 @@ _WHERE = {
     "place": ("Where the answer is", "each answer, after `after` good ones"),
     "envelope": ("Other fields of the reply", "each answer, after `after` good ones"),
     "body": ("The bytes of the reply", "each answer"),
+    "vector": ("Embeddings", "the same texts each time"),
 }
 
 

@@ -16,6 +16,7 @@ from personahub_assets.standin.model_lists import MODEL_LISTS
 from personahub_assets.standin.needs import NEEDS
 from personahub_assets.standin.nonsense import NONSENSE
 from personahub_assets.standin.row_troubles import ROW
+from personahub_assets.standin.vectors import VECTORS
 from personahub_assets.standin.words import REFUSALS
 from personahub_assets.standin.wrappings import WRAPPINGS
 
@@ -35,11 +36,12 @@ GROUPS: dict[str, Mapping[str, Form[Any]]] = {
     "place": PLACES,
     "envelope": ENVELOPES,
     "body": BODIES,
+    "vector": VECTORS,
 }
 _BASIC = (*TRANSPORT, *CONTENT)
 KINDS = (*_BASIC, *STICKY, *(kind for forms in GROUPS.values() for kind in forms))
 _CHOICES: dict[str, Collection[str]] = {"limit_told": LIMITS, "models": MODEL_LISTS, "needs": NEEDS}
-_WHOLE = ("seed", "max_model_len", "after", "until", "first", "limit", "needed_tokens")
+_WHOLE = ("seed", "max_model_len", "after", "until", "first", "limit", "needed_tokens", "most_texts")
 _SECONDS = ("hang_s", "slow_s", "latency_ms", "trouble_s", "limit_s")
 _WORDS = ("only", "schema")
 SETTINGS = (*_WHOLE, *_SECONDS, *_CHOICES, *_WORDS)
@@ -64,7 +66,9 @@ class Faults:
     fault. Faults of `endpoint` begin after `after` good answers and end with the call `until` or after `trouble_s`
     seconds, if these are not 0. Faults of `row` apply to texts that contain the word `only` (a number behind it chooses
     the wording), and to the `first` such texts, if these are set. Faults of `text` apply to answers to the schema named
-    `schema`, if it is set. Faults of `budget` end once `max_tokens` is at least `needed_tokens`.
+    `schema`, if it is set. Faults of `vector` apply to embedded texts that contain the word `only`, if it is set; a
+    request has at most `most_texts` of them, if that is not 0. Faults of `budget` end once `max_tokens` is at least
+    `needed_tokens`.
 
     At most `limit` answers are given in `limit_s` seconds, and `limit_told` is the form in which a 429 gives the wait.
     `models` is the form of the list of models. `needs` are refused parameters, joined by `+`.
@@ -91,6 +95,7 @@ class Faults:
     models: str = "usual"
     needs: tuple[str, ...] = ()
     needed_tokens: int = 1500
+    most_texts: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
