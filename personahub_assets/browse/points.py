@@ -76,7 +76,7 @@ def _sample(store: Store) -> pl.DataFrame:
         else:
             starts = [number * height // _SLICES for number in range(_SLICES)]
             frames += [lazy.slice(start, size).collect() for start in starts]
-    rows = pl.concat(frames)
+    rows = pl.concat(frames).drop_nulls("embedding")  # null: refused by the server
     return rows if rows.height <= 2 * SAMPLE else rows.sample(2 * SAMPLE, seed=_SEED)
 
 

@@ -26,7 +26,7 @@ from personahub_assets.dedup.ann_index import Neighbours
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk, in_order, places
 from personahub_assets.dedup.wordsets import WordOrder
-from personahub_assets.embedding.reading import SAME
+from personahub_assets.embedding.reading import REFUSED, SAME
 from personahub_assets.embedding.vectors import matrix
 from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.tables import Store, table_schema
@@ -295,17 +295,23 @@ class SemanticHub(Hub):
         self.model = model
         super().__init__(store, "semantic", self.settings.rule(model))
         embedded = {
-            batch: self.store.read("persona_embeddings", batch, columns=["model", "unread"]) for batch in self.batches
+            batch: self.store.read("persona_embeddings", batch, columns=["model", "unread", "unread_hash"])
+            for batch in self.batches
         }
         self.batches = [batch for batch, rows in embedded.items() if (rows["model"] == model).all()]
         self.apart = sorted(set(embedded) - set(self.batches))
+        self._refused = {batch for batch in self.batches if (embedded[batch]["unread_hash"] == REFUSED).any()}
         self._old = {batch for batch in self.batches if embedded[batch]["unread"].null_count()}
         if self._old:
             self.rule += ", some of an older version"  # so that all are decided again when none of them is left
 
     def stamp(self, batch: str) -> str:
-        """Hash of the kept rows of a batch, of their places, and of whether it is measured what the model reads."""
-        return digest(super().stamp(batch), batch in self._old)
+        """Hash of the kept rows of a batch, of their places, and of what is known about their vectors.
+
+        A refused text can get its vector later, while its persona stays kept.
+        """
+        unread = self.marks(batch).filter(~pl.col("is_read"))["persona_id"] if batch in self._refused else ()
+        return digest(super().stamp(batch), batch in self._old, *unread)
 
     def marks(self, batch: str) -> pl.DataFrame:
         """`(persona_id, mark, is_read)` of the personas with a vector; only those with equal marks are compared."""
@@ -316,7 +322,7 @@ class SemanticHub(Hub):
         return rows.select(
             "persona_id",
             mark=pl.col("unread_hash").replace_strict(marks, return_dtype=pl.Int64),
-            is_read=pl.col("unread") <= self.settings.max_unread,
+            is_read=(pl.col("unread") <= self.settings.max_unread) & (pl.col("unread_hash") != REFUSED),
         )
 
     def _assumed(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
@@ -445,7 +451,7 @@ class SemanticSearch:
 
     @cached_property
     def _vectors(self) -> Vectors:
-        return matrix(self._hub.store, self._hub.model, self._rows)
+        return matrix(self._hub.store, self._hub.model, self._rows, has_nulls=True)  # zeros are not read
 
     @cached_property
     def _kept(self) -> list[Kept]:

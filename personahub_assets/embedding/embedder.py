@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
+from math import inf
 from threading import Lock, Thread
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,7 +43,7 @@ from personahub_assets.embedding.reading import (
     text_hash,
     words_by_script,
 )
-from personahub_assets.embedding.reply import NoVectors, TooFewVectors, Vectors, read_vectors
+from personahub_assets.embedding.reply import NoVectors, TooFewVectors, UnusableVectors, Vectors, read_vectors
 from personahub_assets.embedding.tokens import Tokens
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
@@ -62,7 +63,10 @@ _SHORT_CHARS = 254  # a text of this length is within the token limit of every m
 _LONG_CHARS = 1_000  # a server may read only the beginning of longer texts: some models have 256 tokens
 _PROBE_CHARS = 24  # maximum length of a word used to test whether a server's model knows a script
 _LONGEST_PAUSE = 60.0  # maximum seconds between two attempts, even if the server asks for more
-_SHORTEST_CUT = 32  # characters; length is not the reason if a server refuses such a text
+_SHORTEST_CUT = 32  # characters; a shorter text is not too long for any server
+_PLAIN = "A nurse who works at night."  # what every server takes, to tell a text's fault from the server's
+_REFUSALS_IN_A_ROW = 3  # refused texts without an answer in between, before the server is tried with a plain text
+_REFUSED_FIRST = 20  # refused texts without any answer, after which the step stops
 _LOADING = Lock()
 
 
@@ -71,7 +75,37 @@ class EmbedError(PersonaHubError):
 
 
 class _RefusedError(EmbedError):
-    """The server refused the request or gave too few vectors; it may take fewer or shorter texts."""
+    """The server does not embed a request; it may take fewer or shorter texts.
+
+    Attributes:
+        words: the server's reason.
+        shortest: characters from which a text is not cut, because its length is not the reason.
+    """
+
+    def __init__(self, message: str, words: str, shortest: float):
+        super().__init__(message)
+        self.words, self.shortest = words, shortest
+
+
+@dataclass
+class Refusals:
+    """Texts that a server does not embed at any try, while it embeds others.
+
+    Attributes:
+        words: the server's reason for each of them, by position.
+        are_expected: the texts were refused before, so many refusals in a row say nothing about the server.
+    """
+
+    words: dict[int, str] = field(default_factory=dict)
+    are_expected: bool = False
+
+
+class _Answer(NamedTuple):
+    """The vector of a text, or the server's reason for none."""
+
+    vector: Vectors | None  # (dimensions,)
+    words: str = ""
+    is_whole: bool = True  # the text was sent in one piece, and embedded
 
 
 class Batch(NamedTuple):
@@ -90,6 +124,7 @@ class TokenBatch(NamedTuple):
 
 Finished = Generator[tuple[list[int], Vectors], None, None]
 Job = TypeVar("Job")
+Output = TypeVar("Output")
 
 
 class Embedder(BaseModel):
@@ -162,7 +197,7 @@ class Embedder(BaseModel):
                 progress(done)
         return vectors
 
-    def stream(self, texts: Sequence[str], piece: int = PIECE) -> Finished:
+    def stream(self, texts: Sequence[str], piece: int = PIECE, refusals: Refusals | None = None) -> Finished:
         """Embed texts and yield the vectors in pieces, in any order.
 
         Memory does not grow with the number of texts. After a failure the running requests are finished and yielded
@@ -171,21 +206,23 @@ class Embedder(BaseModel):
         Args:
             texts: as for `embed`.
             piece: minimum number of texts of a piece; the last can be smaller.
+            refusals: gets the texts that the server refuses while it takes others; without it, such a text is an error.
 
         Yields:
             Positions in `texts`, each exactly once over all pieces, and their vectors, float32 (positions, dimensions).
+            The positions of refused texts are in `refusals` instead.
 
         Raises:
             ConfigError: as for `embed`, before the first piece.
             EmbedError: as for `embed`.
         """
-        engine = self._endpoint() if self.url else self._local()
+        engine = self._endpoint(refusals) if self.url else self._local()
         ready: list[tuple[list[int], Vectors]] = []
         failure: EmbedError | None = None
         try:
             with closing(engine.run(texts, self.batch_size)) as finished:
-                for positions, rows in self._of_one_dimension(finished):
-                    ready.append((positions, rows))
+                for positions, rows in finished:
+                    ready.append((positions, _unit(rows)))
                     if sum(len(done) for done, _ in ready) >= piece:
                         yield _joined(ready)
                         ready = []
@@ -195,14 +232,6 @@ class Embedder(BaseModel):
             yield _joined(ready)
         if failure:
             raise failure
-
-    def _of_one_dimension(self, finished: Finished) -> Finished:
-        dimensions = 0
-        for positions, rows in finished:
-            dimensions = dimensions or rows.shape[1]
-            if rows.shape[1] != dimensions:
-                raise EmbedError(f"{self.name} returned vectors of {dimensions} and of {rows.shape[1]} dimensions")
-            yield positions, _unit(rows)
 
     def hashes(self, texts: Sequence[str]) -> list[str]:
         """The hash of each text by which its vector is looked up; it covers the embedded text and the method."""
@@ -249,9 +278,10 @@ class Embedder(BaseModel):
                 by_script.setdefault(name, set()).add(word[:_PROBE_CHARS])
         probes = {name: sorted(samples, key=len)[-2:] for name, samples in by_script.items() if len(samples) > 1}
         pairs = [word for pair in probes.values() for word in pair]
-        vectors = self.embed(pairs) if pairs else np.empty((0, 0), np.float32)
-        cosines = np.einsum("nd,nd->n", vectors[::2], vectors[1::2])
-        return {name for name, cosine in zip(probes, cosines, strict=True) if cosine >= SAME}
+        vectors = dict[int, Vectors]()
+        for positions, rows in self.stream(pairs, refusals=Refusals(are_expected=True)) if pairs else ():
+            vectors.update(zip(positions, rows, strict=True))
+        return {name for at, name in enumerate(probes) if _are_equal(vectors.get(2 * at), vectors.get(2 * at + 1))}
 
     @property
     def _is_int8(self) -> bool:
@@ -260,7 +290,7 @@ class Embedder(BaseModel):
     def _local(self) -> "_Local":
         return _Local(models.local_model(self.model), "int8" if self._is_int8 else "float32")
 
-    def _endpoint(self) -> "_Endpoint":
+    def _endpoint(self, refusals: Refusals | None) -> "_Endpoint":
         assert self.url
         return _Endpoint(
             url=self.url,
@@ -271,6 +301,7 @@ class Embedder(BaseModel):
             retry_wait=self.retry_wait,
             longest_wait=self.longest_wait,
             max_chars=self.max_chars,
+            refusals=refusals,
         )
 
     @property
@@ -283,6 +314,11 @@ class Embedder(BaseModel):
 
 def _joined(ready: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
     return [position for positions, _ in ready for position in positions], np.concatenate([rows for _, rows in ready])
+
+
+def _are_equal(first: Vectors | None, second: Vectors | None) -> bool:
+    """Whether two words of a script have the same vector; true without a vector, so that no text is dropped for it."""
+    return first is None or second is None or float(first @ second) >= SAME
 
 
 def _fit(text: str) -> str:
@@ -309,12 +345,12 @@ def _unit(rows: Vectors) -> Vectors:
 
 
 def _overlapped(
-    begin: Callable[[Job], Future[Vectors]],
+    begin: Callable[[Job], Future[Output]],
     most: int,
     jobs: Iterator[Job],
-    give_up: Callable[[Iterable[Future[Vectors]]], None],
-) -> Generator[tuple[Job, Vectors], None, None]:
-    """Yield each job with its vectors when it is done; only a few jobs are taken from `jobs` in advance.
+    give_up: Callable[[Iterable[Future[Output]]], None],
+) -> Generator[tuple[Job, Output], None, None]:
+    """Yield each job with its output when it is done; only a few jobs are taken from `jobs` in advance.
 
     After a failure no job is started. Running jobs are still yielded, then the failure is raised.
 
@@ -324,7 +360,7 @@ def _overlapped(
         jobs: what is to be done.
         give_up: called after a failure with what has not ended: cancels all that only waits.
     """
-    pending: dict[Future[Vectors], Job] = {}
+    pending: dict[Future[Output], Job] = {}
     failure: BaseException | None = None
     try:
         while True:
@@ -347,7 +383,7 @@ def _overlapped(
         give_up(pending)
 
 
-def _cancel(pending: Iterable[Future[Vectors]]) -> None:
+def _cancel(pending: Iterable[Future[Any]]) -> None:
     for future in pending:
         future.cancel()
 
@@ -482,6 +518,7 @@ class _Endpoint:
     retry_wait: float
     longest_wait: float
     max_chars: int
+    refusals: Refusals | None
 
     def run(self, texts: Sequence[str], size: int) -> Finished:
         with _event_loop() as loop:
@@ -490,16 +527,29 @@ class _Endpoint:
             def begin(work: Coroutine[Any, Any, Any]) -> Future[Any]:
                 return asyncio.run_coroutine_threadsafe(work, loop)
 
-            def give_up(_: Iterable[Future[Vectors]]) -> None:
+            def give_up(_: Iterable[Future[Any]]) -> None:
                 loop.call_soon_threadsafe(calls.stop)
 
             begin(calls.transport.__aenter__()).result()
             try:
                 jobs = self._batches(texts, size)
-                for batch, rows in _overlapped(lambda job: begin(calls.embed(job)), self.in_flight, jobs, give_up):
-                    yield batch.positions, rows
+                for batch, answers in _overlapped(lambda job: begin(calls.embed(job)), self.in_flight, jobs, give_up):
+                    positions, rows = self._answered(batch, answers)
+                    if positions:
+                        yield positions, np.stack(rows)
             finally:
                 begin(calls.close()).result()
+
+    def _answered(self, batch: Batch, answers: list[_Answer]) -> tuple[list[int], list[Vectors]]:
+        """Positions and vectors of the texts that were embedded; the others are noted as refused."""
+        positions, rows = list[int](), list[Vectors]()
+        for position, answer in zip(batch.positions, answers, strict=True):
+            if answer.vector is not None:
+                positions.append(position)
+                rows.append(answer.vector)
+            elif self.refusals is not None:
+                self.refusals.words[position] = answer.words
+        return positions, rows
 
     def _batches(self, texts: Sequence[str], size: int) -> Iterator[Batch]:
         # Texts of similar length share a request, so that the server pads little. The longest come first, so that a
@@ -530,11 +580,19 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class _Calls:
-    """The requests of one run. All but the constructor is called in the event loop."""
+    """The requests of one run. All but the constructor is called in the event loop.
+
+    A refusal is the fault of the text if the server takes other texts. It is the server's fault, and raised, if it
+    refuses a plain text too, or each of the first texts.
+    """
 
     def __init__(self, endpoint: _Endpoint, size: int) -> None:
-        self._endpoint, self._size = endpoint, size
-        self._limit = asyncio.Semaphore(endpoint.in_flight)
+        self._endpoint, self._refusals = endpoint, endpoint.refusals
+        self._size = size  # texts of a request, at most; learned from refusals
+        self._proven = 0  # the largest number of texts that a request was answered for
+        self._dimensions = self._answers = self._refused = self._in_a_row = 0
+        self._works = False  # whether the server has answered any request
+        self._limit, self._trial = asyncio.Semaphore(endpoint.in_flight), asyncio.Lock()
         self._tasks, self._flying = set[Task](), set[Task]()
         self._is_stopping = False
         self.transport = Transport(
@@ -549,6 +607,8 @@ class _Calls:
             variable=VARIABLE,
             backoff=Backoff(endpoint.retry_wait, longest_s=_LONGEST_PAUSE, longest_asked_s=_LONGEST_PAUSE),
         )
+        if self._refusals is not None:
+            self.transport.probe = self._probe
 
     def stop(self) -> None:
         """Send nothing more; requests that a server has are still awaited."""
@@ -574,68 +634,155 @@ class _Calls:
         if self._is_stopping:
             asyncio.get_running_loop().call_soon(task.cancel)  # which does nothing if the request was the last one
 
-    async def embed(self, batch: Batch) -> Vectors:
-        """Embed a batch: (number of positions, dimensions)."""
+    async def embed(self, batch: Batch) -> list[_Answer]:
+        """Embed a batch: one answer for each of its positions."""
         task = _current_task()
         self._tasks.add(task)
         try:
             async with self._limit:
-                rows = await self._all(batch.texts)
+                answers = await self._in_turn(batch.texts)
         finally:
             self._tasks.discard(task)
-        return rows if len(rows) == len(batch.positions) else _mean(rows)
+        return answers if len(answers) == len(batch.positions) else [_joined_parts(answers)]
 
-    async def _all(self, texts: list[str]) -> Vectors:
-        rows = list[Vectors]()
-        while texts:
-            chunk, texts = texts[: self._size], texts[self._size :]
-            rows.append(await self._fitted(chunk))
-        return np.concatenate(rows)
+    async def _in_turn(self, texts: list[str]) -> list[_Answer]:
+        """Embed some texts; a request of more texts than any before is sent alone, since it may teach a limit."""
+        if self._is_untried(texts):
+            async with self._trial:
+                if self._is_untried(texts):
+                    return await self._fitted(texts)
+        return await self._fitted(texts)
 
-    async def _fitted(self, texts: list[str]) -> Vectors:
-        """Embed some texts; where the server refuses, halve their number, and at last the text, until they fit.
+    def _is_untried(self, texts: list[str]) -> bool:
+        return min(len(texts), self._size) > self._proven
 
-        The vector of a halved text is the mean of the vectors of its halves.
-        """
+    async def _fitted(self, texts: list[str]) -> list[_Answer]:
+        """Embed some texts; where the server refuses, halve their number, and at last the text, until they fit."""
+        if len(texts) > self._size:
+            chunks = [texts[first : first + self._size] for first in range(0, len(texts), self._size)]
+            return [answer for chunk in chunks for answer in await self._fitted(chunk)]
         try:
-            return await self._ask(texts)
-        except _RefusedError:
-            if len(texts) == 1 and len(texts[0]) <= _SHORTEST_CUT:
-                raise
-        if len(texts) == 1:
-            halves = _cut(texts[0], -(-len(texts[0]) // 2))
-            return _mean(np.concatenate([await self._fitted([half]) for half in halves]))
-        half = len(texts) // 2
-        return np.concatenate([await self._fitted(texts[:half]), await self._fitted(texts[half:])])
+            return [_Answer(row) for row in await self._ask(texts)]
+        except _RefusedError as error:
+            refusal = error
+        if len(texts) > 1:
+            return await self._halved(texts)
+        if len(texts[0]) > refusal.shortest:
+            return [await self._in_halves(texts[0])]
+        return [await self._refusal(refusal)]
+
+    async def _halved(self, texts: list[str]) -> list[_Answer]:
+        """Embed half of the texts at a time; if that is all it takes, no later request has more."""
+        half = -(-len(texts) // 2)
+        answers = [*await self._fitted(texts[:half]), *await self._fitted(texts[half:])]
+        if all(answer.is_whole for answer in answers):
+            self._size = min(self._size, half)
+        return answers
+
+    async def _in_halves(self, text: str) -> _Answer:
+        answers = list[_Answer]()
+        for half in _cut(text, -(-len(text) // 2)):
+            answers += await self._fitted([half])
+            if answers[-1].vector is None:
+                break
+        return _joined_parts(answers)
+
+    async def _refusal(self, refusal: _RefusedError) -> _Answer:
+        """The answer for a text that the server refuses in every form.
+
+        Raises:
+            EmbedError: if the server is at fault, or refused texts are not wanted.
+        """
+        if self._refusals is None:
+            raise refusal
+        self._refused += 1
+        self._in_a_row += 1
+        if not self._works or self._in_a_row >= _REFUSALS_IN_A_ROW:
+            await self._check_server(refusal)
+        if self._refused >= _REFUSED_FIRST and not self._answers and not self._refusals.are_expected:
+            raise EmbedError(
+                f"{self._where} takes a plain text, but refuses each of the first {self._refused} texts; the last: "
+                f"{refusal.words.rstrip('.')}. Ask its operator, or name another server or model ({VARIABLE}, "
+                "PERSONAHUB_EMBED_MODEL)"
+            )
+        return _Answer(None, refusal.words, is_whole=False)
+
+    async def _check_server(self, error: EmbedError) -> None:
+        """Raise the error if the server does not embed a plain text either."""
+        try:
+            await self._probe()
+        except (Fault, Refused, NoVectors, ValueError):
+            raise error from None
+        except LLMError as obstacle:
+            raise self._unusable(obstacle) from obstacle
+        self._works, self._in_a_row = True, 0
+
+    async def _probe(self) -> None:
+        rows = await self.transport.send_once("/embeddings", self._body([_PLAIN]), lambda reply: read_vectors(reply, 1))
+        if rows is None:
+            raise NoVectors("an empty reply")
 
     async def _ask(self, texts: list[str]) -> Vectors:
-        """One request.
+        """One request: (number of texts, dimensions).
 
         Raises:
             EmbedError: if it fails for good; _RefusedError if fewer or shorter texts may be taken.
         """
-        body = json.dumps({"model": self._endpoint.model, "input": texts}).encode()
         try:
             rows: Vectors = await self.transport.post(
-                "/embeddings", body, Meter(), parse=lambda reply: read_vectors(reply, len(texts))
+                "/embeddings", self._body(texts), Meter(), parse=lambda reply: read_vectors(reply, len(texts))
             )
         except Refused as refused:
-            remedy = f". {refused.verdict.remedy}" if refused.verdict.remedy else ""
-            raise _RefusedError(f"{self._where} refuses: {refused}{remedy}") from refused
-        except TooFewVectors as error:
-            raise _RefusedError(f"{self._where} did not return embeddings: {error}") from error
+            raise self._refused_error(refused) from refused
+        except (TooFewVectors, UnusableVectors) as error:
+            shortest = _SHORT_CHARS if isinstance(error, TooFewVectors) else inf
+            message = f"{self._where} did not return embeddings: {error}"
+            raise _RefusedError(message, str(error), shortest) from error
         except NoVectors as error:
             raise EmbedError(f"{self._where} did not return embeddings: {error}") from error
         except Fault as fault:
-            raise EmbedError(
-                f"{self._where} failed {TRIES} times, the last time: {str(fault).rstrip('.')}. Is the server running, "
-                f"and is {VARIABLE} right?"
-            ) from fault
+            raise await self._failed(fault) from fault
         except LLMError as error:
-            url = self.transport.url
-            reason = str(error).removeprefix(f"{url}: ")
-            raise EmbedError(f"no embeddings of {self._endpoint.model!r} from {url}: {reason}") from error
+            raise self._unusable(error) from error
+        self._note_answers(rows)
         return rows
+
+    def _note_answers(self, rows: Vectors) -> None:
+        self._dimensions = self._dimensions or rows.shape[1]
+        if rows.shape[1] != self._dimensions:
+            raise EmbedError(f"{self._where} returned vectors of {self._dimensions} and of {rows.shape[1]} dimensions")
+        self._proven = max(self._proven, len(rows))
+        self._answers += len(rows)
+        self._works, self._in_a_row = True, 0
+
+    async def _failed(self, fault: Fault) -> EmbedError:
+        """The error of a request that failed at each try: about its texts, if the server embeds a plain text.
+
+        Raises:
+            EmbedError: if it does not.
+        """
+        words = str(fault).rstrip(".")
+        message = f"{self._where} failed {TRIES} times, the last time: {words}"
+        error = EmbedError(f"{message}. Is the server running, and is {VARIABLE} right?")
+        if self._refusals is None or fault.unconnected:
+            return error
+        await self._check_server(error)
+        return _RefusedError(message, f"{words}, {TRIES} times", inf)
+
+    def _refused_error(self, refused: Refused) -> _RefusedError:
+        reason, remedy = refused.verdict.reason, refused.verdict.remedy
+        shortest = {"too_long": _SHORTEST_CUT, "content_filtered": inf}.get(reason or "", _SHORT_CHARS)
+        message = f"{self._where} refuses: {refused}" + (f". {remedy}" if remedy else "")
+        return _RefusedError(message, str(refused), shortest)
+
+    def _unusable(self, error: LLMError) -> EmbedError:
+        url = self.transport.url
+        return EmbedError(
+            f"no embeddings of {self._endpoint.model!r} from {url}: {str(error).removeprefix(f'{url}: ')}"
+        )
+
+    def _body(self, texts: list[str]) -> bytes:
+        return json.dumps({"model": self._endpoint.model, "input": texts}).encode()
 
     @property
     def _where(self) -> str:
@@ -649,6 +796,18 @@ def _current_task() -> Task:
     task = asyncio.current_task()
     assert task
     return task
+
+
+def _joined_parts(answers: list[_Answer]) -> _Answer:
+    """The answer for a text from those for its parts: the mean.
+
+    Without a vector if a part has none: texts that differ only in that part would have equal vectors, and be taken for
+    duplicates.
+    """
+    rows = [answer.vector for answer in answers if answer.vector is not None]
+    if len(rows) < len(answers):
+        return next(answer for answer in answers if answer.vector is None)
+    return _Answer(_mean(np.stack(rows))[0], is_whole=False)
 
 
 def _cut(text: str, limit: int) -> list[str]:

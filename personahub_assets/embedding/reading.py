@@ -24,6 +24,9 @@ SAME = 0.9999
 LONG = "long-"
 """Prefix of the mark of a text that is longer than the model's context."""
 
+REFUSED = "refused"
+"""Mark of a text that the server does not embed; it has no vector."""
+
 NOT_READ = "not read"
 """Mark of a text that is not compared with any other."""
 

@@ -31,13 +31,17 @@ class TooFewVectors(NoVectors):
     """A reply with vectors for some of the texts."""
 
 
+class UnusableVectors(NoVectors):
+    """A reply with as many vectors as texts, one of which is empty, all zeros or not finite."""
+
+
 def read_vectors(content: bytes, expected: int) -> Vectors:
     """Read the vectors of a reply in the order of the texts: (expected, dimensions).
 
     Raises:
         ValueError: if it is no JSON: a page of a proxy, or half a reply.
         ErrorReply: if it is an error.
-        TooFewVectors, NoVectors: if its vectors are of no use.
+        TooFewVectors, UnusableVectors, NoVectors: if its vectors are of no use.
     """
     payload = _json(content)
     vectors = _items(payload)
@@ -46,9 +50,13 @@ def read_vectors(content: bytes, expected: int) -> Vectors:
     if len(vectors) != expected:
         kind = TooFewVectors if len(vectors) < expected else NoVectors
         raise kind(f"{len(vectors)} vectors for {expected} texts")
-    rows = _rows([_numbers(_vector(item)) for item in _in_order(vectors)])
+    numbers = [_numbers(_vector(item)) for item in _in_order(vectors)]
+    unusable = UnusableVectors("a vector is empty, all zeros, or not finite")
+    if any(vector is None or len(vector) == 0 for vector in numbers if vector is None or hasattr(vector, "__len__")):
+        raise unusable
+    rows = _rows(numbers)
     if rows.ndim != 2 or not np.isfinite(rows).all() or not rows.any(axis=1).all():
-        raise NoVectors("a vector is empty, all zeros, or not finite")
+        raise unusable
     return rows
 
 

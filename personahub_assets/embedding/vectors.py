@@ -54,16 +54,17 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
     return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
 
 
-def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
+def matrix(store: Store, model: str, rows: pl.DataFrame, *, has_nulls: bool = False) -> Vectors:
     """Read the vectors of personas, in their order.
 
     Args:
         store: contains the vectors.
         model: name of the model that made them.
         rows: `(batch, persona_id)`.
+        has_nulls: read null vectors, those of refused texts, as zeros; they are an error otherwise.
 
     Returns:
-        float32 (number of rows, dimensions); (0, 1) without rows.
+        float32 (number of rows, dimensions); one dimension without any vector.
 
     Raises:
         StoreError: if vectors are missing or have different dimensions.
@@ -72,18 +73,21 @@ def matrix(store: Store, model: str, rows: pl.DataFrame) -> Vectors:
     vectors: Vectors | None = None
     for (batch,), batch_rows in by_batch.items():
         table = store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
-        usable = table.filter(pl.col("model") == model).join(batch_rows, on="persona_id")
+        stored = table.filter(pl.col("model") == model).join(batch_rows, on="persona_id")
+        usable = stored.drop_nulls("embedding")
+        if has_nulls and usable.is_empty() and stored.height == batch_rows.height:
+            continue
         sizes = usable["embedding"].list.len().unique().to_list()
         wide = sizes[0] if vectors is None and len(sizes) == 1 else None if vectors is None else vectors.shape[1]
-        if usable.height < batch_rows.height or sizes != [wide]:
+        if (stored if has_nulls else usable).height < batch_rows.height or sizes != [wide]:
             raise StoreError(
                 f"batch {batch}: {usable.height} of {batch_rows.height} personas have vectors of {model}, of {sizes}"
                 f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
             )
         if vectors is None:
-            vectors = np.empty((rows.height, sizes[0]), np.float32)
+            vectors = np.zeros((rows.height, sizes[0]), np.float32)
         vectors[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
-    return np.empty((0, 1), np.float32) if vectors is None else vectors
+    return np.zeros((rows.height, 1), np.float32) if vectors is None else vectors
 
 
 class VectorJournal:

@@ -16,6 +16,7 @@ import polars as pl
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError, PersonaHubError
 from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.embedding.reading import REFUSED
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.provenance import kind_of
@@ -242,12 +243,15 @@ class _Planner:
     def _embeddings(self) -> None:
         """Assume a vector for every lexical survivor: embedding needs no call to the language model."""
         model = self.embedding_model
-        before = self.store.read("persona_embeddings", self.batch, columns=["persona_id", "model", "unread"])
+        before = self.store.read(
+            "persona_embeddings", self.batch, columns=["persona_id", "model", "unread", "unread_hash"]
+        )
         ready = before.filter(pl.col("model") == model)
+        embedded = ready.filter(pl.col("unread_hash").ne_missing(REFUSED))  # refused texts are asked again
         wanted = to_embed(self.draft, self.batch, model)
         new = pl.concat([wanted.select("persona_id", "persona"), self._undecided.select("persona_id", "persona")])
         self.aside.to_embed = self._without_vector(
-            with_hashes(new.join(ready, on="persona_id", how="anti"), self._embedder)
+            with_hashes(new.join(embedded, on="persona_id", how="anti"), self._embedder)
         )
         is_whole = wanted["persona_id"].equals(ready["persona_id"]) and ready.height == before.height
         if not is_whole or before["unread"].null_count():
@@ -266,8 +270,9 @@ class _Planner:
         """Number of distinct texts without a vector in any batch."""
         hashes = texts.select("text_hash").unique()
         for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
-            rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash"])
-            hashes = hashes.join(rows.filter(pl.col("model") == self.embedding_model), on="text_hash", how="anti")
+            rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash", "unread_hash"])
+            embedded = rows.filter(pl.col("model") == self.embedding_model, pl.col("unread_hash").ne_missing(REFUSED))
+            hashes = hashes.join(embedded, on="text_hash", how="anti")
         journal = VectorJournal(self.store.paths.vector_journal(self.batch), self.embedding_model)
         return hashes.height - journal.known(hashes["text_hash"], tidy=False).height
 

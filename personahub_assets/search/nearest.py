@@ -20,6 +20,7 @@ import polars as pl
 from personahub_assets.core.errors import StoreError
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.ann_index import Ints, Neighbours
+from personahub_assets.embedding.reading import REFUSED
 from personahub_assets.embedding.vectors import Vectors, matrix
 from personahub_assets.store.atomic import aside_folder
 from personahub_assets.store.home import Lock
@@ -103,7 +104,7 @@ class Searchable(NamedTuple):
     """The personas of the hub that can be searched with a model."""
 
     rows: pl.DataFrame  # (batch, persona_id)
-    without_vector: int
+    without_vector: int  # personas that this model has not embedded, or whose text its server refuses
     unread: int  # personas that the model reads too little of
 
 
@@ -114,13 +115,18 @@ def hub(store: Store, model: str) -> Searchable:
     for path in store.files("personas"):
         batch = path.parent.name.partition("=")[2]
         personas = store.read("personas", batch, columns=["persona_id"])
-        embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model", "unread"])
-        of_model = personas.join(embedded.filter(pl.col("model") == model), on="persona_id", maintain_order="left")
+        of_model = personas.join(_embedded(store, model, batch), on="persona_id", maintain_order="left")
         read = of_model.filter(pl.col("unread").fill_null(0.0) <= limit)
         frames.append(read.select(pl.lit(batch).alias("batch"), "persona_id"))
         total, unread = total + personas.height, unread + of_model.height - read.height
     rows = pl.concat(frames)
     return Searchable(rows, total - unread - rows.height, unread)
+
+
+def _embedded(store: Store, model: str, batch: str) -> pl.DataFrame:
+    """`(persona_id, unread, ...)` of the personas of a batch with a vector of a model."""
+    rows = store.read("persona_embeddings", batch, columns=["persona_id", "model", "unread", "unread_hash"])
+    return rows.filter(pl.col("model") == model, pl.col("unread_hash").ne_missing(REFUSED))
 
 
 def cosines(vectors: Vectors, vector: Vectors) -> npt.NDArray[np.float64]:
@@ -232,10 +238,8 @@ def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
 def _pieces(store: Store, model: str, rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Vectors]]:
     """Rows with their vectors, some thousand at a time; without rows that another process has removed since."""
     for batch_rows in rows.partition_by("batch", maintain_order=True):
-        embedded = store.read("persona_embeddings", batch_rows["batch"][0], columns=["persona_id", "model"])
-        batch_rows = batch_rows.join(
-            embedded.filter(pl.col("model") == model), on="persona_id", how="semi", maintain_order="left"
-        )
+        embedded = _embedded(store, model, batch_rows["batch"][0])
+        batch_rows = batch_rows.join(embedded, on="persona_id", how="semi", maintain_order="left")
         vectors = matrix(store, model, batch_rows)
         for begin in range(0, batch_rows.height, _PIECE):
             yield batch_rows[begin : begin + _PIECE], vectors[begin : begin + _PIECE]

@@ -270,6 +270,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "persona_embeddings/one_unit_vector_per_persona": Fault("persona_embeddings", longer),
     "persona_embeddings/texts_are_read_by_the_model": Fault("persona_embeddings", first("unread", 0.41)),
+    "persona_embeddings/no_text_is_refused": Fault("persona_embeddings", first("unread_hash", "refused")),
     "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
     "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),

@@ -7,6 +7,6 @@ SELECT
     (SELECT count(*) FROM persona_embeddings AS every WHERE every.batch = e.batch) AS personas,
     'a multilingual model: PERSONAHUB_EMBED_URL, or [embeddings] model in hub.toml (docs/dedup.md)' AS remedy
 FROM persona_embeddings AS e
-WHERE unread > {semantic.max_unread}
+WHERE unread > {semantic.max_unread} AND unread_hash <> 'refused'
 GROUP BY batch, model
 ORDER BY not_read DESC, batch
