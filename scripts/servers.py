@@ -370,7 +370,7 @@ def _embedded() -> Iterator[Scenario]:
     """A server of vectors that refuses some texts: their personas are kept without a vector."""
     for name, form in VECTORS.items():
         yield Scenario(
-            name, f"embeddings: {form.words}, one in ten", f"{name}=0.1", reasons={"without_vector": 3}, embeds=True,
+            name, f"embeddings: {form.words}, one in ten", f"{name}=0.1", reasons={"without_vector": 10}, embeds=True,
             settings="[related_personas]\nhops = 0\n", select=("+personas",),
         )  # fmt: skip
     yield Scenario(

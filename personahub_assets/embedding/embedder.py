@@ -65,6 +65,7 @@ _PROBE_CHARS = 24  # maximum length of a word used to test whether a server's mo
 _LONGEST_PAUSE = 60.0  # maximum seconds between two attempts, even if the server asks for more
 _SHORTEST_CUT = 32  # characters; a shorter text is not too long for any server
 _PLAIN = "A nurse who works at night."  # what every server takes, to tell a text's fault from the server's
+_TRIES_OF_HALVES = 2  # of a request that failed, until a single text is left
 _REFUSALS_IN_A_ROW = 3  # refused texts without an answer in between, before the server is tried with a plain text
 _REFUSED_FIRST = 20  # refused texts without any answer, after which the step stops
 _LOADING = Lock()
@@ -656,13 +657,13 @@ class _Calls:
     def _is_untried(self, texts: list[str]) -> bool:
         return min(len(texts), self._size) > self._proven
 
-    async def _fitted(self, texts: list[str]) -> list[_Answer]:
+    async def _fitted(self, texts: list[str], tries: int = TRIES) -> list[_Answer]:
         """Embed some texts; where the server refuses, halve their number, and at last the text, until they fit."""
         if len(texts) > self._size:
             chunks = [texts[first : first + self._size] for first in range(0, len(texts), self._size)]
             return [answer for chunk in chunks for answer in await self._fitted(chunk)]
         try:
-            return [_Answer(row) for row in await self._ask(texts)]
+            return [_Answer(row) for row in await self._ask(texts, tries if len(texts) > 1 else TRIES)]
         except _RefusedError as error:
             refusal = error
         if len(texts) > 1:
@@ -674,7 +675,8 @@ class _Calls:
     async def _halved(self, texts: list[str]) -> list[_Answer]:
         """Embed half of the texts at a time; if that is all it takes, no later request has more."""
         half = -(-len(texts) // 2)
-        answers = [*await self._fitted(texts[:half]), *await self._fitted(texts[half:])]
+        first = await self._fitted(texts[:half], _TRIES_OF_HALVES)
+        answers = first + await self._fitted(texts[half:], _TRIES_OF_HALVES)
         if all(answer.is_whole for answer in answers):
             self._size = min(self._size, half)
         return answers
@@ -698,7 +700,12 @@ class _Calls:
         self._refused += 1
         self._in_a_row += 1
         if not self._works or self._in_a_row >= _REFUSALS_IN_A_ROW:
-            await self._check_server(refusal)
+            await self._check_server(
+                EmbedError(
+                    f"{str(refusal).rstrip('.')}. It does not embed a plain text either: check PERSONAHUB_EMBED_MODEL, "
+                    f"PERSONAHUB_EMBED_API_KEY and {VARIABLE}; then: personahub doctor"
+                )
+            )
         if self._refused >= _REFUSED_FIRST and not self._answers and not self._refusals.are_expected:
             raise EmbedError(
                 f"{self._where} takes a plain text, but refuses each of the first {self._refused} texts; the last: "
@@ -722,7 +729,7 @@ class _Calls:
         if rows is None:
             raise NoVectors("an empty reply")
 
-    async def _ask(self, texts: list[str]) -> Vectors:
+    async def _ask(self, texts: list[str], tries: int) -> Vectors:
         """One request: (number of texts, dimensions).
 
         Raises:
@@ -730,7 +737,11 @@ class _Calls:
         """
         try:
             rows: Vectors = await self.transport.post(
-                "/embeddings", self._body(texts), Meter(), parse=lambda reply: read_vectors(reply, len(texts))
+                "/embeddings",
+                self._body(texts),
+                Meter(),
+                parse=lambda reply: read_vectors(reply, len(texts)),
+                tries=tries,
             )
         except Refused as refused:
             raise self._refused_error(refused) from refused
@@ -741,7 +752,7 @@ class _Calls:
         except NoVectors as error:
             raise EmbedError(f"{self._where} did not return embeddings: {error}") from error
         except Fault as fault:
-            raise await self._failed(fault) from fault
+            raise await self._failed(fault, tries) from fault
         except LLMError as error:
             raise self._unusable(error) from error
         self._note_answers(rows)
@@ -755,19 +766,19 @@ class _Calls:
         self._answers += len(rows)
         self._works, self._in_a_row = True, 0
 
-    async def _failed(self, fault: Fault) -> EmbedError:
+    async def _failed(self, fault: Fault, tries: int) -> EmbedError:
         """The error of a request that failed at each try: about its texts, if the server embeds a plain text.
 
         Raises:
             EmbedError: if it does not.
         """
         words = str(fault).rstrip(".")
-        message = f"{self._where} failed {TRIES} times, the last time: {words}"
+        message = f"{self._where} failed {tries} times, the last time: {words}"
         error = EmbedError(f"{message}. Is the server running, and is {VARIABLE} right?")
         if self._refusals is None or fault.unconnected:
             return error
         await self._check_server(error)
-        return _RefusedError(message, f"{words}, {TRIES} times", inf)
+        return _RefusedError(message, f"{words}, {tries} times", inf)
 
     def _refused_error(self, refused: Refused) -> _RefusedError:
         reason, remedy = refused.verdict.reason, refused.verdict.remedy

@@ -182,7 +182,15 @@ class Transport:
         await self._session.close()
         await asyncio.sleep(0)  # connections close in the loop's next iteration, and this one can be its last
 
-    async def post(self, path: str, body: bytes, meter: Meter, *, parse: Callable[[bytes], Any] = json.loads) -> Any:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        meter: Meter,
+        *,
+        parse: Callable[[bytes], Any] = json.loads,
+        tries: int | None = None,
+    ) -> Any:
         """Send a request until there is a reply.
 
         Args:
@@ -190,6 +198,7 @@ class Transport:
             meter: records the durations.
             parse: reads a reply. A ValueError counts as a transport fault (a proxy's page, half a reply), an ErrorReply
                 is judged like an error status, and an UnreadableReply that was paid for is passed on.
+            tries: attempts, if other than those of the transport.
 
         Raises:
             Fault: the last one, if no attempt was answered.
@@ -206,9 +215,9 @@ class Transport:
             return await self._try(path, body, meter, parse)
         except Fault as fault:
             # Tenacity costs as much CPU time as the request itself, so it is used only for retries.
-            return await self._again(fault, path, body, meter, parse)
+            return await self._again(fault, tries, path, body, meter, parse)
 
-    async def _again(self, first: Fault, *request: Any) -> Any:
+    async def _again(self, first: Fault, tries: int | None, *request: Any) -> Any:
         meter: Meter = request[2]
         faults = [first]
 
@@ -221,7 +230,8 @@ class Transport:
                 raise faults.pop()
             return await self._try(*request)
 
-        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=self._stop, wait=self._backoff, sleep=pause, reraise=True)
+        stop = self._stop if tries is None else tenacity.stop_after_attempt(tries)
+        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=stop, wait=self._backoff, sleep=pause, reraise=True)
         try:
             return await retrying(attempt)
         except Fault as fault:
