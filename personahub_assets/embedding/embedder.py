@@ -644,7 +644,7 @@ class _Calls:
                 answers = await self._in_turn(batch.texts)
         finally:
             self._tasks.discard(task)
-        return answers if len(answers) == len(batch.positions) else [_joined_parts(answers)]
+        return answers if len(answers) == len(batch.positions) else [_mean_answer(answers)]
 
     async def _in_turn(self, texts: list[str]) -> list[_Answer]:
         """Embed some texts; a request of more texts than any before is sent alone, since it may teach a limit."""
@@ -687,7 +687,7 @@ class _Calls:
             answers += await self._fitted([half])
             if answers[-1].vector is None:
                 break
-        return _joined_parts(answers)
+        return _mean_answer(answers)
 
     async def _refusal(self, refusal: _RefusedError) -> _Answer:
         """The answer for a text that the server refuses in every form.
@@ -809,7 +809,7 @@ def _current_task() -> Task:
     return task
 
 
-def _joined_parts(answers: list[_Answer]) -> _Answer:
+def _mean_answer(answers: list[_Answer]) -> _Answer:
     """The answer for a text from those for its parts: the mean.
 
     Without a vector if a part has none: texts that differ only in that part would have equal vectors, and be taken for

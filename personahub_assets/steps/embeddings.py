@@ -109,7 +109,7 @@ def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
     return counts | ({"remedy": f"{unread} personas are not read by the model: {REMEDY}"} if unread else {})
 
 
-def _refused(rows: pl.DataFrame, words: dict[str, str], who: str) -> dict[str, Any]:
+def _refused(rows: pl.DataFrame, words: dict[str, str], subject: str) -> dict[str, Any]:
     """Report the personas without a vector, some with the server's reason, and log them."""
     refused = rows.filter(pl.col("unread_hash") == REFUSED).select("persona_id", "text_hash")
     if refused.is_empty():
@@ -118,7 +118,7 @@ def _refused(rows: pl.DataFrame, words: dict[str, str], who: str) -> dict[str, A
     _LOG.warning(
         "%s refuses %d texts; their personas are kept without a comparison by meaning, and asked again when the batch "
         "is run again: %s",
-        who,
+        subject,
         refused.height,
         sample,
     )
@@ -126,7 +126,7 @@ def _refused(rows: pl.DataFrame, words: dict[str, str], who: str) -> dict[str, A
 
 
 @dataclass
-class _Made:
+class _BatchVectors:
     """Vectors of a batch.
 
     Attributes:
@@ -148,14 +148,16 @@ class _Made:
         return texts.filter(~pl.col("text_hash").is_in(list(self.refused)))
 
 
-def _vectors(store: Store, embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch) -> _Made:
+def _vectors(
+    store: Store, embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
+) -> _BatchVectors:
     """Find the stored vectors of the texts, and make the others; texts that were refused before are asked last."""
     columns = ["text_hash", "embedding"]
     published = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
     stored = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published])
     existing = stored.drop_nulls("embedding").unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(existing, on="text_hash", how="anti")
-    result, total = _Made([existing]), missing.height
+    result, total = _BatchVectors([existing]), missing.height
 
     def embed(rows: pl.DataFrame, embedding: Embedder, refusals: Refusals) -> None:
         for positions, vectors in embedding.stream(rows["persona"].to_list(), refusals=refusals):
@@ -167,13 +169,13 @@ def _vectors(store: Store, embedder: Embedder, journal: VectorJournal, texts: pl
         result.refused.update((rows["text_hash"][position], reason) for position, reason in refusals.words.items())
 
     embed(missing.join(stored, on="text_hash", how="anti", maintain_order="left"), embedder, Refusals())
-    again = missing.join(stored, on="text_hash", how="semi", maintain_order="left")
+    retried = missing.join(stored, on="text_hash", how="semi", maintain_order="left")
     try:
-        embed(again, embedder.model_copy(update={"batch_size": 1}), Refusals(are_expected=True))
+        embed(retried, embedder.model_copy(update={"batch_size": 1}), Refusals(are_expected=True))
     except EmbedError as error:  # the batch is published without these texts already
         embedded = pl.concat(result.frames)
-        left = again.join(embedded, on="text_hash", how="anti")["text_hash"]
-        result.refused.update(dict.fromkeys(left, f"refused before, and not asked again: {error}"))
+        unanswered = retried.join(embedded, on="text_hash", how="anti")["text_hash"]
+        result.refused.update(dict.fromkeys(unanswered, f"refused before, and not asked again: {error}"))
     return result
 
 
