@@ -341,8 +341,8 @@ def run(
     retry_reasons = _retry_reasons(reason, "run", retry=retry)
     if until is not None:
         others = {"--select": select, "--retry": retry, "--personas-from": personas_from, "--max-tokens": max_tokens}
-        if given := [name for name, value in others.items() if value]:
-            raise ConfigError(f"--until {until} with {', '.join(given)}: omit one of them")
+        if excluded := [name for name, value in others.items() if value]:
+            raise ConfigError(f"--until {until} with {', '.join(excluded)}: omit one of them")
         raise typer.Exit(
             run_until_and_report(
                 hub,
