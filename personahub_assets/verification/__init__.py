@@ -1,0 +1,1 @@
+"""Verification of answers: equality of answers, and programs in a sandbox."""
