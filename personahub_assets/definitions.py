@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from personahub_assets.core.catalog import Catalog
-from personahub_assets.core.config import Environment
+from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
@@ -94,6 +94,11 @@ def build(
     return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
 
 
+def unselected(catalog: Catalog, config: HubConfig) -> list[str]:
+    """Assets that a run without a selection leaves out: datasets that hub.toml does not enable."""
+    return [name for name in catalog.names if not catalog.is_enabled(name, config.dataset(name).enabled)]
+
+
 def graph_assets(catalog: Catalog) -> list[Asset]:
     """The assets of a home, in the order of the graph."""
     first = [documents, text_personas, related_personas]
@@ -115,7 +120,8 @@ def _assembled(
     embedder = embedder or Embedder.of(environment, store.config)
     catalog = store.catalog
     graph = graph_assets(catalog)
-    versions = code_versions(catalog, store.config, llm.model or environment.model_name, embedder.name)
+    servers = llm.configured(store.config, llm.model or environment.model_name)
+    versions = code_versions(catalog, store.config, servers, embedder.name)
     assets = dg.map_asset_specs(
         lambda spec: described(spec, store, llm, embedder).replace_attributes(code_version=versions[spec.key.path[-1]]),
         [asset.define(names, store.config.run.batches_per_run) for asset in graph],
@@ -123,10 +129,11 @@ def _assembled(
     provided = {**resources(store, llm, embedder), **(run_resources or {})}
     groups = {asset.name: asset.spec.group_name or "" for asset in graph}
     every = dg.AssetSelection.assets(*(names.key(asset.spec.key) for asset in graph))
+    left_out = dg.AssetSelection.assets(*(names.key(dg.AssetKey(name)) for name in unselected(catalog, store.config)))
     releases, one_file = (dg.AssetSelection.assets(names.key(each.spec.key)) for each in (release, warehouse))
     refresh = dg.define_asset_job(
         names.name(REFRESH),
-        selection=every - releases,
+        selection=every - releases - left_out,
         description="Refreshes one batch end to end, then the warehouse. Only rows whose request changed cost a call.",
     )
     rebuild = dg.define_asset_job(

@@ -23,8 +23,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from personahub_assets.core import project_files
-from personahub_assets.core.config import DatasetTask, HubConfig
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.config import DatasetTask, HubConfig, RoleSection, RoleVariant
+from personahub_assets.core.records import packaged
 from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation import requests
 from personahub_assets.sources import rows as source_rows
@@ -71,27 +71,31 @@ def filled(page: str) -> str:
     return _BLOCK.sub(lambda block: f"{block[1]}\n{_BLOCKS[block[2]]().strip()}\n\n{block[3]}", page)
 
 
+_TABLES: dict[str, dict[str, type[BaseModel]]] = {
+    "datasets": {"[datasets.NAME]": DatasetTask},
+    "roles": {"[roles.ROLE]": RoleSection, "[[roles.ROLE.variants]]": RoleVariant},
+}
+"""Sections with one table for each name, with the headings of their tables."""
+
+
 def settings() -> str:
     """One table per section of hub.toml."""
     parts = []
     for name, section in HubConfig.model_fields.items():
-        model = DatasetTask if name == "datasets" else section.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, BaseModel)
-        heading = "[datasets.NAME]" if name == "datasets" else f"[{name}]"
-        about = (model.__doc__ or "").strip().splitlines()[0]
-        rows = [
-            (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
-            # Options that only some servers support come last.
-            for key, field in sorted(model.model_fields.items(), key=lambda named: named[0] in OPTIONS)
-        ]
-        parts.append(f"### `{heading}`\n\n{about}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
+        for heading, model in _TABLES.get(name, {f"[{name}]": section.annotation}).items():  # type: ignore[dict-item]
+            about = (model.__doc__ or "").strip().splitlines()[0]
+            rows = [
+                (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
+                # Options that only some servers support come last.
+                for key, field in sorted(model.model_fields.items(), key=lambda named: named[0] in OPTIONS)
+            ]
+            parts.append(f"### `{heading}`\n\n{about}\n\n{_table(('key', 'type', 'default', 'meaning'), rows)}")
     return "\n\n".join(parts)
 
 
 def prompts() -> str:
     """Sampling options and parameters of each prompt file."""
-    names = ["text_personas", "related_personas", *DATASETS]
+    names = ["text_personas", "related_personas", *packaged()]
     rows = []
     for name in names:
         prompt = project_files.prompt(name)
@@ -197,7 +201,11 @@ def _type_name(annotation: object) -> str:
     if origin is dict:
         return "table"
     if origin is list:
-        return "list of texts"
+        return "list of texts" if arguments == (str,) else "list of tables" if arguments == (RoleVariant,) else "list"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
     if type(None) in arguments:
         return _type_name(next(a for a in arguments if a is not type(None)))
     assert isinstance(annotation, type)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from personahub_assets.cli.app import app
 from personahub_assets.core import presets, project_files
-from personahub_assets.core.config import DatasetTask, Environment, HubConfig
+from personahub_assets.core.config import DatasetTask, Environment, HubConfig, RoleSection
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, DatasetItem
 from personahub_assets.definitions import build_definitions
@@ -90,8 +90,11 @@ def test_an_unknown_block_is_refused() -> None:
 def test_every_setting_is_described() -> None:
     text = page("docs/configuration.md")
     for name, field in HubConfig.model_fields.items():
-        body = section(text, "### `[datasets.NAME]`" if name == "datasets" else f"### `[{name}]`")
-        model: typing.Any = DatasetTask if name == "datasets" else field.annotation
+        heading, model = {
+            "datasets": ("[datasets.NAME]", DatasetTask),
+            "roles": ("[roles.ROLE]", RoleSection),
+        }.get(name, (f"[{name}]", typing.cast("typing.Any", field.annotation)))
+        body = section(text, f"### `{heading}`")
         for key, setting in model.model_fields.items():
             assert setting.description, f"{name}.{key} has no description in config.py"
             (row,) = [line for line in body.splitlines() if line.startswith(f"| `{key}` |")]

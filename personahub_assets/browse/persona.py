@@ -113,10 +113,13 @@ def fields_of(response: str | None) -> list[tuple[str, str]]:
 def _messages(reader: Reader, call: Row) -> list[Message]:
     """The messages of a call as sent; empty if they cannot be rendered again."""
     from personahub_assets.steps.inputs import Input
-    from personahub_assets.steps.sent import messages_of
+    from personahub_assets.steps.sent import messages_of, stored_inputs
 
-    text = _input(reader, call)
-    inputs = [] if text is None else [Input(call["batch"], call["input_id"], text)]
+    if reader.store.catalog.derivation(call["asset"]):
+        inputs = stored_inputs(reader.store, call["batch"], call["asset"], call["input_id"])
+    else:
+        text = _input(reader, call)
+        inputs = [] if text is None else [Input(call["batch"], call["input_id"], text)]
     return messages_of(reader.store, call["asset"], call, inputs) or []
 
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, Generation, HubConfig
-from personahub_assets.core.errors import ConfigError, LLMError
+from personahub_assets.core.errors import ConfigError, LLMError, PromptError
 from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
@@ -21,10 +22,12 @@ from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.generation.servers.dialect import Dialect, settled
 from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_task, current_tasks, enabled_tasks, endpoints
 from personahub_assets.store.home import Home
+from personahub_assets.store.tables import Store
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
+_PROBLEM = "A lighthouse keeper fills 3 lamps with 12 litres of oil each and spills 4 litres. How many litres are left?"
 _FREE_GB = 2
 _SHOWN_CHARS = 200  # of an answer
 
@@ -52,10 +55,47 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
     yield "endpoint", lambda: _endpoint(llm, home)
+    for roles, other in _others(llm, home).items():
+        yield f"endpoint {', '.join(roles)}", lambda other=other: _endpoint(other, home)  # type: ignore[misc]
     if canary and environment.llm_url:
         yield "model", lambda: _model(llm, home)
-        for task in Catalog(home).tasks:
-            yield f"schema {task}", lambda task=task: _canary(llm, task, home)  # type: ignore[misc]
+        for roles, other in _others(llm, home).items():
+            yield f"model {', '.join(roles)}", lambda other=other: _model(other, home)  # type: ignore[misc]
+        for name, task in _canaries(llm, home):
+            yield f"schema {name}", lambda task=task: _canary(llm, task(), home)  # type: ignore[misc]
+
+
+def _others(llm: LLM, home: Path) -> dict[tuple[str, ...], LLM]:
+    """The endpoints of other roles that the enabled datasets need; none if hub.toml is wrong, which its check says."""
+    store = Store(home=str(home))
+    try:
+        needed = endpoints(store, llm, enabled_tasks(store))
+    except ConfigError:
+        return {}
+    return {roles: other for roles, other in needed.items() if other is not llm}
+
+
+def _canaries(llm: LLM, home: Path) -> Iterator[tuple[str, Callable[[], Task]]]:
+    """The tasks whose schemas are sent, each made when it is checked; of several variants each style once."""
+    store = Store(home=str(home))
+
+    def nth(name: str, number: int) -> Task:
+        return current_tasks(store.catalog, store.config, name, llm.servers(store))[number]
+
+    try:
+        names = enabled_tasks(store)
+    except ConfigError:
+        names = store.catalog.tasks
+    for name in names:
+        try:
+            tasks = current_tasks(store.catalog, store.config, name, llm.configured(store.config, ""))
+        except (ConfigError, PromptError):
+            yield name, partial(nth, name, 0)
+            continue
+        schemas = [(task.schema_fingerprint, task.role, task.model) for task in tasks]
+        for number, task in enumerate(tasks):
+            if schemas.index(schemas[number]) == number:
+                yield f"{name} {task.variant}".strip(), partial(nth, name, number)
 
 
 def _versions() -> str:
@@ -93,14 +133,14 @@ def _embed(environment: Environment) -> str:
 
 
 def _endpoint(llm: LLM, home: Path) -> str:
-    headers = _headers(home)
+    headers = _headers(llm, home)
     offered = llm.look(headers) if llm.model else llm.models(headers)
     names = ", ".join(offered) if offered else "no list of models"
     return f"{llm.shown_url} offers {names}"
 
 
 def _model(llm: LLM, home: Path) -> str:
-    headers = _headers(home)
+    headers = _headers(llm, home)
     name = llm.model_name
     models = llm.look(headers)
     offered = offered_as(name, models)
@@ -109,23 +149,20 @@ def _model(llm: LLM, home: Path) -> str:
     return f"{name}{unlisted}, context {f'of {context:,} tokens' if context else 'not told by the server'}"
 
 
-def _headers(home: Path) -> dict[str, str]:
+def _headers(llm: LLM, home: Path) -> dict[str, str]:
     """Headers of hub.toml; none if it cannot be read, which its own check says."""
     try:
-        return _generation(home).sent_headers
+        return llm.headers(HubConfig.load(Home(home).config))
     except ConfigError:
         return {}
 
 
-def _generation(home: Path) -> Generation:
-    return HubConfig.load(Home(home).config).generation
-
-
-def _canary(llm: LLM, name: str, home: Path) -> str:
+def _canary(llm: LLM, task: Task, home: Path) -> str:
     """Send one request with the schema of a task, to find a schema that the server does not support."""
-    task = current_task(Catalog(home), HubConfig.load(Home(home).config), name, llm.model_name)
-    values = {"text" if task.asset == "text_personas" else "persona": _SAMPLE}
-    outcome, note = asyncio.run(_send_request(llm, task, values, _generation(home)))
+    config = HubConfig.load(Home(home).config)
+    values = {name: _SAMPLE if name in ("text", "persona") else _PROBLEM for name in task.prompt.row_names}
+    llm = llm.as_role(config, task.role, task.variant)
+    outcome, note = asyncio.run(_send_request(llm, task, values, llm.settings_for(config, task).generation))
     answer_text = shorten(on_one_line(outcome.response), _SHOWN_CHARS)
     if outcome.status == "rejected":
         answer = f". The model said: {answer_text}" if answer_text else ""

@@ -17,7 +17,10 @@ def show(plan: Plan, console: Console) -> None:
     assets, batches = (_grouped_work(plan.work, name) for name in ("asset", "batch"))
     if assets:
         of = f"batch {batches[0].batch}" if len(batches) == 1 else f"{len(batches)} batches"
-        _show_work(f"Requests of a run to {plan.model}, {of}", "asset", assets, plan.currency, console)
+        to = f" to {plan.model}" if len(plan.by_role) == 1 else ""
+        _show_work(f"Requests of a run{to}, {of}", "asset", assets, plan.currency, console)
+    if len(roles := plan.by_role) > 1:
+        _show_work("By role and model", "role", roles, plan.currency, console)
     if len(batches) > 1:
         _show_work("By batch", "batch", batches[:_BATCHES], plan.currency, console)
     if len(batches) > _BATCHES:
@@ -56,7 +59,8 @@ def _show_work(title: str, first: str, rows: list[Work], currency: str, console:
 
     def line(work: Work) -> list[str]:
         figures = _figures(work, currency)
-        return [getattr(work, first), *(figures[name] for name in columns)]
+        name = f"{work.role} {work.model}" if first == "role" and work is not total else getattr(work, first)
+        return [name or "all", *(figures[name] for name in columns)]
 
     table(
         [first, *columns],

@@ -3,6 +3,8 @@
     HOME/prompts/<name>.md      instead of the package's prompt of this name; with `fields:`, a dataset
     HOME/datasets/<name>.py     a dataset: one class as in core/records.py, with its prompt in HOME/prompts
 
+A dataset is made from personas, or from the items of another dataset, its source (`core.records.Derivation`).
+
 An invalid file is an error only for its dataset or task: `faults` has the errors by dataset. Code in `datasets/` is run
 when the fields of a dataset are needed, and only from the home in use.
 """
@@ -19,7 +21,15 @@ from personahub_assets.core.column_types import column_fault
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
 from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.prompts import Prompt
-from personahub_assets.core.records import DATASETS, Answer, DatasetItem, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import (
+    DERIVED,
+    Answer,
+    DatasetItem,
+    Derivation,
+    RelatedPersonas,
+    TextPersonas,
+    packaged,
+)
 from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
 
@@ -32,6 +42,8 @@ PERSONA_TASKS: dict[str, type[Answer]] = {"text_personas": TextPersonas, "relate
 _VALUES = {"text_personas": ("text", "count", "granularity"), "related_personas": ("persona", "count")}
 DATASET_VALUES = ("persona",)
 """Names that a request of a dataset defines for the templates of its prompt."""
+DERIVED_VALUES = ("text", "persona")
+"""Names that a request about an item defines, besides the item's fields: its text, and its persona."""
 _HEADER = re.compile(r"\A---\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
 _FIELDS = re.compile(r"^fields[ \t]*:", re.MULTILINE)
 _NAME = re.compile(r"^name[ \t]*:[ \t]*['\"]?([^'\"\s#]*)", re.MULTILINE)
@@ -47,7 +59,7 @@ class Catalog:
     def __init__(self, home: Path | None = None):
         self.prompt_files = _files(home and home / PROMPTS, ".md")
         self.class_files = _files(home and home / CLASSES, ".py")
-        self._packaged = dict(DATASETS)
+        self._packaged = packaged()
 
     @cached_property
     def own(self) -> list[str]:
@@ -90,27 +102,63 @@ class Catalog:
             raise item
         return item
 
-    def answer(self, task: str) -> type[Answer]:
-        """The class of a task's answers.
+    def derivation(self, name: str) -> Derivation | None:
+        """How a dataset is made from another; None if it is made from personas, or its file is wrong."""
+        item = self._load(name) if name in self.names else None
+        return item.__derivation__ if isinstance(item, type) else None
 
-        Raises:
-            PromptError, ConfigError: as `item` does.
-        """
-        return PERSONA_TASKS.get(task) or self.item(task)
+    def sources(self, name: str) -> list[str]:
+        """The datasets that a dataset is made from, the nearest first; empty if it is made from personas."""
+        derivation = self.derivation(name)
+        return [derivation.source, *self.sources(derivation.source)] if derivation else []
 
-    def prompt(self, task: str) -> Prompt:
+    @property
+    def in_order(self) -> list[str]:
+        """Names of all datasets, each after the one that it is made from."""
+        return sorted(self.names, key=lambda name: len(self.sources(name)))
+
+    def prompt(self, task: str, style: str = "") -> Prompt:
         """The prompt of a task: the home's, or the package's.
+
+        Args:
+            task: name of the task.
+            style: a style of a derived dataset; empty for the first.
 
         Raises:
             PromptError: if the file is missing or malformed, or has another name in its front matter.
         """
+        derivation = self.derivation(task)
+        if derivation and style and derivation.style("") != style:
+            return self._prompt(f"{task}.{style}", self.values(task))
+        return self._prompt(task, self.values(task))
+
+    def values(self, task: str) -> tuple[str, ...]:
+        """Names that a request of a task defines for the templates of its prompt."""
+        derivation = self.derivation(task)
+        return self._values(derivation) if derivation else _VALUES.get(task, DATASET_VALUES)
+
+    def is_enabled(self, name: str, setting: bool | None) -> bool:
+        """Whether a run without a selection includes a dataset.
+
+        Args:
+            name: the dataset.
+            setting: `enabled` of hub.toml.
+        """
+        derivation = self.derivation(name)
+        return not (derivation and derivation.is_optional) if setting is None else setting
+
+    def _values(self, derivation: Derivation) -> tuple[str, ...]:
+        fields = self._unchecked(derivation.source).model_fields
+        return tuple(dict.fromkeys([*fields, *DERIVED_VALUES]))
+
+    def _prompt(self, task: str, values: tuple[str, ...]) -> Prompt:
         path = self.prompt_files.get(task)
         if path is None and task in self.class_files and task not in self._packaged:
             missing = self.class_files[task].parent.parent / PROMPTS / f"{task}.md"
             raise PromptError(f"{missing} is missing: the dataset {self.class_files[task]} needs its prompt file")
         if path is None:
             return project_files.prompt(task)
-        return _parsed(path, task, _VALUES.get(task, DATASET_VALUES))
+        return _parsed(path, task, values)
 
     def shown_path(self, task: str) -> str:
         """The file of a task's prompt, as it is shown."""
@@ -138,20 +186,44 @@ class Catalog:
 
     def _class_of(self, name: str) -> type[DatasetItem]:
         path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
-        declares = prompt_path is not None and _declares_fields(prompt_path, name)
-        if path is None and not declares:
-            if name in self._packaged:
-                return self._packaged[name]
-            raise ConfigError(self.unknown("dataset", name, self.names))
-        if name not in self._packaged and (reason := name_fault(name)):
+        if name not in self._packaged and (path or prompt_path) and (reason := name_fault(name)):
             raise ConfigError(f"{path or prompt_path}: {reason}: rename the file")
-        if path is None:
-            item = self.prompt(name).item
+        item = self._unchecked(name)
+        origin = str(path or prompt_path)
+        self._check_sources(name, origin)
+        if prompt_path is not None and path is None and _declares_fields(prompt_path, name):
+            if name in DERIVED:
+                raise PromptError(f"{origin}: {name} has fixed fields: remove `fields`")
+            derivation = item.__derivation__
+            _parsed(prompt_path, name, self._values(derivation) if derivation else DATASET_VALUES)
+        return item
+
+    def _unchecked(self, name: str) -> type[DatasetItem]:
+        """The class of a dataset; its source and its templates are not looked at."""
+        path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
+        declares = prompt_path is not None and _declares_fields(prompt_path, name)
+        if path is not None:
+            if declares:
+                raise ConfigError(f"{path}: {prompt_path} has `fields:` for the same dataset: keep one of them")
+            return _class_in(path, _read(path, ConfigError))
+        if prompt_path is not None and declares:
+            item = _parsed(prompt_path, name, None).item
             assert item is not None
             return item
-        if declares:
-            raise ConfigError(f"{path}: {prompt_path} has `fields:` for the same dataset: keep one of them")
-        return _class_in(path, _read(path, ConfigError))
+        if name in self._packaged:
+            return self._packaged[name]
+        raise ConfigError(self.unknown("dataset", name, self.names))
+
+    def _check_sources(self, name: str, origin: str) -> None:
+        """Refuse a source that is no dataset, and a dataset that is made from itself."""
+        path, derivation = [name], self._unchecked(name).__derivation__
+        while derivation is not None:
+            if derivation.source not in self.names:
+                raise ConfigError(f"{origin}: source: {self.unknown('dataset', derivation.source, self.names)}")
+            if derivation.source in path:
+                raise ConfigError(f"{origin}: source: {' is made from '.join([*path, derivation.source])}")
+            path.append(derivation.source)
+            derivation = self._unchecked(derivation.source).__derivation__
 
 
 def _files(folder: Path | None, suffix: str) -> dict[str, Path]:
@@ -186,7 +258,7 @@ def _declares_fields(path: Path, name: str) -> bool:
     return bool(header and _FIELDS.search(header[1]) and (named is None or named[1] == name))
 
 
-def _parsed(path: Path, name: str, values: tuple[str, ...]) -> Prompt:
+def _parsed(path: Path, name: str, values: tuple[str, ...] | None) -> Prompt:
     prompt = _parse(str(path), _read(path, PromptError), values)
     if prompt.name != name:
         raise PromptError(f"{path}: the front matter has name: {prompt.name!r}, expected {name!r}")
@@ -196,7 +268,7 @@ def _parsed(path: Path, name: str, values: tuple[str, ...]) -> Prompt:
 
 
 @lru_cache(256)
-def _parse(origin: str, source: str, values: tuple[str, ...]) -> Prompt:
+def _parse(origin: str, source: str, values: tuple[str, ...] | None) -> Prompt:
     """Parse once, so that the class of its fields is the same object while the file is unchanged."""
     return Prompt.parse(source, origin, values)
 
@@ -219,7 +291,7 @@ def _class_in(path: Path, source: str) -> type[DatasetItem]:
         raise ConfigError(f"{path}: line {_line_of(path, error)}: {type(error).__name__}: {error}") from error
     item = _only_class(path, module)
     for name, field in item.model_fields.items():
-        if reason := column_fault(name, field.annotation):
+        if reason := column_fault(name, field.annotation, is_derived=item.__derivation__ is not None):
             raise ConfigError(f"{path}: line {_line_with(source, name)}: field {reason}")
     return item
 
@@ -256,6 +328,13 @@ def _line_with(source: str, field: str) -> int | str:
     return next((number for number, line in enumerate(source.splitlines(), 1) if pattern.match(line)), "?")
 
 
-def classes(catalog: Catalog) -> Mapping[str, type[Answer]]:
-    """The classes of the answers of all tasks without a fault."""
-    return {**PERSONA_TASKS, **catalog.datasets}
+def classes(catalog: Catalog) -> Mapping[str, tuple[type[Answer], ...]]:
+    """The classes of the answers of all tasks without a fault; a dataset with several styles has several."""
+    own = {name: answer_classes(item) for name, item in catalog.datasets.items()}
+    return {**{name: (answer,) for name, answer in PERSONA_TASKS.items()}, **own}
+
+
+def answer_classes(item: type[DatasetItem]) -> tuple[type[Answer], ...]:
+    """The classes of the answers of a dataset, by its styles."""
+    derivation = item.__derivation__
+    return tuple(answer or item for answer in derivation.styles.values()) if derivation else (item,)

@@ -6,7 +6,7 @@ from typing import Any, Literal, Union
 
 from pydantic import BaseModel
 
-from personahub_assets.core.fields import COLUMNS
+from personahub_assets.core.fields import COLUMNS, DERIVED_COLUMNS
 
 _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 
@@ -34,10 +34,11 @@ def sql_type(annotation: Any) -> str:
     raise TypeError(f"{annotation!r} has no column type; use str, int, float, bool, Literal, list or a nested model")
 
 
-def column_fault(name: str, annotation: Any) -> str:
+def column_fault(name: str, annotation: Any, *, is_derived: bool = False) -> str:
     """The reason why a field cannot be a column of a dataset's table; empty if it can."""
-    if name.lower() in COLUMNS:
-        return f"{name!r}: the table has this column already, and {', '.join(COLUMNS)}: choose another name"
+    taken = (*COLUMNS, *DERIVED_COLUMNS) if is_derived else COLUMNS
+    if name.lower() in taken:
+        return f"{name!r}: the table has this column already, and {', '.join(taken)}: choose another name"
     try:
         sql_type(annotation)
     except TypeError as error:

@@ -26,11 +26,13 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core import presets
+from personahub_assets.core.addresses import public
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.records import MAX_PERSONAS_PER_CALL
+from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_table
 from personahub_assets.core.text import WORDS
 
@@ -90,10 +92,9 @@ class Sources(Section):
         return f"{limits}, {sorted(self.languages)}"
 
 
-class PromptSettings(SamplingOptions, Section):
-    """Overrides of one prompt file's front matter."""
+class SamplingSettings(SamplingOptions, Section):
+    """Overrides of the sampling in a prompt file's front matter."""
 
-    parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
     temperature: float | None = Field(None, ge=0, le=2, description="Overrides the value of the prompt")
     top_p: float | None = Field(None, gt=0, le=1, description="Overrides the value of the prompt")
     max_tokens: int | None = Field(None, ge=16, le=MAX_TOKENS, description="Overrides the value of the prompt")
@@ -102,6 +103,12 @@ class PromptSettings(SamplingOptions, Section):
         """The sampling values that are set, those of `SamplingOptions` included."""
         basic = {k: v for k in ("temperature", "top_p", "max_tokens") if (v := getattr(self, k)) is not None}
         return {**basic, **self.options}
+
+
+class PromptSettings(SamplingSettings):
+    """Overrides of one prompt file's front matter."""
+
+    parameters: dict[str, str | int | float | bool] = Field({}, description="Values for the prompt's parameters")
 
 
 PerCall = Annotated[int, Field(ge=1, le=MAX_PERSONAS_PER_CALL)]
@@ -125,7 +132,14 @@ class RelatedPersonasTask(PromptSettings):
 class DatasetTask(PromptSettings):
     """One synthetic dataset."""
 
-    samples: int = Field(1, ge=1, le=64, description="Answers per persona")
+    enabled: bool | None = Field(
+        None,
+        description="Whether a run without --select includes it; default: yes, but not math_solutions and others that "
+        "multiply the calls: docs/verified-answers.md",
+    )
+    samples: int = Field(
+        1, ge=1, le=64, description="Answers per persona, or per item of the source; default of solutions: 3"
+    )
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
     personas_from: str | None = Field(
         None, description="File that names the personas to write for, relative to the home; without it, all"
@@ -133,6 +147,12 @@ class DatasetTask(PromptSettings):
 
 
 Mode = Literal["auto", "json_schema", "json_object", "tools", "prompt"]
+
+_OF_SERVER = {"server", "mode", "simple_schema", "keep_in_schema", "fold_system", "omit", "rename", "extra_body"} | {
+    "headers",
+    *SamplingOptions.model_fields,
+}
+"""Keys of `[generation]` that are for one server."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name
 _OURS = ("host", "connection", "content-length", "content-type", "content-encoding", "transfer-encoding")
@@ -259,6 +279,71 @@ class PricesSection(Section):
         return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)
 
 
+def _without_secrets(url: str) -> str:
+    if public(url) != url:
+        raise ValueError("an address in hub.toml has no password or key; set PERSONAHUB_<ROLE>_LLM_URL instead")
+    return url
+
+
+ServerUrl = Annotated[str, AfterValidator(_without_secrets)]
+
+
+class RolePrices(PricesSection):
+    """Prices of one model; the currency is that of `[prices]`."""
+
+
+class RoleVariant(SamplingSettings):
+    """One of several participants in a role, such as one of three solvers."""
+
+    name: str = Field("", description="Shown in the column `variant`; default: the style, or the number")
+    style: str = Field("", description="Prompt file that it uses, such as `program` for math_solutions")
+    url: ServerUrl | None = Field(None, description="Address of another server than the role's")
+    key_variable: str | None = Field(None, description="Environment variable with the key of that server")
+    model: str | None = Field(None, description="Another model than the role's")
+    prices: RolePrices | None = Field(None, description="Prices of this model")
+
+
+class RoleSection(SamplingSettings):
+    """Model, server and sampling of the tasks that name a role; what is not set is the writer's. Keys are variables."""
+
+    url: ServerUrl | None = Field(None, description="Base URL of its server. Overridden by `PERSONAHUB_<ROLE>_LLM_URL`")
+    key_variable: str | None = Field(
+        None, description="Environment variable with the key of its server; default: `PERSONAHUB_<ROLE>_LLM_API_KEY`"
+    )
+    model: str | None = Field(None, description="Its model. Overridden by `PERSONAHUB_<ROLE>_LLM_MODEL`")
+    generation: dict[str, Any] = Field(
+        {}, description="Keys of `[generation]` that differ for its server, such as `server`"
+    )
+    prices: RolePrices | None = Field(None, description="Prices of its model, as in `[prices]`")
+    variants: list[RoleVariant] = Field(
+        [], description="Several participants, one table `[[roles.ROLE.variants]]` each; an item is written by each"
+    )
+
+    def variant(self, name: str) -> RoleVariant:
+        """The variant of this name; without one, a variant that sets nothing."""
+        return next((each for each in self.variants if each.name == name), RoleVariant())
+
+    @field_validator("variants")
+    @classmethod
+    def _have_names(cls, variants: list[RoleVariant]) -> list[RoleVariant]:
+        """Name each by its style or its number."""
+        named = list[RoleVariant]()
+        for number, each in enumerate(variants, 1):
+            name = each.name or each.style or str(number)
+            if any(earlier.name == name for earlier in named):
+                if each.name:
+                    raise ValueError(f"two variants have the name {name!r}: give each its own")
+                name = f"{name}-{number}"
+            named.append(each.model_copy(update={"name": name}))
+        return named
+
+    @field_validator("generation")
+    @classmethod
+    def _is_generation(cls, values: dict[str, Any]) -> dict[str, Any]:
+        Generation(**values)
+        return values
+
+
 class RunSection(Section):
     """Batches per run of a backfill, and when `personahub run` asks for confirmation on a terminal (--yes skips it)."""
 
@@ -346,6 +431,24 @@ class Semantic(Stage):
         return f"{model}, cosine {self.threshold}, unread up to {self.max_unread}"
 
 
+class Verification(Section):
+    """How the answers of several solvers are compared, and where programs run: docs/verified-answers.md."""
+
+    min_share: float = Field(
+        0.6,
+        gt=0.5,
+        le=1,
+        description="A problem is verified if at least this share of its solutions, and two, have the same answer",
+    )
+    judge: bool = Field(
+        False,
+        description="Ask the judge about pairs of answers that no rule decides; without it they count as different",
+    )
+    sandbox: Literal["monty", "bubblewrap"] = Field(
+        "monty", description="Where programs run: Monty; or bubblewrap for those that Monty does not support"
+    )
+
+
 class WarehouseSection(Section):
     """The DuckDB file."""
 
@@ -372,8 +475,42 @@ class HubConfig(Section):
     lexical: Lexical = Lexical()
     embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()
+    verification: Verification = Verification()
     warehouse: WarehouseSection = WarehouseSection()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
+    roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
+
+    @field_validator("roles")
+    @classmethod
+    def _has_no_writer(cls, roles: dict[Role, RoleSection]) -> dict[Role, RoleSection]:
+        if WRITER in roles:
+            raise ValueError(
+                "the writer has no table: set PERSONAHUB_LLM_URL, PERSONAHUB_LLM_MODEL, [generation] and [prices]; "
+                f"roles with a table: {', '.join(ROLES[1:])}"
+            )
+        return roles
+
+    def role(self, name: Role) -> RoleSection:
+        """The settings of a role, defaults where none are given."""
+        return self.roles.get(name, RoleSection())
+
+    def as_role(self, name: Role, variant: str = "", *, is_own_server: bool) -> "HubConfig":
+        """The settings for requests of a role: its own `[generation]` and `[prices]` over those of the file.
+
+        Args:
+            name: the role.
+            variant: name of one of its variants.
+            is_own_server: whether its server is another than the writer's; headers and dialect of the writer's
+                server are then not used.
+        """
+        section = self.role(name)
+        if not (section.generation or section.prices or section.variants or is_own_server):
+            return self
+        common = self.generation.model_dump(exclude_unset=True, exclude=_OF_SERVER if is_own_server else None)
+        own = section.variant(variant).prices or section.prices
+        prices = self.prices if own is None else own.model_copy(update={"currency": self.prices.currency})
+        generation = Generation(**{**common, **section.generation})
+        return self.model_copy(update={"generation": generation, "prices": prices})
 
     def dataset(self, name: str) -> DatasetTask:
         """The settings of a dataset, defaults where none are given."""
@@ -424,11 +561,11 @@ def _unknown_datasets(path: Path, tables: Any, valid: Collection[str] | None) ->
 
 
 def _fault(error: ErrorDetails) -> str:
-    """The error of a key, without the value of a header."""
+    """The error of a key, without the value of a header or an address."""
     path = list(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{'.'.join(path)}: unknown {'key' if len(path) > 1 else 'key or section'} {_hint(path)}"
-    got = "" if "headers" in path else f", got {error['input']!r}"
+    got = "" if {"headers", "url"} & {*path} else f", got {error['input']!r}"
     return f"{'.'.join(path)}: {error['msg']}{got}"
 
 
@@ -445,7 +582,8 @@ def _hint(path: list[str]) -> str:
 def _sections() -> dict[str, list[str]]:
     """The keys of every section; those of the file under an empty name."""
     fields = HubConfig.model_fields
-    models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | {"datasets": DatasetTask}
+    tables = {"datasets": DatasetTask, "roles": RoleSection}
+    models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | tables
     return {"": list(fields)} | {name: list(model.model_fields) for name, model in models.items()}
 
 
@@ -471,6 +609,18 @@ class Environment(BaseSettings):
     llm_url: str | None = Field(None, repr=False)  # both can contain a password
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
+    solver_llm_url: str | None = Field(None, repr=False)
+    solver_llm_model: str | None = None
+    solver_llm_api_key: SecretStr | None = None
+    judge_llm_url: str | None = Field(None, repr=False)
+    judge_llm_model: str | None = None
+    judge_llm_api_key: SecretStr | None = None
+    user_llm_url: str | None = Field(None, repr=False)
+    user_llm_model: str | None = None
+    user_llm_api_key: SecretStr | None = None
+    assistant_llm_url: str | None = Field(None, repr=False)
+    assistant_llm_model: str | None = None
+    assistant_llm_api_key: SecretStr | None = None
     embed_url: str | None = Field(None, repr=False)
     embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
@@ -481,3 +631,7 @@ class Environment(BaseSettings):
         if self.llm_url == STANDIN_URL:
             return "standin"
         return self.llm_model or "default"
+
+    def of_role(self, role: Role, name: Literal["url", "model", "api_key"]) -> Any:
+        """The value of `PERSONAHUB_<ROLE>_LLM_<NAME>`; for the writer without its name."""
+        return getattr(self, f"llm_{name}" if role == WRITER else f"{role}_llm_{name}")

@@ -24,10 +24,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, SchemaError
 
-from personahub_assets.core.records import Answer, DatasetItem
+from personahub_assets.core.records import Answer, DatasetItem, Derivation
 
 COLUMNS = ("batch", "item_id", "persona_id", "sample", "text", "generation_id")
 """Columns that the table of every dataset has, besides its fields."""
+
+DERIVED_COLUMNS = ("source_id", "source_hash", "variant")
+"""Further columns of a dataset that is made from the items of another one."""
 
 FieldType = Literal["string", "integer", "number", "boolean", "choice", "list", "object"]
 
@@ -146,15 +149,20 @@ _HINTS = {
 }
 
 
-def item_class(name: str, description: str, fields: Mapping[str, FieldSpec]) -> type[DatasetItem]:
+def item_class(name: str, description: str, fields: Mapping[str, FieldSpec], source: str = "") -> type[DatasetItem]:
     """Make the class of a dataset.
 
     Args:
         name: of the dataset, such as `recipes`; the class is `Recipes`.
         description: becomes the docstring, the description of the table.
+        source: dataset whose items are its input; empty for the personas.
     """
     item: type[DatasetItem] = create_model(
-        camel(name), __base__=DatasetItem, __doc__=description, **_definitions(fields, name)
+        camel(name),
+        __base__=DatasetItem,
+        __doc__=description,
+        __cls_kwargs__={"derivation": Derivation(source)} if source else None,
+        **_definitions(fields, name),
     )
     return item
 

@@ -5,10 +5,12 @@ File format (`prompts/<name>.md`):
     ---
     name: math_problems
     description: One line for people.
+    role: solver           # optional: who answers, see core/roles.py
     temperature: 0.9
     max_tokens: 900
     parameters: {audience: adults}
     fields: {…}            # optional: the schema of the answer, see core/fields.py
+    source: math_problems  # optional, with fields: the dataset whose items are the input, instead of the personas
     ---
     Instructions, the same for every row: {{ audience }}
     ---
@@ -31,13 +33,14 @@ import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from personahub_assets.core.control_tokens import break_tokens
 from personahub_assets.core.errors import PromptError, choices
-from personahub_assets.core.fields import Columns, item_class
+from personahub_assets.core.fields import DERIVED_COLUMNS, Columns, item_class
 from personahub_assets.core.front_matter import BELOW, FrontMatter, FrontMatterError
 from personahub_assets.core.records import DatasetItem
+from personahub_assets.core.roles import WRITER, Role
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions
 from personahub_assets.core.text import digest
 
@@ -69,16 +72,30 @@ class Prompt(Sampling, SamplingOptions):
     """One task's prompt file, parsed.
 
     `sampling` has the parameters of every request, `options` (`SamplingOptions`) those that only some servers accept.
+    `vary` asks the second and further samples of a row to be different; it is off where all should be the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
 
     name: str
     description: str
+    role: Role = WRITER
     parameters: dict[str, str | int | float | bool] = {}
+    vary: bool = True
     fields: Columns | None = None
+    source: str | None = None
     instructions: str
     row: str
+
+    @field_validator("source")
+    @classmethod
+    def _is_beside_fields(cls, source: str | None, info: ValidationInfo) -> str | None:
+        columns = info.data.get("fields") or {}
+        if source is not None and not columns:
+            raise ValueError("`source` stands beside `fields`; a class names it: DatasetItem, derivation=Derivation(…)")
+        if source is not None and (taken := sorted(set(DERIVED_COLUMNS) & set(columns))):
+            raise ValueError(f"fields: the table has a column {taken[0]} already: choose another name")
+        return source
 
     @classmethod
     def parse(cls, source: str, origin: str, values: Collection[str] | None = None) -> "Prompt":
@@ -146,12 +163,13 @@ class Prompt(Sampling, SamplingOptions):
     @cached_property
     def item(self) -> type[DatasetItem] | None:
         """The class that `fields` makes; None without fields."""
-        return item_class(self.name, self.description, self.fields) if self.fields else None
+        return item_class(self.name, self.description, self.fields, self.source or "") if self.fields else None
 
     def as_file(self) -> str:
         """The text of a prompt file with the same name, templates, parameters and sampling, without `fields`."""
         basic = {"name": self.name, "description": self.description, **self.sampling.model_dump(), **self.options}
-        header = {**basic, **({"parameters": self.parameters} if self.parameters else {})}
+        header = basic | ({"role": self.role} if self.role != WRITER else {}) | ({} if self.vary else {"vary": False})
+        header |= {"parameters": self.parameters} if self.parameters else {}
         head = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
         return f"---\n{head}---\n{self.instructions}\n---\n{self.row}\n"
 
@@ -178,9 +196,15 @@ class Prompt(Sampling, SamplingOptions):
         """Hash of everything in the prompt that can change an answer (`max_tokens` cannot change a complete one)."""
         parameters = sorted(self.parameters.items())
         options = [json.dumps(self.options, sort_keys=True)] if self.options else []
+        options += [] if self.vary else ["not varied"]
         return digest(
             self.instructions, self.row, str(parameters), str(self.temperature), str(self.top_p), *options, size=16
         )
+
+    @cached_property
+    def row_names(self) -> frozenset[str]:
+        """Names that the row's own text uses, besides the parameters."""
+        return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(self.row)) - {*self.parameters})
 
     @cached_property
     def _templates(self) -> tuple[jinja2.Template, jinja2.Template]:
@@ -210,6 +234,6 @@ class Prompt(Sampling, SamplingOptions):
         except jinja2.TemplateError as error:
             names = sorted({*self.parameters, *shared, *values})
             raise PromptError(f"prompt {self.name}: {error}; defined are {names}") from error
-        if sample:
+        if sample and self.vary:
             row += f"\n\nThis is variant {sample + 1}: make it clearly different from what comes to mind first."
         return [{"role": "system", "content": self._shared[key]}, {"role": "user", "content": row}]

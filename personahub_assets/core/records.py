@@ -4,10 +4,13 @@ Every string and list is bounded: guided decoding needs an end, and without boun
 a thousand good ones. Bounds count Unicode characters.
 
 To add a dataset: write a class here, add its line to `DATASETS`, and put `prompts/<name>.md` beside the others. The
-SQL table, its comments, its checks and its asset follow from the class (docs/add-a-dataset.md).
+SQL table, its comments, its checks and its asset follow from the class (docs/add-a-dataset.md). A dataset that is made
+from the items of another one has a `Derivation`, and its line in `DERIVED`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -53,8 +56,66 @@ class RelatedPersonas(Answer):
     personas: Annotated[list[RelatedPersona], Field(min_length=1, max_length=MAX_PERSONAS_PER_CALL)]
 
 
+@dataclass(frozen=True)
+class DefaultVariant:
+    """A participant in a role, used where hub.toml names none.
+
+    Attributes:
+        name: shown in the column `variant`.
+        style: one of the derivation's styles; "" for the first.
+        sampling: temperature and others, instead of the prompt's.
+    """
+
+    name: str = ""
+    style: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How a dataset is made from the items of another one.
+
+    Attributes:
+        source: name of the dataset whose items are the input.
+        samples: answers per item, if hub.toml sets no number.
+        least_samples: fewest answers that hub.toml may set.
+        is_optional: whether a run without --select leaves it out, unless hub.toml enables it.
+        styles: ways of answering, each with the class of its answers; None if the answers are the items. The first
+            uses `prompts/<dataset>.md`, the others `prompts/<dataset>.<style>.md`.
+        variants: who answers, where the role has no variants in hub.toml; sample n is written by variant n.
+    """
+
+    source: str
+    samples: int = 1
+    least_samples: int = 1
+    is_optional: bool = False
+    styles: Mapping[str, type[Answer] | None] = field(default_factory=lambda: {"": None})
+    variants: tuple[DefaultVariant, ...] = (DefaultVariant(),)
+
+    def style(self, name: str) -> str:
+        """The style of this name, the first for an empty one.
+
+        Raises:
+            KeyError: if there is no such style.
+        """
+        if name and name not in self.styles:
+            raise KeyError(name)
+        return name or next(iter(self.styles))
+
+
 class DatasetItem(Answer):
-    """One row of a synthetic dataset; a subclass's docstring becomes the table's description."""
+    """One row of a synthetic dataset; a subclass's docstring becomes the table's description.
+
+    `class Solution(DatasetItem, derivation=Derivation("math_problems"))` is made from the items of another dataset.
+    """
+
+    __derivation__: ClassVar[Derivation | None] = None
+
+    def __init_subclass__(cls, *, derivation: Derivation | None = None, **options: Any) -> None:
+        """Keep the derivation of the class; a class that inherits from a derived one is derived alike."""
+        super().__init_subclass__(**options)
+        if derivation is not None:
+            cls.__derivation__ = derivation
 
     def as_text(self) -> str:
         """Write the item as readable text: a single field unchanged, several fields with their names."""
@@ -161,6 +222,73 @@ DATASETS: dict[str, type[DatasetItem]] = {
     "game_npcs": GameNPC,
     "tools": Tool,
 }
+
+
+_FINAL = StringConstraints(max_length=120, pattern=r"^[^\s,;:]([^\n]*[^\s.,;:])?$")
+"""One line without a full stop; the patterns of final answers are simple, for servers that compile them."""
+
+
+class ReasonedSolution(Answer):
+    """A solution in sentences, with its final answer."""
+
+    solution: Annotated[str, StringConstraints(min_length=10, max_length=6000)] = Field(
+        description="The solution, step by step"
+    )
+    final_answer: Annotated[str, _FINAL] = Field(
+        description="Only the answer, as short as it can be: a number, a fraction such as 3/4, or an expression; "
+        "answers to several questions in their order, separated by '; '"
+    )
+
+
+class ProgramSolution(Answer):
+    """A solution as a program, whose output is the final answer."""
+
+    program: Annotated[str, StringConstraints(min_length=10, max_length=6000)] = Field(
+        description="A Python program that computes the answer and prints it as its last line, and nothing else there"
+    )
+
+
+class Solution(DatasetItem):
+    """A solution of a problem, with its final answer."""
+
+    style: Literal["reasoning", "program"] = Field(description="Solved in sentences, or by a program that was run")
+    solution: str = Field(description="The solution, or the program")
+    final_answer: str | None = Field(description="The answer alone; null if the program gave none")
+    outcome: str = Field(description="stated (in sentences), or how the program ended: ran, failed, unsupported, …")
+    detail: str | None = Field(description="Why the program gave no answer; null if it did")
+
+    def as_text(self) -> str:
+        """Write the solution with its answer."""
+        return f"{self.solution}\n\nFinal answer: {self.final_answer or 'none'}"
+
+
+class MathSolution(
+    Solution,
+    derivation=Derivation(
+        "math_problems",
+        samples=3,
+        least_samples=3,
+        is_optional=True,
+        styles={"reasoning": ReasonedSolution, "program": ProgramSolution},
+        variants=(
+            DefaultVariant("reasoning", "reasoning"),
+            DefaultVariant("program", "program"),
+            DefaultVariant("reasoning-warm", "reasoning", {"temperature": 0.9}),
+        ),
+    ),
+):
+    """A solution of a math problem, with its final answer; several per problem, by different solvers."""
+
+
+DERIVED: dict[str, type[DatasetItem]] = {
+    "math_solutions": MathSolution,
+}
+"""Datasets that are made from the items of another dataset, by name."""
+
+
+def packaged() -> dict[str, type[DatasetItem]]:
+    """The classes of all datasets of the package, by name."""
+    return {**DATASETS, **DERIVED}
 
 
 def readable(value: object) -> str:

@@ -1,14 +1,15 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
-folders of `_shared` are a check of several assets, with a name in braces replaced for each: {dataset} or {asset} by the
-asset, {stage} by lexical or semantic. A setting such as {lexical.max_keeper_share} is replaced by its value when the
+folders of `_shared` are a check of several assets, with names in braces replaced for each: {dataset} or {asset} by the
+asset, {input} by the column with the id of its input, {source} by the dataset that it is made from, {stage} by lexical
+or semantic. A setting such as {lexical.max_keeper_share} is replaced by its value when the
 check runs.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,7 +19,7 @@ import duckdb
 from personahub_assets.core import project_files
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import DatasetItem, packaged
 from personahub_assets.core.text import plain
 from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
@@ -103,40 +104,53 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
     return _SETTING.sub(lambda match: str(settings[match[1]]), sql)
 
 
-def _shared(datasets: Iterable[str]) -> dict[str, tuple[str, Mapping[str, str]]]:
-    """Folders whose files are checks of several assets: what is replaced, and by what for each asset."""
-    names = list(datasets)
+def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Mapping[str, str]]]:
+    """Folders whose files are checks of several assets: for each asset, what is replaced by what."""
+    derivations = {name: item.__derivation__ for name, item in datasets.items()}
+    inputs = {name: "source_id" if derivation else "persona_id" for name, derivation in derivations.items()}
     return {
-        "any_dataset": ("{dataset}", {name: name for name in names}),
-        "any_candidate": ("{asset}", {name: name for name in CANDIDATES}),
-        "any_generated": ("{asset}", {name: name for name in (*CANDIDATES, *names)}),
-        "any_stage": ("{stage}", STAGES),
+        "any_dataset": {name: {"{dataset}": name, "{input}": column} for name, column in inputs.items()},
+        "any_derived": {
+            name: {"{dataset}": name, "{source}": derivation.source}
+            for name, derivation in derivations.items()
+            if derivation and derivation.source in datasets
+        },
+        "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
+        "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},
+        "any_stage": {asset: {"{stage}": stage} for asset, stage in STAGES.items()},
     }
 
 
-def all_checks(datasets: Iterable[str] = DATASETS) -> dict[str, list[Check]]:
+def all_checks(datasets: Mapping[str, type[DatasetItem]] | None = None) -> dict[str, list[Check]]:
     """The checks of every asset.
 
     Args:
-        datasets: names of the datasets.
+        datasets: the classes of the datasets by name; None for those of the package.
     """
     checks: dict[str, list[Check]] = defaultdict(list)
-    shared = _shared(datasets)
+    shared = _shared(packaged() if datasets is None else datasets)
     for path, sql in project_files.sql_files("checks").items():
         folder, name = path.split("/")
-        placeholder, assets = shared.get(folder, ("", {folder: ""}))
-        for asset, value in assets.items():
-            checks[asset].append(Check(asset, name, sql.replace(placeholder, value) if placeholder else sql))
+        for asset, values in shared.get(folder, {folder: {}}).items():
+            checks[asset].append(Check(asset, name, _replaced(sql, values)))
     return dict(checks)
 
 
-def sql_checks(groups: Mapping[str, str], names: Names, datasets: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+def _replaced(sql: str, values: Mapping[str, str]) -> str:
+    for placeholder, value in values.items():
+        sql = sql.replace(placeholder, value)
+    return sql
+
+
+def sql_checks(
+    groups: Mapping[str, str], names: Names, datasets: Mapping[str, type[DatasetItem]]
+) -> list[dg.AssetChecksDefinition]:
     """One definition per group of assets, so that its checks share one step and one connection.
 
     Args:
         groups: the group of every asset, by the asset's name.
         names: prefixes of the graph.
-        datasets: names of the datasets that have a table.
+        datasets: the classes of the datasets that have a table, by name.
     """
     by_group: dict[str, list[Check]] = defaultdict(list)
     for asset, checks in all_checks(datasets).items():

@@ -1,4 +1,4 @@
-"""Datasets: personas to synthetic data, one asset per dataset of the home's catalog."""
+"""Datasets: personas, or items of another dataset, to synthetic data; one asset per dataset of the home's catalog."""
 
 import inspect
 
@@ -9,12 +9,22 @@ from personahub_assets.defs.batches import LLM_POOL, Batch, Report, batch_asset
 from personahub_assets.defs.metadata.usage import report
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.datasets import write_items
+from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.store.tables import Store
+
+_STEPS = {"math_solutions": write_solutions}
+"""Steps of datasets whose rows are not simply the answers."""
 
 
 def datasets(catalog: Catalog) -> list[Asset]:
     """Make an asset for each dataset; for an invalid file, the description and a run show the error."""
-    return [_dataset(name, _description(catalog, name)) for name in catalog.names]
+    return [_dataset(name, _description(catalog, name), _source(catalog, name)) for name in catalog.names]
+
+
+def _source(catalog: Catalog, name: str) -> str:
+    """The asset that a dataset is made from."""
+    derivation = catalog.derivation(name)
+    return derivation.source if derivation else "personas"
 
 
 def _description(catalog: Catalog, name: str) -> str:
@@ -24,17 +34,18 @@ def _description(catalog: Catalog, name: str) -> str:
         return f"Cannot be made: {error}"
 
 
-def _dataset(name: str, description: str) -> Asset:
+def _dataset(name: str, description: str, source: str) -> Asset:
     @batch_asset(
         name=name,
         description=description,
         group="datasets",
-        deps=["personas"],
+        deps=[source],
         kinds={"llm", "parquet"},
         lock="refuse",
         pool=LLM_POOL,
     )
     def dataset(batch: Batch, store: Store, llm: LLM) -> Report:
-        return report(store, name, batch.key, write_items(name, store, llm, batch.key, batch.watch))
+        step = _STEPS.get(name, write_items)
+        return report(store, name, batch.key, step(name, store, llm, batch.key, batch.watch))
 
     return dataset

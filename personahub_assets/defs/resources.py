@@ -37,6 +37,7 @@ class LLMResource(dg.ConfigurableResource[LLM]):
 
     url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
     model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
+    roles: dg.ResourceDependency[dict[str, Any]] = Field(default={}, repr=False)  # type: ignore[arg-type]
     retry: list[str] = _as_in(LLM, "retry")
     max_calls: int | None = _as_in(LLM, "max_calls")
     max_tokens: int | None = _as_in(LLM, "max_tokens")

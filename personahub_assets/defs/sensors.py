@@ -11,6 +11,7 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.instance.compat import UnresolvedAssetJobDefinition
 from personahub_assets.instance.faults import explain
 from personahub_assets.sources.register import register, unreadable_files, unregistered_files
+from personahub_assets.steps.tasks import enabled_tasks, endpoints
 from personahub_assets.store.tables import Store
 
 _RESOURCES = ("store", "llm")
@@ -41,8 +42,8 @@ def inbox_sensor(job: UnresolvedAssetJobDefinition, names: Names) -> dg.SensorDe
         problems = [f"{name} {reason}" for name, reason in unreadable_files(store).items()]
         keys: list[str] = []
         try:
-            if ready:
-                llm.check(store)
+            for endpoint in endpoints(store, llm, enabled_tasks(store)).values() if ready else ():
+                endpoint.check(store)
         except PersonaHubError as error:  # the files stay in the inbox and are registered after the fault is fixed
             ready = []
             problems.append(str(error))

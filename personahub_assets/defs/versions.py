@@ -6,11 +6,12 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.text import digest
+from personahub_assets.generation.requests import ServerOf
 from personahub_assets.steps.datasets import version
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_tasks
 
 
-def code_versions(catalog: Catalog, config: HubConfig, model: str, embedding_model: str) -> dict[str, str]:
+def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embedding_model: str) -> dict[str, str]:
     """Return the code version of every asset, by its name.
 
     A number is increased by hand when the code makes other rows from the same inputs. Assets that call a model have a
@@ -19,7 +20,7 @@ def code_versions(catalog: Catalog, config: HubConfig, model: str, embedding_mod
     Args:
         catalog: datasets and prompts of the home.
         config: the settings of the home.
-        model: the language model.
+        server_of: the server of each role.
         embedding_model: the embedding model.
 
     A task with invalid files has a separate version: the graph loads, and a run of the task shows the error.
@@ -31,22 +32,28 @@ def code_versions(catalog: Catalog, config: HubConfig, model: str, embedding_mod
     per_text = [text.per_document, text.granularity, text.max_chars]
     return {
         "documents": digest("3", config.sources.gates),
-        "text_personas": _task_version(catalog, config, "text_personas", model, per_text),
-        "related_personas": _task_version(catalog, config, "related_personas", model, [related.hops, related.fan_out]),
+        "text_personas": _task_version(catalog, config, "text_personas", server_of, per_text),
+        "related_personas": _task_version(
+            catalog, config, "related_personas", server_of, [related.hops, related.fan_out]
+        ),
         "lexical_duplicates": digest("2", config.lexical.rule, size=16),
         "persona_embeddings": digest("2", embedding_model, size=16),
         "semantic_duplicates": digest("3", str(semantic.threshold), str(semantic.max_unread), size=16),
         "personas": "1",
-        **{name: _task_version(catalog, config, name, model, version(config.dataset(name))) for name in catalog.names},
+        **{
+            name: _task_version(catalog, config, name, server_of, version(catalog, name, config.dataset(name)))
+            for name in catalog.names
+        },
         "warehouse": "1",
         "release": "1",
     }
 
 
 def _task_version(
-    catalog: Catalog, config: HubConfig, name: str, model: str, settings: Sequence[int | float | str]
+    catalog: Catalog, config: HubConfig, name: str, server_of: ServerOf, settings: Sequence[int | float | str]
 ) -> str:
     try:
-        return current_task(catalog, config, name, model).code_version(*settings)
+        versions = [task.code_version(*settings) for task in current_tasks(catalog, config, name, server_of)]
     except PersonaHubError:
         return "unusable"
+    return versions[0] if len(versions) == 1 else digest(*versions, size=16)

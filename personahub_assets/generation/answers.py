@@ -6,6 +6,7 @@ rows. If the process dies in either pass, the next run finds the paid answers in
 """
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -55,8 +56,9 @@ class Answers:
     """The requests of one asset and batch. Use as a context manager, under the asset's lock.
 
     Args:
-        opened: makes the asker for a window; called only if there are requests to send.
-        rule: which earlier outcomes can be reused.
+        task: how its requests are made; `use` changes it, such as for another solver.
+        opened: makes the asker of a task for a window; called only if there are requests to send.
+        rule: which earlier outcomes of a task can be reused.
         budget: bounds of the run.
     """
 
@@ -65,27 +67,35 @@ class Answers:
         store: Store,
         task: Task,
         batch: str,
-        opened: Callable[[AdaptiveConcurrency], OpenAsker],
-        rule: ReusePolicy,
+        opened: Callable[[Task, AdaptiveConcurrency], OpenAsker],
+        rule: Callable[[Task], ReusePolicy],
         watch: Watch,
         budget: Budget,
     ):
         generation = store.config.generation
-        self.store, self.task, self.batch, self.rule, self.watch = store, task, batch, rule, watch
+        self.store, self.batch, self.watch = store, batch, watch
         self.tally = Usage(likely_tokens=likely_tokens(task))
         self.window = AdaptiveConcurrency(generation.max_in_flight)
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
-        self._opened, self._budget = opened, budget
+        self._opened, self._budget, self._rule_of = opened, budget, rule
         self._keep = timedelta(days=generation.keep_superseded_days)
         self._journal = Journal(store.paths.journal(task.asset, batch))
-        self._known = AnswerLookup(store, task.asset, batch, rule, self._journal.find)
         self._pending: set[str] = set()
         self._unasked = 0
         self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = self._is_empty = False
-        self._generated = 0
+        self._uses: dict[tuple[str, ...], Task] = {}
+        self._generated = Counter[tuple[str, ...]]()  # rows by version of the task
+        self.use(task)
+
+    def use(self, task: Task) -> None:
+        """Make further requests by another task of the same asset: another prompt, model or server."""
+        self.task, self.rule = task, self._rule_of(task)
+        self._known = AnswerLookup(self.store, task.asset, self.batch, self.rule, self._journal.find)
+        self._version = (task.prompt.fingerprint, task.schema_fingerprint, task.model, *task.identity)
+        self._uses[self._version] = task
 
     def __enter__(self) -> "Answers":
         self._journal.__enter__()
@@ -148,7 +158,7 @@ class Answers:
         self._writer(table).add(frame)
         self.version.add(frame)
         self.rows += frame.height
-        self._generated += frame["generation_id"].count()
+        self._generated[self._version] += frame["generation_id"].count()
         if self.head.height < _HEAD:
             self.head = pl.concat([self.head, frame]).head(_HEAD) if self.head.width else frame.head(_HEAD)
         return frame
@@ -167,7 +177,8 @@ class Answers:
         for writer in (*writers, self._writer("generations", asset), self._writer("quarantine", asset)):
             writer.publish()
         if self.tally.total:
-            record_use(self.store, self.task, self.batch, self._generated, is_asked=False)
+            for version, task in self._uses.items():
+                record_use(self.store, task, self.batch, self._generated[version], is_asked=False)
         self._published = True
 
     # --- first pass: send requests ---
@@ -175,7 +186,7 @@ class Answers:
     def _ask(self, unknown: Iterator[Request]) -> None:
         first = next(unknown, None)
         if first is not None:
-            asker = self._opened(self.window)
+            asker = self._opened(self.task, self.window)
             record_use(self.store, self.task, self.batch)  # before its answers: a killed run leaves them in the journal
             try:
                 ask_all(

@@ -238,7 +238,7 @@ class _Conversation:
 
     def __init__(self, asker: Asker, request: Request):
         self.asker, self.request = asker, request
-        self.result = Outcome(request.key, "rejected", "", **asker.sampling)
+        self.result = Outcome(request.key, "rejected", "", role=asker.task.role, **asker.sampling)
         self.max_tokens = asker.task.prompt.max_tokens
         self.meter = Meter()
         self.last_cost = 0

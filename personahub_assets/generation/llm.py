@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.addresses import public
-from personahub_assets.core.config import STANDIN_URL, Environment
+from personahub_assets.core.config import STANDIN_URL, Environment, HubConfig
 from personahub_assets.core.errors import ConfigError, KeyRefused, LLMError
+from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
@@ -22,7 +24,7 @@ from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
-from personahub_assets.generation.requests import ReusePolicy, Task
+from personahub_assets.generation.requests import ReusePolicy, Server, ServerOf, Task
 from personahub_assets.generation.servers.model_list import offered_as, read_models
 from personahub_assets.store.tables import Store
 
@@ -41,16 +43,24 @@ REMEDIES = (
 _LIST_S = 10.0
 
 
+Named = tuple[str | None, str | None]
+"""Address and model of a role, as the environment has them."""
+
+
 class LLM(BaseModel):
     """The endpoint named by PERSONAHUB_LLM_URL; the key is read from the environment when it is used.
 
-    Runs with the same object share one budget and one stand-in.
+    Runs with the same object share one budget and one stand-in. `as_role` gives the endpoints of other roles.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str | None = Field(default=None, repr=False)
     model: str | None = None
+    roles: dict[str, Named] = Field(default={}, repr=False, description="Address and model of other roles")
+    role: Role = Field(default=WRITER, exclude=True)
+    key_variable: str = Field(default="", exclude=True, description="Variable with the key, if the role has its own")
+    is_own_server: bool = Field(default=False, exclude=True, description="Whether it is not the writer's server")
     retry: list[str] = Field(default=[], description="Ask rows quarantined for these reasons again, and nothing else")
     max_calls: int | None = Field(default=None, description="Stop the run cleanly after so many calls")
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
@@ -61,11 +71,68 @@ class LLM(BaseModel):
     )
     _proven: "dict[Mark, Dialect]" = PrivateAttr(default_factory=dict)
     _only_model: str = PrivateAttr(default="")
+    _writer: "LLM | None" = PrivateAttr(default=None)
+    _others: "dict[tuple[Role, str | None, str | None, str], LLM]" = PrivateAttr(default_factory=dict)
 
     @classmethod
     def of(cls, environment: Environment, **settings: Any) -> "LLM":
         """The language model that the environment names, with other fields of this class."""
-        return cls(url=environment.llm_url, model=environment.llm_model, **settings)
+        roles = {role: (environment.of_role(role, "url"), environment.of_role(role, "model")) for role in ROLES[1:]}
+        named = {role: pair for role, pair in roles.items() if any(pair)}
+        return cls(url=environment.llm_url, model=environment.llm_model, roles=named, **settings)
+
+    def as_role(self, config: HubConfig, role: Role, variant: str = "") -> "LLM":
+        """The endpoint of a role: its server and model, or this one if neither is set. Both spend from one budget.
+
+        Args:
+            config: the settings of the home.
+            role: the role.
+            variant: name of one of its variants.
+        """
+        section = config.role(role)
+        own, (named_url, named_model) = section.variant(variant), self.roles.get(role, (None, None))
+        url = own.url or named_url or section.url or self.url
+        model = own.model or named_model or section.model or (self.model if url == self.url else None)
+        if (url, model) == (self.url, self.model):
+            return self
+        key = own.key_variable or "" if own.url else section.key_variable or f"PERSONAHUB_{role.upper()}_LLM_API_KEY"
+        place = (role, url, model, key)
+        if place not in self._others:
+            other = LLM(
+                url=url,
+                model=model,
+                role=role,
+                key_variable=key,
+                is_own_server=url != self.url,
+                retry=self.retry,
+                shared_budget=self.budget,
+            )
+            other._writer = self
+            self._others[place] = other
+        return self._others[place]
+
+    def settings_for(self, config: HubConfig, task: Task) -> HubConfig:
+        """The settings for requests of a task: those of its role, where it has its own."""
+        return config.as_role(task.role, task.variant, is_own_server=self.is_own_server)
+
+    def servers(self, store: Store) -> ServerOf:
+        """The server of each role and variant in a home, with its model; see `model_for`."""
+        config = store.config
+
+        def server(role: Role, variant: str) -> Server:
+            llm = self.as_role(config, role, variant)
+            return Server(llm.model_for(store), llm.is_own_server)
+
+        return server
+
+    def configured(self, config: HubConfig, default: str) -> ServerOf:
+        """The server of each role and variant without a request; `default` for a model that is not named."""
+
+        def server(role: Role, variant: str) -> Server:
+            llm = self.as_role(config, role, variant)
+            return Server(llm.model or default, llm.is_own_server)
+
+        return server
 
     def require(self) -> str:
         """The endpoint's base URL with its secrets; starts the stand-in if it was chosen.
@@ -80,6 +147,8 @@ class LLM(BaseModel):
     @cached_property
     def _standin_url(self) -> str:
         """The address of a stand-in that is started for this object; it stops with the object or the process."""
+        if self._writer is not None and self._writer.url == STANDIN_URL:
+            return self._writer.require()
         from personahub_assets.standin.server import StandinServer
 
         server = StandinServer().start()
@@ -103,8 +172,9 @@ class LLM(BaseModel):
         if not self._only_model:  # looked up once: every asset asks for it
             offered = list(self.models(headers))
             if len(offered) != 1:
+                variable = self._variable("MODEL")
                 raise LLMError(
-                    f"{self.shown_url} offers {len(offered)} models {offered}: set PERSONAHUB_LLM_MODEL to one of them"
+                    f"{self.shown_url} offers {len(offered)} models {offered}: set {variable} to one of them"
                 )
             self._only_model = offered[0]
         return self._only_model
@@ -129,9 +199,16 @@ class LLM(BaseModel):
         """
         check_budget(self.budget, store)
         if self.url:
-            self.require_model(store.config.generation.sent_headers)
+            self.require_model(self.headers(store.config))
         else:
             self.model_for(store)
+
+    def headers(self, config: HubConfig) -> dict[str, str]:
+        """The HTTP headers of hub.toml for this server; those of the writer's server are not sent to another."""
+        return config.as_role(self.role, is_own_server=self.is_own_server).generation.sent_headers
+
+    def _variable(self, name: str) -> str:
+        return f"PERSONAHUB_{'' if self.role == WRITER else f'{self.role.upper()}_'}LLM_{name}"
 
     @property
     def shown_url(self) -> str:
@@ -145,7 +222,7 @@ class LLM(BaseModel):
             LLMError: if neither an endpoint, nor a variable, nor the recorded answers name one model.
         """
         if self.model or self.url:
-            return self._named(store.config.generation.sent_headers)
+            return self._named(self.headers(store.config))
         models = recorded.models(store)
         if len(models) > 1:
             raise LLMError(f"the recorded answers are of {models}: set PERSONAHUB_LLM_MODEL to one of them")
@@ -163,7 +240,8 @@ class LLM(BaseModel):
         try:
             return read_models(_run(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
-            raise LLMError(f"{self.shown_url.rstrip('/')}/models: {error}. {_remedy(error)}") from error
+            url, variable = self.shown_url.rstrip("/"), self._variable("MODEL")
+            raise LLMError(f"{url}/models: {error}. {_remedy(error, variable)}") from error
 
     async def _listed(self, headers: Mapping[str, str]) -> bytes:
         async with self.transport(timeout_s=_LIST_S, tries=1, faults_in_a_row=1, headers=headers) as transport:
@@ -198,12 +276,15 @@ class LLM(BaseModel):
         Raises:
             ConfigError: if a budget of money is set without prices.
         """
-        check_budget(self.budget, store)
-        cuts = store.config.generation.over_long == "cut"
-        rule = ReusePolicy(task.prompt.max_tokens, frozenset(self.retry), cuts)
+        config = store.config
+        check_budget(self.budget, store, self.as_role(config, task.role, task.variant).settings_for(config, task))
+        cuts = config.generation.over_long == "cut"
 
-        def opened(window: AdaptiveConcurrency) -> OpenAsker:
-            return self._open(store, task, window)
+        def opened(task: Task, window: AdaptiveConcurrency) -> OpenAsker:
+            return self.as_role(config, task.role, task.variant)._open(store, task, window)
+
+        def rule(task: Task) -> ReusePolicy:
+            return ReusePolicy(task.prompt.max_tokens, frozenset(self.retry), cuts)
 
         return Answers(store, task, batch, opened, rule, watch, self.budget)
 
@@ -217,7 +298,8 @@ class LLM(BaseModel):
         from personahub_assets.generation.client import Asker, Limits
         from personahub_assets.generation.servers.dialect import Dialect
 
-        settings, prices = store.config.generation, store.config.prices.as_prices()
+        config = self.settings_for(store.config, task)
+        settings, prices = config.generation, config.prices.as_prices()
         headers = settings.sent_headers
         models = self.look(headers)
         check_kind(store, self.shown_url, kind_of(models or [task.model]))
@@ -260,19 +342,26 @@ class LLM(BaseModel):
 
     @property
     def _key(self) -> str:
-        """PERSONAHUB_LLM_API_KEY, for the address that PERSONAHUB_LLM_URL names; empty for any other."""
+        """The role's key, else PERSONAHUB_LLM_API_KEY for the address that PERSONAHUB_LLM_URL names, else none."""
+        if own := os.environ.get(self.key_variable, "").strip() if self.key_variable else "":
+            return own
         environment = Environment()
         is_named = self.url == environment.llm_url and environment.llm_api_key is not None
         return environment.llm_api_key.get_secret_value().strip() if is_named and environment.llm_api_key else ""
 
 
-def check_budget(budget: Budget, store: Store) -> None:
+def check_budget(budget: Budget, store: Store, config: HubConfig | None = None) -> None:
     """Refuse a budget of money that costs cannot be compared with.
+
+    Args:
+        budget: the bounds of a run.
+        store: the home.
+        config: the settings of a role; without them, those of the home.
 
     Raises:
         ConfigError: if a budget of money is set without prices, or is not a number.
     """
-    prices = store.config.prices
+    prices = (config or store.config).prices
     if budget.max_cost is None:
         return
     if not (prices.prompt or prices.completion):
@@ -284,13 +373,17 @@ def check_budget(budget: Budget, store: Store) -> None:
         raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
 
 
-def _remedy(error: Exception) -> str:
-    """The remedy if there is no list of models."""
+def _remedy(error: Exception, variable: str) -> str:
+    """The remedy if there is no list of models.
+
+    Args:
+        variable: names the model.
+    """
     if isinstance(error, Refused) and error.verdict.remedy:
         return error.verdict.remedy
     return (
-        "Is the server up, and does PERSONAHUB_LLM_URL end in /v1? Where a server has no such list, set "
-        "PERSONAHUB_LLM_MODEL. Try: personahub doctor"
+        f"Is the server up, and does {variable.removesuffix('MODEL')}URL end in /v1? Where a server has no such list, "
+        f"set {variable}. Try: personahub doctor"
     )
 
 

@@ -62,7 +62,9 @@ def _row(task: Task, batch: str) -> dict[str, Any]:
         "instructions": prompt.instructions,
         "message": prompt.row,
         "parameters": _json(prompt.parameters),
-        "sampling": _json({**prompt.sampling.model_dump(), **prompt.options}),
+        "sampling": _json(
+            {**prompt.sampling.model_dump(), **prompt.options, **({} if prompt.vary else {"vary": False})}
+        ),
         "schema": _json(task.schema),
         "settings": _json(task.settings),
         "dialect": _json(list(task.identity)),

@@ -129,7 +129,7 @@ def models(store: Store) -> list[str]:
 
 
 def _usable(
-    source: Path, imported: ImportResult, taken: Tombstones, answers: Mapping[str, type[Answer]]
+    source: Path, imported: ImportResult, taken: Tombstones, answers: Mapping[str, tuple[type[Answer], ...]]
 ) -> Iterator[Recorded]:
     """The reusable answers; others are counted by reason."""
     seen_marks: set[int] = set()
@@ -163,7 +163,7 @@ def _parquet_files(source: Path) -> list[Path]:
     return paths
 
 
-def _parse_row(columns: Mapping[str, Any], answers: Mapping[str, type[Answer]]) -> Recorded | str:
+def _parse_row(columns: Mapping[str, Any], answers: Mapping[str, tuple[type[Answer], ...]]) -> Recorded | str:
     """A usable answer, or the reason why it is not usable."""
     if columns.get("reason") or columns.get("status") == "rejected":
         return "rejected"
@@ -174,11 +174,15 @@ def _parse_row(columns: Mapping[str, Any], answers: Mapping[str, type[Answer]]) 
         return f"without a valid {error.errors()[0]['loc'][0]}"
     if row.asset not in answers:
         return "of no asset of this home"
+    return row if any(_matches(answer, row.response) for answer in answers[row.asset]) else "not matching the schema"
+
+
+def _matches(answer: type[Answer], response: str) -> bool:
     try:
-        answers[row.asset].model_validate_json(row.response)
+        answer.model_validate_json(response)
     except ValidationError:
-        return "not matching the schema"
-    return row
+        return False
+    return True
 
 
 def _check(store: Store, address: str, imported: ImportResult) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import Answer
+from personahub_assets.core.roles import WRITER, Role
 from personahub_assets.core.text import digest
 from personahub_assets.generation.servers.dialect import Dialect
 
@@ -52,12 +53,31 @@ _DEFAULT = Dialect()
 
 
 @dataclass(frozen=True)
+class Server:
+    """What a task needs to know about the server of its role.
+
+    Attributes:
+        model: name of the model.
+        is_own: whether it is another server than the writer's; None if only hub.toml says so.
+    """
+
+    model: str
+    is_own: bool | None = None
+
+
+ServerOf = Callable[[Role, str], Server]
+"""The server of a role and variant."""
+
+
+@dataclass(frozen=True)
 class Task:
     """How an asset makes requests: its prompt, its answer class and the model.
 
     Attributes:
         rows_asked: number of rows that a prompt asks for, if its answer is a list.
         settings: settings of the task that change its messages, for the record of prompts.
+        role: who answers: it has a model, a server and prices.
+        variant: name of one of the role's variants; empty without variants.
     """
 
     asset: str
@@ -67,6 +87,8 @@ class Task:
     dialect: Dialect = _DEFAULT
     rows_asked: int = 1
     settings: Mapping[str, str | int] = field(default_factory=dict)
+    role: Role = WRITER
+    variant: str = ""
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -155,6 +177,7 @@ class Outcome:
     flight_s: float = 0.0
     answer_s: float = 0.0  # network time of the last answer alone
     reused: bool = False
+    role: str | None = None  # who was asked; None in outcomes of older versions
 
     def to_json(self) -> str:
         """Serialise for the journal."""
@@ -203,6 +226,7 @@ class Outcome:
             temperature=self.temperature,
             top_p=self.top_p,
             reused=True,
+            role=self.role,
         )
 
 

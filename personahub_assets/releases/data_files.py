@@ -17,7 +17,7 @@ from personahub_assets.store.snapshot import link_or_copy
 from personahub_assets.store.tables import Store
 
 # Columns that a reader of the rows looks at last.
-_IDS = ("item_id", "persona_id", "sample", "batch", "generation_id")
+_IDS = ("item_id", "source_id", "source_hash", "persona_id", "sample", "batch", "generation_id")
 
 Splits = dict[str, dict[str, int]]
 """Numbers of rows and files by split."""
@@ -97,7 +97,7 @@ def released_columns(config: str, own: list[str]) -> list[str]:
     if config == PERSONAS:
         return own
     fields = [name for name in own if name not in (*_IDS, "text")]
-    return [persona_column(own), "text", *fields, *_IDS]
+    return [persona_column(own), "text", *fields, *(name for name in _IDS if name in own)]
 
 
 def persona_column(own: Container[str]) -> str:

@@ -1,33 +1,37 @@
 """Check the endpoint before a run starts, so that a dead one fails once and not in every batch."""
 
+from collections.abc import Collection
+
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.errors import LLMError
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Ordered
+from personahub_assets.steps.tasks import endpoints, role_name
 
 
 def require_endpoint(environment: Environment, order: Ordered) -> None:
     """Refuse a run that needs an endpoint if there is none.
 
-    A run without calls needs no endpoint, so without one the requests are looked up first.
+    The endpoint of each role is checked whose tasks are in the run. A run without calls needs no endpoint, so without
+    one the requests are looked up first.
 
     Raises:
         LLMError: if calls are needed and no endpoint serves the model.
     """
-    if environment.llm_url == STANDIN_URL or not any(
-        assets & set(order.store.catalog.tasks) for _, assets in order.named
-    ):
-        return
-    try:
-        LLM.of(environment).require_model()
-    except LLMError:
-        if _is_asking(environment, order):
-            raise
+    tasks = [name for name in order.store.catalog.tasks if any(name in assets for _, assets in order.named)]
+    for roles, llm in endpoints(order.store, LLM.of(environment), tasks).items():
+        if llm.url == STANDIN_URL:
+            continue
+        try:
+            llm.require_model(llm.headers(order.store.config))
+        except LLMError:
+            if _is_asking(environment, order, roles):
+                raise
 
 
-def _is_asking(environment: Environment, order: Ordered) -> bool:
-    """Whether a run would certainly make a call; it is enough to find the first batch that does."""
+def _is_asking(environment: Environment, order: Ordered, roles: Collection[str]) -> bool:
+    """Whether a run would certainly make a call in one of these roles; the first batch that does is enough."""
     selections = order.store.personas_from
     plans = (plan(environment, [work], retry=order.reasons, personas_from=selections) for work in order.named)
-    return any(forecast.total.ask for forecast in plans)
+    return any(work.ask and role_name(work.role, work.variant) in roles for forecast in plans for work in forecast.work)

@@ -19,6 +19,9 @@ class Work:
 
     batch: str
     asset: str
+    role: str = ""
+    variant: str = ""
+    model: str = ""
     requests: int = 0  # about existing inputs; equal requests are counted once
     ask: int = 0
     follow: float = 0.0
@@ -48,6 +51,9 @@ class Work:
         return {
             "batch": self.batch,
             "asset": self.asset,
+            "role": self.role,
+            "variant": self.variant,
+            "model": self.model,
             "requests": self.requests,
             "to_ask": self.ask,
             "to_follow": round(self.follow),
@@ -101,6 +107,15 @@ class Plan:
         """All work together."""
         return added(self.work, "", "")
 
+    @property
+    def by_role(self) -> list[Work]:
+        """All work with requests to send, summed by role and model."""
+        places = dict.fromkeys((work.role, work.model) for work in self.work if work.expected)
+        return [
+            added((work for work in self.work if work.expected and (work.role, work.model) == place), "", "")
+            for place in places
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """The shape that docs/plan.md describes."""
         total = self.total
@@ -110,6 +125,7 @@ class Plan:
             "model_from": self.model_from,
             "currency": self.currency,
             "total": {"to_ask": total.ask, "to_follow": round(total.follow), "exact": total.is_exact, **_spent(total)},
+            "roles": [{"role": work.role, "model": work.model, **_spent(work)} for work in self.by_role],
             "work": [work.as_json() for work in self.work],
             "without_calls": [aside.as_json() for aside in self.asides],
             "problems": self.problems,
@@ -120,6 +136,9 @@ class Plan:
 def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
     """Sum work; time or cost is None if one summand is unknown."""
     total, works = Work(batch, asset), list(parts)
+    for name in ("role", "variant", "model"):
+        values = {getattr(work, name) for work in works}
+        setattr(total, name, values.pop() if len(values) == 1 else "")
     for work in works:
         for name in ("requests", "ask", "follow", "calls", "prompt_tokens", "cached_tokens", "completion_tokens"):
             setattr(total, name, getattr(total, name) + getattr(work, name))

@@ -15,12 +15,14 @@ import polars as pl
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError, PersonaHubError
+from personahub_assets.core.records import Derivation
+from personahub_assets.core.roles import Role
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.reading import REFUSED
 from personahub_assets.embedding.vectors import VectorJournal
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.provenance import kind_of
-from personahub_assets.generation.requests import Outcome, Task
+from personahub_assets.generation.requests import Outcome, Server, Task
 from personahub_assets.instance.faults import explain
 from personahub_assets.runs.estimates import History
 from personahub_assets.runs.forecast import Aside, Plan, Work
@@ -29,14 +31,14 @@ from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates
 from personahub_assets.steps.corpus import document_rows
-from personahub_assets.steps.datasets import item_requests
+from personahub_assets.steps.datasets import item_requests, items, samples_of, shares
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.personas import (
     expanded_before,
     related_requests,
     text_requests,
 )
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_tasks
 from personahub_assets.store.overlay import OverlayStore
 from personahub_assets.store.tables import Store, in_pieces, table_schema
 
@@ -77,6 +79,7 @@ def plan(
         if assets:
             planner.walk(forecast, batch, assets)
     planner.price(forecast)
+    forecast.notes += planner.notes
     return forecast
 
 
@@ -116,6 +119,7 @@ class _Ahead:
 
     unseen: dict[int, float] = field(default_factory=dict)  # expected candidates, by hop
     undecided: dict[str, pl.Series] = field(default_factory=dict)  # ids by stage
+    items: dict[str, float] = field(default_factory=dict)  # expected items that are not written yet, by dataset
     likely: pl.DataFrame | None = None  # candidates that may become personas, with probabilities
     expected: float = 0.0  # personas that are not written yet
 
@@ -125,6 +129,7 @@ class _Planner:
 
     def __init__(self, environment: Environment, store: Store, model: str, retry: frozenset[str], watch: Watch):
         self.store, self.config, self.model = store, store.config, model
+        self.llm, self.notes = LLM.of(environment), dict[str, None]()
         self.lookup = Lookup(store, retry, watch)
         self.draft = OverlayStore(home=str(store.root), personas_from=store.personas_from)
         self._embedder = Embedder.of(environment, self.config)
@@ -136,7 +141,7 @@ class _Planner:
         """Process the assets of a batch in the order of the graph; an error ends the batch, as in a run."""
         self.batch, self.assets, self.ahead, self.aside = batch, assets, _Ahead(), Aside(batch)
         self.__dict__.pop("_source", None)
-        steps: dict[str, Callable[[], Work | None]] = {
+        steps: dict[str, Callable[[], list[Work] | None]] = {
             "documents": self._documents,
             "text_personas": self._text_personas,
             "related_personas": self._related_personas,
@@ -144,12 +149,12 @@ class _Planner:
             "persona_embeddings": self._embeddings,
             "semantic_duplicates": self._semantic,
             "personas": self._personas,
-            **{name: partial(self._items, name) for name in self.store.catalog.names},
+            **{name: partial(self._items, name) for name in self.store.catalog.in_order},
         }
         try:
             for asset, step in steps.items():
-                if asset in assets and (work := step()) is not None:
-                    forecast.work.append(work)
+                if asset in assets:
+                    forecast.work += step() or []
         except (PersonaHubError, OSError) as error:
             forecast.problems[batch] = explain(error, self.store.root)
         self.aside.to_decide = self._undecided.height if self.ahead.undecided else 0
@@ -158,13 +163,14 @@ class _Planner:
 
     def price(self, forecast: Plan) -> None:
         """Estimate tokens, cost and time of the work."""
-        prices = self.config.prices.as_prices()
-        priced = bool(prices.prompt or prices.completion)
         for work in forecast.work:
+            task = next(each for each in self._tasks(work.asset) if each.variant == work.variant)
+            llm = self.llm.as_role(self.config, task.role, task.variant)
+            prices = llm.settings_for(self.config, task).prices.as_prices()
+            priced = bool(prices.prompt or prices.completion)
             work.cost = 0.0 if priced else None
             if not work.expected:
                 continue
-            task = self._task(work.asset)
             spent = self.history.spent(task, self.lookup.prompt_chars(task))
             work.basis = spent.basis
             work.calls, work.prompt_tokens = work.expected * spent.calls, work.expected * spent.prompt_tokens
@@ -175,6 +181,21 @@ class _Planner:
                 work.cost = work.expected * prices.cost(
                     spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens
                 )
+
+    def _work(self, task: Task) -> Work:
+        return Work(self.batch, task.asset, task.role, task.variant, task.model)
+
+    @cache  # noqa: B019 - lives as long as a plan
+    def _server(self, role: Role, variant: str) -> Server:
+        """The server of a role; a name of its model that cannot be found out is noted."""
+        llm = self.llm.as_role(self.config, role, variant)
+        if llm is self.llm:
+            return Server(self.model, llm.is_own_server)
+        try:
+            return Server(llm.model_for(self.store), llm.is_own_server)
+        except LLMError as error:
+            self.notes[f"No model of the {role} to ask for its name: {str(error).splitlines()[0]}."] = None
+            return Server(llm.model or "default", llm.is_own_server)
 
     # --- the corpus ---
 
@@ -197,9 +218,9 @@ class _Planner:
 
     # --- candidates ---
 
-    def _text_personas(self) -> Work:
+    def _text_personas(self) -> list[Work]:
         per_document, task = self.config.text_personas.per_document, self._task("text_personas")
-        work = Work(self.batch, task.asset)
+        work = self._work(task)
         _, ready = self._source
         imported = candidates.imported(
             self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
@@ -208,11 +229,11 @@ class _Planner:
         answers = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in requested.answers]
         self._draft_candidates(task.asset, [*imported, *candidates.from_text(self.batch, answers, per_document)])
         self.ahead.unseen[0] = requested.unanswered * self.history.rows_per_answer(task.asset, per_document)
-        return work
+        return [work]
 
-    def _related_personas(self) -> Work:
+    def _related_personas(self) -> list[Work]:
         settings, task = self.config.related_personas, self._task("related_personas")
-        work, every, words = Work(self.batch, task.asset), list[dict[str, Any]](), set[int]()
+        work, every, words = self._work(task), list[dict[str, Any]](), set[int]()
         per_answer = self.history.rows_per_answer(task.asset, settings.fan_out)
         last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
         for hop in range(1, settings.hops + 1):
@@ -228,7 +249,7 @@ class _Planner:
             last = pl.DataFrame(rows, table_schema("related_personas"))
             every += rows
         self._draft_candidates(task.asset, every)
-        return work
+        return [work]
 
     def _draft_candidates(self, table: str, rows: list[dict[str, Any]]) -> None:
         frame = pl.DataFrame(rows, table_schema(table))
@@ -352,28 +373,53 @@ class _Planner:
 
     # --- datasets ---
 
-    def _items(self, name: str) -> Work:
-        task = self._task(name)
-        work = Work(self.batch, name)
-        self.lookup.look(work, task, item_requests(self.draft, task, self.batch))
-        settings = self.config.dataset(name)
-        if not settings.personas_from:  # a selection contains only existing personas
-            work.follow = self.ahead.expected * settings.samples * settings.share
-        if self.ahead.likely is not None and self.ahead.likely.height:
-            work.follow += self._likely_items(task, self.ahead.likely)
-        return work
+    def _items(self, name: str) -> list[Work]:
+        samples, works = samples_of(name, self.store.catalog, self.config), list[Work]()
+        written = list[tuple[str, int, str, Any]]()
+        derivation = self.store.catalog.derivation(name)
+        self.ahead.items[name] = 0.0
+        for task, numbers in shares(self._tasks(name), samples):
+            work = self._work(task)
+            requests = item_requests(self.draft, task, self.batch, numbers)
+            requested = self.lookup.look(work, task, requests, read=self._is_source(name))
+            work.follow = self._to_come(name, derivation) * len(numbers)
+            written += [(each.input_id, each.sample, "", _parsed(task, outcome)) for each, outcome in requested.answers]
+            if derivation is None and self.ahead.likely is not None and self.ahead.likely.height:
+                work.follow += self._likely_items(task, numbers, self.ahead.likely)
+            self.ahead.items[name] += requested.unanswered + work.follow
+            works.append(work)
+        if self._is_source(name) and derivation is None:
+            rows = pl.DataFrame(items(name, self.batch, written), self.store.columns(name))
+            self.draft.write(name, self.batch, rows)
+        return works
 
-    def _likely_items(self, task: Task, likely: pl.DataFrame) -> float:
+    def _to_come(self, name: str, derivation: Derivation | None) -> float:
+        """Expected inputs that do not exist yet, for each sample."""
+        settings = self.config.dataset(name)
+        if settings.personas_from:  # a selection contains only existing personas
+            return 0.0
+        coming = self.ahead.items.get(derivation.source, 0.0) if derivation else self.ahead.expected
+        return coming * settings.share
+
+    def _is_source(self, name: str) -> bool:
+        """Whether another dataset of the run is made from this one."""
+        derivations = map(self.store.catalog.derivation, self.assets & {*self.store.catalog.names})
+        return any(derivation is not None and derivation.source == name for derivation in derivations)
+
+    def _likely_items(self, task: Task, samples: list[int], likely: pl.DataFrame) -> float:
         """Expected requests about candidates that may become personas; some may have answers already."""
         overlay = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
         overlay.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
-        requested = self.lookup.glance(task, self.batch, item_requests(overlay, task, self.batch))
+        requested = self.lookup.glance(task, self.batch, item_requests(overlay, task, self.batch, samples))
         return float(sum(chances[input_id] for input_id, _ in requested.open))
 
-    @cache  # noqa: B019 - lives as long as a plan
     def _task(self, asset: str) -> Task:
-        return current_task(self.store.catalog, self.config, asset, self.model)
+        return self._tasks(asset)[0]
+
+    @cache  # noqa: B019 - lives as long as a plan
+    def _tasks(self, asset: str) -> list[Task]:
+        return current_tasks(self.store.catalog, self.config, asset, self._server)
 
 
 def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:

@@ -1,7 +1,7 @@
 """Run the graph without the UI: in this process, recorded in the instance of the home."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from personahub_assets.core.errors import (
     Unfinished,
     choices,
 )
-from personahub_assets.definitions import build
+from personahub_assets.definitions import build, unselected
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.failures import StepFailed, StepStopped
 from personahub_assets.defs.releases import RELEASE
@@ -128,7 +128,7 @@ def ordered(
     run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
     definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
-    assets = selected(definitions, select, store.catalog)
+    assets = selected(definitions, select, store.catalog, unselected(store.catalog, store.config))
     check_tasks(store, [name for name in store.catalog.tasks if dg.AssetKey(name) in assets])
     datasets = [name for name in store.catalog.names if dg.AssetKey(name) in assets]
     if personas_from:
@@ -274,8 +274,19 @@ def known_batches(store: Store, wanted: list[str]) -> list[str]:
     return wanted or registered
 
 
-def selected(definitions: dg.Definitions, select: list[str], catalog: Catalog | None = None) -> set[dg.AssetKey]:
+def selected(
+    definitions: dg.Definitions,
+    select: list[str],
+    catalog: Catalog | None = None,
+    optional: Collection[str] = (),
+) -> set[dg.AssetKey]:
     """The selected assets, with their upstream and downstream assets if requested; all without a selection.
+
+    Args:
+        definitions: the graph.
+        select: names, with `+` as in `run_batches`.
+        catalog: the datasets of the home, for errors.
+        optional: assets that take part only if they are named, or upstream or downstream of one that is.
 
     Raises:
         ConfigError: if one is unknown.
@@ -289,8 +300,13 @@ def selected(definitions: dg.Definitions, select: list[str], catalog: Catalog | 
     unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
         raise ConfigError("; ".join((catalog or Catalog()).unknown("asset", name, sorted(every)) for name in unknown))
-    chosen = [_selection(item).resolve(graph) for item in select]
-    return set().union(*chosen) & keys if chosen else keys
+    left_out = set(map(dg.AssetKey, optional))
+    chosen = [
+        assets if item.strip("+") in optional else assets - left_out
+        for item in select
+        for assets in [_selection(item).resolve(graph)]
+    ]
+    return set().union(*chosen) & keys if chosen else keys - left_out
 
 
 def check_tasks(store: Store, tasks: list[str]) -> None:

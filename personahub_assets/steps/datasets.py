@@ -1,18 +1,23 @@
-"""Convert personas to synthetic data: select a dataset's personas, make its requests, and build its rows."""
+"""Convert personas, or the items of another dataset, to synthetic data: choose inputs, make requests, build rows."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import polars as pl
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
-from personahub_assets.core.records import DatasetItem
+from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation
+from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.requests import Request, Task
+from personahub_assets.generation.requests import Request, Server, ServerOf, Task
 from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
@@ -21,19 +26,30 @@ from personahub_assets.store.tables import Store
 
 _SCALE = 1 << 32
 
+Finish = Callable[[Task, Answer], DatasetItem]
+"""Makes an item from an answer, where they differ: a program is run for its final answer."""
 
-def chosen(personas: pl.DataFrame, dataset: str, share: float, among: pl.Series | None = None) -> pl.DataFrame:
-    """Choose a share of the personas by a hash: the same ones at every refresh, different ones for each dataset.
+
+def nowhere(_role: Role, _variant: str) -> Server:
+    """The server of tasks that send no request."""
+    return Server("none")
+
+
+def chosen(
+    rows: pl.DataFrame, dataset: str, share: float, among: pl.Series | None = None, key: str = "persona_id"
+) -> pl.DataFrame:
+    """Choose a share of personas or items by a hash: the same ones at every refresh, others for each dataset.
 
     Args:
-        among: choose only from these ids.
+        among: choose only from those of these personas.
+        key: column with the ids that are hashed.
     """
     if among is not None:
-        personas = personas.filter(personas["persona_id"].is_in(among.implode()))
+        rows = rows.filter(rows["persona_id"].is_in(among.implode()))
     if share >= 1:
-        return personas
-    hashes = [int(digest(dataset, persona_id, size=8), 16) for persona_id in personas["persona_id"]]
-    return personas.filter(pl.Series(hashes, dtype=pl.Int64) < int(share * _SCALE))
+        return rows
+    hashes = [int(digest(dataset, input_id, size=8), 16) for input_id in rows[key]]
+    return rows.filter(pl.Series(hashes, dtype=pl.Int64) < int(share * _SCALE))
 
 
 def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, DatasetItem]]) -> list[dict[str, Any]]:
@@ -41,7 +57,7 @@ def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, Datas
     return [
         {
             "batch": batch,
-            "item_id": "i" + digest(dataset, persona_id, sample),
+            "item_id": item_id(dataset, persona_id, sample),
             "persona_id": persona_id,
             "sample": sample,
             **answer.model_dump(),
@@ -52,31 +68,129 @@ def items(dataset: str, batch: str, answers: Iterable[tuple[str, int, str, Datas
     ]
 
 
+def item_id(dataset: str, input_id: str, sample: int) -> str:
+    """The id of an item.
+
+    Args:
+        dataset: its dataset.
+        input_id: the persona, or the item of the source.
+        sample: number of the answer about this input.
+    """
+    return "i" + digest(dataset, input_id, sample)
+
+
+def source_hash(text: str) -> str:
+    """Identifies the text of an item of a source; in SQL `left(sha256(text), 16)`."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+# --- tasks ---
+
+
 def dataset_task(name: str, catalog: Catalog, config: HubConfig, model: str) -> Task:
-    """A dataset's task from its current prompt file, class and hub.toml.
+    """A dataset's task from its current prompt file, class and hub.toml; the first of several variants.
 
     Raises:
         PromptError, ConfigError: if there is no such dataset, or one of its files is invalid.
     """
-    item = catalog.item(name)
-    settings = config.dataset(name)
-    prompt = catalog.prompt(name).with_settings(settings.parameters, settings.sampling())
-    return Task(name, prompt, item, model, Dialect.of(config.generation))
+    return dataset_tasks(name, catalog, config, lambda _role, _variant: Server(model))[0]
 
 
-def item_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
-    """The requests of a dataset for a batch: the configured samples for each chosen persona."""
-    samples = store.config.dataset(task.asset).samples
-    for rows in asked_personas(store, task.asset, batch):
-        yield from persona_requests(task, rows.iter_rows(), samples)
+def dataset_tasks(name: str, catalog: Catalog, config: HubConfig, server_of: ServerOf) -> list[Task]:
+    """The tasks of a dataset, one for each variant of its role.
+
+    Raises:
+        PromptError, ConfigError: as `dataset_task` does; or if a variant has no style that the dataset has.
+    """
+    item, role = catalog.item(name), catalog.prompt(name).role
+    derivation = item.__derivation__ or Derivation("")
+    return [
+        _variant_task(name, catalog, config, role, variant, server_of)
+        for variant in variants(config, name, role, derivation)
+    ]
 
 
-def persona_requests(task: Task, personas: Iterable[tuple[str, str]], samples: int = 1) -> Iterator[Request]:
-    """The requests of a dataset about personas `(id, text)`."""
-    # The samples of one persona are adjacent: their prompts have the same prefix, for the server's prefix cache.
-    for persona_id, persona in personas:
-        for sample in range(samples):
-            yield task.request(persona_id, {"persona": persona}, sample)
+def variants(config: HubConfig, name: str, role: Role, derivation: Derivation) -> list[DefaultVariant]:
+    """Who answers: the variants of the role in hub.toml whose style the dataset has, else those of the dataset.
+
+    Raises:
+        ConfigError: if the role has variants, and none of a style of the dataset.
+    """
+    own = config.role(role).variants
+    fitting = [each for each in own if not each.style or each.style in derivation.styles]
+    if own and not fitting:
+        valid = [style for style in derivation.styles if style]
+        raise ConfigError(
+            f"roles.{role}.variants: none has a style of {name}: {choices(own[0].style, valid or ['none'])}; leave "
+            "style out for the first"
+        )
+    return [DefaultVariant(each.name, each.style, each.sampling()) for each in fitting] or [*derivation.variants]
+
+
+def _variant_task(
+    name: str, catalog: Catalog, config: HubConfig, role: Role, variant: DefaultVariant, server_of: ServerOf
+) -> Task:
+    item, settings, section = catalog.item(name), config.dataset(name), config.role(role)
+    derivation = item.__derivation__
+    style = derivation.style(variant.style) if derivation else ""
+    prompt, server = catalog.prompt(name, style), server_of(role, variant.name)
+    is_first = derivation is None or style == derivation.style("")
+    # A parameter of hub.toml has to be one of the first prompt; other styles take those that they have.
+    parameters = {key: value for key, value in settings.parameters.items() if is_first or key in prompt.parameters}
+    sampling = {**section.sampling(), **settings.sampling(), **variant.sampling}
+    is_own = bool(section.variant(variant.name).url or section.url) if server.is_own is None else server.is_own
+    dialect = Dialect.of(config.as_role(role, variant.name, is_own_server=is_own).generation)
+    answer = (derivation.styles[style] if derivation else None) or item
+    prompt = prompt.with_settings(parameters, sampling)
+    return Task(name, prompt, answer, server.model, dialect, role=role, variant=variant.name)
+
+
+def samples_of(name: str, catalog: Catalog, config: HubConfig) -> int:
+    """Number of answers per input.
+
+    Raises:
+        ConfigError: if hub.toml sets fewer than the dataset needs.
+    """
+    settings, derivation = config.dataset(name), catalog.item(name).__derivation__
+    if derivation is None:
+        return settings.samples
+    if "samples" not in settings.model_fields_set:
+        return max(derivation.samples, len(variants(config, name, catalog.prompt(name).role, derivation)))
+    if settings.samples < derivation.least_samples:
+        raise ConfigError(
+            f"datasets.{name}.samples is {settings.samples}, and {name} needs {derivation.least_samples} or more "
+            f"answers about each item of {derivation.source}, to compare them"
+        )
+    return settings.samples
+
+
+def shares(tasks: list[Task], samples: int) -> list[tuple[Task, list[int]]]:
+    """Each task with the numbers of its samples: sample n is asked by task n, and again from the first one on."""
+    numbers = [list(range(samples))[index :: len(tasks)] for index in range(len(tasks))]
+    return [(task, own) for task, own in zip(tasks, numbers, strict=True) if own]
+
+
+# --- inputs and requests ---
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the row of a derived dataset keeps of the item that it was made from."""
+
+    persona_id: str
+    source_hash: str
+
+
+def asked_inputs(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
+    """The inputs of a dataset in slices: `(persona_id, persona)`, or the rows of its source."""
+    derivation = store.catalog.derivation(name)
+    if derivation is None:
+        yield from asked_personas(store, name, batch)
+        return
+    settings = store.config.dataset(name)
+    among = selections.chosen(store, settings.personas_from, batch)
+    for rows in store.slices(derivation.source, batch):
+        yield chosen(rows, name, settings.share, among, "item_id")
 
 
 def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
@@ -87,45 +201,150 @@ def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame
         yield chosen(rows, name, settings.share, among)
 
 
+def input_column(catalog: Catalog, name: str) -> str:
+    """The column of a dataset's table with the id of its input."""
+    return "source_id" if catalog.derivation(name) else "persona_id"
+
+
+def _ids(rows: pl.DataFrame) -> pl.Series:
+    """The ids of inputs."""
+    return rows["item_id" if "item_id" in rows.columns else "persona_id"]
+
+
+def item_requests(store: Store, task: Task, batch: str, samples: Iterable[int] | None = None) -> Iterator[Request]:
+    """The requests of a task for a batch: the samples of each input.
+
+    Args:
+        samples: numbers of the samples; None for all of hub.toml.
+    """
+    catalog = store.catalog
+    numbers = range(samples_of(task.asset, catalog, store.config)) if samples is None else list(samples)
+    if catalog.derivation(task.asset) is None:
+        for rows in asked_personas(store, task.asset, batch):
+            yield from persona_requests(task, rows.iter_rows(), numbers)
+        return
+    persona_of = _personas_of(store, task, batch)
+    for rows in asked_inputs(store, task.asset, batch):
+        yield from item_based_requests(task, rows.iter_rows(named=True), numbers, persona_of)
+
+
+def _personas_of(store: Store, task: Task, batch: str) -> dict[str, str]:
+    """Texts of the personas of a batch, if the task's prompt has them."""
+    if "persona" not in task.prompt.row_names:
+        return {}
+    return dict(store.candidates(batch, ["persona_id", "persona"]).iter_rows())
+
+
+def persona_requests(
+    task: Task, personas: Iterable[tuple[str, str]], samples: Iterable[int] = (0,)
+) -> Iterator[Request]:
+    """The requests of a dataset about personas `(id, text)`."""
+    numbers = list(samples)
+    # The samples of one persona are adjacent: their prompts have the same prefix, for the server's prefix cache.
+    for persona_id, persona in personas:
+        for sample in numbers:
+            yield task.request(persona_id, {"persona": persona}, sample)
+
+
+def item_based_requests(
+    task: Task, rows: Iterable[dict[str, Any]], samples: Iterable[int], persona_of: dict[str, str]
+) -> Iterator[Request]:
+    """The requests of a dataset about rows of its source."""
+    numbers = list(samples)
+    for row in rows:
+        values = item_values(task, row, persona_of)
+        for sample in numbers:
+            yield task.request(row["item_id"], values, sample)
+
+
+def item_values(task: Task, row: dict[str, Any], persona_of: dict[str, str]) -> dict[str, str]:
+    """The values of a row of the source that a prompt uses: texts as they are, lists and objects as JSON."""
+    fields = {"persona": persona_of.get(row["persona_id"], ""), **row}
+    return {name: _as_text(fields[name]) for name in sorted(task.prompt.row_names) if name in fields}
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def leaving_rows(store: Store, name: str, batches: Iterable[str]) -> tuple[int, int]:
-    """Count the rows that a run removes from a dataset's table, because their personas are not selected; and all rows.
+    """Count the rows that a run removes from a dataset's table, because their inputs are not selected; and all rows.
 
     Raises:
         ConfigError: if the selection of the dataset cannot be used.
     """
     leaving = total = 0
+    column = input_column(store.catalog, name)
     for batch in batches:
-        rows = store.read(name, batch, columns=["persona_id"])["persona_id"]
-        ids = [personas["persona_id"] for personas in asked_personas(store, name, batch)]
+        rows = store.read(name, batch, columns=[column])[column]
+        ids = [_ids(inputs) for inputs in asked_inputs(store, name, batch)]
         kept = pl.concat(ids) if ids else pl.Series(dtype=pl.String)
         leaving += len(rows) - int(rows.is_in(kept.implode()).sum())
         total += len(rows)
     return leaving, total
 
 
-def version(settings: DatasetTask) -> list[int | float | str]:
+# --- the step ---
+
+
+def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | float | str]:
     """The settings of a dataset, besides the prompt, that can change its rows; a selection by its ids."""
     selected = [selections.fingerprint(settings.personas_from)] if settings.personas_from else []
-    return [settings.samples, settings.share, *selected]
+    derivation = catalog.derivation(name)
+    is_set = derivation is None or "samples" in settings.model_fields_set
+    return [settings.samples if is_set else derivation.samples, settings.share, *selected]  # type: ignore[union-attr]
 
 
-def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
-    """Generate the items of a dataset for each of its personas in a batch, and publish them.
+def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, finish: Finish | None = None) -> Asked:
+    """Generate the items of a dataset for each of its inputs in a batch, and publish them.
+
+    Args:
+        finish: makes the items from the answers, if they are of different classes.
 
     Raises:
         LLMError: if there is no model, or it fails for all requests.
         BudgetSpent: if the budget is spent; the received answers are kept for the next run.
         SelectionError: if the selected personas cannot be found.
     """
-    settings = store.config.dataset(name)
-    total = sum(rows.height for rows in asked_personas(store, name, batch)) * settings.samples
-    task = dataset_task(name, store.catalog, store.config, llm.model_for(store) if total else "none")
-    with llm.answers(store, task, batch, watch) as answers:
-        for accepted in answers.request_all(partial(item_requests, store, task, batch), total):
-            parsed = [
-                (request.input_id, request.sample, generation, answer) for request, generation, answer in accepted
-            ]
-            answers.write(name, items(name, batch, parsed))
+    settings, catalog = store.config.dataset(name), store.catalog
+    height = sum(rows.height for rows in asked_inputs(store, name, batch))
+    tasks = dataset_tasks(name, catalog, store.config, llm.servers(store) if height else nowhere)
+    origins = _origins(store, name, batch)
+    with llm.answers(store, tasks[0], batch, watch) as answers:
+        for task, samples in shares(tasks, samples_of(name, catalog, store.config)):
+            answers.use(task)
+            requests = partial(item_requests, store, task, batch, samples)
+            for accepted in answers.request_all(requests, height * len(samples)):
+                parsed = [
+                    (request.input_id, request.sample, generation, finish(task, answer) if finish else answer)
+                    for request, generation, answer in accepted
+                ]
+                answers.write(name, _rows(name, batch, task, parsed, origins))
         answers.publish(name)
     facts: dict[str, Any] = {"personas_from": settings.personas_from} if settings.personas_from else {}
     return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)))
+
+
+def _origins(store: Store, name: str, batch: str) -> dict[str, Origin] | None:
+    """What rows keep of the items that they are made from, by id; None for a dataset that is made from personas."""
+    derivation = store.catalog.derivation(name)
+    if derivation is None:
+        return None
+    rows = store.read(derivation.source, batch, columns=["item_id", "persona_id", "text"])
+    return {item: Origin(persona, source_hash(text)) for item, persona, text in rows.iter_rows()}
+
+
+def _rows(
+    name: str,
+    batch: str,
+    task: Task,
+    answers: list[tuple[str, int, str, DatasetItem]],
+    origins: dict[str, Origin] | None,
+) -> list[dict[str, Any]]:
+    """The rows of a dataset, of either kind."""
+    rows = items(name, batch, answers)
+    if origins is not None:
+        for row in rows:
+            source_id = row["persona_id"]
+            row |= vars(origins[source_id]) | {"source_id": source_id, "variant": task.variant or None}
+    return rows

@@ -1,7 +1,8 @@
-"""Choose the documents or personas of a preview."""
+"""Choose the documents, personas or items of a preview."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -10,7 +11,7 @@ from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Document
 from personahub_assets.steps import candidates as rules
-from personahub_assets.steps.datasets import asked_personas
+from personahub_assets.steps.datasets import asked_inputs, asked_personas
 from personahub_assets.steps.personas import expanded_before
 from personahub_assets.store.tables import CANDIDATES, Store
 
@@ -19,17 +20,19 @@ _PERSONA = ["persona_id", "persona"]
 
 @dataclass(frozen=True)
 class Input:
-    """A document or persona.
+    """A document, a persona, or an item of the source of a dataset.
 
     Attributes:
         batch: its batch; None if the home has none.
-        input_id: id of the document or persona.
+        input_id: its id.
         text: the whole text.
+        row: columns of an item, and the text of its persona; empty for documents and personas.
     """
 
     batch: str | None
     input_id: str
     text: str
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def first_inputs(store: Store, task: str, count: int) -> list[Input]:
@@ -40,7 +43,7 @@ def first_inputs(store: Store, task: str, count: int) -> list[Input]:
         SourceError: if the documents are not materialised and their source file cannot be read.
     """
     chosen: dict[tuple[str | None, str], Input] = {}
-    for each in _SOURCES.get(task, _personas_of)(store, task):
+    for each in _source_of(store, task)(store, task):
         chosen.setdefault((each.batch, each.input_id), each)
         if len(chosen) == count:
             break
@@ -50,15 +53,18 @@ def first_inputs(store: Store, task: str, count: int) -> list[Input]:
 
 
 def named_inputs(store: Store, task: str, ids: Sequence[str]) -> list[Input]:
-    """The documents (for text_personas) or personas with these ids, in their order; dropped personas too.
+    """The documents (for text_personas), items of the source or personas with these ids, in their order.
+
+    Dropped personas can be named, too.
 
     Raises:
         UnknownId: naming the ids that are unknown.
     """
-    by_id = _documents_with(store, set(ids)) if task == "text_personas" else _personas_with(store, set(ids))
+    kind = _kind_of(store, task)
+    by_id = _WITH_IDS[kind](store, task, set(ids))
     if unknown := [shorten(each) for each in dict.fromkeys(ids) if each not in by_id]:
-        kind = "document" if task == "text_personas" else "persona"
-        raise UnknownId(f"no {kind} of {store.root} has the id {', '.join(map(repr, unknown))}: {_HOW_TO_FIND[kind]}")
+        hint = _HOW_TO_FIND[kind].replace("{source}", _source_name(store, task))
+        raise UnknownId(f"no {kind} of {store.root} has the id {', '.join(map(repr, unknown))}: {hint}")
     return [by_id[each] for each in dict.fromkeys(ids)]
 
 
@@ -70,6 +76,8 @@ def typed_input(store: Store, task: str, text: str) -> Input:
     """
     if task == "text_personas":
         raise ConfigError("text_personas is asked about documents, not personas: name one with --from DOCUMENT_ID")
+    if source := _source_name(store, task):
+        raise ConfigError(f"{task} is asked about items of {source}, not personas: name one with --from ITEM_ID")
     persona = sanitise(text)[0].strip()
     if not persona:
         raise ConfigError("the persona is empty: give one or two sentences that describe a kind of person")
@@ -110,6 +118,38 @@ def _personas_of(store: Store, dataset: str) -> Iterator[Input]:
             yield from (Input(batch, *row) for row in rows.iter_rows())
 
 
+def _items(store: Store, dataset: str) -> Iterator[Input]:
+    """The items of a dataset's source."""
+    for batch in store.batches():
+        personas = dict(store.candidates(batch, _PERSONA).iter_rows())
+        for rows in asked_inputs(store, dataset, batch):
+            for row in rows.iter_rows(named=True):
+                yield item_input(batch, row, personas)
+
+
+def item_input(batch: str, row: Mapping[str, Any], personas: Mapping[str, str]) -> Input:
+    """The input of a request about an item.
+
+    Args:
+        row: its row.
+        personas: texts of personas by id.
+    """
+    return Input(batch, row["item_id"], row["text"], {"persona": personas.get(row["persona_id"], ""), **row})
+
+
+def _source_name(store: Store, task: str) -> str:
+    derivation = store.catalog.derivation(task)
+    return derivation.source if derivation else ""
+
+
+def _kind_of(store: Store, task: str) -> str:
+    return "document" if task == "text_personas" else "item" if _source_name(store, task) else "persona"
+
+
+def _source_of(store: Store, task: str) -> Callable[[Store, str], Iterator[Input]]:
+    return _SOURCES.get(task, _items if _source_name(store, task) else _personas_of)
+
+
 _SOURCES: dict[str, Callable[[Store, str], Iterator[Input]]] = {
     "text_personas": _documents,
     "related_personas": _parents,
@@ -118,20 +158,29 @@ _SOURCES: dict[str, Callable[[Store, str], Iterator[Input]]] = {
 _HOW_TO_FIND = {
     "document": "ids are in the table documents",
     "persona": 'ids are in the table personas; personahub search "words" finds some',
+    "item": "ids are in the table {source}",
 }
 
 
-def _documents_with(store: Store, ids: set[str]) -> dict[str, Input]:
+def _first_with(inputs: Iterator[Input], ids: set[str]) -> dict[str, Input]:
     by_id: dict[str, Input] = {}
-    for document in _documents(store, ""):
-        if document.input_id in ids:
-            by_id.setdefault(document.input_id, document)
+    for each in inputs:
+        if each.input_id in ids:
+            by_id.setdefault(each.input_id, each)
             if len(by_id) == len(ids):
                 break
     return by_id
 
 
-def _personas_with(store: Store, ids: set[str]) -> dict[str, Input]:
+def _documents_with(store: Store, task: str, ids: set[str]) -> dict[str, Input]:
+    return _first_with(_documents(store, task), ids)
+
+
+def _items_with(store: Store, task: str, ids: set[str]) -> dict[str, Input]:
+    return _first_with(_items(store, task), ids)
+
+
+def _personas_with(store: Store, _task: str, ids: set[str]) -> dict[str, Input]:
     by_id: dict[str, Input] = {}
     for table in ("personas", *CANDIDATES):
         if left := ids - by_id.keys():
@@ -140,12 +189,21 @@ def _personas_with(store: Store, ids: set[str]) -> dict[str, Input]:
     return by_id
 
 
+_WITH_IDS: dict[str, Callable[[Store, str, set[str]], dict[str, Input]]] = {
+    "document": _documents_with,
+    "item": _items_with,
+    "persona": _personas_with,
+}
+
+
 def _remedy(store: Store, task: str) -> str:
     if not store.batches():
-        text = "" if task == "text_personas" else ", or give a persona: --persona TEXT"
+        text = "" if _kind_of(store, task) != "persona" else ", or give a persona: --persona TEXT"
         return f"{store.root} has no batches yet; register a source file first: personahub ingest FILE{text}"
     if task == "text_personas":
         return f"{store.root} has no documents: its source files hold none; add some with: personahub ingest FILE"
+    if source := _source_name(store, task):
+        return f"{store.root} has no items of {source} yet. Write them first: personahub run --select +{source}"
     upstream = "+text_personas" if task == "related_personas" else "+personas"
     return (
         f"{store.root} has no personas yet. Write them first: personahub run --select {upstream}; "

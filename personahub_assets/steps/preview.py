@@ -17,14 +17,14 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig, PromptSettings
 from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message, Prompt
-from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas, readable
 from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task, Usage
-from personahub_assets.steps.datasets import persona_requests
+from personahub_assets.steps.datasets import item_based_requests, persona_requests
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
 from personahub_assets.steps.personas import document_requests, related_requests
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_task, current_tasks
 from personahub_assets.store.home import Home, Lock
 from personahub_assets.store.tables import Store
 
@@ -181,8 +181,9 @@ class PreviewRow:
         parsed = self.variant.task.answer.model_validate_json(outcome.response)
         if isinstance(parsed, DatasetItem):
             return parsed.as_text()
-        assert isinstance(parsed, TextPersonas | RelatedPersonas)
-        return "\n".join(f"{each.relation}: {each.persona}" for each in parsed.personas)
+        if isinstance(parsed, TextPersonas | RelatedPersonas):
+            return "\n".join(f"{each.relation}: {each.persona}" for each in parsed.personas)
+        return "\n".join(f"{name}: {readable(value)}" for name, value in parsed.model_dump().items())
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def preview(
     began, config = time.perf_counter(), store.config
     check_task(store.catalog, spec.task)
     inputs = _inputs(store, spec)
-    variants = _variants(store.catalog, config, spec, spec.models or (llm.model_for(store),))
+    variants = _variants(store, llm, spec)
     rows, usages = list[PreviewRow](), list[Usage]()
     total = len(variants) * len(inputs)
     with _store_of(store, inputs) as kept:
@@ -301,18 +302,22 @@ def _inputs(store: Store, spec: PreviewSpec) -> list[Input]:
     return first_inputs(store, spec.task, spec.count)
 
 
-def _variants(catalog: Catalog, config: HubConfig, spec: PreviewSpec, models: tuple[str, ...]) -> list[Variant]:
+def _variants(store: Store, llm: LLM, spec: PreviewSpec) -> list[Variant]:
     """Each prompt with each model; only one of the two has several values."""
+    catalog, config = store.catalog, store.config
     prompts = spec.prompts or (own_prompt(catalog, spec.task),)
-    return [Variant(each.label, _task(catalog, config, each.prompt, model)) for each in prompts for model in models]
+    if not spec.models:
+        task = current_tasks(catalog, config, spec.task, llm.servers(store))[0]
+        return [Variant(each.label, _with_prompt(task, config, each.prompt)) for each in prompts]
+    tasks = [current_task(catalog, config, spec.task, model) for model in spec.models]
+    return [Variant(each.label, _with_prompt(task, config, each.prompt)) for each in prompts for task in tasks]
 
 
-def _task(catalog: Catalog, config: HubConfig, prompt: Prompt, model: str) -> Task:
+def _with_prompt(task: Task, config: HubConfig, prompt: Prompt) -> Task:
     """The task with this prompt, its fields if it has any, and the settings of hub.toml."""
-    task = current_task(catalog, config, prompt.name, model)
-    settings = _settings(config, prompt.name)
-    answer = prompt.item or task.answer
-    return replace(task, prompt=prompt.with_settings(settings.parameters, settings.sampling()), answer=answer)
+    settings, section = _settings(config, prompt.name), config.role(task.role)
+    own = {**section.sampling(), **settings.sampling(), **section.variant(task.variant).sampling()}
+    return replace(task, prompt=prompt.with_settings(settings.parameters, own), answer=prompt.item or task.answer)
 
 
 def _settings(config: HubConfig, name: str) -> PromptSettings:
@@ -331,7 +336,9 @@ def requests_about(config: HubConfig, task: Task, inputs: list[Input], samples: 
     if task.asset == "related_personas":
         parents = {persona_id: {"persona": text} for persona_id, text in texts}
         return related_requests(task, parents, config.related_personas.fan_out)
-    return persona_requests(task, texts, samples)
+    if any(each.row for each in inputs):
+        return item_based_requests(task, (dict(each.row) for each in inputs), range(samples), {})
+    return persona_requests(task, texts, range(samples))
 
 
 def _ask(

@@ -12,10 +12,10 @@ from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import DatasetItem
 from personahub_assets.generation.prompt_record import TABLE, VERSION, recorded_prompt
-from personahub_assets.generation.requests import Task, request_key
-from personahub_assets.steps.inputs import Input
+from personahub_assets.generation.requests import Server, Task, request_key
+from personahub_assets.steps.inputs import Input, item_input
 from personahub_assets.steps.preview import requests_about
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_tasks
 from personahub_assets.store.tables import Store
 
 _CALL = ["request_key", "input_id", "sample", "model", "prompt_fingerprint", "schema_fingerprint"]
@@ -42,8 +42,7 @@ def sent_messages(store: Store, batch: str, asset: str, generation_id: str) -> l
     if calls.is_empty():
         return None
     call = calls.row(0, named=True)
-    inputs = [Input(batch, call["input_id"], text) for text in _texts(store, batch, asset, call["input_id"])]
-    return messages_of(store, asset, call, inputs)
+    return messages_of(store, asset, call, stored_inputs(store, batch, asset, call["input_id"]))
 
 
 def messages_of(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
@@ -53,7 +52,7 @@ def messages_of(store: Store, asset: str, call: Mapping[str, Any], inputs: list[
         store: the home.
         asset: asset of the call.
         call: its row of `generations`: request_key, sample, model, prompt_fingerprint and schema_fingerprint.
-        inputs: documents or personas that the call can be about.
+        inputs: documents, personas or items that the call can be about.
     """
     return _of_current(store, asset, call, inputs) or _of_recorded(store, asset, call, inputs)
 
@@ -62,9 +61,11 @@ def _of_current(store: Store, asset: str, call: Mapping[str, Any], inputs: list[
     if asset not in store.catalog.tasks:
         return None
     try:
-        task = current_task(store.catalog, store.config, asset, call["model"])
-        requests = requests_about(store.config, task, inputs, call["sample"] + 1)
-        return next((request.messages for request in requests if request.key == call["request_key"]), None)
+        for task in current_tasks(store.catalog, store.config, asset, lambda _role, _variant: Server(call["model"])):
+            for request in requests_about(store.config, task, inputs, call["sample"] + 1):
+                if request.key == call["request_key"]:
+                    return request.messages
+        return None
     except (PromptError, ConfigError):  # the current prompt cannot be rendered; try the recorded one
         return None
 
@@ -92,10 +93,15 @@ def _with_settings(config: HubConfig, asset: str, settings: dict[str, Any]) -> H
     return config.model_copy(update={asset: getattr(config, asset).model_copy(update=settings)})
 
 
-def _texts(store: Store, batch: str, asset: str, input_id: str) -> list[str]:
-    """The text of a document or persona of a batch; empty if it is not stored."""
+def stored_inputs(store: Store, batch: str, asset: str, input_id: str) -> list[Input]:
+    """The document, persona or item of a batch that a call was about; empty if it is not stored."""
     if asset == "text_personas":
         pieces = store.slices("documents", batch, ["document_id", "text"])
-        return [text for rows in pieces for text in rows.filter(document_id=input_id)["text"]][:1]
-    rows = store.candidates(batch, ["persona_id", "persona"])
-    return rows.filter(pl.col("persona_id") == input_id)["persona"].to_list()[:1]
+        texts = [text for rows in pieces for text in rows.filter(document_id=input_id)["text"]][:1]
+        return [Input(batch, input_id, text) for text in texts]
+    personas = store.candidates(batch, ["persona_id", "persona"])
+    if derivation := store.catalog.derivation(asset):
+        rows = store.read(derivation.source, batch).filter(item_id=input_id).head(1)
+        texts_by_id = dict(personas.filter(pl.col("persona_id").is_in(rows["persona_id"].implode())).iter_rows())
+        return [item_input(batch, row, texts_by_id) for row in rows.iter_rows(named=True)]
+    return [Input(batch, *row) for row in personas.filter(persona_id=input_id).head(1).iter_rows()]

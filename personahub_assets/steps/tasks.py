@@ -1,20 +1,66 @@
 """The tasks that call the language model, by name."""
 
+from collections.abc import Collection
+
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
-from personahub_assets.generation.requests import Task
-from personahub_assets.steps.datasets import dataset_task
+from personahub_assets.core.errors import PersonaHubError
+from personahub_assets.core.roles import WRITER
+from personahub_assets.generation.llm import LLM
+from personahub_assets.generation.requests import Server, ServerOf, Task
+from personahub_assets.steps.datasets import dataset_tasks
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
+from personahub_assets.store.tables import Store
 
 
 def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> Task:
-    """A task with its current prompt file and hub.toml.
+    """A task with its current prompt file and hub.toml; the first of several variants.
 
     Raises:
         PromptError, ConfigError: if its prompt file is missing or malformed, or its class cannot be made.
     """
+    return current_tasks(catalog, config, name, lambda _role, _variant: Server(model))[0]
+
+
+def current_tasks(catalog: Catalog, config: HubConfig, name: str, server_of: ServerOf) -> list[Task]:
+    """The tasks of this name, one for each variant of its role.
+
+    Raises:
+        PromptError, ConfigError: as `current_task` does.
+    """
     if name == "text_personas":
-        return text_personas_task(catalog, config, model)
+        return [text_personas_task(catalog, config, server_of(WRITER, "").model)]
     if name == "related_personas":
-        return related_personas_task(catalog, config, model)
-    return dataset_task(name, catalog, config, model)
+        return [related_personas_task(catalog, config, server_of(WRITER, "").model)]
+    return dataset_tasks(name, catalog, config, server_of)
+
+
+def role_name(role: str, variant: str) -> str:
+    """A role with its variant, as it is shown."""
+    return f"{role} {variant}".strip()
+
+
+def enabled_tasks(store: Store) -> list[str]:
+    """The tasks of a run without a selection."""
+    catalog, config = store.catalog, store.config
+    return [name for name in catalog.tasks if catalog.is_enabled(name, config.dataset(name).enabled)]
+
+
+def endpoints(store: Store, llm: LLM, names: Collection[str]) -> dict[tuple[str, ...], LLM]:
+    """The endpoints that tasks need, each once, by the roles and variants that use it.
+
+    Args:
+        store: the home.
+        llm: the endpoint of the writer.
+        names: of tasks; others, and those whose files are wrong, are left out.
+    """
+    config, users = store.config, dict[int, tuple[LLM, dict[str, None]]]()
+    for name in (name for name in store.catalog.tasks if name in names):
+        try:
+            tasks = current_tasks(store.catalog, config, name, llm.configured(config, ""))
+        except PersonaHubError:
+            continue
+        for task in tasks:
+            other = llm.as_role(config, task.role, task.variant)
+            users.setdefault(id(other), (other, {}))[1][role_name(task.role, task.variant)] = None
+    return {tuple(roles): other for other, roles in users.values()}

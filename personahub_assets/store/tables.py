@@ -24,7 +24,7 @@ from personahub_assets.core.access import checked, obstacle, obstacle_to_writing
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import AccessError, LockHeld, StoreError, choices
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import packaged
 from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
 from personahub_assets.store.hashes import file_mark
@@ -75,7 +75,7 @@ def in_weighed_pieces(rows: Iterable[T], size: int, weigh: Callable[[T], int], m
 
 def table_sql() -> dict[str, str]:
     """CREATE TABLE and COMMENT statements of the package's tables, by name."""
-    return table_set(DATASETS).sql
+    return table_set(packaged()).sql
 
 
 def table_schema(table: str) -> dict[str, pl.DataType]:
@@ -84,7 +84,7 @@ def table_schema(table: str) -> dict[str, pl.DataType]:
     Raises:
         StoreError: if the table does not exist.
     """
-    return table_set(DATASETS).schema(table)
+    return table_set(packaged()).schema(table)
 
 
 class Store(BaseModel):
@@ -147,7 +147,7 @@ class Store(BaseModel):
         if table not in self.catalog.names:
             return table_schema(table)
         item = self.catalog.item(table)
-        return table_schema(table) if item is DATASETS.get(table) else table_set({table: item}).schema(table)
+        return table_schema(table) if item is packaged().get(table) else table_set({table: item}).schema(table)
 
     def path(self, table: str, batch: str, asset: str | None = None) -> Path:
         """The path of a partition's file.

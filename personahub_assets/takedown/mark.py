@@ -19,6 +19,7 @@ from personahub_assets.core.fields import COLUMNS
 from personahub_assets.generation.journal import entries
 from personahub_assets.sources.tombstones import Tombstones
 from personahub_assets.steps.candidates import identities
+from personahub_assets.steps.datasets import item_id
 from personahub_assets.store.home import PART
 from personahub_assets.store.tables import BY_ASSET, CANDIDATES, Store, asset_of, table_schema, table_sql
 
@@ -48,14 +49,16 @@ class Extent:
     batch: str
     documents: frozenset[str]
     personas: frozenset[str]
+    items: frozenset[str] = frozenset()  # of datasets that others are made from
     is_gone: bool = False  # the whole batch is removed
 
     @cached_property
     def _ids(self) -> dict[str, pl.Series]:
-        return {name: pl.Series(sorted(getattr(self, name)), dtype=pl.String) for name in ("documents", "personas")}
+        inputs = {"documents": self.documents, "personas": self.personas, "inputs": self.personas | self.items}
+        return {name: pl.Series(sorted(ids), dtype=pl.String) for name, ids in inputs.items()}
 
     def kept_rows(self, table_file: BatchFile) -> pl.Expr | None:
-        """Condition for the kept rows of a table; None if its rows belong to no document or persona."""
+        """Condition for the kept rows of a table; None if its rows belong to no document, persona or item."""
         if self.is_gone:
             return pl.lit(value=False)
         table = table_file.table
@@ -65,12 +68,14 @@ class Extent:
         if table_file.table == "documents":
             return self._is_among("document_id", "documents")
         if "input_id" in columns and table_file.asset != "documents":
-            return self._is_among("input_id", "documents" if table_file.asset == "text_personas" else "personas")
+            return self._is_among("input_id", "documents" if table_file.asset == "text_personas" else "inputs")
         return None
 
     def has_input(self, asset: str, input_id: str) -> bool:
         """Whether the input of a request of an asset is kept."""
-        return input_id in (self.documents if asset == "text_personas" else self.personas)
+        if asset == "text_personas":
+            return input_id in self.documents
+        return input_id in self.personas or input_id in self.items
 
     def _is_among(self, column: str, kind: str) -> pl.Expr:
         return pl.col(column).is_in(self._ids[kind].implode())
@@ -110,7 +115,23 @@ def extent(store: Store, batch: str, taken: Tombstones) -> Extent:
     candidates = pl.concat([store.read(table, batch) for table in CANDIDATES])
     documents = _documents(store, batch, taken, candidates, answers)
     children = _children(batch, taken, candidates, answers)
-    return Extent(batch, documents, frozenset(_find_reached(candidates, documents, children)))
+    personas = frozenset(_find_reached(candidates, documents, children))
+    return Extent(batch, documents, personas, _items(store, batch, personas))
+
+
+def _items(store: Store, batch: str, personas: frozenset[str]) -> frozenset[str]:
+    """Ids of the items of kept personas that calls are about, also of items that an earlier run had."""
+    inputs, kept = set(personas), set[str]()
+    catalog = store.catalog
+    sources = {derivation.source for name in catalog.names if (derivation := catalog.derivation(name))}
+    for name in (name for name in catalog.in_order if name in sources):
+        rows = store.read("generations", batch, name, columns=["input_id", "sample"])
+        asked = {(input_id, sample) for input_id, sample in rows.iter_rows() if input_id in inputs}
+        stored = store.read(name, batch, columns=["item_id", "persona_id"]).iter_rows()
+        own = {item_id(name, *each) for each in asked} | {item for item, persona in stored if persona in personas}
+        inputs |= own
+        kept |= own
+    return frozenset(kept)
 
 
 class AnsweredPersona(NamedTuple):

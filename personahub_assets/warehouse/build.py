@@ -40,7 +40,8 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- dataset: Dataset of the item
 -- item_id: The item
 -- persona_id: Persona that the item was written for
--- sample: Number of the answer for this persona, from 0
+-- source_id: Item of another dataset that it was made from, such as the problem of a solution; null without one
+-- sample: Number of the answer for this persona or item, from 0
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
 """
@@ -271,7 +272,9 @@ def _key_columns(sql: str) -> list[str]:
 
 def _views(store: Store) -> dict[str, str]:
     """The SELECT of every view, by name."""
-    return {"dataset_items": _dataset_items([*store.catalog.datasets, *_unreadable(store)])} | project_files.sql_files(
+    datasets = store.catalog.datasets
+    derived = [name for name, item in datasets.items() if item.__derivation__]
+    return {"dataset_items": _dataset_items([*datasets, *_unreadable(store)], derived)} | project_files.sql_files(
         "views"
     )
 
@@ -350,9 +353,10 @@ def _make_mart(connection: duckdb.DuckDBPyConnection, view: str, limit: int) -> 
         connection.execute(project_files.sql_files("marts")[view])
 
 
-def _dataset_items(names: Iterable[str]) -> str:
+def _dataset_items(names: Iterable[str], derived: Collection[str]) -> str:
     selects = [
-        f"SELECT batch, '{name}' AS dataset, item_id, persona_id, sample, text, generation_id FROM {name}"
+        f"SELECT batch, '{name}' AS dataset, item_id, persona_id, "
+        f"{'source_id' if name in derived else 'NULL::VARCHAR'} AS source_id, sample, text, generation_id FROM {name}"
         for name in names
     ]
     return _ABOUT_ITEMS + "\nUNION ALL\n".join(selects)

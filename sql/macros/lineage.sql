@@ -1,6 +1,6 @@
 -- Origin of a persona, an item or the rows of a call: the row itself at step 0, then its parents, then the document
 -- of_id: Item or persona that the line belongs to; a call has one line for each of its rows
--- step: 0 for the row itself, 1 for the persona it was made from, and so on
+-- step: 0 for the row itself, 1 for the item or persona it was made from, and so on
 -- kind: item, persona or document
 -- id: Id of this step
 -- text: The item, the persona or the document
@@ -20,10 +20,19 @@ CREATE MACRO lineage(asked_id) AS TABLE
 WITH RECURSIVE asked AS MATERIALIZED (
     SELECT kind, batch, asset FROM ids WHERE id = asked_id AND kind <> 'document'
 ),
-items AS MATERIALIZED (
+asked_items AS MATERIALIZED (
     SELECT * FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
     UNION ALL
     SELECT * FROM dataset_items WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
+),
+items AS MATERIALIZED (
+    SELECT item_id AS first_id, 0 AS step, * FROM asked_items
+    UNION ALL
+    -- The item that it was made from, such as the problem of a solution.
+    SELECT items.first_id, items.step + 1, source.*
+    FROM items
+    JOIN dataset_items AS source ON source.batch = items.batch AND source.item_id = items.source_id
+    WHERE items.step < 20
 ),
 roots AS MATERIALIZED (
     SELECT batch, root_id
@@ -39,13 +48,15 @@ family AS MATERIALIZED (
     SELECT * FROM candidate_personas WHERE (batch, root_id) IN (SELECT batch, root_id FROM roots)
 ),
 firsts AS (
-    SELECT i.item_id AS first_id, 1 AS step, f.* FROM items AS i JOIN family AS f USING (batch, persona_id)
+    SELECT i.first_id, i.step + 1 AS step, f.*
+    FROM (SELECT first_id, max(step) AS step, any_value(batch) AS batch, any_value(persona_id) AS persona_id FROM items GROUP BY first_id) AS i
+    JOIN family AS f USING (batch, persona_id)
     UNION ALL
     SELECT f.persona_id, 0, f.* FROM family AS f WHERE f.persona_id = asked_id OR f.generation_id = asked_id
 ),
 steps AS MATERIALIZED (
     SELECT
-        item_id AS first_id, 0 AS step, 'item' AS kind, item_id AS id, text, NULL::VARCHAR AS origin,
+        first_id, step, 'item' AS kind, item_id AS id, text, NULL::VARCHAR AS origin,
         NULL::VARCHAR AS relation, NULL::TINYINT AS hop, batch, NULL::VARCHAR AS document_id, generation_id, dataset AS asset
     FROM items
     UNION ALL

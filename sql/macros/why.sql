@@ -3,7 +3,7 @@
 -- batch: Batch of the id; a document can be in several batches, each with its own lines: select by why('batch/id')
 -- of_id: The id
 -- step: Position of the line
--- what: Kind of fact: the kind of the id, made by, call, asked about, gave persona, gave item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- what: Kind of fact: the kind of the id, made by, call, asked about, gave persona, gave item, from item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
 -- id: Related id, for a further call
 -- detail: Description
 -- text: The persona, the document, the item, the answer, or the raw text that was quarantined
@@ -101,6 +101,10 @@ told AS (
     FROM calls
 ),
 inputs AS MATERIALIZED (
+    SELECT item_id AS id, batch, text, 'item' AS kind
+    FROM dataset_items
+    WHERE item_id IN (SELECT c.input_id FROM calls AS c WHERE c.generation_id IN (SELECT id FROM asked) LIMIT 5000)
+    UNION ALL
     SELECT persona_id AS id, batch, persona AS text, 'persona' AS kind
     FROM candidate_personas
     WHERE persona_id IN (SELECT c.input_id FROM calls AS c WHERE c.generation_id IN (SELECT id FROM asked) LIMIT 5000)
@@ -133,6 +137,9 @@ items AS MATERIALIZED (
     SELECT * FROM dataset_items WHERE persona_id IN (
         SELECT id FROM asked WHERE kind = 'persona' UNION ALL SELECT persona_id FROM family
     )
+),
+made AS MATERIALIZED (
+    SELECT * FROM dataset_items WHERE source_id IN (SELECT id FROM asked WHERE kind = 'item' LIMIT 5000)
 ),
 absorbed AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY stage ORDER BY similarity, persona_id) AS place
@@ -172,7 +179,7 @@ facts AS (
     JOIN told AS g ON g.generation_id = a.id AND g.batch = a.batch
     WHERE a.kind = 'generation'
     UNION ALL
-    SELECT a.kind, a.batch, a.id, 1, 0, a.kind, a.id, if(a.kind = 'input', 'no document or persona of its batch any more', NULL), NULL, NULL
+    SELECT a.kind, a.batch, a.id, 1, 0, a.kind, a.id, if(a.kind = 'input', 'no document, persona or item of its batch any more', NULL), NULL, NULL
     FROM asked AS a
     WHERE a.kind IN ('source row', 'input')
 
@@ -291,6 +298,15 @@ facts AS (
         to_json({dataset: i.dataset, items: count(*)})
     FROM asked AS a
     JOIN items AS i ON i.batch = a.batch AND a.kind IN ('persona', 'document')
+    GROUP BY a.kind, a.batch, a.id, i.dataset
+
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 8, 0, 'led to', if(count(*) = 1, min(i.item_id), NULL),
+        count(*) || if(count(*) = 1, ' item', ' items') || ' in ' || i.dataset, NULL,
+        to_json({dataset: i.dataset, items: count(*)})
+    FROM asked AS a
+    JOIN made AS i ON i.batch = a.batch AND i.source_id = a.id AND a.kind = 'item'
     GROUP BY a.kind, a.batch, a.id, i.dataset
 
     -- 9: its quarantined requests

@@ -33,13 +33,14 @@ CREATE TABLE generations (
     temperature DOUBLE,
     top_p DOUBLE,
     superseded_at TIMESTAMP,
-    response VARCHAR
+    response VARCHAR,
+    role VARCHAR
 );
 COMMENT ON TABLE generations IS 'Calls to the language model, one row per request, including its retries';
 COMMENT ON COLUMN generations.batch IS 'Batch that uses the answer';
 COMMENT ON COLUMN generations.generation_id IS 'Id of this row: hash of batch, asset, input and request';
 COMMENT ON COLUMN generations.asset IS 'Asset that sent the request';
-COMMENT ON COLUMN generations.input_id IS 'Document or persona that the request is about';
+COMMENT ON COLUMN generations.input_id IS 'Document, persona or item that the request is about';
 COMMENT ON COLUMN generations.sample IS 'Number of the answer for this input, from 0';
 COMMENT ON COLUMN generations.request_key IS 'Identity of the request: hash of model, messages, sampling, schema and sample';
 COMMENT ON COLUMN generations.prompt IS 'Name of the prompt file';
@@ -71,3 +72,4 @@ COMMENT ON COLUMN generations.temperature IS 'Sampling temperature of the reques
 COMMENT ON COLUMN generations.top_p IS 'Nucleus sampling of the request, null in rows of older versions';
 COMMENT ON COLUMN generations.superseded_at IS 'When it was superseded (UTC), null otherwise';
 COMMENT ON COLUMN generations.response IS 'The accepted answer as JSON, or the last bad answer, cut to 4,000 characters';
+COMMENT ON COLUMN generations.role IS 'Who was asked: writer, solver, judge, user or assistant; null in rows of older versions';

@@ -2,8 +2,9 @@
 -- batch: Batch of the line
 -- dataset: Dataset of the item
 -- item_id: The item, in dataset_items
--- sample: Number of the answer for this persona, from 0
+-- sample: Number of the answer for this persona or item, from 0
 -- text: The item as one readable text
+-- source_id: Item of another dataset that it was made from, null without one
 -- persona_id: Persona that the item was written for
 -- persona: Text of that persona; null if it was removed from its batch since
 -- origin: Origin of the persona: text, relation or imported
@@ -23,6 +24,7 @@ SELECT
     i.item_id,
     i.sample,
     i.text,
+    i.source_id,
     i.persona_id,
     c.persona,
     c.origin,

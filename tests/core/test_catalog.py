@@ -10,7 +10,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError
 from personahub_assets.core.fields import COLUMNS
 from personahub_assets.core.prompts import Prompt
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import packaged
 from personahub_assets.core.reserved import GRAPH_NAMES, name_fault
 from personahub_assets.store.tables import Store
 
@@ -72,7 +72,7 @@ def test_fields_of_a_prompt_make_a_dataset_with_a_table(home: Path) -> None:
     write(home, "prompts/recipes.md", RECIPE)
     store = Store(home=str(home))
     assert store.catalog.own == ["recipes"]
-    assert store.catalog.names == [*DATASETS, "recipes"]
+    assert store.catalog.names == [*packaged(), "recipes"]
     item = store.catalog.item("recipes")
     assert item(**ROW).as_text().startswith("Title: Soup\nMinutes: 20\n")
     columns = {name: kind for name, kind in store.table_set.types("recipes").items() if name not in COLUMNS}
@@ -194,7 +194,7 @@ def test_a_prompt_of_the_home_takes_the_place_of_the_package_s(home: Path) -> No
     path = write(home, "prompts/tools.md", text.replace("{{ count }}", "a tool"))
     catalog = Catalog(home)
     assert catalog.prompt("tools").description == "Mine."
-    assert catalog.item("tools") is DATASETS["tools"]
+    assert catalog.item("tools") is packaged()["tools"]
     assert catalog.files == [path]
     write(home, "prompts/tools.md", text)
     with pytest.raises(PromptError, match=r"line 5: \{\{ count \}\} has no value"):
@@ -207,7 +207,7 @@ def test_other_files_take_no_part_and_a_near_miss_is_explained(home: Path) -> No
     write(home, "prompts/README.md", "Our prompts.")
     write(home, "datasets/_shared.py", "raise ValueError")
     catalog = Catalog(home)
-    assert catalog.names == list(DATASETS)
+    assert catalog.names == list(packaged())
     assert "recipes.md is not a dataset: it needs `fields:`" in catalog.unknown("dataset", "recipes", catalog.names)
     with pytest.raises(ConfigError, match=r"no dataset 'recipes' .*it needs `fields:`"):
         HubConfig.load(write(home, "hub.toml", "[datasets.recipes]\n"))
@@ -244,7 +244,7 @@ def test_every_name_of_the_graph_is_reserved() -> None:
     ops = {op.name for job in graph.get_all_jobs() for op in job.all_node_defs}
     names = {*ops, *graph.job_names, *(sensor.name for sensor in graph.sensor_defs)}
     names |= {schedule.name for schedule in graph.schedule_defs}
-    own = {name for name in names if name not in DATASETS and not name.startswith("__")}
+    own = {name for name in names if name not in packaged() and not name.startswith("__")}
     assert own - {name for name in own if name_fault(name)} == set()
     assert names | {"all", "batch"} | {"lexical_duplicates", "semantic_duplicates"} >= GRAPH_NAMES
 

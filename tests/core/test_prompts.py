@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Prompt
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import packaged
 
-NAMES = ["text_personas", "related_personas", *DATASETS]
+STYLES = {
+    f"{name}.{style}"
+    for name, item in packaged().items()
+    for style in list(item.__derivation__.styles if item.__derivation__ else [])[1:]
+}
+NAMES = ["text_personas", "related_personas", *packaged(), *STYLES]
 SHARED: dict[str, dict[str, str | int]] = {
     "text_personas": {"count": 3, "granularity": "Mix both kinds."},
     "related_personas": {"count": 2},
@@ -37,7 +42,8 @@ def parsed(source: str = SOURCE) -> Prompt:
 
 
 def value_of(name: str) -> str:
-    return "text" if name == "text_personas" else "persona"
+    (value,) = project_files.prompt(name).row_names
+    return value
 
 
 @pytest.mark.parametrize("name", NAMES)

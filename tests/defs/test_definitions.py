@@ -9,7 +9,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.project_files import root
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import packaged
 from personahub_assets.definitions import build, defs
 from personahub_assets.defs.metadata.definition import llm_kind
 from personahub_assets.generation.llm import LLM
@@ -23,9 +23,9 @@ PARTITIONED = [
     "persona_embeddings",
     "semantic_duplicates",
     "personas",
-    *DATASETS,
+    *packaged(),
 ]
-PAYING = ["text_personas", "related_personas", *DATASETS]
+PAYING = ["text_personas", "related_personas", *packaged()]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,8 @@ def test_tables_show_their_columns_with_types_and_meanings(graph: AssetGraph) ->
     for name in PARTITIONED:
         columns = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"].columns
         assert all(column.type and column.description for column in columns), name
-    names = [column.name for column in columns]
+    tools = graph.get(dg.AssetKey("tools")).metadata["dagster/column_schema"].columns
+    names = [column.name for column in tools]
     assert names[:4] == ["batch", "item_id", "persona_id", "sample"]
     dropped = graph.get(dg.AssetKey("lexical_duplicates")).metadata["dagster/column_schema"].columns
     assert [column.name for column in dropped] == ["batch", "persona_id", "keeper_id", "similarity", "admission"]

@@ -91,7 +91,7 @@ def test_a_plan_counts_what_a_run_asks(
     work = Work("a", TASK.asset)
     Lookup(store, retry, lambda *_: None).look(work, TASK, requests)
     rule = ReusePolicy(LIMIT, retry)
-    with Answers(store, TASK, "a", pytest.fail, rule, lambda _tally: None, Budget()) as answers:
+    with Answers(store, TASK, "a", pytest.fail, lambda _task: rule, lambda _tally: None, Budget()) as answers:
         wanted = [each.key for each in answers._open_requests(iter(requests))]
     assert work.ask == len(wanted) == len(set(wanted))
     assert sum(work.reasons.values()) == work.ask

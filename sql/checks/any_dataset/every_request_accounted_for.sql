@@ -4,7 +4,7 @@ WITH calls AS (
     WHERE asset = '{dataset}' AND status <> 'superseded'
     GROUP BY ALL
 ),
-items AS (SELECT batch, persona_id AS input_id, count(*) AS items FROM {dataset} GROUP BY ALL),
+items AS (SELECT batch, {input} AS input_id, count(*) AS items FROM {dataset} GROUP BY ALL),
 faults AS (SELECT batch, input_id, count(*) AS faults FROM quarantine WHERE asset = '{dataset}' GROUP BY ALL)
 SELECT c.batch, c.input_id, c.asked, coalesce(i.items, 0) AS items, coalesce(f.faults, 0) AS faults
 FROM calls AS c
