@@ -58,18 +58,18 @@ def number(text: str) -> Number | None:
     if match := _REPEATING.fullmatch(text):
         return Number(_repeating(*match.groups()))
     if match := _MIXED.fullmatch(text):
-        sign, whole, top, bottom = match.groups()
+        sign, integer, top, bottom = match.groups()
         if int(bottom) == 0 or int(top) >= int(bottom):
             return None
-        value = int(whole) + Fraction(int(top), int(bottom))
+        value = int(integer) + Fraction(int(top), int(bottom))
         return Number(-value if sign == "-" else value)
     if (match := _SCALED.fullmatch(text)) and (scaled := number(match[1])):
         return Number(scaled.value * _SCALES[match[2].lower()])
     return _expression(text) or _in_words(text)
 
 
-def _repeating(sign: str, whole: str, fixed: str, repeated: str) -> Fraction:
-    value = Fraction(int(whole + fixed), 10 ** len(fixed))
+def _repeating(sign: str, integer: str, fixed: str, repeated: str) -> Fraction:
+    value = Fraction(int(integer + fixed), 10 ** len(fixed))
     value += Fraction(int(repeated), (10 ** len(repeated) - 1) * 10 ** len(fixed))
     return -value if sign else value
 
@@ -230,18 +230,18 @@ def _in_words(text: str) -> Number | None:
         return None
     sign = -1 if words[0] in ("minus", "negative") else 1
     words = words[1:] if sign < 0 else words
-    if words and words[-1] in _PARTS and (top := _whole(words[:-1]) if words[:-1] else int(words == ["half"])):
+    if words and words[-1] in _PARTS and (top := _integer(words[:-1]) if words[:-1] else int(words == ["half"])):
         return Number(Fraction(sign * top, _PARTS[words[-1]]))
     if len(words) > 3 and words[-1] in _PARTS and "and" in words:
         split = len(words) - 1 - words[::-1].index("and")
-        whole, top = _whole(words[:split]), _whole(words[split + 1 : -1])
-        if whole is not None and top:
-            return Number(sign * (whole + Fraction(top, _PARTS[words[-1]])))
-    whole = _whole(words)
-    return None if whole is None else Number(Fraction(sign * whole))
+        integer, top = _integer(words[:split]), _integer(words[split + 1 : -1])
+        if integer is not None and top:
+            return Number(sign * (integer + Fraction(top, _PARTS[words[-1]])))
+    integer = _integer(words)
+    return None if integer is None else Number(Fraction(sign * integer))
 
 
-def _whole(words: list[str]) -> int | None:
+def _integer(words: list[str]) -> int | None:
     total, group = 0, 0
     previous = ""
     for word in words:

@@ -141,9 +141,9 @@ def agreement(answers: Sequence[str], is_equal: Callable[[str, str], bool]) -> A
     """
     names = list(range(len(answers)))
     for index, answer in enumerate(answers):
-        for other in range(index):
-            if names[index] != names[other] and is_equal(*sorted((answer, answers[other]))):
-                old, new = max(names[index], names[other]), min(names[index], names[other])
+        for previous in range(index):
+            if names[index] != names[previous] and is_equal(*sorted((answer, answers[previous]))):
+                old, new = max(names[index], names[previous]), min(names[index], names[previous])
                 names = [new if name == old else name for name in names]
     groups = [tuple(i for i, name in enumerate(names) if name == root) for root in sorted(set(names))]
     groups.sort(key=lambda group: (-len(group), min(answers[index] for index in group)))
@@ -169,9 +169,9 @@ def _compare(left: Value, right: Value) -> Verdict:
     return _equal("same_value") if pair[0] == pair[1] else _undecided("kinds")
 
 
-def _without_name(value: Value, other: Value) -> Value:
+def _without_name(value: Value, opposite: Value) -> Value:
     """The value of `x = 5`, unless the other answer has a name, too."""
-    return value.value if isinstance(value, Assignment) and not isinstance(other, Assignment) else value
+    return value.value if isinstance(value, Assignment) and not isinstance(opposite, Assignment) else value
 
 
 def _quantities(left: Quantity, right: Quantity) -> Verdict:
@@ -197,20 +197,20 @@ def _with_and_without_unit(left: Quantity, right: Quantity) -> Verdict:
     return _undecided("units")  # 5 km and 5000: the question may ask for metres
 
 
-def _percent_and_number(percent: Quantity, other: Quantity) -> Verdict:
-    if other.unit or other.noun:
+def _percent_and_number(percent: Quantity, quantity: Quantity) -> Verdict:
+    if quantity.unit or quantity.noun:
         return _undecided("units")
-    verdict = _numbers(percent.number, other.number, percent, other)
-    return _undecided("percent") if percent.number * 100 == other.number else verdict
+    verdict = _numbers(percent.number, quantity.number, percent, quantity)
+    return _undecided("percent") if percent.number * 100 == quantity.number else verdict
 
 
 def _numbers(left: Fraction, right: Fraction, *quantities: Quantity) -> Verdict:
     if left == right:
         return _equal("number")
     first, second = quantities
-    for rounded, exact, digits, other in ((left, right, first, second), (right, left, second, first)):
+    for rounded, exact, digits, against in ((left, right, first, second), (right, left, second, first)):
         if digits.decimals is not None and _is_rounding(rounded, exact, digits.decimals):
-            return _rounding(rounded, exact, other)
+            return _rounding(rounded, exact, against)
     return _different("number")
 
 
@@ -220,10 +220,10 @@ def _is_rounding(rounded: Fraction, exact: Fraction, decimals: int) -> bool:
     )
 
 
-def _rounding(rounded: Fraction, exact: Fraction, other: Quantity) -> Verdict:
+def _rounding(rounded: Fraction, exact: Fraction, against: Quantity) -> Verdict:
     """A fraction without an exact decimal number equals its rounding; two decimal numbers are for the judge."""
     significant = len(str(abs(rounded.numerator * 10**12 // rounded.denominator)).lstrip("0").rstrip("0"))
-    is_fine = significant >= _ROUNDED_DIGITS and other.decimals is None and _is_endless(exact)
+    is_fine = significant >= _ROUNDED_DIGITS and against.decimals is None and _is_endless(exact)
     return _equal("rounding") if is_fine else _undecided("rounding")
 
 
@@ -242,8 +242,8 @@ def _choices(left: Choice, right: Choice) -> Verdict:
     return _exact(left.letter == right.letter, "choice")
 
 
-def _choice_and_text(choice: Choice, other: Value) -> Verdict:
-    if choice.text and equal(choice.text, _shown(other) or "").is_equal:
+def _choice_and_text(choice: Choice, value: Value) -> Verdict:
+    if choice.text and equal(choice.text, _shown(value) or "").is_equal:
         return _equal("choice")
     return _undecided("choice")
 
@@ -286,7 +286,7 @@ def _is_plain(group: Group) -> bool:
 def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
     kept: list[Value] = []
     for value in values:
-        if not any(_compare(value, other).is_equal for other in kept):
+        if not any(_compare(value, unique).is_equal for unique in kept):
             kept.append(value)
     return tuple(kept)
 
@@ -298,7 +298,7 @@ def _in_order(left: tuple[Value, ...], right: tuple[Value, ...]) -> Verdict:
 def _in_any_order(left: tuple[Value, ...], right: tuple[Value, ...]) -> Verdict:
     remaining, unmatched = list(right), []
     for value in left:
-        match = next((other for other in remaining if _compare(value, other).is_equal), None)
+        match = next((candidate for candidate in remaining if _compare(value, candidate).is_equal), None)
         if match is None:
             unmatched.append(value)
         else:
@@ -327,10 +327,10 @@ def _group_and_interval(group: Group, interval: Interval) -> Verdict:
     return _exact(Interval(low.number, high.number, is_closed, is_closed) == interval, "interval")
 
 
-def _group_and_value(group: Group, other: Value) -> Verdict:
+def _group_and_value(group: Group, single: Value) -> Verdict:
     if len(group.items) == 1:
-        return _compare(group.items[0], other)
-    if isinstance(other, Quantity) and all(isinstance(value, Quantity) for value in group.items) and group.items:
+        return _compare(group.items[0], single)
+    if isinstance(single, Quantity) and all(isinstance(value, Quantity) for value in group.items) and group.items:
         return _undecided("kinds") if group.kind == "bare" else _different("kinds")
     return _undecided("kinds")
 

@@ -95,7 +95,7 @@ class Assignment:
 class Ratio:
     """Numbers with colons between them, such as 3:2."""
 
-    parts: tuple[Fraction, ...]
+    pieces: tuple[Fraction, ...]
 
 
 @dataclass(frozen=True)
@@ -326,11 +326,11 @@ def _shifted(decimals: int | None) -> int | None:
 
 def _sum_of_units(text: str) -> Quantity | None:
     """A quantity of several units of one dimension, such as 1 h 30 min; in its base unit."""
-    parts = [_with_unit(part) for part in _PARTS.split(text)]
-    units = [part.unit for part in parts if part and part.unit]
-    if len(parts) < 2 or len(units) != len(parts) or len({unit.dimension for unit in units}) > 1:
+    pieces = [_with_unit(piece) for piece in _PARTS.split(text)]
+    units = [piece.unit for piece in pieces if piece and piece.unit]
+    if len(pieces) < 2 or len(units) != len(pieces) or len({unit.dimension for unit in units}) > 1:
         return None
-    total = sum((part.base for part in parts if part), Fraction(0))
+    total = sum((piece.base for piece in pieces if piece), Fraction(0))
     return Quantity(total, Unit(units[0].dimension))
 
 
@@ -345,9 +345,9 @@ def _ratio(text: str) -> Ratio | None:
     text = re.sub(r"(?<=\d)\s+to\s+(?=\d)", ":", text)
     if not _RATIO.fullmatch(text):
         return None
-    parts = [Fraction(part.strip()) for part in text.split(":")]
-    whole = next((part for part in parts if part), None)
-    return Ratio(tuple(part / whole for part in parts)) if whole else None
+    pieces = [Fraction(piece.strip()) for piece in text.split(":")]
+    unit_piece = next((piece for piece in pieces if piece), None)
+    return Ratio(tuple(piece / unit_piece for piece in pieces)) if unit_piece else None
 
 
 def _region(text: str, depth: int) -> Value | None:
@@ -363,15 +363,18 @@ def _region(text: str, depth: int) -> Value | None:
         return None
     if len(kept) == 1:
         return kept[0]
-    return Union(
-        tuple(sorted(kept, key=lambda one: (one.low is not None, one.low or 0, one.high is None, one.high or 0)))
-    )
+    return Union(tuple(sorted(kept, key=_by_bounds)))
+
+
+def _by_bounds(interval: Interval) -> tuple[bool, Fraction, bool, Fraction]:
+    low, high = interval.low, interval.high
+    return low is not None, low or Fraction(0), high is None, high or Fraction(0)
 
 
 def _interval(text: str) -> Interval | None:
     text = text.strip()
     if match := _BETWEEN.fullmatch(text):
-        return _made(match[1], match[5], match[2] == "<=", match[4] == "<=")
+        return _bounded(match[1], match[5], match[2] == "<=", match[4] == "<=")
     if match := _BELOW.fullmatch(text):
         return _half_line(match[2], match[3])
     if match := _ABOVE.fullmatch(text):
@@ -384,18 +387,18 @@ def _interval(text: str) -> Interval | None:
         bounds = {match[2].strip().casefold(), match[3].strip().casefold()}
         if (is_open or is_list) and not bounds & _INFINITE.keys():
             return None  # it can be a point or a list: a group, which is compared as an interval, too
-        return _made(match[2], match[3], match[1] == "[", match[4] == "]")
+        return _bounded(match[2], match[3], match[1] == "[", match[4] == "]")
     return None
 
 
 def _half_line(sign: str, bound: str) -> Interval | None:
     has_bound = sign.endswith("=")
     if sign.startswith("<"):
-        return _made("-∞", bound, False, has_bound)
-    return _made(bound, "∞", has_bound, False)
+        return _bounded("-∞", bound, False, has_bound)
+    return _bounded(bound, "∞", has_bound, False)
 
 
-def _made(low: str, high: str, has_low: bool, has_high: bool) -> Interval | None:
+def _bounded(low: str, high: str, has_low: bool, has_high: bool) -> Interval | None:
     bounds: list[Fraction | None] = []
     for text, infinite in ((low, -1), (high, 1)):
         if _INFINITE.get(text.strip().casefold()) == infinite:
@@ -424,27 +427,27 @@ def _group(text: str, depth: int) -> Group | None:
     closing, kind = _BRACKETS[text[0]]
     if not text.endswith(closing):
         return None
-    parts = split_items(text[1:-1])
-    if parts is None or (len(parts) < 2 and kind != "set"):
+    pieces = split_items(text[1:-1])
+    if pieces is None or (len(pieces) < 2 and kind != "set"):
         return None
-    return Group(kind, tuple(read(part, depth + 1) for part in parts))
+    return Group(kind, tuple(read(piece, depth + 1) for piece in pieces))
 
 
 def split_items(text: str) -> list[str] | None:
     """Split at the commas or semicolons outside of brackets; None if brackets do not match, or there are too many."""
     separator = ";" if ";" in text else ","
-    depth, start, parts = 0, 0, []
+    depth, start, pieces = 0, 0, []
     for index, char in enumerate(text):
         depth += (char in "([{⟦") - (char in ")]}⟧")
         if depth < 0:
             return None
         if char == separator and not depth:
-            parts.append(text[start:index])
+            pieces.append(text[start:index])
             start = index + 1
-    parts.append(text[start:])
-    if depth or len(parts) > _MAX_ITEMS or not all(part.strip() for part in parts):
+    pieces.append(text[start:])
+    if depth or len(pieces) > _MAX_ITEMS or not all(piece.strip() for piece in pieces):
         return None
-    return parts
+    return pieces
 
 
 def _assignment(text: str, depth: int) -> Value | None:
@@ -470,14 +473,14 @@ def _plus_minus(text: str, depth: int) -> Value | None:
 def _enumeration(text: str, depth: int) -> Value | None:
     """Values with commas, "and" or "or" between them."""
     joined = re.sub(r",?\s+(?:and|or)\s+", ", ", text)
-    parts = split_items(joined) if "," in joined or ";" in joined else None
-    if not parts or len(parts) < 2 or any(len(part.split()) > 4 for part in parts):
+    pieces = split_items(joined) if "," in joined or ";" in joined else None
+    if not pieces or len(pieces) < 2 or any(len(piece.split()) > 4 for piece in pieces):
         return None
-    values = tuple(read(part, depth + 1) for part in parts)
+    values = tuple(read(piece, depth + 1) for piece in pieces)
     names = {value.name for value in values if isinstance(value, Assignment)}
-    head, *rest = values
-    if isinstance(head, Assignment) and not any(isinstance(value, Assignment) for value in rest):
-        return Assignment(head.name, Group("bare", (head.value, *rest)))
+    head, *tail = values
+    if isinstance(head, Assignment) and not any(isinstance(value, Assignment) for value in tail):
+        return Assignment(head.name, Group("bare", (head.value, *tail)))
     if len(names) == 1 and all(isinstance(value, Assignment) for value in values):
         return Assignment(names.pop(), Group("set", tuple(v.value for v in values if isinstance(v, Assignment))))
     return Group("set" if len(names) == len(values) else "bare", values)
