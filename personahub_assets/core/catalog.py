@@ -18,6 +18,7 @@ from types import ModuleType
 
 from personahub_assets.core import project_files
 from personahub_assets.core.column_types import column_fault
+from personahub_assets.core.demonstrations import SUFFIX, Demonstration, read_demonstrations
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
 from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.prompts import Prompt
@@ -57,6 +58,7 @@ class Catalog:
     """
 
     def __init__(self, home: Path | None = None):
+        self._home = home
         self.prompt_files = _files(home and home / PROMPTS, ".md")
         self.class_files = _files(home and home / CLASSES, ".py")
         self._packaged = packaged()
@@ -159,6 +161,26 @@ class Catalog:
         if path is None:
             return project_files.prompt(task)
         return _parsed(path, task, values)
+
+    def demonstrations(self, name: str, answer: type[Answer]) -> list[Demonstration]:
+        """The example answers for a prompt: the home's, or the package's.
+
+        Args:
+            name: name of the prompt.
+            answer: class of its answers.
+
+        Raises:
+            PromptError: if there is no file, or it is malformed.
+        """
+        paths = [*([self._home / PROMPTS] if self._home else []), project_files.root() / PROMPTS]
+        files = [folder / f"{name}{SUFFIX}" for folder in paths]
+        path = next((file for file in files if file.is_file()), None)
+        if path is None:
+            raise PromptError(
+                f"{files[0]} is missing: few-shot prompts need examples, one per line: "
+                '{"persona": "…", "answer": {…}}; or set prompting = "zero_shot"'
+            )
+        return read_demonstrations(path, answer)
 
     def shown_path(self, task: str) -> str:
         """The file of a task's prompt, as it is shown."""

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from personahub_assets.core import presets
 from personahub_assets.core.addresses import public
 from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.demonstrations import PromptingMode
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
@@ -144,6 +145,12 @@ class DatasetTask(PromptSettings):
     personas_from: str | None = Field(
         None, description="File that names the personas to write for, relative to the home; without it, all"
     )
+    prompting: PromptingMode = Field(
+        "zero_shot",
+        description="Examples in the prompt: none, answers, or answers with the personas that they were written for "
+        "(paper, section 3)",
+    )
+    demonstrations: int = Field(3, ge=1, le=32, description="Examples in the prompt, unless prompting is zero_shot")
 
 
 Mode = Literal["auto", "json_schema", "json_object", "tools", "prompt"]

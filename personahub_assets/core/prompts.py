@@ -191,6 +191,13 @@ class Prompt(Sampling, SamplingOptions):
         own = {name: getattr(self, name) for name in type(self).model_fields}
         return Prompt(**{**own, **sampling, "parameters": {**self.parameters, **parameters}})
 
+    def with_instructions(self, text: str) -> "Prompt":
+        """Return a copy with a paragraph added to the shared instructions, as a template; empty for none."""
+        if not text:
+            return self
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        return Prompt(**{**own, "instructions": f"{self.instructions}\n\n{text}"})
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything in the prompt that can change an answer (`max_tokens` cannot change a complete one)."""

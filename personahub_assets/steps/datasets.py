@@ -11,7 +11,9 @@ import polars as pl
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
+from personahub_assets.core.demonstrations import as_instructions
 from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation
 from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
@@ -141,8 +143,20 @@ def _variant_task(
     is_own = bool(section.variant(variant.name).url or section.url) if server.is_own is None else server.is_own
     dialect = Dialect.of(config.as_role(role, variant.name, is_own_server=is_own).generation)
     answer = (derivation.styles[style] if derivation else None) or item
-    prompt = prompt.with_settings(parameters, sampling)
+    prompt = with_demonstrations(prompt.with_settings(parameters, sampling), catalog, settings, answer)
     return Task(name, prompt, answer, server.model, dialect, role=role, variant=variant.name)
+
+
+def with_demonstrations(prompt: Prompt, catalog: Catalog, settings: DatasetTask, answer: type[Answer]) -> Prompt:
+    """Add the example answers that hub.toml wants to the shared instructions.
+
+    Raises:
+        PromptError: if there are none, or their file is malformed.
+    """
+    if settings.prompting == "zero_shot":
+        return prompt
+    examples = catalog.demonstrations(prompt.name, answer)[: settings.demonstrations]
+    return prompt.with_instructions(as_instructions(examples, settings.prompting))
 
 
 def samples_of(name: str, catalog: Catalog, config: HubConfig) -> int:

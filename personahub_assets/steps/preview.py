@@ -14,14 +14,14 @@ import polars as pl
 
 from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
-from personahub_assets.core.config import HubConfig, PromptSettings
+from personahub_assets.core.config import DatasetTask, HubConfig, PromptSettings
 from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas, readable
 from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task, Usage
-from personahub_assets.steps.datasets import item_based_requests, persona_requests
+from personahub_assets.steps.datasets import item_based_requests, persona_requests, with_demonstrations
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
 from personahub_assets.steps.personas import document_requests, related_requests
 from personahub_assets.steps.tasks import current_task, current_tasks
@@ -308,16 +308,20 @@ def _variants(store: Store, llm: LLM, spec: PreviewSpec) -> list[Variant]:
     prompts = spec.prompts or (own_prompt(catalog, spec.task),)
     if not spec.models:
         task = current_tasks(catalog, config, spec.task, llm.servers(store))[0]
-        return [Variant(each.label, _with_prompt(task, config, each.prompt)) for each in prompts]
+        return [Variant(each.label, _with_prompt(task, store, each.prompt)) for each in prompts]
     tasks = [current_task(catalog, config, spec.task, model) for model in spec.models]
-    return [Variant(each.label, _with_prompt(task, config, each.prompt)) for each in prompts for task in tasks]
+    return [Variant(each.label, _with_prompt(task, store, each.prompt)) for each in prompts for task in tasks]
 
 
-def _with_prompt(task: Task, config: HubConfig, prompt: Prompt) -> Task:
+def _with_prompt(task: Task, store: Store, prompt: Prompt) -> Task:
     """The task with this prompt, its fields if it has any, and the settings of hub.toml."""
+    config, answer = store.config, prompt.item or task.answer
     settings, section = _settings(config, prompt.name), config.role(task.role)
     own = {**section.sampling(), **settings.sampling(), **section.variant(task.variant).sampling()}
-    return replace(task, prompt=prompt.with_settings(settings.parameters, own), answer=prompt.item or task.answer)
+    prompt = prompt.with_settings(settings.parameters, own)
+    if isinstance(settings, DatasetTask):
+        prompt = with_demonstrations(prompt, store.catalog, settings, answer)
+    return replace(task, prompt=prompt, answer=answer)
 
 
 def _settings(config: HubConfig, name: str) -> PromptSettings:

@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.config import HubConfig
 from personahub_assets.core.demonstrations import SUFFIX, Demonstration, as_instructions, read_demonstrations
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, MathProblem
+from personahub_assets.generation.requests import Task
+from personahub_assets.steps.datasets import dataset_task
 
 EXAMPLE = {"persona": "A baker", "answer": {"topic": "Rates", "problem": "How many loaves does the oven bake? " * 2}}
 
@@ -63,3 +67,36 @@ def test_a_wrong_example_is_named(tmp_path: Path, line: str, error: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=r"none\.examples\.jsonl: cannot be read"):
         read_demonstrations(tmp_path / "none.examples.jsonl", MathProblem)
+
+
+def test_the_mode_is_part_of_the_identity(tmp_path: Path) -> None:
+    def task(**settings: object) -> Task:
+        config = HubConfig.model_validate({"datasets": {"math_problems": settings}})
+        return dataset_task("math_problems", Catalog(tmp_path), config, "m")
+
+    modes = ("zero_shot", "few_shot", "persona_few_shot")
+    requests = {mode: task(prompting=mode).request("p", {"persona": "A baker"}) for mode in modes}
+    assert len({request.key for request in requests.values()}) == 3
+    assert requests["zero_shot"] == task().request("p", {"persona": "A baker"})
+    assert (
+        task(prompting="few_shot", demonstrations=1).prompt.fingerprint != task(prompting="few_shot").prompt.fingerprint
+    )
+    system = requests["persona_few_shot"].messages[0]["content"]
+    assert system.startswith(requests["zero_shot"].messages[0]["content"])
+    assert "dairy farmer" in system
+
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / f"math_problems{SUFFIX}").write_text(json.dumps(EXAMPLE))
+    assert "Person: A baker" in task(prompting="persona_few_shot").prompt.instructions
+    assert "dairy farmer" not in task(prompting="persona_few_shot").prompt.instructions
+
+
+def test_examples_are_needed_for_a_dataset_of_the_home(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "recipes.md").write_text(
+        "---\nname: recipes\ndescription: Recipes.\nfields:\n  recipe: {type: string, min: 5, max: 90, "
+        "description: A recipe}\n---\nWrite.\n---\n{{ persona }}\n"
+    )
+    config = HubConfig.model_validate({"datasets": {"recipes": {"prompting": "few_shot"}}})
+    with pytest.raises(PromptError, match=r'recipes\.examples\.jsonl is missing.*prompting = "zero_shot"'):
+        dataset_task("recipes", Catalog(tmp_path), config, "m")
