@@ -161,6 +161,7 @@ def _canary(llm: LLM, task: Task, home: Path) -> str:
     """Send one request with the schema of a task, to find a schema that the server does not support."""
     config = HubConfig.load(Home(home).config)
     values = {name: _SAMPLE if name in ("text", "persona") else _PROBLEM for name in task.prompt.row_names}
+    values |= dict.fromkeys(task.controls, "")
     llm = llm.as_role(config, task.role, task.variant)
     outcome, note = asyncio.run(_send_request(llm, task, values, llm.settings_for(config, task).generation))
     answer_text = shorten(on_one_line(outcome.response), _SHOWN_CHARS)

@@ -137,7 +137,12 @@ class Catalog:
     def values(self, task: str) -> tuple[str, ...]:
         """Names that a request of a task defines for the templates of its prompt."""
         derivation = self.derivation(task)
-        return self._values(derivation) if derivation else _VALUES.get(task, DATASET_VALUES)
+        return self._values(derivation) if derivation else (*_VALUES.get(task, DATASET_VALUES), *self.controls(task))
+
+    def controls(self, task: str) -> tuple[str, ...]:
+        """Fields of a dataset that hub.toml can set; none for other tasks and for a dataset with a fault."""
+        item = self._load(task) if task in self.names else None
+        return item.__controls__ if isinstance(item, type) else ()
 
     def is_enabled(self, name: str, setting: bool | None) -> bool:
         """Whether a run without a selection includes a dataset.

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -149,6 +150,11 @@ class DatasetTask(PromptSettings):
         "zero_shot",
         description="Examples in the prompt: none, answers, or answers with the personas that they were written for "
         "(paper, section 3)",
+    )
+    controls: dict[str, list[Annotated[str, StringConstraints(min_length=1, max_length=200)]]] = Field(
+        {},
+        description="Values of fields that are asked for, spread evenly over the personas by a hash: topic and "
+        "difficulty of math_problems",
     )
     demonstrations: int = Field(3, ge=1, le=32, description="Examples in the prompt, unless prompting is zero_shot")
 

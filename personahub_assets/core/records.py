@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_PERSONAS_PER_CALL = 8
 
@@ -110,6 +111,8 @@ class DatasetItem(Answer):
     """
 
     __derivation__: ClassVar[Derivation | None] = None
+    __controls__: ClassVar[tuple[str, ...]] = ()
+    """Fields whose values `[datasets.NAME.controls]` of hub.toml can set; the prompt has them as names."""
 
     def __init_subclass__(cls, *, derivation: Derivation | None = None, **options: Any) -> None:
         """Keep the derivation of the class; a class that inherits from a derived one is derived alike."""
@@ -119,7 +122,7 @@ class DatasetItem(Answer):
 
     def as_text(self) -> str:
         """Write the item as readable text: a single field unchanged, several fields with their names."""
-        fields = self.model_dump()
+        fields = {name: value for name, value in self.model_dump().items() if value is not None}
         if len(fields) == 1:
             return str(next(iter(fields.values())))
         return "\n".join(f"{name.replace('_', ' ').capitalize()}: {readable(value)}" for name, value in fields.items())
@@ -134,6 +137,9 @@ class MathProblem(DatasetItem):
     problem: Annotated[str, StringConstraints(min_length=40, max_length=1200)] = Field(
         description="The full problem statement, at most two sub-problems, no solution"
     )
+    # Not part of the answer: hub.toml sets it.
+    difficulty: SkipJsonSchema[str | None] = Field(None, description="Difficulty that hub.toml asked for; null without")
+    __controls__ = ("topic", "difficulty")
 
 
 class ReasoningProblem(DatasetItem):

@@ -100,6 +100,11 @@ class Task:
         """Hash of the JSON schema with its descriptions, because the model can read them."""
         return digest(json.dumps(self.schema, sort_keys=True), size=16)
 
+    @cached_property
+    def controls(self) -> dict[str, list[str]]:
+        """Values of the fields that the settings ask for, by field; the values of a request are chosen by a hash."""
+        return dict(json.loads(str(self.settings.get("controls", "{}"))))
+
     def code_version(self, *settings: str | int | float) -> str:
         """Hash of all values that can change this asset's rows: prompt, schema, sampling, model and some settings."""
         own = (self.prompt.fingerprint, self.schema_fingerprint, self.model)

@@ -144,7 +144,21 @@ def _variant_task(
     dialect = Dialect.of(config.as_role(role, variant.name, is_own_server=is_own).generation)
     answer = (derivation.styles[style] if derivation else None) or item
     prompt = with_demonstrations(prompt.with_settings(parameters, sampling), catalog, settings, answer)
-    return Task(name, prompt, answer, server.model, dialect, role=role, variant=variant.name)
+    controls = _controls(name, catalog, settings)
+    shaping = {"controls": json.dumps(controls)} if controls else {}
+    return Task(name, prompt, answer, server.model, dialect, settings=shaping, role=role, variant=variant.name)
+
+
+def _controls(name: str, catalog: Catalog, settings: DatasetTask) -> dict[str, list[str]]:
+    """The values that hub.toml asks for, by field of the dataset.
+
+    Raises:
+        ConfigError: if a field of the dataset cannot be set.
+    """
+    valid = catalog.controls(name)
+    if unknown := [field for field in settings.controls if field not in valid]:
+        raise ConfigError(f"datasets.{name}.controls: no field {choices(unknown[0], list(valid) or ['none'])}")
+    return {field: settings.controls.get(field, []) for field in valid}
 
 
 def with_demonstrations(prompt: Prompt, catalog: Catalog, settings: DatasetTask, answer: type[Answer]) -> Prompt:
@@ -257,7 +271,15 @@ def persona_requests(
     # The samples of one persona are adjacent: their prompts have the same prefix, for the server's prefix cache.
     for persona_id, persona in personas:
         for sample in numbers:
-            yield task.request(persona_id, {"persona": persona}, sample)
+            yield task.request(persona_id, {**control_values(task, persona_id, sample), "persona": persona}, sample)
+
+
+def control_values(task: Task, persona_id: str, sample: int) -> dict[str, str]:
+    """The values that a request asks for, by field: empty for fields that hub.toml does not set."""
+    return {
+        name: values[int(digest(name, persona_id, sample, size=8), 16) % len(values)] if values else ""
+        for name, values in task.controls.items()
+    }
 
 
 def item_based_requests(
@@ -306,7 +328,9 @@ def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | fl
     selected = [selections.fingerprint(settings.personas_from)] if settings.personas_from else []
     derivation = catalog.derivation(name)
     is_set = derivation is None or "samples" in settings.model_fields_set
-    return [settings.samples if is_set else derivation.samples, settings.share, *selected]  # type: ignore[union-attr]
+    samples = settings.samples if is_set else derivation.samples  # type: ignore[union-attr]
+    controls = [json.dumps(settings.controls, sort_keys=True)] if settings.controls else []
+    return [samples, settings.share, *selected, *controls]
 
 
 def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, finish: Finish | None = None) -> Asked:
@@ -330,13 +354,24 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, fin
             requests = partial(item_requests, store, task, batch, samples)
             for accepted in answers.request_all(requests, height * len(samples)):
                 parsed = [
-                    (request.input_id, request.sample, generation, finish(task, answer) if finish else answer)
+                    (
+                        request.input_id,
+                        request.sample,
+                        generation,
+                        controlled(task, request, finish(task, answer) if finish else answer),
+                    )
                     for request, generation, answer in accepted
                 ]
                 answers.write(name, _rows(name, batch, task, parsed, origins))
         answers.publish(name)
     facts: dict[str, Any] = {"personas_from": settings.personas_from} if settings.personas_from else {}
     return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)))
+
+
+def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:
+    """The item with the values that its request asked for, instead of the model's own words for them."""
+    asked_for = {name: value for name in task.controls if (value := request.values.get(name))}
+    return item.model_copy(update=asked_for) if asked_for else item
 
 
 def _origins(store: Store, name: str, batch: str) -> dict[str, Origin] | None:

@@ -77,7 +77,8 @@ def _of_recorded(store: Store, asset: str, call: Mapping[str, Any], inputs: list
         try:
             prompt = recorded_prompt(use)
             config = _with_settings(store.config, asset, json.loads(use["settings"]))
-            task = Task(asset, prompt, PERSONA_TASKS.get(asset, DatasetItem), call["model"])
+            answer, settings = PERSONA_TASKS.get(asset, DatasetItem), json.loads(use["settings"])
+            task = Task(asset, prompt, answer, call["model"], settings=settings)
             for request in requests_about(config, task, inputs, call["sample"] + 1):
                 identity = (call["schema_fingerprint"], json.loads(use["dialect"]), request.sample)
                 if request_key(call["model"], prompt, request.messages, *identity) == call["request_key"]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import packaged
@@ -42,14 +43,15 @@ def parsed(source: str = SOURCE) -> Prompt:
 
 
 def value_of(name: str) -> str:
-    (value,) = project_files.prompt(name).row_names
+    (value,) = project_files.prompt(name).row_names - set(Catalog().controls(name))
     return value
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_prompt_file_renders_with_its_data_last(name: str) -> None:
     prompt = project_files.prompt(name)
-    system, user = prompt.messages({value_of(name): "A diver on Malta"}, 0, **SHARED.get(name, {}))
+    values = dict.fromkeys(Catalog().controls(name), "") | {value_of(name): "A diver on Malta"}
+    system, user = prompt.messages(values, 0, **SHARED.get(name, {}))
     assert (system["role"], user["role"]) == ("system", "user")
     assert prompt.name == name
     assert prompt.description.endswith((".", "?"))
