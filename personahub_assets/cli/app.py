@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from personahub_assets.cli.console import ERR, OUT, close_output, fail, print_warnings, say, say_json, say_text
 from personahub_assets.core import interrupts
 from personahub_assets.core.addresses import public
-from personahub_assets.core.errors import BatchError, ConfigError, SourceError
+from personahub_assets.core.errors import ArgumentError, BatchError, ConfigError, SourceError
 from personahub_assets.instance.ports import BROWSE_PORT
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+WRONG_ARGUMENT = 2
+"""Exit code for arguments that are wrong by themselves; Typer uses the same."""
+
+_ASKING = ("run", "try")
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     sys.exit(call())
@@ -91,8 +97,13 @@ def call() -> int:
     except KeyboardInterrupt:  # again, while the first one was handled
         code = interrupts.CODE
     if code == interrupts.CODE:
-        say("stopped; all answers so far are kept, and the same command continues")
+        kept = "; all answers so far are kept, and the same command continues" if _verb() in _ASKING else ""
+        say(f"stopped{kept}")
     return code
+
+
+def _verb() -> str:
+    return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
 
 
 def _exit_code() -> int:
@@ -115,21 +126,21 @@ def _exit_code() -> int:
         from personahub_assets.instance.faults import explain
 
         fail(explain(error, Path(os.environ.get("PERSONAHUB_HOME", "hub"))))
-        return 1
+        return WRONG_ARGUMENT if isinstance(error, ArgumentError) else 1
 
 
 def _check_arguments(arguments: list[str]) -> None:
     """Refuse empty arguments: an unset variable must not remove a bound or name the current folder.
 
     Raises:
-        ConfigError: naming the option or the argument.
+        ArgumentError: naming the option or the argument.
     """
     for index, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if not argument or (equals and not value and re.fullmatch("--[a-z-]+", option)):
             last = arguments[index - 1] if index else ""
             name = option or (last if last.startswith("-") else f"argument {index + 1}")
-            raise ConfigError(f"{name} is empty: give a value, or leave it out (is a variable not set?)")
+            raise ArgumentError(f"{name} is empty: give a value, or leave it out (is a variable not set?)")
 
 
 def _print_usage_error(error: TyperException) -> int:
@@ -188,14 +199,14 @@ def ingest(
     store = Store(home=str(_environment().home))
     if remove is not None:
         if files or generations or name or text_column or persona_column:
-            raise ConfigError(f"--remove {remove} cannot be combined with files and other options")
+            raise ArgumentError(f"--remove {remove} cannot be combined with files and other options")
         _unregister(store, remove)
         return
     if not files:
-        raise ConfigError("nothing to ingest: name a file, such as personahub ingest pages.jsonl")
+        raise ArgumentError("nothing to ingest: name a file, such as personahub ingest pages.jsonl")
     if generations:
         if name or text_column or persona_column:
-            raise ConfigError("--generations cannot be combined with --name, --text-column, --persona-column")
+            raise ArgumentError("--generations cannot be combined with --name, --text-column, --persona-column")
         _import_answers(store, files)
     else:
         _register(store, files, name, text_column=text_column, persona_column=persona_column)
@@ -203,12 +214,17 @@ def ingest(
 
 
 def _register(store: "Store", arguments: list[str], name: str | None, **options: str | None) -> None:
+    from personahub_assets.core.text import check_batch_key
     from personahub_assets.sources.source_paths import expand, name_files
 
+    try:
+        check_batch_key(name or "any")
+    except BatchError as error:
+        raise ArgumentError(str(error)) from error
     expanded, failed = expand(store, arguments), list[str]()
     files = expanded.files
     if name and len(files) > 1:
-        raise ConfigError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
+        raise ArgumentError(f"--name {name!r} is for one file, got {len(files)}; ingest them one by one")
     for file in files:
         try:
             _register_file(store, file.address, name=name or file.key, **options)
@@ -342,7 +358,7 @@ def run(
     if until is not None:
         others = {"--select": select, "--retry": retry, "--personas-from": personas_from, "--max-tokens": max_tokens}
         if excluded := [name for name, value in others.items() if value]:
-            raise ConfigError(f"--until {until} with {', '.join(excluded)}: omit one of them")
+            raise ArgumentError(f"--until {until} with {', '.join(excluded)}: omit one of them")
         raise typer.Exit(
             run_until_and_report(
                 hub,
@@ -416,7 +432,7 @@ def try_(
 def _retry_reasons(reason: list[str] | None, command: str, *, retry: bool) -> list[str] | None:
     """Reasons of quarantined rows, empty for all; None without --retry."""
     if reason and not retry:
-        raise ConfigError(
+        raise ArgumentError(
             f"{' '.join(reason)!r}: reasons need --retry (personahub {command} --retry refused), assets with --select"
         )
     return (reason or []) if retry else None
@@ -461,9 +477,9 @@ def release(
     making: dict[str, object] = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
     making_options = [option for option, value in (making | {"--validation": validation}).items() if value]
     if (verify or show or push or not name) and making_options:
-        raise ConfigError(f"{', '.join(making_options)}: only for making a release (personahub release NAME)")
+        raise ArgumentError(f"{', '.join(making_options)}: only for making a release (personahub release NAME)")
     if (push and (not name or verify or show)) or (public and not push):
-        raise ConfigError("--push and --public are for one release: personahub release NAME --push OWNER/NAME")
+        raise ArgumentError("--push and --public are for one release: personahub release NAME --push OWNER/NAME")
     if verify:
         raise typer.Exit(1 if print_changes(_environment(), name, ERR) else 0)
     if push and name:
@@ -588,9 +604,9 @@ def search(
     from personahub_assets.cli.search import choose, search
 
     if text is None and not diverse:
-        raise ConfigError("nothing to search for: give a text, or --diverse for personas that cover the hub")
+        raise ArgumentError("nothing to search for: give a text, or --diverse for personas that cover the hub")
     if form is Format.parquet:
-        raise ConfigError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
+        raise ArgumentError("--format parquet writes bytes: name a file instead, such as --output picks.parquet")
     if diverse:
         choose(_hub(), text, count, ERR, where=where, form=form.value, output=output, safe=safe)
     else:
@@ -634,8 +650,11 @@ def standin(
         return
     try:
         serve(port=port, faults=faults, latency_ms=latency_ms, ready=_print_address)
-    except (StandinError, ValueError) as error:
+        raise typer.Exit(interrupts.CODE)  # it ends only by a signal
+    except StandinError as error:
         raise ConfigError(str(error)) from error
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
 
 
 def _print_address(port: int) -> None:
@@ -677,6 +696,7 @@ def ui(
     open_instance(home).dispose()
     where = f"Dagster UI: http://127.0.0.1:{port}  (home {home}; Ctrl-C stops it)"
     serve(port, name or [], ready=lambda: say(where), check=lambda launch: check_launch(_environment(), launch))
+    raise typer.Exit(interrupts.CODE)  # it ends only by a signal
 
 
 @app.command()
@@ -711,6 +731,7 @@ def browse(
         ready=lambda address: say(f"{address}  (home {hub.home}, read-only; Ctrl-C stops it)"),
         open_browser=not no_open,
     )
+    raise typer.Exit(interrupts.CODE)  # it ends only by a signal
 
 
 new = typer.Typer(
@@ -745,7 +766,7 @@ def new_dataset(
     if add is None:
         files.new_dataset(home, name, with_class=python)
     elif python:
-        raise ConfigError("--python and --add exclude each other: the folder has its own files")
+        raise ArgumentError("--python and --add exclude each other: the folder has its own files")
     else:
         files.add_dataset(home, name, add.expanduser().resolve(), yes=yes, is_attended=_is_attended())
 

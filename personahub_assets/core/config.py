@@ -287,6 +287,11 @@ class PricesSection(Section):
     completion: float = Field(0, ge=0, description="Per million completion tokens")
     currency: str = Field("USD", max_length=8, description="Currency shown after amounts")
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a price; without one every cost is unknown, not zero."""
+        return bool(self.prompt or self.completion)
+
     def as_prices(self) -> Prices:
         """Without the currency."""
         return Prices(self.prompt, self.prompt if self.cached is None else self.cached, self.completion)

@@ -4,6 +4,7 @@ The tree of classes:
 
     PersonaHubError
     ├── ConfigError          hub.toml, an environment variable or a flag is wrong
+    │   └── ArgumentError    an argument is wrong by itself, whatever the home holds
     ├── SourceError          a source file cannot be read at all (bad rows are quarantined instead)
     ├── PromptError          a prompt file cannot be used
     ├── BatchError           a batch key is malformed, unknown or taken
@@ -30,6 +31,10 @@ class PersonaHubError(Exception):
 
 class ConfigError(PersonaHubError):
     """A setting is unknown, malformed or out of bounds."""
+
+
+class ArgumentError(ConfigError):
+    """An argument is malformed, out of bounds, missing or excluded by another one, whatever the home holds."""
 
 
 class SourceError(PersonaHubError):

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ada_url import URL
 
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.errors import ArgumentError
 
 _WEB = ("http", "https")
 _PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z][a-z0-9-]*)\.?[/?#]")
@@ -123,15 +123,15 @@ def check_prefix(prefix: str) -> str:
     if address is None or not components.scheme or not components.netloc:
         guess = read_address(prefix, any_scheme=True)
         hint = f"; did you mean {guess}?" if guess and "." in guess.host else ""
-        raise ConfigError(
+        raise ArgumentError(
             f"{prefix!r} is not a prefix of addresses: expected scheme and host, as in https://example.org/{hint}"
         )
     if "@" in components.netloc:
-        raise ConfigError(f"{prefix!r} has a user; users are not compared. Without it: {address}")
+        raise ArgumentError(f"{prefix!r} has a user; users are not compared. Without it: {address}")
     if components.fragment:
-        raise ConfigError(f"{prefix!r}: fragments are not compared. Without it: {address}")
+        raise ArgumentError(f"{prefix!r}: fragments are not compared. Without it: {address}")
     if "*" in address.host or address.segments[-1] == b"*":
-        raise ConfigError(
+        raise ArgumentError(
             f"{prefix!r}: there are no wildcards. All below an address goes with it; name each host, one "
             "--url-prefix for each"
         )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from personahub_assets.core.errors import BudgetSpent, ConfigError
+from personahub_assets.core.errors import ArgumentError, BudgetSpent
 from personahub_assets.core.prices import Prices
 
 Worst = Callable[[bool], Awaitable[tuple[int, int]]]
@@ -172,5 +172,5 @@ def seconds_of(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhd]?)", text.strip().lower())
     if not match or not float(match[1]):
-        raise ConfigError(f"{text!r} is not a time: write 90s, 30m, 2h or 1d")
+        raise ArgumentError(f"{text!r} is not a time: write 90s, 30m, 2h or 1d")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

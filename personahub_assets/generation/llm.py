@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.addresses import public
 from personahub_assets.core.config import STANDIN_URL, Environment, HubConfig
-from personahub_assets.core.errors import ConfigError, KeyRefused, LLMError
+from personahub_assets.core.errors import ArgumentError, ConfigError, KeyRefused, LLMError
 from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
@@ -364,13 +364,13 @@ def check_budget(budget: Budget, store: Store, config: HubConfig | None = None) 
     prices = (config or store.config).prices
     if budget.max_cost is None:
         return
-    if not (prices.prompt or prices.completion):
+    if not prices.is_set:
         raise ConfigError(
             f"a budget of money needs prices: set prompt and completion in [prices] of {store.paths.config}, "
             "in money per million tokens"
         )
     if not math.isfinite(budget.max_cost):
-        raise ConfigError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
+        raise ArgumentError(f"a budget of money is a number of the currency of [prices], got {budget.max_cost}")
 
 
 def _remedy(error: Exception, variable: str) -> str:

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.errors import ArgumentError
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -45,7 +45,7 @@ def check_names(names: Collection[str]) -> None:
     for name in names:
         match = _HOST.fullmatch(name.lower())
         if not match or match["port"]:
-            raise ConfigError(
+            raise ArgumentError(
                 f"--name {name!r} is not a host: give only the host, as in hub.example.org, without scheme, port and "
                 "path, and with non-ASCII letters as browsers send them (xn--…)"
             )

@@ -5,7 +5,7 @@ import re
 from importlib.util import find_spec
 
 from personahub_assets.core.addresses import redact
-from personahub_assets.core.errors import ConfigError, StoreError
+from personahub_assets.core.errors import ArgumentError, ConfigError, StoreError
 from personahub_assets.releases.folder import Release, verify
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -27,7 +27,7 @@ def push(release: Release, repository: str, *, is_public: bool = False) -> str:
         StoreError: if the release was changed, or the server refuses it.
     """
     if not _REPOSITORY.fullmatch(repository):
-        raise ConfigError(f"{repository!r} is not the name of a dataset: use OWNER/NAME, such as my-team/personas")
+        raise ArgumentError(f"{repository!r} is not the name of a dataset: use OWNER/NAME, such as my-team/personas")
     if find_spec("huggingface_hub") is None:
         raise ConfigError("--push needs huggingface-hub: pip install 'personahub-assets[hub]'")
     if faults := verify(release):

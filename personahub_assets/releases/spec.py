@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from personahub_assets.core.addresses import public
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.core.records import DATASETS
 
 PERSONAS = "personas"
@@ -65,7 +65,8 @@ class ReleaseSpec:
         valid = configs(datasets)
         requested = tuple(select) or tuple(valid)
         faults = [f"unknown config {choices(config, valid)}" for config in requested if config not in valid]
-        faults += _name_faults(name) + _license_faults(license) + _validation_faults(validation)
+        wrong_arguments = _name_faults(name) + _license_faults(license) + _validation_faults(validation)
+        faults += wrong_arguments
         chosen = tuple(config for config in valid if config in requested)
         conditions: dict[str, tuple[str, ...]] = {}
         for text in where:
@@ -74,7 +75,7 @@ class ReleaseSpec:
             for config in targets:
                 conditions[config] = (*conditions.get(config, ()), condition)
         if faults:
-            raise ConfigError("; ".join(faults))
+            raise (ArgumentError if wrong_arguments else ConfigError)("; ".join(faults))
         return cls(name, chosen, conditions, jsonl, license, validation)
 
 
@@ -91,7 +92,7 @@ def check_name(name: str) -> str:
     """
     faults = _name_faults(name)
     if faults:
-        raise ConfigError(faults[0])
+        raise ArgumentError(faults[0])
     return name
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.core.text import digest
 from personahub_assets.runs.runner import Result
 from personahub_assets.search import selections
@@ -49,7 +49,7 @@ class Target:
         """
         name, _, rows = map(str.strip, text.partition("="))
         if not rows.isdecimal() or not int(rows):
-            raise ConfigError(
+            raise ArgumentError(
                 f"--until {text}: expected NAME=ROWS with a number of 1 or more, such as {datasets[0]}=500"
             )
         if name not in datasets:

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from personahub_assets.core.errors import ConfigError, QueryError, StoreError
+from personahub_assets.core.errors import ArgumentError, ConfigError, QueryError, StoreError
 from personahub_assets.core.text import plain
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.models import REMEDY
@@ -101,7 +101,7 @@ class Searcher:
             StoreError: the hub has no personas, or none with vectors of this model.
         """
         if not text.strip():
-            raise ConfigError("nothing to search for: give a text, such as 'a nurse on night shifts'")
+            raise ArgumentError("nothing to search for: give a text, such as 'a nurse on night shifts'")
         reading = self._read(text)
         nearest = self._nearest
         if reading.unread_hash:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.result_formats import write_all
 
@@ -131,7 +131,7 @@ def _read_once(path: Path, _content: str) -> pl.Series:
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise ConfigError(f"{path}: unknown format {choices(suffix or path.name, list(_READERS))}")
+        raise ArgumentError(f"{path}: unknown format {choices(suffix or path.name, list(_READERS))}")
     return suffix
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.core.errors import ConfigError, StoreError, UnknownId
+from personahub_assets.core.errors import ArgumentError, StoreError, UnknownId
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Document
@@ -75,12 +75,12 @@ def typed_input(store: Store, task: str, text: str) -> Input:
         ConfigError: if the text is empty, or the task is about documents.
     """
     if task == "text_personas":
-        raise ConfigError("text_personas is asked about documents, not personas: name one with --from DOCUMENT_ID")
+        raise ArgumentError("text_personas is asked about documents, not personas: name one with --from DOCUMENT_ID")
     if source := _source_name(store, task):
-        raise ConfigError(f"{task} is asked about items of {source}, not personas: name one with --from ITEM_ID")
+        raise ArgumentError(f"{task} is asked about items of {source}, not personas: name one with --from ITEM_ID")
     persona = sanitise(text)[0].strip()
     if not persona:
-        raise ConfigError("the persona is empty: give one or two sentences that describe a kind of person")
+        raise ArgumentError("the persona is empty: give one or two sentences that describe a kind of person")
     same = store.scan("personas").filter(persona=persona).select("batch", *_PERSONA).head(1).collect()
     if same.height:
         return Input(*same.row(0))

@@ -15,7 +15,7 @@ import polars as pl
 from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig, PromptSettings
-from personahub_assets.core.errors import ConfigError, PromptError
+from personahub_assets.core.errors import ArgumentError, ConfigError, PromptError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas, readable
 from personahub_assets.generation.answers import Answered
@@ -89,16 +89,16 @@ class PreviewSpec:
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST:
-            raise ConfigError(f"the number of rows is from 1 to {MOST}, got {self.count}")
+            raise ArgumentError(f"the number of rows is from 1 to {MOST}, got {self.count}")
         if self.persona is not None and self.ids:
-            raise ConfigError("a persona is given as text or by its id, not both: omit --persona or --from")
+            raise ArgumentError("a persona is given as text or by its id, not both: omit --persona or --from")
         for prompt in (each.prompt for each in self.prompts):
             if prompt.name != self.task:
                 raise PromptError(f"the prompt has name: {prompt.name!r} in its front matter, expected {self.task!r}")
         if len(self.models) > 2:
-            raise ConfigError(f"at most two models are compared, got {len(self.models)}: {', '.join(self.models)}")
+            raise ArgumentError(f"at most two models are compared, got {len(self.models)}: {', '.join(self.models)}")
         if len(self.prompts) > 1 and len(self.models) > 1:
-            raise ConfigError("two prompts or two models are compared, not both: omit --against or one --model")
+            raise ArgumentError("two prompts or two models are compared, not both: omit --against or one --model")
 
     @classmethod
     def of(
@@ -284,8 +284,7 @@ def preview(
             answered, usage = _ask(kept, llm, variant, inputs, partial(_tell, watch, len(rows), total))
             rows += [PreviewRow(variant, *pair) for pair in zip(inputs, answered, strict=True)]
             usages.append(usage)
-    is_priced = bool(config.prices.prompt or config.prices.completion)
-    currency = config.prices.currency if is_priced else None
+    currency = config.prices.currency if config.prices.is_set else None
     seconds = time.perf_counter() - began
     return Preview(spec.task, variants, rows, usages, seconds, currency, is_kept=kept is store)
 
