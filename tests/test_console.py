@@ -17,6 +17,25 @@ import personahub_assets
 from personahub_assets.cli import app
 from personahub_assets.cli.console import OUT, fail, printable, say, say_json, say_text, table
 
+ASSETS = ["reasoning_problems", "persona_embeddings", "interview_questions_of_a_home"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_name_is_broken_at_any_width(width: int) -> None:
+    """Columns are dropped, or the table becomes lines, where it does not fit; prose is wrapped at spaces."""
+    prose = "Candidates that share nearly all words with a kept persona"
+    rows = [(name, prose, "1,234,567", "p0edb402887194c010994") for name in ASSETS]
+    file = io.StringIO()
+    to = Console(file=file, width=width, force_terminal=True, color_system=None, markup=False)
+    columns = ["asset", "meaning", "prompt tokens", "persona_id"]
+    table(columns, rows, right=["prompt tokens"], optional=["prompt tokens"], to=to)
+    written = file.getvalue()
+    for word in (*ASSETS, *prose.split(), "p0edb402887194c010994"):
+        assert re.search(rf"(?<!\w){re.escape(word)}(?!\w)", written), f"{word} is broken:\n{written}"
+    assert ("1,234,567" in written) != ("Not shown, for lack of width: prompt tokens." in written)
+    assert max(map(len, written.splitlines())) <= width
+
+
 PACKAGE = Path(personahub_assets.__file__).parent
 PRINTS = {PACKAGE / "cli/console.py", PACKAGE / "cli/sql.py"}
 TEXTS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(

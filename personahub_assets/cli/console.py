@@ -18,6 +18,7 @@ from typing import IO, Any, NoReturn, cast
 
 import regex
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import (
@@ -42,7 +43,9 @@ __all__ = [
     "close_output",
     "confirm",
     "fail",
+    "fits",
     "on_one_line",
+    "print_lines",
     "print_warnings",
     "printable",
     "progress",
@@ -62,7 +65,11 @@ Piece = str | tuple[str, str]
 # Characters that are valid in JSON but not safe for a terminal.
 _JSON_UNPRINTABLE = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}--\n]", regex.V1)
 _BREAKS = re.compile(r"[\r\n]+")
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 _PIPE_WIDTH = 200
+_NARROWEST = 12  # characters of a column of prose
+_WIDE = r"\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
+_WORDS = re.compile(rf"[^\s{_WIDE}]+|[{_WIDE}]")
 _ERROR_CHARS, _ERROR_END = 8_000, 2_000
 
 
@@ -144,7 +151,7 @@ def close_output() -> int:
 
 def _console(name: str) -> Console:
     file = cast("IO[str]", _Stream(name))
-    return Console(file=file, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return Console(file=file, **_PLAIN)
 
 
 ERR, OUT = _console("stderr"), _console("stdout")
@@ -242,33 +249,145 @@ def table(
     title: str = "",
     total: Sequence[object] | None = None,
     widest: int | None = None,
+    optional: Sequence[str] = (),
     to: Console = ERR,
 ) -> None:
-    """Print a table; on a terminal long cells are wrapped.
+    """Print a table; on a terminal long cells are wrapped at spaces, and no word, name or id is broken.
+
+    A terminal that is too narrow for that gets the table without optional columns, or else one field per line.
 
     Args:
-        right: right-aligned columns (numbers).
+        right: right-aligned columns (numbers); their cells are not wrapped.
         title: a line above the table.
         total: a last row, below a rule.
         widest: maximum characters of a column; None to use the width of the terminal.
+        optional: columns that are left out if the terminal is too narrow, the first one first.
     """
-    numbers = set(right)
-    lines = Table(title=Text(printable(title)) if title else None, title_justify="left")
-    for name in columns:
-        justify = "right" if name in numbers else "left"
-        lines.add_column(Text(printable(name)), justify=justify, overflow="fold", max_width=widest)  # type: ignore[arg-type]
-    for row in rows:
-        lines.add_row(*map(_cell, row))
-    if total is not None:
-        lines.add_section()
-        lines.add_row(*map(_cell, total))
+    rows = list(rows)
+    body = [list(map(_printed, row)) for row in rows]
+    last = [] if total is None else [list(map(_printed, total))]
+    names, numbers, omitted = list(columns), set(right), list[str]()
     # A pipe or a file has no width.
-    width = None if to.is_terminal else max(_PIPE_WIDTH, (widest or 0) * (len(columns) + 1))
-    to.print(lines, soft_wrap=False, width=width)
+    least = _rules(len(names)) + sum(least for least, _ in _bounds(names, body + last, numbers))
+    width = to.width if to.is_terminal else max(_PIPE_WIDTH, least, (widest or 0) * (len(names) + 1))
+    for name in optional:
+        if _widths(names, body + last, numbers, width) is None and name in names:
+            omitted.append(name)
+            names, body, last = _without(names.index(name), names, body, last)
+    widths = _widths(names, body + last, numbers, width)
+    if widths is None:
+        if title:
+            say(title, to=to)
+        print_lines(columns, rows if total is None else [*rows, total], to)
+        return
+    limits = [each if widest is None else min(each, widest) for each in widths]
+    wide = to if to.is_terminal else Console(file=to.file, width=width, **_PLAIN)
+    wide.print(_drawn(names, body, last, numbers, limits, title), soft_wrap=False)
+    if omitted:
+        say(f"Not shown, for lack of width: {', '.join(omitted)}.", to=to)
 
 
-def _cell(value: object) -> Text:
-    return Text("" if value is None else printable(value, lines=True))
+def fits(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Iterable[str], to: Console) -> bool:
+    """Whether `table` prints these rows as a table, and not one field per line."""
+    body = [list(map(_printed, row)) for row in rows]
+    return not to.is_terminal or _widths(list(columns), body, set(right), to.width) is not None
+
+
+def print_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], to: Console) -> None:
+    """Print one field per line, with an empty line between rows; on a terminal long texts are wrapped at spaces."""
+    longest, empty = max(map(len, columns)), True
+    for row in rows:
+        if not empty:
+            say(to=to)
+        empty = False
+        for name, value in zip(columns, map(_printed, row), strict=True):
+            _print_field(f"{name:>{longest}}  ", value, to)
+    if empty:
+        say(f"No rows of {', '.join(columns)}.", to=to)
+
+
+def _print_field(label: str, value: str, to: Console) -> None:
+    longest, indent = _longest_word(value), len(label)
+    if to.is_terminal and indent + longest > to.width:  # below the label
+        label, indent = f"{label.rstrip()}\n  ", 2
+    if to.is_terminal and indent + longest <= to.width:
+        lines = Text(value).wrap(to, to.width - indent)
+        value = f"\n{' ' * indent}".join(line.plain.rstrip() for line in lines)
+    # A word that is too long is left to the terminal, so that a copy of it has no line break.
+    say_text(f"{label}{value}", to=to)
+
+
+def _drawn(
+    names: list[str], body: list[list[str]], last: list[list[str]], numbers: set[str], widths: list[int], title: str
+) -> Table:
+    lines = Table(title=Text(printable(title)) if title else None, title_justify="left")
+    for name, width in zip(names, widths, strict=True):
+        lines.add_column(
+            Text(printable(name)), justify="right" if name in numbers else "left", overflow="fold", width=width
+        )
+    for row in body:
+        lines.add_row(*map(Text, row))
+    for row in last:
+        lines.add_section()
+        lines.add_row(*map(Text, row))
+    return lines
+
+
+def _without(
+    index: int, names: list[str], *groups: list[list[str]]
+) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """The names and the rows without one column."""
+    body, last = ([row[:index] + row[index + 1 :] for row in group] for group in groups)
+    return names[:index] + names[index + 1 :], body, last
+
+
+def _widths(names: list[str], rows: list[list[str]], numbers: set[str], width: int) -> list[int] | None:
+    """Widths of columns in which no word is broken; None if there is no room for them.
+
+    Columns that need little get all of it; the others share what is left.
+    """
+    bounds = _bounds(names, rows, numbers)
+    spare = width - _rules(len(names)) - sum(least for least, _ in bounds)
+    if spare < 0:
+        return None
+    widths = [least for least, _ in bounds]
+    by_need = sorted(range(len(names)), key=lambda index: bounds[index][1] - bounds[index][0])
+    for position, index in enumerate(by_need):
+        least, full = bounds[index]
+        widening = min(full - least, spare // (len(names) - position))
+        widths[index] += widening
+        spare -= widening
+    return widths
+
+
+def _rules(columns: int) -> int:
+    """Characters of the lines and spaces between columns."""
+    return 3 * columns + 1
+
+
+def _bounds(names: list[str], rows: list[list[str]], numbers: set[str]) -> list[tuple[int, int]]:
+    """The least width of each column, in which no word is broken, and the width in which nothing is wrapped."""
+    bounds = []
+    for name, cells in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True):
+        full = max(map(_longest_line, (name, *cells)))
+        least = max(map(_longest_line if name in numbers else _longest_word, cells), default=0)
+        # Prose in a very narrow column is not readable.
+        least = max(least, min(full, _NARROWEST)) if name not in numbers else least
+        bounds.append((max(least, _longest_word(name)), full))
+    return bounds
+
+
+def _longest_line(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
+
+
+def _longest_word(text: str) -> int:
+    """Cells of the longest part that must not be broken; Chinese, Japanese and Korean texts can be broken anywhere."""
+    return max(map(cell_len, _WORDS.findall(text)), default=0)
+
+
+def _printed(value: object) -> str:
+    return "" if value is None else printable(value, lines=True)
 
 
 class Label(TextColumn):

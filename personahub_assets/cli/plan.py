@@ -68,6 +68,7 @@ def _show_work(title: str, first: str, rows: list[Work], currency: str, console:
         right=[name for name in columns if name != "why"],
         title=title,
         total=line(total) if len(rows) > 1 else None,
+        optional=["completion tokens", "prompt tokens", "why", "time"],
         to=console,
     )
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from personahub_assets.cli.console import OUT, index_bar, say
+from personahub_assets.cli.console import OUT, index_bar, print_lines, say
 from personahub_assets.cli.output_files import output_file
-from personahub_assets.cli.sql import print_lines, print_rows, write_bytes
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.cli.sql import print_rows, write_bytes
+from personahub_assets.core.errors import ArgumentError
 from personahub_assets.hub import Hub
 from personahub_assets.search import selections
 from personahub_assets.store.home import Home
@@ -95,4 +95,4 @@ def _check_target(home: Path, form: str, output: Path | None, *, safe: bool) -> 
         Home(home).check_output(output)
     written = output.suffix.lower().removeprefix(".") if output else form
     if safe and written != "csv":
-        raise ConfigError(f"--safe is for CSV, got {written}: other formats need no escapes")
+        raise ArgumentError(f"--safe is for CSV, got {written}: other formats need no escapes")

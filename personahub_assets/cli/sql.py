@@ -3,7 +3,7 @@
 import codecs
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import groupby
@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from personahub_assets.cli.console import ERR, OUT, close_output, index_bar, say, say_text, table
+from personahub_assets.cli.console import ERR, OUT, close_output, fits, index_bar, print_lines, say, table
 from personahub_assets.cli.output_files import output_file
 from personahub_assets.cli.query_text import query_text
-from personahub_assets.core.errors import ConfigError, QueryError, choices
+from personahub_assets.core.errors import ArgumentError, ConfigError, QueryError, choices
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.text import printable
 from personahub_assets.hub import Hub
@@ -27,8 +27,6 @@ __all__ = ["QueryError", "print_rows", "print_schema", "run_query", "write_bytes
 _PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "soft_wrap": True}
 """Options of a console that prints plain text."""
 
-_NARROWEST = 12  # characters that a long column needs on a terminal
-_RULE = 3  # characters beside a column
 _WIDEST = 120  # maximum characters of a column without a terminal
 
 _KNOWN = """
@@ -123,9 +121,9 @@ def _check_table(hub: Hub, name: str) -> None:
 
 def _check_target(home: Path, form: str, output: Path | None, *, safe: bool = False) -> None:
     if safe and form != "csv":
-        raise ConfigError(f"--safe is for --format csv, got --format {form}: other formats need no escapes")
+        raise ArgumentError(f"--safe is for --format csv, got --format {form}: other formats need no escapes")
     if form == "parquet" and output is None and sys.stdout.isatty():
-        raise ConfigError("--format parquet writes bytes: name a file with --output, or redirect standard output")
+        raise ArgumentError("--format parquet writes bytes: name a file with --output, or redirect standard output")
     if output is not None:
         Home(home).check_output(output)
 
@@ -151,31 +149,12 @@ def _writer(output: Path | None, form: str) -> Iterator[Callable[[Frame], None]]
 
 
 def _write_table(head: dict[str, Any], console: Console, *, as_lines: bool) -> None:
-    if as_lines or (console.is_terminal and not _fits(head["columns"], head["rows"], console.width)):
+    if as_lines or not fits(head["columns"], head["rows"], head["numbers"], console):
         print_lines(head["columns"], head["rows"], console)
     else:
         print_rows(head["columns"], head["rows"], right=head["numbers"], console=console)
     for note in head["notes"]:
         say(note, to=console)
-
-
-def _fits(columns: list[str], rows: list[list[str | None]], width: int) -> bool:
-    """Whether a table leaves each column its longest text, or at least `_NARROWEST` characters."""
-    longest = [max(map(len, (name, *(row[i] or "" for row in rows)))) for i, name in enumerate(columns)]
-    return sum(min(length, _NARROWEST) + _RULE for length in longest) + 1 <= width
-
-
-def print_lines(columns: Sequence[str], rows: Iterable[Sequence[object]], console: Console) -> None:
-    """Print one field per line, with an empty line between rows."""
-    longest, empty = max(map(len, columns)), True
-    for i, row in enumerate(rows):
-        empty = False
-        if i:
-            say(to=console)
-        for name, value in zip(columns, row, strict=True):
-            say_text(f"{name:>{longest}}  {'' if value is None else value}", to=console)
-    if empty:
-        say(f"No rows of {', '.join(columns)}.", to=console)
 
 
 def print_rows(columns: list[str], rows: Iterable[Any], *, right: Iterable[str] = (), console: Console = OUT) -> None:
