@@ -82,8 +82,7 @@ def show_progress(console: Console) -> Iterator[Watch]:
 
 def _has_bound(config: HubConfig) -> bool:
     """Whether there is a limit to compare a plan with; without one no plan is made."""
-    priced = config.prices.prompt or config.prices.completion
-    return bool(priced and config.run.confirm_cost < math.inf) or config.run.confirm_calls < math.inf
+    return (config.prices.is_set and config.run.confirm_cost < math.inf) or config.run.confirm_calls < math.inf
 
 
 def _exceeds_limits(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:

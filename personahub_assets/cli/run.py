@@ -191,7 +191,8 @@ def leaving_lines(order: Ordered, datasets: list[str]) -> list[str]:
 def _report(store: Store, environment: Environment, result: Result, console: Console) -> None:
     """Print the counts, the failures and the next commands."""
     _print_counts(result, console)
-    for line in usage_lines(result.usage, store.config.prices.currency):
+    prices = store.config.prices
+    for line in usage_lines(result.usage, prices.currency if prices.is_set else None):
         say(line, to=console)
     say(f"{result.seconds:.1f} s. Home: {store.root}", to=console)
     if environment.llm_url == STANDIN_URL:
@@ -228,12 +229,12 @@ def _print_counts(result: Result, console: Console) -> None:
     table(["table", "rows"], counts, right=["rows"], title="Rows in the warehouse", to=console)
 
 
-def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
+def usage_lines(usage: dict[str, Usage], currency: str | None) -> list[str]:
     """Lines about the cost of a run, and about unexpected behaviour of its server.
 
     Args:
         usage: by asset and batch.
-        currency: of the costs.
+        currency: of the costs; None without prices.
     """
     tallies = list(usage.values())
     return [
@@ -252,7 +253,7 @@ def usage_lines(usage: dict[str, Usage], currency: str) -> list[str]:
     ]
 
 
-def _spent(tallies: list[Usage], currency: str) -> str:
+def _spent(tallies: list[Usage], currency: str | None) -> str:
     """The summed cost of a run's calls."""
     usage = Usage.together(tallies)
     if not usage.calls:
@@ -261,7 +262,7 @@ def _spent(tallies: list[Usage], currency: str) -> str:
         f"This run: {usage.calls:,} calls for {usage.paid:,} requests ({usage.reused:,} more reused): "
         f"{usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} of them cached by the server), "
         f"{usage.completion_tokens:,} completion tokens, {usage.wasted_tokens:,} of both wasted"
-        + (f"; {usage.cost:,.4f} {currency}" if usage.cost else "")
+        + (f"; {usage.cost:,.4f} {currency}" if currency else "; no cost, since [prices] are not set")
     )
 
 

@@ -38,5 +38,7 @@ def _relations() -> set[str]:
     return {
         "dataset_items",
         "search_personas",
+        "journal_calls",
+        *("dropped", "every_id", "places", "sorted_ids"),  # of the marts
         *(name for folder in folders for name in project_files.sql_files(folder)),
     }

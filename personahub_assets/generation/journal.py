@@ -20,6 +20,7 @@ from types import TracebackType
 from personahub_assets.core.access import checked
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.generation.requests import Outcome, Request, Task
+from personahub_assets.store.sqlite_files import read_only
 
 _GROUP = 128  # times seven columns: within the bound variables of old SQLite
 _GATHER_S = 0.005
@@ -205,7 +206,7 @@ def peek(path: Path, keys: Iterable[str]) -> dict[str, Outcome]:
     if not path.exists():
         return {}
     try:
-        with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
+        with closing(sqlite3.connect(read_only(path), uri=True)) as connection:
             return _find_outcomes(connection, list(keys))
     except _UNREADABLE as error:
         if "no such table" in str(error):  # killed before its first commit
@@ -225,7 +226,7 @@ def spent(path: Path) -> list[tuple[tuple[str, str | None], tuple[int, ...]]]:
     sums = ", ".join(f"sum(json_extract(outcome, '$.{name}'))" for name in _SPENT)
     query = f"SELECT prompt_fingerprint, json_extract(outcome, '$.model') AS model, {sums}, count(*) FROM answers "
     try:
-        with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
+        with closing(sqlite3.connect(read_only(path), uri=True)) as connection:
             rows = connection.execute(f"{query} WHERE NOT json_extract(outcome, '$.reused') GROUP BY 1, 2").fetchall()
     except _UNREADABLE:
         return []
@@ -246,12 +247,13 @@ def entries(path: Path) -> Iterator[Entry]:
         raise _problem(path, error) from error
 
 
-def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
+def rewrite(path: Path, change: Callable[[Entry], Outcome | None], *, dry_run: bool = False) -> int:
     """Remove or change outcomes of a journal that no process writes; freed pages are overwritten.
 
     Args:
         path: path of the journal; it is deleted if no entry is left.
         change: returns the new outcome of an entry, None to remove it.
+        dry_run: only count.
 
     Returns:
         The number of removed and changed outcomes.
@@ -260,6 +262,8 @@ def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
         StoreError: if the file is damaged or locked.
     """
     changes = [(old.outcome.key, new) for old in entries(path) if (new := change(old)) != old.outcome]
+    if dry_run:
+        return len(changes)
     try:
         with closing(_connect(path)) as connection:
             connection.execute("PRAGMA secure_delete=ON")
@@ -278,13 +282,6 @@ def rewrite(path: Path, change: Callable[[Entry], Outcome | None]) -> int:
     if not left:
         Journal(path).drop()
     return len(changes)
-
-
-def _read_only(path: Path) -> str:
-    """Address of a journal for reading."""
-    # Without a log file no process has it open. In immutable mode SQLite creates no files for reading.
-    still = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-    return f"{path.as_uri()}?mode=ro{still}"
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[Entry]:

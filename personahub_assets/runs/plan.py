@@ -166,8 +166,8 @@ class _Planner:
         for work in forecast.work:
             task = next(each for each in self._tasks(work.asset) if each.variant == work.variant)
             llm = self.llm.as_role(self.config, task.role, task.variant)
-            prices = llm.settings_for(self.config, task).prices.as_prices()
-            priced = bool(prices.prompt or prices.completion)
+            section = llm.settings_for(self.config, task).prices
+            prices, priced = section.as_prices(), section.is_set
             work.cost = 0.0 if priced else None
             if not work.expected:
                 continue

@@ -23,7 +23,7 @@ from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, damaged, first_damaged, table_sql
-from personahub_assets.warehouse import freshness, readers
+from personahub_assets.warehouse import freshness, journals, readers
 
 _LOG = logging.getLogger("personahub")
 
@@ -77,6 +77,8 @@ def open_live(
                 if table in wanted:
                     _add_table(connection, store, table, native=False)
             _add_unreadable(connection, store, wanted)
+            if journals.TABLE in wanted:
+                journals.add_table(connection, store)
             _add_views_and_macros(connection, store, wanted)
             if with_comments:
                 _add_comments(connection, store, wanted)
@@ -171,6 +173,7 @@ def _publish(store: Store) -> None:
             _LOG.warning(
                 "%s. Its rows stay in the warehouse, with the columns of their files", store.catalog.faults[table]
             )
+        journals.add_table(connection, store)
         _add_views_and_macros(connection, store, {*_views(store), *_macros()})
         _make_mart(connection, "ids", settings.sorted_ids)
         _make_mart(connection, "duplicates", settings.native_rows)

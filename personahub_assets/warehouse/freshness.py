@@ -1,8 +1,8 @@
 """Freshness of the warehouse: whether it was built from the current files, compared by hash, not by time.
 
 A file beside the warehouse stores a hash over path, size, modification time and inode of every table file, over the
-SQL, and over hub.toml. Any change makes it stale: files that are new, changed, removed, restored from a backup, or have
-a time in the future. Table files are only ever replaced, so a changed one has a new inode.
+journals, over the SQL, and over hub.toml. Any change makes it stale: files that are new, changed, removed, restored
+from a backup, or have a time in the future. Table files are only ever replaced, so a changed one has a new inode.
 """
 
 import json
@@ -15,6 +15,7 @@ from personahub_assets.core import project_files
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART
 from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import journals
 
 _SQL = ("helpers", "views", "macros", "marts")
 
@@ -22,7 +23,8 @@ _SQL = ("helpers", "views", "macros", "marts")
 def inputs(store: Store) -> str:
     """Hash of the current inputs of a warehouse."""
     hasher = blake2b(digest_size=20)
-    for line in (*sorted(_table_files(store)), *store.table_set.sql.values(), *_sql(), _settings(store)):
+    files = (*sorted(_table_files(store)), *journals.marks(store))
+    for line in (*files, *store.table_set.sql.values(), *_sql(), _settings(store)):
         hasher.update(f"{len(line)} {line}".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
 

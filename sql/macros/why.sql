@@ -95,7 +95,8 @@ told AS (
             prompt: prompt, prompt_fingerprint: prompt_fingerprint, schema_fingerprint: schema_fingerprint,
             model: model, status: status, reason: reason, reused: reused, attempts: attempts, repaired: repaired,
             finish_reason: finish_reason, prompt_tokens: prompt_tokens, cached_tokens: cached_tokens,
-            completion_tokens: completion_tokens, wasted_tokens: wasted_tokens, latency_s: latency_s, cost: cost,
+            completion_tokens: completion_tokens, wasted_tokens: wasted_tokens, latency_s: latency_s,
+            cost: if(cost = 0 AND NOT reused AND prompt_tokens + completion_tokens > 0, NULL, cost),
             superseded_at: superseded_at, asset: asset, input_id: input_id, sample: sample
         }) AS facts
     FROM calls

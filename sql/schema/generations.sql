@@ -64,7 +64,7 @@ COMMENT ON COLUMN generations.completion_tokens IS 'Completion tokens of all att
 COMMENT ON COLUMN generations.answer_tokens IS 'Completion tokens of only the last answer, also if it was reused';
 COMMENT ON COLUMN generations.wasted_tokens IS 'Prompt and completion tokens of the attempts that were rejected';
 COMMENT ON COLUMN generations.latency_s IS 'Seconds from the first send to the last answer';
-COMMENT ON COLUMN generations.cost IS 'Cost of this row at the prices in hub.toml at the time of the call, 0 if reused';
+COMMENT ON COLUMN generations.cost IS 'Cost of this row at the prices in hub.toml at the time of the call; 0 if reused, or if no price was set';
 COMMENT ON COLUMN generations.queue_s IS 'Seconds of waiting for a free request slot and between attempts';
 COMMENT ON COLUMN generations.flight_s IS 'Seconds on the network, for all attempts';
 COMMENT ON COLUMN generations.max_tokens IS 'Token limit of the answer; the second attempt with a larger limit had twice as many';

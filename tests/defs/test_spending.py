@@ -11,6 +11,7 @@ import pytest
 from hub import SETTINGS, TOPICS, Hub
 
 from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.naming import Names
@@ -19,6 +20,7 @@ from personahub_assets.generation.retention import maintain
 from personahub_assets.runs.runner import Result, run_batches
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
+from personahub_assets.warehouse import build
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 
@@ -117,6 +119,33 @@ def test_cost_is_paid_once_and_told(hub: Hub) -> None:
     expected = (fresh * 1 + rows["cached_tokens"] * 0.5 + rows["completion_tokens"] * 4) / 1e6
     assert rows["cost"].to_list() == pytest.approx(expected.to_list())
     assert rows["cost"].min() > 0  # type: ignore[operator]
+
+
+def test_the_cost_of_a_stopped_run_is_in_the_warehouse(asked: Hub) -> None:
+    """All paid calls are counted, published or not; a call without a price has no cost, instead of 0."""
+
+    def row() -> dict[str, object]:
+        with build.reader(asked.store) as connection:
+            result = connection.execute(sql_files("analysis")["cost_of_datasets"])
+            names = [column[0] for column in result.description or ()]
+            rows = [dict(zip(names, values, strict=True)) for values in result.fetchall()]
+        return next(each for each in rows if each["dataset"] == "math_problems")
+
+    assert go(asked, "math_problems", budget=Budget(max_calls=5)).stopped
+    stopped = row()
+    assert (stopped["calls"], stopped["unpublished"], stopped["items"]) == (5, 5, 0)
+    assert (stopped["cost"], stopped["calls_without_price"]) == (None, 5)
+    (asked.home / "hub.toml").write_text(SETTINGS + PRICES)
+    priced = go(asked, "math_problems", budget=Budget(max_calls=3))
+    both = row()
+    assert (both["calls"], both["unpublished"], both["calls_without_price"]) == (8, 8, 5)
+    assert both["cost"] == pytest.approx(priced.usage["math_problems[a]"].cost, abs=1e-4)
+    assert go(asked, "math_problems") == Result()
+    done = row()
+    assert (done["calls"], done["unpublished"], done["items"]) == (12, 0, 12)
+    generations = asked.store.read("generations", "a", "math_problems")
+    assert done["cost"] == pytest.approx(generations["cost"].sum(), abs=1e-4)
+    assert done["tokens"] == (generations["prompt_tokens"] + generations["completion_tokens"]).sum()
 
 
 def test_retry_asks_quarantined_rows_and_nothing_else(refused: Hub, standin: StandinServer) -> None:

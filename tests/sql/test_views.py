@@ -46,7 +46,9 @@ def reckoned(store: Store) -> dict[Key, dict[str, Any]]:
         paid = {name: 0 if row["reused"] else row[name] for name in COUNTED}
         mine = kept.count(row["generation_id"]) if statuses["accepted"] else 0
         calls = 0 if row["reused"] else row["attempts"]
-        for name, value in {"requests": 1, **statuses, "calls": calls, "kept_rows": mine, **paid}.items():
+        unpriced = calls if paid["prompt_tokens"] and not paid["cost"] else 0
+        counts = {"requests": 1, **statuses, "unpublished": 0, "calls": calls, "kept_rows": mine}
+        for name, value in {**counts, **paid, "calls_without_price": unpriced}.items():
             group[name] = group.get(name, 0) + value
     for group in groups.values():
         rows, prompt = group["kept_rows"], group["prompt_tokens"]
