@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from personahub_assets.browse import datasets, persona, personas, points
-from personahub_assets.browse.filters import Page
 from personahub_assets.browse.reader import Reader
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError, PersonaHubError, QueryError, UnknownId
@@ -88,12 +88,22 @@ def _jinja() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"number": lambda value: f"{value:,}", "id": partial(quote, safe=""), "money": _money}
+    templates.filters |= {
+        "number": lambda value: f"{value:,}",
+        "id": partial(quote, safe=""),
+        "money": _money,
+        "when": _when,
+    }
     return templates
 
 
-def _money(value: float) -> str:
-    return f"{value:,.6f}".rstrip("0").rstrip(".")
+def _money(value: float | None) -> str:
+    """A cost; None if no price was set when it was paid."""
+    return "unknown: no price was set" if value is None else f"{value:,.6f}".rstrip("0").rstrip(".")
+
+
+def _when(value: datetime | None) -> str:
+    return "not on record" if value is None else f"{value:%Y-%m-%d %H:%M}"
 
 
 def _shown(value: Any) -> Any:
@@ -205,13 +215,16 @@ class Pages:
         datasets.check(self.reader, name)
         versions = datasets.versions(self.reader, name)
         for side, row in zip(("left", "right"), versions, strict=False):
-            query.setdefault(side, f"{row['prompt_fingerprint']}/{row['model']}")
-        page = datasets.comparison(self.reader, name, query) if "right" in query else Page([], None)
+            query.setdefault(side, row["version"])
+        sides = {side: query.get(side, "") for side in ("left", "right")}
+        shown = {"name": name, "versions": versions, "sides": sides, "rows": [], "next": None}
+        if "right" not in query:
+            return "compare.html", shown
         return "compare.html", {
-            **page._asdict(),
-            "name": name,
-            "versions": versions,
-            "sides": {side: query.get(side, "") for side in ("left", "right")},
+            **shown,
+            **datasets.comparison(self.reader, name, query)._asdict(),
+            "pairs": datasets.pairs(self.reader, name, sides),
+            "difference": datasets.difference(self.reader, name, sides),
         }
 
     def quarantine(self, request: Request) -> tuple[str, Values]:

@@ -13,7 +13,8 @@ _BASE = frozenset({"batch", "item_id", "persona_id", "sample", "text", "generati
 _OF_CALL = """
     generation_id, asset, input_id, sample, request_key, prompt, prompt_fingerprint, schema_fingerprint, model, status,
     reason, detail, reused, attempts, finish_reason, prompt_tokens, cached_tokens, completion_tokens, wasted_tokens,
-    latency_s, cost, temperature, superseded_at, response, reasoning, batch
+    latency_s, if(cost = 0 AND NOT reused AND prompt_tokens + completion_tokens > 0, NULL, cost) AS cost,
+    temperature, superseded_at, response, reasoning, batch
 """
 
 
@@ -83,8 +84,11 @@ def readable(value: Any) -> str:
     return str(value)
 
 
-def calls(reader: Reader, persona_id: str) -> list[Row]:
-    """The calls that made it and that were made for it, each with its messages if they can still be rendered."""
+def calls(reader: Reader, persona_id: str) -> dict[str, Any]:
+    """The calls that made it and that were made for it, each with its messages if they can still be rendered.
+
+    `cost` is their sum; None if no price was set for any of them.
+    """
     # Two queries, each for one value of a column: an OR would read all rows of a large table.
     persona = reader.row("SELECT batch, generation_id FROM candidate_personas WHERE persona_id = $id", id=persona_id)
     batch, call = (persona["batch"], persona["generation_id"]) if persona else (None, None)
@@ -92,7 +96,12 @@ def calls(reader: Reader, persona_id: str) -> list[Row]:
     rows = reader.rows(f"{select} AND generation_id = $call", batch=batch, call=call) if call else []
     order = f"ORDER BY asset, sample, superseded_at DESC NULLS FIRST LIMIT {_LISTED}"
     rows += reader.rows(f"{select} AND input_id = $id {order}", batch=batch, id=persona_id)
-    return [row | {"messages": _messages(reader, row), "answer": fields_of(row["response"])} for row in rows]
+    costs = [row["cost"] for row in rows if row["cost"] is not None]
+    return {
+        "calls": [row | {"messages": _messages(reader, row), "answer": fields_of(row["response"])} for row in rows],
+        "cost": sum(costs) if costs or not rows else None,
+        "unpriced": len(rows) - len(costs),
+    }
 
 
 def refused(reader: Reader, persona_id: str) -> list[Row]:

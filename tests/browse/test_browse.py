@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 
 import polars as pl
@@ -101,9 +101,10 @@ def site(once: Once, standin: StandinServer) -> Iterator[Site]:
         source = hub.home / "people.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows) + RAW + "\n", "utf-8")
         register(hub.store, str(source))
-        assert not hub.run(select=["+personas", "math_problems"])
+        assert not hub.run(select=["+personas", "math_problems", "tools"])
         _add_page(hub.store)
         _add_second_prompt(hub.store)
+        _add_recorded_prompt(hub.store)
         build.build(hub.store)
 
     with serving(once("browse", make) / "hub") as started:
@@ -177,12 +178,39 @@ def test_two_prompts_stand_side_by_side_and_a_huge_answer_is_cut(site: Site) -> 
     pairs = re.findall(r'<article class="card">(.*?)</article>', text, re.DOTALL)
     assert len(pairs) == len(site.store.read("generations", "people", "math_problems")) / 2
     assert all("accepted</span>" in pair and "superseded</span>" in pair for pair in pairs)
+    (count,) = re.findall(r'<p class="count">(.*?)</p>', text)
+    states = f"{len(pairs)} with left accepted and right superseded"
+    assert count == f"{len(pairs)} pairs of answers for the same persona: {states}"
+    assert f"{len(pairs)} in use, 0 superseded, 0 rejected" in text
+    assert f"0 in use, {len(pairs)} superseded, 0 rejected" in text
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d to ", text)
+    assert "The prompt on the right is not on record" in text
     assert "980,003 more characters" in text
     assert len(text) < 1_000_000
     swapped = site.page(
         "/datasets/math_problems/compare?left=an-older-prompt/standin&right=none/none", X_Part="results"
     )
     assert "No persona has an answer of both" in swapped
+
+
+def test_two_versions_show_how_their_prompts_differ(site: Site) -> None:
+    """The hostile line of the later prompt is escaped."""
+    page = site.page("/datasets/tools/compare")
+    lines = re.findall(r'<span class="(added|removed)">(.*?)</span>', page, re.DOTALL)
+    assert ("removed", f"- {escape(SCRIPT)}") in lines or ("added", f"+ {escape(SCRIPT)}") in lines
+    assert "unknown: no price was set" in site.page("/datasets/tools")
+
+
+def _add_recorded_prompt(store: Store) -> None:
+    """Another version of a prompt with a hostile line, on record and with superseded answers."""
+    use = store.read("prompt_uses", "people", "tools")
+    other = use.with_columns(
+        prompt_fingerprint=pl.lit("other"), instructions=pl.format("{}\n" + SCRIPT, "instructions"), message="message"
+    )
+    store.write("prompt_uses", "people", pl.concat([use, other]), "tools")
+    calls = store.read("generations", "people", "tools")
+    older = calls.with_columns(prompt_fingerprint=pl.lit("other"), status=pl.lit("superseded"))
+    store.write("generations", "people", pl.concat([calls, older]), "tools")
 
 
 def test_a_persona_with_everything(site: Site) -> None:
@@ -316,7 +344,7 @@ def test_what_cannot_be_served_is_one_line(site: Site, called: Called, home: Pat
         ("--name", "http://hub.example.org"): "is not a host",
     }.items():
         code, _, err = called("browse", "--no-open", *arguments, home=site.home)
-        assert (code, err.count("\n")) == (1, 1), err
+        assert (code, err.count("\n")) == (2 if "--name" in arguments else 1, 1), err
         assert words in err
     assert called("browse", "--port", "65536", home=site.home)[0] == 2
     code, _, err = called("browse", "--no-open", home=home)
