@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 import typer.testing
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import create_run_for_test
 from remnants import remnants
 
@@ -40,7 +42,7 @@ from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.candidates import identities
 from personahub_assets.store.tables import PartitionWriter, Store
 from personahub_assets.takedown import event_log, sweep
-from personahub_assets.takedown.receipts import Line, Target, find_receipt, unfinished_takedowns
+from personahub_assets.takedown.receipts import Line, Receipt, Target, find_receipt, unfinished_takedowns
 from personahub_assets.takedown.shingles import Shingles
 from personahub_assets.takedown.takedown import takedown
 from personahub_assets.warehouse import build
@@ -175,7 +177,7 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     assert home.sql(per_hop) == []
     assert home.sql("SELECT DISTINCT document_id FROM candidate_personas WHERE batch = 'pages'") == [("b",)]
     removed = {line.place: count for line, count in receipt.lines_of("removed")}
-    assert removed == {line.place: count for line, count in planned.lines_of("removed")}
+    assert listed(planned) == listed(receipt)
     assert removed.items() >= {"documents": 1, "text_personas": 2, "related_personas": 12}.items()
     assert removed.items() >= {"personas": 14, "math_problems": 14, "persona_embeddings": 14, "generations": 27}.items()
     assert list(receipt.lines_of("outside")) == [(Line("outside", str(home.root.parent / "pages.jsonl"), "pages"), 3)]
@@ -185,6 +187,14 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     assert home.failing() == {"lexical_duplicates/keeper_is_kept"}
 
     assert not copy.parents[1].exists()
+    shown_rows_are_true(home)
+
+    # Once more: there is nothing left to list, and the receipt keeps what was done.
+    for dry_run in (True, False):
+        again = takedown(home.store, A, dry_run=dry_run)
+        assert {line.effect for line in listed(again)} == {"outside"}
+    kept = home.sql("SELECT effect, place, rows FROM takedowns WHERE rows > 0")
+    assert {row for row in stored if row[0] == "removed"} <= set(kept)
 
     # The same source again, and a run: nothing comes back, and nothing is asked.
     register(home.store, str(home.root.parent / "pages.jsonl"))
@@ -198,6 +208,39 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     home.run("people", select=["lexical_duplicates"])
     assert home.sql(dropped) == [(0,)]
     assert home.failing() == set()
+
+
+def listed(receipt: Receipt) -> dict[Line, int]:
+    return {line: count for line, count in receipt.rows.items() if count}
+
+
+def shown_rows_are_true(home: Home) -> None:
+    """The UI shows the counts of the latest materialisation; they are those of the tables, and nothing is stale."""
+    graph = definitions(home.environment).resolve_asset_graph()
+    with open_instance(home.root) as instance:
+        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+        for name in (
+            "documents",
+            "text_personas",
+            "related_personas",
+            "personas",
+            "math_problems",
+            "lexical_duplicates",
+        ):
+            latest = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert latest
+            assert latest.asset_materialization
+            shown = {key: value.value for key, value in latest.asset_materialization.metadata.items()}
+            assert shown["dagster/row_count"] == home.store.total(name), name
+            if latest.asset_materialization.partition == "pages":
+                assert "takedown" in (latest.asset_materialization.description or "")
+                assert shown["dagster/partition_row_count"] == home.store.partition_total(name, "pages")
+        statuses = {
+            key.to_user_string(): resolver.get_status(key, "pages").value
+            for key in graph.materializable_asset_keys
+            if graph.get(key).partitions_def is not None
+        }
+    assert {name for name, status in statuses.items() if status == "STALE"} == set()
 
 
 def test_the_tombstones_hold_no_text_and_no_id(home: Home) -> None:
@@ -314,8 +357,10 @@ def test_a_takedown_that_is_killed_is_finished_by_the_same_request(home: Home) -
     assert remnants(home.root, texts) == set()
     assert list(receipt.lines_of("removed")) == list(before.lines_of("removed"))
     assert receipt.finished_at is not None
-    again = takedown(home.store, A)
-    assert again.rows == receipt.rows
+    assert not list(takedown(home.store, A).lines_of("removed"))
+    stored = find_receipt(home.store, A)
+    assert stored
+    assert listed(stored) == listed(receipt)
     assert list((home.root / "aside").glob("*")) == []
 
 
@@ -563,4 +608,4 @@ def test_on_the_command_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     assert home.store.read_all("tombstones").is_empty()
     assert "Next: personahub run --batch people" in said("--document", "a", "--yes", "--reason", "asked for")
-    assert said("--document", "a", "--yes").count("taken down. Receipt") == 1
+    assert said("--document", "a", "--yes").count("nothing was left of it to remove. Receipt") == 1

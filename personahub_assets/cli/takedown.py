@@ -9,7 +9,7 @@ from rich.console import Console
 
 from personahub_assets.cli.console import confirm, say, say_json, table
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.errors import ArgumentError, ConfigError
 from personahub_assets.core.text import plain, sanitise
 from personahub_assets.store.tables import Store
 from personahub_assets.takedown.receipts import Effect, Receipt, Target, unfinished_takedowns
@@ -49,14 +49,12 @@ def take_down(
     target = _target(store, targets, batch)
 
     def approve(receipt: Receipt) -> bool:
-        if yes:
-            return True
         if not sys.stdin.isatty():
             raise ConfigError("a takedown cannot be undone: give --yes, or --dry-run to see what would be removed")
         _show(receipt, console, done=False)
         return confirm("Take this down?")
 
-    receipt = takedown(store, target, reason=reason, dry_run=dry_run, approve=approve)
+    receipt = takedown(store, target, reason=reason, dry_run=dry_run, approve=None if yes else approve)
     if as_json:
         say_json(receipt.as_json())
     elif dry_run or receipt.finished_at:
@@ -68,7 +66,7 @@ def take_down(
 def _check_text(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument != sanitise(argument)[0]:
-            raise ConfigError(f"{argument!r} is not UTF-8 text, as ids, addresses and reasons are")
+            raise ArgumentError(f"{argument!r} is not UTF-8 text, as ids, addresses and reasons are")
 
 
 def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: str | None) -> Target:
@@ -80,7 +78,7 @@ def _target(store: Store, targets: Mapping[str, Sequence[str] | None], batch: st
         begun = "".join(
             f"; takedown {key} is not finished: run its command again" for key in unfinished_takedowns(store)
         )
-        raise ConfigError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
+        raise ArgumentError(f"give one of {names}, got {got}; --batch alone names a whole batch{begun}")
     ((kind, values),) = chosen.items()
     return Target(kind, values, batch)  # type: ignore[arg-type]
 
@@ -96,12 +94,14 @@ def _show(receipt: Receipt, console: Console, *, done: bool) -> None:
     for line in (*_sites(receipt), *_copies(receipt)):
         say(line, to=console)
     key = receipt.target.takedown_id
-    if done:
+    if done and not (receipt.total("removed") or receipt.total("changed")):
+        say(f"nothing was left of it to remove. Receipt: takedown_id {key} in the table takedowns", to=console)
+    elif done:
         say(f"taken down. Receipt: takedown_id {key} in the table takedowns", to=console)
         for batch in sorted({line.batch for line, _ in receipt.lines_of("displaced") if line.batch}):
             say(f"Next: personahub run --batch {batch}", to=console)
-    elif not receipt.total("removed"):
-        say("no rows are left of it", to=console)
+    elif not (receipt.total("removed") or receipt.total("changed")):
+        say("nothing is left of it to remove", to=console)
 
 
 def _sites(receipt: Receipt) -> Iterator[str]:

@@ -163,12 +163,13 @@ class VectorJournal:
                 path.unlink(missing_ok=True)
 
 
-def prune(folder: Path, hashes: pl.Series) -> int:
+def prune(folder: Path, hashes: pl.Series, *, dry_run: bool = False) -> int:
     """Remove vectors from the journals of a batch, for all models, except those of given texts.
 
     Args:
         folder: journal folder of the batch.
         hashes: hashes of the texts whose vectors are kept.
+        dry_run: only count.
 
     Returns:
         The number of removed vectors.
@@ -181,12 +182,14 @@ def prune(folder: Path, hashes: pl.Series) -> int:
         left = rows.filter(pl.col("text_hash").is_in(hashes.implode()))
         if left.height == rows.height and left.height:
             continue
+        gone += rows.height - left.height
+        if dry_run:
+            continue
         journal = VectorJournal(folder, "")
         journal.folder = path.parent
         if left.height:
             journal.add(left["text_hash"].to_list(), np.array(left["embedding"].to_list(), np.float32))
         path.unlink()
-        gone += rows.height - left.height
     return gone
 
 

@@ -242,6 +242,16 @@ class Store(BaseModel):
         files = self.files("decisions", asset=table) if is_stage else self.files(table)
         return sum(_count(path, tuple(file_mark(path)), is_stage=is_stage) for path in files)
 
+    def partition_total(self, table: str, batch: str) -> int:
+        """Rows of one batch, or its drops of a dedup stage.
+
+        Raises:
+            StoreError: if the file is damaged.
+        """
+        is_stage = table in STAGES
+        path = self.path("decisions", batch, table) if is_stage else self.path(table, batch)
+        return _count(path, tuple(file_mark(path)), is_stage=is_stage) if path.exists() else 0
+
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches (of one asset, where several write the table)."""
         schema = self.columns(table)

@@ -17,6 +17,7 @@ from typing import Any
 
 from personahub_assets.core.errors import LockHeld, StoreError
 from personahub_assets.store.atomic import replacing
+from personahub_assets.store.sqlite_files import read_only
 from personahub_assets.takedown.shingles import Shingles
 
 GONE = "(taken down)"
@@ -25,8 +26,14 @@ _WAIT_S = 30.0
 _MAGIC = b"SQLite format 3\x00"
 
 
-def redact_event_log(folder: Path, batches: Collection[str], shingles: Shingles) -> int:
+def redact_event_log(folder: Path, batches: Collection[str], shingles: Shingles, *, dry_run: bool = False) -> int:
     """Remove rows from the event log. The instance may be open, but no run may be active.
+
+    Args:
+        folder: of the instance.
+        batches: their tables are removed from events.
+        shingles: of the texts that are removed.
+        dry_run: only count, and change no file.
 
     Returns:
         The number of changed values.
@@ -39,7 +46,12 @@ def redact_event_log(folder: Path, batches: Collection[str], shingles: Shingles)
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
         if path.name.endswith(("-wal", "-shm", "-journal", ".lock")):
             continue
-        changed += _redact_database(path, batches, shingles) if _is_database(path) else _redact_log(path, shingles)
+        if not _is_database(path):
+            changed += _redact_log(path, shingles, dry_run=dry_run)
+        elif dry_run:
+            changed += _count_in_database(path, batches, shingles)
+        else:
+            changed += _redact_database(path, batches, shingles)
     return changed
 
 
@@ -48,15 +60,27 @@ def _is_database(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def _redact_log(path: Path, shingles: Shingles) -> int:
+def _redact_log(path: Path, shingles: Shingles, *, dry_run: bool) -> int:
     """Redact the lines of a text file, such as the captured output of a step."""
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
     kept = [line for line in lines if not shingles.has_match(line.decode("utf-8", "replace"))]
-    if len(kept) < len(lines):
+    if len(kept) < len(lines) and not dry_run:
         with replacing(path) as file:
             file.write_bytes(b"".join(kept))
     return len(lines) - len(kept)
+
+
+def _count_in_database(path: Path, batches: Collection[str], shingles: Shingles) -> int:
+    try:
+        with closing(sqlite3.connect(read_only(path), timeout=_WAIT_S, uri=True)) as connection:
+            return sum(len(_changed_rows(connection, name, batches, shingles)[1]) for name in _table_names(connection))
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def _table_names(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 def _redact_database(path: Path, batches: Collection[str], shingles: Shingles) -> int:
@@ -64,8 +88,7 @@ def _redact_database(path: Path, batches: Collection[str], shingles: Shingles) -
         with closing(sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)) as connection:
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("BEGIN IMMEDIATE")
-            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-            changed = sum(_redact_table(connection, name, batches, shingles) for name in names)
+            changed = sum(_redact_table(connection, name, batches, shingles) for name in _table_names(connection))
             connection.execute("COMMIT")
             connection.execute("VACUUM")
             _checkpoint(connection, path)
@@ -92,17 +115,28 @@ def _checkpoint(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _redact_table(connection: sqlite3.Connection, name: str, batches: Collection[str], shingles: Shingles) -> int:
-    quoted = '"' + name.replace('"', '""') + '"'
-    cursor = connection.execute(f"SELECT rowid, * FROM {quoted}")
-    columns = ['"' + column[0].replace('"', '""') + '"' for column in cursor.description[1:]]
+    columns, updates = _changed_rows(connection, name, batches, shingles)
+    assigned = ", ".join(f"{column} = ?" for column in columns)
+    connection.executemany(f"UPDATE {_quoted(name)} SET {assigned} WHERE rowid = ?", updates)
+    return len(updates)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _changed_rows(
+    connection: sqlite3.Connection, name: str, batches: Collection[str], shingles: Shingles
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The columns of a table, and the rows that redaction changes: their new values, and the row id last."""
+    cursor = connection.execute(f"SELECT rowid, * FROM {_quoted(name)}")
+    columns = [_quoted(column[0]) for column in cursor.description[1:]]
     updates = []
     for rowid, *values in cursor:
         cleaned = [_redact_value(value, batches, shingles) if isinstance(value, str) else value for value in values]
         if cleaned != values:
             updates.append((*cleaned, rowid))
-    assigned = ", ".join(f"{column} = ?" for column in columns)
-    connection.executemany(f"UPDATE {quoted} SET {assigned} WHERE rowid = ?", updates)
-    return len(updates)
+    return columns, updates
 
 
 def _redact_value(value: str, batches: Collection[str], shingles: Shingles) -> str:

@@ -14,6 +14,7 @@ from personahub_assets.sources.tombstones import Tombstone
 from personahub_assets.store.tables import Store, table_schema
 
 Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
+_ACTS: tuple[Effect, ...] = ("removed", "changed")  # the other effects say what is still there
 SAMPLES = 5
 """Number of addresses shown for a host."""
 
@@ -125,8 +126,10 @@ def store_tombstones(store: Store, target: Target, stones: set[Tombstone]) -> No
     store.write("tombstones", key, pl.concat([old, new.join(old, on=identity, how="anti", nulls_equal=True)]))
 
 
-def store_receipt(store: Store, receipt: Receipt) -> None:
-    """Store a receipt; counts of an earlier attempt of the same takedown are kept."""
+def store_receipt(store: Store, receipt: Receipt, done_before: Counter[Line]) -> None:
+    """Store a receipt; the counts of an earlier takedown of the same target, which is finished, stay in it."""
+    stored = receipt.rows | done_before
+    stored.update({line: count for line, count in (receipt.rows & done_before).items() if line.effect in _ACTS})
     shared = {
         "takedown_id": receipt.target.takedown_id,
         "target": receipt.target.kind,
@@ -134,7 +137,7 @@ def store_receipt(store: Store, receipt: Receipt) -> None:
         "begun_at": receipt.begun_at,
         "finished_at": receipt.finished_at,
     }
-    rows = [{**shared, **line._asdict(), "rows": count} for line, count in sorted(receipt.rows.items(), key=str)]
+    rows = [{**shared, **line._asdict(), "rows": count} for line, count in sorted(stored.items(), key=str)]
     # A takedown without a match is stored too.
     rows = rows or [{**shared, "effect": "removed", "place": "documents", "batch": receipt.target.batch, "rows": 0}]
     store.write("takedowns", receipt.target.takedown_id, pl.DataFrame(rows, table_schema("takedowns")))

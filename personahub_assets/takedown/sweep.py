@@ -1,6 +1,7 @@
 """Sweep: rewrite the files of a batch without the rows that are taken down."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -94,25 +95,42 @@ def sweep(store: Store, extent: Extent, taken: Tombstones, shingles: Shingles, r
         if table_file.table not in (*_ROOTS, *_ANSWERS):
             _rewrite(store, batch, table_file, partial(_kept_rows, extent, table_file))
     _update_counts(store, batch)
-    _drop_vectors(store, extent, receipt)
-    for path in store.paths.journals_of(batch):
-        went = rewrite(path, partial(_redact_entry, extent, path.parent.name, taken, shingles))
-        receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
-    for table_file in (
-        table_file
-        for table in _ANSWERS
-        for table_file in todo
-        if table_file.table == table and table_file.asset != "documents"
-    ):
-        changed = _rewrite(store, batch, table_file, partial(_kept_answers, store, extent, table_file, taken, shingles))
-        receipt.rows[Line("changed", table_file.table, batch)] += changed
+    _sweep_answers(store, extent, taken, shingles, receipt, dry_run=False)
     for table in _ROOTS:
         _rewrite(store, batch, BatchFile(table, None), partial(_kept_rows, extent, BatchFile(table, None)))
 
 
-def _rewrite(store: Store, batch: str, table_file: BatchFile, change: Callable[[pl.DataFrame], pl.DataFrame]) -> int:
+def rehearse(store: Store, extent: Extent, taken: Tombstones, shingles: Shingles, receipt: Receipt) -> None:
+    """Count what a sweep does besides removing the rows that `survey` counts; changes nothing."""
+    _sweep_answers(store, extent, taken, shingles, receipt, dry_run=True)
+
+
+def _sweep_answers(
+    store: Store, extent: Extent, taken: Tombstones, shingles: Shingles, receipt: Receipt, *, dry_run: bool
+) -> None:
+    """Sweep vectors, journals, and answers that are kept in part."""
+    batch = extent.batch
+    _drop_vectors(store, extent, receipt, dry_run=dry_run)
+    for path in store.paths.journals_of(batch):
+        went = rewrite(path, partial(_redact_entry, extent, path.parent.name, taken, shingles), dry_run=dry_run)
+        receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
+    answers = [each for each in batch_files(store, batch) if each.table in _ANSWERS and each.asset != "documents"]
+    for table_file in sorted(answers, key=lambda each: _ANSWERS.index(each.table)):
+        change = partial(_kept_answers, store, extent, table_file, taken, shingles)
+        changed = _rewrite(store, batch, table_file, change, dry_run=dry_run)
+        receipt.rows[Line("changed", table_file.table, batch)] += changed
+
+
+def _rewrite(
+    store: Store,
+    batch: str,
+    table_file: BatchFile,
+    change: Callable[[pl.DataFrame], pl.DataFrame],
+    *,
+    dry_run: bool = False,
+) -> int:
     """Rewrite a table file if a change alters it; return the number of changed rows."""
-    writer = store.writer(table_file.table, batch, table_file.asset)
+    writer = None if dry_run else store.writer(table_file.table, batch, table_file.asset)
     differing, differs = 0, False
     # Rows may be added to `quarantine`, so it is changed as a whole; it is small, and may be empty.
     is_quarantine = table_file.table == "quarantine"
@@ -125,10 +143,11 @@ def _rewrite(store: Store, batch: str, table_file: BatchFile, change: Callable[[
         new = change(rows)
         differs |= not new.equals(rows)
         differing += new.height - new.join(rows, on=rows.columns, how="semi", nulls_equal=True).height
-        writer.add(new)
-    if differs:
+        if writer:
+            writer.add(new)
+    if writer and differs:
         writer.publish()
-    else:
+    elif writer:
         writer.discard()
     return differing
 
@@ -150,9 +169,9 @@ def _kept_answers(
         return pl.DataFrame(changed, table_schema("generations"))
     changed = [{**row, "raw": _unless_matched(row["raw"], shingles)} for row in rows.iter_rows(named=True)]
     # An answer of which nothing is left is rejected, so it is in this table.
-    emptied = store.read("generations", extent.batch, table_file.asset).filter(
-        pl.col("status") == "rejected", pl.col("reason") == "taken_down"
-    )
+    answers = store.read("generations", extent.batch, table_file.asset)
+    left = _kept_answers(store, extent, BatchFile("generations", table_file.asset), taken, shingles, answers)
+    emptied = left.filter(pl.col("status") == "rejected", pl.col("reason") == "taken_down")
     added = emptied.join(rows, on="input_id", how="anti").with_columns(raw=pl.col("response"))
     schema = table_schema("quarantine")
     return pl.concat([pl.DataFrame(changed, schema), added.select(list(schema))])
@@ -199,12 +218,13 @@ def _update_counts(store: Store, batch: str) -> None:
             store.write("dedup_runs", batch, counted, asset)
 
 
-def _drop_vectors(store: Store, extent: Extent, receipt: Receipt) -> None:
+def _drop_vectors(store: Store, extent: Extent, receipt: Receipt, *, dry_run: bool) -> None:
     folder = store.paths.vector_journal(extent.batch)
     if folder.is_dir():
         rows = store.candidates(extent.batch, ["persona_id", "persona"])
         texts = rows.filter(pl.col("persona_id").is_in(list(extent.personas)))["persona"]
-        went = vectors.prune(folder, pl.Series([each for text in texts for each in text_hashes(text)], dtype=pl.String))
+        hashes = pl.Series([each for text in texts for each in text_hashes(text)], dtype=pl.String)
+        went = vectors.prune(folder, hashes, dry_run=dry_run)
         receipt.rows[Line("removed", "journal/persona_embeddings", extent.batch)] += went
 
 
@@ -224,7 +244,7 @@ def _replace(store: Store, path: Path, rows: pl.DataFrame) -> None:
         rows.write_parquet(file)
 
 
-def remove_recorded_answers(store: Store, gone: Gone) -> int:
+def remove_recorded_answers(store: Store, gone: Gone, *, dry_run: bool = False) -> int:
     """Remove recorded answers of other homes about removed rows; return the number of removed answers."""
     changed = 0
     for path in store.paths.recorded.glob("*/*.parquet"):
@@ -234,6 +254,8 @@ def remove_recorded_answers(store: Store, gone: Gone) -> int:
         left = rows.filter(is_kept)
         if left.height < rows.height:
             changed += rows.height - left.height
+            if dry_run:
+                continue
             if left.height:
                 writer = PartitionWriter(path, "generations", store.paths.aside)
                 writer.add(left)
@@ -243,26 +265,29 @@ def remove_recorded_answers(store: Store, gone: Gone) -> int:
     return changed
 
 
-def redact_prompts(store: Store, shingles: Shingles, receipt: Receipt) -> None:
+def redact_prompts(store: Store, shingles: Shingles, receipt: Receipt, *, dry_run: bool = False) -> None:
     """Blank the recorded prompts that quote a removed text, such as an example; all others stay on record."""
     for path in store.files("prompt_uses"):
         batch, asset = path.parent.name.removeprefix("batch="), path.parent.parent.name.removeprefix("asset=")
-        with store.lock(Lock.of(asset, batch), wait=False):
+        with nullcontext() if dry_run else store.lock(Lock.of(asset, batch), wait=False):
             rows = store.read("prompt_uses", batch, asset)
             texts = [f"{row['instructions']}\n{row['message']}\n{row['parameters']}" for row in rows.to_dicts()]
             quotes = pl.Series([shingles.has_match(text) for text in texts], dtype=pl.Boolean)
-            if quotes.any():
+            receipt.rows[Line("changed", "prompt_uses", batch)] += int(quotes.sum())
+            if quotes.any() and not dry_run:
                 blank = {name: pl.when(quotes).then(pl.lit("")).otherwise(name) for name in _PROMPT_TEXTS}
                 store.write("prompt_uses", batch, rows.with_columns(**blank), asset)
-                receipt.rows[Line("changed", "prompt_uses", batch)] += int(quotes.sum())
 
 
-def redact_source_faults(store: Store, batch: str, places: set[str], shingles: Shingles, *, known: bool) -> int:
+def redact_source_faults(
+    store: Store, batch: str, places: set[str], shingles: Shingles, *, known: bool, dry_run: bool = False
+) -> int:
     """Blank the rows of `quarantine` that show source rows which are taken down.
 
     Args:
         places: row numbers of those source rows.
         known: whether the file could be read; if not, all its rows in `quarantine` are blanked.
+        dry_run: only count.
 
     Returns:
         The number of rows that had a text.
@@ -284,4 +309,4 @@ def redact_source_faults(store: Store, batch: str, places: set[str], shingles: S
         return pl.concat([left, pl.DataFrame(new, table_schema("quarantine"), orient="row")])
 
     exists = store.path("quarantine", batch, "documents").exists()
-    return _rewrite(store, batch, BatchFile("quarantine", "documents"), blanked) if exists else 0
+    return _rewrite(store, batch, BatchFile("quarantine", "documents"), blanked, dry_run=dry_run) if exists else 0

@@ -14,9 +14,9 @@ The steps, in this order; each can be repeated safely:
 Repeating the same request finishes a killed takedown. Docs: docs/takedown.md.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import filterfalse
@@ -28,6 +28,7 @@ import polars as pl
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
 from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
+from personahub_assets.instance.row_counts import report_rows
 from personahub_assets.releases.folder import count_rows_of, list_releases
 from personahub_assets.sources import redact
 from personahub_assets.sources.register import register_again
@@ -69,6 +70,15 @@ class _Plan:
     """Source files inside the home that no other batch reads: they are deleted."""
     hits: dict[redact.Piece, list[redact.Hit]] = field(default_factory=dict)
     gone: sweep.Gone = field(default_factory=sweep.Gone)
+    done_before: Counter[Line] = field(default_factory=Counter)
+    """Rows of an earlier, finished takedown of the same target."""
+
+    @property
+    def shown_batches(self) -> set[str]:
+        """Batches whose samples in the event log can show removed rows; those of a finished takedown are new rows."""
+        if self.done_before:
+            return {line.batch for line, _ in self.receipt.lines_of("removed") if line.batch}
+        return set(self.extents)
 
     def taken(self, batch: str | None) -> Tombstones:
         return Tombstones(self.stones, batch)
@@ -80,14 +90,14 @@ def takedown(
     *,
     reason: str | None = None,
     dry_run: bool = False,
-    approve: Callable[[Receipt], bool] = lambda _: True,
+    approve: Callable[[Receipt], bool] | None = None,
 ) -> Receipt:
     """Take down a target, or only count what would be removed.
 
     Args:
         reason: stored in the receipt; do not quote the removed text.
         dry_run: change nothing.
-        approve: called with the planned receipt; returns whether to go on.
+        approve: called with the receipt of a dry run; returns whether to go on. None goes on.
 
     Returns:
         The receipt; unfinished if nothing was done.
@@ -100,21 +110,21 @@ def takedown(
     if not store.batches() and find_receipt(store, target) is None:
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
-        return _make_plan(store, target, reason).receipt
+        return _rehearse(store, _make_plan(store, target, reason))
     # A release waits for this lock: otherwise it could contain rows that are being removed.
     with store.lock(Lock.TAKEDOWN, wait=False), store.lock(Lock.RELEASES, wait=False), _instance(store) as instance:
         begun = datetime.now(UTC)
         _check_no_run(instance)
         _register_blanked(store, target)
-        if not approve(_make_plan(store, target, reason).receipt):
+        if approve and not approve(_rehearse(store, _make_plan(store, target, reason))):
             return Receipt(target, reason)
         with _hold_dedup_locks(store):
             _check_no_run(instance)
             plan = _make_plan(store, target, reason)  # again: the confirmation can have taken a while
-            _carry_out(store, plan)
+            _carry_out(store, plan, instance)
         _check_no_run(instance, since=begun)
         plan.receipt.finished_at = now()
-        store_receipt(store, plan.receipt)
+        store_receipt(store, plan.receipt, plan.done_before)
         return plan.receipt
 
 
@@ -184,7 +194,9 @@ def _make_plan(store: Store, target: Target, reason: str | None) -> _Plan:
     _scan_sources(store, plan)
     _count_displaced(store, plan)
     _count_released(store, plan, matches.stones)
-    if before:
+    if before and before.finished_at:
+        plan.done_before = before.rows
+    elif before:
         receipt.begun_at = before.begun_at
         receipt.rows |= before.rows  # the greater of each: the first attempt had counted everything
     return plan
@@ -277,12 +289,25 @@ def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
 # --- carry out ---
 
 
-def _carry_out(store: Store, plan: _Plan) -> None:
+def _rehearse(store: Store, plan: _Plan) -> Receipt:
+    """Add to the receipt of a plan what only carrying it out counts; changes nothing."""
+    receipt = plan.receipt
+    receipt.rows[Line("changed", "dagster", None)] += _redact_history(store, plan, dry_run=True)
+    _redact_faults(store, plan, dry_run=True)
+    for batch in plan.extents:
+        taken = plan.taken(batch)
+        sweep.rehearse(store, extent(store, batch, taken), taken, plan.gone.shingles, receipt)
+    receipt.rows[Line("removed", "seeds", None)] += sweep.remove_recorded_answers(store, plan.gone, dry_run=True)
+    sweep.redact_prompts(store, plan.gone.shingles, receipt, dry_run=True)
+    return receipt
+
+
+def _carry_out(store: Store, plan: _Plan, instance: dg.DagsterInstance | None) -> None:
     receipt = plan.receipt
     store_tombstones(store, receipt.target, plan.stones - set(stones(store)))
-    store_receipt(store, receipt)
-    receipt.rows[Line("changed", "dagster", None)] += _redact_history(store, plan)
-    _redact_faults(store, plan)
+    store_receipt(store, receipt, plan.done_before)
+    receipt.rows[Line("changed", "dagster", None)] += _redact_history(store, plan, dry_run=False)
+    _redact_faults(store, plan, dry_run=False)
     _blank_sources(store, plan)
     for batch in plan.extents:
         with _lock_batch(store, batch):
@@ -291,14 +316,18 @@ def _carry_out(store: Store, plan: _Plan) -> None:
     sweep.redact_prompts(store, plan.gone.shingles, receipt)
     _drop_batches(store, plan)
     _remove_derived(store)
+    if instance is not None:
+        report_rows(instance, store, receipt.target.takedown_id)
 
 
-def _redact_history(store: Store, plan: _Plan) -> int:
-    folder = store.paths.dagster
-    return event_log.redact_event_log(folder, set(plan.extents), plan.gone.shingles) if folder.exists() else 0
+def _redact_history(store: Store, plan: _Plan, *, dry_run: bool) -> int:
+    folder, batches, shingles = store.paths.dagster, plan.shown_batches, plan.gone.shingles
+    if not folder.exists() or (plan.done_before and not batches):
+        return 0
+    return event_log.redact_event_log(folder, batches, shingles, dry_run=dry_run)
 
 
-def _redact_faults(store: Store, plan: _Plan) -> None:
+def _redact_faults(store: Store, plan: _Plan, *, dry_run: bool) -> None:
     """Redact rows of `quarantine` that show lines of source files, before blanking the files changes the places."""
     input_ids: dict[str, set[str]] = {batch: set() for batch in plan.extents}
     for piece, row_hits in plan.hits.items():
@@ -306,9 +335,10 @@ def _redact_faults(store: Store, plan: _Plan) -> None:
             input_ids.setdefault(piece.batch, set()).update(hit.place for hit in row_hits)
     readable = {piece.batch: redact.is_readable(store, piece) for piece in _pieces_of(store, input_ids)}
     for batch, taken_ids in input_ids.items():
-        with store.lock(Lock.of("documents", batch), wait=False):
+        known = readable.get(batch, False)
+        with nullcontext() if dry_run else store.lock(Lock.of("documents", batch), wait=False):
             changed = sweep.redact_source_faults(
-                store, batch, taken_ids, plan.gone.shingles, known=readable.get(batch, False)
+                store, batch, taken_ids, plan.gone.shingles, known=known, dry_run=dry_run
             )
         plan.receipt.rows[Line("changed", "quarantine", batch)] += changed
 
