@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from personahub_assets.core.config import Environment
-from personahub_assets.core.errors import ConfigError, QueryError, StoreError
+from personahub_assets.core.errors import ConfigError, QueryError, StoreError, UnknownId
 from personahub_assets.store.local_paths import resolve_path
 
 if TYPE_CHECKING:
@@ -304,14 +304,21 @@ class Hub:
             tell: called with a notice if the warehouse is out of date.
 
         Returns:
-            One entry for each kind and batch that has the id, with keys id, kind, batch and lines.
+            One entry for each kind and batch that has the id, with keys id, kind, batch and lines. An id whose row was
+            replaced has the superseded answers that gave it.
 
         Raises:
             UnknownId: if no row has the id, naming similar ids.
         """
+        from personahub_assets.steps.replaced import add_earlier, find_replaced
         from personahub_assets.warehouse.why import explain
 
-        return explain(self.store, asked, tell)
+        try:
+            return add_earlier(self.store, explain(self.store, asked, tell))
+        except UnknownId:
+            if replaced := find_replaced(self.store, asked.strip()):
+                return replaced
+            raise
 
     # --- writing ---
 

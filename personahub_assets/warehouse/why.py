@@ -93,7 +93,8 @@ def _unknown(connection: duckdb.DuckDBPyConnection, store: Store, asked: str) ->
     names = "; ".join(f"{shorten(id_)} ({kind} of {batch})" if kind != "batch" else id_ for id_, kind, batch in near)
     hint = f"Ids like it: {names}." if near else "No id is like it."
     return (
-        f"no row in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row. "
+        f"no row in {store.root} has the id {shorten(asked)!r}: no document, persona, item, call or quarantined row, "
+        f"and no answer that was superseded in the last {store.config.generation.keep_superseded_days:g} days. "
         f'{hint} A persona is found by what it is like: personahub search "words"; by its words: personahub sql '
         "\"SELECT persona_id, persona FROM candidate_personas WHERE persona ILIKE '%words%' LIMIT 20\""
     )

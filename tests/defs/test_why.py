@@ -8,6 +8,7 @@ import pytest
 from hub import TOPICS, Hub
 
 from personahub_assets.core.catalog import PERSONA_TASKS
+from personahub_assets.runs.runner import run_batches
 from personahub_assets.steps.sent import sent_messages
 
 Called = Callable[..., tuple[int, str, str]]
@@ -60,3 +61,37 @@ def test_messages_of_earlier_settings_are_made_from_the_record(ran: Hub) -> None
     for name, call in calls.items():
         assert before[name]
         assert sent_messages(ran.store, "one", name, call["generation_id"]) == before[name]
+
+
+def test_why_knows_rows_that_were_replaced(ran: Hub, called: Called, own_prompts: Path, tmp_path: Path) -> None:
+    """Rows of a selection, of an earlier prompt, and the personas of an earlier prompt."""
+
+    def why(asked: str) -> str:
+        code, out, err = called("why", asked, home=ran.home)
+        assert code == 0, err
+        return out
+
+    tools, personas = ran.rows("tools"), ran.rows("text_personas")
+    kept, gone = (tools.row(number, named=True) for number in (0, -1))
+    assert kept["persona_id"] != gone["persona_id"]
+    selection = tmp_path / "some.csv"
+    selection.write_text(f"persona_id\n{kept['persona_id']}\n")
+    assert not run_batches(ran.environment, [], ["tools"], personas_from=selection).failed
+    told = why(gone["item_id"])
+    assert "replaced: in no table any more" in told
+    assert "did not ask about its persona, which is in the hub" in told
+    assert gone["generation_id"] in told
+
+    prompt = own_prompts / "tools.md"
+    prompt.write_text(prompt.read_text("utf-8").replace("You design", "You invent"), "utf-8")
+    assert not run_batches(ran.environment, [], ["tools"], personas_from=selection).failed
+    assert f"replaced  {kept['generation_id']}" in why(kept["item_id"])
+
+    prompt = own_prompts / "text_personas.md"
+    prompt.write_text(prompt.read_text("utf-8").replace("You study", "You look at"), "utf-8")
+    (ran.home / "hub.toml").write_text("[text_personas]\nper_document = 1\n[related_personas]\nhops = 0\n")
+    assert ran.run(select=["+personas"]) == {}
+    lost = set(personas["persona_id"]) - set(ran.rows("text_personas")["persona_id"])
+    told = why(min(lost))
+    assert "persona of batch one" in told
+    assert "replaced by" in told
