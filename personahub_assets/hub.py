@@ -390,9 +390,11 @@ class Hub:
         names, reasons = _listed(batches, select), _retry_reasons(retry)
         order = ordered(self.environment, *names, retry=reasons, personas_from=_path(personas_from))
         approve(order)
-        return plan(
+        forecast = plan(
             self.environment, order.named, retry=order.reasons, watch=watch, personas_from=order.store.personas_from
         )
+        forecast.notes += [f"{name} is left out: {reason}." for name, reason in order.unedited.items()]
+        return forecast
 
     def preview(
         self,

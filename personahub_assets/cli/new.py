@@ -5,8 +5,8 @@ from pathlib import Path
 
 from personahub_assets.cli.console import OUT, confirm, say, say_text
 from personahub_assets.core import project_files
-from personahub_assets.core.catalog import CLASSES, DATASET_VALUES, Catalog
-from personahub_assets.core.errors import ConfigError, PromptError, choices
+from personahub_assets.core.catalog import CLASSES, DATASET_VALUES, UNEDITED, Catalog
+from personahub_assets.core.errors import ArgumentError, ConfigError, PromptError, choices
 from personahub_assets.core.fields import camel
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.reserved import name_fault
@@ -29,11 +29,12 @@ _FIELDS = """fields:                     # the schema of an answer, and the colu
 
 _PROMPT = """---
 name: {name}
-description: One sentence about a row of the table {name}.
+description: {mark} - one sentence about a row of the table {name}.
 temperature: 0.9
 max_tokens: 700
 {fields}---
-You write one entry of {words}. Given the description of a person, write one that suits only this person.
+{mark} - say what an entry of {words} is, and what makes it good.
+Given the description of a person, write one that suits only this person.
 
 Give:
 - title: what it is about.
@@ -58,7 +59,7 @@ from personahub_assets.core.records import DatasetItem
 
 
 class {camel}(DatasetItem):
-    """One sentence about a row of the table {name}."""
+    """{mark} - one sentence about a row of the table {name}."""
 
     title: Annotated[str, StringConstraints(min_length=3, max_length=120)] = Field(description="What it is about")
     kind: Literal["short", "long"] = Field(description="How long it takes")
@@ -78,9 +79,9 @@ def new_dataset(home: Path, name: str, *, with_class: bool) -> None:
     _check_name(home, name)
     fields = "" if with_class else _FIELDS
     prompt, item = _paths(home, name)
-    files = {prompt: _PROMPT.format(name=name, words=name.replace("_", " "), fields=fields)}
+    files = {prompt: _PROMPT.format(name=name, words=name.replace("_", " "), fields=fields, mark=UNEDITED)}
     if with_class:
-        files[item] = _CLASS.format(name=name, camel=camel(name))
+        files[item] = _CLASS.format(name=name, camel=camel(name), mark=UNEDITED)
     _write(files)
     _print_next(home, name, list(files))
 
@@ -93,7 +94,7 @@ def new_prompt(home: Path, task: str) -> None:
     """
     valid = Catalog().tasks
     if task not in valid:
-        raise ConfigError(
+        raise ArgumentError(
             f"no prompt of the package {choices(task, valid)}; for a dataset: personahub new dataset NAME"
         )
     path, _ = _paths(home, task)
@@ -141,12 +142,12 @@ def _paths(home: Path, name: str) -> tuple[Path, Path]:
 
 def _check_name(home: Path, name: str) -> None:
     if name in Catalog().tasks:
-        raise ConfigError(
+        raise ArgumentError(
             f"{name} is part of the package already: choose another name, or copy its prompt: personahub new prompt "
             f"{name}"
         )
     if reason := name_fault(name):
-        raise ConfigError(reason)
+        raise ArgumentError(reason)
     if taken := [path for path in _paths(home, name) if path.exists() or path.is_symlink()]:
         raise ConfigError(f"{', '.join(map(str, taken))} exists and is kept: edit it, or choose another name")
 
@@ -208,7 +209,9 @@ def _print_next(home: Path, name: str, files: list[Path]) -> None:
     for path in files:
         say(f"{path} is written")
     say(
-        "Edit it before the next run of all assets, which includes it. Then: ",
+        f"Edit it: a dataset whose files have {UNEDITED!r} is left out of runs. Then: "
+        if Catalog(home).unedited(name)
+        else "The next run of all assets includes it. Try it first: ",
         (f"personahub try {name}", "bold"),
         ", ",
         (f"personahub run --select {name}", "bold"),

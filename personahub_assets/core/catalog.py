@@ -34,6 +34,9 @@ from personahub_assets.core.records import (
 from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
 
+UNEDITED = "EDIT THIS LINE"
+"""Text in the files that `personahub new dataset` writes. A dataset with it is not asked: it would cost money."""
+
 CLASSES = "datasets"
 """Folder of the classes of a home."""
 
@@ -187,6 +190,21 @@ class Catalog:
             )
         return read_demonstrations(path, answer)
 
+    def unedited(self, name: str) -> str:
+        """The reason why a dataset of the home is not asked: its files still have lines of the template; else empty."""
+        paths = (self.prompt_files.get(name), self.class_files.get(name)) if name in self.own else ()
+        files = [f"{path}: line {lines}" for path in paths if path is not None and (lines := _unedited_lines(path))]
+        return f"it is still the template ({'; '.join(files)}): write your own text there" if files else ""
+
+    def check_edited(self, name: str) -> None:
+        """Refuse a dataset that is still the template.
+
+        Raises:
+            PromptError: naming the lines to edit.
+        """
+        if reason := self.unedited(name):
+            raise PromptError(f"{name}: {reason}")
+
     def shown_path(self, task: str) -> str:
         """The file of a task's prompt, as it is shown."""
         return str(self.prompt_files.get(task, f"prompts/{task}.md"))
@@ -273,6 +291,15 @@ def _read(path: Path, kind: type[PersonaHubError]) -> str:
         return path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise kind(f"{path}: cannot be read: {error}") from error
+
+
+def _unedited_lines(path: Path) -> str:
+    """Numbers of the lines that are still those of the template."""
+    try:
+        lines = _read(path, PromptError).splitlines()
+    except PromptError:
+        return ""
+    return " and ".join(str(number) for number, line in enumerate(lines, 1) if UNEDITED in line)
 
 
 def _declares_fields(path: Path, name: str) -> bool:

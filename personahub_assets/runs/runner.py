@@ -14,6 +14,7 @@ from personahub_assets.core import interrupts
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import (
+    ArgumentError,
     BatchError,
     BatchesFailed,
     BudgetSpent,
@@ -47,7 +48,8 @@ class Result:
     Attributes:
         failed: problems by batch.
         unfinished: requests that --retry left for the next run, by batch.
-        left: rows without an answer while others got one, by asset and batch; the next run sends them again.
+        left: rows without an answer while others got one, by asset and batch; the next run sends them again. Also
+            datasets that are left out because they are still the template.
         rejected: assets and batches most of whose rows were rejected, with the reasons.
         stopped: reason for stopping before the end; None if it did not.
         seconds: duration.
@@ -96,6 +98,8 @@ class Ordered:
     datasets: list[str]
     reasons: list[str]
     usage: dict[str, Usage] = field(default_factory=dict)  # by asset and batch
+    unedited: dict[str, str] = field(default_factory=dict)
+    """Selected datasets that are left out, because they are still the template, with the reason."""
 
     @property
     def named(self) -> list[tuple[str, set[str]]]:
@@ -129,13 +133,23 @@ def ordered(
     definitions = build(environment, run_resources=run_resources)
     keys = known_batches(store, batches)
     assets = selected(definitions, select, store.catalog, unselected(store.catalog, store.config))
+    unedited = _unedited(store.catalog, assets)
+    assets -= {dg.AssetKey(name) for name in unedited}
+    if unedited and not assets - {_WAREHOUSE}:
+        raise ConfigError("; ".join(f"{name}: {reason}" for name, reason in unedited.items()))
     check_tasks(store, [name for name in store.catalog.tasks if dg.AssetKey(name) in assets])
     datasets = [name for name in store.catalog.names if dg.AssetKey(name) in assets]
     if personas_from:
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets, store.catalog))
         definitions = build(environment, store.personas_from, run_resources)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
-    return Ordered(store, definitions, keys, work, datasets, reasons, usage)
+    return Ordered(store, definitions, keys, work, datasets, reasons, usage, unedited)
+
+
+def _unedited(catalog: Catalog, assets: set[dg.AssetKey]) -> dict[str, str]:
+    """The selected datasets that are still the template, with the reason."""
+    reasons = {name: catalog.unedited(name) for name in catalog.own if dg.AssetKey(name) in assets}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def run_batches(
@@ -172,7 +186,7 @@ def run_batches(
         check_budget(budget, order.store)
     if approve:
         approve(order)
-    result = Result(usage=order.usage)
+    result = Result(usage=order.usage, left=dict(order.unedited))
     with open_instance(order.store.root) as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
@@ -225,7 +239,7 @@ def _reasons(wanted: list[str]) -> list[str]:
     valid = [reason for reason in get_args(Reason) if reason != "taken_down"]  # removed rows are never sent
     unknown = [reason for reason in wanted if reason not in valid]
     if unknown:
-        raise ConfigError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
+        raise ArgumentError("; ".join(f"unknown reason {choices(reason, valid)}" for reason in unknown))
     return wanted or valid
 
 
@@ -236,7 +250,7 @@ def _selecting(file: Path, datasets: list[str], catalog: Catalog) -> dict[str, s
         ConfigError: if no dataset is selected, or the file cannot be used.
     """
     if not datasets:
-        raise ConfigError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(catalog.names)}")
+        raise ArgumentError(f"--personas-from {file} is for datasets, and none is selected: {', '.join(catalog.names)}")
     path = file.expanduser().resolve()
     selections.read(path)
     return dict.fromkeys(datasets, str(path))
@@ -293,7 +307,7 @@ def selected(
     """
     graph = definitions.resolve_asset_graph()
     if any(item.strip("+") == "release" for item in select):
-        raise ConfigError("a release is made only by its own command: personahub release NAME")
+        raise ArgumentError("a release is made only by its own command: personahub release NAME")
     # A refresh never builds a release, although the release is downstream.
     keys = set(graph.get_all_asset_keys()) - {_RELEASE}
     every = {key.to_user_string() for key in keys}

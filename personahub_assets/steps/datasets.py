@@ -93,7 +93,7 @@ def dataset_task(name: str, catalog: Catalog, config: HubConfig, model: str) -> 
     """A dataset's task from its current prompt file, class and hub.toml; the first of several variants.
 
     Raises:
-        PromptError, ConfigError: if there is no such dataset, or one of its files is invalid.
+        PromptError, ConfigError: if there is no such dataset, or one of its files is invalid or still the template.
     """
     return dataset_tasks(name, catalog, config, lambda _role, _variant: Server(model))[0]
 
@@ -102,8 +102,9 @@ def dataset_tasks(name: str, catalog: Catalog, config: HubConfig, server_of: Ser
     """The tasks of a dataset, one for each variant of its role.
 
     Raises:
-        PromptError, ConfigError: as `dataset_task` does; or if a variant has no style that the dataset has.
+        PromptError, ConfigError: as `dataset_task` does, or if a variant has no style that the dataset has.
     """
+    catalog.check_edited(name)
     item, role = catalog.item(name), catalog.prompt(name).role
     derivation = item.__derivation__ or Derivation("")
     return [

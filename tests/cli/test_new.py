@@ -6,15 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.catalog import UNEDITED, Catalog
+from personahub_assets.sources.register import register
+from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.tables import Store
 
 Called = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("option", [(), ("--python",)])
-def test_the_files_of_a_new_dataset_can_be_used_as_they_are(
-    called: Called, home: Path, option: tuple[str, ...]
+def test_a_dataset_that_is_still_the_template_is_not_asked(
+    called: Called, home: Path, standin: StandinServer, option: tuple[str, ...]
 ) -> None:
+    """A run of everything leaves it out and says so; a run of it alone, and a preview, are refused."""
+    register(Store(home=str(home)), str(_people(home)))
+    assert called("new", "dataset", "recipes", *option, home=home)[0] == 0
+    before = standin.stats()["calls"]
+    with_endpoint = {"home": home, "PERSONAHUB_LLM_URL": standin.url}
+    for arguments in (("run", "--select", "recipes"), ("try", "recipes", "--persona", "A baker")):
+        code, _, error = called(*arguments, **with_endpoint)
+        assert (code, "it is still the template" in error, "recipes.md: line 3 and " in error) == (1, True, True), error
+    code, _, error = called("run", "--select", "recipes", "--select", "documents", **with_endpoint)
+    assert (code, "left: recipes: it is still the template" in error) == (3, True), error
+    assert "recipes is left out: it is still the template" in called("plan", **with_endpoint)[1]
+    assert standin.stats()["calls"] == before
+    for path in [*home.glob("prompts/*.md"), *home.glob("datasets/*.py")]:
+        path.write_text(path.read_text("utf-8").replace(UNEDITED, "A dish"), "utf-8")
+    assert called("try", "recipes", "--persona", "A baker", **with_endpoint)[0] == 0
+
+
+def _people(home: Path) -> Path:
+    path = home.parent / "people.jsonl"
+    path.write_text('{"persona": "A baker in a cold kitchen who lets her bread prove for two days."}\n')
+    return path
+
+
+@pytest.mark.parametrize("option", [(), ("--python",)])
+def test_the_files_of_a_new_dataset_are_whole(called: Called, home: Path, option: tuple[str, ...]) -> None:
     code, _, error = called("new", "dataset", "recipes", *option, home=home)
     assert (code, "personahub try recipes" in error) == (0, True)
     catalog = Catalog(home)
@@ -37,7 +65,7 @@ def test_a_prompt_of_the_package_is_copied_to_be_edited(called: Called, home: Pa
 @pytest.mark.parametrize(("name", "message"), [("tools", "part of the package"), ("order", "SQL"), ("A", "a-z")])
 def test_a_name_that_cannot_be_used_is_refused(called: Called, home: Path, name: str, message: str) -> None:
     code, _, error = called("new", "dataset", name, home=home)
-    assert (code, message in error, home.exists()) == (1, True, False)
+    assert (code, message in error, home.exists()) == (2, True, False)
 
 
 def test_a_dataset_of_a_checkout_is_shown_and_run_only_in_the_home(called: Called, home: Path, tmp_path: Path) -> None:
@@ -55,7 +83,7 @@ def test_a_dataset_of_a_checkout_is_shown_and_run_only_in_the_home(called: Calle
     code, out, error = called(*arguments, home=home)
     assert (code, home.exists(), marker.exists()) == (1, False, False)
     assert "class Recipes(DatasetItem)" in out
-    assert "You write one entry of recipes" in out
+    assert "write one that suits only this person" in out
     assert f"commit {revision}" in error
     assert "runs with your rights" in error
     assert "add --yes" in error
