@@ -20,11 +20,11 @@ LLM_KIND, EMBEDDER_KIND = "llm", "embedder"
 _STAGES = {
     "corpus": "reads the source file of a batch. It asks no model.",
     "personas": "asks the language model once for each document or persona. Accepted answers are kept; rejected ones "
-    "are in the table `quarantine` with their reason.",
+    "are in the table quarantine with their reason.",
     "dedup": "compares the candidates of a batch with the kept personas of all batches. It asks no language model.",
     "datasets": "asks the language model once for each persona and sample. Accepted answers are kept; rejected ones "
-    "are in the table `quarantine` with their reason.",
-    "warehouse": "puts all tables into one DuckDB file, which `personahub sql` reads.",
+    "are in the table quarantine with their reason.",
+    "warehouse": "puts all tables into one DuckDB file, which personahub sql reads.",
     "releases": "freezes personas and datasets in a folder, under a name that is given in the launchpad.",
 }
 """The work of each group, in the order of the graph."""
@@ -64,7 +64,8 @@ def _embedder_kind(embedder: Embedder) -> str:
 def _stage(group: str) -> str:
     stages = list(_STAGES)
     name = next((stage for stage in stages if group.endswith(stage)), None)
-    return f"**Stage {stages.index(name) + 1} of {len(stages)}, {name}**: {_STAGES[name]}" if name else ""
+    # Plain text: the list of assets shows descriptions without formatting.
+    return f"Stage {stages.index(name) + 1} of {len(stages)}, {name}: {_STAGES[name]}" if name else ""
 
 
 def _columns(name: str, store: Store) -> dict[str, Any]:
