@@ -8,6 +8,7 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Ordered
 from personahub_assets.steps.tasks import endpoints, role_name
+from personahub_assets.store.tables import Store
 
 
 def require_endpoint(environment: Environment, order: Ordered) -> None:
@@ -26,12 +27,28 @@ def require_endpoint(environment: Environment, order: Ordered) -> None:
         try:
             llm.require_model(llm.headers(order.store.config))
         except LLMError:
-            if _is_asking(environment, order, roles):
+            if _is_asking(environment, order, roles, is_model_known=_knows_model(llm, order.store)):
                 raise
 
 
-def _is_asking(environment: Environment, order: Ordered, roles: Collection[str]) -> bool:
-    """Whether a run would certainly make a call in one of these roles; the first batch that does is enough."""
+def _knows_model(llm: LLM, store: Store) -> bool:
+    """Whether answers can be looked up without the endpoint: the model is a part of the identity of a request."""
+    try:
+        llm.model_for(store)
+    except LLMError:
+        return False
+    return True
+
+
+def _is_asking(environment: Environment, order: Ordered, roles: Collection[str], *, is_model_known: bool) -> bool:
+    """Whether a run would certainly make a call in one of these roles, or look one up for an unknown model.
+
+    The first batch that does is enough.
+    """
     selections = order.store.personas_from
     plans = (plan(environment, [work], retry=order.reasons, personas_from=selections) for work in order.named)
-    return any(work.ask and role_name(work.role, work.variant) in roles for forecast in plans for work in forecast.work)
+    return any(
+        (work.ask or (work.requests and not is_model_known)) and role_name(work.role, work.variant) in roles
+        for forecast in plans
+        for work in forecast.work
+    )

@@ -31,7 +31,7 @@ def hub(once: Once, home: Path, standin: StandinServer) -> Hub:
     return Hub(shutil.copytree(once("preflight", make) / "hub", home), standin)
 
 
-def check(hub: Hub, *assets: str, job: str = ASSETS_JOB, config: Any = None, **environment: str) -> None:
+def check(hub: Hub, *assets: str, job: str = ASSETS_JOB, config: Any = None, **environment: str | None) -> None:
     launch = Launch(job, list(assets), ["a"], config or {})
     check_launch(hub.environment.model_copy(update=environment), launch)
 
@@ -52,6 +52,14 @@ def test_a_dead_server_refuses_only_what_needs_it(hub: Hub) -> None:
     for job in ("maintenance", "rebuild_warehouse", "make_release"):
         check(hub, job=job, llm_url=DEAD)
     check(hub, "release", llm_url=DEAD)
+
+
+def test_answers_cannot_be_looked_up_for_an_unknown_model(hub: Hub) -> None:
+    """Nothing would be asked, but the model is a part of every request: without it each run would fail."""
+    assert hub.run(select=["tools"]) == {}
+    with pytest.raises(ConfigError, match="PERSONAHUB_LLM_URL is not set"):
+        check(hub, "tools", llm_url=None)
+    check(hub, "tools", llm_url=None, llm_model="standin")
 
 
 def test_a_wrong_key_is_named_by_its_variable(hub: Hub) -> None:
