@@ -9,6 +9,8 @@ import dagster as dg
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, HubConfig
+from personahub_assets.core.verified import COMPARISONS
+from personahub_assets.defs.agreement import agreements
 from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
@@ -96,15 +98,16 @@ def build(
 
 def unselected(catalog: Catalog, config: HubConfig) -> list[str]:
     """Assets that a run without a selection leaves out: datasets that hub.toml does not enable."""
-    return [name for name in catalog.names if not catalog.is_enabled(name, config.dataset(name).enabled)]
+    left_out = [name for name in catalog.names if not catalog.is_enabled(name, config.dataset(name).enabled)]
+    return [*left_out, *(name for name, comparison in COMPARISONS.items() if comparison.solutions in left_out)]
 
 
 def graph_assets(catalog: Catalog) -> list[Asset]:
     """The assets of a home, in the order of the graph."""
     first = [documents, text_personas, related_personas]
     stages = [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
-    last = [each.after(catalog.names) for each in (warehouse, release)]
-    return [*first, *stages, *datasets(catalog), *last]
+    last = [warehouse.after([*catalog.names, *COMPARISONS]), release.after(catalog.names)]
+    return [*first, *stages, *datasets(catalog), *agreements(), *last]
 
 
 def _assembled(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError, UnknownId
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.store.local_paths import resolve_path
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Hub:
         return self.store.dropped(name) if name in STAGES else self.store.scan(name)
 
     def counts(self) -> dict[str, int]:
-        """Number of rows of each table of the warehouse; empty before it is built.
+        """Number of rows of each table of the warehouse, optional ones without rows left out; empty before it is built.
 
         Raises:
             StoreError: if the warehouse cannot be read.
@@ -181,7 +182,10 @@ class Hub:
         if not self.store.paths.warehouse.exists():
             return {}
         sources = ["batches", "documents", "text_personas", "related_personas"]
-        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *self.store.catalog.datasets]
+        catalog = self.store.catalog
+        optional = {*COMPARISONS, *(name for name in catalog.datasets if not catalog.is_enabled(name, None))}
+        datasets = [*catalog.datasets, *COMPARISONS]
+        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *datasets]
         counts = {}
         try:
             with build.reader(self.store) as connection:
@@ -191,7 +195,7 @@ class Hub:
             raise StoreError(
                 f"{self.store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
             ) from error
-        return counts
+        return {name: count for name, count in counts.items() if count or name not in optional}
 
     def sql(self, query: str | Path, *, seconds: float | None = None) -> "pl.DataFrame":
         """Query the warehouse in a separate process that can only read.

@@ -99,7 +99,7 @@ def asked(once: Once, standin: StandinServer) -> Path:
         with StandinServer() as other:
             environment = hub.environment.model_copy(update={"judge_llm_url": other.url})
             hub.environment = environment
-            assert hub.run(select=["+reviews", "warehouse"]) == {}
+            assert hub.run(select=["+reviews", "+math_verified", "warehouse"]) == {}
             assert other.stats()["calls"] == 6
 
     return once("roles", make) / "hub"
@@ -203,6 +203,15 @@ def test_a_takedown_of_a_persona_follows_to_items_of_items(hub: Hub) -> None:
     reviews, calls = hub.rows("reviews"), hub.rows("generations").filter(asset="reviews")
     assert reviews.height == calls.height == 4
     assert not gone & {*reviews["source_id"], *calls["input_id"]}
+
+
+def test_problems_are_solved_and_verified_in_a_run(hub: Hub, called: Called) -> None:
+    assert hub.rows("math_solutions").height == 9
+    assert hub.rows("generations").filter(asset="math_solutions")["role"].unique().to_list() == ["solver"]
+    assert set(planned(hub, "math_problems", "math_solutions", "math_agreement").values()) == {(0, 0.0)}
+    assert "3" in called("sql", "SELECT count(*) FROM math_verified", "--format", "csv", home=hub.home)[1]
+    call = hub.rows("generations").filter(asset="math_solutions", prompt="math_solutions.program")["generation_id"][0]
+    assert "You solve mathematics problems by programs." in called("why", call, "--full", home=hub.home)[1]
 
 
 def test_try_asks_about_an_item_of_the_source(hub: Hub, called: Called) -> None:

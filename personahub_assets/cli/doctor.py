@@ -15,6 +15,7 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, Generation, HubConfig
 from personahub_assets.core.errors import ConfigError, LLMError, PromptError
 from personahub_assets.core.text import shorten
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.client import Asker, Limits
 from personahub_assets.generation.llm import LLM
@@ -22,7 +23,7 @@ from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.generation.servers.dialect import Dialect, settled
 from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
-from personahub_assets.steps.tasks import current_task, current_tasks, enabled_tasks, endpoints
+from personahub_assets.steps.tasks import current_task, current_tasks, enabled_tasks, endpoints, judging
 from personahub_assets.store.home import Home
 from personahub_assets.store.tables import Store
 
@@ -83,7 +84,7 @@ def _canaries(llm: LLM, home: Path) -> Iterator[tuple[str, Callable[[], Task]]]:
         return current_tasks(store.catalog, store.config, name, llm.servers(store))[number]
 
     try:
-        names = enabled_tasks(store)
+        names = [name for name in enabled_tasks(store) if name not in COMPARISONS or name in judging(store.config)]
     except ConfigError:
         names = store.catalog.tasks
     for name in names:

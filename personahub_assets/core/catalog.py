@@ -33,6 +33,7 @@ from personahub_assets.core.records import (
 )
 from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
+from personahub_assets.core.verified import JUDGE
 
 UNEDITED = "EDIT THIS LINE"
 """Text in the files that `personahub new dataset` writes. A dataset with it is not asked: it would cost money."""
@@ -43,7 +44,11 @@ CLASSES = "datasets"
 PERSONA_TASKS: dict[str, type[Answer]] = {"text_personas": TextPersonas, "related_personas": RelatedPersonas}
 """The tasks other than datasets, with their answer classes."""
 
-_VALUES = {"text_personas": ("text", "count", "granularity"), "related_personas": ("persona", "count")}
+_VALUES = {
+    "text_personas": ("text", "count", "granularity"),
+    "related_personas": ("persona", "count"),
+    JUDGE: ("problem", "left", "right"),
+}
 DATASET_VALUES = ("persona",)
 """Names that a request of a dataset defines for the templates of its prompt."""
 DERIVED_VALUES = ("text", "persona")
@@ -220,7 +225,8 @@ class Catalog:
     @property
     def files(self) -> list[Path]:
         """The used files of the home: prompts of tasks, and classes."""
-        used = [path for name, path in self.prompt_files.items() if name in self.tasks]
+        names = {*self.tasks, JUDGE}
+        used = [path for name, path in self.prompt_files.items() if name.partition(".")[0] in names]
         return sorted([*used, *self.class_files.values()])
 
     def _load(self, name: str) -> type[DatasetItem] | PersonaHubError:

@@ -131,6 +131,9 @@ class RelatedPersonasTask(PromptSettings):
     fan_out: PerCall = Field(2, description="Personas requested per persona, in one call")
 
 
+TargetShare = Annotated[float, Field(gt=0, le=1)]
+
+
 class DatasetTask(PromptSettings):
     """One synthetic dataset."""
 
@@ -143,6 +146,9 @@ class DatasetTask(PromptSettings):
         1, ge=1, le=64, description="Answers per persona, or per item of the source; default of solutions: 3"
     )
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
+    targets: dict[str, dict[str, TargetShare]] = Field(
+        {}, description="Shares of the values of a choice, such as kind = {logical = 0.5, spatial = 0.3, trick = 0.2}"
+    )
     personas_from: str | None = Field(
         None, description="File that names the personas to write for, relative to the home; without it, all"
     )
@@ -600,7 +606,7 @@ def _hint(path: list[str]) -> str:
 def _sections() -> dict[str, list[str]]:
     """The keys of every section; those of the file under an empty name."""
     fields = HubConfig.model_fields
-    tables = {"datasets": DatasetTask, "roles": RoleSection}
+    tables: dict[str, type[Section]] = {"datasets": DatasetTask, "roles": RoleSection}
     models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | tables
     return {"": list(fields)} | {name: list(model.model_fields) for name, model in models.items()}
 

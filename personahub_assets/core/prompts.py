@@ -48,6 +48,9 @@ _PARTS = re.compile(r"\A---\n(.*?)\n---\n(.*?)\n---\n(.*)\Z", re.DOTALL)
 
 Message = dict[Literal["role", "content"], str]
 
+WANTED = "wanted"
+"""Shared value that is added to the text of a row: what its answer has to be."""
+
 
 class _Environment(jinja2.sandbox.SandboxedEnvironment):
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
@@ -232,6 +235,7 @@ class Prompt(Sampling, SamplingOptions):
         Raises:
             PromptError: if the template is malformed or uses an undefined value.
         """
+        wanted = shared.pop(WANTED, "")
         safe = {name: break_tokens(text) for name, text in values.items()}
         try:
             key = tuple(sorted(shared.items()))
@@ -241,6 +245,8 @@ class Prompt(Sampling, SamplingOptions):
         except jinja2.TemplateError as error:
             names = sorted({*self.parameters, *shared, *values})
             raise PromptError(f"prompt {self.name}: {error}; defined are {names}") from error
+        if wanted:
+            row += f"\n\n{wanted}"
         if sample and self.vary:
             row += f"\n\nThis is variant {sample + 1}: make it clearly different from what comes to mind first."
         return [{"role": "system", "content": self._shared[key]}, {"role": "user", "content": row}]

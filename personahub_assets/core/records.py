@@ -254,6 +254,13 @@ class ProgramSolution(Answer):
     )
 
 
+class SameAnswer(Answer):
+    """Whether two final answers to one problem mean the same."""
+
+    reason: Annotated[str, StringConstraints(min_length=3, max_length=300)] = Field(description="In one sentence")
+    same: bool = Field(description="True if both mean the same as answers to this problem")
+
+
 class Solution(DatasetItem):
     """A solution of a problem, with its final answer."""
 
@@ -286,8 +293,27 @@ class MathSolution(
     """A solution of a math problem, with its final answer; several per problem, by different solvers."""
 
 
+class ReasoningSolution(
+    Solution,
+    derivation=Derivation(
+        "reasoning_problems",
+        samples=3,
+        least_samples=3,
+        is_optional=True,
+        styles={"reasoning": ReasonedSolution},
+        variants=(
+            DefaultVariant("reasoning", "reasoning"),
+            DefaultVariant("reasoning-mild", "reasoning", {"temperature": 0.6}),
+            DefaultVariant("reasoning-warm", "reasoning", {"temperature": 0.9}),
+        ),
+    ),
+):
+    """A solution of a reasoning problem, with its final answer; several per problem, by different solvers."""
+
+
 DERIVED: dict[str, type[DatasetItem]] = {
     "math_solutions": MathSolution,
+    "reasoning_solutions": ReasoningSolution,
 }
 """Datasets that are made from the items of another dataset, by name."""
 

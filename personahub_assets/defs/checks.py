@@ -2,9 +2,9 @@
 
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
 folders of `_shared` are a check of several assets, with names in braces replaced for each: {dataset} or {asset} by the
-asset, {input} by the column with the id of its input, {source} by the dataset that it is made from, {stage} by lexical
-or semantic. A setting such as {lexical.max_keeper_share} is replaced by its value when the
-check runs.
+asset, {input} by the column with the id of its input, {source} by the dataset that it is made from, {solutions} by that
+of the compared solutions, {stage} by lexical or semantic. A setting such as {lexical.max_keeper_share} is replaced by
+its value when the check runs.
 """
 
 import re
@@ -21,6 +21,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DatasetItem, packaged
 from personahub_assets.core.text import plain
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
@@ -114,6 +115,9 @@ def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Ma
             name: {"{dataset}": name, "{source}": derivation.source}
             for name, derivation in derivations.items()
             if derivation and derivation.source in datasets
+        },
+        "any_agreement": {
+            name: {"{asset}": name, "{solutions}": comparison.solutions} for name, comparison in COMPARISONS.items()
         },
         "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
         "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},

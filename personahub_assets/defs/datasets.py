@@ -12,7 +12,7 @@ from personahub_assets.steps.datasets import write_items
 from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.store.tables import Store
 
-_STEPS = {"math_solutions": write_solutions}
+_STEPS = {"math_solutions": write_solutions, "reasoning_solutions": write_solutions}
 """Steps of datasets whose rows are not simply the answers."""
 
 

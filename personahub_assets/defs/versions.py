@@ -6,7 +6,9 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.text import digest
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation.requests import ServerOf
+from personahub_assets.steps.agreement import judge_task
 from personahub_assets.steps.datasets import version
 from personahub_assets.steps.tasks import current_tasks
 
@@ -44,6 +46,7 @@ def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embe
             name: _task_version(catalog, config, name, server_of, version(catalog, name, config.dataset(name)))
             for name in catalog.names
         },
+        **{name: _comparison_version(catalog, config, name, server_of) for name in COMPARISONS},
         "warehouse": "1",
         "release": "1",
     }
@@ -57,3 +60,12 @@ def _task_version(
     except PersonaHubError:
         return "unusable"
     return versions[0] if len(versions) == 1 else digest(*versions, size=16)
+
+
+def _comparison_version(catalog: Catalog, config: HubConfig, name: str, server_of: ServerOf) -> str:
+    settings = config.verification
+    try:
+        judge = judge_task(name, catalog, config, server_of).code_version() if settings.judge else ""
+    except PersonaHubError:
+        return "unusable"
+    return digest("1", str(settings.min_share), judge, size=16)

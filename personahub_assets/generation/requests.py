@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from personahub_assets.core.prompts import Message, Prompt
+from personahub_assets.core.prompts import WANTED, Message, Prompt
 from personahub_assets.core.records import Answer
 from personahub_assets.core.roles import WRITER, Role
 from personahub_assets.core.text import digest
@@ -78,6 +78,7 @@ class Task:
         settings: settings of the task that change its messages, for the record of prompts.
         role: who answers: it has a model, a server and prices.
         variant: name of one of the role's variants; empty without variants.
+        targets: shares of the values of some fields; each request asks for one value of each.
     """
 
     asset: str
@@ -89,6 +90,7 @@ class Task:
     settings: Mapping[str, str | int] = field(default_factory=dict)
     role: Role = WRITER
     variant: str = ""
+    targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -117,9 +119,36 @@ class Task:
 
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
         """Render one request; its key is a hash of exactly the values that can change the answer."""
+        shared |= self.wanted(input_id, sample)
         messages = self.prompt.messages(values, sample, **shared)
         key = request_key(self.model, self.prompt, messages, self.schema_fingerprint, self.identity, sample)
         return Request(key, input_id, sample, messages, values, shared)
+
+    def wanted(self, input_id: str, sample: int) -> dict[str, str]:
+        """The sentence that asks for the values of the fields with targets, by its name for `Prompt.messages`.
+
+        The value is chosen by a hash: the same at every refresh, and over many inputs in the shares of the targets.
+        """
+        values = {
+            name: _value_at(_fraction(self.asset, name, input_id, sample), shares)
+            for name, shares in self.targets.items()
+        }
+        sentences = [f"The field {name} of your answer is: {value}." for name, value in values.items()]
+        return {WANTED: " ".join(sentences)} if sentences else {}
+
+
+def _fraction(*parts: str | int) -> float:
+    return int(digest(*parts, size=8), 16) / (1 << 32)
+
+
+def _value_at(fraction: float, shares: Mapping[str, float]) -> str:
+    """The value at a place between 0 and 1; shares that do not add up to 1 are scaled."""
+    left = fraction * sum(shares.values())
+    for value, share in shares.items():
+        left -= share
+        if left < 0:
+            return value
+    return list(shares)[-1]
 
 
 def request_key(

@@ -20,7 +20,7 @@ def require_endpoint(environment: Environment, order: Ordered) -> None:
     Raises:
         LLMError: if calls are needed and no endpoint serves the model.
     """
-    tasks = [name for name in order.store.catalog.tasks if any(name in assets for _, assets in order.named)]
+    tasks = set().union(*(assets for _, assets in order.named))
     for roles, llm in endpoints(order.store, LLM.of(environment), tasks).items():
         if llm.url == STANDIN_URL:
             continue

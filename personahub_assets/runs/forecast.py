@@ -101,6 +101,7 @@ class Plan:
     asides: list[Aside] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)  # batches that would fail, with the error
     notes: list[str] = field(default_factory=list)
+    gaps: list[dict[str, Any]] = field(default_factory=list)  # of datasets with target shares
 
     @property
     def total(self) -> Work:
@@ -128,6 +129,7 @@ class Plan:
             "roles": [{"role": work.role, "model": work.model, **_spent(work)} for work in self.by_role],
             "work": [work.as_json() for work in self.work],
             "without_calls": [aside.as_json() for aside in self.asides],
+            "gaps": self.gaps,
             "problems": self.problems,
             "notes": self.notes,
         }

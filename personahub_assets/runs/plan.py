@@ -17,6 +17,7 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError, PersonaHubError
 from personahub_assets.core.records import Derivation
 from personahub_assets.core.roles import Role
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.reading import REFUSED
 from personahub_assets.embedding.vectors import VectorJournal
@@ -30,8 +31,9 @@ from personahub_assets.runs.lookup import Lookup, Watch
 from personahub_assets.sources.register import source_rows
 from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates
+from personahub_assets.steps.agreement import judge_requests, judge_task, problems
 from personahub_assets.steps.corpus import document_rows
-from personahub_assets.steps.datasets import item_requests, items, samples_of, shares
+from personahub_assets.steps.datasets import item_requests, items, samples_of, shares, target_gaps
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.personas import (
     expanded_before,
@@ -41,6 +43,7 @@ from personahub_assets.steps.personas import (
 from personahub_assets.steps.tasks import current_tasks
 from personahub_assets.store.overlay import OverlayStore
 from personahub_assets.store.tables import Store, in_pieces, table_schema
+from personahub_assets.verification.equality import equal
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.state import Hub, LexicalHub, SemanticHub
@@ -80,7 +83,24 @@ def plan(
             planner.walk(forecast, batch, assets)
     planner.price(forecast)
     forecast.notes += planner.notes
+    _add_gaps(store, forecast)
     return forecast
+
+
+def _add_gaps(store: Store, forecast: Plan) -> None:
+    """Add how far the stored rows of the planned datasets are from the shares of hub.toml."""
+    planned = {work.asset for work in forecast.work}
+    for name in (name for name in store.catalog.names if name in planned and store.config.dataset(name).targets):
+        gaps = target_gaps(store, name)
+        forecast.gaps += gaps
+        for field_name in dict.fromkeys(gap["field"] for gap in gaps):
+            shares = ", ".join(_gap_text(gap) for gap in gaps if gap["field"] == field_name)
+            forecast.notes.append(f"{name}, {field_name}: {shares}.")
+
+
+def _gap_text(gap: dict[str, Any]) -> str:
+    share = "no rows" if gap["share"] is None else f"{gap['share']:.0%}".replace("%", " %")
+    return f"{gap['value']} {share} (target {gap['target']:.0%})".replace("%)", " %)")
 
 
 def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]:
@@ -150,6 +170,7 @@ class _Planner:
             "semantic_duplicates": self._semantic,
             "personas": self._personas,
             **{name: partial(self._items, name) for name in self.store.catalog.in_order},
+            **{name: partial(self._agreement, name) for name in COMPARISONS},
         }
         try:
             for asset, step in steps.items():
@@ -164,7 +185,7 @@ class _Planner:
     def price(self, forecast: Plan) -> None:
         """Estimate tokens, cost and time of the work."""
         for work in forecast.work:
-            task = next(each for each in self._tasks(work.asset) if each.variant == work.variant)
+            task = self._task_of(work)
             llm = self.llm.as_role(self.config, task.role, task.variant)
             section = llm.settings_for(self.config, task).prices
             prices, priced = section.as_prices(), section.is_set
@@ -181,6 +202,11 @@ class _Planner:
                 work.cost = work.expected * prices.cost(
                     spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens
                 )
+
+    def _task_of(self, work: Work) -> Task:
+        if work.asset in COMPARISONS:
+            return judge_task(work.asset, self.store.catalog, self.config, self._server)
+        return next(each for each in self._tasks(work.asset) if each.variant == work.variant)
 
     def _work(self, task: Task) -> Work:
         return Work(self.batch, task.asset, task.role, task.variant, task.model)
@@ -392,6 +418,16 @@ class _Planner:
             rows = pl.DataFrame(items(name, self.batch, written), self.store.columns(name))
             self.draft.write(name, self.batch, rows)
         return works
+
+    def _agreement(self, name: str) -> list[Work]:
+        """The judge's requests about stored solutions; those about solutions to come cannot be foreseen."""
+        if not self.config.verification.judge:
+            return []
+        task = judge_task(name, self.store.catalog, self.config, self._server)
+        work, compare = self._work(task), partial(equal, comparer=None)
+        compared = problems(self.draft, name, self.batch, compare)
+        self.lookup.look(work, task, judge_requests(self.draft, task, self.batch, compared))
+        return [work]
 
     def _to_come(self, name: str, derivation: Derivation | None) -> float:
         """Expected inputs that do not exist yet, for each sample."""

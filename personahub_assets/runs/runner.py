@@ -23,6 +23,7 @@ from personahub_assets.core.errors import (
     Unfinished,
     choices,
 )
+from personahub_assets.core.verified import assets_of_view
 from personahub_assets.definitions import build, unselected
 from personahub_assets.defs.batches import BATCHES, REBUILD, REFRESH
 from personahub_assets.defs.failures import StepFailed, StepStopped
@@ -311,6 +312,7 @@ def selected(
     # A refresh never builds a release, although the release is downstream.
     keys = set(graph.get_all_asset_keys()) - {_RELEASE}
     every = {key.to_user_string() for key in keys}
+    select = [name for item in select for name in _of_view(item)]
     unknown = [name for item in select if (name := item.strip("+")) not in every]
     if unknown:
         raise ConfigError("; ".join((catalog or Catalog()).unknown("asset", name, sorted(every)) for name in unknown))
@@ -321,6 +323,13 @@ def selected(
         for assets in [_selection(item).resolve(graph)]
     ]
     return set().union(*chosen) & keys if chosen else keys - left_out
+
+
+def _of_view(item: str) -> list[str]:
+    """The assets that make a view of verified problems, such as `math_verified`; any other name as it is."""
+    name = item.strip("+")
+    assets = assets_of_view(name)
+    return [item.replace(name, asset) for asset in assets] or [item]
 
 
 def check_tasks(store: Store, tasks: list[str]) -> None:

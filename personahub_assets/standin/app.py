@@ -204,6 +204,7 @@ class _Turn:
         content, room = self._written(), self.call.room * CHARS_PER_TOKEN
         is_usable = fault is None or fault in ("control", "slow")
         if fault is None:
+            content = self.desk.behaviour.answer(self.call, self.seen, content)
             content, is_usable = self.desk.behaviour.text(self.call, self.seen, content)
         if fault == "truncate":
             return self._completion(content[: max(1, min(len(content) // 2, room))], "length")

@@ -14,6 +14,7 @@ from personahub_assets.standin.row_troubles import ROW
 from personahub_assets.standin.stats import Stats
 from personahub_assets.standin.wire import Reply, reply
 from personahub_assets.standin.wrappings import Answer
+from personahub_assets.standin.wrong_answers import ANSWERS
 
 _SOLD_ROWS = {"row_empty", "row_sensitive"}
 
@@ -34,6 +35,18 @@ class Behaviour:
             self._note(kind, is_sold=kind in SOLD)
             return ENDPOINT[kind].make(headers.get("authorization", "").removeprefix("Bearer "))
         return self._row_trouble(call) if "row" in self._groups else None
+
+    def answer(self, call: Call, repeat: int, content: str) -> str:
+        """Returns the answer after a wrong final answer, if it has one."""
+        kind = self._drawn("answer", call, repeat)
+        changed = (
+            ANSWERS[kind].make(content, self.faults.variant(b"%d %s" % (repeat, call.digest), 1 << 16))
+            if kind
+            else content
+        )
+        if kind and changed != content:
+            self._note(kind)
+        return changed
 
     def text(self, call: Call, repeat: int, content: str) -> tuple[str, bool]:
         """Returns the text after text faults, and whether it is still usable."""

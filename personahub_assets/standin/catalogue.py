@@ -63,6 +63,7 @@ _SETTINGS = {
 _WHERE = {
     "endpoint": ("The endpoint", "each request, after `after` good answers"),
     "row": ("Prompts", "the same texts each time"),
+    "answer": ("The content of the answer", "each answer"),
     "text": ("The text of the answer", "each answer"),
     "budget": ("Token limit", "each answer with `max_tokens` below `needed_tokens`"),
     "place": ("Where the answer is", "each answer, after `after` good ones"),

@@ -19,6 +19,7 @@ from personahub_assets.standin.row_troubles import ROW
 from personahub_assets.standin.vectors import VECTORS
 from personahub_assets.standin.words import REFUSALS
 from personahub_assets.standin.wrappings import WRAPPINGS
+from personahub_assets.standin.wrong_answers import ANSWERS
 
 MAX_MODEL_LEN = 32_768
 
@@ -31,6 +32,7 @@ TEXTS = {**WRAPPINGS, **NONSENSE}
 GROUPS: dict[str, Mapping[str, Form[Any]]] = {
     "endpoint": ENDPOINT,
     "row": ROW,
+    "answer": ANSWERS,
     "text": TEXTS,
     "budget": BUDGETS,
     "place": PLACES,

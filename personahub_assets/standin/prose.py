@@ -151,12 +151,20 @@ def _place_name(_topic: Topic, dice: Dice, _label: str) -> str:
     return location[0].upper() + location[1:]
 
 
+def _final_answer(topic: Topic, dice: Dice, _label: str) -> str:
+    """The answer, of a number at times without its unit."""
+    number, _, unit = topic.puzzle.answer.partition(" ")
+    return number if number.isdigit() and unit and dice.chance(0.5) else topic.puzzle.answer
+
+
 KINDS: dict[str, Prose] = {
     "persona": persona,
     "relation": relation,
     "problem": lambda topic, _dice, _label: topic.puzzle.problem,
     "solution": lambda topic, _dice, _label: topic.puzzle.solution,
     "answer": lambda topic, _dice, _label: topic.puzzle.answer,
+    "final_answer": _final_answer,
+    "program": lambda topic, _dice, _label: topic.puzzle.program,
     "instruction": _mould(words.INSTRUCTIONS),
     "title": _title,
     "tool_name": _tool_name,
@@ -217,7 +225,9 @@ _NAMES_OF_KINDS = {
     "relation": "relation relationship relationship_type tie",
     "problem": "problem question exercise puzzle riddle problem_statement",
     "solution": "solution explanation working derivation worked_solution reasoning_steps",
-    "answer": "answer final_answer result",
+    "answer": "answer result",
+    "final_answer": "final_answer",
+    "program": "program",
     "instruction": "instruction prompt request task command user_prompt query",
     "title": "title headline heading topic_title subject_line",
     "tool_name": "tool_name interface_name",

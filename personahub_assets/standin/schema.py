@@ -74,13 +74,15 @@ class Shape:
 
 
 class Choice(Shape):
-    """An enum or a const."""
+    """An enum or a const; the one that the instructions name for this field."""
 
-    def __init__(self, options: list[Any]) -> None:
-        self.options = options
+    def __init__(self, options: list[Any], name: str = "") -> None:
+        self.options, self.name = options, name
 
     def fill(self, spot: Spot) -> Any:
-        return spot.dice.pick(self.options)
+        _, _, wanted = spot.pen.source.instructions.partition(f"The field {self.name} of your answer is: ")
+        named = wanted.partition(".")[0]
+        return named if named in self.options else spot.dice.pick(self.options)
 
 
 class Relation(Choice):
@@ -96,9 +98,16 @@ class Relation(Choice):
 
 
 class Boolean(Shape):
-    """True or false."""
+    """True or false; `same` compares the two answers that the messages contain."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
 
     def fill(self, spot: Spot) -> Any:
+        answers = spot.pen.source.answers if self.name == "same" else ()
+        if len(answers) == 2:
+            first, second = (sorted(re.findall(r"\w+", answer.lower())) for answer in answers)
+            return first == second
         return spot.dice.chance(0.5)
 
 
@@ -411,7 +420,7 @@ class Reader:
             return Choice([schema["const"]])
         if schema.get("enum"):
             options = [value for value in schema["enum"] if _has_type(value, schema.get("type"))] or schema["enum"]
-            return Relation(options) if prose.kind_of(name) == "relation" else Choice(options)
+            return Relation(options) if prose.kind_of(name) == "relation" else Choice(options, name)
         kind = schema.get("type") or _implied(schema)
         if kind == "object":
             return self._object(schema, depth)
@@ -420,7 +429,7 @@ class Reader:
         if kind in ("integer", "number"):
             return Number({**schema, "type": kind}, name)
         if kind == "boolean":
-            return Boolean()
+            return Boolean(name)
         if kind == "null":
             return Null()
         return Text(schema, name, f"{schema.get('description', '')} {schema.get('title', '')}", siblings)

@@ -19,6 +19,7 @@ _PERSON_CHARS = 900
 
 _OPENING = re.compile(r"<data(?:[\s_-][^<>]*)?>")
 _ABOUT_ANSWERS = re.compile(r"rejected_answer|errors")  # feedback about an earlier answer is not data
+_ANSWER = re.compile(r'<data name="\w+_answer">(.*?)</data>', re.DOTALL)
 _NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S{1,64}@\S+")
 _TOKEN = re.compile(r"[^\W\d_][^\s!-&(-,./:-@\[-`{-~«»“”„…、。，！？；：「」『』（）|·•–—]*")
 _NOT_NOUNS = ("ly", "ed", "ing", "est", "ous", "ful", "able", "ive")
@@ -73,6 +74,12 @@ class Source:
     keywords: tuple[str, ...]
     instructions: str
     person: str  # the kind of person that a short data section describes, such as "a retired captain", or ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The texts of the data sections named like `first_answer`; the last section is the data itself."""
+        before = [text for answer in _ANSWER.findall(self.instructions) if (text := answer.strip())]
+        return (*before, self.data) if before else ()
 
     def wanted(self, noun: str, *, outermost: bool) -> int | None:
         """Returns the number of `noun` that the instructions ask for, or None."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from personahub_assets.standin import words
 from personahub_assets.standin.dice import Dice
-from personahub_assets.standin.puzzles import Puzzle, logic_puzzle, math_puzzle
+from personahub_assets.standin.puzzles import Puzzle, logic_puzzle, math_puzzle, solved
 from personahub_assets.standin.source import Source
 
 _NOT_IDENTIFIER = re.compile(r"[^a-z0-9]+")
@@ -72,7 +72,9 @@ class Topic:
 
     @cached_property
     def puzzle(self) -> Puzzle:
-        """The problem that the fields problem, solution and answer of the object share."""
+        """The problem that the fields problem, solution and answer share: that of the data, if it is one."""
+        if given := solved(self.source.data):
+            return given
         make = math_puzzle if self.math else logic_puzzle
         return make(Dice(self.source.seed, f"puzzle {self.path}"), self.subject())
 

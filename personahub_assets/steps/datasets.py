@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -147,7 +147,18 @@ def _variant_task(
     prompt = with_demonstrations(prompt.with_settings(parameters, sampling), catalog, settings, answer)
     controls = _controls(name, catalog, settings)
     shaping = {"controls": json.dumps(controls)} if controls else {}
-    return Task(name, prompt, answer, server.model, dialect, settings=shaping, role=role, variant=variant.name)
+    targets = checked_targets(name, item, settings)
+    return Task(
+        name,
+        prompt,
+        answer,
+        server.model,
+        dialect,
+        settings=shaping,
+        role=role,
+        variant=variant.name,
+        targets=targets,
+    )
 
 
 def _controls(name: str, catalog: Catalog, settings: DatasetTask) -> dict[str, list[str]]:
@@ -172,6 +183,23 @@ def with_demonstrations(prompt: Prompt, catalog: Catalog, settings: DatasetTask,
         return prompt
     examples = catalog.demonstrations(prompt.name, answer)[: settings.demonstrations]
     return prompt.with_instructions(as_instructions(examples, settings.prompting))
+
+
+def checked_targets(name: str, item: type[DatasetItem], settings: DatasetTask) -> dict[str, dict[str, float]]:
+    """The shares that hub.toml sets for values of the fields of a dataset.
+
+    Raises:
+        ConfigError: naming a field that is no choice, or a value that it does not have.
+    """
+    fields = {field: get_args(info.annotation) for field, info in item.model_fields.items()}
+    choice = {field: values for field, values in fields.items() if values and all(isinstance(v, str) for v in values)}
+    for field, shares in settings.targets.items():
+        if field not in choice:
+            raise ConfigError(f"datasets.{name}.targets: {field} is no choice of {name} {choices(field, list(choice))}")
+        for value in shares:
+            if value not in choice[field]:
+                raise ConfigError(f"datasets.{name}.targets.{field}: {choices(value, list(choice[field]))}")
+    return settings.targets
 
 
 def samples_of(name: str, catalog: Catalog, config: HubConfig) -> int:
@@ -321,6 +349,23 @@ def leaving_rows(store: Store, name: str, batches: Iterable[str]) -> tuple[int, 
     return leaving, total
 
 
+def target_gaps(store: Store, name: str) -> list[dict[str, Any]]:
+    """How far the rows of a dataset are from the shares of hub.toml: one entry for each value.
+
+    Returns:
+        `dataset`, `field`, `value`, `rows`, `share` of all rows (None without rows) and `target`.
+    """
+    gaps = list[dict[str, Any]]()
+    for field, shares in checked_targets(name, store.catalog.item(name), store.config.dataset(name)).items():
+        values = store.read_all(name, [field])[field]
+        counts, whole = dict(values.value_counts().iter_rows()), sum(shares.values())
+        for value, share in shares.items():
+            rows = counts.get(value, 0)
+            place = {"dataset": name, "field": field, "value": value, "rows": rows}
+            gaps.append({**place, "share": rows / len(values) if len(values) else None, "target": share / whole})
+    return gaps
+
+
 # --- the step ---
 
 
@@ -330,8 +375,8 @@ def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | fl
     derivation = catalog.derivation(name)
     is_set = derivation is None or "samples" in settings.model_fields_set
     samples = settings.samples if is_set else derivation.samples  # type: ignore[union-attr]
-    controls = [json.dumps(settings.controls, sort_keys=True)] if settings.controls else []
-    return [samples, settings.share, *selected, *controls]
+    chosen_values = [json.dumps(values, sort_keys=True) for values in (settings.controls, settings.targets) if values]
+    return [samples, settings.share, *selected, *chosen_values]
 
 
 def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, finish: Finish | None = None) -> Asked:

@@ -6,8 +6,10 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.roles import WRITER
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Server, ServerOf, Task
+from personahub_assets.steps.agreement import judge_task
 from personahub_assets.steps.datasets import dataset_tasks
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
 from personahub_assets.store.tables import Store
@@ -32,6 +34,8 @@ def current_tasks(catalog: Catalog, config: HubConfig, name: str, server_of: Ser
         return [text_personas_task(catalog, config, server_of(WRITER, "").model)]
     if name == "related_personas":
         return [related_personas_task(catalog, config, server_of(WRITER, "").model)]
+    if name in COMPARISONS:
+        return [judge_task(name, catalog, config, server_of)]
     return dataset_tasks(name, catalog, config, server_of)
 
 
@@ -43,7 +47,13 @@ def role_name(role: str, variant: str) -> str:
 def enabled_tasks(store: Store) -> list[str]:
     """The tasks of a run without a selection."""
     catalog, config = store.catalog, store.config
-    return [name for name in catalog.tasks if catalog.is_enabled(name, config.dataset(name).enabled)]
+    enabled = [name for name in catalog.tasks if catalog.is_enabled(name, config.dataset(name).enabled)]
+    return [*enabled, *(name for name, each in COMPARISONS.items() if each.solutions in enabled)]
+
+
+def judging(config: HubConfig) -> list[str]:
+    """The comparisons that ask a judge."""
+    return list(COMPARISONS) if config.verification.judge else []
 
 
 def endpoints(store: Store, llm: LLM, names: Collection[str]) -> dict[tuple[str, ...], LLM]:
@@ -55,7 +65,7 @@ def endpoints(store: Store, llm: LLM, names: Collection[str]) -> dict[tuple[str,
         names: of tasks; others, and those whose files are wrong, are left out.
     """
     config, users = store.config, dict[int, tuple[LLM, dict[str, None]]]()
-    for name in (name for name in store.catalog.tasks if name in names):
+    for name in (name for name in (*store.catalog.tasks, *judging(config)) if name in names):
         try:
             tasks = current_tasks(store.catalog, config, name, llm.configured(config, ""))
         except PersonaHubError:

@@ -26,6 +26,7 @@ import dagster as dg
 import polars as pl
 
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
 from personahub_assets.instance.row_counts import report_rows
@@ -377,7 +378,7 @@ def _register_blanked(store: Store, target: Target) -> None:
 def _lock_batch(store: Store, batch: str) -> Iterator[None]:
     """Hold the lock of a batch."""
     with ExitStack() as locks:
-        for asset in (*_LOCKED, *store.catalog.names):
+        for asset in (*_LOCKED, *store.catalog.names, *COMPARISONS):
             locks.enter_context(store.lock(Lock.of(asset, batch), wait=False))
         yield
 

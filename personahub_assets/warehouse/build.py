@@ -19,6 +19,8 @@ from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
+from personahub_assets.core.records import packaged
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
 from personahub_assets.store.home import Lock
@@ -277,9 +279,20 @@ def _views(store: Store) -> dict[str, str]:
     """The SELECT of every view, by name."""
     datasets = store.catalog.datasets
     derived = [name for name, item in datasets.items() if item.__derivation__]
-    return {"dataset_items": _dataset_items([*datasets, *_unreadable(store)], derived)} | project_files.sql_files(
-        "views"
-    )
+    items = {"dataset_items": _dataset_items([*datasets, *_unreadable(store)], derived)}
+    left_out = _views_of_other_columns(store)
+    return items | {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
+
+
+def _views_of_other_columns(store: Store) -> set[str]:
+    """Views of verified problems that cannot be made: this home has other columns for a dataset of the package."""
+    own, package = store.catalog.datasets, packaged()
+    return {
+        view
+        for solutions, view, _ in COMPARISONS.values()
+        for derivation in [package[solutions].__derivation__]
+        if derivation and any(own.get(name) is not package[name] for name in (solutions, derivation.source))
+    }
 
 
 def _macros() -> dict[str, str]:

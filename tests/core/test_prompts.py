@@ -12,13 +12,14 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import packaged
+from personahub_assets.core.verified import JUDGE
 
 STYLES = {
     f"{name}.{style}"
     for name, item in packaged().items()
     for style in list(item.__derivation__.styles if item.__derivation__ else [])[1:]
 }
-NAMES = ["text_personas", "related_personas", *packaged(), *STYLES]
+NAMES = ["text_personas", "related_personas", *packaged(), *STYLES, JUDGE]
 SHARED: dict[str, dict[str, str | int]] = {
     "text_personas": {"count": 3, "granularity": "Mix both kinds."},
     "related_personas": {"count": 2},
@@ -42,16 +43,19 @@ def parsed(source: str = SOURCE) -> Prompt:
     return Prompt.parse(source, "sample.md")
 
 
-def value_of(name: str) -> str:
-    (value,) = project_files.prompt(name).row_names - set(Catalog().controls(name))
-    return value
+def values_of(name: str, text: str) -> dict[str, str]:
+    """The text for each value of the row; controls are not set."""
+    return dict.fromkeys(project_files.prompt(name).row_names, text) | dict.fromkeys(controls_of(name), "")
+
+
+def controls_of(name: str) -> list[str]:
+    return list(Catalog().controls(name)) if name in Catalog().names else []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_prompt_file_renders_with_its_data_last(name: str) -> None:
     prompt = project_files.prompt(name)
-    values = dict.fromkeys(Catalog().controls(name), "") | {value_of(name): "A diver on Malta"}
-    system, user = prompt.messages(values, 0, **SHARED.get(name, {}))
+    system, user = prompt.messages(values_of(name, "A diver on Malta"), 0, **SHARED.get(name, {}))
     assert (system["role"], user["role"]) == ("system", "user")
     assert prompt.name == name
     assert prompt.description.endswith((".", "?"))

@@ -10,6 +10,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from personahub_assets.core.config import Environment
 from personahub_assets.core.project_files import root
 from personahub_assets.core.records import packaged
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.definitions import build, defs
 from personahub_assets.defs.metadata.definition import llm_kind
 from personahub_assets.generation.llm import LLM
@@ -24,6 +25,7 @@ PARTITIONED = [
     "semantic_duplicates",
     "personas",
     *packaged(),
+    *COMPARISONS,
 ]
 PAYING = ["text_personas", "related_personas", *packaged()]
 
@@ -108,7 +110,7 @@ def test_a_setting_chooses_how_many_batches_one_run_of_a_backfill_has(
 
 
 def test_only_assets_that_pay_carry_the_pool(graph: AssetGraph) -> None:
-    assert {n for n in PARTITIONED if graph.get(dg.AssetKey(n)).pools == {"llm"}} == set(PAYING)
+    assert {n for n in PARTITIONED if graph.get(dg.AssetKey(n)).pools == {"llm"}} == {*PAYING, *COMPARISONS}
 
 
 def test_nothing_that_pays_runs_by_itself(graph: AssetGraph) -> None:

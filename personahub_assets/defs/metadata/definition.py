@@ -24,6 +24,8 @@ _STAGES = {
     "dedup": "compares the candidates of a batch with the kept personas of all batches. It asks no language model.",
     "datasets": "asks the language model once for each persona and sample. Accepted answers are kept; rejected ones "
     "are in the table quarantine with their reason.",
+    "verification": "compares the answers of several solvers. It asks the judge about pairs that no rule decides, if "
+    "verification.judge is set.",
     "warehouse": "puts all tables into one DuckDB file, which personahub sql reads.",
     "releases": "freezes personas and datasets in a folder, under a name that is given in the launchpad.",
 }
