@@ -56,12 +56,12 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
     yield "endpoint", lambda: _endpoint(llm, home)
-    for roles, other in _others(llm, home).items():
-        yield f"endpoint {', '.join(roles)}", lambda other=other: _endpoint(other, home)  # type: ignore[misc]
+    for roles, endpoint in _others(llm, home).items():
+        yield f"endpoint {', '.join(roles)}", lambda endpoint=endpoint: _endpoint(endpoint, home)  # type: ignore[misc]
     if canary and environment.llm_url:
         yield "model", lambda: _model(llm, home)
-        for roles, other in _others(llm, home).items():
-            yield f"model {', '.join(roles)}", lambda other=other: _model(other, home)  # type: ignore[misc]
+        for roles, endpoint in _others(llm, home).items():
+            yield f"model {', '.join(roles)}", lambda endpoint=endpoint: _model(endpoint, home)  # type: ignore[misc]
         for name, task in _canaries(llm, home):
             yield f"schema {name}", lambda task=task: _canary(llm, task(), home)  # type: ignore[misc]
 
@@ -73,7 +73,7 @@ def _others(llm: LLM, home: Path) -> dict[tuple[str, ...], LLM]:
         needed = endpoints(store, llm, enabled_tasks(store))
     except ConfigError:
         return {}
-    return {roles: other for roles, other in needed.items() if other is not llm}
+    return {roles: endpoint for roles, endpoint in needed.items() if endpoint is not llm}
 
 
 def _canaries(llm: LLM, home: Path) -> Iterator[tuple[str, Callable[[], Task]]]:

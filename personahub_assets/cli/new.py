@@ -115,7 +115,9 @@ def add_dataset(home: Path, name: str, source: Path, *, yes: bool, is_attended: 
     sources = _sources(source, name)
     files = {target: _read(path) for target, path in zip(_paths(home, name), sources, strict=True) if path is not None}
     prompt, item = _paths(home, name)
-    parsed = Prompt.parse(files[prompt], str(sources[0]), DATASET_VALUES)
+    parsed = Prompt.parse(files[prompt], str(sources[0]))
+    if not parsed.source:  # the fields of a source are checked in the home
+        parsed = Prompt.parse(files[prompt], str(sources[0]), DATASET_VALUES)
     _check_source(parsed, name, item in files, str(sources[0]))
     if item in files:
         _check_syntax(str(sources[1]), files[item])

@@ -92,7 +92,8 @@ def run_until_and_report(
         The exit code: 0 with all rows, 3 if personas or the budget do not suffice, else that of the last round.
     """
     store = hub.store
-    target = Target.parse(until, store.catalog.names)
+    # A round selects personas, so the datasets that are made from items cannot be counted in this way.
+    target = Target.parse(until, [name for name in store.catalog.names if not store.catalog.derivation(name)])
     currency = store.config.prices.currency
     reached, started = Reached(target), time.monotonic()
 

@@ -96,9 +96,9 @@ class LLM(BaseModel):
         if (url, model) == (self.url, self.model):
             return self
         key = own.key_variable or "" if own.url else section.key_variable or f"PERSONAHUB_{role.upper()}_LLM_API_KEY"
-        place = (role, url, model, key)
-        if place not in self._others:
-            other = LLM(
+        identity = (role, url, model, key)
+        if identity not in self._others:
+            endpoint = LLM(
                 url=url,
                 model=model,
                 role=role,
@@ -107,9 +107,9 @@ class LLM(BaseModel):
                 retry=self.retry,
                 shared_budget=self.budget,
             )
-            other._writer = self
-            self._others[place] = other
-        return self._others[place]
+            endpoint._writer = self
+            self._others[identity] = endpoint
+        return self._others[identity]
 
     def settings_for(self, config: HubConfig, task: Task) -> HubConfig:
         """The settings for requests of a task: those of its role, where it has its own."""

@@ -137,8 +137,8 @@ class Task:
         return {WANTED: " ".join(sentences)} if sentences else {}
 
 
-def _fraction(*parts: str | int) -> float:
-    return int(digest(*parts, size=8), 16) / (1 << 32)
+def _fraction(*keys: str | int) -> float:
+    return int(digest(*keys, size=8), 16) / (1 << 32)
 
 
 def _value_at(fraction: float, shares: Mapping[str, float]) -> str:

@@ -111,10 +111,10 @@ class Plan:
     @property
     def by_role(self) -> list[Work]:
         """All work with requests to send, summed by role and model."""
-        places = dict.fromkeys((work.role, work.model) for work in self.work if work.expected)
+        askers = dict.fromkeys((work.role, work.model) for work in self.work if work.expected)
         return [
-            added((work for work in self.work if work.expected and (work.role, work.model) == place), "", "")
-            for place in places
+            added((work for work in self.work if work.expected and (work.role, work.model) == asker), "", "")
+            for asker in askers
         ]
 
     def as_json(self) -> dict[str, Any]:

@@ -25,9 +25,9 @@ Solved = tuple[str, str, str]
 @dataclass(frozen=True, slots=True)
 class _Scene:
     name: str
-    other: str
+    friend: str
     job: str
-    place: str
+    town: str
     units: str
     subject: str
 
@@ -53,7 +53,7 @@ def logic_puzzle(dice: Dice, subject: str) -> Puzzle:
 def _stock(dice: Dice, s: _Scene) -> Puzzle:
     boxes, each, gone = dice.between(6, 40), dice.between(8, 60), dice.between(5, 45)
     return _solved(
-        f"For a project on {s.subject}, {s.name}, working in {s.place}, orders {boxes} boxes with {each} {s.units} "
+        f"For a project on {s.subject}, {s.name}, working in {s.town}, orders {boxes} boxes with {each} {s.units} "
         f"in each. On the way {gone} {s.units} are lost. How many {s.units} arrive?",
         _solve_stock(boxes, each, s.units, gone),
     )
@@ -71,8 +71,8 @@ def _solve_stock(boxes: int, each: int, units: str, gone: int) -> Solved:
 def _rate(dice: Dice, s: _Scene) -> Puzzle:
     first, second, hours = dice.between(4, 18), dice.between(4, 18), dice.between(3, 12)
     return _solved(
-        f"{s.name} sorts {first} {s.units} an hour and {s.other} sorts {second}. They prepare an exhibition "
-        f"on {s.subject} in {s.place} and work side by side for {hours} hours. How many {s.units} do they "
+        f"{s.name} sorts {first} {s.units} an hour and {s.friend} sorts {second}. They prepare an exhibition "
+        f"on {s.subject} in {s.town} and work side by side for {hours} hours. How many {s.units} do they "
         f"sort together?",
         _solve_rate(first, s.units, second, hours),
     )
@@ -90,7 +90,7 @@ def _solve_rate(first: int, units: str, second: int, hours: int) -> Solved:
 def _percent(dice: Dice, s: _Scene) -> Puzzle:
     percentage, base = dice.between(1, 18) * 5, dice.between(3, 60) * 20
     return _solved(
-        f"In {s.place}, {base} people answered a survey about {s.subject}, and {percentage} per cent of them wanted to "
+        f"In {s.town}, {base} people answered a survey about {s.subject}, and {percentage} per cent of them wanted to "
         f"hear more. How many people did not ask to hear more?",
         _solve_percent(base, percentage),
     )
@@ -109,7 +109,7 @@ def _fare(dice: Dice, s: _Scene) -> Puzzle:
     fixed, per, count = dice.between(12, 95), dice.between(3, 19), dice.between(7, 48)
     total = fixed + per * count
     return _solved(
-        f"A hall in {s.place} charges {fixed} euros plus {per} euros per guest for an evening on {s.subject}. "
+        f"A hall in {s.town} charges {fixed} euros plus {per} euros per guest for an evening on {s.subject}. "
         f"{s.name}, one of the hosts, has a bill of {total} euros. How many guests came?",
         _solve_fare(fixed, per, total),
     )
@@ -148,8 +148,8 @@ def _solve_average(days: int, mean: int, after: int) -> Solved:
 def _ages(dice: Dice, s: _Scene) -> Puzzle:
     young, gap = dice.between(9, 38), dice.between(2, 30)
     return _solved(
-        f"{s.name} and {s.other} share an interest in {s.subject}. {s.other} is {gap} years older, and their ages add "
-        f"up to {2 * young + gap}. How old is {s.name}?",
+        f"{s.name} and {s.friend} share an interest in {s.subject}. {s.friend} is {gap} years older, and their ages "
+        f"add up to {2 * young + gap}. How old is {s.name}?",
         _solve_ages(gap, 2 * young + gap, s.name),
     )
 
@@ -166,28 +166,28 @@ def _solve_ages(gap: int, total: int, name: str) -> Solved:
 def _trip(dice: Dice, s: _Scene) -> Puzzle:
     speed, hours, breaks = dice.between(3, 22) * 4, dice.between(2, 9), dice.between(1, 3)
     return _solved(
-        f"To attend a meeting on {s.subject}, {s.name} drives {speed * hours} kilometres to {s.place} at {speed} "
+        f"To attend a meeting on {s.subject}, {s.name} drives {speed * hours} kilometres to {s.town} at {speed} "
         f"kilometres an hour and rests {breaks * 15} minutes on the way. How many minutes does the journey take?",
         _solve_trip(speed * hours, speed, breaks * 15),
     )
 
 
-def _solve_trip(far: int, speed: int, rest: int) -> Solved:
+def _solve_trip(far: int, speed: int, pause: int) -> Solved:
     hours = far // speed
     return (
         (
             f"Driving takes {far} ÷ {speed} = {hours} hours, or {hours * 60} minutes. With the rest it is "
-            f"{hours * 60 + rest} minutes."
+            f"{hours * 60 + pause} minutes."
         ),
-        f"{hours * 60 + rest} minutes",
-        f"driving = {far} * 60 // {speed}\nprint(driving + {rest})",
+        f"{hours * 60 + pause} minutes",
+        f"driving = {far} * 60 // {speed}\nprint(driving + {pause})",
     )
 
 
 def _choices(dice: Dice, s: _Scene) -> Puzzle:
     books, films, talks = dice.between(3, 12), dice.between(2, 9), dice.between(2, 8)
     return _solved(
-        f"A club in {s.place} picks one of {books} books, one of {films} films and one of {talks} talks for its "
+        f"A club in {s.town} picks one of {books} books, one of {films} films and one of {talks} talks for its "
         f"evening on {s.subject}. {s.name} wants to list every possible programme. How many are there?",
         _solve_choices(books, films, talks),
     )
@@ -206,7 +206,7 @@ def _order(dice: Dice, s: _Scene) -> Puzzle:
     start = dice.below(len(words.FIRST_NAMES) - 4)
     a, b, c, d = words.FIRST_NAMES[start : start + 4]
     return _solved(
-        f"Four people in {s.place} spoke about {s.subject}, one after the other. {a} spoke right before {b}. {c} spoke "
+        f"Four people in {s.town} spoke about {s.subject}, one after the other. {a} spoke right before {b}. {c} spoke "
         f"after {b}. {d} was neither first nor third, and {c} was not last. Who spoke first, and who last?",
         _solve_order(a, b, c, d),
     )
@@ -226,18 +226,18 @@ def _solve_order(a: str, b: str, c: str, d: str) -> Solved:
 def _liar(dice: Dice, s: _Scene) -> Puzzle:
     day = dice.pick(("Tuesday", "Thursday", "Saturday"))
     return _solved(
-        f"Either {s.name} or {s.other} hid the notes on {s.subject}; exactly one of the two always tells the "
-        f'truth. {s.name} says: "We are both liars." {s.other} says: "They have been hidden since {day}." '
+        f"Either {s.name} or {s.friend} hid the notes on {s.subject}; exactly one of the two always tells the "
+        f'truth. {s.name} says: "We are both liars." {s.friend} says: "They have been hidden since {day}." '
         f"What can be concluded?",
-        _solve_liar(s.name, s.other, day),
+        _solve_liar(s.name, s.friend, day),
     )
 
 
-def _solve_liar(name: str, other: str, day: str) -> Solved:
+def _solve_liar(name: str, friend: str, day: str) -> Solved:
     return (
         (
             f"A truthful person cannot say that both are liars, so {name} lies. Then exactly one liar exists and "
-            f"{other} is truthful: the notes have been hidden since {day}."
+            f"{friend} is truthful: the notes have been hidden since {day}."
         ),
         f"{name} lies, and the notes have been hidden since {day}",
         f'print("{name} lies, and the notes have been hidden since {day}")',
@@ -247,24 +247,24 @@ def _solve_liar(name: str, other: str, day: str) -> Solved:
 def _match(dice: Dice, s: _Scene) -> Puzzle:
     first, second = dice.pick(words.COLOURS[:6]), dice.pick(words.COLOURS[6:])
     return _solved(
-        f"{s.name}, {s.other} and Sam each carry one folder on {s.subject}: one is {first}, one is {second}, one is "
-        f"white. Sam has no white folder, {s.other} has neither the white nor the {second} one. Who carries which?",
-        _solve_match(s.name, s.other, first, second),
+        f"{s.name}, {s.friend} and Sam each carry one folder on {s.subject}: one is {first}, one is {second}, one is "
+        f"white. Sam has no white folder, {s.friend} has neither the white nor the {second} one. Who carries which?",
+        _solve_match(s.name, s.friend, first, second),
     )
 
 
-def _solve_match(name: str, other: str, first: str, second: str) -> Solved:
+def _solve_match(name: str, friend: str, first: str, second: str) -> Solved:
     return (
-        f"{other} can only have {first}. Sam, without white, has {second}. The white one remains for {name}.",
-        f"{other} {first}, Sam {second}, {name} white",
-        f'print("{other} {first}, Sam {second}, {name} white")',
+        f"{friend} can only have {first}. Sam, without white, has {second}. The white one remains for {name}.",
+        f"{friend} {first}, Sam {second}, {name} white",
+        f'print("{friend} {first}, Sam {second}, {name} white")',
     )
 
 
 def _boxes(dice: Dice, s: _Scene) -> Puzzle:
     red, blue = dice.between(3, 19), dice.between(3, 19)
     return _solved(
-        f"A dark cupboard in {s.place} holds {red} red and {blue} blue envelopes about {s.subject}. {s.name}, "
+        f"A dark cupboard in {s.town} holds {red} red and {blue} blue envelopes about {s.subject}. {s.name}, "
         f"{'an' if s.job[0] in 'aeiou' else 'a'} {s.job}, takes envelopes without looking. How many are needed to be "
         f"sure of both colours?",
         _solve_boxes(red, blue),

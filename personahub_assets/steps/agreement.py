@@ -76,10 +76,10 @@ class Problem:
 
     def judge(self, pair: tuple[int, int], *, is_equal: bool) -> None:
         """Note what the judge says about a pair, and about all pairs of the same two answers."""
-        asked = {self.answers[sample] for sample in pair}
+        texts = {self.answers[sample] for sample in pair}
         verdict = Verdict(Outcome.EQUAL if is_equal else Outcome.DIFFERENT, _JUDGED)
         for each in self.verdicts:
-            if {self.answers[sample] for sample in each} == asked:
+            if {self.answers[sample] for sample in each} == texts:
                 self.verdicts[each] = verdict
 
 

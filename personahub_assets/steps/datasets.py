@@ -358,11 +358,11 @@ def target_gaps(store: Store, name: str) -> list[dict[str, Any]]:
     gaps = list[dict[str, Any]]()
     for field, shares in checked_targets(name, store.catalog.item(name), store.config.dataset(name)).items():
         values = store.read_all(name, [field])[field]
-        counts, whole = dict(values.value_counts().iter_rows()), sum(shares.values())
+        counts, total_share = dict(values.value_counts().iter_rows()), sum(shares.values())
         for value, share in shares.items():
             rows = counts.get(value, 0)
-            place = {"dataset": name, "field": field, "value": value, "rows": rows}
-            gaps.append({**place, "share": rows / len(values) if len(values) else None, "target": share / whole})
+            entry = {"dataset": name, "field": field, "value": value, "rows": rows}
+            gaps.append({**entry, "share": rows / len(values) if len(values) else None, "target": share / total_share})
     return gaps
 
 

@@ -71,6 +71,6 @@ def endpoints(store: Store, llm: LLM, names: Collection[str]) -> dict[tuple[str,
         except PersonaHubError:
             continue
         for task in tasks:
-            other = llm.as_role(config, task.role, task.variant)
-            users.setdefault(id(other), (other, {}))[1][role_name(task.role, task.variant)] = None
-    return {tuple(roles): other for other, roles in users.values()}
+            endpoint = llm.as_role(config, task.role, task.variant)
+            users.setdefault(id(endpoint), (endpoint, {}))[1][role_name(task.role, task.variant)] = None
+    return {tuple(roles): endpoint for endpoint, roles in users.values()}

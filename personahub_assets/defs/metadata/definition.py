@@ -8,10 +8,11 @@ from personahub_assets.core import presets
 from personahub_assets.core.config import STANDIN_URL, HubConfig
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.prompts import Prompt
+from personahub_assets.core.roles import WRITER
 from personahub_assets.defs.metadata.markup import paragraphs
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import current_tasks
 from personahub_assets.store.tables import DROPPED, STAGES, Store
 
 LLM_KIND, EMBEDDER_KIND = "llm", "embedder"
@@ -91,12 +92,12 @@ def _prompt(name: str, store: Store, llm: LLM) -> dict[str, Any]:
     if name not in store.catalog.tasks:
         return {}
     try:
-        prompt = current_task(store.catalog, store.config, name, llm.model or "").prompt
+        task = current_tasks(store.catalog, store.config, name, llm.configured(store.config, ""))[0]
     except PersonaHubError as error:  # the error of a single asset; the others still load
         return {"prompt": str(error)}
-    sampling = ", ".join(f"{option} {value}" for option, value in prompt.sampling.model_dump().items())
-    model = {"model": llm.model} if llm.model else {}
-    return {"prompt": dg.MetadataValue.md(prompt_markdown(prompt)), "sampling": sampling, **model}
+    sampling = ", ".join(f"{option} {value}" for option, value in task.prompt.sampling.model_dump().items())
+    model = ({"model": task.model} if task.model else {}) | ({"role": task.role} if task.role != WRITER else {})
+    return {"prompt": dg.MetadataValue.md(prompt_markdown(task.prompt)), "sampling": sampling, **model}
 
 
 def prompt_markdown(prompt: Prompt) -> str:
