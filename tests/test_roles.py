@@ -241,6 +241,14 @@ def test_a_role_without_its_server_is_named_before_the_run(hub: Hub) -> None:
         require_endpoint(dead, ordered(dead, [], ["reviews"]))
 
 
+def test_a_refused_key_of_a_role_is_named_by_its_variable(hub: Hub) -> None:
+    write(hub.home, "prompts/reviews.md", REVIEWS.replace("a guest", "a critic"))
+    with StandinServer(faults="bad_key=1") as server:
+        hub.environment = hub.environment.model_copy(update={"judge_llm_url": server.url})
+        failed = hub.run(select=["reviews"])
+    assert "PERSONAHUB_JUDGE_LLM_API_KEY" in failed["people: reviews"]
+
+
 def test_a_role_of_the_other_kind_is_refused(hub: Hub, called: Called) -> None:
     (hub.home / "writer").write_text("model")
     write(hub.home, "prompts/reviews.md", REVIEWS.replace("a guest", "a critic"))

@@ -435,7 +435,7 @@ class Transport:
 
     @property
     def _more_time(self) -> str:
-        is_chat = self._variable == _VARIABLE
+        is_chat = self._variable.endswith("LLM_URL")
         return "raise generation.timeout_s in hub.toml, and" if is_chat else "use a faster server, or raise"
 
     def _masked(self, text: str) -> str:

@@ -423,7 +423,8 @@ class _Conversation:
         if reply.model and self.asker.is_other_model(reply.model) and self.asker.limits.model_must_match:
             raise LLMError(
                 f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was requested. "
-                "Set PERSONAHUB_LLM_MODEL to the one that you want, or generation.model_must_match = false in hub.toml"
+                "Set PERSONAHUB_LLM_MODEL, or the model of the role, to the one that you want, or "
+                "generation.model_must_match = false in hub.toml"
             )
         return reply
 

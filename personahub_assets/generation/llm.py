@@ -338,7 +338,7 @@ class LLM(BaseModel):
         Raises:
             LLMError: if there is no endpoint.
         """
-        return Transport(self.require(), self._key, **options)
+        return Transport(self.require(), self._key, variable=self._variable("URL"), **options)
 
     @property
     def _key(self) -> str:

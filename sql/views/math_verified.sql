@@ -3,6 +3,7 @@
 -- item_id: The problem, in math_problems
 -- persona_id: Persona that the problem was written for
 -- topic: Field of mathematics the problem draws on
+-- difficulty: Difficulty that hub.toml asked for; null without
 -- problem: The full problem statement
 -- solution: A solution with the agreed answer: the first one in sentences, else the first
 -- answer: Answer that they agree on
@@ -13,7 +14,7 @@
 -- text: The problem as one readable text
 -- generation_id: Call that wrote the problem, in generations
 SELECT
-    p.batch, p.item_id, p.persona_id, p.topic, p.problem, s.solution, a.answer, a.votes, a.solutions, a.share,
+    p.batch, p.item_id, p.persona_id, p.topic, p.difficulty, p.problem, s.solution, a.answer, a.votes, a.solutions, a.share,
     a.solution_id, p.text, p.generation_id
 FROM math_problems AS p
 JOIN math_agreement AS a ON a.batch = p.batch AND a.source_id = p.item_id
