@@ -73,8 +73,8 @@ class Topic:
     @cached_property
     def puzzle(self) -> Puzzle:
         """The problem that the fields problem, solution and answer share: that of the data, if it is one."""
-        if given := solved(self.source.data):
-            return given
+        if puzzle := solved(self.source.data):
+            return puzzle
         make = math_puzzle if self.math else logic_puzzle
         return make(Dice(self.source.seed, f"puzzle {self.path}"), self.subject())
 

@@ -126,9 +126,9 @@ def _items(store: Store, batch: str, personas: frozenset[str]) -> frozenset[str]
     sources = {derivation.source for name in catalog.names if (derivation := catalog.derivation(name))}
     for name in (name for name in catalog.in_order if name in sources):
         rows = store.read("generations", batch, name, columns=["input_id", "sample"])
-        asked = {(input_id, sample) for input_id, sample in rows.iter_rows() if input_id in inputs}
+        requested = {(input_id, sample) for input_id, sample in rows.iter_rows() if input_id in inputs}
         stored = store.read(name, batch, columns=["item_id", "persona_id"]).iter_rows()
-        own = {item_id(name, *each) for each in asked} | {item for item, persona in stored if persona in personas}
+        own = {item_id(name, *each) for each in requested} | {item for item, persona in stored if persona in personas}
         inputs |= own
         kept |= own
     return frozenset(kept)
