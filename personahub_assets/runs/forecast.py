@@ -135,9 +135,9 @@ class Plan:
         }
 
 
-def added(parts: Iterable[Work], batch: str, asset: str) -> Work:
+def added(summands: Iterable[Work], batch: str, asset: str) -> Work:
     """Sum work; time or cost is None if one summand is unknown."""
-    total, works = Work(batch, asset), list(parts)
+    total, works = Work(batch, asset), list(summands)
     for name in ("role", "variant", "model"):
         values = {getattr(work, name) for work in works}
         setattr(total, name, values.pop() if len(values) == 1 else "")
