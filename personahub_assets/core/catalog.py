@@ -239,6 +239,8 @@ class Catalog:
         path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
         if name not in self._packaged and (path or prompt_path) and (reason := name_fault(name)):
             raise ConfigError(f"{path or prompt_path}: {reason}: rename the file")
+        if path is not None and name in DERIVED:
+            raise ConfigError(f"{path}: {name} has fixed fields: give the class another name")
         item = self._unchecked(name)
         origin = str(path or prompt_path)
         self._check_sources(name, origin)

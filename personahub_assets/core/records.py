@@ -8,11 +8,12 @@ SQL table, its comments, its checks and its asset follow from the class (docs/ad
 from the items of another one has a `Derivation`, and its line in `DERIVED`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 MAX_PERSONAS_PER_CALL = 8
@@ -311,9 +312,84 @@ class ReasoningSolution(
     """A solution of a reasoning problem, with its final answer; several per problem, by different solvers."""
 
 
+def _is_json(text: str) -> str:
+    json_value(text)
+    return text
+
+
+def _is_json_object(text: str) -> str:
+    if not isinstance(json_value(text), dict):
+        raise ValueError('expected a JSON object with the names of the arguments, such as {"count": 3}')
+    return text
+
+
+def json_value(text: str) -> Any:
+    """Read a JSON value; NaN and infinite numbers are not JSON.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class ToolCall(Answer):
+    """A call of a tool, and what it should return."""
+
+    arguments: Annotated[str, StringConstraints(min_length=2, max_length=1000), AfterValidator(_is_json_object)] = (
+        Field(description='All arguments of the call as a JSON object, such as {"count": 3, "name": "Ada"}')
+    )
+    expected: Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_is_json)] = Field(
+        description='The value that the call returns, as JSON, such as 12.5, "Ada" or {"total": 3}'
+    )
+
+
+class ToolTests(DatasetItem, derivation=Derivation("tools", is_optional=True)):
+    """Calls of a tool with the values that they should return, written from its interface before there is code."""
+
+    tests: Annotated[list[ToolCall], Field(min_length=2, max_length=5)] = Field(
+        description="Calls that differ, edge cases among them"
+    )
+
+
+class ToolCode(Answer):
+    """The code of a tool."""
+
+    code: Annotated[str, StringConstraints(min_length=10, max_length=8000)] = Field(
+        description="A Python module that defines the function"
+    )
+
+
+class ToolImplementation(DatasetItem, derivation=Derivation("tools", is_optional=True, styles={"": ToolCode})):
+    """Python code for a tool, with the outcome of its tests; the author of the code did not see the tests."""
+
+    function_name: str = Field(description="Name of the function")
+    code: str = Field(description="A Python module that defines the function")
+    status: Literal["passed", "failed", "unsupported", "error"] = Field(
+        description="passed: every call returned the expected value; failed: one did not; unsupported: the code needs "
+        "what the sandbox does not have; error: it is not valid, raised, exceeded a limit, or has no tests"
+    )
+    reason: str | None = Field(description="Kind of the reason for not passing, such as time_limit; null if it passed")
+    detail: str | None = Field(description="The reason in words, with the test; null if it passed")
+    passed_tests: int = Field(description="Number of tests that passed; the run ends at the first that does not")
+    tests: list[ToolCall] = Field(description="The tests, from tool_tests")
+
+    def as_text(self) -> str:
+        """Write the code."""
+        return self.code
+
+
 DERIVED: dict[str, type[DatasetItem]] = {
     "math_solutions": MathSolution,
     "reasoning_solutions": ReasoningSolution,
+    "tool_tests": ToolTests,
+    "tool_implementations": ToolImplementation,
 }
 """Datasets that are made from the items of another dataset, by name."""
 

@@ -10,10 +10,17 @@ from personahub_assets.defs.metadata.usage import report
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.datasets import write_items
 from personahub_assets.steps.solutions import write_solutions
+from personahub_assets.steps.tools import write_implementations
 from personahub_assets.store.tables import Store
 
-_STEPS = {"math_solutions": write_solutions, "reasoning_solutions": write_solutions}
+_STEPS = {
+    "math_solutions": write_solutions,
+    "reasoning_solutions": write_solutions,
+    "tool_implementations": write_implementations,
+}
 """Steps of datasets whose rows are not simply the answers."""
+_ALSO_READ = {"tool_implementations": ["tool_tests"]}
+"""Assets that a step reads besides the source of its dataset."""
 
 
 def datasets(catalog: Catalog) -> list[Asset]:
@@ -39,7 +46,7 @@ def _dataset(name: str, description: str, source: str) -> Asset:
         name=name,
         description=description,
         group="datasets",
-        deps=[source],
+        deps=[source, *_ALSO_READ.get(name, ())],
         kinds={"llm", "parquet"},
         lock="refuse",
         pool=LLM_POOL,

@@ -28,8 +28,8 @@ from personahub_assets.store.tables import Store
 
 _SCALE = 1 << 32
 
-Finish = Callable[[Task, Answer], DatasetItem]
-"""Makes an item from an answer, where they differ: a program is run for its final answer."""
+Finish = Callable[[Request, Answer], DatasetItem]
+"""Makes an item from an answer to a request, where they differ: a program is run for its final answer."""
 
 
 def nowhere(_role: Role, _variant: str) -> Server:
@@ -404,7 +404,7 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, fin
                         request.input_id,
                         request.sample,
                         generation,
-                        controlled(task, request, finish(task, answer) if finish else answer),
+                        controlled(task, request, finish(request, answer) if finish else answer),
                     )
                     for request, generation, answer in accepted
                 ]

@@ -7,7 +7,7 @@ from typing import Any
 from personahub_assets.core.records import Answer, DatasetItem, ProgramSolution, ReasonedSolution, Solution
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
-from personahub_assets.generation.requests import Task
+from personahub_assets.generation.requests import Request
 from personahub_assets.steps.asked import Asked
 from personahub_assets.steps.datasets import write_items
 from personahub_assets.store.tables import Store
@@ -33,7 +33,7 @@ def write_solutions(name: str, store: Store, llm: LLM, batch: str, watch: Watch)
         return write_items(name, store, llm, batch, watch, finish)
 
 
-def solution(item: type[Solution], run: Run, _task: Task, answer: Answer) -> DatasetItem:
+def solution(item: type[Solution], run: Run, _request: Request, answer: Answer) -> DatasetItem:
     """Make the row of a solution; a program is run.
 
     Args:
