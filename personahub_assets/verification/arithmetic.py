@@ -106,7 +106,7 @@ class _Parser:
             # Without blanks "3-5" can be a range or a score.
             if self._takes("+"):
                 value = _bounded(value + self._product(depth))
-            elif self._text.startswith(" - ", self._at) and self._takes("-"):
+            elif self._text[self._at - 1 : self._at + 2] == " - " and self._takes("-"):
                 value = _bounded(value - self._product(depth))
             else:
                 return value
@@ -230,7 +230,12 @@ def _in_words(text: str) -> Number | None:
         return None
     sign = -1 if words[0] in ("minus", "negative") else 1
     words = words[1:] if sign < 0 else words
-    if words and words[-1] in _PARTS and (top := _integer(words[:-1]) if words[:-1] else int(words == ["half"])):
+    if (
+        words
+        and words[-1] in _PARTS
+        and "and" not in words
+        and (top := _integer(words[:-1]) if words[:-1] else int(words == ["half"]))
+    ):
         return Number(Fraction(sign * top, _PARTS[words[-1]]))
     if len(words) > 3 and words[-1] in _PARTS and "and" in words:
         split = len(words) - 1 - words[::-1].index("and")

@@ -417,7 +417,9 @@ def _has_text(value: Value) -> bool:
 
 def _as_latex(answer: str) -> str:
     """The answer with the operators of LaTeX."""
-    return re.sub(r"√\s*\(?([^\s()]+)\)?", r"\\sqrt{\1}", answer.replace("**", "^"))
+    text = re.sub(r"√\s*\(?([^\s()]+)\)?", r"\\sqrt{\1}", answer.replace("**", "^"))
+    text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    return re.sub(r"(?<![\\A-Za-z])(sin|cos|tan|log|ln|exp)(?![A-Za-z])", r"\\\1", text)
 
 
 def _digits_of(value: Value) -> str | None:
@@ -425,16 +427,18 @@ def _digits_of(value: Value) -> str | None:
     return f"{value.number}" if isinstance(value, Quantity) and not value.noun else None
 
 
-_FUNCTIONS = re.compile(r"sqrt|√|π|\bpi\b|\b(?:sin|cos|tan|log|ln|exp)\b|\\[a-z]+|[\^_!]|(?<=\d)[a-z]\b|\b[a-z]\b|\d")
-_TOWER = re.compile(r"\d\s*\^[\s({]*\d+\s*\^|\^[\s({]*-?\d{4,}|\d[eE][+-]?\d{4,}|\d{4,}\s*!")
-_LONG_WORD = re.compile(r"(?<!\\)\b(?!sqrt|sin|cos|tan|log|exp|frac|matrix|pmatrix|begin|end|left|right)[A-Za-z]{4,}")
+_OPERATORS = re.compile(r"[-+*/^=<>!(√π\\]|\d[a-zA-Z]|\d")
+_NOT_MATHEMATICS = re.compile(
+    r"\d\s*\^[\s({]*\d+\s*\^|\^[\s({]*-?\d{4,}|\d[eE][+-]?\d{4,}|\d{4,}\s*!"  # powers that take forever
+    r"|^[\d.]+(?:\s*-\s*[\d.]+)+$|\d_\d|^[A-Z][A-Za-z0-9]*$"  # ranges and scores, digits of a base, formulas such as H2O
+    # Words, which would be read as products of their letters.
+    r"|(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|ln|exp|sqrt|pi|begin|end|[pbv]?matrix|left|right|frac)(?![A-Za-z]))[A-Za-z]{2,}"
+)
 
 
 def _is_mathematical(text: str) -> bool:
-    """Whether math-verify could read it: it has mathematics, no sentence, and no power that takes forever."""
-    if _TOWER.search(text):
-        return False
-    return bool(_FUNCTIONS.search(text)) and len(_LONG_WORD.findall(text)) < 2
+    """Whether math-verify can be trusted with a text: it has operators or digits, and no words."""
+    return bool(_OPERATORS.search(text)) and not _NOT_MATHEMATICS.search(text)
 
 
 def _shown(value: Value) -> str | None:

@@ -32,6 +32,7 @@ _SIGNS = str.maketrans(
         "º": "°",
         "˚": "°",
         "→": "->",
+        "≠": "!=",
         "ℝ": "all real numbers",
     }
 )
@@ -77,6 +78,7 @@ _INNERMOST = (
 )
 _OPERATORS = (
     (re.compile(r"\*\*"), "^"),
+    (re.compile(r"^(?:minus|negative)\s+(?=[\d.])", re.IGNORECASE), "-"),
     (re.compile(r"\^\((-?\d+)\)"), r"^\1"),
     (re.compile(r"√\s*(\d+|[a-zA-Z])"), r"sqrt(\1)"),
     (re.compile(r"√\s*\("), "sqrt("),
@@ -87,7 +89,7 @@ _SUPER_RUN = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _MATH = (re.compile(r"^\$\$(.*)\$\$$"), re.compile(r"^\$(.*[^\d\s].*|.*)\$$"), re.compile(r"^\\[(\[](.*)\\[)\]]$"))
 _MARKUP = re.compile(r"(?<![\w)])(\*\*|__|`)(?=\S)(.+?)(?<=\S)\1(?![\w(])")
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|hence|therefore)[, ]+)?(?:(?:the|my)\s+)?(?:(?:final|correct)\s+)?(?:answer|ans|result)\s*(?:is|=|:|->)+\s*:?\s*",
+    r"^(?:(?:so|thus|hence|therefore)[, ]+)?(?:(?:the|my)\s+)?(?:(?:final|correct)\s+)?(?:answer|ans|result|option|choice|solution)\s*(?:is|=|:|->)+\s*:?\s*|^(?:it's|it is)\s+",
     re.IGNORECASE,
 )
 

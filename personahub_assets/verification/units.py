@@ -48,15 +48,16 @@ time     86400       d day
 time     604800      wk week
 month    1           month mo
 month    12          year yr
-speed    1           m/s mps meter/second metre/second
-speed    1000/3600   km/h kph kmh kmph kilometer/hour kilometre/hour km/hr
-speed    1609344/3600000 mph mile/hour mi/h
+length/time 1           mps
+length/time 1000/3600   kph kmh kmph
+length/time 1609344/3600000 mph
 angle    1           ° deg degree
 angle_r  1           rad radian
 temp     1           °c degree_celsius degree_centigrade celsius
 dollar   1/100       ¢ cent
 dollar   1           $ usd dollar us_dollar us$
 euro     1           € eur euro
+pound    1/100       pence penny
 pound    1           £ gbp pound_sterling
 yen      1           ¥ jpy yen
 rupee    1           ₹ inr rupee
@@ -107,8 +108,16 @@ def unit_named(name: str) -> Unit | None:
         name = pattern.sub(text, name)
     name = re.sub(r"^(square|cubic) (\w+)$", lambda match: f"{match[1]} {singular(match[2])}", name)
     name = re.sub(r"^degrees ", "degree ", name).replace("° c", "°c").replace("° f", "°f")
-    candidates = (name, singular(name), "/".join(map(singular, name.split("/"))))
-    return next((_UNITS[candidate] for candidate in candidates if candidate in _UNITS), None)
+    return _UNITS.get(name) or _UNITS.get(singular(name)) or _quotient(name)
+
+
+def _quotient(name: str) -> Unit | None:
+    """The unit of a name such as km/h."""
+    above, slash, below = name.partition("/")
+    units = _UNITS.get(above) or _UNITS.get(singular(above)), _UNITS.get(below) or _UNITS.get(singular(below))
+    if not slash or units[0] is None or units[1] is None:
+        return None
+    return Unit(f"{units[0].dimension}/{units[1].dimension}", units[0].factor / units[1].factor)
 
 
 def singular(word: str) -> str:

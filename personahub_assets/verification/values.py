@@ -138,9 +138,12 @@ _CHOICE = re.compile(
     re.IGNORECASE,
 )
 _TRUTHS = {"yes": ("yes", True), "no": ("yes", False), "true": ("true", True), "false": ("true", False)}
-_TRUTH = re.compile(r"(yes|no|true|false)(?:\s*[,.;:!-]\s*.*)?", re.IGNORECASE | re.DOTALL)
+_TRUTH = re.compile(
+    r"(?!no\.? ?\d)(yes|no|true|false)(?:\s*[,.;:!-]\s*.*|\s+(?:because|since|it|he|she|they|we|you|i|there)\b.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 _APPROXIMATE = re.compile(r"(?:~|about |approximately |approx\.? |around |roughly |exactly |nearly )\s*", re.IGNORECASE)
-_NAME = r"[A-Za-zΑ-Ωα-ω][\w']*(?:\([a-z]\))?(?: [A-Za-z]\w*){0,3}"
+_NAME = r"[A-Za-zΑ-Ωα-ω][\w']*(?:\([a-zA-Z]\))?(?: [A-Za-z]\w*){0,3}"
 _ASSIGNMENT = re.compile(rf"({_NAME})\s*(?:=|:=)\s*([^=<>].*)")
 _REVERSED = re.compile(r"([^=<>A-Za-z]+)\s*=\s*([A-Za-z])")
 _MEMBER = re.compile(r"[A-Za-z]\s*∈\s*(.+)")
@@ -164,10 +167,17 @@ _DAY_FIRST = re.compile(
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _ORDINALS = "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+_SCALE = re.compile(r"(hundred|thousand|million|billion|trillion|dozen|lakh|crore)\s+(.+)", re.IGNORECASE)
+_ORDINAL_DIGITS = {
+    word: f"{index}{('th', 'st', 'nd', 'rd')[index if index < 4 else 0]}" for index, word in enumerate(_ORDINALS)
+}
 _QUANTITY = re.compile(
-    r"(.*?(?:\d\.?|\)(?:\.\.\.)?|\.\.\.|\b(?:million|billion|thousand|trillion|hundred|half|quarter|third)))\s*"
+    r"(.*?(?:\d\.?|\)(?:\.\.\.)?|\.\.\.|\b(?:million|billion|thousand|trillion|hundred|dozen|lakh|crore|half|quarter|third)))\s*"
     r"(%|percent|per cent|[A-Za-zµ°′″\"'$€£¥₹¢][\w°²³^/. $€£¥₹¢'-]*)"
 )
+_CODE = re.compile(r"([A-Z]{3})\s?(\d[\d.,' ]*)")
+_REPEATED = re.compile(r"([^()]*[\w%])\s+\(([^()]+)\)")
+_NAMED_TUPLE = re.compile(r"\(\s*([a-zA-Z](?:\s*,\s*[a-zA-Z])+)\s*\)\s*=\s*\((.*)\)")
 _PARTS = re.compile(r"(?<=[a-z°])[ ,]+(?:and )?(?=\d)", re.IGNORECASE)
 _NOTHING = {
     "∅",
@@ -211,7 +221,8 @@ def words_of(text: str) -> str:
     if _SYMBOLS.search(text):
         return "".join(text.split())  # mathematics: brackets and letters count
     text = _ARTICLES.sub("", text.casefold())
-    return " ".join(re.sub(r"[^\w\s%$€£-]|(?<=\w)-(?=\w)", " ", text).split())
+    words = re.sub(r"[^\w\s%$€£-]|(?<=\w)-(?=\w)", " ", text).split()
+    return " ".join(_ORDINAL_DIGITS.get(word, word) for word in words)
 
 
 def _choice(text: str) -> Choice | None:
@@ -254,6 +265,7 @@ def _month(name: str) -> int:
 
 
 def _clock(text: str) -> Clock | None:
+    text = text.removeprefix("at ")
     if text.casefold() in ("noon", "midday", "midnight"):
         return Clock(Fraction(0 if text.casefold() == "midnight" else 720), is_full=True)
     if match := _O_CLOCK.fullmatch(text):
@@ -276,6 +288,11 @@ def _quantity(text: str) -> Quantity | None:
     bare = text.strip()
     if sign := re.match(rf"(-?)\s*([A-Z]{{0,2}})([{CURRENCIES}])\s*(-?)(?=[\d.])", bare):
         return _with_currency(sign[1] + sign[4] + bare[sign.end() :], sign[2] + sign[3])
+    if code := _CODE.fullmatch(bare):
+        return _with_unit(f"{code[2]} {code[1]}")
+    if repeated := _REPEATED.fullmatch(bare):
+        first, second = _quantity(repeated[1]), _quantity(repeated[2])
+        return first if first and second and first.base == second.base else None
     if plain := number(bare):
         return Quantity(plain.value, decimals=plain.decimals)
     return _with_unit(bare) or _sum_of_units(bare)
@@ -294,13 +311,14 @@ def _with_currency(digits: str, currency: str) -> Quantity | None:
 
 def _with_unit(text: str) -> Quantity | None:
     amount, name = _split_unit(text)
+    name = re.sub(r"^(?:of )?an? ", "", name)
     if not amount:
         return None
     if name.casefold() in ("%", "percent", "per cent"):
         return Quantity(amount.value / 100, decimals=_shifted(amount.decimals), is_percent=True)
     if unit := unit_named(name):
         return Quantity(amount.value, unit, decimals=amount.decimals)
-    if re.search(r"\d|\b(?:and|or|to|than|of)\b|[=^]", name) or len(name.split()) > 4:
+    if re.search(r"^(?:st|nd|rd|th)\b|\d|\b(?:and|or|to|than|of)\b|[=^]", name) or len(name.split()) > 4:
         return None
     if len(name) == 1 and name.isalpha():
         return None  # 2x is a product, not two of x
@@ -310,7 +328,9 @@ def _with_unit(text: str) -> Quantity | None:
 def _split_unit(text: str) -> tuple[Number | None, str]:
     """The number at the start of a text, in digits or words, and the words after it."""
     if match := _QUANTITY.fullmatch(text):
-        return number(match[1]), match[2].strip(" .")
+        scale = _SCALE.fullmatch(match[2])
+        digits, name = (f"{match[1]} {scale[1]}", scale[2]) if scale else match.groups()
+        return number(digits), name.strip(" .")
     words = text.split()
     if len(words) > _MAX_WORDS or not text[:1].isalpha():
         return None, ""
@@ -451,6 +471,10 @@ def split_items(text: str) -> list[str] | None:
 
 
 def _assignment(text: str, depth: int) -> Value | None:
+    if pairs := _NAMED_TUPLE.fullmatch(text):
+        names, pieces = pairs[1].replace(" ", "").split(","), split_items(pairs[2]) or []
+        if len(names) == len(pieces):
+            return Group("set", tuple(map(Assignment, names, (read(piece, depth + 1) for piece in pieces))))
     match = _ASSIGNMENT.fullmatch(text)
     if match and "=" not in match[2]:
         return Assignment(match[1].replace(" ", ""), read(match[2], depth + 1))
@@ -477,6 +501,8 @@ def _enumeration(text: str, depth: int) -> Value | None:
     if not pieces or len(pieces) < 2 or any(len(piece.split()) > 4 for piece in pieces):
         return None
     values = tuple(read(piece, depth + 1) for piece in pieces)
+    if re.search(r"\sor\s", text) and any(isinstance(value, Text) for value in values):
+        return None  # "red or blue" is not "red and blue"; 2 or 3 are two solutions
     names = {value.name for value in values if isinstance(value, Assignment)}
     head, *tail = values
     if isinstance(head, Assignment) and not any(isinstance(value, Assignment) for value in tail):
