@@ -185,6 +185,11 @@ def test_what_the_pages_tell_to_run_exists() -> None:
 
 
 FOREIGN_OPTIONS = {
+    "bwrap": {
+        *("--unshare-all", "--unshare-user", "--uid", "--gid", "--cap-drop", "--die-with-parent", "--new-session"),
+        *("--clearenv", "--hostname", "--ro-bind", "--ro-bind-try", "--ro-bind-data", "--remount-ro", "--chdir"),
+        "--seccomp",
+    },
     "pip and uv": {"--force-reinstall", "--no-deps", "--reinstall"},
     "dagster-webserver and dagster-daemon": {"--instance-ref", "--log-format", "--log-level", "--shutdown-pipe"},
     "git": {"--no-renames", "--porcelain", "--untracked-files"},
