@@ -17,10 +17,15 @@ from pathlib import Path
 _WORKER = Path(__file__).with_name("math_worker.py")
 _START_S = 120.0
 """Time to import SymPy and the parser; several seconds of CPU time."""
+_READY = b"ready\n"
+_MAX_FAILURES = 3
+"""Starts that fail in a row, after which no pair is compared."""
 
 
 class Comparer:
     """A process of math-verify, started when it is first needed; use it as a context manager, from any thread.
+
+    If the process cannot start, no pair is compared, and all verdicts are those of the exact rules.
 
     Args:
         seconds: time limit of one comparison.
@@ -36,7 +41,7 @@ class Comparer:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], bool | None] = {}
-        self.starts = self.late = 0
+        self.starts = self.late = self._failures = 0
 
     def __enter__(self) -> "Comparer":
         return self
@@ -64,6 +69,8 @@ class Comparer:
                         pipe.close()
 
     def _ask(self, pair: tuple[str, str]) -> bool | None:
+        if self._failures >= _MAX_FAILURES:
+            return None
         try:
             process = self._started()
             assert process.stdin is not None
@@ -92,7 +99,10 @@ class Comparer:
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
             self.starts += 1
-            _line(self._process, _START_S)
+            if _line(self._process, _START_S) != _READY:
+                self._failures += 1
+                raise BrokenPipeError  # it cannot import its libraries, or not in time
+            self._failures = 0
         return self._process
 
 

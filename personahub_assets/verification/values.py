@@ -220,6 +220,8 @@ def words_of(text: str) -> str:
     """
     if _SYMBOLS.search(text):
         return "".join(text.split())  # mathematics: brackets and letters count
+    if len(text) == 2 and text.isupper():
+        return text  # CO is not Co
     text = _ARTICLES.sub("", text.casefold())
     words = re.sub(r"[^\w\s%$€£-]|(?<=\w)-(?=\w)", " ", text).split()
     return " ".join(_ORDINAL_DIGITS.get(word, word) for word in words)

@@ -115,6 +115,14 @@ def test_a_comparison_that_hangs_is_ended_and_the_next_one_works(comparer: Compa
     assert (comparer.starts - starts, comparer.late - late) == (1, 1)
 
 
+def test_without_math_verify_expressions_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with Comparer() as comparer:
+        outcomes = {equal(f"{n}x + 1", f"1 + {n}x", comparer=comparer).outcome for n in range(2, 8)}
+        assert outcomes == {Outcome.UNDECIDED}
+        assert comparer.starts == 3
+
+
 def test_agreement_does_not_depend_on_the_order() -> None:
     answers = ["1/2", "0.5", "2", "50%", "0.7"]
     seen = set()
