@@ -16,7 +16,12 @@ from personahub_assets.defs.batches import REBUILD, REFRESH
 from personahub_assets.defs.checks import sql_checks
 from personahub_assets.defs.corpus import documents
 from personahub_assets.defs.datasets import datasets
-from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
+from personahub_assets.defs.dedup import (
+    lexical_duplicates,
+    persona_embeddings,
+    personas,
+    semantic_duplicates,
+)
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.metadata.definition import described
 from personahub_assets.defs.naming import Names

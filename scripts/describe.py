@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -190,14 +191,14 @@ def _kind(field: FieldInfo) -> str:
         annotated_types.Le: "up to {.le}",
         annotated_types.MaxLen: "of at most {.max_length} characters",
     }
-    bounds = (words[type(bound)].format(bound) for bound in field.metadata)
+    bounds = (words[type(bound)].format(bound) for bound in field.metadata if type(bound) in words)
     return " ".join((_type_name(field.annotation), *bounds))
 
 
 def _type_name(annotation: object) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
-        return ", ".join(f"`{argument}`" for argument in arguments)
+        return ", ".join(f"`{str(argument).lower() if argument is False else argument}`" for argument in arguments)
     if origin is dict:
         return "table"
     if origin is list:
@@ -208,6 +209,8 @@ def _type_name(annotation: object) -> str:
         return _type_name(arguments[0])
     if type(None) in arguments:
         return _type_name(next(a for a in arguments if a is not type(None)))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_type_name, arguments))
     assert isinstance(annotation, type)
     return annotation.__name__
 

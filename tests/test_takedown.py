@@ -180,6 +180,9 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     assert listed(planned) == listed(receipt)
     assert removed.items() >= {"documents": 1, "text_personas": 2, "related_personas": 12}.items()
     assert removed.items() >= {"personas": 14, "math_problems": 14, "persona_embeddings": 14, "generations": 27}.items()
+    assert removed["item_decisions"] > removed["item_embeddings"] > 0
+    for table in ("item_decisions", "item_embeddings"):
+        assert home.sql(f"SELECT count(*) FROM {table} ANTI JOIN math_problems USING (item_id)") == [(0,)]
     assert list(receipt.lines_of("outside")) == [(Line("outside", str(home.root.parent / "pages.jsonl"), "pages"), 3)]
     assert list(receipt.lines_of("displaced")) == [(Line("displaced", "lexical_duplicates", "people"), 1)]
     stored = home.sql("SELECT effect, place, rows FROM takedowns WHERE rows > 0 AND reason = 'asked for'")
@@ -314,7 +317,8 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
     log.write_text(f"began\ncannot store {GONE}\nended\n")
     assert remnants(home.root / "dagster", [GONE, OLD])
 
-    assert event_log.redact_event_log(home.root / "dagster", {"a"}, traces) > 0
+    scope = event_log.Scope({"a"}, {"lexical_duplicates"})
+    assert event_log.redact_event_log(home.root / "dagster", scope, traces) > 0
 
     assert remnants(home.root / "dagster", [GONE, OLD]) == set()
     assert log.read_text() == "began\nended\n"
@@ -323,7 +327,7 @@ def test_tables_of_the_batch_go_and_cells_elsewhere(
         assert said(instance, "personas", "b") == {"sample": [event_log.GONE, BAKER]}
         assert said(instance, "lexical_duplicates", "b") == {"sample": []}
         instance.add_dynamic_partitions(PARTITIONS, ["a", "unused"])
-    assert event_log.redact_event_log(home.root / "dagster", {"a"}, traces) == 0
+    assert event_log.redact_event_log(home.root / "dagster", scope, traces) == 0
     # A key that the UI has told of is none of its partitions any more only if nothing was ever made for it.
     assert [forget_partition(home.root, key) for key in ("a", "unused", "unknown")] == [False, True, True]
     with open_instance(home.root) as instance:
@@ -422,15 +426,21 @@ def test_journals_forget(home: Home) -> None:
         home.sql(f"SELECT persona FROM text_personas WHERE document_id = '{name}' LIMIT 1")[0][0] for name in "ba"
     )
     vectors.add([digest(kept), digest(gone)], np.eye(2, dtype=np.float32))
+    of_items = VectorJournal(home.root / "journal" / "item_embeddings" / "math_problems" / "pages", "model")
+    query = "SELECT text FROM math_problems JOIN text_personas USING (persona_id) WHERE document_id = '{}' LIMIT 1"
+    problems = pl.Series([digest(home.sql(query.format(name))[0][0]) for name in "ba"])
+    of_items.add(problems.to_list(), np.eye(2, dtype=np.float32))
 
     receipt = takedown(home.store, A)
+
+    assert of_items.known(problems)["text_hash"].to_list() == [problems[0]]
 
     assert remnants(home.root, [answers["a"]]) == set()
     assert remnants(home.root, [answers["b"]]) == {"journal/text_personas/pages.sqlite"}
     assert vectors.known(pl.Series([digest(kept), digest(gone)]))["text_hash"].to_list() == [digest(kept)]
     journals = {line.place: count for line, count in receipt.lines_of("removed") if line.place.startswith("journal")}
     assert journals == dict.fromkeys(
-        ("journal/math_problems", "journal/persona_embeddings", "journal/text_personas"), 1
+        ("journal/item_embeddings", "journal/math_problems", "journal/persona_embeddings", "journal/text_personas"), 1
     )
 
 

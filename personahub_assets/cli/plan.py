@@ -146,6 +146,7 @@ def _aside(aside: Aside) -> list[str]:
         "documents gone": aside.documents_gone,
         "candidates to decide about": aside.to_decide,
         "dropped ones are decided again, because the personas that they duplicate were removed": aside.coming_back,
+        "items to compare": aside.items_to_compare,
         "texts to embed": aside.to_embed,
         "personas come into the hub": aside.personas_in,
         "personas leave the hub": aside.personas_out,

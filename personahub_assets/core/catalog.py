@@ -117,6 +117,10 @@ class Catalog:
         item = self._load(name) if name in self.names else None
         return item.__derivation__ if isinstance(item, type) else None
 
+    def is_derived(self, name: str) -> bool:
+        """Whether a dataset is made from another, not from personas."""
+        return self.derivation(name) is not None
+
     def sources(self, name: str) -> list[str]:
         """The datasets that a dataset is made from, the nearest first; empty if it is made from personas."""
         derivation = self.derivation(name)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -134,6 +135,32 @@ class RelatedPersonasTask(PromptSettings):
 TargetShare = Annotated[float, Field(gt=0, le=1)]
 
 
+def _as_similarity(value: Any) -> Any:
+    if value is None or value is False:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= 1:
+        raise ValueError("expected a similarity from 0.5 to 1, or false")
+    return value
+
+
+Similarity = Annotated[float | Literal[False], BeforeValidator(_as_similarity)]
+ComparedBy = Literal["words", "meaning"]
+
+
+class Items(Section):
+    """Near-duplicates among the items of each dataset; a dataset can have its own values."""
+
+    near_duplicates: Similarity = Field(
+        0.9,
+        description="Similarity, from 0.5 to 1, from which an item is dropped for an earlier item of its dataset; "
+        "false: items are not compared",
+    )
+    near_duplicates_by: ComparedBy = Field(
+        "meaning",
+        description="words: items are compared by their words; meaning: also by their embeddings, which takes CPU time",
+    )
+
+
 class DatasetTask(PromptSettings):
     """One synthetic dataset."""
 
@@ -163,6 +190,8 @@ class DatasetTask(PromptSettings):
         "difficulty of math_problems",
     )
     demonstrations: int = Field(3, ge=1, le=32, description="Examples in the prompt, unless prompting is zero_shot")
+    near_duplicates: Similarity | None = Field(None, description="As in [items], for this dataset")
+    near_duplicates_by: ComparedBy | None = Field(None, description="As in [items], for this dataset")
 
 
 Mode = Literal["auto", "json_schema", "json_object", "tools", "prompt"]
@@ -501,6 +530,7 @@ class HubConfig(Section):
     semantic: Semantic = Semantic()
     verification: Verification = Verification()
     warehouse: WarehouseSection = WarehouseSection()
+    items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
     roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
 
@@ -539,6 +569,19 @@ class HubConfig(Section):
     def dataset(self, name: str) -> DatasetTask:
         """The settings of a dataset, defaults where none are given."""
         return self.datasets.get(name, DatasetTask())
+
+    def comparison(self, dataset: str, *, is_derived: bool) -> Items:
+        """How the items of a dataset are compared.
+
+        Args:
+            dataset: its name.
+            is_derived: whether it is made from items of another dataset. Answers to one item are alike by intention,
+                so they are compared only if the settings of the dataset say so.
+        """
+        own = self.dataset(dataset)
+        given = {name: value for name in Items.model_fields if (value := getattr(own, name)) is not None}
+        default = self.items.model_copy(update={"near_duplicates": False}) if is_derived else self.items
+        return default.model_copy(update=given)
 
     def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
         """A copy with other selections, by dataset."""

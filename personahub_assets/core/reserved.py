@@ -22,13 +22,18 @@ _SQL = """all analyse analyze and anti any array as asc asof asymmetric at autho
 SQL_WORDS = frozenset(_SQL.split())
 
 
+_OF_A_DATASET = ("_checks", "_duplicates", "_unique")
+"""Endings of names that are made from the name of a dataset or a group: views, assets and ops."""
+
+
 def name_fault(name: str) -> str:
     """The error in the name of a new dataset; empty for a valid name."""
     if not _NAME.fullmatch(name):
         return f"{name!r} is not a name of a dataset: use 1 to 63 of a-z, 0-9 and _, beginning with a letter"
     if name in SQL_WORDS:
         return f"{name!r} is a word of SQL and cannot name a dataset"
-    if name in GRAPH_NAMES or name.endswith("_checks") or name in _relations():
+    made_from_it = {name, *(name + ending for ending in _OF_A_DATASET)}
+    if name.endswith(_OF_A_DATASET) or not made_from_it.isdisjoint(GRAPH_NAMES | _relations()):
         return f"{name!r} is the name of something else in tables or graph and cannot name a dataset"
     return ""
 

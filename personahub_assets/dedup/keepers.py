@@ -1,6 +1,6 @@
 """The rule by which both dedup stages keep and drop candidates.
 
-Walk the candidates in the order (admission, hop, persona_id); keep one unless an already kept one is within the
+Walk the candidates in the order (admission, hop, id); keep one unless an already kept one is within the
 threshold. It follows that every dropped persona has a keeper that was kept at that stage and is within the threshold,
 that no two kept ones are within it, and that the order of rows inside a batch or of batch names changes nothing.
 
@@ -57,8 +57,8 @@ NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sort rows in the order of the walk: by (admission, hop, persona_id), rows without an admission last."""
-    return rows.sort("admission", "hop", "persona_id", nulls_last=True)
+    """Sort rows in the order of the walk: by (admission, hop, id), rows without an admission last."""
+    return rows.sort("admission", "hop", "id", nulls_last=True)
 
 
 def places(admission: pl.Series) -> Ints:
@@ -85,16 +85,16 @@ def admit(
     before a kept row is its keeper, and later rows do not displace it.
 
     Args:
-        rows: `(batch, persona_id, hop, admission, keeper_id, similarity)` in order; the last three are null for
+        rows: `(batch, id, hop, admission, keeper_id, similarity)` in order; the last three are null for
             rows without a decision.
-        others: `(persona_id, place)` of the rows that other batches keep.
+        others: `(id, place)` of the rows that other batches keep.
         admission: first free number. Each batch with rows to admit takes one, from this number on.
         decide: compares the rows of a walk with the kept rows before them.
         replay: walk every row again by its stored admission, because another rule decided before.
         elsewhere: ids of kept rows that cannot be compared; rows dropped for them stay dropped.
 
     Returns:
-        `(batch, persona_id, admission, keeper_id, similarity)` by batch and in order.
+        `(batch, id, admission, keeper_id, similarity)` by batch and in order.
     """
     admitted, dropped = (rows[name].is_not_null().to_numpy() for name in ("admission", "keeper_id"))
     positions = places(rows["admission"].fill_null(0))
@@ -122,18 +122,16 @@ def admit(
     return _written(
         rows.with_columns(admissions),
         walked,
-        pl.concat(
-            [others.select("persona_id", "place"), pl.DataFrame({"persona_id": rows["persona_id"], "place": positions})]
-        ),
+        pl.concat([others.select("id", "place"), pl.DataFrame({"id": rows["id"], "place": positions})]),
     )
 
 
 def _still_kept(rows: pl.DataFrame, kept: Flags, positions: Ints, others: pl.DataFrame) -> Flags:
     """Whether the keeper of each row is kept and before it; a keeper that was admitted again is after it."""
-    own = pl.DataFrame({"persona_id": rows["persona_id"], "place": positions}).filter(pl.Series(kept))
-    keepers = pl.concat([others.select("persona_id", "place"), own])
+    own = pl.DataFrame({"id": rows["id"], "place": positions}).filter(pl.Series(kept))
+    keepers = pl.concat([others.select("id", "place"), own])
     matches = rows.select("keeper_id").join(
-        keepers, left_on="keeper_id", right_on="persona_id", how="left", maintain_order="left"
+        keepers, left_on="keeper_id", right_on="id", how="left", maintain_order="left"
     )
     return (matches["place"] < pl.Series(positions)).fill_null(value=False).to_numpy()
 
@@ -146,7 +144,7 @@ def _standing(kept: Flags, positions: Ints) -> tuple[Ints, Ints]:
 def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, pl.Series]:
     """Rows to admit, in order, with their new admissions: one number per batch."""
     batches = rows["batch"].unique(maintain_order=True)
-    newcomers = rows.select("batch", "hop", "persona_id").with_row_index("row")[fresh]
+    newcomers = rows.select("batch", "hop", "id").with_row_index("row")[fresh]
     wanted = batches.filter(batches.is_in(newcomers["batch"].implode()))
     numbers = pl.DataFrame({"batch": wanted, "admission": np.arange(admission, admission + len(wanted))})
     ordered = in_order(newcomers.join(numbers, on="batch"))
@@ -155,7 +153,7 @@ def _newcomers(rows: pl.DataFrame, fresh: Ints, admission: int) -> tuple[Ints, p
 
 def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """Merge the results of the walks with the valid decisions."""
-    matches = walked.join(names.rename({"persona_id": "found_id"}), on="place", how="left")
+    matches = walked.join(names.rename({"id": "found_id"}), on="place", how="left")
     joined = rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64)).join(matches, on="row", how="left")
     new = pl.col("place").is_not_null()
     return (
@@ -163,8 +161,8 @@ def _written(rows: pl.DataFrame, walked: pl.DataFrame, names: pl.DataFrame) -> p
             keeper_id=pl.when(new).then("found_id").otherwise("keeper_id"),
             similarity=pl.when(new).then(pl.col("similarity_right").fill_nan(None)).otherwise("similarity"),
         )
-        .sort("batch", "admission", "hop", "persona_id")
-        .select("batch", "persona_id", "admission", "keeper_id", "similarity")
+        .sort("batch", "admission", "hop", "id")
+        .select("batch", "id", "admission", "keeper_id", "similarity")
     )
 
 

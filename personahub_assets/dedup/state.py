@@ -25,19 +25,18 @@ from personahub_assets.dedup import array_cache, lexical, semantic, signatures
 from personahub_assets.dedup.ann_index import Neighbours
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk, in_order, places
+from personahub_assets.dedup.records import DECIDED, Records
 from personahub_assets.dedup.wordsets import WordOrder
 from personahub_assets.embedding.reading import REFUSED, SAME
-from personahub_assets.embedding.vectors import matrix
 from personahub_assets.store.removal import discard, remove
-from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.store.tables import table_schema
 
-_DECIDED = ["persona_id", "admission", "keeper_id", "similarity"]
 _SHARED = ("plan", "index")  # folders in the cache that belong to no batch
 _SHORT_CHARS = 254  # every model reads an English text of this length completely
 _OUTGROWN = 4  # a plan is replaced when there are this many times the rows that it was made for
 
 
-_NO_MARKS = pl.DataFrame(schema={"persona_id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
+_NO_MARKS = pl.DataFrame(schema={"id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
 
 
 class How(NamedTuple):
@@ -51,15 +50,15 @@ class Hub:
     """State of one stage; hold the stage's admission lock to read or change it.
 
     Args:
-        store: contains the decisions.
+        records: the rows that are compared.
         stage: 'lexical' or 'semantic'.
         rule: names the comparison and the threshold. If another rule made decisions, all are made again.
+        threshold: similarity from which a row is a duplicate.
     """
 
-    def __init__(self, store: Store, stage: str, rule: str):
-        self.store, self.stage, self.rule = store, stage, rule
-        self.asset = f"{stage}_duplicates"
-        self.batches = store.partitions("decisions", self.asset)
+    def __init__(self, records: Records, stage: str, rule: str, threshold: float):
+        self.records, self.stage, self.rule, self.threshold = records, stage, rule, threshold
+        self.batches = records.batches(stage)
 
     @cached_property
     def outdated(self) -> bool:
@@ -70,11 +69,11 @@ class Hub:
     @cached_property
     def runs(self) -> pl.DataFrame:
         """How each batch was decided."""
-        return self.store.read_all("dedup_runs", asset=self.asset)
+        return self.records.all_runs(self.stage)
 
     @cached_property
     def decisions(self) -> dict[str, pl.DataFrame]:
-        """`(persona_id, admission, keeper_id, similarity, place)` of each batch, in order."""
+        """`(id, admission, keeper_id, similarity, place)` of each batch, in order, with the columns of the content."""
         return {batch: self.standing(batch) for batch in self.batches}
 
     def standing(self, batch: str) -> pl.DataFrame:
@@ -83,49 +82,54 @@ class Hub:
         Decisions about rows that no longer reach this stage are deleted, on disk too. New decisions ignore them, so
         they must not become valid again if the rows return.
         """
-        stored = self.store.read("decisions", batch, self.asset)
-        rows = stored.join(self.reach(batch), on="persona_id", how="semi", maintain_order="left")
-        if rows.height < stored.height:
-            self.store.write("decisions", batch, rows, self.asset)
-        return rows.select(_DECIDED).with_columns(place=places(rows["admission"]))
+        records = self.records
+        stored = records.stored(self.stage, batch)
+        reached = stored.join(self.reach(batch), on="id", how="semi", maintain_order="left")
+        rows = records.valid(batch, reached)
+        if not rows.equals(stored):
+            records.write_decisions(self.stage, batch, rows)
+        columns = dict.fromkeys([*DECIDED, *records.content])
+        return rows.select(list(columns)).with_columns(place=places(rows["admission"]))
 
     def reach(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, ...)` of the personas of a batch at this stage."""
-        return self.store.candidates(batch, ["persona_id"])
+        """`(id, ...)` of the rows of a batch at this stage."""
+        return self.records.rows(batch, "id")
 
     @property
     def elsewhere(self) -> pl.Series:
-        """Kept rows that cannot be compared now; personas dropped for them stay dropped."""
+        """Kept rows that cannot be compared now; rows dropped for them stay dropped."""
         return pl.Series(dtype=pl.String)
 
     @property
     def next_admission(self) -> int:
         """The first admission that is not used."""
         # Includes decisions about vectors of other models.
-        admissions = self.store.read_all("decisions", ["admission"], asset=self.asset)["admission"]
-        return int(admissions.max() or 0) + 1  # type: ignore[arg-type]
+        return self.records.last_admission(self.stage) + 1
 
     def rows(self, batch: str, read: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
         """Return the rows to decide, in order: those of the batch, or of all batches if the hub is outdated.
 
         Args:
             batch: batch of the run; its rows need not have decisions.
-            read: returns `(persona_id, hop, ...)` of a batch.
+            read: returns `(id, hop, ...)` of a batch.
 
         Returns:
-            `(batch, persona_id, hop, ..., admission, keeper_id, similarity)`.
+            `(batch, id, hop, ..., admission, keeper_id, similarity)`.
         """
-        nothing = self.store.read("decisions", batch, self.asset, columns=_DECIDED).clear()
+        nothing = self.records.stored(self.stage, batch).clear()
         frames = []
         for key in sorted({batch, *(self.batches if self.outdated else ())}):
-            before = self.decisions.get(key, nothing).select(_DECIDED)
+            before = self.decisions.get(key, nothing).select(DECIDED)
             rows = read(key).with_columns(batch=pl.lit(key))
-            frames.append(rows.join(before, on="persona_id", how="left" if key == batch else "inner"))
+            frames.append(rows.join(before, on="id", how="left" if key == batch else "inner"))
         return in_order(pl.concat(frames))
 
     def kept(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, place)` of the rows that a batch keeps, in order."""
-        return self.decisions[batch].filter(pl.col("keeper_id").is_null()).select("persona_id", "place")
+        """`(id, place)` of the rows that a batch keeps, in order."""
+        return self._kept(batch).select("id", "place")
+
+    def _kept(self, batch: str) -> pl.DataFrame:
+        return self.decisions[batch].filter(pl.col("keeper_id").is_null())
 
     def others(self, batch: str) -> list[str]:
         """Batches whose kept rows are compared; empty if all decisions are made again."""
@@ -143,24 +147,24 @@ class Hub:
         for key in (batch, *(self.batches if self.outdated else ())):  # includes batches without candidates
             by_batch.setdefault(key, decisions.clear())
         runs = {key: self._run(key, rows, how or self.how(key)) for key, rows in by_batch.items()}
-        decided = {key: rows.with_columns(stage=pl.lit(self.stage)) for key, rows in by_batch.items()}
-        tables = [("dedup_runs", runs), ("decisions", decided)]
+        tables = [(self.records.write_run, runs), (self.records.write_decisions, by_batch)]
         # If a replay is interrupted between the two, all must be decided again; for other runs, nothing must be.
-        for table, frames in reversed(tables) if self.outdated else tables:
+        for write, frames in reversed(tables) if self.outdated else tables:
             for key, rows in frames.items():
-                self.store.write(table, key, rows, self.asset)
-        discard(self.store.paths.tables / self.asset)  # earlier versions kept a copy of the drops there
+                write(self.stage, key, rows)
+        # Earlier versions kept a copy of the drops there.
+        discard(self.records.store.paths.tables / self.records.asset(self.stage))
         return by_batch[batch]
 
     def how(self, batch: str) -> "How":
         """Method of the stored decisions about a batch."""
-        rows = self.store.read("dedup_runs", batch, self.asset, columns=["method", "recall"]).rows()
+        rows = self.records.method(self.stage, batch).rows()
         return How(*rows[0]) if rows else How("exact", 1.0)
 
     def _run(self, batch: str, decisions: pl.DataFrame, how: "How") -> pl.DataFrame:
         counts = {"candidates": decisions.height, "kept": decisions["keeper_id"].null_count()}
         row = {"batch": batch, "stage": self.stage, "rule": self.rule, **how._asdict(), **counts}
-        return pl.DataFrame([row], table_schema("dedup_runs"))
+        return pl.DataFrame([row], table_schema(self.records.runs))
 
     def searchable(
         self, name: str, batch: str, make: Callable[[pl.DataFrame], array_cache.Arrays]
@@ -170,15 +174,16 @@ class Hub:
         Args:
             name: names the form.
             batch: batch of the rows.
-            make: computes it from the kept rows `(persona_id, place)`; an id has one text, and one vector per model.
+            make: computes it from the kept rows `(id, place)`.
         """
         self._tidy(name)
         return array_cache.cached(self.cache / name / batch, self.stamp(batch), lambda: make(self.kept(batch)))
 
     def stamp(self, batch: str) -> str:
-        """Hash of the kept rows of a batch and of their places."""
-        kept = self.kept(batch)
-        ids = hashlib.sha256((kept["persona_id"].str.join("\n").item() or "").encode())
+        """Hash of the kept rows of a batch, with their texts, and of their places."""
+        kept = self._kept(batch)
+        content = kept.select(pl.concat_str(self.records.content, separator=" ").str.join("\n")).item()
+        ids = hashlib.sha256((content or "").encode())
         return digest(batch, ids.hexdigest(), hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
 
     def _tidy(self, name: str) -> None:
@@ -190,31 +195,31 @@ class Hub:
     @property
     def cache(self) -> Path:
         """Cache folder of this stage."""
-        return self.store.paths.dedup_cache(self.stage)
+        return self.records.cache(self.stage)
 
 
 class LexicalHub(Hub):
     """The lexical stage."""
 
-    def __init__(self, store: Store):
-        self.settings = store.config.lexical
-        super().__init__(store, "lexical", self.settings.rule)
+    def __init__(self, records: Records):
+        self.settings = records.lexical
+        super().__init__(records, "lexical", self.settings.rule, self.settings.threshold)
 
     def search(self, rows: pl.DataFrame, batch: str) -> "LexicalSearch":
-        """Compare rows `(persona_id, persona)` with each other and with the kept rows of other batches."""
-        return LexicalSearch(self, rows["persona"], self.others(batch))
+        """Compare rows `(id, text)` with each other and with the kept rows of other batches."""
+        return LexicalSearch(self, rows["text"], self.others(batch))
 
     def segment(self, plan: signatures.SignatureScheme, batch: str) -> lexical.Segment:
         """The kept rows of a batch in searchable form."""
 
         def make(kept: pl.DataFrame) -> array_cache.Arrays:
-            rows = kept.join(self._texts(batch), on="persona_id", how="left", maintain_order="left")
-            return lexical.segment(plan.sets(rows["persona"]), rows["place"].to_numpy(), plan)._asdict()
+            rows = kept.join(self._texts(batch), on="id", how="left", maintain_order="left")
+            return lexical.segment(plan.sets(rows["text"]), rows["place"].to_numpy(), plan)._asdict()
 
         return lexical.Segment(**self.searchable(plan.name, batch, make))
 
     def _texts(self, batch: str) -> pl.DataFrame:
-        return self.store.candidates(batch, ["persona_id", "persona"])
+        return self.records.rows(batch, "id", "text")
 
     def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.SignatureScheme:
         """The plan of the segments of other batches, or a new one if that does not suit these texts."""
@@ -229,7 +234,7 @@ class LexicalHub(Hub):
                 return plan
         if chosen.method == "minhash":
             return bare
-        sample = pl.concat([texts, *(self._texts(batch)["persona"] for batch in others[:: max(1, len(others) // 8)])])
+        sample = pl.concat([texts, *(self._texts(batch)["text"] for batch in others[:: max(1, len(others) // 8)])])
         plan = signatures.plan(bare, sample, rows)
         remove(self.cache)
         array_cache.save(
@@ -273,7 +278,7 @@ class LexicalSearch:
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
         """Store segments on disk during a walk."""
-        aside = self._hub.store.paths.aside
+        aside = self._hub.records.store.paths.aside
         aside.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
             numbers = count()
@@ -287,17 +292,14 @@ class LexicalSearch:
 class SemanticHub(Hub):
     """The semantic stage, for vectors of one model; batches with vectors of other models are ignored.
 
-    Personas of which the model reads too little are kept, because their vectors say too little to compare them.
+    Texts of which the model reads too little are kept, because their vectors say too little to compare them.
     """
 
-    def __init__(self, store: Store, model: str):
-        self.settings = store.config.semantic
+    def __init__(self, records: Records, model: str):
+        self.settings = records.semantic
         self.model = model
-        super().__init__(store, "semantic", self.settings.rule(model))
-        embedded = {
-            batch: self.store.read("persona_embeddings", batch, columns=["model", "unread", "unread_hash"])
-            for batch in self.batches
-        }
+        super().__init__(records, "semantic", self.settings.rule(model), self.settings.threshold)
+        embedded = {batch: records.embedded(batch, ["model", "unread", "unread_hash"]) for batch in self.batches}
         self.batches = [batch for batch, rows in embedded.items() if (rows["model"] == model).all()]
         self.apart = sorted(set(embedded) - set(self.batches))
         self._refused = {batch for batch in self.batches if (embedded[batch]["unread_hash"] == REFUSED).any()}
@@ -310,27 +312,25 @@ class SemanticHub(Hub):
 
         A refused text can get its vector later, while its persona stays kept.
         """
-        unread = self.marks(batch).filter(~pl.col("is_read"))["persona_id"] if batch in self._refused else ()
+        unread = self.marks(batch).filter(~pl.col("is_read"))["id"] if batch in self._refused else ()
         return digest(super().stamp(batch), batch in self._old, *unread)
 
     def marks(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, mark, is_read)` of the personas with a vector; only those with equal marks are compared."""
-        rows = self.store.read("persona_embeddings", batch, columns=["persona_id", "unread", "unread_hash"])
+        """`(id, mark, is_read)` of the rows with a vector; only those with equal marks are compared."""
+        rows = self.records.embedded(batch, ["id", "unread", "unread_hash"])
         if rows["unread"].null_count():
             rows = self._assumed(batch, rows)
         marks = {text: int(digest(text, size=15), 16) for text in rows["unread_hash"].unique()} | {"": 0}
         return rows.select(
-            "persona_id",
+            "id",
             mark=pl.col("unread_hash").replace_strict(marks, return_dtype=pl.Int64),
             is_read=(pl.col("unread") <= self.settings.max_unread) & (pl.col("unread_hash") != REFUSED),
         )
 
     def _assumed(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Assume that short ASCII texts are read and all others unread, until their batch is embedded again."""
-        texts = rows.join(
-            self.store.candidates(batch, ["persona_id", "persona"]), on="persona_id", maintain_order="left"
-        )
-        text = pl.col("persona")
+        texts = rows.join(self.records.rows(batch, "id", "text"), on="id", maintain_order="left")
+        text = pl.col("text")
         plain = (text.str.len_bytes() == text.str.len_chars()) & (text.str.len_chars() <= _SHORT_CHARS)
         return texts.with_columns(
             pl.col("unread").fill_null(pl.when(plain).then(0.0).otherwise(2.0)), pl.col("unread_hash").fill_null("")
@@ -346,25 +346,25 @@ class SemanticHub(Hub):
     @property
     def elsewhere(self) -> pl.Series:
         """Kept rows of batches with vectors of another model."""
-        ids = [self.store.kept(self.asset, batch)["persona_id"] for batch in self.apart]
+        ids = [self.records.kept(self.stage, batch)["id"] for batch in self.apart]
         return pl.concat([super().elsewhere, *ids])
 
     def reach(self, batch: str) -> pl.DataFrame:
-        """`(persona_id, hop)` of a batch's lexical survivors that have a vector."""
-        embedded = self.store.read("persona_embeddings", batch, columns=["persona_id"])
-        rows = embedded.join(self.store.kept("lexical_duplicates", batch), on="persona_id", how="semi")
-        return rows.join(self.store.candidates(batch, ["persona_id", "hop"]), on="persona_id", maintain_order="left")
+        """`(id, hop)` of a batch's lexical survivors that have a vector."""
+        records = self.records
+        rows = records.embedded(batch, ["id"]).join(records.kept("lexical", batch), on="id", how="semi")
+        return rows.join(records.rows(batch, "id", "hop"), on="id", maintain_order="left")
 
     def search(self, rows: pl.DataFrame, batch: str) -> "SemanticSearch":
-        """Compare rows `(batch, persona_id)` with each other and with the kept rows of other batches."""
+        """Compare rows `(batch, id)` with each other and with the kept rows of other batches."""
         return SemanticSearch(self, rows, self.others(batch))
 
     def vectors(self, batch: str) -> Kept:
         """The kept rows of a batch in searchable form."""
 
         def make(kept: pl.DataFrame) -> array_cache.Arrays:
-            rows = kept.join(self.marks(batch).filter("is_read"), on="persona_id", maintain_order="left")
-            vectors = matrix(self.store, self.model, rows.with_columns(batch=pl.lit(batch)))
+            rows = kept.join(self.marks(batch).filter("is_read"), on="id", maintain_order="left")
+            vectors = self.records.matrix(self.model, rows.with_columns(batch=pl.lit(batch)))
             return {"vectors": vectors, "places": rows["place"].to_numpy(), "marks": rows["mark"].to_numpy()}
 
         return Kept(**self.searchable(digest(self.rule), batch, make))
@@ -439,7 +439,7 @@ class SemanticSearch:
     def _marked(self) -> pl.DataFrame:
         batches = self._rows["batch"].unique()
         marks = pl.concat([_NO_MARKS, *(self._hub.marks(batch) for batch in batches)])
-        return self._rows.select("persona_id").join(marks, on="persona_id", how="left", maintain_order="left")
+        return self._rows.select("id").join(marks, on="id", how="left", maintain_order="left")
 
     @cached_property
     def _marks(self) -> Ints:
@@ -451,7 +451,7 @@ class SemanticSearch:
 
     @cached_property
     def _vectors(self) -> Vectors:
-        return matrix(self._hub.store, self._hub.model, self._rows, has_nulls=True)  # zeros are not read
+        return self._hub.records.matrix(self._hub.model, self._rows, has_nulls=True)  # zeros are not read
 
     @cached_property
     def _kept(self) -> list[Kept]:

@@ -6,9 +6,12 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import LLM_POOL, Batch, Report, batch_asset
+from personahub_assets.defs.metadata.drops import with_drops
 from personahub_assets.defs.metadata.usage import report
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.datasets import write_items
+from personahub_assets.steps.dedup import find_item_duplicates
 from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.steps.tools import write_implementations
 from personahub_assets.store.tables import Store
@@ -51,8 +54,9 @@ def _dataset(name: str, description: str, source: str) -> Asset:
         lock="refuse",
         pool=LLM_POOL,
     )
-    def dataset(batch: Batch, store: Store, llm: LLM) -> Report:
-        step = _STEPS.get(name, write_items)
-        return report(store, name, batch.key, step(name, store, llm, batch.key, batch.watch))
+    def dataset(batch: Batch, store: Store, llm: LLM, embedder: Embedder) -> Report:
+        asked = _STEPS.get(name, write_items)(name, store, llm, batch.key, batch.watch)
+        decided = find_item_duplicates(store, name, embedder, batch.key, batch.tell)
+        return with_drops(report(store, name, batch.key, asked), decided, batch.key)
 
     return dataset

@@ -43,13 +43,31 @@ def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embe
         "semantic_duplicates": digest("3", str(semantic.threshold), str(semantic.max_unread), size=16),
         "personas": "1",
         **{
-            name: _task_version(catalog, config, name, server_of, version(catalog, name, config.dataset(name)))
+            name: _task_version(
+                catalog,
+                config,
+                name,
+                server_of,
+                [*version(catalog, name, config.dataset(name)), *_comparison(catalog, config, name, embedding_model)],
+            )
             for name in catalog.names
         },
         **{name: _comparison_version(catalog, config, name, server_of) for name in COMPARISONS},
         "warehouse": "1",
         "release": "1",
     }
+
+
+def _comparison(catalog: Catalog, config: HubConfig, dataset: str, embedding_model: str) -> list[str]:
+    """The settings that decide which items of a dataset are near-duplicates."""
+    settings = config.comparison(dataset, is_derived=catalog.is_derived(dataset))
+    threshold = settings.near_duplicates
+    if not threshold:
+        return []
+    lexical = config.lexical.model_copy(update={"threshold": threshold})
+    by_words = settings.near_duplicates_by == "words"
+    embedded = [] if by_words else [embedding_model, str(threshold), str(config.semantic.max_unread)]
+    return ["1", lexical.rule, *embedded]
 
 
 def _task_version(

@@ -19,6 +19,7 @@ import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,13 +55,64 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
     return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
 
 
-def matrix(store: Store, model: str, rows: pl.DataFrame, *, has_nulls: bool = False) -> Vectors:
-    """Read the vectors of personas, in their order.
+class VectorTable(NamedTuple):
+    """A table of vectors.
+
+    Attributes:
+        name: of the table.
+        key: column of the id.
+        asset: the writer of the rows, if the table has several.
+    """
+
+    name: str
+    key: str
+    asset: str | None = None
+
+    @property
+    def noun(self) -> str:
+        """What a row is called."""
+        return self.key.removesuffix("_id")
+
+
+PERSONA_VECTORS = VectorTable("persona_embeddings", "persona_id")
+
+
+def item_vector_table(dataset: str) -> VectorTable:
+    """The vectors of the items of a dataset."""
+    return VectorTable("item_embeddings", "item_id", dataset)
+
+
+def item_vectors(store: Store, dataset: str, batch: str) -> tuple[pl.DataFrame, Vectors]:
+    """The vectors of the items of a dataset and batch, all of one model.
+
+    An item has a vector if its dataset is compared by meaning, the lexical stage has kept it once, and the server did
+    not refuse its text.
+
+    Returns:
+        `(item_id, persona_id, model)` of the items with a vector, and float32 (items, dimensions) in the same order.
+    """
+    table = item_vector_table(dataset)
+    rows = store.read(table.name, batch, table.asset).drop_nulls("embedding")
+    models = rows["model"].unique().to_list()
+    vectors = matrix(store, models[0] if models else "", rows.select("batch", "item_id"), table)
+    return rows.select("item_id", "persona_id", "model"), vectors
+
+
+def matrix(
+    store: Store,
+    model: str,
+    rows: pl.DataFrame,
+    stored_in: VectorTable = PERSONA_VECTORS,
+    *,
+    has_nulls: bool = False,
+) -> Vectors:
+    """Read the vectors of rows, in their order.
 
     Args:
         store: contains the vectors.
         model: name of the model that made them.
-        rows: `(batch, persona_id)`.
+        rows: `(batch, id)`, the id under its name in the table.
+        stored_in: the table of the vectors.
         has_nulls: read null vectors, those of refused texts, as zeros; they are an error otherwise.
 
     Returns:
@@ -72,8 +124,9 @@ def matrix(store: Store, model: str, rows: pl.DataFrame, *, has_nulls: bool = Fa
     by_batch = rows.with_row_index("at").partition_by("batch", as_dict=True)
     vectors: Vectors | None = None
     for (batch,), batch_rows in by_batch.items():
-        table = store.read("persona_embeddings", str(batch), columns=["persona_id", "model", "embedding"])
-        stored = table.filter(pl.col("model") == model).join(batch_rows, on="persona_id")
+        columns = [stored_in.key, "model", "embedding"]
+        table = store.read(stored_in.name, str(batch), stored_in.asset, columns=columns)
+        stored = table.filter(pl.col("model") == model).join(batch_rows, on=stored_in.key)
         usable = stored.drop_nulls("embedding")
         if has_nulls and usable.is_empty() and stored.height == batch_rows.height:
             continue
@@ -81,8 +134,8 @@ def matrix(store: Store, model: str, rows: pl.DataFrame, *, has_nulls: bool = Fa
         wide = sizes[0] if vectors is None and len(sizes) == 1 else None if vectors is None else vectors.shape[1]
         if (stored if has_nulls else usable).height < batch_rows.height or sizes != [wide]:
             raise StoreError(
-                f"batch {batch}: {usable.height} of {batch_rows.height} personas have vectors of {model}, of {sizes}"
-                f" dimensions; expected all, of {wide or 'one number'}: embed the batch again"
+                f"batch {batch}: {usable.height} of {batch_rows.height} {stored_in.noun}s have vectors of {model}, "
+                f"of {sizes} dimensions; expected all, of {wide or 'one number'}: embed the batch again"
             )
         if vectors is None:
             vectors = np.zeros((rows.height, sizes[0]), np.float32)

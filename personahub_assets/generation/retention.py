@@ -77,8 +77,9 @@ def leftovers(store: Store) -> Iterator[Path]:
     yield from paths.inbox.rglob(HIDDEN)  # results of queries
     yield from paths.releases.glob(".*-release-*")
     yield from paths.cache.rglob(".*")
-    yield from paths.vector_journals.rglob(".*")
-    yield from paths.vector_journals.rglob("*.aside")  # of version 0.1
+    for vectors in paths.vector_journals:
+        yield from vectors.rglob(".*")
+        yield from vectors.rglob("*.aside")  # of version 0.1
     yield from paths.dagster.rglob(HIDDEN)
     yield from (copy for asset in STAGES if (copy := paths.tables / asset).exists())  # of earlier versions
 

@@ -11,7 +11,7 @@ import stat
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -48,7 +48,9 @@ from personahub_assets.warehouse.query_process import ids_meeting
 
 STANDIN = "standin"
 # Tables that the conditions and the card need besides the configs.
-_ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine", "prompt_uses")
+_ABOUT = ("batches", "documents", "dedup_runs", "generations", "quarantine", "prompt_uses", "item_dedup_runs")
+_EXCLUDED_COLUMNS = dict.fromkeys(("dataset", "batch", "item_id", "reason"), pl.String)
+_EXCLUDED = "SELECT dataset, batch, item_id, reason FROM excluded_items"
 # Seconds to wait for a run that is publishing: it publishes the rows first, then their calls.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 
@@ -73,13 +75,22 @@ class LeftOut:
     persona_left_the_hub: int = 0
     condition_not_met: int = 0
     persona_not_released: int = 0
+    near_duplicate: int = 0
 
-    def count(self, in_hub: pl.Series, meets: pl.Series, with_persona: pl.Series) -> pl.Series:
-        """Count the rows that are left out by reason; return a mask of the released rows."""
-        self.persona_left_the_hub += int((~in_hub).sum())
-        self.condition_not_met += int((in_hub & ~meets).sum())
-        self.persona_not_released += int((in_hub & meets & ~with_persona).sum())
-        return in_hub & meets & with_persona
+    def count(self, tests: Mapping[str, pl.Series]) -> pl.Series:
+        """Count the rows that are left out.
+
+        Args:
+            tests: by reason, a mask of the rows that pass, in the order of the reasons.
+
+        Returns:
+            A mask of the released rows, which pass all tests.
+        """
+        stays = next(iter(tests.values())).is_not_null()
+        for reason, passes in tests.items():
+            setattr(self, reason, getattr(self, reason) + int((stays & ~passes).sum()))
+            stays &= passes
+        return stays
 
 
 @dataclass
@@ -214,14 +225,24 @@ def _take_cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
     """Take a snapshot, remove the rows that are not released, and count the others."""
     tests = " ".join(test for tests in order.where.values() for test in tests)
     snap = snapshot(
-        store, dict.fromkeys([*configs(store.catalog.datasets), *_ABOUT, *build.tables_in(store, tests)]), folder
+        store,
+        dict.fromkeys(
+            [
+                *configs(store.catalog.datasets),
+                *_ABOUT,
+                *build.tables_in(store, tests),
+                *build.tables_in(store, _EXCLUDED),
+            ]
+        ),
+        folder,
     )
     memory_mb = store.config.warehouse.memory_mb
     wanted = {config: _ids_meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
     hub = released = _ids(snap)
+    excluded = _excluded(snap)
     cut = Cut(snap)
     for config in order.configs:  # the personas first
-        cut.left_out[config] = _narrow(snap, config, hub, released, wanted.get(config))
+        cut.left_out[config] = _narrow(snap, config, hub, released, wanted.get(config), excluded.get(config, {}))
         released = _ids(snap) if config == PERSONAS else released
     cut.facts = _count_facts(snap, order)
     return cut
@@ -285,14 +306,31 @@ def _ids(snap: Store) -> Ids:
     return {batch: snap.read(PERSONAS, batch, columns=["persona_id"])["persona_id"] for batch in keys}
 
 
-def _narrow(snap: Store, config: str, hub: Ids, released: Ids, wanted: Ids | None) -> LeftOut:
+def _excluded(snap: Store) -> dict[str, dict[str, Ids]]:
+    """Ids of the items that the view `excluded_items` excludes, by dataset and reason."""
+    with build.open_live(snap, _EXCLUDED) as connection:
+        rows = pl.DataFrame(connection.execute(_EXCLUDED).fetchall(), _EXCLUDED_COLUMNS, orient="row")
+    excluded: dict[str, dict[str, Ids]] = {}
+    for (dataset, reason, batch), ids in rows.partition_by("dataset", "reason", "batch", as_dict=True).items():
+        excluded.setdefault(str(dataset), {}).setdefault(str(reason), {})[str(batch)] = ids["item_id"]
+    return excluded
+
+
+def _narrow(
+    snap: Store, config: str, hub: Ids, released: Ids, wanted: Ids | None, excluded: Mapping[str, Ids]
+) -> LeftOut:
     """Remove rows of a config from the snapshot and count them by reason."""
     left_out, key = LeftOut(), _key(config)
     for batch in snap.partitions(config):
         rows = snap.read(config, batch, columns=list(dict.fromkeys(["persona_id", key])))
-        meets = rows[key].is_not_null() if wanted is None else _is_among(rows[key], wanted, batch)
-        in_hub, with_persona = (_is_among(rows["persona_id"], ids, batch) for ids in (hub, released))
-        _keep_rows(snap, config, batch, left_out.count(in_hub, meets, with_persona))
+        ids, personas = rows[key], rows["persona_id"]
+        tests = {
+            "persona_left_the_hub": _is_among(personas, hub, batch),
+            "condition_not_met": ids.is_not_null() if wanted is None else _is_among(ids, wanted, batch),
+            "persona_not_released": _is_among(personas, released, batch),
+            **{reason: ~_is_among(ids, rows_out, batch) for reason, rows_out in excluded.items()},
+        }
+        _keep_rows(snap, config, batch, left_out.count(tests))
     return left_out
 
 

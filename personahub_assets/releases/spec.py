@@ -15,6 +15,7 @@ LEFT_OUT = {
     "persona_left_the_hub": "whose persona is no longer in the hub",
     "condition_not_met": "that do not meet the condition",
     "persona_not_released": "whose persona is not released",
+    "near_duplicate": "that nearly repeat a kept item of their dataset",
 }
 """Reasons why a row is not in a release, with their texts."""
 

@@ -75,7 +75,8 @@ class Aside:
     decided_again: tuple[str, ...] = ()  # stages whose rule changed
     to_decide: int = 0  # existing candidates without a decision at a stage
     coming_back: int = 0  # of these, dropped for a persona that no longer exists
-    to_embed: int = 0
+    to_embed: int = 0  # texts of personas and of existing items
+    items_to_compare: int = 0  # existing items without a decision
     personas_in: int = 0  # decided, but not in the table yet
     personas_out: int = 0
 

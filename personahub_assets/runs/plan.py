@@ -46,12 +46,13 @@ from personahub_assets.store.tables import Store, in_pieces, table_schema
 from personahub_assets.verification.equality import equal
 
 if TYPE_CHECKING:
+    from personahub_assets.dedup.records import Personas, Records
     from personahub_assets.dedup.state import Hub, LexicalHub, SemanticHub
 
 _DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 _ID = ["persona_id"]
 _READ = 1_024  # rows at a time: a row can have a million characters
-_NO_PLACES = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
+_NO_PLACES = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64})
 
 
 def plan(
@@ -285,7 +286,7 @@ class _Planner:
     # --- dedup ---
 
     def _lexical(self) -> None:
-        self._decide(self._lexical_hub, self.draft.candidates(self.batch, ["persona_id", "hop"]))
+        self._decide(self._lexical_hub, self._draft_personas.rows(self.batch, "id", "hop"))
 
     def _embeddings(self) -> None:
         """Assume a vector for every lexical survivor: embedding needs no call to the language model."""
@@ -295,11 +296,10 @@ class _Planner:
         )
         ready = before.filter(pl.col("model") == model)
         embedded = ready.filter(pl.col("unread_hash").ne_missing(REFUSED))  # refused texts are asked again
-        wanted = to_embed(self.draft, self.batch, model)
-        new = pl.concat([wanted.select("persona_id", "persona"), self._undecided.select("persona_id", "persona")])
-        self.aside.to_embed = self._without_vector(
-            with_hashes(new.join(embedded, on="persona_id", how="anti"), self._embedder)
-        )
+        wanted = to_embed(self._draft_personas, self.batch, model).rename({"id": "persona_id"})
+        new = pl.concat([wanted.select("persona_id", "text"), self._undecided.select("persona_id", text="persona")])
+        unembedded = with_hashes(new.join(embedded, on="persona_id", how="anti"), self._embedder)
+        self.aside.to_embed = self._without_vector(self._draft_personas, unembedded)
         is_whole = wanted["persona_id"].equals(ready["persona_id"]) and ready.height == before.height
         if not is_whole or before["unread"].null_count():
             rows = wanted.select(_ID).with_columns(
@@ -313,14 +313,14 @@ class _Planner:
             self.draft.write("persona_embeddings", self.batch, rows)
             self._semantic_hubs.clear()  # the set of comparable batches can have changed
 
-    def _without_vector(self, texts: pl.DataFrame) -> int:
+    def _without_vector(self, records: "Records", texts: pl.DataFrame) -> int:
         """Number of distinct texts without a vector in any batch."""
-        hashes = texts.select("text_hash").unique()
-        for batch in self.store.partitions("persona_embeddings") if hashes.height else ():
-            rows = self.store.read("persona_embeddings", batch, columns=["model", "text_hash", "unread_hash"])
+        hashes, table = texts.select("text_hash").unique(), records.vectors
+        for batch in records.store.partitions(table.name, table.asset) if hashes.height else ():
+            rows = records.embedded(batch, ["model", "text_hash", "unread_hash"])
             embedded = rows.filter(pl.col("model") == self.embedding_model, pl.col("unread_hash").ne_missing(REFUSED))
             hashes = hashes.join(embedded, on="text_hash", how="anti")
-        journal = VectorJournal(self.store.paths.vector_journal(self.batch), self.embedding_model)
+        journal = VectorJournal(records.journal(self.batch), self.embedding_model)
         return hashes.height - journal.known(hashes["text_hash"], tidy=False).height
 
     def _semantic(self) -> None:
@@ -329,35 +329,40 @@ class _Planner:
         self._decide(hub, hub.reach(self.batch))
 
     @cached_property
+    def _draft_personas(self) -> "Personas":
+        from personahub_assets.dedup.records import Personas
+
+        return Personas(self.draft)
+
+    @cached_property
     def _lexical_hub(self) -> "LexicalHub":
         from personahub_assets.dedup.state import LexicalHub
 
-        return LexicalHub(self.draft)
+        return LexicalHub(self._draft_personas)
 
     def _semantic_hub(self, model: str) -> "SemanticHub":
         from personahub_assets.dedup.state import SemanticHub
 
         if model not in self._semantic_hubs:
-            self._semantic_hubs[model] = SemanticHub(self.draft, model)
+            self._semantic_hubs[model] = SemanticHub(self._draft_personas, model)
         return self._semantic_hubs[model]
 
     def _decide(self, hub: "Hub", rows: pl.DataFrame) -> None:
-        """Find the rows `(persona_id, hop)` that a stage would decide; decisions about other rows stay valid."""
+        """Find the rows `(id, hop)` that a stage would decide; decisions about other rows stay valid."""
         if self.batch in hub.batches:
             hub.decisions[self.batch] = hub.standing(self.batch)
         if hub.outdated:
             self.aside.decided_again += (hub.stage,)
-            self.ahead.undecided[hub.stage] = rows["persona_id"]
+            self.ahead.undecided[hub.stage] = rows["id"]
             return
         stored = hub.rows(self.batch, lambda _batch: rows)
         undecided = stored.filter(_walked(hub, stored, self.batch))
-        self.ahead.undecided[hub.stage] = undecided["persona_id"]
+        self.ahead.undecided[hub.stage] = undecided["id"]
         self.aside.coming_back += undecided["admission"].count()
         if undecided["admission"].count():
-            standing = hub.decisions[self.batch].join(undecided, on="persona_id", how="anti", maintain_order="left")
+            standing = hub.decisions[self.batch].join(undecided, on="id", how="anti", maintain_order="left")
             hub.decisions[self.batch] = standing
-            rows = standing.with_columns(batch=pl.lit(self.batch), stage=pl.lit(hub.stage))
-            self.draft.write("decisions", self.batch, rows, hub.asset)
+            hub.records.write_decisions(hub.stage, self.batch, standing.with_columns(batch=pl.lit(self.batch)))
 
     @property
     def _undecided(self) -> pl.DataFrame:
@@ -417,6 +422,7 @@ class _Planner:
         if self._is_source(name) and derivation is None:
             rows = pl.DataFrame(items(name, self.batch, written), self.store.columns(name))
             self.draft.write(name, self.batch, rows)
+        self._item_duplicates(name)
         return works
 
     def _agreement(self, name: str) -> list[Work]:
@@ -450,6 +456,25 @@ class _Planner:
         requested = self.lookup.glance(task, self.batch, item_requests(overlay, task, self.batch, samples))
         return float(sum(chances[input_id] for input_id, _ in requested.open))
 
+    def _item_duplicates(self, dataset: str) -> None:
+        """Count the existing items that are compared or embedded; those that the run writes first are not known."""
+        from personahub_assets.dedup.records import Items
+
+        records = Items(self.store, dataset)
+        items = records.contents(self.batch)
+        if records.threshold is None or items.is_empty():
+            return
+        decided = records.valid(self.batch, records.stored("lexical", self.batch))
+        if records.all_runs("lexical").filter(batch=self.batch, rule=records.lexical.rule).is_empty():
+            decided = decided.clear()
+        undecided = items.join(decided, on="id", how="anti").select("id")
+        self.aside.items_to_compare += undecided.height
+        if records.is_embedded:
+            wanted = pl.concat([undecided, decided.filter(pl.col("keeper_id").is_null()).select("id")])
+            texts = records.rows(self.batch, "id", "text").join(wanted, on="id", how="semi")
+            self.aside.to_embed += self._without_vector(records, with_hashes(texts, self._embedder))
+
+    @cache  # noqa: B019 - lives as long as a plan
     def _task(self, asset: str) -> Task:
         return self._tasks(asset)[0]
 
@@ -459,7 +484,7 @@ class _Planner:
 
 
 def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
-    """Mask of the rows `(batch, persona_id, …)` that a stage would walk: new ones, and those without their keeper."""
+    """Mask of the rows `(batch, id, …)` that a stage would walk: new ones, and those without their keeper."""
     from personahub_assets.dedup.keepers import NONE, Decided, Walk, admit
 
     walks: list[Walk] = []

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,10 @@ from personahub_assets.embedding.models import REMEDY
 from personahub_assets.embedding.reading import LONG, REFUSED
 from personahub_assets.embedding.vectors import VectorJournal, vector_frame
 from personahub_assets.steps.result import HEAD_ROWS, Result
-from personahub_assets.store.tables import Store, content_version, read_file, table_schema
+from personahub_assets.store.tables import Store, content_version, read_file
+
+if TYPE_CHECKING:
+    from personahub_assets.dedup.records import Records
 
 _SAMPLE = 3  # refused personas that are named
 _LOG = logging.getLogger(__name__)
@@ -44,82 +47,107 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
         EmbedError: if the endpoint fails; vectors made before are kept for the next run.
         ConfigError: if the local model is neither installed nor can be downloaded.
     """
-    texts = with_hashes(to_embed(store, batch, embedder.name), embedder)
-    journal = VectorJournal(store.paths.vector_journal(batch), embedder.name)
-    result = _vectors(store, embedder, journal, texts, watch)
+    from personahub_assets.dedup.records import Personas
+
+    return embed(Personas(store), embedder, batch, watch)
+
+
+def embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> Embedded:
+    """Embed the lexical survivors of some records, as `embed_personas`."""
+    texts = with_hashes(to_embed(records, batch, embedder.name), embedder)
+    journal = VectorJournal(records.journal(batch), embedder.name)
+    result = _vectors(records, embedder, journal, texts, watch)
     is_refused = pl.col("embedding").is_null()
     rows = (
         texts.join(result.vectors, on="text_hash", how="left", maintain_order="left")
-        .join(_readings(store, embedder, result.of(texts)), on="text_hash", how="left", maintain_order="left")
+        .join(_readings(records, embedder, result.of(texts)), on="text_hash", how="left", maintain_order="left")
         .with_columns(
             batch=pl.lit(batch),
             model=pl.lit(embedder.name),
             unread=pl.when(is_refused).then(1.0).otherwise("unread"),
             unread_hash=pl.when(is_refused).then(pl.lit(REFUSED)).otherwise("unread_hash"),
         )
-        .select(list(table_schema("persona_embeddings")))
     )
-    store.write("persona_embeddings", batch, rows)
+    published = records.write_vectors(batch, rows)
     journal.drop()
     facts = {
         "texts_embedded": result.embedded,
         "model": embedder.name,
-        **_unread(rows, store.config.semantic.max_unread),
-        **_refused(rows, result.refused, f"batch {batch}: {embedder.name}"),
+        **_unread(rows, records),
+        **_refused(rows, result.refused, f"batch {batch}: {embedder.name}", records.noun),
     }
-    return Embedded(rows.head(HEAD_ROWS), rows.height, content_version(rows), facts, vectors=rows["embedding"])
+    version = content_version(published)
+    return Embedded(published.head(HEAD_ROWS), rows.height, version, facts, vectors=rows["embedding"])
 
 
-def to_embed(store: Store, batch: str, model: str) -> pl.DataFrame:
-    """`(persona_id, persona)` of the lexical survivors, and of candidates that have a vector already.
+def embed_items(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> dict[str, Any]:
+    """Embed the lexical survivors of a dataset, unless all vectors are published; return counts and the model.
 
-    Candidates with a vector can survive again under a higher threshold, and their vectors are paid for.
+    Raises:
+        EmbedError, ConfigError: as for `embed_personas`.
     """
-    candidates = store.candidates(batch, ["persona_id", "persona"])
-    embedded = store.read("persona_embeddings", batch, columns=["persona_id", "model"])
-    kept = store.kept("lexical_duplicates", batch)
-    wanted = pl.concat([kept, embedded.filter(pl.col("model") == model).select("persona_id")])
-    return candidates.join(wanted.unique(), on="persona_id", how="semi", maintain_order="left")
+    wanted = with_hashes(to_embed(records, batch, embedder.name), embedder)
+    stored = records.embedded(batch, ["id", "text_hash", "model", "unread", "unread_hash"])
+    is_same = stored.select("id", "text_hash").equals(wanted.select("id", "text_hash"))
+    is_final = pl.col("model").eq(embedder.name) & pl.col("unread_hash").ne(REFUSED)  # refused texts are asked again
+    if is_same and stored.filter(is_final).height == stored.height:
+        return {"texts_embedded": 0, "model": embedder.name, **_unread(stored, records)}
+    return embed(records, embedder, batch, watch).facts
+
+
+def to_embed(records: "Records", batch: str, model: str) -> pl.DataFrame:
+    """`(id, text)` of the lexical survivors, and of rows that have a vector already.
+
+    Rows with a vector can survive again under a higher threshold, and their vectors are paid for.
+    """
+    rows = records.rows(batch, "id", "text")
+    embedded = records.embedded(batch, ["id", "model"])
+    kept = records.kept("lexical", batch)
+    wanted = pl.concat([kept, embedded.filter(pl.col("model") == model).select("id")])
+    return rows.join(wanted.unique(), on="id", how="semi", maintain_order="left")
 
 
 def with_hashes(texts: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """Add `text_hash`, the key of stored vectors."""
-    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["persona"].to_list()), pl.String))
+    return texts.with_columns(pl.Series("text_hash", embedder.hashes(texts["text"].to_list()), pl.String))
 
 
-def _readings(store: Store, embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
+def _readings(records: "Records", embedder: Embedder, texts: pl.DataFrame) -> pl.DataFrame:
     """`(text_hash, unread, unread_hash)` of texts with a vector; values of texts in any batch are copied."""
     columns = ["text_hash", "unread", "unread_hash"]
     is_measured = pl.col("unread").is_not_null() & (pl.col("unread_hash") != REFUSED)
-    published = [rows.filter(is_measured) for rows in _published(store, embedder.name, texts, columns)]
+    published = [rows.filter(is_measured) for rows in _published(records, embedder.name, texts, columns)]
     taken_over = pl.concat([pl.DataFrame(schema=_READINGS), *published]).unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(taken_over, on="text_hash", how="anti")
-    read = pl.DataFrame(embedder.readings(missing["persona"].to_list()), list(_READINGS)[1:], orient="row")
+    read = pl.DataFrame(embedder.readings(missing["text"].to_list()), list(_READINGS)[1:], orient="row")
     new = missing.select("text_hash").hstack(read.cast(dict(list(_READINGS.items())[1:])))
     return pl.concat([taken_over, new])
 
 
-def _unread(rows: pl.DataFrame, limit: float) -> dict[str, Any]:
-    """Report the number of personas that are compared by words only, with the remedy."""
-    unread = rows.filter(pl.col("unread") > limit, pl.col("embedding").is_not_null()).height
+def _unread(rows: pl.DataFrame, records: "Records") -> dict[str, Any]:
+    """Report the number of texts that are compared by words only, with the remedy."""
+    is_unread = pl.col("unread") > records.semantic.max_unread
+    unread = rows.filter(is_unread, pl.col("unread_hash") != REFUSED).height
     counts: dict[str, Any] = {
         "not_read": unread,
         "longer_than_the_model_reads": int(rows["unread_hash"].str.starts_with(LONG).sum()),
     }
-    return counts | ({"remedy": f"{unread} personas are not read by the model: {REMEDY}"} if unread else {})
+    remedy = f"{unread} {records.noun}s are not read by the model: {REMEDY}"
+    return counts | ({"remedy": remedy} if unread else {})
 
 
-def _refused(rows: pl.DataFrame, words: dict[str, str], subject: str) -> dict[str, Any]:
-    """Report the personas without a vector, some with the server's reason, and log them."""
-    refused = rows.filter(pl.col("unread_hash") == REFUSED).select("persona_id", "text_hash")
+def _refused(rows: pl.DataFrame, words: dict[str, str], subject: str, noun: str) -> dict[str, Any]:
+    """Report the rows without a vector, some with the server's reason, and log them."""
+    refused = rows.filter(pl.col("unread_hash") == REFUSED).select("id", "text_hash")
     if refused.is_empty():
         return {"refused": 0}
-    sample = "; ".join(f"{persona}: {words[text]}" for persona, text in refused.head(_SAMPLE).iter_rows())
+    sample = "; ".join(f"{row_id}: {words[text]}" for row_id, text in refused.head(_SAMPLE).iter_rows())
     _LOG.warning(
-        "%s refuses %d texts; their personas are kept without a comparison by meaning, and asked again when the batch "
+        "%s refuses %d texts; their %ss are kept without a comparison by meaning, and asked again when the batch "
         "is run again: %s",
         subject,
         refused.height,
+        noun,
         sample,
     )
     return {"refused": refused.height, "refused_sample": sample}
@@ -149,18 +177,18 @@ class _BatchVectors:
 
 
 def _vectors(
-    store: Store, embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
+    records: "Records", embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
 ) -> _BatchVectors:
     """Find the stored vectors of the texts, and make the others; texts that were refused before are asked last."""
     columns = ["text_hash", "embedding"]
-    published = [*_published(store, embedder.name, texts, columns), journal.known(texts["text_hash"])]
+    published = [*_published(records, embedder.name, texts, columns), journal.known(texts["text_hash"])]
     stored = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published])
     existing = stored.drop_nulls("embedding").unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(existing, on="text_hash", how="anti")
     result, total = _BatchVectors([existing]), missing.height
 
     def embed(rows: pl.DataFrame, embedding: Embedder, refusals: Refusals) -> None:
-        for positions, vectors in embedding.stream(rows["persona"].to_list(), refusals=refusals):
+        for positions, vectors in embedding.stream(rows["text"].to_list(), refusals=refusals):
             hashes = rows["text_hash"][positions].to_list()
             journal.add(hashes, vectors)
             result.frames.append(vector_frame(hashes, vectors))
@@ -179,11 +207,12 @@ def _vectors(
     return result
 
 
-def _published(store: Store, model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
+def _published(records: "Records", model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
     """Columns of texts that have vectors in any batch; files without matches are not read."""
-    for path in store.files("persona_embeddings"):
-        hashes = read_file(path, "persona_embeddings", ["model", "text_hash"]).filter(pl.col("model") == model)
+    table = records.vectors
+    for path in records.store.files(table.name, asset=table.asset):
+        hashes = read_file(path, table.name, ["model", "text_hash"]).filter(pl.col("model") == model)
         if hashes.join(texts, on="text_hash", how="semi").height:
-            rows = read_file(path, "persona_embeddings", ["model", *columns])
+            rows = read_file(path, table.name, ["model", *columns])
             of_model = rows.filter(pl.col("model") == model).select(columns)
             yield of_model.join(texts, on="text_hash", how="semi")

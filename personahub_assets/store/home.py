@@ -5,7 +5,7 @@ prompts/<name>.md             prompts of this home
 datasets/<name>.py            classes of the datasets of this home
 inbox/                        source files and downloads
 tables/<table>/[asset=<key>/]batch=<key>/part.parquet
-journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/
+journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/, journal/item_embeddings/<dataset>/<batch>/
 seeds/<asset>/                recorded answers of other homes
 releases/<name>/
 warehouse.duckdb              the warehouse; it can be rebuilt
@@ -29,7 +29,7 @@ PART = "part.parquet"
 """Name of the file of a partition."""
 
 _BUILD = "build it with: personahub run --select warehouse"
-_VECTORS = "persona_embeddings"
+_VECTORS, _ITEM_VECTORS = "persona_embeddings", "item_embeddings"
 
 
 class Lock:
@@ -141,13 +141,22 @@ class Home:
         return sorted(self.journals.glob(f"*/{batch}.sqlite{suffix}"))
 
     @property
-    def vector_journals(self) -> Path:
-        """Unpublished vectors, one folder per batch."""
-        return self.journals / _VECTORS
+    def vector_journals(self) -> list[Path]:
+        """Folders of unpublished vectors: of the personas by batch, and of the items by dataset and batch."""
+        return [self.journals / _VECTORS, self.journals / _ITEM_VECTORS]
 
     def vector_journal(self, batch: str) -> Path:
-        """Unpublished vectors of one batch."""
-        return self.vector_journals / batch
+        """Unpublished vectors of the personas of one batch."""
+        return self.journals / _VECTORS / batch
+
+    def item_vector_journal(self, dataset: str, batch: str) -> Path:
+        """Unpublished vectors of the items of one dataset and batch."""
+        return self.journals / _ITEM_VECTORS / dataset / batch
+
+    def vector_journals_of(self, batch: str) -> list[Path]:
+        """The folders of unpublished vectors that a batch has."""
+        folders = [self.vector_journal(batch), *sorted((self.journals / _ITEM_VECTORS).glob(f"*/{batch}"))]
+        return [folder for folder in folders if folder.exists()]
 
     @property
     def recorded(self) -> Path:
@@ -176,6 +185,10 @@ class Home:
     def dedup_cache(self, stage: str) -> Path:
         """Cache of a dedup stage."""
         return self.cache / stage
+
+    def item_dedup_cache(self, dataset: str, stage: str) -> Path:
+        """Cache of a dedup stage of a dataset."""
+        return self.cache / "items" / dataset / stage
 
     def search_index(self, model: str) -> Path:
         """The index of the vectors of a model."""

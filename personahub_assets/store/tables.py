@@ -8,6 +8,7 @@ new one.
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -35,11 +36,15 @@ from personahub_assets.store.table_set import TableSet, table_set
 
 _LOG = logging.getLogger("personahub")
 
-BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", "word_diversity")
+ITEM_TABLES = ("item_decisions", "item_dedup_runs", "item_embeddings")
+"""Tables of the dedup of items: decisions and runs by dataset and stage, vectors by dataset."""
+BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", "word_diversity", *ITEM_TABLES)
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]
 """Columns of the views `lexical_duplicates` and `semantic_duplicates`."""
+ITEM_DROPS = ["batch", "item_id", "keeper_id", "stage", "similarity", "admission"]
+"""Columns of the views `<dataset>_duplicates`."""
 CANDIDATES = ("text_personas", "related_personas")
 SLICE_ROWS = 8_192
 """Rows of a Parquet row group, and maximum rows in memory when a table is streamed."""
@@ -49,6 +54,7 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
+_ASSET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")  # becomes the name of a folder
 
 T = TypeVar("T")
 
@@ -161,8 +167,8 @@ class Store(BaseModel):
             raise StoreError(f"table {table}: asset must be given for {BY_ASSET} and for no other table, got {asset!r}")
         if table == "decisions":
             return self.paths.partition(_stage_folder(str(asset)), check_batch_key(batch))
-        if asset is not None:
-            check_batch_key(asset)
+        if asset is not None and not _ASSET.fullmatch(asset):
+            raise StoreError(f"table {table}: {asset!r} is not the name of an asset")
         return self.paths.partition(table, check_batch_key(batch), asset)
 
     def globs(self, table: str) -> dict[str, dict[str, str]]:
@@ -502,6 +508,11 @@ def _count(path: Path, mark: tuple[int, ...], *, is_stage: bool) -> int:  # noqa
         raise damaged(path, table, error) from error
 
 
+def item_writer(dataset: str, stage: str) -> str:
+    """The asset in `item_decisions` and `item_dedup_runs` of a dataset and stage."""
+    return f"{dataset}-{stage}"
+
+
 def _stage_folder(asset: str) -> str:
     """The folder of the decisions of a stage, the same as in version 0.1.
 
@@ -579,11 +590,12 @@ _REMEDIES = {
     "generations": "It holds answers that were paid for: put a copy back if there is one. If it is deleted, the next "
     "run asks for them and pays again",
     "quarantine": f"{_ANEW}its rows are written again",
-    "persona_embeddings": f"{_ANEW}its texts are embedded again",
+    **dict.fromkeys(("persona_embeddings", "item_embeddings"), f"{_ANEW}its texts are embedded again"),
     "tombstones": "Put a copy back, or delete it and run the takedown again: without it, what went may come back",
     "takedowns": "Put a copy back, or delete it: the receipt is lost, what was taken down stays down",
     "prompt_uses": "Put a copy back, or delete it: prompts that are not used any more are lost",
     **dict.fromkeys(("decisions", "dedup_runs", "personas"), _DECIDED),
+    **dict.fromkeys(("item_decisions", "item_dedup_runs"), _DECIDED.replace("personas", "items")),
 }
 
 

@@ -1,10 +1,10 @@
 """Remove rows from Dagster's event log: samples, examples, check results and messages.
 
-    redact_event_log(store.paths.dagster, {"crawl"}, shingles)
+    redact_event_log(store.paths.dagster, Scope({"crawl"}, {"tools"}), shingles)
 
 The instance stores events as JSON in SQLite files. Tables in events of the given batches are removed whole. So are
-tables in events of dedup assets and checks, because they can show rows of any batch. All other values are removed if
-they share a run of words with a text that is taken down. The files are rebuilt, so that free pages keep nothing.
+tables in events of dedup assets, datasets and checks, because they can show rows of any batch. All other values are
+removed if they share a run of words with a text that is taken down. The files are rebuilt, so that free pages keep nothing.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from personahub_assets.core.errors import LockHeld, StoreError
 from personahub_assets.store.atomic import replacing
@@ -21,17 +21,28 @@ from personahub_assets.store.sqlite_files import read_only
 from personahub_assets.takedown.shingles import Shingles
 
 GONE = "(taken down)"
-_ANY_BATCH = ("lexical_duplicates", "semantic_duplicates")
 _WAIT_S = 30.0
 _MAGIC = b"SQLite format 3\x00"
 
 
-def redact_event_log(folder: Path, batches: Collection[str], shingles: Shingles, *, dry_run: bool = False) -> int:
+class Scope(NamedTuple):
+    """Events whose tables are removed whole.
+
+    Attributes:
+        batches: events about these.
+        of_any_batch: names of assets whose events can show rows of other batches.
+    """
+
+    batches: Collection[str]
+    of_any_batch: Collection[str]
+
+
+def redact_event_log(folder: Path, scope: Scope, shingles: Shingles, *, dry_run: bool = False) -> int:
     """Remove rows from the event log. The instance may be open, but no run may be active.
 
     Args:
         folder: of the instance.
-        batches: their tables are removed from events.
+        scope: events whose tables are removed.
         shingles: of the texts that are removed.
         dry_run: only count, and change no file.
 
@@ -49,9 +60,9 @@ def redact_event_log(folder: Path, batches: Collection[str], shingles: Shingles,
         if not _is_database(path):
             changed += _redact_log(path, shingles, dry_run=dry_run)
         elif dry_run:
-            changed += _count_in_database(path, batches, shingles)
+            changed += _count_in_database(path, scope, shingles)
         else:
-            changed += _redact_database(path, batches, shingles)
+            changed += _redact_database(path, scope, shingles)
     return changed
 
 
@@ -71,10 +82,10 @@ def _redact_log(path: Path, shingles: Shingles, *, dry_run: bool) -> int:
     return len(lines) - len(kept)
 
 
-def _count_in_database(path: Path, batches: Collection[str], shingles: Shingles) -> int:
+def _count_in_database(path: Path, scope: Scope, shingles: Shingles) -> int:
     try:
         with closing(sqlite3.connect(read_only(path), timeout=_WAIT_S, uri=True)) as connection:
-            return sum(len(_changed_rows(connection, name, batches, shingles)[1]) for name in _table_names(connection))
+            return sum(len(_changed_rows(connection, name, scope, shingles)[1]) for name in _table_names(connection))
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
@@ -83,12 +94,12 @@ def _table_names(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
-def _redact_database(path: Path, batches: Collection[str], shingles: Shingles) -> int:
+def _redact_database(path: Path, scope: Scope, shingles: Shingles) -> int:
     try:
         with closing(sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)) as connection:
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("BEGIN IMMEDIATE")
-            changed = sum(_redact_table(connection, name, batches, shingles) for name in _table_names(connection))
+            changed = sum(_redact_table(connection, name, scope, shingles) for name in _table_names(connection))
             connection.execute("COMMIT")
             connection.execute("VACUUM")
             _checkpoint(connection, path)
@@ -114,8 +125,8 @@ def _checkpoint(connection: sqlite3.Connection, path: Path) -> None:
         time.sleep(0.05)
 
 
-def _redact_table(connection: sqlite3.Connection, name: str, batches: Collection[str], shingles: Shingles) -> int:
-    columns, updates = _changed_rows(connection, name, batches, shingles)
+def _redact_table(connection: sqlite3.Connection, name: str, scope: Scope, shingles: Shingles) -> int:
+    columns, updates = _changed_rows(connection, name, scope, shingles)
     assigned = ", ".join(f"{column} = ?" for column in columns)
     connection.executemany(f"UPDATE {_quoted(name)} SET {assigned} WHERE rowid = ?", updates)
     return len(updates)
@@ -126,20 +137,20 @@ def _quoted(name: str) -> str:
 
 
 def _changed_rows(
-    connection: sqlite3.Connection, name: str, batches: Collection[str], shingles: Shingles
+    connection: sqlite3.Connection, name: str, scope: Scope, shingles: Shingles
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The columns of a table, and the rows that redaction changes: their new values, and the row id last."""
     cursor = connection.execute(f"SELECT rowid, * FROM {_quoted(name)}")
     columns = [_quoted(column[0]) for column in cursor.description[1:]]
     updates = []
     for rowid, *values in cursor:
-        cleaned = [_redact_value(value, batches, shingles) if isinstance(value, str) else value for value in values]
+        cleaned = [_redact_value(value, scope, shingles) if isinstance(value, str) else value for value in values]
         if cleaned != values:
             updates.append((*cleaned, rowid))
     return columns, updates
 
 
-def _redact_value(value: str, batches: Collection[str], shingles: Shingles) -> str:
+def _redact_value(value: str, scope: Scope, shingles: Shingles) -> str:
     """Redact a value of the database: an event or other JSON, or plain text."""
     if value.startswith(("{", "[")):
         try:
@@ -147,26 +158,27 @@ def _redact_value(value: str, batches: Collection[str], shingles: Shingles) -> s
         except ValueError:
             pass
         else:
-            cleaned = _redact_node(payload, batches, shingles, is_dropped=True)
+            cleaned = _redact_node(payload, scope, shingles, is_dropped=True)
             return value if cleaned == payload else json.dumps(cleaned)
     return GONE if shingles.has_match(value) else value
 
 
-def _redact_node(node: Any, batches: Collection[str], shingles: Shingles, *, is_dropped: bool) -> Any:
+def _redact_node(node: Any, scope: Scope, shingles: Shingles, *, is_dropped: bool) -> Any:
     """Redact the JSON of an event; with `is_dropped` its tables are removed whatever they contain."""
     if isinstance(node, str):
-        return _redact_value(node, batches, shingles) if len(node) > 1 else node
+        return _redact_value(node, scope, shingles) if len(node) > 1 else node
     if isinstance(node, list):
-        return [_redact_node(item, batches, shingles, is_dropped=is_dropped) for item in node]
+        return [_redact_node(item, scope, shingles, is_dropped=is_dropped) for item in node]
     if not isinstance(node, dict):
         return node
     kind = node.get("__class__")
     if kind in ("AssetMaterialization", "AssetObservation"):
         is_dropped = (
-            node.get("partition") in batches or (node.get("asset_key") or {}).get("path", [""])[-1] in _ANY_BATCH
+            node.get("partition") in scope.batches
+            or (node.get("asset_key") or {}).get("path", [""])[-1] in scope.of_any_batch
         )
     if is_dropped and kind == "TableMetadataEntryData":
         return {**node, "records": []}
     if is_dropped and kind == "MarkdownMetadataEntryData" and not str(node.get("md_str")).startswith("!["):
         return {**node, "md_str": GONE}
-    return {key: _redact_node(item, batches, shingles, is_dropped=is_dropped) for key, item in node.items()}
+    return {key: _redact_node(item, scope, shingles, is_dropped=is_dropped) for key, item in node.items()}

@@ -24,6 +24,7 @@ from personahub_assets.store.tables import (
     STAGES,
     PartitionWriter,
     Store,
+    asset_of,
     folder_names,
     read_file,
     table_schema,
@@ -209,23 +210,36 @@ def _redact_entry(extent: Extent, asset: str, taken: Tombstones, shingles: Shing
 
 
 def _update_counts(store: Store, batch: str) -> None:
-    """Update the number of decisions in `dedup_runs`."""
-    for asset in STAGES:
-        runs = store.read("dedup_runs", batch, asset)
-        keepers = store.read("decisions", batch, asset, columns=["keeper_id"])["keeper_id"]
+    """Update the number of decisions in `dedup_runs` and `item_dedup_runs`."""
+    writers = [("decisions", "dedup_runs", asset) for asset in STAGES]
+    for folder in store.folders("item_dedup_runs"):
+        writers.append(("item_decisions", "item_dedup_runs", str(asset_of("item_dedup_runs", folder))))
+    for decisions, table, asset in writers:
+        runs = store.read(table, batch, asset)
+        keepers = store.read(decisions, batch, asset, columns=["keeper_id"])["keeper_id"]
         counted = runs.with_columns(candidates=pl.lit(len(keepers)), kept=pl.lit(keepers.null_count()))
         if not runs.is_empty() and not counted.cast(runs.schema).equals(runs):
-            store.write("dedup_runs", batch, counted, asset)
+            store.write(table, batch, counted, asset)
 
 
 def _drop_vectors(store: Store, extent: Extent, receipt: Receipt, *, dry_run: bool) -> None:
-    folder = store.paths.vector_journal(extent.batch)
-    if folder.is_dir():
+    for folder in store.paths.vector_journals_of(extent.batch):
+        hashes = [each for text in _kept_texts(store, extent, folder) for each in text_hashes(text)]
+        went = vectors.prune(folder, pl.Series(hashes, dtype=pl.String), dry_run=dry_run)
+        table = folder.relative_to(store.paths.journals).parts[0]
+        receipt.rows[Line("removed", f"journal/{table}", extent.batch)] += went
+
+
+def _kept_texts(store: Store, extent: Extent, journal: Path) -> pl.Series:
+    """Texts of a batch, of the kind that a journal of vectors is about, that are kept."""
+    dataset = journal.parent.name
+    if journal == store.paths.vector_journal(extent.batch):
         rows = store.candidates(extent.batch, ["persona_id", "persona"])
-        texts = rows.filter(pl.col("persona_id").is_in(list(extent.personas)))["persona"]
-        hashes = pl.Series([each for text in texts for each in text_hashes(text)], dtype=pl.String)
-        went = vectors.prune(folder, hashes, dry_run=dry_run)
-        receipt.rows[Line("removed", "journal/persona_embeddings", extent.batch)] += went
+    elif dataset in store.catalog.datasets:
+        rows = store.read(dataset, extent.batch, columns=["persona_id", "text"])
+    else:
+        return pl.Series(dtype=pl.String)
+    return rows.filter(pl.col("persona_id").is_in(list(extent.personas))).to_series(1)
 
 
 def _sweep_unknown_tables(store: Store, extent: Extent) -> None:

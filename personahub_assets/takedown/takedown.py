@@ -38,7 +38,7 @@ from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
 from personahub_assets.store.home import Lock
 from personahub_assets.store.local_paths import printable_path
 from personahub_assets.store.removal import remove, remove_all
-from personahub_assets.store.tables import CANDIDATES, STAGES, Store
+from personahub_assets.store.tables import CANDIDATES, STAGES, Store, item_writer
 from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.mark import Extent, extent
 from personahub_assets.takedown.receipts import (
@@ -133,7 +133,8 @@ def takedown(
 def _hold_dedup_locks(store: Store) -> Iterator[None]:
     """Hold the locks of the dedup assets."""
     with ExitStack() as locks:
-        for stage in STAGES.values():
+        writers = [item_writer(name, stage) for name in store.catalog.names for stage in STAGES.values()]
+        for stage in (*STAGES.values(), *writers):
             locks.enter_context(store.lock(Lock.admission(stage), wait=False))
         yield
 
@@ -263,13 +264,19 @@ def _is_recorded_answer(gone: sweep.Gone, row: RawRow) -> bool:
 
 
 def _count_displaced(store: Store, plan: _Plan) -> None:
-    """Count kept candidates that were dropped for a removed one: they return when their batch is run."""
+    """Count kept candidates and items that were dropped for a removed one: they return when their batch is run."""
     gone = list(plan.gone.personas)
     for asset in STAGES:
         for batch in store.batches():
             rows = store.read("decisions", batch, asset, columns=["persona_id", "keeper_id"])
             freed = rows.filter(pl.col("keeper_id").is_in(gone) & ~pl.col("persona_id").is_in(gone))
             plan.receipt.rows[Line("displaced", asset, batch)] += freed.height
+    decisions = store.scan("item_decisions").select("batch", "dataset", "item_id", "persona_id", "keeper_id").collect()
+    is_gone = pl.col("persona_id").is_in(gone)
+    gone_items = decisions.filter(is_gone)["item_id"].unique()
+    freed_items = decisions.filter(~is_gone & pl.col("keeper_id").is_in(gone_items.implode()))
+    for (batch, dataset), rows in freed_items.partition_by("batch", "dataset", as_dict=True).items():
+        plan.receipt.rows[Line("displaced", str(dataset), str(batch))] += rows.height
 
 
 def _count_released(store: Store, plan: _Plan, found: set[Tombstone]) -> None:
@@ -325,7 +332,8 @@ def _redact_history(store: Store, plan: _Plan, *, dry_run: bool) -> int:
     folder, batches, shingles = store.paths.dagster, plan.shown_batches, plan.gone.shingles
     if not folder.exists() or (plan.done_before and not batches):
         return 0
-    return event_log.redact_event_log(folder, batches, shingles, dry_run=dry_run)
+    scope = event_log.Scope(batches, {*STAGES, *store.catalog.names})
+    return event_log.redact_event_log(folder, scope, shingles, dry_run=dry_run)
 
 
 def _redact_faults(store: Store, plan: _Plan, *, dry_run: bool) -> None:
@@ -389,7 +397,11 @@ def _drop_batches(store: Store, plan: _Plan) -> None:
     paths = store.paths
     for batch in gone:
         with _lock_batch(store, batch):
-            results = [*paths.partition_folders(batch), *paths.journals_of(batch, "*"), paths.vector_journal(batch)]
+            results = [
+                *paths.partition_folders(batch),
+                *paths.journals_of(batch, "*"),
+                *paths.vector_journals_of(batch),
+            ]
             _remove_all(path for path in results if not _STAYS & {path.parent.name, path.parent.parent.name})
     with store.lock(Lock.BATCHES, wait=True):
         _remove_all(plan.dropped)

@@ -30,7 +30,7 @@ from personahub_assets.warehouse import freshness, journals, readers
 _LOG = logging.getLogger("personahub")
 
 # Never copied into the file: large, and rarely queried.
-ALWAYS_VIEWS = frozenset({"persona_embeddings", "generations", "quarantine", "decisions"})
+ALWAYS_VIEWS = frozenset({"persona_embeddings", "item_embeddings", "generations", "quarantine", "decisions"})
 
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
@@ -46,6 +46,21 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- sample: Number of the answer for this persona or item, from 0
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
+"""
+
+
+_DUPLICATES = """-- Items of {dataset} that nearly repeat another one, each with the item it was dropped for
+-- batch: Batch of the dropped item
+-- item_id: The dropped item
+-- keeper_id: The similar item that is kept, of any batch
+-- stage: lexical or semantic
+-- similarity: Similarity of the two: word-set Jaccard at the lexical stage, cosine at the semantic stage
+-- admission: Run that first decided about the item at this stage
+SELECT batch, item_id, keeper_id, stage, similarity, admission FROM item_duplicates WHERE dataset = '{dataset}'
+"""
+_UNIQUE = """-- Items of {dataset} without those of the view excluded_items, which has the reason
+SELECT i.* FROM {dataset} AS i
+ANTI JOIN (FROM excluded_items WHERE dataset = '{dataset}') AS x ON x.batch = i.batch AND x.item_id = i.item_id
 """
 
 
@@ -279,9 +294,11 @@ def _views(store: Store) -> dict[str, str]:
     """The SELECT of every view, by name."""
     datasets = store.catalog.datasets
     derived = [name for name, item in datasets.items() if item.__derivation__]
-    items = {"dataset_items": _dataset_items([*datasets, *_unreadable(store)], derived)}
+    names = [*datasets, *_unreadable(store)]
+    views = {"dataset_items": _dataset_items(names, derived)}
     left_out = _views_of_other_columns(store)
-    return items | {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
+    views |= {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
+    return _views_of_datasets(names) | views
 
 
 def _views_of_other_columns(store: Store) -> set[str]:
@@ -293,6 +310,13 @@ def _views_of_other_columns(store: Store) -> set[str]:
         for derivation in [package[solutions].__derivation__]
         if derivation and any(own.get(name) is not package[name] for name in (solutions, derivation.source))
     }
+
+
+def _views_of_datasets(names: Collection[str]) -> dict[str, str]:
+    """The views that each dataset has, by name; a dataset of an older home can have the name of such a view."""
+    templates = {"duplicates": _DUPLICATES, "unique": _UNIQUE}
+    views = {f"{name}_{view}": text.replace("{dataset}", name) for name in names for view, text in templates.items()}
+    return {view: select for view, select in views.items() if view not in names}
 
 
 def _macros() -> dict[str, str]:

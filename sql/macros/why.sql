@@ -153,6 +153,23 @@ absorbed_texts AS MATERIALIZED (
     WHERE persona_id IN (SELECT persona_id FROM absorbed WHERE place <= 3 LIMIT 5000)
 ),
 
+-- The items that nearly repeat another one, and the ones that they were dropped for.
+repeated AS MATERIALIZED (
+    SELECT * FROM item_duplicates WHERE item_id IN (SELECT id FROM asked WHERE kind = 'item' LIMIT 5000)
+),
+repeats AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY stage ORDER BY similarity, item_id) AS place
+    FROM item_duplicates
+    WHERE keeper_id IN (SELECT id FROM asked WHERE kind = 'item' LIMIT 5000)
+),
+item_texts AS MATERIALIZED (
+    SELECT item_id, text
+    FROM dataset_items
+    WHERE item_id IN (
+        SELECT keeper_id FROM repeated UNION ALL SELECT item_id FROM repeats WHERE place <= 3 LIMIT 5000
+    )
+),
+
 facts AS (
     -- 1: the row itself
     SELECT
@@ -260,7 +277,33 @@ facts AS (
     JOIN fates AS f ON a.kind IN ('persona', 'item')
     LEFT JOIN fates AS k ON k.persona_id = f.keeper_id AND k.of_persona_id = f.of_persona_id AND k.link = f.link + 1
 
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 5, -1, 'dropped for', d.keeper_id,
+        'item, ' || d.stage || ' duplicate, similarity ' || round(d.similarity, 4), t.text,
+        to_json({dataset: d.dataset, stage: d.stage, keeper_id: d.keeper_id, similarity: d.similarity})
+    FROM asked AS a
+    JOIN repeated AS d ON d.item_id = a.id AND d.batch = a.batch AND d.dataset = a.asset
+    LEFT JOIN item_texts AS t ON t.item_id = d.keeper_id
+
     -- 6: its duplicates
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 6, 0, 'kept out', NULL,
+        count(*) || if(count(*) = 1, ' item', ' items') || ' at the ' || d.stage || ' stage, similarity '
+        || round(min(d.similarity), 4) || ' to ' || round(max(d.similarity), 4), NULL,
+        to_json({stage: d.stage, count: count(*), least: min(d.similarity), most: max(d.similarity)})
+    FROM asked AS a
+    JOIN repeats AS d ON d.keeper_id = a.id AND d.dataset = a.asset
+    GROUP BY a.kind, a.batch, a.id, d.stage
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 6, d.place, 'such as', d.item_id,
+        d.stage || ' duplicate, similarity ' || round(d.similarity, 4), t.text,
+        to_json({stage: d.stage, similarity: d.similarity})
+    FROM asked AS a
+    JOIN repeats AS d ON d.keeper_id = a.id AND d.dataset = a.asset AND d.place <= 3
+    LEFT JOIN item_texts AS t ON t.item_id = d.item_id
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 6, 0, 'kept out', NULL,

@@ -18,15 +18,15 @@ from personahub_assets.dedup.keepers import NONE, Decided, Walk, admit, in_order
 
 ROWS = {
     "batch": pl.String,
-    "persona_id": pl.String,
+    "id": pl.String,
     "hop": pl.Int8,
     "value": pl.Float64,
     "admission": pl.Int64,
     "keeper_id": pl.String,
     "similarity": pl.Float64,
 }
-DECIDED = ["batch", "persona_id", "admission", "keeper_id", "similarity"]
-NOBODY = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64, "value": pl.Float64})
+DECIDED = ["batch", "id", "admission", "keeper_id", "similarity"]
+NOBODY = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64, "value": pl.Float64})
 
 
 def likeness(one: float, other: float) -> float:
@@ -77,16 +77,16 @@ def decided(
     return found.rows()
 
 
-def new(persona_id: str, value: float, hop: int = 0, batch: str = "b") -> Row:
-    return (batch, persona_id, hop, value, None, None, None)
+def new(row_id: str, value: float, hop: int = 0, batch: str = "b") -> Row:
+    return (batch, row_id, hop, value, None, None, None)
 
 
-def kept(persona_id: str, value: float, admission: int, batch: str = "b") -> Row:
-    return (batch, persona_id, 0, value, admission, None, None)
+def kept(row_id: str, value: float, admission: int, batch: str = "b") -> Row:
+    return (batch, row_id, 0, value, admission, None, None)
 
 
-def dropped(persona_id: str, value: float, admission: int, keeper: str, batch: str = "b") -> Row:
-    return (batch, persona_id, 0, value, admission, keeper, 0.75)
+def dropped(row_id: str, value: float, admission: int, keeper: str, batch: str = "b") -> Row:
+    return (batch, row_id, 0, value, admission, keeper, 0.75)
 
 
 def place(admission: int, number: int = 0) -> int:
@@ -178,7 +178,7 @@ class SmallHub:
             self.made += 1
             name = f"p{self.chance.getrandbits(40):010x}-{self.made}"
             some.append((name, self.chance.randint(0, 2), self.chance.randint(0, 24) / 2))
-        return pl.DataFrame(some, {name: ROWS[name] for name in ("persona_id", "hop", "value")}, orient="row")
+        return pl.DataFrame(some, {name: ROWS[name] for name in ("id", "hop", "value")}, orient="row")
 
     def add(self, count: int) -> None:
         batch = f"batch-{self.chance.getrandbits(30)}"
@@ -207,7 +207,7 @@ class SmallHub:
         for key in {batch, *(self.decisions if self.outdated else ())}:
             self.decisions[key] = found.filter(pl.col("batch") == key)
             self.rules[key] = self.threshold
-        mine = set(self.candidates[batch]["persona_id"])
+        mine = set(self.candidates[batch]["id"])
         return sum(row != before.get(name) for name, row in self.state().items() if name not in mine)
 
     def decided(self, batch: str, order: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
@@ -218,12 +218,12 @@ class SmallHub:
         for key in sorted({batch, *(self.decisions if replay else ())}):
             rows = order(self.candidates[key].with_columns(batch=pl.lit(key)))
             before = order(self.decisions[key].drop("batch") if key in self.decisions else nothing)
-            parts.append(rows.join(before, on="persona_id", how="left" if key == batch else "inner"))
+            parts.append(rows.join(before, on="id", how="left" if key == batch else "inner"))
         rows = in_order(pl.concat(parts).select(list(ROWS)))
         elsewhere = [NOBODY]
         for key in () if replay else sorted(set(self.decisions) - {batch}):
             placed = self.decisions[key].with_columns(place=places(self.decisions[key]["admission"]))
-            there = placed.filter(pl.col("keeper_id").is_null()).join(self.candidates[key], on="persona_id")
+            there = placed.filter(pl.col("keeper_id").is_null()).join(self.candidates[key], on="id")
             elsewhere.append(there.select(NOBODY.columns))
         others = pl.concat(elsewhere)
         highest = max((frame["admission"].max() or 0 for frame in self.decisions.values()), default=0)
@@ -236,12 +236,12 @@ class SmallHub:
 
     def state(self) -> dict[str, tuple[int, str | None, float | None]]:
         rows = [row for frame in self.decisions.values() for row in frame.iter_rows()]
-        found = {persona_id: (admission, keeper, alike) for _, persona_id, admission, keeper, alike in rows}
+        found = {row_id: (admission, keeper, alike) for _, row_id, admission, keeper, alike in rows}
         assert len(found) == len(rows)
         return found
 
     def kept(self) -> set[str]:
-        return {persona_id for persona_id, (_, keeper, _) in self.state().items() if keeper is None}
+        return {row_id for row_id, (_, keeper, _) in self.state().items() if keeper is None}
 
     def everything(self) -> dict[str, tuple[int, float]]:
         return {row[0]: row[1:] for frame in self.candidates.values() for row in frame.iter_rows()}

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.text import words
 from personahub_assets.dedup.cosines import cosine
+from personahub_assets.dedup.records import Personas
 from personahub_assets.dedup.state import LexicalHub, SemanticHub
 from personahub_assets.embedding.reading import SAME
 from personahub_assets.steps.dedup import find_lexical_duplicates, find_semantic_duplicates
@@ -29,7 +30,6 @@ Decisions = dict[str, Decision]
 Candidate = tuple[str, int, str]  # persona_id, hop, text
 Batches = dict[str, list[Candidate]]
 
-NOBODY = pl.DataFrame(schema={"persona_id": pl.String, "place": pl.Int64})
 MODEL = "three-dimensional"
 
 
@@ -243,7 +243,7 @@ def test_a_changed_threshold_decides_all_again_with_the_first_batch(
         if raised:
             assert kept(before) <= kept(after)
         assert all(after[name][1] in kept(before) for name in kept(before) - kept(after))
-        assert not LexicalHub(hub.store).outdated
+        assert not LexicalHub(Personas(hub.store)).outdated
         hub.decide_all()
         assert decisions(hub.store) == after
         runs = hub.store.read_all("dedup_runs")
@@ -279,7 +279,7 @@ def test_every_batch_has_the_rule_after_a_replay(home: Path) -> None:
     hub.write(emptied, [])
     hub.set(0.6)
     lexical(hub.store, hub.add(1))
-    assert not LexicalHub(hub.store).outdated
+    assert not LexicalHub(Personas(hub.store)).outdated
     assert not hub.store.read("decisions", emptied, "lexical_duplicates").height
     hub.check()
 
@@ -471,9 +471,9 @@ def test_who_is_killed_while_publishing_ends_right_the_next_time(home: Path, thr
         except Killed:
             died += 1
         hub.store = Store(home=str(root))
-        assert LexicalHub(hub.store).outdated == (lifetime < len(hub.batches) * 2 and threshold != 0.75)
+        assert LexicalHub(Personas(hub.store)).outdated == (lifetime < len(hub.batches) * 2 and threshold != 0.75)
         hub.decide_all()
-        assert not LexicalHub(hub.store).outdated
+        assert not LexicalHub(Personas(hub.store)).outdated
         hub.check()
         if threshold >= 0.75:
             assert kept(before) <= kept(decisions(hub.store))
@@ -587,11 +587,11 @@ def test_vectors_of_another_model_do_not_take_part(vectors: Vectors) -> None:
     semantic(vectors.store, "one", "another")
     semantic(vectors.store, "two")
     assert vectors.keepers() == {"a": None, "b": None}
-    assert SemanticHub(vectors.store, MODEL).apart == ["one"]
+    assert SemanticHub(Personas(vectors.store), MODEL).apart == ["one"]
     vectors.embed("one", {"a": NORTH})
     semantic(vectors.store, "one")
     assert vectors.keepers() == {"a": None, "b": "a"}
-    assert SemanticHub(vectors.store, MODEL).apart == []
+    assert SemanticHub(Personas(vectors.store), MODEL).apart == []
 
 
 def test_a_batch_that_changes_its_model_is_decided_again(vectors: Vectors) -> None:
@@ -615,7 +615,7 @@ def test_a_batch_that_changes_its_model_is_decided_again(vectors: Vectors) -> No
     found = decisions(vectors.store, "semantic")
     check(found, vectors.stored(), alike_unless_the_same, 0.9)
     assert len(kept(found)) == 2
-    assert not SemanticHub(vectors.store, MODEL).outdated
+    assert not SemanticHub(Personas(vectors.store), MODEL).outdated
 
 
 def test_who_was_dropped_for_the_words_is_no_keeper(vectors: Vectors) -> None:
@@ -666,7 +666,7 @@ def test_empty_batches_are_decided(vectors: Vectors) -> None:
     configure(vectors.store, semantic=0.8)
     semantic(vectors.store, "three")
     assert vectors.keepers() == {"a": None}
-    assert not SemanticHub(vectors.store, MODEL).outdated
+    assert not SemanticHub(Personas(vectors.store), MODEL).outdated
 
 
 @settings(max_examples=8)
@@ -744,7 +744,7 @@ def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vect
     assert sum(keeper is not None for keeper in by_index.values()) >= 200
 
     hub_toml.write_text("")
-    assert SemanticHub(vectors.store, MODEL).outdated
+    assert SemanticHub(Personas(vectors.store), MODEL).outdated
     semantic(vectors.store, "one")
     assert set(vectors.store.read_all("dedup_runs", asset="semantic_duplicates")["method"]) == {"exact"}
     assert vectors.keepers() == by_index
@@ -805,7 +805,7 @@ def test_vectors_of_older_versions_are_compared_where_the_text_is_plain(vectors:
         semantic(vectors.store, batch)
     assert vectors.keepers() == {"a": None, "b": None, "c": None, "d": None, "e": "a"}
     vectors.embed("one", ways, readings={"b": (1.0, "thai"), "d": (0.0, "long-x")})
-    assert SemanticHub(vectors.store, MODEL).outdated
+    assert SemanticHub(Personas(vectors.store), MODEL).outdated
     semantic(vectors.store, "one")
     assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
-    assert not SemanticHub(vectors.store, MODEL).outdated
+    assert not SemanticHub(Personas(vectors.store), MODEL).outdated

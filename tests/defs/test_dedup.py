@@ -10,6 +10,7 @@ import pytest
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
@@ -166,15 +167,17 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
 
     before = versions("")
     assert versions("[lexical]\nmemory_mb = 64\n") == before
-    for asset, text in (
-        ("lexical_duplicates", "[lexical]\nthreshold = 0.8\n"),
-        ("lexical_duplicates", '[lexical]\nmethod = "minhash"\n'),
-        ("lexical_duplicates", "[lexical]\nngram = 2\n"),
-        ("semantic_duplicates", "[semantic]\nthreshold = 0.8\n"),
-        ("semantic_duplicates", "[semantic]\nmax_unread = 0.5\n"),
+    for assets, text in (
+        ({"lexical_duplicates"}, "[lexical]\nthreshold = 0.8\n"),
+        ({"lexical_duplicates", *DATASETS}, '[lexical]\nmethod = "minhash"\n'),
+        ({"lexical_duplicates", *DATASETS}, "[lexical]\nngram = 2\n"),
+        ({"semantic_duplicates"}, "[semantic]\nthreshold = 0.8\n"),
+        ({"semantic_duplicates", *DATASETS}, "[semantic]\nmax_unread = 0.5\n"),
+        ({"tools"}, "[datasets.tools]\nnear_duplicates = 0.8\n"),
+        ({"tools"}, "[datasets.tools]\nnear_duplicates = false\n"),
     ):
         after = versions(text)
-        assert {name for name in after if after[name] != before[name]} == {asset}
+        assert {name for name in after if after[name] != before[name]} == assets
 
 
 def biography(*themes: str) -> str:

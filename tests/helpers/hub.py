@@ -24,6 +24,8 @@ per_document = 2
 [related_personas]
 hops = 1
 fan_out = 1
+[items]
+near_duplicates_by = "words"
 """
 
 TOPICS = [

@@ -141,6 +141,24 @@ def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> Non
     assert "`persona_id` refers to no row" in (made.path / "README.md").read_text()
 
 
+def test_items_that_nearly_repeat_another_one_are_left_out_and_counted(store: Store) -> None:
+    same = {"dataset": "tools", "stage": "semantic", "generation_id": "g", "text_hash": "t", "admission": 1}
+    rows = [
+        {**same, "item_id": "ita0", "persona_id": "pa0"},
+        {**same, "item_id": "ita2", "persona_id": "pa2", "keeper_id": "ita0", "similarity": 0.93},
+    ]
+    put(store, "item_decisions", "a", rows, "tools-semantic")
+    run = {"dataset": "tools", "stage": "semantic", "rule": "tiny, cosine 0.9", "method": "exact", "recall": 1.0}
+    put(store, "item_dedup_runs", "a", [{**run, "candidates": 2, "kept": 1}], "tools-semantic")
+    made = freeze(store, ReleaseSpec.of("r", ["personas", "tools"]))
+    assert rows(made, "tools")["item_id"].to_list() == ["ita0", "itb0", "itb2"]
+    assert left_out(made, "tools") == {"near_duplicate": 1}
+    card = (made.path / "README.md").read_text("utf-8")
+    assert "| `tools` | that nearly repeat a kept item of their dataset | 1 |" in card
+    assert "| tools, semantic | `tiny, cosine 0.9` | exact | 1 | 2 | 1 | 50.0 % |" in card
+    assert store.read("tools", "a").height == 2
+
+
 @pytest.mark.parametrize("select", [[], ["math_problems"]])
 def test_items_whose_persona_left_the_hub_are_left_out_and_counted(store: Store, select: list[str]) -> None:
     put(store, "personas", "a", [persona("a", n) for n in (0, 1, 3)])

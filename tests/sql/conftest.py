@@ -28,6 +28,9 @@ fan_out = 1
 samples = 2
 [datasets.tools]
 share = 0.5
+near_duplicates_by = "meaning"
+[items]
+near_duplicates_by = "words"
 """
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Some answers cost a re-ask, and some prompts are never answered.

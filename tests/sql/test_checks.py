@@ -137,6 +137,7 @@ class Fault:
     batch: str = "first"
     stage: str | None = None
     asset: str | None = None  # whose partition of `generations`
+    dataset: str | None = None  # of decisions about items, with the stage
 
 
 def first(column: str, value: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -272,6 +273,15 @@ FAULTS: dict[str, Fault] = {
     "persona_embeddings/texts_are_read_by_the_model": Fault("persona_embeddings", first("unread", 0.41)),
     "persona_embeddings/no_text_is_refused": Fault("persona_embeddings", first("unread_hash", "refused")),
     "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
+    "warehouse/item_keepers_are_kept": Fault(
+        "item_decisions", first("keeper_id", NOBODY), stage="lexical", dataset="tools"
+    ),
+    "warehouse/items_are_compared_by_one_rule": Fault(
+        "item_dedup_runs", all_rows(rule="another"), stage="semantic", dataset="tools"
+    ),
+    "warehouse/few_items_are_dropped": Fault(
+        "item_dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical", dataset="tools"
+    ),
     "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
     "personas/every_candidate_accounted_for": Fault("decisions", dropped_too, stage="lexical"),
@@ -392,7 +402,8 @@ class Planter:
 
     def plant(self, fault: Fault) -> None:
         for table in _each(fault.table):
-            asset = fault.asset or (fault.stage and f"{fault.stage}_duplicates")
+            of_stage = fault.stage and f"{fault.stage}_duplicates"
+            asset = f"{fault.dataset}-{fault.stage}" if fault.dataset else fault.asset or of_stage
             rows = self.store.read(table, fault.batch, asset)
             changed = fault.change(rows)
             assert rows.height
@@ -400,6 +411,7 @@ class Planter:
             changed.write_parquet(self.folder / "changed.parquet")
             of_the_file = f"batch = '{fault.batch}'" + (f" AND stage = '{fault.stage}'" if fault.stage else "")
             of_the_file += f" AND asset = '{fault.asset}'" if fault.asset else ""
+            of_the_file += f" AND dataset = '{fault.dataset}'" if fault.dataset else ""
             gone = self.tables.execute(f"DELETE FROM {table} WHERE {of_the_file}").fetchone()
             assert gone == (rows.height,)
             self.tables.execute(f"INSERT INTO {table} BY NAME FROM '{self.folder}/changed.parquet'")

@@ -385,3 +385,22 @@ def test_a_terminal_folds_its_lines(built: Store, monkeypatch: pytest.MonkeyPatc
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue())
     assert 50 < max(len(line) for line in plain.splitlines()) <= 60
+
+
+def test_an_item_names_the_item_that_it_nearly_repeats_and_the_other_way_round(copied: Store, why: Any) -> None:
+    rows = copied.read("item_decisions", "first", "tools-lexical").with_columns(
+        keeper_id=pl.lit(None, pl.String), similarity=pl.lit(None, pl.Float64)
+    )
+    keeper, item = rows["item_id"][:2]
+    is_dropped = pl.col("item_id") == item
+    dropped = rows.with_columns(
+        keeper_id=pl.when(is_dropped).then(pl.lit(keeper)), similarity=pl.when(is_dropped).then(pl.lit(0.95))
+    )
+    copied.write("item_decisions", "first", dropped, "tools-lexical")
+    text = dict(copied.read("tools", "first", columns=["item_id", "text"]).iter_rows())
+    (explained,) = why(copied, item, "--json").things
+    (line,) = [each for each in lines(explained, "dropped for") if each["id"] == keeper]
+    assert (line["detail"], line["text"]) == ("item, lexical duplicate, similarity 0.95", text[keeper])
+    (explained,) = why(copied, keeper, "--json").things
+    assert lines(explained, "kept out")[0]["detail"] == "1 item at the lexical stage, similarity 0.95 to 0.95"
+    assert [(each["id"], each["text"]) for each in lines(explained, "such as")] == [(item, text[item])]

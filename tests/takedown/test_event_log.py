@@ -34,8 +34,8 @@ def test_a_reader_holds_it_up_and_is_named(tmp_path: Path, shingles: Shingles, m
         connection.execute("BEGIN")
         connection.execute("SELECT * FROM events").fetchone()
         with pytest.raises(LockHeld, match=r"index.db cannot be rebuilt: .* Close the programs that have it open"):
-            event_log.redact_event_log(tmp_path, set(), shingles)
-    event_log.redact_event_log(tmp_path, set(), shingles)
+            event_log.redact_event_log(tmp_path, event_log.Scope((), ()), shingles)
+    event_log.redact_event_log(tmp_path, event_log.Scope((), ()), shingles)
     assert remnants(tmp_path, [GONE]) == set()
 
 
@@ -46,7 +46,7 @@ def test_what_looks_like_json_and_is_none_is_text(tmp_path: Path, shingles: Shin
         rows = [(f"{{{GONE}", 1), ('["' + GONE + '"]', 2), ('{"a": ["' + OTHER + '"]}', 3), (None, 4)]
         connection.executemany('INSERT INTO "odd ""name" VALUES (?, ?)', rows)
         connection.commit()
-    assert event_log.redact_event_log(tmp_path, set(), shingles) == 2
+    assert event_log.redact_event_log(tmp_path, event_log.Scope((), ()), shingles) == 2
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute('SELECT * FROM "odd ""name"').fetchall()
     assert found == [(event_log.GONE, 1), (f'["{event_log.GONE}"]', 2), *rows[2:]]

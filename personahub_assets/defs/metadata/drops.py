@@ -1,4 +1,4 @@
-"""Metadata about the drops of a dedup stage: their similarities, the keepers with most drops, and a few pairs.
+"""Metadata about dropped personas and items: their similarities, the keepers with most drops, and a few pairs.
 
 Texts are foreign, so they are cells of a table, which the UI shows unchanged, or escaped on cards.
 """
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from personahub_assets.core.text import plain, shorten
+from personahub_assets.core.text import digest, plain, shorten
+from personahub_assets.defs.batches import Report
 from personahub_assets.defs.metadata.charts import picture
 from personahub_assets.defs.metadata.sample import SHORT_ID, as_cards
 from personahub_assets.defs.metadata.svg import bar_chart
+from personahub_assets.steps.dedup import ItemsDecided
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.state import Hub
@@ -26,7 +28,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
 
     Args:
         hub: the stage, with the decisions before this step.
-        made: `(batch, persona_id, keeper_id, similarity, ...)`, the new decisions, of any batch.
+        made: `(batch, id, keeper_id, similarity, ...)`, the new decisions, of any batch.
         batch: the batch.
 
     Returns:
@@ -36,18 +38,17 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
     if dropped.is_empty():
         return {}
     keepers, pairs = _largest(dropped), _spread(dropped)
-    wanted = pl.concat([keepers["keeper_id"], pairs["keeper_id"], pairs["persona_id"]]).unique()
+    wanted = pl.concat([keepers["keeper_id"], pairs["keeper_id"], pairs["id"]]).unique()
     absorbed, texts = _looked_up(hub, made, wanted)
-    settings = hub.store.config.lexical if hub.stage == "lexical" else hub.store.config.semantic
-    chart = similarity_chart(dropped["similarity"], settings.threshold, _MEASURES[hub.stage])
+    chart = similarity_chart(dropped["similarity"], hub.threshold, _MEASURES[hub.stage], hub.records.noun)
     return {
         "sample": as_cards(
             [
                 {
-                    "dropped": texts.get(row["persona_id"], ""),
+                    "dropped": texts.get(row["id"], ""),
                     "kept": texts.get(row["keeper_id"], ""),
                     "similarity": round(row["similarity"], 4),
-                    "id": shorten(row["persona_id"], SHORT_ID),
+                    "id": shorten(row["id"], SHORT_ID),
                 }
                 for row in pairs.iter_rows(named=True)
             ]
@@ -59,7 +60,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
                         "keeper": shorten(row["keeper_id"], SHORT_ID),
                         "absorbed_of_this_batch": row["absorbed"],
                         "absorbed_of_all": absorbed[row["keeper_id"]],
-                        "persona": _cell(texts, row["keeper_id"]),
+                        hub.records.noun: _cell(texts, row["keeper_id"]),
                     }
                 )
                 for row in keepers.iter_rows(named=True)
@@ -69,7 +70,18 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
     }
 
 
-def similarity_chart(similarities: pl.Series, threshold: float, measure: str) -> str:
+def with_drops(report: Report, decided: ItemsDecided, batch: str) -> Report:
+    """Add the near-duplicates of a dataset to its report; its version follows from the items and these decisions."""
+    result = report.result
+    result.version = digest(result.version, decided.version, size=32)
+    result.facts |= decided.facts
+    for stage in decided.stages:
+        for name, value in explained(stage.hub, stage.made, batch).items():
+            report.pictures[f"{stage.hub.stage}_{'drops' if name == 'sample' else name}"] = value
+    return report
+
+
+def similarity_chart(similarities: pl.Series, threshold: float, measure: str, noun: str = "persona") -> str:
     """Draw the number of drops by similarity, from the threshold up; similarity 1 has its own bar."""
     step = 0.01 if threshold >= 0.8 else 0.025
     # The sixth decimal is noise of float32: without rounding, a cosine of 1 would differ from 1.
@@ -81,9 +93,9 @@ def similarity_chart(similarities: pl.Series, threshold: float, measure: str) ->
     return bar_chart(
         labels,
         {"": [counts.get(bin_, 0) for bin_ in range(first, last + 1)]},
-        title="How similar the dropped personas are to their keepers",
+        title=f"How similar the dropped {noun}s are to their keepers",
         x_label=f"{measure}, from … on",
-        y_label="personas dropped",
+        y_label=f"{noun}s dropped",
     )
 
 
@@ -95,7 +107,7 @@ def _largest(dropped: pl.DataFrame) -> pl.DataFrame:
 
 def _spread(dropped: pl.DataFrame) -> pl.DataFrame:
     """Some drops, from the least similar to the most similar one."""
-    ordered = dropped.sort("similarity", "persona_id")
+    ordered = dropped.sort("similarity", "id")
     last = ordered.height - 1
     return ordered[sorted({last * index // (_PAIRS - 1) for index in range(_PAIRS)})]
 
@@ -108,9 +120,8 @@ def _looked_up(hub: "Hub", decided: pl.DataFrame, wanted: pl.Series) -> tuple[di
     for key, rows in _every(hub, decided):
         for keeper, count in rows["keeper_id"].filter(rows["keeper_id"].is_in(ids)).value_counts().iter_rows():
             absorbed[keeper] += count
-        if rows["persona_id"].is_in(ids).any():
-            candidates = hub.store.candidates(key, ["persona_id", "persona"]).filter(pl.col("persona_id").is_in(ids))
-            texts |= dict(candidates.iter_rows())
+        if rows["id"].is_in(ids).any():
+            texts |= dict(hub.records.rows(key, "id", "text").filter(pl.col("id").is_in(ids)).iter_rows())
     return absorbed, texts
 
 
@@ -120,5 +131,5 @@ def _every(hub: "Hub", decided: pl.DataFrame) -> Iterator[tuple[str, pl.DataFram
     yield from (hub.decisions | now).items()
 
 
-def _cell(texts: dict[str, str], persona_id: str) -> str:
-    return plain(texts.get(persona_id, ""))
+def _cell(texts: dict[str, str], row_id: str) -> str:
+    return plain(texts.get(row_id, ""))

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from personahub_assets.dedup.records import Personas
 from personahub_assets.dedup.state import LexicalHub
 from personahub_assets.defs.metadata.drops import explained, similarity_chart
 from personahub_assets.store.tables import Store, table_schema
@@ -25,12 +26,12 @@ def write(
     )
     missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in rows.columns]
     store.write("text_personas", batch, rows.with_columns(missing))
-    rows = decided(batch, decisions).with_columns(stage=pl.lit("lexical"))
+    rows = decided(batch, decisions).rename({"id": "persona_id"}).with_columns(stage=pl.lit("lexical"))
     store.write("decisions", batch, rows, "lexical_duplicates")
 
 
 def decided(batch: str, decisions: list[tuple[str, str | None, float | None]]) -> pl.DataFrame:
-    kinds = {"persona_id": pl.String, "keeper_id": pl.String, "similarity": pl.Float64}
+    kinds = {"id": pl.String, "keeper_id": pl.String, "similarity": pl.Float64}
     return pl.DataFrame(decisions, schema=kinds, orient="row").with_columns(batch=pl.lit(batch), admission=pl.lit(1))
 
 
@@ -48,8 +49,8 @@ def card_lines(said: dict[str, object]) -> list[str]:
 
 def test_a_batch_without_drops_says_nothing(store: Store) -> None:
     write(store, "a", {"p1": "A baker."}, [("p1", None, None)])
-    assert explained(LexicalHub(store), decided("a", [("p1", None, None)]), "a") == {}
-    assert explained(LexicalHub(store), decided("a", []), "a") == {}
+    assert explained(LexicalHub(Personas(store)), decided("a", [("p1", None, None)]), "a") == {}
+    assert explained(LexicalHub(Personas(store)), decided("a", []), "a") == {}
 
 
 def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store) -> None:
@@ -57,7 +58,7 @@ def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store)
     texts = {"l": "A diver.", "d1": "A baker in lyon", "d2": "a Baker in Lyon", "d3": "A diver!"}
     write(store, "b", texts, [])
     made = decided("b", [("l", None, None), ("d1", "k", 0.95), ("d2", "k", 1.0), ("d3", "l", 0.91)])
-    said = explained(LexicalHub(store), made, "b")
+    said = explained(LexicalHub(Personas(store)), made, "b")
     assert cells(said, "largest_keepers") == [
         {"keeper": "k", "absorbed_of_this_batch": 2, "absorbed_of_all": 3, "persona": "A baker in Lyon."},
         {"keeper": "l", "absorbed_of_this_batch": 1, "absorbed_of_all": 1, "persona": "A diver."},
@@ -73,7 +74,7 @@ def test_what_was_decided_now_counts_and_not_what_stood(store: Store) -> None:
     write(store, "a", {"k": "One.", "x": "Two."}, [("k", None, None), ("x", "k", 1.0)])
     write(store, "b", {"y": "Three."}, [("y", None, None)])
     made = pl.concat([decided("a", [("k", None, None), ("x", None, None)]), decided("b", [("y", "k", 0.9)])])
-    (keeper,) = cells(explained(LexicalHub(store), made, "b"), "largest_keepers")
+    (keeper,) = cells(explained(LexicalHub(Personas(store)), made, "b"), "largest_keepers")
     assert keeper["absorbed_of_all"] == 1
 
 
@@ -82,7 +83,7 @@ def test_at_most_ten_keepers_and_three_pairs_of_capped_plain_text(store: Store) 
     dropped = {f"d{n:02d}": f"dropped {n}" for n in range(24)}
     write(store, "a", kept | dropped, [])
     drops = [(f"d{n:02d}", f"k{n % 12:02d}", 0.9 + n / 1000) for n in range(24)]
-    said = explained(LexicalHub(store), decided("a", [*((k, None, None) for k in kept), *drops]), "a")
+    said = explained(LexicalHub(Personas(store)), decided("a", [*((k, None, None) for k in kept), *drops]), "a")
     keepers = cells(said, "largest_keepers")
     assert [row["keeper"] for row in keepers] == [f"k{n:02d}" for n in range(10)]
     assert "similarity 0.9 ·" in card_lines(said)[1]
@@ -120,7 +121,7 @@ def test_the_chart_has_a_bar_for_each_step_from_the_threshold(
 
 def test_the_chart_is_an_image_that_needs_no_file(store: Store) -> None:
     write(store, "a", {"k": "One.", "x": "one"}, [])
-    said = explained(LexicalHub(store), decided("a", [("k", None, None), ("x", "k", 1.0)]), "a")
+    said = explained(LexicalHub(Personas(store)), decided("a", [("k", None, None), ("x", "k", 1.0)]), "a")
     chart = said["similarities"]
     assert isinstance(chart, dg.MarkdownMetadataValue)
     (data,) = re.findall(r"^!\[.+\]\(data:image/svg\+xml;base64,(.+)\)$", chart.value or "")

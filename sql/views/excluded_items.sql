@@ -1,0 +1,6 @@
+-- Items that are in no release and not in the view _unique of their dataset, with the reason
+-- dataset: Dataset of the item
+-- batch: Batch of the item
+-- item_id: The item
+-- reason: near_duplicate
+SELECT dataset, batch, item_id, 'near_duplicate' AS reason FROM item_duplicates
