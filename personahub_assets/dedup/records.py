@@ -127,7 +127,7 @@ class Records(ABC):
         return published
 
     def matrix(self, model: str, rows: pl.DataFrame, *, has_nulls: bool = False) -> Vectors:
-        """Vectors of rows `(batch, id)`, in their order: float32 (rows, dimensions); of refused texts zeros, if wanted."""
+        """Vectors of rows `(batch, id)`, in their order: float32 (rows, dimensions)."""
         named = rows.select("batch", pl.col("id").alias(self.key))
         return matrix(self.store, model, named, self.vectors, has_nulls=has_nulls)
 
