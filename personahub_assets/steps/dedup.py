@@ -117,7 +117,7 @@ def _items_decided(records: "Items", batch: str, stages: list[Decided], skipped:
     """Sum up the stages that decided, and withdraw the decisions of those that are skipped."""
     for stage in skipped:
         _withdraw(records, stage, batch)
-    items, dropped = records.contents(batch).height, sum(stage.rows for stage in stages)
+    items, dropped = records.store.height(records.dataset, batch), sum(stage.rows for stage in stages)
     facts: dict[str, Any] = {"unique_items": items - dropped}
     for decided in stages:
         stage = decided.hub.stage

@@ -247,3 +247,10 @@ def test_the_metadata_of_the_dataset_explains_the_drops(home: Home) -> None:
     assert items.version != version
     assert NEARLY.removesuffix(".") in str(metadata["semantic_drops"])
     assert {"lexical_similarities", "semantic_similarities", "semantic_largest_keepers"} <= metadata.keys()
+
+
+def test_answers_to_items_of_another_dataset_are_compared_only_if_asked_for() -> None:
+    config = HubConfig.model_validate({"items": {"near_duplicates": 0.8}, "datasets": {"a": {"near_duplicates": 0.7}}})
+    compared = {name: config.comparison(name, is_derived=True).near_duplicates for name in ("a", "b")}
+    assert compared == {"a": 0.7, "b": False}
+    assert config.comparison("b", is_derived=False).near_duplicates == 0.8
