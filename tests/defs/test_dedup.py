@@ -17,6 +17,7 @@ from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings,
 from personahub_assets.defs.naming import Names
 from personahub_assets.defs.versions import code_versions
 from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.generation.llm import LLM
 from personahub_assets.instance.progress import RunProgress
 from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
@@ -163,7 +164,9 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
 
     def versions(text: str) -> dict[str, str]:
         small.configure(text)
-        return code_versions(small.store.catalog, small.store.config, "m", "all-MiniLM-L6-v2")
+        config = small.store.config
+        servers = LLM(model="m").configured(config, "m")
+        return code_versions(small.store.catalog, config, servers, "all-MiniLM-L6-v2")
 
     before = versions("")
     assert versions("[lexical]\nmemory_mb = 64\n") == before
