@@ -59,6 +59,7 @@ _DUPLICATES = """-- Items of {dataset} that nearly repeat another one, each with
 SELECT batch, item_id, keeper_id, stage, similarity, admission FROM item_duplicates WHERE dataset = '{dataset}'
 """
 _UNIQUE = """-- Items of {dataset} without those of the view excluded_items, which has the reason
+{columns}
 SELECT i.* FROM {dataset} AS i
 ANTI JOIN (FROM excluded_items WHERE dataset = '{dataset}') AS x ON x.batch = i.batch AND x.item_id = i.item_id
 """
@@ -298,7 +299,7 @@ def _views(store: Store) -> dict[str, str]:
     views = {"dataset_items": _dataset_items(names, derived)}
     left_out = _views_of_other_columns(store)
     views |= {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
-    return _views_of_datasets(names) | views
+    return _views_of_datasets(store, names) | views
 
 
 def _views_of_other_columns(store: Store) -> set[str]:
@@ -312,10 +313,17 @@ def _views_of_other_columns(store: Store) -> set[str]:
     }
 
 
-def _views_of_datasets(names: Collection[str]) -> dict[str, str]:
+def _views_of_datasets(store: Store, names: Collection[str]) -> dict[str, str]:
     """The views that each dataset has, by name; a dataset of an older home can have the name of such a view."""
-    templates = {"duplicates": _DUPLICATES, "unique": _UNIQUE}
-    views = {f"{name}_{view}": text.replace("{dataset}", name) for name in names for view, text in templates.items()}
+    tables = store.table_set
+    views = dict[str, str]()
+    for name in names:
+        about = tables.column_comments(name) if name in tables.sql else {}
+        columns = "\n".join(f"-- {column}: {text}" for column, text in about.items())
+        views[f"{name}_duplicates"] = _DUPLICATES.replace("{dataset}", name)
+        views[f"{name}_unique"] = _UNIQUE.replace("{columns}\n", f"{columns}\n" if columns else "").replace(
+            "{dataset}", name
+        )
     return {view: select for view, select in views.items() if view not in names}
 
 

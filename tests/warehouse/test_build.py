@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from personahub_assets.cli.sql import QueryError, run_query
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
@@ -17,7 +18,8 @@ from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store, table_schema, table_sql
 from personahub_assets.warehouse import build
 
-VIEWS = {"dataset_items", *sql_files("views")}
+OF_DATASETS = {f"{name}_{view}" for name in Catalog().names for view in ("duplicates", "unique")}
+VIEWS = {"dataset_items", *sql_files("views"), *OF_DATASETS}
 MART = {"places", "sorted_ids", "dropped"}
 
 
