@@ -143,11 +143,11 @@ def test_without_the_personas_items_need_only_be_of_the_hub(store: Store) -> Non
 
 def test_items_that_nearly_repeat_another_one_are_left_out_and_counted(store: Store) -> None:
     same = {"dataset": "tools", "stage": "semantic", "generation_id": "g", "text_hash": "t", "admission": 1}
-    rows = [
+    decided = [
         {**same, "item_id": "ita0", "persona_id": "pa0"},
         {**same, "item_id": "ita2", "persona_id": "pa2", "keeper_id": "ita0", "similarity": 0.93},
     ]
-    put(store, "item_decisions", "a", rows, "tools-semantic")
+    put(store, "item_decisions", "a", decided, "tools-semantic")
     run = {"dataset": "tools", "stage": "semantic", "rule": "tiny, cosine 0.9", "method": "exact", "recall": 1.0}
     put(store, "item_dedup_runs", "a", [{**run, "candidates": 2, "kept": 1}], "tools-semantic")
     made = freeze(store, ReleaseSpec.of("r", ["personas", "tools"]))
