@@ -4,7 +4,8 @@
 
 The instance stores events as JSON in SQLite files. Tables in events of the given batches are removed whole. So are
 tables in events of dedup assets, datasets and checks, because they can show rows of any batch. All other values are
-removed if they share a run of words with a text that is taken down. The files are rebuilt, so that free pages keep nothing.
+removed if they share a run of words with a text that is taken down. The files are rebuilt, so that free pages keep
+nothing.
 """
 
 import json

@@ -151,7 +151,7 @@ def test_items_that_nearly_repeat_another_one_are_left_out_and_counted(store: St
     run = {"dataset": "tools", "stage": "semantic", "rule": "tiny, cosine 0.9", "method": "exact", "recall": 1.0}
     put(store, "item_dedup_runs", "a", [{**run, "candidates": 2, "kept": 1}], "tools-semantic")
     made = freeze(store, ReleaseSpec.of("r", ["personas", "tools"]))
-    assert rows(made, "tools")["item_id"].to_list() == ["ita0", "itb0", "itb2"]
+    assert rows(made, "tools")["item_id"].to_list() == ["ita0", "ita4", "itb0", "itb2"]
     assert left_out(made, "tools") == {"near_duplicate": 1}
     card = (made.path / "README.md").read_text("utf-8")
     assert "| `tools` | that nearly repeat a kept item of their dataset | 1 |" in card

@@ -24,8 +24,8 @@ _STAGES = {
     "are in the table quarantine with their reason.",
     "dedup": "compares the candidates of a batch with the kept personas of all batches. It asks no language model.",
     "datasets": "asks the language model once for each persona and sample. Accepted answers are kept; rejected ones "
-    "are in the table quarantine with their reason. Items that nearly repeat a kept one of any batch stay in the table, "
-    "and leave the view _unique of the dataset and releases.",
+    "are in the table quarantine with their reason. Items that nearly repeat a kept one of any batch stay in the "
+    "table, and leave the view _unique of the dataset and releases.",
     "verification": "compares the answers of several solvers. It asks the judge about pairs that no rule decides, if "
     "verification.judge is set.",
     "warehouse": "puts all tables into one DuckDB file, which personahub sql reads.",
