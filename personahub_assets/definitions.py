@@ -23,6 +23,7 @@ from personahub_assets.defs.dedup import (
     semantic_duplicates,
 )
 from personahub_assets.defs.maintenance import maintenance
+from personahub_assets.defs.measures import persona_item_similarity
 from personahub_assets.defs.metadata.definition import described
 from personahub_assets.defs.naming import Names
 from personahub_assets.defs.personas import related_personas, text_personas
@@ -111,7 +112,9 @@ def graph_assets(catalog: Catalog) -> list[Asset]:
     """The assets of a home, in the order of the graph."""
     first = [documents, text_personas, related_personas]
     stages = [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
-    last = [warehouse.after([*catalog.names, *COMPARISONS]), release.after(catalog.names)]
+    similarity = persona_item_similarity.after(catalog.names)
+    before_warehouse = [*catalog.names, *COMPARISONS, similarity.name]
+    last = [similarity, warehouse.after(before_warehouse), release.after(catalog.names)]
     return [*first, *stages, *datasets(catalog), *agreements(), *last]
 
 

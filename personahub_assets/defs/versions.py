@@ -53,6 +53,7 @@ def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embe
             for name in catalog.names
         },
         **{name: _comparison_version(catalog, config, name, server_of) for name in COMPARISONS},
+        "persona_item_similarity": "1",
         "warehouse": "1",
         "release": "1",
     }

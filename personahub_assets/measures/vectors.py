@@ -20,29 +20,33 @@ class VectorDiversity:
     """Diversity of the meanings of some texts.
 
     Attributes:
-        rows: number of vectors.
+        compared: number of vectors that were compared with each other.
         near_80: share of the rows with another row at a cosine of 0.8 or more; null for fewer than two rows.
         near_90: the same for 0.9.
         mean_nearest: mean cosine of a row with its nearest other row; null for fewer than two rows.
         vendi: Vendi score: how many wholly different texts would be as diverse as these, from 1 to the number of rows.
     """
 
-    rows: int
+    compared: int
     near_80: float | None
     near_90: float | None
     mean_nearest: float | None
     vendi: float
 
 
-def measure(vectors: Vectors) -> VectorDiversity:
+def measure(vectors: Vectors, vendi_of: Vectors | None = None) -> VectorDiversity:
     """Measure unit vectors (n, d), each compared with all others: n² · d multiplications.
+
+    Args:
+        vectors: the vectors, or a sample of them.
+        vendi_of: all vectors, for the Vendi score, whose cost grows only with their number.
 
     Raises:
         ValueError: without vectors.
     """
     if not len(vectors):
         raise ValueError("no vectors: at least one is needed")
-    score = vendi(vectors)
+    score = vendi(vectors if vendi_of is None else vendi_of)
     if len(vectors) == 1:
         return VectorDiversity(1, None, None, None, score)
     cosines = nearest(vectors)

@@ -11,6 +11,7 @@ import polars as pl
 
 from personahub_assets.core.text import digest
 from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.steps.diversity import meaning_facts, measure_meaning
 from personahub_assets.steps.embeddings import Watch, embed_items
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import DROPPED, ITEM_DROPS, Store, content_version, table_schema
@@ -109,7 +110,7 @@ def find_item_duplicates(store: Store, dataset: str, embedder: Embedder, batch: 
         return _items_decided(records, batch, [lexical], ["semantic"])
     embedded = embed_items(records, embedder, batch, watch)
     result = _items_decided(records, batch, [lexical, _semantic(records, batch, embedder.name)])
-    result.facts |= embedded
+    result.facts |= embedded | meaning_facts(measure_meaning(store, dataset, batch))
     return result
 
 

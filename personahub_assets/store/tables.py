@@ -38,7 +38,10 @@ _LOG = logging.getLogger("personahub")
 
 ITEM_TABLES = ("item_decisions", "item_dedup_runs", "item_embeddings")
 """Tables of the dedup of items: decisions and runs by dataset and stage, vectors by dataset."""
-BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", "word_diversity", *ITEM_TABLES)
+_DIVERSITY = ("word_diversity", "meaning_diversity")
+MEASURES = (*_DIVERSITY, "persona_item_similarity")
+"""Tables of figures about items, without ids and texts."""
+BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", *_DIVERSITY, *ITEM_TABLES)
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]

@@ -21,7 +21,7 @@ from personahub_assets.sources.tombstones import Tombstones
 from personahub_assets.steps.candidates import identities
 from personahub_assets.steps.datasets import item_id
 from personahub_assets.store.home import PART
-from personahub_assets.store.tables import BY_ASSET, CANDIDATES, Store, asset_of, table_schema, table_sql
+from personahub_assets.store.tables import BY_ASSET, CANDIDATES, MEASURES, Store, asset_of, table_schema, table_sql
 
 
 class BatchFile(NamedTuple):
@@ -92,7 +92,7 @@ def batch_files(store: Store, batch: str) -> Iterator[BatchFile]:
                 yield BatchFile(table, asset_of(table, folder))
 
 
-_NOT_MADE = ("batches", "tombstones", "takedowns", "prompt_uses", "word_diversity")
+_NOT_MADE = ("batches", "tombstones", "takedowns", "prompt_uses", *MEASURES)
 _FIRST = ("documents", "text_personas", "related_personas")
 
 

@@ -1,6 +1,6 @@
 CREATE TABLE word_diversity (
     batch VARCHAR NOT NULL,
-    asset VARCHAR NOT NULL,
+    dataset VARCHAR NOT NULL,
     words BIGINT NOT NULL,
     texts BIGINT NOT NULL,
     distinct_1 DOUBLE NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE word_diversity (
 );
 COMMENT ON TABLE word_diversity IS 'How much the words of a dataset''s items differ, at 100, 1,000 and 10,000 words; compare only rows of equal words, since all these measures depend on the length';
 COMMENT ON COLUMN word_diversity.batch IS 'Batch of the items';
-COMMENT ON COLUMN word_diversity.asset IS 'Dataset of the items';
+COMMENT ON COLUMN word_diversity.dataset IS 'Dataset of the items';
 COMMENT ON COLUMN word_diversity.words IS 'Words that were measured, of a sample of the items';
 COMMENT ON COLUMN word_diversity.texts IS 'Items that have these words';
 COMMENT ON COLUMN word_diversity.distinct_1 IS 'Different words / all words';

@@ -10,11 +10,13 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from personahub_assets.defs.metadata.svg import as_markdown, bar_chart, histogram, ranking
+from personahub_assets.defs.metadata.svg import as_markdown, bar_chart, histogram, line_chart, ranking
+from personahub_assets.measures.pairs import PairSimilarity
 from personahub_assets.store.tables import Store, read_file
 
 _PIECES, _PIECE = 4, 1_000
 _DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "self_repetition": "4-grams repeated"}
+_FEWEST_PAIRS = 20
 _PROBES, _POOL = 256, 8_192
 
 
@@ -64,6 +66,24 @@ def word_diversity(store: Store, dataset: str, batch: str) -> dict[str, Any]:
         [*_DIVERSITY.values(), "left after zlib"], series, title=title, x_label="measure", y_label="share"
     )
     return {"word_diversity": picture(chart, title)}
+
+
+def item_similarity(similarities: dict[str, PairSimilarity]) -> dict[str, Any]:
+    """Mean cosine of two items by the cosine of their personas, a line for each dataset, without bins of few pairs."""
+    series = {
+        name: [
+            (float(lower) + 0.05, float(mean))
+            for lower, mean, pairs in zip(each.lower, each.mean, each.pairs, strict=True)
+            if pairs >= _FEWEST_PAIRS
+        ]
+        for name, each in similarities.items()
+    }
+    if not any(series.values()):
+        return {}
+    title = "Similarity of two items by the similarity of their personas"
+    equal = [(0.0, 0.0), (1.0, 1.0)]
+    chart = line_chart({**series, "equal": equal}, title=title, x_label="cosine of the personas", y_label="cosine")
+    return {"similarity_of_pairs": picture(chart, title)}
 
 
 def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:
