@@ -10,7 +10,7 @@ from personahub_assets.measures.vectors import Vectors, blocks
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-EDGES: Floats = np.round(np.arange(-1.0, 1.01, 0.1), 1)
+EDGES: Floats = np.arange(-10, 11) / 10
 """Edges of the bins of persona cosines, (21,); a bin includes its lower edge, the last one both."""
 
 
