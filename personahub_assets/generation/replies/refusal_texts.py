@@ -8,6 +8,8 @@ refusal.
 
 import re
 
+from personahub_assets.quality.refusals import is_foreign_refusal
+
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "'": "'", "‘": "’"}
 _CLOSING = re.compile(r"[\"”»“」’](?![^\W\d_])|'(?!\w)")
 _BEGINNING = 400  # characters that are checked
@@ -349,6 +351,8 @@ def is_refusal(text: str) -> bool:
     >>> is_refusal("I can't help with fractions, so explain them to my daughter.")
     False
     """
+    if is_foreign_refusal(text):
+        return True
     beginning = _unquoted(text[:_BEGINNING]).lower()
     start = apology.end() if (apology := _APOLOGY.match(beginning)) else 0
     word = _FIRST_WORD.match(beginning, start)

