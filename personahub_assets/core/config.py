@@ -75,6 +75,13 @@ def _known_language(code: str) -> str:
 Language = Annotated[str, AfterValidator(_known_language)]
 
 
+def _known_language_or_rule(code: str) -> str:
+    return code if code in ("input", "off") else _known_language(code)
+
+
+ExpectedLanguage = Annotated[str, AfterValidator(_known_language_or_rule)]
+
+
 class Sources(Section):
     """How source files are cut and read."""
 
@@ -176,6 +183,7 @@ class DatasetTask(PromptSettings):
     targets: dict[str, dict[str, TargetShare]] = Field(
         {}, description="Shares of the values of a choice, such as kind = {logical = 0.5, spatial = 0.3, trick = 0.2}"
     )
+    language: ExpectedLanguage | None = Field(None, description="Language of its items, instead of quality.language")
     personas_from: str | None = Field(
         None, description="File that names the personas to write for, relative to the home; without it, all"
     )
@@ -502,6 +510,45 @@ class Verification(Section):
     )
 
 
+PiiAction = Literal["off", "mask", "quarantine"]
+
+_PII_KINDS = ("email", "phone", "card", "iban", "tax_id", "id_number", "ip", "url")
+
+
+class Quality(Section):
+    """Gates that judge personas and items before they are stored; docs/quality.md has their precision and recall.
+
+    A kind of personal data is left (off), replaced by a placeholder (mask), or its row is quarantined.
+    """
+
+    email: PiiAction = Field("mask", description="E-mail addresses; mask: [EMAIL] in their place, in every stored form")
+    phone: PiiAction = Field("mask", description="Telephone numbers")
+    card: PiiAction = Field("mask", description="Numbers of payment cards")
+    iban: PiiAction = Field("mask", description="Account numbers (IBAN)")
+    tax_id: PiiAction = Field("mask", description="Tax and VAT numbers")
+    id_number: PiiAction = Field("mask", description="Numbers of persons: social security, health, identity cards")
+    ip: PiiAction = Field("off", description="IP addresses; off, because most are part of a technical task")
+    url: PiiAction = Field("off", description="Web addresses; off, because most are names of sources and services")
+    not_a_person: bool = Field(True, description="Quarantine personas that are organisations, places, texts, machines")
+    named_person: bool = Field(True, description="Quarantine personas that begin with a full name")
+    too_generic: bool = Field(True, description="Quarantine personas without a word that tells one person from another")
+    instruction_echo: bool = Field(True, description="Quarantine personas and items that talk about the request")
+    language: ExpectedLanguage = Field(
+        "input",
+        description="Language of personas and items, as a two-letter code; input: that of the document or persona, "
+        "or of the prompt, unless the prompt names a language; off: any",
+    )
+
+    def kinds(self, action: PiiAction) -> frozenset[str]:
+        """The kinds of personal data with an action."""
+        return frozenset(kind for kind in _PII_KINDS if getattr(self, kind) == action)
+
+    @property
+    def rule(self) -> str:
+        """All settings, as one text; a change judges the stored answers again."""
+        return "gates 1, " + ", ".join(f"{name} {value}" for name, value in self.model_dump().items())
+
+
 class WarehouseSection(Section):
     """The DuckDB file."""
 
@@ -529,6 +576,7 @@ class HubConfig(Section):
     embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()
     verification: Verification = Verification()
+    quality: Quality = Quality()
     warehouse: WarehouseSection = WarehouseSection()
     items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
@@ -649,7 +697,7 @@ def _hint(path: list[str]) -> str:
 def _sections() -> dict[str, list[str]]:
     """The keys of every section; those of the file under an empty name."""
     fields = HubConfig.model_fields
-    tables: dict[str, type[Section]] = {"datasets": DatasetTask, "roles": RoleSection}
+    tables: dict[str, Any] = {"datasets": DatasetTask, "roles": RoleSection}
     models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | tables
     return {"": list(fields)} | {name: list(model.model_fields) for name, model in models.items()}
 

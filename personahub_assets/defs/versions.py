@@ -31,25 +31,19 @@ def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embe
         SelectionError: if the selected personas of a dataset cannot be found.
     """
     text, related, semantic = config.text_personas, config.related_personas, config.semantic
-    per_text = [text.per_document, text.granularity, text.max_chars]
+    gates: str = config.quality.rule
+    per_persona: list[str | int] = [related.hops, related.fan_out, gates]
+    per_text = [text.per_document, text.granularity, text.max_chars, gates]
     return {
         "documents": digest("3", config.sources.gates),
         "text_personas": _task_version(catalog, config, "text_personas", server_of, per_text),
-        "related_personas": _task_version(
-            catalog, config, "related_personas", server_of, [related.hops, related.fan_out]
-        ),
+        "related_personas": _task_version(catalog, config, "related_personas", server_of, per_persona),
         "lexical_duplicates": digest("2", config.lexical.rule, size=16),
         "persona_embeddings": digest("2", embedding_model, size=16),
         "semantic_duplicates": digest("3", str(semantic.threshold), str(semantic.max_unread), size=16),
         "personas": "1",
         **{
-            name: _task_version(
-                catalog,
-                config,
-                name,
-                server_of,
-                [*version(catalog, name, config.dataset(name)), *_comparison(catalog, config, name, embedding_model)],
-            )
+            name: _task_version(catalog, config, name, server_of, _of_dataset(catalog, config, name, embedding_model))
             for name in catalog.names
         },
         **{name: _comparison_version(catalog, config, name, server_of) for name in COMPARISONS},
@@ -69,6 +63,13 @@ def _comparison(catalog: Catalog, config: HubConfig, dataset: str, embedding_mod
     by_words = settings.near_duplicates_by == "words"
     embedded = [] if by_words else [embedding_model, str(threshold), str(config.semantic.max_unread)]
     return ["1", lexical.rule, *embedded]
+
+
+def _of_dataset(catalog: Catalog, config: HubConfig, name: str, embedding_model: str) -> list[int | float | str]:
+    """The settings of a dataset that can change its rows or their comparison."""
+    settings = config.dataset(name)
+    own = [*version(catalog, name, settings), config.quality.rule, settings.language or ""]
+    return [*own, *_comparison(catalog, config, name, embedding_model)]
 
 
 def _task_version(

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.core.errors import StoreError
-from personahub_assets.generation.requests import Outcome, Reason, ReusePolicy
+from personahub_assets.generation.requests import GATES, Outcome, Reason, ReusePolicy
 from personahub_assets.store.tables import SLICE_ROWS, read_file
 
 _KEYS = ["request_key", "status", "reason", "max_tokens", "answer_tokens"]
@@ -105,9 +105,12 @@ def hashes_of(keys: pl.Expr) -> pl.Expr:
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
-    """The outcome of a row of `generations`."""
+    """The outcome of a row of `generations`; an answer that only a quality gate rejected counts as accepted."""
     fields = {name: row[name] for name in _OUTCOME if row.get(name) is not None}
-    status = "rejected" if row["reason"] else "accepted"
+    if row["reason"] in GATES:
+        fields.pop("reason")
+        fields.pop("detail", None)
+    status = "rejected" if "reason" in fields else "accepted"
     return Outcome(row["request_key"], status, fields.pop("response", ""), **fields)  # type: ignore[arg-type]
 
 
@@ -123,7 +126,9 @@ _INDEX: dict[str, Any] = {
 def _index_of(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl.DataFrame:
     """Index of the outcomes of one file."""
     rows = read_file(path, "generations", _KEYS).with_row_index("place")
-    rows = rows.with_columns(_valid_rows(rows, rule).alias("stands"))
+    # After the rule has seen it: a retry can name the reason of a gate.
+    reason = pl.when(pl.col("reason").is_in(list(GATES))).then(None).otherwise(pl.col("reason"))
+    rows = rows.with_columns(_valid_rows(rows, rule).alias("stands"), reason.alias("reason"))
     if accepted_only:
         rows = rows.filter(pl.col("reason").is_null() & pl.col("stands"))
     return rows.select(

@@ -18,15 +18,17 @@ import polars as pl
 
 from personahub_assets.core.errors import BudgetSpent, StoreError, Unfinished
 from personahub_assets.core.text import digest
-from personahub_assets.generation.answer_index import hash_of
+from personahub_assets.generation.answer_index import hash_of, outcome_of
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
+from personahub_assets.generation.gates import Gates, Judged
 from personahub_assets.generation.journal import Entry, Journal, entry
 from personahub_assets.generation.likely import likely_tokens
 from personahub_assets.generation.lookup import AnswerLookup, valid
 from personahub_assets.generation.prompt_record import record_use
-from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
+from personahub_assets.generation.requests import GATES, TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
+from personahub_assets.sources.rows import Imported
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
 
@@ -79,20 +81,22 @@ class Answers:
         self.head, self.rows, self.version = pl.DataFrame(), 0, ContentVersion()
         self._opened, self._budget, self._rule_of = opened, budget, rule
         self._keep = timedelta(days=generation.keep_superseded_days)
-        self._journal = Journal(store.paths.journal(task.asset, batch))
+        self._gates = Gates(store.config, task)
+        self._journal = Journal(store.paths.journal(task.asset, batch), self._mask)
         self._pending: set[str] = set()
         self._unasked = 0
         self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = self._is_empty = False
+        self._imported = 0
         self._uses: dict[tuple[str, ...], Task] = {}
         self._generated = Counter[tuple[str, ...]]()  # rows by version of the task
         self.use(task)
 
     def use(self, task: Task) -> None:
         """Make further requests by another task of the same asset: another prompt, model or server."""
-        self.task, self.rule = task, self._rule_of(task)
+        self.task, self.rule, self._gates = task, self._rule_of(task), Gates(self.store.config, task)
         self._known = AnswerLookup(self.store, task.asset, self.batch, self.rule, self._journal.find)
         self._version = (task.prompt.fingerprint, task.schema_fingerprint, task.model, *task.identity)
         self._uses[self._version] = task
@@ -131,9 +135,9 @@ class Answers:
         self._ask(self._open_requests(iter(requests())))
         remaining = iter(requests())
         while chunk := list(islice(remaining, _WRITTEN)):
-            outcomes = self._outcomes(chunk)
-            self._add_generations(chunk, outcomes)
-            yield list(self._accepted(chunk, outcomes))
+            judged = self._judged(chunk)
+            self._add_generations(chunk, judged)
+            yield list(self._accepted(chunk, judged))
 
     def preview(self, requests: list[Request]) -> list[Answered]:
         """Get the outcomes of a few requests and write no rows; new outcomes stay in the journal for the next run.
@@ -145,12 +149,25 @@ class Answers:
         to_send = list(self._open_requests(iter(requests)))
         self._ask(iter(to_send))
         sent = {request.key for request in to_send}
-        outcomes = self._outcomes(requests)
+        judged = self._judged(requests)
         record_use(self.store, self.task, self.batch, is_asked=False)
         self._is_empty = next(self._journal.entries(), None) is None
         return [
-            Answered(request, outcome, request.key in sent) for request, outcome in zip(requests, outcomes, strict=True)
+            Answered(request, each.outcome, request.key in sent) for request, each in zip(requests, judged, strict=True)
         ]
+
+    def screened(self, personas: Iterable[Imported]) -> list[Imported]:
+        """Imported personas that pass the gates, with personal data masked; the others go to `quarantine`."""
+        kept, refused = list[Imported](), list[tuple[str, ...]]()
+        for number, persona in enumerate(personas, self._imported):
+            text = self._gates.mask_text(persona.persona)
+            if rejection := self._gates.judge_imported(text):
+                refused.append((self.batch, self.task.asset, f"imported {number}", *rejection))
+            else:
+                kept.append(replace(persona, persona=text, attributes=self._gates.mask_attributes(persona.attributes)))
+        self._imported += len(kept) + len(refused)
+        self._writer("quarantine", self.task.asset).add(_frame(refused))
+        return kept
 
     def write(self, table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
         """Append rows to the asset's own table; `publish` publishes them."""
@@ -180,6 +197,9 @@ class Answers:
             for version, task in self._uses.items():
                 record_use(self.store, task, self.batch, self._generated[version], is_asked=False)
         self._published = True
+
+    def _mask(self, outcome: Outcome) -> Outcome:
+        return self._gates.mask(outcome)
 
     # --- first pass: send requests ---
 
@@ -256,7 +276,9 @@ class Answers:
         """
         copies = valid(self.task, self._known.elsewhere(missing))
         by_key = {request.key: request for request in chunk}
-        self._journal.note([entry(self.task, by_key[key], outcome.copied()) for key, outcome in copies.items()])
+        self._journal.note(
+            [entry(self.task, by_key[key], self._gates.mask(outcome.copied())) for key, outcome in copies.items()]
+        )
         return set(copies)
 
     # --- second pass: write ---
@@ -264,35 +286,48 @@ class Answers:
     def _outcomes(self, chunk: list[Request]) -> list[Outcome]:
         by_key = self._known.outcomes(list(dict.fromkeys(request.key for request in chunk)))
         try:
-            return [self._without_taken_down(request.input_id, by_key[request.key]) for request in chunk]
+            return [self._clean(request.input_id, by_key[request.key]) for request in chunk]
         except KeyError as error:
             raise StoreError(
                 f"{self.task.asset}[{self.batch}]: its inputs changed during the run. Run again: no answer is lost"
             ) from error
 
-    def _without_taken_down(self, input_id: str, outcome: Outcome) -> Outcome:
-        """An outcome without personas that were taken down: a model can generate them again."""
-        return without_taken_down(outcome, input_id, self._taken) if self.task.asset in CANDIDATES else outcome
+    def _judged(self, chunk: list[Request]) -> list[Judged]:
+        """The outcomes after the gates."""
+        return [
+            self._gates.judge(request, outcome) for request, outcome in zip(chunk, self._outcomes(chunk), strict=True)
+        ]
 
-    def _accepted(self, chunk: list[Request], outcomes: list[Outcome]) -> Iterator[Accepted]:
-        parse = self.task.answer.model_validate_json
-        for request, outcome in zip(chunk, outcomes, strict=True):
-            if outcome.status == "accepted":
-                yield request, self._generation_id(request.input_id, request.key), parse(outcome.response)
+    def _clean(self, input_id: str, outcome: Outcome) -> Outcome:
+        """An outcome without masked data and without personas that were taken down; a model can generate them again."""
+        masked = self._gates.mask(outcome)
+        if self.task.asset not in CANDIDATES:
+            return masked
+        # Before masking too: the tombstone is of the text as it was then.
+        left = without_taken_down(outcome, input_id, self._taken)
+        return without_taken_down(masked if left is outcome else self._gates.mask(left), input_id, self._taken)
+
+    def _accepted(self, chunk: list[Request], judged: list[Judged]) -> Iterator[Accepted]:
+        for request, each in zip(chunk, judged, strict=True):
+            if each.answer is not None:
+                yield request, self._generation_id(request.input_id, request.key), each.answer
 
     def _generation_id(self, input_id: str, key: str) -> str:
         return "g" + digest(self.batch, self.task.asset, input_id, key)
 
-    def _add_generations(self, chunk: list[Request], outcomes: list[Outcome]) -> None:
+    def _add_generations(self, chunk: list[Request], judged: list[Judged]) -> None:
         """Append to `generations` and `quarantine`; the cost of a shared answer is counted at its first input."""
-        entries, asset = [], self.task.asset
-        for request, outcome in zip(chunk, outcomes, strict=True):
-            mark = hash_of(request.key)
+        entries, refused, asset = [], list[tuple[str, ...]](), self.task.asset
+        for request, each in zip(chunk, judged, strict=True):
+            mark, outcome = hash_of(request.key), each.outcome
+            if mark not in self._written and outcome.reason in GATES:
+                self.tally.reject(outcome.reason)
             entries.append(entry(self.task, request, outcome.copied() if mark in self._written else outcome))
+            refused += [(self.batch, asset, request.input_id, *rejection) for rejection in each.rejections]
             self._written.add(mark)
         rows = self._generations(entries)
         self._writer("generations", asset).add(rows)
-        self._writer("quarantine", asset).add(_quarantine(rows))
+        self._writer("quarantine", asset).add(pl.concat([_quarantine(rows), _frame(refused)]))
 
     def _generations(self, entries: list[Entry]) -> pl.DataFrame:
         """Make rows of `generations`."""
@@ -316,10 +351,20 @@ class Answers:
         out = self._writer("generations", self.task.asset)
         for old in self.store.slices("generations", self.batch, asset=self.task.asset):
             gone = [hash_of(key) not in self._written for key in old["request_key"]]
-            out.add(superseded(old.filter(gone), now, self._keep))
-        left = (e for e in self._journal.entries() if hash_of(e.outcome.key) not in self._written)
+            out.add(superseded(self._masked(old.filter(gone)), now, self._keep))
+        left = (
+            replace(e, outcome=self._gates.mask(e.outcome))
+            for e in self._journal.entries()
+            if hash_of(e.outcome.key) not in self._written
+        )
         while entries := list(islice(left, _WRITTEN)):
             out.add(superseded(self._generations(entries), now, self._keep))
+
+    def _masked(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `generations` without masked data."""
+        outcomes = [self._gates.mask(outcome_of(row)) for row in rows.iter_rows(named=True)]
+        columns = {name: [getattr(outcome, name) for outcome in outcomes] for name in ("response", "reasoning")}
+        return rows.with_columns(pl.Series(name, texts, pl.String) for name, texts in columns.items())
 
     def _writer(self, table: str, asset: str | None = None) -> PartitionWriter:
         if table not in self._writers:
@@ -350,6 +395,10 @@ def superseded(rows: pl.DataFrame, now: datetime, keep: timedelta) -> pl.DataFra
         status=pl.lit("superseded"), superseded_at=pl.col("superseded_at").fill_null(pl.lit(now, pl.Datetime("us")))
     )
     return marked.filter(pl.col("superseded_at") >= now - keep)
+
+
+def _frame(refused: list[tuple[str, ...]]) -> pl.DataFrame:
+    return pl.DataFrame(refused, table_schema("quarantine"), orient="row")
 
 
 def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:

@@ -54,10 +54,14 @@ class Journal:
     """Unpublished outcomes of one asset and batch.
 
     Use as a context manager; await `record` in the event loop of the requests.
+
+    Args:
+        path: path of the file.
+        mask: removes personal data from an outcome before it is written.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, mask: Callable[[Outcome], Outcome] = lambda outcome: outcome):
+        self.path, self._mask = path, mask
         self._queue: queue.SimpleQueue[tuple[Entry, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name=f"journal {path.stem}", daemon=True)
         self._reader: sqlite3.Connection | None = None
@@ -110,7 +114,7 @@ class Journal:
             StoreError: if the journal cannot be written, such as on a full disk.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put((entry(task, request, outcome), future))
+        self._queue.put((entry(task, request, self._mask(outcome)), future))
         await future
 
     def note(self, entries: list[Entry]) -> None:

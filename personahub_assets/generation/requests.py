@@ -27,6 +27,12 @@ Reason = Literal[
     "timeout",
     "unreachable",
     "taken_down",
+    "pii",
+    "not_a_person",
+    "named_person",
+    "too_generic",
+    "instruction_echo",
+    "other_language",
 ]
 """Why a request ended without an accepted answer.
 
@@ -43,10 +49,21 @@ unreadable: a paid reply that is not a chat completion
 timeout: no answer in time, at every attempt
 unreachable: connection faults, 5xx or a page instead of a reply, at every attempt, while others were answered
 taken_down: all personas of the answer were taken down (docs/takedown.md); the request is not sent again
+pii: personal data of a kind that [quality] quarantines
+not_a_person: a persona that is an organisation, a place, a text, a product, an animal or a machine
+named_person: a persona with a full name
+too_generic: a persona that says nothing that tells one person from another
+instruction_echo: a text that talks about the request, such as "Here is a persona:"
+other_language: clearly not in the expected language
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
 """Reasons independent of the request: it is sent again at the next materialisation."""
+
+GATES: frozenset[Reason] = frozenset(
+    {"pii", "not_a_person", "named_person", "too_generic", "instruction_echo", "other_language"}
+)
+"""Reasons of the quality gates: the answer is complete, and is judged again when the settings of [quality] change."""
 
 
 _DEFAULT = Dialect()
@@ -385,6 +402,12 @@ class Usage:
         """Count an outcome that needed no call."""
         self._count(reason)
         self.reused += 1
+
+    def reject(self, reason: str) -> None:
+        """Count an accepted answer as rejected: a quality gate judges it after all are there."""
+        self.accepted -= 1
+        self.rejected += 1
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome that came from calls of this run."""

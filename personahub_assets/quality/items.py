@@ -67,5 +67,7 @@ def _repeats(text: str, persona: str) -> bool:
     if len(of_persona) < _LONG // 2 or len(own) < _LONG // 2:
         return False
     return own == of_persona or (
-        len(of_persona) >= _LONG and len(own) <= len(of_persona) + 2 and not set(own) - set(of_persona)
+        len(of_persona) >= _LONG
+        and 0.8 * len(of_persona) <= len(own) <= len(of_persona) + 2
+        and not set(own) - set(of_persona)
     )

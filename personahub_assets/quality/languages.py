@@ -55,6 +55,12 @@ def language_of(text: str) -> Language | None:
     return ranked[0] if ranked and ranked[0].score >= _SURE else None
 
 
+def likely_language(text: str) -> str | None:
+    """The most likely language of a text, sure or not; None if it has too few letters."""
+    ranked = _ranked(text)
+    return ranked[0].code if ranked else None
+
+
 def other_language(text: str, expected: str) -> Language | None:
     """The language of a text if it is clearly not the expected one, nor one that is easily taken for it.
 

@@ -3,6 +3,7 @@
 import re
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterator
+from itertools import chain, combinations
 
 from personahub_assets.quality.identifiers import identifiers
 from personahub_assets.quality.internet import emails, ips, urls
@@ -63,6 +64,16 @@ def mask_pii(text: str, kinds: Collection[Kind]) -> str:
         for span in reversed(spans):
             text = text[: span.start] + placeholder(span.kind) + text[span.end :]
     return text
+
+
+def masked_forms(text: str) -> set[str]:
+    """The text, and the forms that it has when some kinds of personal data are masked.
+
+    A tombstone is of the form that was stored, and the source file has the text itself.
+    """
+    present = sorted({span.kind for span in find_pii(text)})
+    chosen = chain.from_iterable(combinations(present, count) for count in range(1, len(present) + 1))
+    return {text, *(mask_pii(text, kinds) for kinds in chosen)}
 
 
 def placeholder(kind: Kind) -> str:

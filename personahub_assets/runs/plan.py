@@ -5,8 +5,8 @@ to write are estimated from the history of the home.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.reading import REFUSED
 from personahub_assets.embedding.vectors import VectorJournal
+from personahub_assets.generation.gates import Gates
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.provenance import kind_of
-from personahub_assets.generation.requests import Outcome, Server, Task
+from personahub_assets.generation.requests import Outcome, Request, Server, Task
 from personahub_assets.instance.faults import explain
 from personahub_assets.runs.estimates import History
 from personahub_assets.runs.forecast import Aside, Plan, Work
@@ -249,11 +250,18 @@ class _Planner:
         per_document, task = self.config.text_personas.per_document, self._task("text_personas")
         work = self._work(task)
         _, ready = self._source
+        gates = Gates(self.config, task)
+        ready = [replace(row, persona=gates.mask_text(row.persona)) for row in ready]
+        ready = [row for row in ready if gates.judge_imported(row.persona) is None]
         imported = candidates.imported(
-            self.batch, [row.persona for row in ready], [row.attributes for row in ready], Counter()
+            self.batch,
+            [row.persona for row in ready],
+            [gates.mask_attributes(row.attributes) for row in ready],
+            Counter(),
         )
         requested = self.lookup.look(work, task, text_requests(self.draft, task, self.batch), read=True)
-        answers = [(request.input_id, "", _parsed(task, outcome)) for request, outcome in requested.answers]
+        judged = _judged(gates, requested.answers)
+        answers = [(request.input_id, "", answer) for request, answer in judged]
         self._draft_candidates(task.asset, [*imported, *candidates.from_text(self.batch, answers, per_document)])
         self.ahead.unseen[0] = requested.unanswered * self.history.rows_per_answer(task.asset, per_document)
         return [work]
@@ -261,14 +269,13 @@ class _Planner:
     def _related_personas(self) -> list[Work]:
         settings, task = self.config.related_personas, self._task("related_personas")
         work, every, words = self._work(task), list[dict[str, Any]](), set[int]()
-        per_answer = self.history.rows_per_answer(task.asset, settings.fan_out)
+        per_answer, gates = self.history.rows_per_answer(task.asset, settings.fan_out), Gates(self.config, task)
         last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
         for hop in range(1, settings.hops + 1):
             parents = {row["persona_id"]: row for row in candidates.frontier(last, words, expanded)}
             requested = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
-            answers = [
-                (parents[request.input_id], "", _parsed(task, outcome)) for request, outcome in requested.answers
-            ]
+            judged = _judged(gates, requested.answers)
+            answers = [(parents[request.input_id], "", answer) for request, answer in judged]
             rows = candidates.from_relations(self.batch, answers, settings.fan_out)
             follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
             work.follow += follow
@@ -414,7 +421,8 @@ class _Planner:
             requests = item_requests(self.draft, task, self.batch, numbers)
             requested = self.lookup.look(work, task, requests, read=self._is_source(name))
             work.follow = self._to_come(name, derivation) * len(numbers)
-            written += [(each.input_id, each.sample, "", _parsed(task, outcome)) for each, outcome in requested.answers]
+            judged = _judged(Gates(self.config, task), requested.answers)
+            written += [(each.input_id, each.sample, "", answer) for each, answer in judged]
             if derivation is None and self.ahead.likely is not None and self.ahead.likely.height:
                 work.follow += self._likely_items(task, numbers, self.ahead.likely)
             self.ahead.items[name] += requested.unanswered + work.follow
@@ -500,5 +508,9 @@ def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
     return pl.Series(np.isin(np.arange(rows.height), walks[-1].index))
 
 
-def _parsed(task: Task, outcome: Outcome) -> Any:
-    return task.answer.model_validate_json(outcome.response)
+def _judged(gates: Gates, answers: list[tuple[Request, Outcome]]) -> Iterator[tuple[Request, Any]]:
+    """The answers of which a run would write rows."""
+    for request, outcome in answers:
+        answer = gates.judge(request, gates.mask(outcome)).answer
+        if answer is not None:
+            yield request, answer

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from personahub_assets.core.text import digest
 from personahub_assets.core.urls import UrlPrefixes, normal_url
+from personahub_assets.quality.pii import masked_forms
 from personahub_assets.sources.rows import Columns, RawRow, traits
 from personahub_assets.store.tables import Store
 
@@ -106,7 +107,10 @@ class Tombstones:
         """Whether a persona of this parent was taken down."""
         if self.is_whole:
             return True
-        return self.of_personas and Tombstone.persona(None, parent, text).mark in self._marks["persona"]
+        marks = self._marks["persona"]
+        return self.of_personas and any(
+            Tombstone.persona(None, parent, form).mark in marks for form in masked_forms(text)
+        )
 
     def has_request(self, key: str) -> bool:
         """Whether a request was about a removed row."""

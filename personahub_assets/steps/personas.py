@@ -82,7 +82,8 @@ def infer_text_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Ask
     task = text_personas_task(store.catalog, store.config, llm.model_for(store) if total else "none")
     with llm.answers(store, task, batch, watch) as answers:
         for ready in in_pieces(imported_personas(store, batch), SLICE_ROWS):
-            texts, attributes = [row.persona for row in ready], [row.attributes for row in ready]
+            passed = answers.screened(ready)
+            texts, attributes = [row.persona for row in passed], [row.attributes for row in passed]
             answers.write("text_personas", rules.imported(batch, texts, attributes, counts))
         for accepted in answers.request_all(partial(text_requests, store, task, batch), total):
             parsed = [(request.input_id, generation, answer) for request, generation, answer in accepted]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from personahub_assets.core.text import digest
 from personahub_assets.generation import answer_index
 from personahub_assets.generation.answer_index import AnswerIndex, Mark, hash_of, hashes_of, outcome_of
-from personahub_assets.generation.requests import Outcome, Reason, ReusePolicy
+from personahub_assets.generation.requests import GATES, Outcome, Reason, ReusePolicy
 from personahub_assets.store import tables
 from personahub_assets.store.tables import table_schema
 
@@ -137,9 +137,10 @@ def plain(
     for rows in files:
         for each in rows:
             stands = rule.is_valid(each["reason"], each["max_tokens"], each["answer_tokens"])
-            if accepted_only and (each["status"] == "rejected" or not stands):
+            reason = None if each["reason"] in GATES else each["reason"]  # judged again by the gates
+            if accepted_only and ((each["status"] == "rejected" and reason) or not stands):
                 continue
-            said.setdefault(each["request_key"], (Mark(each["reason"], stands), outcome_of(each)))
+            said.setdefault(each["request_key"], (Mark(reason, stands), outcome_of(each)))
     return said
 
 

@@ -6,6 +6,11 @@ WITH used AS (
     UNION ALL
     SELECT batch, 1 FROM quarantine WHERE asset = 'documents'
     UNION ALL
+    -- Imported personas that a gate rejected: the others are about a call.
+    SELECT q.batch, 1 FROM quarantine AS q
+    ANTI JOIN (SELECT * FROM generations WHERE asset = 'text_personas') AS g USING (batch, input_id)
+    WHERE q.asset = 'text_personas'
+    UNION ALL
     SELECT batch, rows FROM skipped
 ),
 counted AS (SELECT batch, sum(rows) AS accounted FROM used GROUP BY batch)
