@@ -549,6 +549,39 @@ class Quality(Section):
         return "gates 1, " + ", ".join(f"{name} {value}" for name, value in self.model_dump().items())
 
 
+class Decontamination(Section):
+    """Items are compared with test sets; items that match are stored, but not released: docs/decontamination.md."""
+
+    files: list[str] = Field([], description="JSONL and Parquet files with the test sets, relative to the home")
+    columns: list[str] = Field(
+        [],
+        description="Columns with the text of a test row, joined; without them question, problem, prompt and the like",
+    )
+    long_run: int = Field(13, ge=5, le=50, description="Words in a row that an item and a test row share: contaminated")
+    short_run: int = Field(8, ge=3, le=50, description="Words of the shorter runs")
+    least_share: float = Field(
+        0.5, gt=0, le=1, description="Share of a test row's shorter runs from which an item is contaminated"
+    )
+    similarity: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Cosine of the embeddings from which an item is contaminated; 1: do not compare them",
+    )
+
+    @property
+    def rule(self) -> str:
+        """The settings and the marks of the files, as one text; empty without files."""
+        if not self.files:
+            return ""
+        return f"decontamination 1, {self.model_dump()}, {[_mark(Path(file)) for file in self.files]}"
+
+
+def _mark(path: Path) -> str:
+    """Size and time of change of a file; a missing one has a mark too, because the graph loads without it."""
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else "missing"
+
+
 class WarehouseSection(Section):
     """The DuckDB file."""
 
@@ -577,6 +610,7 @@ class HubConfig(Section):
     semantic: Semantic = Semantic()
     verification: Verification = Verification()
     quality: Quality = Quality()
+    decontamination: Decontamination = Decontamination()
     warehouse: WarehouseSection = WarehouseSection()
     items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
@@ -663,6 +697,10 @@ class HubConfig(Section):
             text = "; ".join(faults)
             raise ConfigError(f"{path}: {text}. All keys with their defaults: docs/configuration.md") from None
         selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
+        tests = [str(path.parent / Path(file).expanduser()) for file in config.decontamination.files]
+        if tests:
+            own = config.decontamination.model_copy(update={"files": tests})
+            config = config.model_copy(update={"decontamination": own})
         return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
 

@@ -68,7 +68,7 @@ def _comparison(catalog: Catalog, config: HubConfig, dataset: str, embedding_mod
 def _of_dataset(catalog: Catalog, config: HubConfig, name: str, embedding_model: str) -> list[int | float | str]:
     """The settings of a dataset that can change its rows or their comparison."""
     settings = config.dataset(name)
-    own = [*version(catalog, name, settings), config.quality.rule, settings.language or ""]
+    own = [*version(catalog, name, settings), config.quality.rule, settings.language or "", config.decontamination.rule]
     return [*own, *_comparison(catalog, config, name, embedding_model)]
 
 

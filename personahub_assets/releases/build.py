@@ -73,6 +73,7 @@ class LeftOut:
     """Numbers of rows of a config that are not released, each row counted under its first reason."""
 
     persona_left_the_hub: int = 0
+    contaminated: int = 0
     condition_not_met: int = 0
     persona_not_released: int = 0
     near_duplicate: int = 0

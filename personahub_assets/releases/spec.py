@@ -13,6 +13,7 @@ TRAIN, VALIDATION = "train", "validation"
 
 LEFT_OUT = {
     "persona_left_the_hub": "whose persona is no longer in the hub",
+    "contaminated": "that match a test set",
     "condition_not_met": "that do not meet the condition",
     "persona_not_released": "whose persona is not released",
     "near_duplicate": "that nearly repeat a kept item of their dataset",

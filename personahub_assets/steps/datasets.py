@@ -17,12 +17,14 @@ from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation
 from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Server, ServerOf, Task
 from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
+from personahub_assets.steps.decontamination import find_contaminated
 from personahub_assets.steps.diversity import largest, measure_words
 from personahub_assets.store.tables import Store
 
@@ -379,11 +381,20 @@ def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | fl
     return [samples, settings.share, *selected, *chosen_values]
 
 
-def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, finish: Finish | None = None) -> Asked:
+def write_items(
+    name: str,
+    store: Store,
+    llm: LLM,
+    batch: str,
+    watch: Watch,
+    finish: Finish | None = None,
+    embedder: Embedder | None = None,
+) -> Asked:
     """Generate the items of a dataset for each of its inputs in a batch, and publish them.
 
     Args:
         finish: makes the items from the answers, if they are of different classes.
+        embedder: compares items with test sets by meaning, too.
 
     Raises:
         LLMError: if there is no model, or it fails for all requests.
@@ -411,7 +422,8 @@ def write_items(name: str, store: Store, llm: LLM, batch: str, watch: Watch, fin
                 answers.write(name, _rows(name, batch, task, parsed, origins))
         answers.publish(name)
     facts: dict[str, Any] = {"personas_from": settings.personas_from} if settings.personas_from else {}
-    return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)))
+    tests = find_contaminated(store, embedder, name, batch)
+    return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)), **tests)
 
 
 def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:

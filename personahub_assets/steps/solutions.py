@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from personahub_assets.core.records import Answer, DatasetItem, ProgramSolution, ReasonedSolution, Solution
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request
@@ -19,7 +20,9 @@ MOST_CHARS = 120
 Run = Callable[[str], ProgramResult]
 
 
-def write_solutions(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+def write_solutions(
+    name: str, store: Store, llm: LLM, batch: str, watch: Watch, embedder: Embedder | None = None
+) -> Asked:
     """Solve the problems of a batch by every solver, run their programs, and publish the solutions.
 
     Raises:
@@ -30,7 +33,7 @@ def write_solutions(name: str, store: Store, llm: LLM, batch: str, watch: Watch)
         item = store.catalog.item(name)
         assert issubclass(item, Solution)
         finish = partial(solution, item, sandbox.run)
-        return write_items(name, store, llm, batch, watch, finish)
+        return write_items(name, store, llm, batch, watch, finish, embedder)
 
 
 def solution(item: type[Solution], run: Run, _request: Request, answer: Answer) -> DatasetItem:

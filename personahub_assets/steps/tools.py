@@ -7,6 +7,7 @@ from typing import Any
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import Answer, ToolCall, ToolCode, ToolImplementation, json_value
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request
@@ -26,7 +27,9 @@ class Interface:
     tests: tuple[ToolCall, ...] = ()
 
 
-def write_implementations(name: str, store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+def write_implementations(
+    name: str, store: Store, llm: LLM, batch: str, watch: Watch, embedder: Embedder | None = None
+) -> Asked:
     """Write code for the tools of a batch, run it with the tests of `tool_tests`, and publish it.
 
     Raises:
@@ -35,7 +38,7 @@ def write_implementations(name: str, store: Store, llm: LLM, batch: str, watch: 
     """
     with open_sandbox(store.config.verification.sandbox) as sandbox:
         finish = partial(implementation, interfaces(store, batch), sandbox)
-        return write_items(name, store, llm, batch, watch, finish)
+        return write_items(name, store, llm, batch, watch, finish, embedder)
 
 
 def interfaces(store: Store, batch: str) -> dict[str, Interface]:

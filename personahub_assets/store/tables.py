@@ -41,7 +41,16 @@ ITEM_TABLES = ("item_decisions", "item_dedup_runs", "item_embeddings")
 _DIVERSITY = ("word_diversity", "meaning_diversity")
 MEASURES = (*_DIVERSITY, "persona_item_similarity")
 """Tables of figures about items, without ids and texts."""
-BY_ASSET = ("generations", "quarantine", "dedup_runs", "decisions", "prompt_uses", *_DIVERSITY, *ITEM_TABLES)
+BY_ASSET = (
+    "generations",
+    "quarantine",
+    "dedup_runs",
+    "decisions",
+    "prompt_uses",
+    "contaminated",
+    *_DIVERSITY,
+    *ITEM_TABLES,
+)
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]

@@ -3,7 +3,7 @@
 -- batch: Batch of the id; a document can be in several batches, each with its own lines: select by why('batch/id')
 -- of_id: The id
 -- step: Position of the line
--- what: Kind of fact: the kind of the id, made by, call, asked about, gave persona, gave item, from item, from persona, from document, from file, in the hub, dropped for, undecided, gone, kept out, such as, led to, quarantined
+-- what: Kind of fact: the kind of the id, made by, call, asked about, gave persona, gave item, from item, from persona, from document, from file, in the hub, dropped for, undecided, gone, contaminated, kept out, such as, led to, quarantined
 -- id: Related id, for a further call
 -- detail: Description
 -- text: The persona, the document, the item, the answer, or the raw text that was quarantined
@@ -285,6 +285,15 @@ facts AS (
     FROM asked AS a
     JOIN repeated AS d ON d.item_id = a.id AND d.batch = a.batch AND d.dataset = a.asset
     LEFT JOIN item_texts AS t ON t.item_id = d.keeper_id
+
+    UNION ALL
+    SELECT
+        a.kind, a.batch, a.id, 5, 50, 'contaminated', c.test_file,
+        'matches row ' || c.test_row || ' by ' || c.method || ', similarity ' || round(c.similarity, 4)
+        || ': not in releases', c.passage,
+        to_json({test_file: c.test_file, test_row: c.test_row, method: c.method, similarity: c.similarity})
+    FROM asked AS a
+    JOIN contaminated AS c ON c.batch = a.batch AND c.item_id = a.id AND a.kind = 'item'
 
     -- 6: its duplicates
     UNION ALL

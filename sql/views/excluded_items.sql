@@ -2,5 +2,7 @@
 -- dataset: Dataset of the item
 -- batch: Batch of the item
 -- item_id: The item
--- reason: near_duplicate
+-- reason: contaminated: it matches a test set; near_duplicate: it nearly repeats another item
+SELECT DISTINCT dataset, batch, item_id, 'contaminated' AS reason FROM contaminated
+UNION ALL
 SELECT dataset, batch, item_id, 'near_duplicate' AS reason FROM item_duplicates

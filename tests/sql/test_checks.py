@@ -165,6 +165,13 @@ def again(**values: object) -> Callable[[pl.DataFrame], pl.DataFrame]:
     return change
 
 
+def matching(rows: pl.DataFrame) -> pl.DataFrame:
+    """An item of each dataset that matches a test row."""
+    item = {"batch": "first", "item_id": "i", "persona_id": NOBODY, "test_file": "gsm8k.jsonl", "test_row": 3}
+    match = {"method": "long_run", "similarity": 0.5, "passage": "a ferry carries forty cars"}
+    return pl.concat([rows, pl.DataFrame([{**item, **match, "dataset": name} for name in DATASETS], rows.schema)])
+
+
 def runaway(rows: pl.DataFrame) -> pl.DataFrame:
     """A keeper with a hundred more dropped personas."""
     one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
@@ -293,6 +300,7 @@ FAULTS: dict[str, Fault] = {
     "any_dataset/most_requests_are_accepted": Fault(
         "generations", refused(*DATASETS), also=((ANY, "every_request_accounted_for"),), asset="math_problems"
     ),
+    "any_dataset/no_item_is_in_a_test_set": Fault("contaminated", matching, asset="math_problems"),
     "any_dataset/one_item_per_sample": Fault(ANY, again(), also=((ANY, "every_request_accounted_for"),)),
 }
 # Further ways in which the same checks must fail.
@@ -406,12 +414,12 @@ class Planter:
             asset = f"{fault.dataset}-{fault.stage}" if fault.dataset else fault.asset or of_stage
             rows = self.store.read(table, fault.batch, asset)
             changed = fault.change(rows)
-            assert rows.height
             assert not changed.equals(rows)
             changed.write_parquet(self.folder / "changed.parquet")
             of_the_file = f"batch = '{fault.batch}'" + (f" AND stage = '{fault.stage}'" if fault.stage else "")
-            of_the_file += f" AND asset = '{fault.asset}'" if fault.asset else ""
-            of_the_file += f" AND dataset = '{fault.dataset}'" if fault.dataset else ""
+            has_dataset = fault.dataset or table == "contaminated"
+            of_the_file += f" AND dataset = '{fault.dataset or fault.asset}'" if has_dataset else ""
+            of_the_file += f" AND asset = '{fault.asset}'" if fault.asset and not has_dataset else ""
             gone = self.tables.execute(f"DELETE FROM {table} WHERE {of_the_file}").fetchone()
             assert gone == (rows.height,)
             self.tables.execute(f"INSERT INTO {table} BY NAME FROM '{self.folder}/changed.parquet'")
