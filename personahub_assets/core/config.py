@@ -661,9 +661,9 @@ class HubConfig(Section):
                 so they are compared only if the settings of the dataset say so.
         """
         own = self.dataset(dataset)
-        given = {name: value for name in Items.model_fields if (value := getattr(own, name)) is not None}
+        overrides = {name: value for name in Items.model_fields if (value := getattr(own, name)) is not None}
         default = self.items.model_copy(update={"near_duplicates": False}) if is_derived else self.items
-        return default.model_copy(update=given)
+        return default.model_copy(update=overrides)
 
     def selecting(self, personas_from: Mapping[str, str]) -> "HubConfig":
         """A copy with other selections, by dataset."""

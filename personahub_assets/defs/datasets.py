@@ -55,8 +55,8 @@ def _dataset(name: str, description: str, source: str) -> Asset:
         pool=LLM_POOL,
     )
     def dataset(batch: Batch, store: Store, llm: LLM, embedder: Embedder) -> Report:
-        asked = _STEPS.get(name, write_items)(name, store, llm, batch.key, batch.watch, embedder=embedder)
+        generated = _STEPS.get(name, write_items)(name, store, llm, batch.key, batch.watch, embedder=embedder)
         decided = find_item_duplicates(store, name, embedder, batch.key, batch.tell)
-        return with_drops(report(store, name, batch.key, asked), decided, batch.key)
+        return with_drops(report(store, name, batch.key, generated), decided, batch.key)
 
     return dataset

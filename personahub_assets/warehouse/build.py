@@ -318,8 +318,8 @@ def _views_of_datasets(store: Store, names: Collection[str]) -> dict[str, str]:
     tables = store.table_set
     views = dict[str, str]()
     for name in names:
-        about = tables.column_comments(name) if name in tables.sql else {}
-        columns = "\n".join(f"-- {column}: {text}" for column, text in about.items())
+        meanings = tables.column_comments(name) if name in tables.sql else {}
+        columns = "\n".join(f"-- {column}: {text}" for column, text in meanings.items())
         views[f"{name}_duplicates"] = _DUPLICATES.replace("{dataset}", name)
         views[f"{name}_unique"] = _UNIQUE.replace("{columns}\n", f"{columns}\n" if columns else "").replace(
             "{dataset}", name
