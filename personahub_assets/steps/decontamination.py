@@ -121,7 +121,7 @@ def _test_vectors(store: Store, embedder: Embedder, texts: list[str]) -> np.ndar
     missing = {key: text for key, text in zip(hashes, texts, strict=True) if kept.get(key) is None}
     keys = list(missing)
     for positions, vectors in embedder.stream(list(missing.values())):
-        own = [keys[place] for place in positions]
+        own = [keys[position] for position in positions]
         journal.add(own, vectors)
         kept.update(zip(own, vectors, strict=True))
     return np.array([kept[key] for key in hashes], np.float32)

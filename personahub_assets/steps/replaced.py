@@ -127,8 +127,8 @@ def _thing(store: Store, kind: str, identity: str, origins: list[tuple[Call, str
 def _replacement(store: Store, call: Call, step: int) -> Line:
     """What is there instead of the row of a superseded answer."""
     asset, batch = call["asset"], call["batch"]
-    about = pl.col("input_id") == call["input_id"]
-    rows = [rows.filter(about) for rows in store.slices("generations", batch, _COLUMNS, asset=asset)]
+    is_same = pl.col("input_id") == call["input_id"]
+    rows = [rows.filter(is_same) for rows in store.slices("generations", batch, _COLUMNS, asset=asset)]
     current = [new for frame in rows for new in frame.to_dicts() if new["status"] != "superseded"]
     if current:
         new = next((each for each in current if each["sample"] == call["sample"]), current[0])

@@ -38,7 +38,7 @@ from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
 from personahub_assets.store.home import Lock
 from personahub_assets.store.local_paths import printable_path
 from personahub_assets.store.removal import remove, remove_all
-from personahub_assets.store.tables import CANDIDATES, MEASURES, STAGES, Store, item_writer
+from personahub_assets.store.tables import CANDIDATES, STAGES, Store, item_writer
 from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.mark import Extent, extent
 from personahub_assets.takedown.receipts import (
@@ -55,7 +55,7 @@ from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
 
 _LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas")
-_STAYS = {"batches", "takedowns", "tombstones", "prompt_uses", *MEASURES}
+_STAYS = {"batches", "takedowns", "tombstones", "prompt_uses"}
 _RECENT_S = 3600.0
 _IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from typing import TextIO
 
 _DIGITS = 6
 """Digits to which math-verify rounds decimal numbers."""
@@ -26,9 +27,14 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     from math_verify import parse, verify
 
-    print("ready", file=answers, flush=True)
+    _send(answers, "ready")
     for line in sys.stdin:
-        print(json.dumps(_are_equal(parse, verify, *json.loads(line))), file=answers, flush=True)
+        _send(answers, json.dumps(_are_equal(parse, verify, *json.loads(line))))
+
+
+def _send(answers: TextIO, line: str) -> None:
+    answers.write(f"{line}\n")
+    answers.flush()
 
 
 def _are_equal(parse: object, verify: object, left: str, right: str) -> bool | None:
