@@ -23,7 +23,7 @@ from personahub_assets.takedown.shingles import Shingles
 
 GONE = "(taken down)"
 _WAIT_S = 30.0
-_MAGIC = b"SQLite format 3\x00"
+_DATABASES = (".db", ".sqlite")
 
 
 class Scope(NamedTuple):
@@ -68,8 +68,9 @@ def redact_event_log(folder: Path, scope: Scope, shingles: Shingles, *, dry_run:
 
 
 def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+    # By the name: to open and close the file here would drop SQLite's locks of this process, and another process that
+    # closes it would then delete the log of a connection that is in use ("disk I/O error").
+    return path.suffix in _DATABASES
 
 
 def _redact_log(path: Path, shingles: Shingles, *, dry_run: bool) -> int:

@@ -1,6 +1,8 @@
 """SQLite files are redacted; tests/test_takedown.py tests those of a real instance."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -50,3 +52,18 @@ def test_what_looks_like_json_and_is_none_is_text(tmp_path: Path, shingles: Shin
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute('SELECT * FROM "odd ""name"').fetchall()
     assert found == [(event_log.GONE, 1), (f'["{event_log.GONE}"]', 2), *rows[2:]]
+
+
+def test_an_open_database_keeps_its_locks(tmp_path: Path, shingles: Shingles) -> None:
+    """Another process, such as the UI, may close the database meanwhile: the log in use is not deleted."""
+    path = tmp_path / "index.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE events (event TEXT)")
+        event_log.redact_event_log(tmp_path, event_log.Scope([], []), shingles, dry_run=True)
+        code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM events'); c.close()"
+        subprocess.run([sys.executable, "-c", code, path], check=True)
+        assert path.with_name("index.db-wal").exists()
+        event_log.redact_event_log(tmp_path, event_log.Scope([], []), shingles)
+        with closing(sqlite3.connect(path)) as second:
+            assert second.execute("SELECT count(*) FROM events").fetchone() == (0,)
