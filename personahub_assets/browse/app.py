@@ -214,7 +214,7 @@ class Pages:
         name, query = request.path_params["name"], dict(request.query_params)
         datasets.check(self.reader, name)
         versions = datasets.versions(self.reader, name)
-        for side, row in zip(("left", "right"), versions, strict=False):
+        for side, row in zip(("right", "left"), versions, strict=False):  # the version in use is on the right
             query.setdefault(side, row["version"])
         sides = {side: query.get(side, "") for side in ("left", "right")}
         shown = {"name": name, "versions": versions, "sides": sides, "rows": [], "next": None}

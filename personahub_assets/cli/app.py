@@ -247,6 +247,8 @@ def _register_file(store: "Store", address: str, **options: str | None) -> None:
     for key in keys:
         spec = store.read("batches", key).row(0, named=True)
         say("batch ", (key, "bold"), f": {spec['rows']} rows of {spec['source']}")
+        if not spec["rows"]:
+            say(f"warning: {spec['source']} has no rows: there is nothing to run for this batch", style="bold yellow")
     if summary := describe_reading(store, keys[0]):
         say(summary)
 

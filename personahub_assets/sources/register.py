@@ -18,8 +18,8 @@ from personahub_assets.core.addresses import public
 from personahub_assets.core.errors import BatchError, SourceError, choices
 from personahub_assets.core.text import batch_key, check_batch_key, former_batch_key
 from personahub_assets.sources import reader, redact
-from personahub_assets.sources.columns import clashes
-from personahub_assets.sources.rows import Columns, Imported, RawRow, Row, persona_columns, sort_rows
+from personahub_assets.sources.columns import clashes, fold_name
+from personahub_assets.sources.rows import Columns, Imported, RawRow, Row, persona_columns, sort_rows, wanted_names
 from personahub_assets.sources.tombstones import Tombstones, stones, taken_down, without
 from personahub_assets.store.hashes import content_hash, file_mark, remember, sha256
 from personahub_assets.store.home import PART, Lock
@@ -219,8 +219,20 @@ def describe_reading(store: Store, batch: str) -> str:
     file_slice = _slice(spec)
     names = reader.columns(Path(spec["path"]), spec["format"], file_slice)
     detected = reader.FORMATS[spec["format"]].describe(file_slice.options)
-    chosen = [_chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
+    chosen = [_without_text(names, spec), _chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
     return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
+
+
+def _without_text(names: list[str], spec: dict[str, Any]) -> str:
+    """A warning if no column of the first rows has a text or a persona."""
+    personas, texts = wanted_names(Columns(spec["text_column"], spec["persona_column"]))
+    if not names or {*personas, *texts} & {fold_name(name) for name in names}:
+        return ""
+    shown = ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
+    return (
+        f"warning: the first rows have no text: their columns are {shown}. Name one with --text-column or "
+        "--persona-column, else they go to quarantine"
+    )
 
 
 def _chosen_persona(names: list[str], spec: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ def persona_columns(names: Iterable[str], columns: Columns) -> tuple[str | None,
     ('persona', ['arts_persona'])
     """
     by_folded = {fold_name(name): name for name in names}
-    read = next((by_folded[name] for name in _wanted_names(columns)[0] if name in by_folded), None)
+    read = next((by_folded[name] for name in wanted_names(columns)[0] if name in by_folded), None)
     return read, [name for folded, name in by_folded.items() if folded.endswith("persona") and name != read]
 
 
@@ -155,7 +155,7 @@ def _sort(raw: RawRow, columns: Columns) -> Row:
     if raw.reason is not None or raw.columns is None:
         return _fault(raw, raw.reason or "malformed", raw.detail)
     names = _values_by_name(raw)
-    persona, text = (_first(names, wanted) for wanted in _wanted_names(columns))
+    persona, text = (_first(names, wanted) for wanted in wanted_names(columns))
     if persona is not None and text is not None and _is_blank(names[persona]) and not _is_blank(names[text]):
         persona = None
     name = text if persona is None else persona
@@ -220,7 +220,7 @@ def _missing_detail(raw: RawRow, columns: Columns) -> str:
 def traits(raw: RawRow, columns: Columns) -> Traits:
     """The identifying values of a row, usable or not."""
     names = _values_by_name(raw)
-    persona, text = (_first_text(names, wanted) for wanted in _wanted_names(columns))
+    persona, text = (_first_text(names, wanted) for wanted in wanted_names(columns))
     if persona or (persona is not None and not text):
         return Traits(persona=persona)
     try:
@@ -263,7 +263,7 @@ def _fault(raw: RawRow, reason: SourceReason, detail: str) -> Fault:
     return Fault(raw.place, reason, f"{raw.place}: {detail}", sanitise(shorten(shown, RAW_LIMIT))[0])
 
 
-def _wanted_names(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def wanted_names(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Folded names of the columns for persona and text."""
     persona = (columns.persona,) if columns.persona else () if columns.text else PERSONA_COLUMNS
     text = (columns.text,) if columns.text else () if columns.persona else TEXT_COLUMNS

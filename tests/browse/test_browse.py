@@ -179,12 +179,12 @@ def test_two_prompts_stand_side_by_side_and_a_huge_answer_is_cut(site: Site) -> 
     assert len(pairs) == len(site.store.read("generations", "people", "math_problems")) / 2
     assert all("accepted</span>" in pair and "superseded</span>" in pair for pair in pairs)
     (count,) = re.findall(r'<p class="count">(.*?)</p>', text)
-    states = f"{len(pairs)} with left accepted and right superseded"
+    states = f"{len(pairs)} with left superseded and right accepted"
     assert count == f"{len(pairs)} pairs of answers for the same persona: {states}"
     assert f"{len(pairs)} in use, 0 superseded, 0 rejected" in text
     assert f"0 in use, {len(pairs)} superseded, 0 rejected" in text
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d to ", text)
-    assert "The prompt on the right is not on record" in text
+    assert "The prompt on the left is not on record" in text
     assert "980,003 more characters" in text
     assert len(text) < 1_000_000
     swapped = site.page(
