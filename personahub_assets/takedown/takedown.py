@@ -126,6 +126,8 @@ def takedown(
         _check_no_run(instance, since=begun)
         plan.receipt.finished_at = now()
         store_receipt(store, plan.receipt, plan.done_before)
+        if store.paths.warehouse.exists():
+            build.build(store)  # again, for the end of the takedown in its receipt
         return plan.receipt
 
 
