@@ -139,7 +139,9 @@ class MathProblem(DatasetItem):
         description="The full problem statement, at most two sub-problems, no solution"
     )
     # Not part of the answer: hub.toml sets it.
-    difficulty: SkipJsonSchema[str | None] = Field(None, description="Difficulty that hub.toml asked for; null without")
+    difficulty: SkipJsonSchema[str | None] = Field(
+        None, description="Difficulty that hub.toml asked for; null without", exclude_if=lambda value: value is None
+    )
     __controls__ = ("topic", "difficulty")
 
 

@@ -323,8 +323,9 @@ class _Planner:
     def _without_vector(self, records: "Records", texts: pl.DataFrame) -> int:
         """Number of distinct texts without a vector in any batch."""
         hashes, table = texts.select("text_hash").unique(), records.vectors
-        for batch in records.store.partitions(table.name, table.asset) if hashes.height else ():
-            rows = records.embedded(batch, ["model", "text_hash", "unread_hash"])
+        published = replace(records, store=self.store)  # the draft has no vectors of batches that were planned before
+        for batch in self.store.partitions(table.name, table.asset) if hashes.height else ():
+            rows = published.embedded(batch, ["model", "text_hash", "unread_hash"])
             embedded = rows.filter(pl.col("model") == self.embedding_model, pl.col("unread_hash").ne_missing(REFUSED))
             hashes = hashes.join(embedded, on="text_hash", how="anti")
         journal = VectorJournal(records.journal(self.batch), self.embedding_model)

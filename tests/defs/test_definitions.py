@@ -26,6 +26,7 @@ PARTITIONED = [
     "personas",
     *packaged(),
     *COMPARISONS,
+    "persona_item_similarity",
 ]
 PAYING = ["text_personas", "related_personas", *packaged()]
 

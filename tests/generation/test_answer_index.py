@@ -193,6 +193,7 @@ def test_an_outcome_comes_back_as_it_was_written(tmp_path: Path) -> None:
         latency_s=0.5,
         queue_s=0.5,
         flight_s=0.5,
+        role="x",
     )
 
 

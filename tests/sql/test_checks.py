@@ -289,6 +289,9 @@ FAULTS: dict[str, Fault] = {
     "warehouse/few_items_are_dropped": Fault(
         "item_dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical", dataset="tools"
     ),
+    "persona_item_similarity/cosines_and_shares_are_in_range": Fault(
+        "persona_item_similarity", first("item_cosine", 1.5)
+    ),
     "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
     "personas/every_candidate_accounted_for": Fault("decisions", dropped_too, stage="lexical"),

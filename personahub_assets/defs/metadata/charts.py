@@ -61,7 +61,7 @@ def word_diversity(store: Store, dataset: str, batch: str) -> dict[str, Any]:
         f"{row['words']:,} words": [row[name] or 0.0 for name in _DIVERSITY] + [1 / row["compression_ratio"]]
         for row in rows.iter_rows(named=True)
     }
-    title = f"Diversity of the words of {dataset}: compare figures of equal numbers of words only"
+    title = f"Diversity of the words of {dataset} at equal numbers of words"
     chart = bar_chart(
         [*_DIVERSITY.values(), "left after zlib"], series, title=title, x_label="measure", y_label="share"
     )
