@@ -257,13 +257,14 @@ def table(
     A terminal that is too narrow for that gets the table without optional columns, or else one field per line.
 
     Args:
+        rows: cells; of a row with fewer cells than columns the last ones are empty.
         right: right-aligned columns (numbers); their cells are not wrapped.
         title: a line above the table.
         total: a last row, below a rule.
         widest: maximum characters of a column; None to use the width of the terminal.
         optional: columns that are left out if the terminal is too narrow, the first one first.
     """
-    rows = list(rows)
+    rows = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
     body = [list(map(_printed, row)) for row in rows]
     last = [] if total is None else [list(map(_printed, total))]
     names, numbers, omitted = list(columns), set(right), list[str]()

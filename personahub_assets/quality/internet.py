@@ -96,7 +96,7 @@ def _email_at(text: str, at: int) -> Span | None:
         return None
     name = local[0]
     start = at - len(name)
-    if (joined := _JOINED.search(name)) is not None:
+    if (joined := _JOINED.match(name)) is not None:
         start += joined.end()
     if (cut := max(name.rfind(sign) for sign in "/=?&`|{(")) >= 0:
         start = max(start, at - len(name) + cut + 1)

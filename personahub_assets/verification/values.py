@@ -145,14 +145,14 @@ _TRUTH = re.compile(
 _APPROXIMATE = re.compile(r"(?:~|about |approximately |approx\.? |around |roughly |exactly |nearly )\s*", re.IGNORECASE)
 _NAME = r"[A-Za-zΑ-Ωα-ω][\w']*(?:\([a-zA-Z]\))?(?: [A-Za-z]\w*){0,3}"
 _ASSIGNMENT = re.compile(rf"({_NAME})\s*(?:=|:=)\s*([^=<>].*)")
-_REVERSED = re.compile(r"([^=<>A-Za-z]+)\s*=\s*([A-Za-z])")
+_REVERSED = re.compile(r"([^=<>A-Za-z]+)=\s*([A-Za-z])")
 _MEMBER = re.compile(r"[A-Za-z]\s*∈\s*(.+)")
 _BUILDER = re.compile(r"[⟦{]\s*[A-Za-z](?:\s*∈\s*[\w ]+)?\s*[|:]\s*(.+?)\s*[⟧}]")
 _ALL = {"all real numbers", "all reals", "real numbers"}
-_BETWEEN = re.compile(r"([^<>=]+?)\s*(<=?)\s*([A-Za-z])\s*(<=?)\s*([^<>=]+)")
+_BETWEEN = re.compile(r"([^<>=]+)(<=?)\s*([A-Za-z])\s*(<=?)([^<>=]+)")
 _BELOW = re.compile(r"([A-Za-z])\s*(<=?|>=?)\s*([^<>=]+)")
-_ABOVE = re.compile(r"([^<>=A-Za-z]+?)\s*(<=?|>=?)\s*([A-Za-z])")
-_INTERVAL = re.compile(r"([\[\]()])\s*([^,;\[\]()]+)\s*[,;]\s*([^,;\[\]()]+)\s*([\[\]()])")
+_ABOVE = re.compile(r"([^<>=A-Za-z]+)(<=?|>=?)\s*([A-Za-z])")
+_INTERVAL = re.compile(r"([\[\]()])([^,;\[\]()]+)[,;]([^,;\[\]()]+)([\[\]()])")
 _INFINITE = {"∞": 1, "inf": 1, "infinity": 1, "+∞": 1, "+inf": 1, "-∞": -1, "-inf": -1, "-infinity": -1}
 _TIME = re.compile(r"(\d{1,2})(?:[:.h](\d{2}))?(?::(\d{2}))?\s*([ap])\.?\s?m\b\.?|(\d{1,2}):(\d{2})(?::(\d{2}))?(?:\s*(?:h|hrs|hours|o'clock))?", re.IGNORECASE)  # fmt: skip
 _O_CLOCK = re.compile(r"(\w+) o'clock", re.IGNORECASE)
@@ -396,11 +396,11 @@ def _by_bounds(interval: Interval) -> tuple[bool, Fraction, bool, Fraction]:
 def _interval(text: str) -> Interval | None:
     text = text.strip()
     if match := _BETWEEN.fullmatch(text):
-        return _bounded(match[1], match[5], match[2] == "<=", match[4] == "<=")
+        return _bounded(match[1].strip(), match[5].strip(), match[2] == "<=", match[4] == "<=")
     if match := _BELOW.fullmatch(text):
         return _half_line(match[2], match[3])
     if match := _ABOVE.fullmatch(text):
-        return _half_line(match[2].translate(str.maketrans("<>", "><")), match[1])
+        return _half_line(match[2].translate(str.maketrans("<>", "><")), match[1].strip())
     if match := _INTERVAL.fullmatch(text):
         if match[1] == ")" or match[4] == "(":
             return None
@@ -409,7 +409,7 @@ def _interval(text: str) -> Interval | None:
         bounds = {match[2].strip().casefold(), match[3].strip().casefold()}
         if (is_open or is_list) and not bounds & _INFINITE.keys():
             return None  # it can be a point or a list: a group, which is compared as an interval, too
-        return _bounded(match[2], match[3], match[1] == "[", match[4] == "]")
+        return _bounded(match[2].strip(), match[3].strip(), match[1] == "[", match[4] == "]")
     return None
 
 
@@ -481,7 +481,7 @@ def _assignment(text: str, depth: int) -> Value | None:
     if match and "=" not in match[2]:
         return Assignment(match[1].replace(" ", ""), read(match[2], depth + 1))
     reverse = _REVERSED.fullmatch(text)
-    return Assignment(reverse[2], read(reverse[1], depth + 1)) if reverse else None
+    return Assignment(reverse[2], read(reverse[1].strip(), depth + 1)) if reverse else None
 
 
 def _plus_minus(text: str, depth: int) -> Value | None:

@@ -68,8 +68,8 @@ def test_releases_are_listed_and_verified(store: Store, say: Callable[..., Said]
     freeze(store, ReleaseSpec.of("v2", ["personas"]))
     (store.root / "releases" / "v0").mkdir()
     for arguments in ((), ("--list",)):
-        code, out, _ = say(*arguments)
-        assert code == 0
+        code, out, err = say(*arguments)
+        assert code == 0, err
         assert [line.split()[1] for line in out.splitlines() if " v" in line] == ["v0", "v1", "v2"]
         assert "damaged" in out
     assert say("v1", "--verify") == (0, "", "v1: whole, 5 files\n")

@@ -94,8 +94,9 @@ def test_the_asset_belongs_to_some_tables_and_to_no_other(store: Store, table: s
 def test_no_key_leads_out_of_the_store(store: Store, key: str) -> None:
     with pytest.raises(BatchError):
         store.write("documents", key, documents("a", 1))
-    with pytest.raises(StoreError, match="is not the name of an asset"):
-        store.read("quarantine", "a", key)
+    if key != "a" * 65:  # the name of an asset, which can be longer than a batch key
+        with pytest.raises(StoreError, match="is not the name of an asset"):
+            store.read("quarantine", "a", key)
     with pytest.raises(StoreError):
         store.read(f"../{key}", "a")
     assert not store.root.exists()
