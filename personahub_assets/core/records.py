@@ -129,6 +129,10 @@ class DatasetItem(Answer):
         return "\n".join(f"{name.replace('_', ' ').capitalize()}: {readable(value)}" for name, value in fields.items())
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class MathProblem(DatasetItem):
     """A challenging mathematics problem set in the persona's world, without its solution."""
 
@@ -140,9 +144,9 @@ class MathProblem(DatasetItem):
     )
     # Not part of the answer: hub.toml sets it.
     difficulty: SkipJsonSchema[str | None] = Field(
-        None, description="Difficulty that hub.toml asked for; null without", exclude_if=lambda value: value is None
+        None, description="Difficulty that hub.toml asked for; null without", exclude_if=_is_none
     )
-    __controls__ = ("topic", "difficulty")
+    __controls__: ClassVar[tuple[str, ...]] = ("topic", "difficulty")
 
 
 class ReasoningProblem(DatasetItem):
