@@ -55,9 +55,9 @@ demo-vllm: install
 	$(BIN)/python scripts/demo_vllm.py "$(MODEL)"
 
 # The home of the demo uses the stand-in, unless PERSONAHUB_LLM_URL is set.
+UI_WRITER = $(if $(filter $(DEMO_HOME),$(HOME_DIR)),PERSONAHUB_LLM_URL=$${PERSONAHUB_LLM_URL:-standin:} )
 ui: install
-	$(if $(filter $(DEMO_HOME),$(HOME_DIR)),PERSONAHUB_LLM_URL=$${PERSONAHUB_LLM_URL:-standin:}) \
-	PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
+	$(UI_WRITER)PERSONAHUB_HOME=$(HOME_DIR) $(BIN)/personahub ui --port $(PORT)
 
 # One BLAS thread per worker: with more, the workers compete for cores and take twice as long.
 # One worker more than cores, because many tests wait for a process or a server.

@@ -347,7 +347,8 @@ def run(
     --until instructions=500 asks personas in rounds until exactly 500 rows are accepted. If that fails, it prints the
     acceptance, the number of personas left and the cost of the rest.
 
-    Exit code: 0 done, 1 something failed, 3 stopped by a budget, or with rows left or missing, 130 by Ctrl-C.
+    Exit code: 0 done, 1 something failed, 3 stopped by a budget, or with rows left or missing, 4 done, but most rows of
+    an asset were rejected, 130 by Ctrl-C.
     """
     from personahub_assets.cli.confirm import make_approval
     from personahub_assets.cli.run import run_and_report, run_until_and_report

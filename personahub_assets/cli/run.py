@@ -69,6 +69,7 @@ def run_and_report(
     _report(store, hub.environment, result, console)
     if "report" not in result.failed:
         _warn_of_quarantine(store, orders[0].batches, console)
+        _warn_of_missing_personas(orders[0], console)
     return result
 
 
@@ -219,6 +220,9 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     for batch, problem in result.failed.items():
         say((f"failed: {batch}:", "bold red"), " ", on_one_line(problem), to=console)
     call = shell_command(store.root)
+    if result.failed or result.stopped:
+        say("Next: mend the cause, then run the same command again; received answers are kept.", to=console)
+        return
     say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
 
 
@@ -278,6 +282,19 @@ def _warn_of_quarantine(store: Store, batches: list[str], console: Console) -> N
             say(
                 f"warning: batch {batch}: all its {quarantined:,} rows are in quarantine, most as {mostly}; see "
                 f"{shell_command(store.root)} sql \"SELECT reason, detail FROM quarantine WHERE batch = '{batch}'\"",
+                style="bold yellow",
+                to=console,
+            )
+
+
+def _warn_of_missing_personas(order: Ordered, console: Console) -> None:
+    """Warn of batches whose datasets have nothing to ask about, because the batch has no personas yet."""
+    for batch, assets in order.named:
+        datasets = [name for name in order.datasets if name in assets]
+        if datasets and "personas" not in assets and not order.store.path("personas", batch).exists():
+            say(
+                f"warning: batch {batch} has no personas yet, so {', '.join(datasets)} made no row of it: "
+                f"{shell_command(order.store.root)} run --batch {batch} --select +{datasets[0]}",
                 style="bold yellow",
                 to=console,
             )

@@ -29,6 +29,7 @@ PART = "part.parquet"
 """Name of the file of a partition."""
 
 _BUILD = "build it with: personahub run --select warehouse"
+_INGEST = "register a source file first: personahub ingest FILE"
 _VECTORS, _ITEM_VECTORS = "persona_embeddings", "item_embeddings"
 
 
@@ -241,7 +242,8 @@ class Home:
             StoreError: with the command that builds it.
         """
         if not self.warehouse.exists():
-            raise StoreError(f"{self.warehouse} does not exist yet; {_BUILD}")
+            first = "" if (self.tables / "batches").exists() else f". {self.root} has no batches yet: {_INGEST}"
+            raise StoreError(f"{self.warehouse} does not exist yet; {_BUILD}{first}")
 
     def check_output(self, file: Path) -> None:
         """Refuse an output file among the home's own files, or over a source file in its inbox.
