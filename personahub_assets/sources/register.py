@@ -219,7 +219,7 @@ def describe_reading(store: Store, batch: str) -> str:
     file_slice = _slice(spec)
     names = reader.columns(Path(spec["path"]), spec["format"], file_slice)
     detected = reader.FORMATS[spec["format"]].describe(file_slice.options)
-    chosen = [_without_text(names, spec), _chosen_persona(names, spec), *map(_chosen_column, clashes(names).values())]
+    chosen = [_chosen_persona(names, spec) or _without_text(names, spec), *map(_chosen_column, clashes(names).values())]
     return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
 
 

@@ -70,7 +70,7 @@ def redact_event_log(folder: Path, scope: Scope, shingles: Shingles, *, dry_run:
 def _is_database(path: Path) -> bool:
     # By the name: to open and close the file here would drop SQLite's locks of this process, and another process that
     # closes it would then delete the log of a connection that is in use ("disk I/O error").
-    return path.suffix in _DATABASES
+    return path.name.endswith(_DATABASES)  # events without a run are in .db
 
 
 def _redact_log(path: Path, shingles: Shingles, *, dry_run: bool) -> int:

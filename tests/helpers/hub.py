@@ -10,7 +10,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from personahub_assets.core.config import Environment
-from personahub_assets.definitions import build
+from personahub_assets.definitions import build, unselected
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.runs.runner import run_batches
@@ -80,13 +80,15 @@ class Hub:
         return open_instance(self.home)
 
     def stale(self) -> set[tuple[str, str]]:
-        """`(asset, batch)` of every stale partition, for a newly loaded code location."""
+        """`(asset, batch)` of every stale partition of a plain run, for a newly loaded code location."""
         graph = build(self.environment).resolve_asset_graph()
+        left_out = unselected(self.store.catalog, self.store.config)
         with self.instance() as instance:
             resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
             return {
                 (key.to_user_string(), batch)
                 for key in graph.materializable_asset_keys
+                if key.to_user_string() not in left_out
                 if graph.get(key).partitions_def is not None
                 for batch in instance.get_dynamic_partitions(str(BATCHES.name))
                 if resolver.get_status(key, batch).value != "FRESH"

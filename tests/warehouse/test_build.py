@@ -20,7 +20,7 @@ from personahub_assets.warehouse import build
 
 OF_DATASETS = {f"{name}_{view}" for name in Catalog().names for view in ("duplicates", "unique")}
 VIEWS = {"dataset_items", *sql_files("views"), *OF_DATASETS}
-MART = {"places", "sorted_ids", "dropped"}
+MART = {"journal_calls", "places", "sorted_ids", "dropped"}
 
 
 def write(store: Store, batch: str, count: int) -> None:
