@@ -29,11 +29,28 @@ CREATE TABLE {TABLE} (
 );
 COMMENT ON TABLE {TABLE} IS 'Sums over the journals when the warehouse was built; ask the view unpublished_calls';
 """
+_COMMENTS = {
+    "batch": "Batch of the requests",
+    "asset": "Asset that sent them",
+    "prompt": "Name of the prompt file",
+    "prompt_fingerprint": "Hash of the prompt with its parameters and sampling",
+    "model": "Model that was asked",
+    "status": "accepted or rejected",
+    "requests": "Requests with an outcome",
+    "calls": "Calls, those of earlier attempts left out",
+    "prompt_tokens": "Tokens of the prompts",
+    "cached_tokens": "Prompt tokens from the cache of the server",
+    "completion_tokens": "Tokens of the answers",
+    "wasted_tokens": "Tokens of answers that were not used",
+    "cost": "In the currency of [prices]",
+    "calls_without_price": "Calls with tokens for which no price was set",
+}
 
 
 def add_table(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Make the table with sums over all journals; a damaged journal is left out with a warning."""
-    connection.execute(_CREATE)
+    comments = (f"COMMENT ON COLUMN {TABLE}.{name} IS '{text}';" for name, text in _COMMENTS.items())
+    connection.execute(_CREATE + "\n".join(comments))
     for path in files(store):
         try:
             rows = _sums(store, path.parent.name, path.stem, _entries(path))

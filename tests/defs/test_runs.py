@@ -20,7 +20,8 @@ from personahub_assets.standin.server import StandinServer
 
 def edit(prompts: Path, name: str) -> None:
     path = prompts / f"{name}.md"
-    path.write_text(path.read_text().replace("\n---\n<data", "\nBe brief.\n---\n<data"))
+    shared, _, row = path.read_text().rpartition("\n---\n")
+    path.write_text(f"{shared}\nBe brief.\n---\n{row}")
 
 
 def test_batches_are_refreshed_end_to_end(finished: Path, standin: StandinServer) -> None:
