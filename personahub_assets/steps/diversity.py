@@ -35,21 +35,18 @@ def largest(measured: list[WordDiversity]) -> dict[str, Any]:
     """Facts of the largest number of words; empty without any."""
     if not measured:
         return {}
-    last = measured[-1]
-    facts = {
-        "distinct_1": last.distinct_1,
-        "distinct_2": last.distinct_2,
-        "compression_ratio": last.compression_ratio,
-        "self_repetition": last.self_repetition,
-    }
-    defined = {name: round(value, 4) for name, value in facts.items() if value is not None}
-    return {"words_measured": last.words, **defined}
+    facts = _rounded(measured[-1])
+    del facts["texts"]
+    return {"words_measured": facts.pop("words"), **facts}
 
 
 def meaning_facts(measured: VectorDiversity | None) -> dict[str, Any]:
     """Facts of the vectors of a dataset; empty without any."""
-    if measured is None:
-        return {}
+    return {} if measured is None else _rounded(measured)
+
+
+def _rounded(measured: WordDiversity | VectorDiversity) -> dict[str, Any]:
+    """The figures that are defined, by name."""
     return {name: round(value, 4) for name, value in asdict(measured).items() if value is not None}
 
 
