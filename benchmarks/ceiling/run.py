@@ -59,6 +59,17 @@ def body(number: int, **changes: Any) -> Body:
     return {"model": MODEL, **_SAMPLING, "response_format": _SCHEMA, "messages": messages, **changes}
 
 
+async def post(session: aiohttp.ClientSession, url: str, request: Body) -> Body:
+    """Send one request; again if the server closed the idle connection just then."""
+    for _ in range(3):
+        try:
+            async with session.post(url, json=request) as reply:
+                return json.loads(await reply.read())
+        except aiohttp.ServerDisconnectedError:
+            continue
+    raise SystemExit(f"{url} closed three connections without a reply")
+
+
 def raw(url: str, bodies: list[Body], width: int) -> tuple[list[Body], float]:
     """Send requests with a bare client; return the replies, and the seconds from the first to the last."""
     replies: list[Body] = []
@@ -66,8 +77,7 @@ def raw(url: str, bodies: list[Body], width: int) -> tuple[list[Body], float]:
 
     async def work(session: aiohttp.ClientSession) -> None:
         for each in waiting:
-            async with session.post(f"{url}/v1/chat/completions", json=each) as reply:
-                replies.append(json.loads(await reply.read()))
+            replies.append(await post(session, f"{url}/v1/chat/completions", each))
 
     async def all_of_them() -> None:
         timeout = aiohttp.ClientTimeout(total=900)
