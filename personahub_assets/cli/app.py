@@ -332,7 +332,10 @@ def run(
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
     until: Annotated[
         str | None,
-        typer.Option(help="Run one dataset in rounds until it has this number of rows", metavar="DATASET=ROWS"),
+        typer.Option(
+            help="Run in rounds until a dataset or a view, such as math_verified, has this number of rows",
+            metavar="NAME=ROWS",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
 ) -> None:
@@ -344,8 +347,8 @@ def run(
     On a terminal, asks for confirmation if the run would make more than confirm_calls calls or cost more than
     confirm_cost ([run] in hub.toml): see `personahub plan`.
 
-    --until instructions=500 asks personas in rounds until exactly 500 rows are accepted. If that fails, it prints the
-    acceptance, the number of personas left and the cost of the rest.
+    --until math_verified=500 asks personas in rounds until a dataset or view has exactly 500 rows. If that fails, it
+    prints the acceptance, the number of requests left and the cost of the rest.
 
     Exit code: 0 done, 1 something failed, 3 stopped by a budget, or with rows left or missing, 4 done, but most rows of
     an asset were rejected, 130 by Ctrl-C.

@@ -93,8 +93,8 @@ def run_until_and_report(
         The exit code: 0 with all rows, 3 if personas or the budget do not suffice, else that of the last round.
     """
     store = hub.store
-    # A round selects personas, so the datasets that are made from items cannot be counted in this way.
-    target = Target.parse(until, [name for name in store.catalog.names if not store.catalog.derivation(name)])
+    sources = {name: each.source for name in store.catalog.names if (each := store.catalog.derivation(name))}
+    target = Target.parse(until, [name for name in store.catalog.names if name not in sources], sources)
     currency = store.config.prices.currency
     reached, started = Reached(target), time.monotonic()
 
@@ -102,7 +102,7 @@ def run_until_and_report(
         return run_and_report(
             hub,
             batches,
-            [target.dataset],
+            target.assets,
             console,
             personas_from=personas,
             is_round=True,
@@ -115,7 +115,7 @@ def run_until_and_report(
     def tell(now: Reached) -> None:
         nonlocal reached
         reached = now
-        say(f"round {now.rounds + 1}: {now.rows:,} of {target.rows:,} rows; {now.left:,} personas left", to=console)
+        say(f"round {now.rounds + 1}: {now.rows:,} of {target.rows:,} rows; {now.left:,} requests left", to=console)
 
     reached = run_until(store, target, known_batches(store, batches), run, tell)
     for line in until_lines(reached, currency):
@@ -128,19 +128,18 @@ def run_until_and_report(
 def until_lines(reached: Reached, currency: str) -> list[str]:
     """How far the rounds came; with rows missing, the reason and what they would cost."""
     target = reached.target
-    done = (
-        f"{target.dataset}: {reached.rows:,} rows of {target.rows:,}, {reached.rounds} rounds, {reached.calls:,} calls"
-    )
+    done = f"{target.name}: {reached.rows:,} rows of {target.rows:,}, {reached.rounds} rounds, {reached.calls:,} calls"
     if not reached.missing:
         remark = " (there were more before: none was removed)" if reached.rows > target.rows else ""
         return [f"{done}{remark}."]
     rate = reached.acceptance
     lines = [f"{done}: {reached.missing:,} rows are missing."]
     if rate:
-        needed = math.ceil(reached.missing / rate)
-        cost = f", about {reached.cost / reached.calls * needed:,.4f} {currency}" if reached.cost else ""
+        needed, new = math.ceil(reached.missing / rate), reached.answered - reached.before
+        cost = f", about {reached.cost / new * needed:,.4f} {currency}" if reached.cost and new > 0 else ""
         lines.append(
-            f"{rate:.0%} of the asked personas gave a row; the rest needs about {needed:,} more personas{cost}."
+            f"{rate:.0%} of the {reached.answered:,} requests of {target.dataset} gave a row; the rest needs about "
+            f"{needed:,} more{cost}; {reached.left:,} are left."
         )
     if not reached.left:
         lines.append(

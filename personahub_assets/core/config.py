@@ -137,6 +137,12 @@ class RelatedPersonasTask(PromptSettings):
 
     hops: int = Field(2, ge=0, le=6, description="How many times relations are followed (the paper: up to 6)")
     fan_out: PerCall = Field(2, description="Personas requested per persona, in one call")
+    min_novelty: int = Field(
+        0,
+        ge=0,
+        description="New personas per 1,000 requests below which a hop ends: after 200 requests, 400, 800 and so on, a "
+        "sample is compared with the hub by meaning; 0: all requests of a hop are sent",
+    )
 
 
 TargetShare = Annotated[float, Field(gt=0, le=1)]

@@ -2,6 +2,7 @@
 
 from personahub_assets.defs.batches import LLM_POOL, Batch, Report, batch_asset
 from personahub_assets.defs.metadata.usage import report
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.personas import expand_personas, infer_text_personas
 from personahub_assets.store.tables import Store
@@ -14,6 +15,7 @@ def text_personas(batch: Batch, store: Store, llm: LLM) -> Report:
 
 
 @batch_asset(group="personas", deps=["text_personas"], kinds={"llm", "parquet"}, lock="refuse", pool=LLM_POOL)
-def related_personas(batch: Batch, store: Store, llm: LLM) -> Report:
+def related_personas(batch: Batch, store: Store, llm: LLM, embedder: Embedder) -> Report:
     """Candidates: who stands in a close relationship to each candidate (paper, 2.1), repeated for each hop."""
-    return report(store, "related_personas", batch.key, expand_personas(store, llm, batch.key, batch.watch))
+    expanded = expand_personas(store, llm, batch.key, batch.watch, embedder, batch.tell)
+    return report(store, "related_personas", batch.key, expanded)

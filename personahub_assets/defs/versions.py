@@ -32,7 +32,7 @@ def code_versions(catalog: Catalog, config: HubConfig, server_of: ServerOf, embe
     """
     text, related, semantic = config.text_personas, config.related_personas, config.semantic
     gates: str = config.quality.rule
-    per_persona: list[str | int] = [related.hops, related.fan_out, gates]
+    per_persona: list[str | int] = [related.hops, related.fan_out, gates, *filter(None, [related.min_novelty])]
     per_text = [text.per_document, text.granularity, text.max_chars, gates]
     return {
         "documents": digest("3", config.sources.gates),

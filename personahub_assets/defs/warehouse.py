@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from personahub_assets.defs.assets import hub_asset
-from personahub_assets.defs.metadata.charts import tables
+from personahub_assets.defs.metadata.charts import novelty_of_batches, tables
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import build
 
@@ -28,6 +28,7 @@ def warehouse(context: dg.AssetExecutionContext, store: Store) -> Iterator[dg.Ma
             "bytes": store.paths.warehouse.stat().st_size,
             "seconds": built.seconds,
             **tables(store, built.rows),
+            **novelty_of_batches(built.novelty),
             "open_with": dg.MetadataValue.md("`personahub browse`, `personahub sql`"),
         },
     )

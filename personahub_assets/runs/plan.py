@@ -36,8 +36,10 @@ from personahub_assets.steps.agreement import judge_requests, judge_task, proble
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import item_requests, items, samples_of, shares, target_gaps
 from personahub_assets.steps.embeddings import to_embed, with_hashes
+from personahub_assets.steps.novelty import Novelty, pieces
 from personahub_assets.steps.personas import (
     expanded_before,
+    is_used_up,
     related_requests,
     text_requests,
 )
@@ -271,19 +273,37 @@ class _Planner:
         work, every, words = self._work(task), list[dict[str, Any]](), set[int]()
         per_answer, gates = self.history.rows_per_answer(task.asset, settings.fan_out), Gates(self.config, task)
         last, expanded = self.draft.read("text_personas", self.batch), expanded_before(self.store, self.batch)
+        novelty = self._novelty(last)
         for hop in range(1, settings.hops + 1):
             parents = {row["persona_id"]: row for row in candidates.frontier(last, words, expanded)}
-            requested = self.lookup.look(work, task, related_requests(task, parents, settings.fan_out), read=True)
-            judged = _judged(gates, requested.answers)
-            answers = [(parents[request.input_id], "", answer) for request, answer in judged]
-            rows = candidates.from_relations(self.batch, answers, settings.fan_out)
+            rows, unanswered, sent = list[dict[str, Any]](), 0, 0
+            for piece in pieces(parents, settings.min_novelty):
+                requested = self.lookup.look(work, task, related_requests(task, piece, settings.fan_out), read=True)
+                judged = _judged(gates, requested.answers)
+                answers = [(parents[request.input_id], "", answer) for request, answer in judged]
+                new = candidates.from_relations(self.batch, answers, settings.fan_out)
+                rows, unanswered, sent = rows + new, unanswered + requested.unanswered, sent + len(piece)
+                if novelty and not unanswered:
+                    novel = novelty.per_1000(pl.DataFrame(new, table_schema(task.asset)), len(piece))
+                    if is_used_up(novel, settings.min_novelty, parents, sent, expanded):
+                        break
             follow = self.ahead.unseen.get(hop - 1, 0.0) * self.history.expanded_share
             work.follow += follow
-            self.ahead.unseen[hop] = (requested.unanswered + follow) * per_answer
+            self.ahead.unseen[hop] = (unanswered + follow) * per_answer
             last = pl.DataFrame(rows, table_schema("related_personas"))
             every += rows
+        if novelty and work.expected:
+            self.notes["related_personas.min_novelty can end a hop before all these requests are sent."] = None
         self._draft_candidates(task.asset, every)
         return [work]
+
+    def _novelty(self, candidates_before: pl.DataFrame) -> Novelty | None:
+        """Novelty of the hops, from stored vectors; None if no hop ends by it."""
+        if not self.config.related_personas.min_novelty:
+            return None
+        novelty = Novelty(self.store, self._embedder, self.batch, lambda _done, _total: None, may_embed=False)
+        novelty.add(candidates_before)
+        return novelty
 
     def _draft_candidates(self, table: str, rows: list[dict[str, Any]]) -> None:
         frame = pl.DataFrame(rows, table_schema(table))

@@ -2,6 +2,8 @@
 
 picks.txt       one persona_id per line
 picks.csv, picks.jsonl (.json, .ndjson), picks.parquet       a column persona_id; others are ignored
+
+In a file with a column `samples`, it is the most answers about the persona, below the `samples` of hub.toml.
 """
 
 from collections.abc import Callable
@@ -45,6 +47,11 @@ def read(path: Path) -> pl.Series:
     Raises:
         ConfigError: the file is missing, empty, of an unknown format, damaged, or has no column persona_id.
     """
+    return _table(path)["persona_id"]
+
+
+def _table(path: Path) -> pl.DataFrame:
+    """`(persona_id, samples)` of a file, each persona once; `samples` is null without such a column."""
     reader = _READERS[_suffix(path)]
     content = _content(path)
     try:
@@ -53,11 +60,13 @@ def read(path: Path) -> pl.Series:
         raise ConfigError(f"{path}: cannot be read as {path.suffix}: {error}") from error
     if "persona_id" not in rows.columns:
         raise ConfigError(f"{path}: has no column persona_id, only {rows.columns}")
-    ids = rows["persona_id"].cast(pl.String).str.strip_chars().drop_nulls()
-    ids = ids.filter(ids != "").unique(maintain_order=True)
-    if ids.is_empty():
+    persona_id = pl.col("persona_id").cast(pl.String).str.strip_chars()
+    samples = pl.col("samples").cast(pl.Int64, strict=False) if "samples" in rows.columns else pl.lit(None, pl.Int64)
+    picks = rows.select(persona_id, samples.alias("samples")).filter(pl.col("persona_id").str.len_bytes() > 0)
+    picks = picks.unique("persona_id", keep="first", maintain_order=True)
+    if picks.is_empty():
         raise ConfigError(f"{path}: names no persona")
-    return ids
+    return picks
 
 
 def write(file: BinaryIO, suffix: str, rows: pl.DataFrame, *, safe: bool = False) -> None:
@@ -99,11 +108,23 @@ def chosen(store: Store, name: str | None, batch: str) -> pl.Series | None:
     if name is None:
         return None
     path = Path(name)
-    ids = _read_once(path, fingerprint(name))
+    ids = _read_once(path, fingerprint(name))["persona_id"]
     own = store.read("personas", batch, columns=["persona_id"])["persona_id"]
     if not own.is_in(ids.implode()).any():
         count(store, path, ids)
     return ids
+
+
+def most_samples(name: str | None) -> dict[str, int]:
+    """The most answers about a persona, for those that a selection limits.
+
+    Raises:
+        ConfigError: as `read` does.
+    """
+    if name is None:
+        return {}
+    limited = _read_once(Path(name), fingerprint(name)).drop_nulls("samples")
+    return dict(limited.iter_rows())
 
 
 def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
@@ -123,9 +144,9 @@ def count(store: Store, path: Path, ids: pl.Series) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)
-def _read_once(path: Path, _content: str) -> pl.Series:
+def _read_once(path: Path, _content: str) -> pl.DataFrame:
     """Read a selection; every batch of a run needs it, so each content is parsed once."""
-    return read(path)
+    return _table(path)
 
 
 def _suffix(path: Path) -> str:

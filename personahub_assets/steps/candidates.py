@@ -93,10 +93,10 @@ def from_relations(batch: str, answers: Iterable[tuple[Mapping[str, Any], str, R
     return rows
 
 
-def identities(batch: str, parent: str, told: Iterable[tuple[str, str]]) -> list[str]:
+def identities(batch: str, parent: str, relations: Iterable[tuple[str, str]]) -> list[str]:
     """Ids of the personas `(relation, text)` of one answer about a document or persona, in order."""
     counts: Counter[str] = Counter()
-    return [_identity(batch, parent, relation, text, counts) for relation, text in told]
+    return [_identity(batch, parent, relation, text, counts) for relation, text in relations]
 
 
 def frontier(candidates: pl.DataFrame, seen: set[int], expanded_before: set[str]) -> Iterator[dict[str, Any]]:

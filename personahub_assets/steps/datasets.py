@@ -1,10 +1,11 @@
 """Convert personas, or the items of another dataset, to synthetic data: choose inputs, make requests, build rows."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, get_args
 
 import polars as pl
@@ -241,15 +242,16 @@ class Origin:
 
 
 def asked_inputs(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
-    """The inputs of a dataset in slices: `(persona_id, persona)`, or the rows of its source."""
+    """The inputs of a dataset in slices: `(persona_id, persona)`, or the rows of its source that are not excluded."""
     derivation = store.catalog.derivation(name)
     if derivation is None:
         yield from asked_personas(store, name, batch)
         return
     settings = store.config.dataset(name)
     among = selections.chosen(store, settings.personas_from, batch)
+    excluded = store.excluded_items(derivation.source, batch).implode()
     for rows in store.slices(derivation.source, batch):
-        yield chosen(rows, name, settings.share, among, "item_id")
+        yield chosen(rows.filter(~rows["item_id"].is_in(excluded)), name, settings.share, among, "item_id")
 
 
 def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
@@ -279,8 +281,9 @@ def item_requests(store: Store, task: Task, batch: str, samples: Iterable[int] |
     catalog = store.catalog
     numbers = range(samples_of(task.asset, catalog, store.config)) if samples is None else list(samples)
     if catalog.derivation(task.asset) is None:
+        most = selections.most_samples(store.config.dataset(task.asset).personas_from)
         for rows in asked_personas(store, task.asset, batch):
-            yield from persona_requests(task, rows.iter_rows(), numbers)
+            yield from persona_requests(task, rows.iter_rows(), numbers, most)
         return
     persona_of = _personas_of(store, task, batch)
     for rows in asked_inputs(store, task.asset, batch):
@@ -295,13 +298,24 @@ def _personas_of(store: Store, task: Task, batch: str) -> dict[str, str]:
 
 
 def persona_requests(
-    task: Task, personas: Iterable[tuple[str, str]], samples: Iterable[int] = (0,)
+    task: Task,
+    personas: Iterable[tuple[str, str]],
+    samples: Iterable[int] = (0,),
+    most: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Request]:
-    """The requests of a dataset about personas `(id, text)`."""
+    """The requests of a dataset about personas `(id, text)`.
+
+    Args:
+        task: the dataset's.
+        personas: their ids and texts.
+        samples: numbers of the samples.
+        most: number of samples of a persona, where it has fewer.
+    """
     numbers = list(samples)
     # The samples of one persona are adjacent: their prompts have the same prefix, for the server's prefix cache.
     for persona_id, persona in personas:
-        for sample in numbers:
+        limit = most.get(persona_id)
+        for sample in numbers if limit is None else [number for number in numbers if number < limit]:
             yield task.request(persona_id, {**control_values(task, persona_id, sample), "persona": persona}, sample)
 
 

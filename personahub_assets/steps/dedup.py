@@ -13,6 +13,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.steps.diversity import meaning_facts, measure_meaning
 from personahub_assets.steps.embeddings import Watch, embed_items
+from personahub_assets.steps.novelty import new_per_1000_calls
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import DROPPED, ITEM_DROPS, Store, content_version, table_schema
 
@@ -145,7 +146,9 @@ def collect_personas(store: Store, batch: str) -> Kept:
     stays = store.kept("semantic_duplicates", batch)
     rows = candidates.join(stays, on="persona_id", how="semi", maintain_order="left")
     store.write("personas", batch, rows)
-    facts = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
+    facts: dict[str, Any] = {"candidates": candidates.height, "kept_share": _share(rows, candidates)}
+    if novel := new_per_1000_calls(store, batch, candidates, rows):
+        facts["new_per_1000_calls"] = novel
     version = content_version(rows)
     return Kept(rows.head(HEAD_ROWS), rows.height, version, facts, candidates=candidates, personas=rows)
 

@@ -11,7 +11,7 @@ import polars as pl
 from personahub_assets.embedding.embedder import Embedder, EmbedError, Refusals
 from personahub_assets.embedding.models import REMEDY
 from personahub_assets.embedding.reading import LONG, REFUSED
-from personahub_assets.embedding.vectors import VectorJournal, vector_frame
+from personahub_assets.embedding.vectors import VectorJournal, Vectors, vector_frame
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import Store, content_version, read_file
 
@@ -93,6 +93,41 @@ def embed_items(records: "Records", embedder: Embedder, batch: str, watch: Watch
     if is_same and stored.filter(is_final).height == stored.height:
         return {"texts_embedded": 0, "model": embedder.name, **_unread(stored, records)}
     return embed(records, embedder, batch, watch).facts
+
+
+def embedded_texts(
+    store: Store, embedder: Embedder, batch: str, texts: pl.Series, watch: Watch, *, may_embed: bool = True
+) -> Vectors:
+    """The vectors of texts of a batch before its partition is published: new ones go to the journal of the batch.
+
+    Args:
+        store: tables of the hub.
+        embedder: makes the vectors.
+        batch: the batch key.
+        texts: distinct texts.
+        watch: called with the progress.
+        may_embed: whether texts without a vector are embedded.
+
+    Returns:
+        float32 (texts, dimensions), without texts that have no vector.
+
+    Raises:
+        EmbedError, ConfigError: as for `embed_personas`.
+    """
+    from personahub_assets.dedup.records import Personas
+
+    records = Personas(store)
+    journal = VectorJournal(records.journal(batch), embedder.name)
+    rows = with_hashes(pl.DataFrame({"text": texts}, {"text": pl.String}), embedder)
+    if not may_embed:
+        columns = ["text_hash", "embedding"]
+        published = [*_published(records, embedder.name, rows, columns), journal.known(rows["text_hash"], tidy=False)]
+        stored = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published])
+    else:
+        stored = _vectors(records, embedder, journal, rows, watch).vectors
+    usable = rows.join(stored.drop_nulls("embedding").unique("text_hash"), on="text_hash", maintain_order="left")
+    vectors = usable["embedding"].explode().to_numpy().reshape(usable.height, -1) if usable.height else np.empty((0, 1))
+    return np.asarray(vectors, np.float32)
 
 
 def to_embed(records: "Records", batch: str, model: str) -> pl.DataFrame:

@@ -11,6 +11,8 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig, TextPersonasTask
 from personahub_assets.core.records import RelatedPersonas, TextPersonas
 from personahub_assets.core.text import cut
+from personahub_assets.embedding.embedder import Embedder
+from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
@@ -18,7 +20,9 @@ from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.sources.register import imported_personas
 from personahub_assets.steps import candidates as rules
 from personahub_assets.steps.asked import Asked
-from personahub_assets.store.tables import SLICE_ROWS, Store, in_pieces
+from personahub_assets.steps.embeddings import Watch as Tell
+from personahub_assets.steps.novelty import Novelty, pieces
+from personahub_assets.store.tables import SLICE_ROWS, Store, in_pieces, table_schema
 
 _GRANULARITY = {
     "coarse": "Make all of them coarse.",
@@ -97,11 +101,20 @@ def expanded_before(store: Store, batch: str) -> set[str]:
     return set(store.read("related_personas", batch, columns=["parent_id"])["parent_id"].to_list())
 
 
-def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
+def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch, embedder: Embedder, tell: Tell) -> Asked:
     """Infer the related personas of each candidate of a batch, hop by hop, and publish the candidates.
+
+    Args:
+        store: tables of the hub.
+        llm: the model.
+        batch: the batch key.
+        watch: called with the progress of asking.
+        embedder: compares candidates, if `related_personas.min_novelty` is set.
+        tell: called with the progress of embedding.
 
     Raises:
         LLMError, BudgetSpent: as for `infer_text_personas`.
+        EmbedError, ConfigError: as for `embed_personas`, if `related_personas.min_novelty` is set.
     """
     settings = store.config.related_personas
     last = store.read("text_personas", batch)
@@ -109,16 +122,53 @@ def expand_personas(store: Store, llm: LLM, batch: str, watch: Watch) -> Asked:
         store.catalog, store.config, llm.model_for(store) if last.height and settings.hops else "none"
     )
     expanded = expanded_before(store, batch)
-    rows_per_hop, expanded_words = {}, set[int]()
+    novelty = Novelty(store, embedder, batch, tell) if settings.min_novelty else None
+    rows_per_hop, novel_per_hop, expanded_words = dict[str, int](), dict[str, int](), set[int]()
     with llm.answers(store, task, batch, watch) as answers:
+        if novelty and last.height:
+            novelty.add(last)
         for hop in range(1, settings.hops + 1):
             parents = {row["persona_id"]: row for row in rules.frontier(last, expanded_words, expanded)}
-            requests = partial(related_requests, task, parents, settings.fan_out)
-            hops = []
-            for accepted in answers.request_all(requests, len(parents)):
-                parsed = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
-                hops.append(answers.write("related_personas", rules.from_relations(batch, parsed, settings.fan_out)))
+            hops, sent = list[pl.DataFrame](), 0
+            for piece in pieces(parents, settings.min_novelty):
+                rows = _expand(answers, task, piece, batch, settings.fan_out)
+                hops.append(rows)
+                sent += len(piece)
+                if novelty is None:
+                    continue
+                novel_per_hop[str(hop)] = novelty.per_1000(rows, len(piece))
+                if is_used_up(novel_per_hop[str(hop)], settings.min_novelty, parents, sent, expanded):
+                    answers.tally.notes.append(
+                        f"batch {batch}: hop {hop} ended after {sent:,} of {len(parents):,} requests: the last "
+                        f"{len(piece):,} gave {novel_per_hop[str(hop)]} new personas per 1,000, below "
+                        f"related_personas.min_novelty = {settings.min_novelty}"
+                    )
+                    break
             last = pl.concat([pl.DataFrame(schema=last.schema), *hops])
             rows_per_hop[str(hop)] = last.height
         answers.publish("related_personas")
-    return Asked.of(answers, rows_per_hop=rows_per_hop)
+    facts = {"new_personas_per_1000_requests": novel_per_hop} if novel_per_hop else {}
+    return Asked.of(answers, rows_per_hop=rows_per_hop, **facts)
+
+
+def is_used_up(novel: int, limit: int, parents: Mapping[str, Any], sent: int, expanded: set[str]) -> bool:
+    """Whether a hop ends: too few new personas, more parents to ask, and none of these was expanded before.
+
+    Args:
+        novel: new personas per 1,000 requests of the last piece.
+        limit: the least number.
+        parents: of the hop, in order.
+        sent: number of requests so far.
+        expanded: personas that have children in the published partition; these children stay.
+    """
+    return novel < limit and sent < len(parents) and expanded.isdisjoint(list(parents)[sent:])
+
+
+def _expand(answers: Answers, task: Task, parents: Mapping[str, Any], batch: str, fan_out: int) -> pl.DataFrame:
+    """Ask for the personas related to some parents, and write the candidates."""
+    requests = partial(related_requests, task, parents, fan_out)
+    rows = [pl.DataFrame(schema=table_schema("related_personas"))]
+    for accepted in answers.request_all(requests, len(parents)):
+        parsed = [(parents[request.input_id], generation, answer) for request, generation, answer in accepted]
+        rows.append(answers.write("related_personas", rules.from_relations(batch, parsed, fan_out)))
+    return pl.concat(rows)

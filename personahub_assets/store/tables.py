@@ -297,6 +297,21 @@ class Store(BaseModel):
         decisions = self.read("decisions", batch, asset, columns=["persona_id", "keeper_id"])
         return decisions.filter(pl.col("keeper_id").is_null()).select("persona_id")
 
+    def excluded_items(self, dataset: str, batch: str) -> pl.Series:
+        """Ids of the items of a batch that nearly repeat another one or match a test set; no dataset is made from them.
+
+        Raises:
+            StoreError: if a file is damaged.
+        """
+        contaminated = self.read("contaminated", batch, dataset, columns=["item_id"])["item_id"]
+        columns = ["item_id", "keeper_id"]
+        decisions = [
+            self.read("item_decisions", batch, item_writer(dataset, stage), columns=columns)
+            for stage in STAGES.values()
+        ]
+        dropped = pl.concat(decisions).filter(pl.col("keeper_id").is_not_null())["item_id"]
+        return pl.concat([contaminated, dropped]).unique()
+
     def dropped(self, asset: str) -> pl.LazyFrame:
         """`(batch, persona_id, keeper_id, similarity, admission)` of the personas that a dedup stage dropped.
 

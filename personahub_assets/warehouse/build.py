@@ -65,14 +65,30 @@ ANTI JOIN (FROM excluded_items WHERE dataset = '{dataset}') AS x ON x.batch = i.
 """
 
 
+_NOVELTY = """
+SELECT batch, hop, new_per_1000_calls FROM novelty
+WHERE new_per_1000_calls IS NOT NULL AND batch IN (SELECT DISTINCT batch FROM novelty ORDER BY batch DESC LIMIT 100)
+ORDER BY batch, hop
+"""
+
+
 @dataclass(frozen=True)
 class Built:
-    """Result of a build."""
+    """Result of a build.
+
+    Attributes:
+        rows: rows of each table.
+        native: the tables that are copied in.
+        seconds: duration.
+        rebuilt: whether it was out of date.
+        novelty: `(batch, hop, new personas per 1,000 calls)` of the last batches.
+    """
 
     rows: dict[str, int]
     native: list[str]
     seconds: float
     rebuilt: bool
+    novelty: list[tuple[str, int, float]]
 
 
 @contextmanager
@@ -134,8 +150,9 @@ def build(store: Store, *, force: bool = False) -> Built:
         with readers.attach(store.paths.warehouse) as connection:
             rows = {name: _total(connection, name) for name in store.table_set.sql}
             native = _native(connection, store)
+            novelty = connection.execute(_NOVELTY).fetchall()
             settle(connection)
-    return Built(rows, native, round(time.perf_counter() - started, 3), not fresh)
+    return Built(rows, native, round(time.perf_counter() - started, 3), not fresh, novelty)
 
 
 def _build_or_explain(store: Store) -> None:
@@ -306,10 +323,9 @@ def _views_of_other_columns(store: Store) -> set[str]:
     """Views of verified problems that cannot be made: this home has other columns for a dataset of the package."""
     own, package = store.catalog.datasets, packaged()
     return {
-        view
-        for solutions, view, _ in COMPARISONS.values()
-        for derivation in [package[solutions].__derivation__]
-        if derivation and any(own.get(name) is not package[name] for name in (solutions, derivation.source))
+        comparison.view
+        for comparison in COMPARISONS.values()
+        if any(own.get(name) is not package[name] for name in (comparison.solutions, comparison.source))
     }
 
 

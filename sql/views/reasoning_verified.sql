@@ -18,5 +18,13 @@ SELECT
 FROM reasoning_problems AS p
 JOIN reasoning_agreement AS a ON a.batch = p.batch AND a.source_id = p.item_id
 LEFT JOIN reasoning_solutions AS s ON s.batch = a.batch AND s.item_id = a.solution_id
--- A problem that was written anew since is not verified.
-WHERE a.verified AND left(sha256(p.text), 16) = a.source_hash
+WHERE
+    a.verified
+    -- A problem that was written anew since is not verified.
+    AND left(sha256(p.text), 16) = a.source_hash
+    -- A problem that the view excluded_items has is not used either, nor a solution with a passage of a test set.
+    AND NOT EXISTS (
+        FROM excluded_items AS x
+        WHERE x.batch = p.batch
+            AND (x.item_id = p.item_id OR (x.item_id = a.solution_id AND x.reason = 'contaminated'))
+    )

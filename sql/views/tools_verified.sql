@@ -18,6 +18,15 @@ SELECT
     i.item_id AS implementation_id
 FROM tools AS t
 JOIN tool_implementations AS i ON i.batch = t.batch AND i.source_id = t.item_id
-WHERE i.status = 'passed' AND i.passed_tests >= 2 AND i.source_hash = left(sha256(t.text), 16)
+WHERE
+    i.status = 'passed'
+    AND i.passed_tests >= 2
+    AND i.source_hash = left(sha256(t.text), 16)
+    -- A tool that the view excluded_items has is not used either, nor code with a passage of a test set.
+    AND NOT EXISTS (
+        FROM excluded_items AS x
+        WHERE x.batch = t.batch
+            AND (x.item_id = t.item_id OR (x.item_id = i.item_id AND x.reason = 'contaminated'))
+    )
 -- The first answer that passed, where there are several samples.
 QUALIFY row_number() OVER (PARTITION BY t.batch, t.item_id ORDER BY i.sample) = 1

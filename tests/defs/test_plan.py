@@ -17,6 +17,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.errors import BatchError, BudgetSpent, ConfigError, Unfinished
 from personahub_assets.core.records import DATASETS
+from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs import lookup, reasons
 from personahub_assets.runs.forecast import Plan, Work
@@ -55,6 +56,9 @@ def edit(prompts: Path, name: str) -> None:
     path.write_text(path.read_text().replace("\n---\n<data", "\nBe brief.\n---\n<data"))
 
 
+EXPAND = partial(expand_personas, embedder=Embedder(), tell=lambda _done, _total: None)
+
+
 def settle(hub: Hub, text: str) -> None:
     (hub.home / "hub.toml").write_text(text)
 
@@ -67,7 +71,7 @@ def planned(hub: Hub, *batches: str, select: Iterable[str] = (), retry: Iterable
 def go(hub: Hub, *batches: str, select: Iterable[str], **llm: Any) -> None:
     """Run the steps of the assets, batch by batch, without a Dagster run."""
     asked = LLM(url=hub.standin.url, model="standin", **llm)
-    steps: dict[str, Any] = {"text_personas": infer_text_personas, "related_personas": expand_personas}
+    steps: dict[str, Any] = {"text_personas": infer_text_personas, "related_personas": EXPAND}
     steps |= {name: partial(write_items, name) for name in DATASETS}
     for batch in batches or hub.store.batches():
         for asset in select:

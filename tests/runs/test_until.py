@@ -1,8 +1,12 @@
 """`run --until`: exactly the wanted number of rows, or the reason; nothing is paid twice."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hub import Hub as Home
 from typer.testing import CliRunner
@@ -11,6 +15,7 @@ from personahub_assets.cli.app import app
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.runs.until import Target
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.warehouse.build import open_live
 
 PERSONAS = [f"A teacher of class number {n} who collects {n} kinds of stamps and repairs clocks" for n in range(40)]
 
@@ -56,7 +61,7 @@ def test_rounds_end_at_exactly_the_number(home: Home) -> None:
     rows = home.rows("instructions").height
     assert f"{rows} rows of 40" in output
     assert "All personas were asked" in output
-    assert re.search(r"\d+% of the asked personas gave a row", output)
+    assert re.search(r"\d+% of the \d+ requests of instructions gave a row", output)
     asked = home.store.read_all("generations", asset="instructions")["input_id"]
     assert set(asked) == set(home.rows("personas")["persona_id"])
 
@@ -66,3 +71,44 @@ def test_wrong_targets_are_refused() -> None:
         with pytest.raises(ConfigError, match=error):
             Target.parse(text, ["instructions"])
     assert Target.parse(" instructions = 12 ", ["instructions"]) == Target("instructions", 12)
+    view = Target.parse("tools_verified=3", ["instructions", "tools"])
+    assert (view.dataset, view.assets) == ("tools", ["tools", "tool_tests", "tool_implementations"])
+    assert Target.parse("tools_unique=3", ["tools"]).assets == ["tools"]
+    with pytest.raises(ConfigError, match="--until math_verified=9 or --until math_problems=9"):
+        Target.parse("math_solutions=9", ["math_problems"], {"math_solutions": "math_problems"})
+
+
+def test_several_samples_give_exactly_the_number(home: Home) -> None:
+    with (home.home / "hub.toml").open("a") as settings:
+        settings.write("[datasets.instructions]\nsamples = 3\n")
+    for number in (5, 7, 17):
+        code, output = until(f"instructions={number}")
+        assert code == 0, output
+        assert home.rows("instructions").height == number
+    generations = home.store.read_all("generations", asset="instructions")
+    assert home.calls() == generations["attempts"].sum()
+
+
+def test_verified_rows_end_at_exactly_the_number_after_a_kill(home: Home) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "personahub_assets", "run", "--until", "math_verified=6"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    before, limit = home.calls(), time.monotonic() + 120
+    while home.calls() < before + 12 and killed.poll() is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    in_flight = 64  # the most that one task has in flight at its start
+    code, output = until("math_verified=6")
+    assert code == 0, output
+    with open_live(home.store, "math_verified") as connection:
+        assert connection.execute("SELECT count(*) FROM math_verified").fetchone() == (6,)
+    calls_of = home.store.read_all("generations")
+    needed = calls_of.filter(pl.col("asset").is_in(["math_problems", "math_solutions"]), ~pl.col("reused"))
+    assert needed["attempts"].sum() <= home.calls() - before <= needed["attempts"].sum() + in_flight
+    # Nothing is asked again, and no row is removed.
+    calls = home.calls()
+    assert until("math_verified=6")[0] == 0
+    assert home.calls() == calls

@@ -14,8 +14,9 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.quality.overlap import RunIndex, tokens
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.spec import ReleaseSpec
+from personahub_assets.steps.datasets import asked_inputs, source_hash
 from personahub_assets.steps.decontamination import find_contaminated, read_test_rows
-from personahub_assets.store.tables import Store, table_schema
+from personahub_assets.store.tables import Store, item_writer, table_schema
 from personahub_assets.takedown.mark import BatchFile, Extent
 from personahub_assets.warehouse import build
 from personahub_assets.warehouse.why import explain
@@ -203,3 +204,29 @@ def test_a_test_set_that_cannot_be_used_names_the_remedy(
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=message):
         read_test_rows(tmp_path / name, columns)
+
+
+def test_excluded_items_are_no_source_and_not_verified(store: Store):
+    find_contaminated(store, None, "math_problems", "b")
+    near = {"batch": "b", "dataset": "math_problems", "stage": "lexical", "admission": 1, "text_hash": "x"}
+    ids = {"item_id": "i2", "persona_id": "p2", "generation_id": "g2", "keeper_id": "i3", "similarity": 0.95}
+    decisions = pl.DataFrame([near | ids], table_schema("item_decisions"))
+    store.write("item_decisions", "b", decisions, item_writer("math_problems", "lexical"))
+    texts = dict(store.read("math_problems", "b", columns=["item_id", "text"]).iter_rows())
+    blank: dict[str, object] = {"groups": [], "compared": [], "undecided": 0, "judged": 0, "share": 1.0, "answered": 3}
+    agreed = {"answer": "7", "votes": 3, "solutions": 3, "verified": True, "persona_id": "p", "solution_id": None}
+    put(
+        store,
+        "math_agreement",
+        [
+            blank | agreed | {"batch": "b", "source_id": i, "source_hash": source_hash(text)}
+            for i, text in texts.items()
+        ],
+    )
+    with build.open_live(store, "math_verified") as connection:
+        verified = {item_id for (item_id,) in connection.execute("SELECT item_id FROM math_verified").fetchall()}
+    excluded = set(store.excluded_items("math_problems", "b"))
+    assert {"i0", "i2"} <= excluded
+    assert verified == set(texts) - excluded
+    inputs = pl.concat(asked_inputs(store, "math_solutions", "b"))
+    assert set(inputs["item_id"]) == verified

@@ -17,6 +17,7 @@ from personahub_assets.store.tables import Store, read_file
 _PIECES, _PIECE = 4, 1_000
 _DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "self_repetition": "4-grams repeated"}
 _FEWEST_PAIRS = 20
+_FEWEST_BATCHES = 2
 _PROBES, _POOL = 256, 8_192
 
 
@@ -110,6 +111,34 @@ def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
     title = "Candidates, and how many of them are kept"
     chart = bar_chart(labels, series, title=title, x_label="origin", y_label="personas")
     return {"yield_per_hop": picture(chart, title)}
+
+
+def novelty(batch: str, per_hop: dict[str, float]) -> dict[str, Any]:
+    """New personas per 1,000 calls of a batch by hop."""
+    if not per_hop:
+        return {}
+    title = f"New personas per 1,000 calls, batch {batch}"
+    labels = [f"hop {hop}" for hop in per_hop]
+    chart = bar_chart(labels, {"": list(per_hop.values())}, title=title, x_label="hop", y_label="personas")
+    return {"novelty": picture(chart, title)}
+
+
+def novelty_of_batches(rows: list[tuple[str, int, float]]) -> dict[str, Any]:
+    """New personas per 1,000 calls over the batches, a line for each hop.
+
+    Args:
+        rows: `(batch, hop, new personas per 1,000 calls)`.
+    """
+    batches = list(dict.fromkeys(batch for batch, _, _ in rows))
+    if len(batches) < _FEWEST_BATCHES:
+        return {}
+    number = {batch: float(index) for index, batch in enumerate(batches, 1)}
+    series: dict[str, list[tuple[float, float]]] = {}
+    for batch, hop, novel in rows:
+        series.setdefault(f"hop {hop}", []).append((number[batch], novel))
+    title = f"New personas per 1,000 calls: {len(batches)} batches, {batches[0]} to {batches[-1]}"
+    chart = line_chart(series, title=title, x_label="batch", y_label="personas")
+    return {"novelty": picture(chart, title)}
 
 
 def _by_hop(rows: pl.DataFrame) -> dict[tuple[int, str], int]:
