@@ -94,6 +94,7 @@ bench: install
 	$(BIN)/python benchmarks/endurance/run.py
 	$(BIN)/python benchmarks/warehouse/run.py
 	$(BIN)/python benchmarks/search/run.py
+	$(BIN)/python benchmarks/diversity/run.py
 	sh scripts/vllm-env.sh
 	$(BIN)/python benchmarks/ceiling/run.py
 

@@ -112,15 +112,16 @@ class Gates:
 
     def judge_imported(self, persona: str) -> Rejection | None:
         """The rejection of an imported persona; its language is not judged."""
-        return self._persona_rejection(persona, None)
+        return self._persona_rejection(persona)
 
     # --- rows ---
 
     def _judge_personas(self, request: Request, outcome: Outcome, answer: TextPersonas | RelatedPersonas) -> Judged:
         rows, rejections = list[Any](), list[Rejection]()
-        expected = self._expected(request)
         for row in answer.personas[: self._task.rows_asked]:
-            rejection = self._persona_rejection(row.persona, expected)
+            rejection = self._persona_rejection(row.persona) or self._language_rejection(
+                request, row.persona, row.persona
+            )
             if rejection is None:
                 rows.append(row)
             else:
@@ -129,12 +130,12 @@ class Gates:
             return _rejected(outcome, rejections[0])
         return Judged(outcome, answer.model_copy(update={"personas": rows}) if rejections else answer, rejections)
 
-    def _persona_rejection(self, text: str, expected: "Expected | None") -> Rejection | None:
+    def _persona_rejection(self, text: str) -> Rejection | None:
         if spans := self._refused and find_pii(text, self._refused):
             return Rejection("pii", f"{_places(spans)} in the persona", text)
         if (fault := persona_fault(text)) and getattr(self._settings, fault[0]):
             return Rejection(fault[0], fault[1], text)
-        return _language_rejection(text, expected, text)
+        return None
 
     def _item_rejection(self, request: Request, answer: Answer) -> Rejection | None:
         texts = list(_texts(answer))
@@ -152,7 +153,7 @@ class Gates:
             if echo:
                 return Rejection("instruction_echo", f"{name}: {echo}", "")
         longest = max((text for _, text in texts), key=len, default="")
-        return _language_rejection(longest, self._expected(request), "")
+        return self._language_rejection(request, longest, "")
 
     def _mask_json(self, text: str) -> str:
         value = json.loads(text)
@@ -160,6 +161,12 @@ class Gates:
         return text if masked == value else json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
 
     # --- language ---
+
+    def _language_rejection(self, request: Request, text: str, raw: str) -> Rejection | None:
+        """The rejection of a text in another language than that of the input and that of the prompt."""
+        if self._language == "input" and self._prompt_language and not other_language(text, self._prompt_language):
+            return None  # without a look at the language of the input
+        return _language_rejection(text, self._expected(request), raw)
 
     def _expected(self, request: Request) -> "Expected | None":
         """The languages that are accepted; None if any is."""

@@ -37,6 +37,7 @@ _SIGNS = (
     "supplied",
     "this pers",
 )
+_PLAIN_WORD = re.compile(r"(?<![^\W_])[A-Za-z]{4,}(?![^\W_])")
 _LONG = 12  # words of a persona from which a repetition of all of it is no accident
 
 
@@ -63,6 +64,9 @@ def _has_sign(text: str) -> bool:
 
 
 def _repeats(text: str, persona: str) -> bool:
+    small = persona.lower()
+    if any(word[0].lower() not in small for word in _PLAIN_WORD.finditer(text)):
+        return False  # a word of its own, mostly the first one: nothing has to be split into words
     own, of_persona = words(text), words(persona)
     if len(of_persona) < _LONG // 2 or len(own) < _LONG // 2:
         return False

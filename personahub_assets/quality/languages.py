@@ -38,6 +38,11 @@ _OTHER_SCRIPTS = frozenset(
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 
 
+# Frequent words of English that no other language in Latin script has.
+_ENGLISH = frozenset("the and that with this from which their they your what how when each into would should".split())
+_PLAIN, _READ = 4, 400
+
+
 class Language(NamedTuple):
     """A two-letter code (three letters for some languages), and the model's probability."""
 
@@ -67,6 +72,8 @@ def other_language(text: str, expected: str) -> Language | None:
     >>> other_language("Eine Bäckerin aus Jena, die nachts arbeitet.", "en").code
     'de'
     """
+    if expected == "en" and _is_plainly_english(text):
+        return None  # without the model, which takes a tenth of a millisecond
     ranked = _ranked(text)
     accepted = {expected}.union(*(group for group in _ALIKE if expected in group))
     if not ranked or ranked[0].code in accepted or ranked[0].score < _LIKELY:
@@ -74,6 +81,16 @@ def other_language(text: str, expected: str) -> Language | None:
     if ranked[0].code in _OTHER_SCRIPTS and _is_mostly_latin(text):
         return None  # an English sentence about a Chinese name
     return ranked[0] if sum(each.score for each in ranked if each.code in accepted) < _UNLIKELY else None
+
+
+def _is_plainly_english(text: str) -> bool:
+    """Whether one word in eight, and four or more, are words that only English has."""
+    first = text[:_READ]
+    if not first.isascii():
+        return False
+    words = first.lower().split()
+    count = sum(word in _ENGLISH for word in words)
+    return count >= _PLAIN and 8 * count >= len(words)
 
 
 def _ranked(text: str) -> list[Language]:
