@@ -8,7 +8,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import Collection, Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -690,24 +690,41 @@ class HubConfig(Section):
             ConfigError: naming the file, every bad key, and the page with the valid ones.
         """
         try:
-            values = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            text = path.read_text("utf-8") if path.exists() else ""
+        except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
-        faults = _unknown_datasets(path, values.get("datasets"), datasets)
-        try:
-            config = cls(**values)
-        except ValidationError as error:
-            faults += map(_fault, error.errors())
-        if faults:
-            # Without the cause: it quotes the values, and headers can contain secrets.
-            text = "; ".join(faults)
-            raise ConfigError(f"{path}: {text}. All keys with their defaults: docs/configuration.md") from None
-        selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
-        tests = [str(path.parent / Path(file).expanduser()) for file in config.decontamination.files]
-        if tests:
-            own = config.decontamination.model_copy(update={"files": tests})
-            config = config.model_copy(update={"decontamination": own})
-        return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
+        if datasets is None:
+            return _read_config(path, text, None)
+        return _cached_config(path, text, tuple(datasets))
+
+
+@lru_cache(64)
+def _cached_config(path: Path, text: str, datasets: tuple[str, ...]) -> HubConfig:
+    """Read a text once: a run asks for the settings hundreds of times."""
+    return _read_config(path, text, datasets)
+
+
+def _read_config(path: Path, text: str, datasets: Collection[str] | None) -> HubConfig:
+    """The settings of a text of hub.toml; see `HubConfig.load`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    faults = _unknown_datasets(path, values.get("datasets"), datasets)
+    try:
+        config = HubConfig(**values)
+    except ValidationError as error:
+        faults += map(_fault, error.errors())
+    if faults:
+        # Without the cause: it quotes the values, and headers can contain secrets.
+        text = "; ".join(faults)
+        raise ConfigError(f"{path}: {text}. All keys with their defaults: docs/configuration.md") from None
+    selections = {name: task.personas_from for name, task in config.datasets.items() if task.personas_from}
+    tests = [str(path.parent / Path(file).expanduser()) for file in config.decontamination.files]
+    if tests:
+        own = config.decontamination.model_copy(update={"files": tests})
+        config = config.model_copy(update={"decontamination": own})
+    return config.selecting({name: str(path.parent / Path(file).expanduser()) for name, file in selections.items()})
 
 
 def _unknown_datasets(path: Path, tables: Any, valid: Collection[str] | None) -> list[str]:

@@ -3,7 +3,7 @@
 They are at the top of a checkout, and inside the package of an installed wheel.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from personahub_assets.core.errors import ConfigError, PromptError
@@ -46,15 +46,26 @@ def prompt_file(path: Path, name: str) -> Prompt:
         source = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise PromptError(f"{path}: cannot be read as a prompt file: {error}") from error
-    parsed = Prompt.parse(source, origin=str(path))
+    parsed = _parse(str(path), source)
     if parsed.name != name:
         raise PromptError(f"{path}: the front matter has name: {parsed.name!r}, expected {name!r}")
     return parsed
 
 
+@lru_cache(64)
+def _parse(origin: str, source: str) -> Prompt:
+    """Parse a text once: a run needs every prompt several times, and YAML takes milliseconds."""
+    return Prompt.parse(source, origin)
+
+
 def sql_files(folder: str) -> dict[str, str]:
     """The `.sql` files of a folder below sql/, by their path without suffix, in order."""
-    base = root() / "sql" / folder
+    return dict(_sql_files(root() / "sql" / folder))
+
+
+@cache
+def _sql_files(base: Path) -> dict[str, str]:
+    """Read once, like the code beside them."""
     return {
         path.relative_to(base).with_suffix("").as_posix(): path.read_text("utf-8")
         for path in sorted(base.rglob("*.sql"))

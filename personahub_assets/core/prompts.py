@@ -25,7 +25,7 @@ throughput of the other order). Templates are Jinja; an undefined name is an err
 import json
 import re
 from collections.abc import Collection, MutableMapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import jinja2
@@ -59,6 +59,18 @@ class _Environment(jinja2.sandbox.SandboxedEnvironment):
 
 
 _JINJA = _Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=False)
+
+
+@lru_cache(256)
+def _compiled(template: str) -> jinja2.Template:
+    """Compile a template once: copies of a prompt with other settings have the same texts."""
+    return _JINJA.from_string(template)
+
+
+@lru_cache(256)
+def _names(template: str) -> frozenset[str]:
+    """The names that a template uses."""
+    return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(template)))
 
 
 class Sampling(BaseModel):
@@ -214,11 +226,11 @@ class Prompt(Sampling, SamplingOptions):
     @cached_property
     def row_names(self) -> frozenset[str]:
         """Names that the row's own text uses, besides the parameters."""
-        return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(self.row)) - {*self.parameters})
+        return _names(self.row) - {*self.parameters}
 
     @cached_property
     def _templates(self) -> tuple[jinja2.Template, jinja2.Template]:
-        return _JINJA.from_string(self.instructions), _JINJA.from_string(self.row)
+        return _compiled(self.instructions), _compiled(self.row)
 
     @cached_property
     def _shared(self) -> dict[tuple[tuple[str, Any], ...], str]:

@@ -93,13 +93,19 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
     Raises:
         ConfigError: if there is no such number, naming the valid ones.
     """
+    names = set(_SETTING.findall(sql))
+    if not names:
+        return sql
+    names = set(_SETTING.findall(sql))
+    if not names:
+        return sql
     settings = {
         f"{section}.{key}": value
         for section, keys in config.model_dump(exclude={"datasets"}).items()
         for key, value in keys.items()
         if isinstance(value, int | float)
     }
-    unknown = sorted(set(_SETTING.findall(sql)) - set(settings))
+    unknown = sorted(names - set(settings))
     if unknown:
         raise ConfigError(f"{origin}: no such number in hub.toml: {choices(unknown[0], sorted(settings))}")
     return _SETTING.sub(lambda match: str(settings[match[1]]), sql)
@@ -183,6 +189,7 @@ def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChec
 
 
 def _results(store: Store, checks: list[tuple[Check, dg.AssetKey]]) -> list[dg.AssetCheckResult]:
-    ready = [(check.filled(store.config), key) for check, key in checks]
+    config = store.config
+    ready = [(check.filled(config), key) for check, key in checks]
     with open_live(store, " ".join(check.sql for check, _ in ready)) as connection:
         return [check.result(connection, key) for check, key in ready]

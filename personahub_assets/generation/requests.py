@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from personahub_assets.core.prompts import WANTED, Message, Prompt
@@ -69,6 +69,16 @@ GATES: frozenset[Reason] = frozenset(
 _DEFAULT = Dialect()
 
 
+@lru_cache(256)
+def _schema(answer: type[Answer]) -> dict[str, Any]:
+    return answer.model_json_schema()
+
+
+@lru_cache(256)
+def _fingerprint(answer: type[Answer]) -> str:
+    return digest(json.dumps(_schema(answer), sort_keys=True), size=16)
+
+
 @dataclass(frozen=True)
 class Server:
     """What a task needs to know about the server of its role.
@@ -109,15 +119,15 @@ class Task:
     variant: str = ""
     targets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def schema(self) -> dict[str, Any]:
         """JSON schema of the answer."""
-        return self.answer.model_json_schema()
+        return _schema(self.answer)
 
-    @cached_property
+    @property
     def schema_fingerprint(self) -> str:
         """Hash of the JSON schema with its descriptions, because the model can read them."""
-        return digest(json.dumps(self.schema, sort_keys=True), size=16)
+        return _fingerprint(self.answer)
 
     @cached_property
     def controls(self) -> dict[str, list[str]]:
