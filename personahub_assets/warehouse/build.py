@@ -31,6 +31,8 @@ _LOG = logging.getLogger("personahub")
 
 # Never copied into the file: large, and rarely queried.
 ALWAYS_VIEWS = frozenset({"persona_embeddings", "item_embeddings", "generations", "quarantine", "decisions"})
+_COPIED_BYTES = 1 << 20
+"""Largest table that `open_live` copies to memory."""
 
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
@@ -109,7 +111,7 @@ def open_live(
             connection.execute(readers.NO_CACHE)
             for table in store.table_set.sql:
                 if table in wanted:
-                    _add_table(connection, store, table, native=False)
+                    _add_table(connection, store, table, native=_fits_memory(store, table))
             _add_unreadable(connection, store, wanted)
             if journals.TABLE in wanted:
                 journals.add_table(connection, store)
@@ -221,7 +223,7 @@ def _publish(store: Store) -> None:
 def _add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
-    """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
+    """Make a table: copied (up to `limit` rows), or a view over Parquet, or empty and typed while it has no rows."""
     create, _ = store.table_set.statements(table)
     if not store.files(table):
         connection.execute(create)
@@ -229,10 +231,18 @@ def _add_table(
     types = store.table_set.types(table)
     selects = [_select(connection, types, pattern, of_path) for pattern, of_path in store.globs(table).items()]
     rows = " UNION ALL ".join(selects)
-    if native and limit is not None and _total(connection, f"({rows})") <= limit:
+    if native and (limit is None or _total(connection, f"({rows})") <= limit):
         connection.execute(f"{create}; INSERT INTO {table} {rows}")
     else:
         connection.execute(f"CREATE VIEW {table} AS {rows}")
+
+
+def _fits_memory(store: Store, table: str) -> bool:
+    """Whether to copy a table: a query over files opens all of them for every view that it reads."""
+    try:
+        return sum(file.stat().st_size for file in store.files(table)) <= _COPIED_BYTES
+    except FileNotFoundError:  # removed meanwhile
+        return False
 
 
 def _unreadable(store: Store) -> list[str]:
@@ -378,7 +388,7 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
     Raises:
         StoreError: naming the views that cannot be created, and why.
     """
-    pending = dict(views)
+    pending = _in_order(views)
     while pending:
         faults = {}
         for name, select in pending.items():
@@ -389,6 +399,23 @@ def _add_views(connection: duckdb.DuckDBPyConnection, views: dict[str, str]) -> 
         if len(faults) == len(pending):
             raise StoreError("; ".join(f"sql/views/{name}.sql: {error}" for name, error in faults.items()))
         pending = {name: pending[name] for name in faults}
+
+
+def _in_order(views: dict[str, str]) -> dict[str, str]:
+    """The views, each after those that it names: DuckDB makes one only when these exist."""
+    ordered, visited = dict[str, str](), set[str]()
+
+    def add(name: str) -> None:
+        if name not in views or name in visited:
+            return
+        visited.add(name)
+        for other in _IDENTIFIER.findall(_COMMENT.sub("", views[name])):
+            add(other)
+        ordered[name] = views[name]
+
+    for name in views:
+        add(name)
+    return ordered
 
 
 def comments(sql: str) -> tuple[str, dict[str, str]]:
