@@ -6,6 +6,7 @@ A file is written to a temporary folder, synced, then renamed over its predecess
 new one.
 """
 
+import filecmp
 import logging
 import os
 import re
@@ -409,6 +410,8 @@ class PartitionWriter:
     def publish(self) -> None:
         """Write the partition, rename it to its path, and read it back.
 
+        A file with the same content stays, so that nothing that was built from it is stale.
+
         Raises:
             AccessError: if it cannot be written, such as on a full disk.
             StoreError: if the rows read back differ from those written.
@@ -416,7 +419,9 @@ class PartitionWriter:
         self._spill()
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.publish(self._whole(), self.path)
+            whole = self._whole()
+            if not _is_same(whole, self.path):
+                atomic.publish(whole, self.path)
         self.discard()
         self._read_back()
 
@@ -452,6 +457,14 @@ class PartitionWriter:
             raise StoreError(
                 f"{self.path}: {self.rows} rows were written, but {rows} or others were read back: is the disk failing?"
             )
+
+
+def _is_same(file: Path, published: Path) -> bool:
+    """Whether a published file has the content of another one."""
+    try:
+        return filecmp.cmp(file, published, shallow=False)
+    except OSError:  # it does not exist, or cannot be read and is replaced
+        return False
 
 
 @contextmanager
