@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
     from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
     from dagster._core.storage.runs import SqliteRunStorage
-    from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+    from dagster._core.storage.schedules import SqliteScheduleStorage
+    from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster._serdes import serialize_value
@@ -35,10 +36,12 @@ __all__ = [
     "SerializableErrorInfo",
     "SqliteEventLogStorage",
     "SqliteRunStorage",
+    "SqliteScheduleStorage",
     "UnresolvedAssetJobDefinition",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "configure_loggers",
+    "create_db_conn_string",
     "serialize_value",
     "setup_interrupt_handlers",
 ]
@@ -55,10 +58,12 @@ MODULES = {
     "SerializableErrorInfo": "dagster_shared.error",
     "SqliteEventLogStorage": "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "SqliteRunStorage": "dagster._core.storage.runs",
+    "SqliteScheduleStorage": "dagster._core.storage.schedules",
     "UnresolvedAssetJobDefinition": "dagster._core.definitions.unresolved_asset_job_definition",
     "WorkspaceFileTarget": "dagster._core.workspace.load_target",
     "WorkspaceProcessContext": "dagster._core.workspace.context",
     "configure_loggers": "dagster._utils.log",
+    "create_db_conn_string": "dagster._core.storage.sqlite",
     "serialize_value": "dagster._serdes",
     "setup_interrupt_handlers": "dagster._utils.interrupts",
 }

@@ -31,11 +31,12 @@ _IN_PROCESS = {
 }
 PARTITIONS = "batch"
 """Name of the dynamic partitions: their keys are batches."""
+_EVENTS = "1000"  # that are stored in one transaction, where Dagster has several at once
 PID_TAG, HOST_TAG = "personahub/pid", "personahub/host"
 
 
 def prepare(home: Path) -> Home:
-    """Create the instance's folder with its dagster.yaml, and set DAGSTER_HOME to it.
+    """Create the instance's folder with its dagster.yaml, and set the variables of Dagster.
 
     The file is copied at every start: without it there would be no pool limits and no warning.
     """
@@ -43,6 +44,7 @@ def prepare(home: Path) -> Home:
     paths.dagster.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(project_files.root() / "dagster.yaml", paths.dagster_settings)
     os.environ["DAGSTER_HOME"] = str(paths.dagster)
+    os.environ["DAGSTER_EVENT_BATCH_SIZE"] = _EVENTS
     return paths
 
 
@@ -65,20 +67,22 @@ def open_instance(home: Path) -> dg.DagsterInstance:
 
 
 def _reference(paths: Home) -> InstanceRef:
-    return InstanceRef.from_dir(str(paths.dagster), overrides=_settings(paths.history))
+    return InstanceRef.from_dir(str(paths.dagster), overrides=_settings(paths))
 
 
-def _settings(history: Path) -> dict[str, Any]:
+def _settings(paths: Home) -> dict[str, Any]:
     """The settings of dagster.yaml, with the storages of `storage.py` and without captured output.
 
     Dagster finds the file by a glob pattern, which fails in a home with brackets in its path.
     """
     module = "personahub_assets.instance.storage"
+    history, schedules = paths.history, paths.dagster / "schedules"
     return {
         **yaml.safe_load((project_files.root() / "dagster.yaml").read_text("utf-8")),
         **_IN_PROCESS,
         "run_storage": {"module": module, "class": "Runs", "config": {"base_dir": f"{history}/"}},
         "event_log_storage": {"module": module, "class": "EventLog", "config": {"base_dir": f"{history}/runs/"}},
+        "schedule_storage": {"module": module, "class": "Schedules", "config": {"base_dir": f"{schedules}/"}},
     }
 
 

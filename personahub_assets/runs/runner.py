@@ -34,6 +34,7 @@ from personahub_assets.generation.requests import TRANSIENT, Reason, Usage
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
+from personahub_assets.instance.storage import Runs
 from personahub_assets.search import selections
 from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.tables import Store
@@ -191,7 +192,7 @@ def run_batches(
     with open_instance(order.store.root) as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
-        _all_runs(order, partial(_execute, order.definitions, instance), result)
+        _all_runs(order, _Executor(order.definitions, instance), result)
         look_at_quarantine(order, result)
         result.seconds = time.perf_counter() - started
     return result
@@ -233,7 +234,7 @@ def run_release(environment: Environment, config: dict[str, Any], listener: List
     known_batches(Store(home=str(home)), [])
     definitions = build(environment, run_resources={"progress": RunProgress(listener)})
     with open_instance(home) as instance:
-        _execute(definitions, instance, RELEASE, {_RELEASE}, None, {"release": config})
+        _Executor(definitions, instance)(RELEASE, {_RELEASE}, None, {"release": config})
 
 
 def _reasons(wanted: list[str]) -> list[str]:
@@ -392,35 +393,50 @@ def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) ->
     interrupts.check()
 
 
-def _execute(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    job: str,
-    assets: set[dg.AssetKey],
-    batch: str | None,
-    config: dict[str, Any] | None = None,
-) -> None:
-    """Execute one run in this process; exceptions of its assets are raised unchanged.
+class _Executor:
+    """Executes runs in this process."""
 
-    Args:
-        config: configuration of the assets, by name.
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance):
+        self._definitions, self._instance = definitions, instance
+        assert isinstance(instance.run_storage, Runs)
+        self._runs = instance.run_storage
+        self._jobs: dict[tuple[str, frozenset[dg.AssetKey]], dg.JobDefinition] = {}
 
-    Raises:
-        KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
-    """
-    try:
-        definitions.resolve_job_def(job).execute_in_process(
-            instance=instance,
-            partition_key=batch,
-            asset_selection=sorted(assets, key=str),
-            run_config={**_QUIET, "ops": {name: {"config": values} for name, values in (config or {}).items()}},
-            tags=run_tags(),
-        )
-    except (StepFailed, StepStopped) as error:
-        raise error.__cause__ or error from None
-    except dg.DagsterExecutionInterruptedError as error:
-        raise KeyboardInterrupt from error
-    except Exception as error:
-        # The context is Dagster's error, whose cause is this one: a traceback would follow the cycle for ever.
-        error.__context__ = None
-        raise
+    def __call__(
+        self, job: str, assets: set[dg.AssetKey], batch: str | None, config: dict[str, Any] | None = None
+    ) -> None:
+        """Execute one run in this process; exceptions of its assets are raised unchanged.
+
+        Args:
+            config: configuration of the assets, by name.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C; the run is closed in the instance.
+        """
+        run_config = {**_QUIET, "ops": {name: {"config": values} for name, values in (config or {}).items()}}
+        try:
+            with self._runs.selecting(assets):
+                self._job(job, assets).execute_in_process(
+                    instance=self._instance,
+                    partition_key=batch,
+                    run_config=run_config,
+                    tags=run_tags(),
+                )
+        except (StepFailed, StepStopped) as error:
+            raise error.__cause__ or error from None
+        except dg.DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
+        except Exception as error:
+            # The context is Dagster's error, whose cause is this one: a traceback would follow the cycle for ever.
+            error.__context__ = None
+            raise
+
+    def _job(self, name: str, assets: set[dg.AssetKey]) -> dg.JobDefinition:
+        """A job with some of its assets.
+
+        Dagster makes it twice for every run that is given a selection, and a snapshot of the whole job with it.
+        """
+        key = name, frozenset(assets)
+        if key not in self._jobs:
+            self._jobs[key] = self._definitions.resolve_job_def(name).get_subset(asset_selection=key[1])
+        return self._jobs[key]
