@@ -204,6 +204,10 @@ class DatasetTask(PromptSettings):
         "difficulty of math_problems",
     )
     demonstrations: int = Field(3, ge=1, le=32, description="Examples in the prompt, unless prompting is zero_shot")
+    mode: Literal["plain", "constraints"] = Field(
+        "plain",
+        description="constraints: each item of `instructions` has one to three constraints that a program can check",
+    )
     near_duplicates: Similarity | None = Field(None, description="As in [items], for this dataset")
     near_duplicates_by: ComparedBy | None = Field(None, description="As in [items], for this dataset")
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
+from personahub_assets.core.constraints import RULE, Constraint, stated
+
 MAX_PERSONAS_PER_CALL = 8
 
 
@@ -114,6 +116,10 @@ class DatasetItem(Answer):
     __derivation__: ClassVar[Derivation | None] = None
     __controls__: ClassVar[tuple[str, ...]] = ()
     """Fields whose values `[datasets.NAME.controls]` of hub.toml can set; the prompt has them as names."""
+    __modes__: ClassVar[tuple[str, ...]] = ("plain",)
+    """Values that `mode` in `[datasets.NAME]` of hub.toml can have."""
+    __rule__: ClassVar[str] = ""
+    """Version of code that makes columns from answers; another one makes the rows again, without a call."""
 
     def __init_subclass__(cls, *, derivation: Derivation | None = None, **options: Any) -> None:
         """Keep the derivation of the class; a class that inherits from a derived one is derived alike."""
@@ -167,6 +173,22 @@ class Instruction(DatasetItem):
     instruction: Annotated[str, StringConstraints(min_length=20, max_length=800)] = Field(
         description="The request as the persona would type it, specific and complete"
     )
+    # Not part of the answer: chosen by a hash in the mode `constraints`.
+    constraints: SkipJsonSchema[list[Constraint] | None] = Field(
+        None,
+        description="Constraints on the answer, stated at the end of the instruction; null in the plain mode",
+        exclude_if=_is_none,
+    )
+    __modes__: ClassVar[tuple[str, ...]] = ("plain", "constraints")
+
+    def with_constraints(self, constraints: list[Constraint]) -> "Instruction":
+        """The instruction with the sentences of its constraints, in place of any that the answer has."""
+        text = f"{self.instruction}\n\n{stated(constraints)}" if constraints else self.instruction
+        return self.model_copy(update={"instruction": text, "constraints": constraints or None})
+
+    def as_text(self) -> str:
+        """Write category and instruction, which states the constraints."""
+        return super(Instruction, self.with_constraints([])).as_text()
 
 
 class KnowledgeText(DatasetItem):
@@ -391,11 +413,38 @@ class ToolImplementation(DatasetItem, derivation=Derivation("tools", is_optional
         return self.code
 
 
+class InstructionReply(Answer):
+    """The reply of an assistant to an instruction."""
+
+    response: Annotated[str, StringConstraints(min_length=1, max_length=8000)] = Field(
+        description="The whole answer to the request, exactly in the form that the request wants"
+    )
+
+
+class InstructionAnswer(
+    DatasetItem,
+    derivation=Derivation("instructions", is_optional=True, styles={"": InstructionReply}),
+):
+    """An answer to an instruction, with the outcome of each of the instruction's constraints."""
+
+    instruction: str = Field(description="The instruction that was answered")
+    answer: str = Field(description="The answer of the assistant")
+    constraints: list[Constraint] = Field(description="Constraints of the instruction; empty in the plain mode")
+    satisfied: list[bool] = Field(description="Whether the answer satisfies each constraint, in their order")
+    all_satisfied: bool | None = Field(description="Whether it satisfies all; null without constraints")
+    __rule__: ClassVar[str] = RULE
+
+    def as_text(self) -> str:
+        """Write the answer."""
+        return self.answer
+
+
 DERIVED: dict[str, type[DatasetItem]] = {
     "math_solutions": MathSolution,
     "reasoning_solutions": ReasoningSolution,
     "tool_tests": ToolTests,
     "tool_implementations": ToolImplementation,
+    "instruction_answers": InstructionAnswer,
 }
 """Datasets that are made from the items of another dataset, by name."""
 

@@ -12,6 +12,7 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.datasets import write_items
 from personahub_assets.steps.dedup import find_item_duplicates
+from personahub_assets.steps.instructions import write_instruction_answers
 from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.steps.tools import write_implementations
 from personahub_assets.store.tables import Store
@@ -20,6 +21,7 @@ _STEPS = {
     "math_solutions": write_solutions,
     "reasoning_solutions": write_solutions,
     "tool_implementations": write_implementations,
+    "instruction_answers": write_instruction_answers,
 }
 """Steps of datasets whose rows are not simply the answers."""
 _ALSO_READ = {"tool_implementations": ["tool_tests"]}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
+from personahub_assets.core.constraints import Constraint, choose, request_note
 from personahub_assets.core.prompts import WANTED, Message, Prompt
 from personahub_assets.core.records import Answer
 from personahub_assets.core.roles import WRITER, Role
@@ -134,6 +135,10 @@ class Task:
         """Values of the fields that the settings ask for, by field; the values of a request are chosen by a hash."""
         return dict(json.loads(str(self.settings.get("controls", "{}"))))
 
+    def constraints(self, input_id: str, sample: int) -> list[Constraint]:
+        """Constraints of the item of a request, chosen by a hash; none without the mode `constraints`."""
+        return choose(self.asset, input_id, sample) if self.settings.get("mode") == "constraints" else []
+
     def code_version(self, *settings: str | int | float) -> str:
         """Hash of all values that can change this asset's rows: prompt, schema, sampling, model and some settings."""
         own = (self.prompt.fingerprint, self.schema_fingerprint, self.model)
@@ -152,7 +157,7 @@ class Task:
         return Request(key, input_id, sample, messages, values, shared)
 
     def wanted(self, input_id: str, sample: int) -> dict[str, str]:
-        """The sentence that asks for the values of the fields with targets, by its name for `Prompt.messages`.
+        """The sentences that ask for values of fields and for constraints, by their name for `Prompt.messages`.
 
         The value is chosen by a hash: the same at every refresh, and over many inputs in the shares of the targets.
         """
@@ -161,7 +166,10 @@ class Task:
             for name, shares in self.targets.items()
         }
         sentences = [f"The field {name} of your answer is: {value}." for name, value in values.items()]
-        return {WANTED: " ".join(sentences)} if sentences else {}
+        constraints = self.constraints(input_id, sample)
+        paragraphs = [" ".join(sentences), request_note(constraints) if constraints else ""]
+        text = "\n\n".join(filter(None, paragraphs))
+        return {WANTED: text} if text else {}
 
 
 def _fraction(*keys: str | int) -> float:

@@ -66,6 +66,15 @@ def likely_language(text: str) -> str | None:
     return ranked[0].code if ranked else None
 
 
+def is_in_language(text: str, expected: str) -> bool:
+    """Whether the most likely language of a text is the expected one, or one that is easily taken for it.
+
+    >>> is_in_language("Eine Bäckerin aus Jena, die nachts arbeitet.", "de")
+    True
+    """
+    return likely_language(text) in _accepted(expected)
+
+
 def other_language(text: str, expected: str) -> Language | None:
     """The language of a text if it is clearly not the expected one, nor one that is easily taken for it.
 
@@ -75,7 +84,7 @@ def other_language(text: str, expected: str) -> Language | None:
     if expected == "en" and _is_plainly_english(text):
         return None  # without the model, which takes a tenth of a millisecond
     ranked = _ranked(text)
-    accepted = {expected}.union(*(group for group in _ALIKE if expected in group))
+    accepted = _accepted(expected)
     if not ranked or ranked[0].code in accepted or ranked[0].score < _LIKELY:
         return None
     if ranked[0].code in _OTHER_SCRIPTS and _is_mostly_latin(text):
@@ -91,6 +100,10 @@ def _is_plainly_english(text: str) -> bool:
     words = first.lower().split()
     count = sum(word in _ENGLISH for word in words)
     return count >= _PLAIN and 8 * count >= len(words)
+
+
+def _accepted(expected: str) -> set[str]:
+    return {expected}.union(*(group for group in _ALIKE if expected in group))
 
 
 def _ranked(text: str) -> list[Language]:

@@ -34,7 +34,7 @@ from personahub_assets.sources.rows import Imported
 from personahub_assets.steps import candidates
 from personahub_assets.steps.agreement import judge_requests, judge_task, problems
 from personahub_assets.steps.corpus import document_rows
-from personahub_assets.steps.datasets import item_requests, items, samples_of, shares, target_gaps
+from personahub_assets.steps.datasets import controlled, item_requests, items, samples_of, shares, target_gaps
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.novelty import Novelty, pieces
 from personahub_assets.steps.personas import (
@@ -443,7 +443,8 @@ class _Planner:
             requested = self.lookup.look(work, task, requests, read=self._is_source(name))
             work.follow = self._to_come(name, derivation) * len(numbers)
             judged = _judged(Gates(self.config, task), requested.answers)
-            written += [(each.input_id, each.sample, "", answer) for each, answer in judged]
+            if derivation is None:
+                written += [(each.input_id, each.sample, "", controlled(task, each, answer)) for each, answer in judged]
             if derivation is None and self.ahead.likely is not None and self.ahead.likely.height:
                 work.follow += self._likely_items(task, numbers, self.ahead.likely)
             self.ahead.items[name] += requested.unanswered + work.follow

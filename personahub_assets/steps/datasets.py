@@ -12,10 +12,11 @@ import polars as pl
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
+from personahub_assets.core.constraints import RULE
 from personahub_assets.core.demonstrations import as_instructions
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.prompts import Prompt
-from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation
+from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation, Instruction
 from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
 from personahub_assets.embedding.embedder import Embedder
@@ -150,6 +151,7 @@ def _variant_task(
     prompt = with_demonstrations(prompt.with_settings(parameters, sampling), catalog, settings, answer)
     controls = _controls(name, catalog, settings)
     shaping = {"controls": json.dumps(controls)} if controls else {}
+    shaping |= {"mode": mode} if (mode := _mode(name, item, settings)) != "plain" else {}
     targets = checked_targets(name, item, settings)
     return Task(
         name,
@@ -174,6 +176,17 @@ def _controls(name: str, catalog: Catalog, settings: DatasetTask) -> dict[str, l
     if unknown := [field for field in settings.controls if field not in valid]:
         raise ConfigError(f"datasets.{name}.controls: no field {choices(unknown[0], list(valid) or ['none'])}")
     return {field: settings.controls.get(field, []) for field in valid}
+
+
+def _mode(name: str, item: type[DatasetItem], settings: DatasetTask) -> str:
+    """The mode of hub.toml.
+
+    Raises:
+        ConfigError: if the dataset does not have it.
+    """
+    if settings.mode not in item.__modes__:
+        raise ConfigError(f"datasets.{name}.mode: {name} has no mode {choices(settings.mode, list(item.__modes__))}")
+    return settings.mode
 
 
 def with_demonstrations(prompt: Prompt, catalog: Catalog, settings: DatasetTask, answer: type[Answer]) -> Prompt:
@@ -392,7 +405,9 @@ def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | fl
     is_set = derivation is None or "samples" in settings.model_fields_set
     samples = settings.samples if is_set else derivation.samples  # type: ignore[union-attr]
     chosen_values = [json.dumps(values, sort_keys=True) for values in (settings.controls, settings.targets) if values]
-    return [samples, settings.share, *selected, *chosen_values]
+    rules = [RULE] if settings.mode == "constraints" else []
+    rules += [rule] if name in catalog.datasets and (rule := catalog.item(name).__rule__) else []
+    return [samples, settings.share, *selected, *chosen_values, *rules]
 
 
 def write_items(
@@ -441,7 +456,9 @@ def write_items(
 
 
 def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:
-    """The item with the values that its request asked for, instead of the model's own words for them."""
+    """The item with the values and constraints of its request, instead of the model's own words for them."""
+    if isinstance(item, Instruction):
+        item = item.with_constraints(task.constraints(request.input_id, request.sample))
     asked_for = {name: value for name in task.controls if (value := request.values.get(name))}
     return item.model_copy(update=asked_for) if asked_for else item
 

@@ -96,6 +96,15 @@ def hops(rows_per_hop: dict[str, int]) -> dict[str, Any]:
     return {"candidates_per_hop": picture(chart, title)}
 
 
+def satisfied(shares: dict[str, float]) -> dict[str, Any]:
+    """Share of the answers that satisfy the constraints on them, by kind."""
+    if not shares:
+        return {}
+    title = "Share of answers that satisfy a constraint, by its kind"
+    ordered = dict(sorted(shares.items(), key=lambda entry: entry[1]))
+    return {"satisfied_shares": picture(ranking(ordered, title=title, x_label="share"), title)}
+
+
 def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
     """Number of kept candidates by origin and hop.
 

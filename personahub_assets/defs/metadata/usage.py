@@ -20,6 +20,7 @@ def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
     is_dataset = asset in store.catalog.names
     pictures = {
         **charts.hops(asked.facts.get("rows_per_hop", {})),
+        **charts.satisfied(asked.facts.get("satisfied_by_kind", {})),
         **charts.reasons(store, asset, batch),
         **charts.lengths(store, asset, batch, "text" if is_dataset else "persona"),
         **charts.tokens(store, asset, batch),

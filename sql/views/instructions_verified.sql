@@ -1,0 +1,25 @@
+-- Instructions with an answer that satisfies all of their constraints, as checked by a program
+-- batch: Batch of the instruction
+-- item_id: The instruction, in instructions
+-- persona_id: Persona that the instruction was written for
+-- instruction: The request with its constraints in plain English
+-- answer: The first answer that satisfies all of them
+-- constraints: Kind and parameters of each constraint
+-- answer_id: The answer, in instruction_answers
+-- text: The instruction as one readable text
+-- generation_id: Call that wrote the instruction, in generations
+SELECT
+    i.batch,
+    i.item_id,
+    i.persona_id,
+    a.instruction,
+    a.answer,
+    a.constraints,
+    a.item_id AS answer_id,
+    i.text,
+    i.generation_id
+FROM instructions AS i
+JOIN instruction_answers AS a ON a.batch = i.batch AND a.source_id = i.item_id
+-- Null without constraints: nothing was checked. An instruction that was written anew since is not verified.
+WHERE a.all_satisfied AND a.source_hash = left(sha256(i.text), 16)
+QUALIFY row_number() OVER (PARTITION BY i.batch, i.item_id ORDER BY a.sample) = 1
