@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from scores import Score
+
 from personahub_assets.core import project_files
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import (
@@ -99,26 +101,6 @@ class Case:
         return fault and fault[1].split(": ")[1]
 
 
-@dataclass(frozen=True)
-class Score:
-    """Hits and misses of a rule."""
-
-    bad: int
-    good: int
-    caught: int
-    wrong: int
-
-    @property
-    def precision(self) -> float:
-        """Precision; one without hits."""
-        return self.caught / (self.caught + self.wrong) if self.caught + self.wrong else 1.0
-
-    @property
-    def recall(self) -> float:
-        """Share of its cases that it hits."""
-        return self.caught / self.bad if self.bad else 1.0
-
-
 @cache
 def prompt_of(asset: str) -> Prompt:
     """The prompt of an asset."""
@@ -141,21 +123,21 @@ def scores(labelled: Iterable[Case]) -> dict[str, Score]:
     found = {
         rule: Score(
             sum(case.rule == rule for case, _ in hits),
-            len(good),
             sum(case.rule == rule == hit for case, hit in hits),
             good.count(rule),
+            len(good),
         )
         for rule in RULES
     }
     bad = [hit for case, hit in hits if case.rule is not None]
-    return {**found, "any": Score(len(bad), len(good), sum(map(bool, bad)), sum(map(bool, good)))}
+    return {**found, "any": Score(len(bad), sum(map(bool, bad)), sum(map(bool, good)), len(good))}
 
 
 def table(labelled: Iterable[Case]) -> str:
     """The table in Markdown."""
     lines = ["| rule | cases of it | good rows | precision | recall |", "|---|---|---|---|---|"]
     for rule, score in scores(labelled).items():
-        lines.append(f"| `{rule}` | {score.bad} | {score.good} | {score.precision:.3f} | {score.recall:.3f} |")
+        lines.append(f"| `{rule}` | {score.cases} | {score.good} | {score.precision:.3f} | {score.recall:.3f} |")
     return "\n".join(lines)
 
 

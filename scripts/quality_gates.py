@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from scores import Score
+
 from personahub_assets.generation.replies.refusal_texts import is_refusal
 from personahub_assets.quality.items import item_echo
 from personahub_assets.quality.languages import other_language
@@ -38,25 +40,6 @@ class Case:
 
     text: str
     labels: frozenset[Label]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Counts of one kind."""
-
-    cases: int
-    caught: int
-    wrong: int
-
-    @property
-    def precision(self) -> float:
-        """Share of correct ones among those found; one if none is found."""
-        return self.caught / (self.caught + self.wrong) if self.caught + self.wrong else 1.0
-
-    @property
-    def recall(self) -> float:
-        """Share of the labelled ones that are found."""
-        return self.caught / self.cases if self.cases else 1.0
 
 
 def lines(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Measure the equality of answers and list the hostile programs, as tables of docs/verification.md.
+"""Measure equality of answers and checks of constraints, and list the hostile programs: tables of docs/verification.md.
 
 .venv/bin/python scripts/verification_tables.py      rewrites the tables
 """
@@ -7,13 +7,19 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from scores import Score
+
+from personahub_assets.quality.languages import is_in_language
 from personahub_assets.verification.equality import Comparer, Outcome, Verdict, equal
+from personahub_assets.verification.verify_constraints import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "verification.md"
 _PAIRS = ROOT / "tests" / "data" / "answer_pairs.tsv"
 _PROGRAMS = ROOT / "tests" / "data" / "hostile_programs.toml"
+_CONSTRAINTS = ROOT / "tests" / "data" / "constraint_cases.toml"
 
 Pair = tuple[str, str, str, str]
 """Kind, label, and two answers."""
@@ -47,12 +53,44 @@ def equality_table(verdicts: list[tuple[Pair, Verdict]]) -> str:
 
 
 def _line(name: str, verdicts: list[tuple[Pair, Verdict]]) -> str:
-    called = [pair for pair, verdict in verdicts if verdict.is_equal]
-    right = [pair for pair in called if pair[1] == "equal"]
-    equals = [pair for pair, _ in verdicts if pair[1] == "equal"]
+    score = Score.of((pair[1] == "equal", verdict.is_equal) for pair, verdict in verdicts)
     undecided = sum(verdict.outcome is Outcome.UNDECIDED for _, verdict in verdicts)
-    precision, recall = len(right) / max(1, len(called)), len(right) / max(1, len(equals))
-    return f"| {name} | {len(verdicts)} | {precision:.3f} | {recall:.3f} | {undecided} |"
+    return f"| {name} | {len(verdicts)} | {score.precision:.3f} | {score.recall:.3f} | {undecided} |"
+
+
+ConstraintCase = tuple[dict[str, Any], str, bool]
+"""A constraint, an answer, and whether it satisfies the constraint."""
+
+
+def constraint_cases() -> list[ConstraintCase]:
+    """The labelled answers."""
+    entries = tomllib.loads(_CONSTRAINTS.read_text("utf-8"))["constraint"]
+    return [
+        ({name: value for name, value in entry.items() if name not in ("holds", "fails")}, answer, label == "holds")
+        for entry in entries
+        for label in ("holds", "fails")
+        for answer in entry[label]
+    ]
+
+
+def constraint_scores(cases: Iterable[ConstraintCase]) -> dict[str, Score]:
+    """The score of "satisfied" for each kind of constraint, and for all."""
+    judged: dict[str, list[tuple[bool, bool]]] = {}
+    for constraint, answer, holds in cases:
+        judged.setdefault(constraint["kind"], []).append((holds, bool(check(answer, constraint, is_in_language))))
+    return {
+        **{kind: Score.of(pairs) for kind, pairs in judged.items()},
+        "all": Score.of(pair for pairs in judged.values() for pair in pairs),
+    }
+
+
+def constraints_table() -> str:
+    """Answers, precision and recall of each kind of constraint, as Markdown."""
+    lines = ["| kind | satisfying | others | precision | recall |", "| --- | ---: | ---: | ---: | ---: |"]
+    for kind, score in constraint_scores(constraint_cases()).items():
+        name = "**all**" if kind == "all" else f"`{kind}`"
+        lines.append(f"| {name} | {score.cases} | {score.good} | {score.precision:.3f} | {score.recall:.3f} |")
+    return "\n".join(lines)
 
 
 def programs_table() -> str:
@@ -74,6 +112,7 @@ def main() -> None:
     with Comparer(seconds=30) as comparer:
         symbolic = equality_table(compared(labelled_pairs(), comparer))
     page = with_table(PAGE.read_text("utf-8"), "equality", symbolic)
+    page = with_table(page, "constraints", constraints_table())
     PAGE.write_text(with_table(page, "programs", programs_table()), "utf-8")
 
 

@@ -26,6 +26,7 @@ from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.releases.card import card
 from personahub_assets.releases.data_files import Division, Splits, persona_column, released_columns, write_config
+from personahub_assets.releases.extra_files import write_extra_files
 from personahub_assets.releases.folder import (
     CARD,
     MANIFEST,
@@ -388,6 +389,7 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
         watch(done, len(order.configs))
         jsonl = order.jsonl and bool(cut.store.files(config))
         cut.splits[config] = write_config(division, config, making, jsonl=jsonl)
+    write_extra_files(cut.store, order.configs, making)
     prompts = write_prompts(cut.store, cut.facts["writers"], making)
     manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))

@@ -82,6 +82,7 @@ def normal(answer: str) -> str:
 _INNER = frozenset("'’ʼ‐‑-")
 _IN_NUMBERS = frozenset(".,:/")
 _CLOSERS = "\"'”’»›)]}*_`“‘」』）】"
+_CLOSING_QUOTES = "\"'”’»›“‘」』"
 _ENDS = ".!?…。！？｡"
 _FULL_WIDTH_ENDS = "。！？｡"
 _ABBREVIATIONS = frozenset(
@@ -104,11 +105,11 @@ def words(text: str) -> list[str]:
                 word = ""
             else:
                 word += sign
-        elif not (word and _joins(word[-1], sign, text[index + 1 : index + 2])):
+        elif word and _joins(word[-1], text[index : index + 4]):
+            word += sign
+        else:
             result += [word] if word else []
             word = ""
-        else:
-            word += sign
     return result + ([word] if word else [])
 
 
@@ -128,11 +129,13 @@ def _is_ideograph(sign: str) -> bool:
     )
 
 
-def _joins(before: str, sign: str, after: str) -> bool:
-    """Whether a sign inside a word or a number does not end it."""
-    if not after or not _is_word_sign(after) or _is_ideograph(after):
-        return False
-    return sign in _INNER or (sign in _IN_NUMBERS and before.isdigit() and after.isdigit())
+def _joins(before: str, signs: str) -> bool:
+    """Whether the first of some signs stands inside a word or a number, and does not end it."""
+    sign = signs[0]
+    if sign in _INNER:  # rock-'n'-roll has two in a row, a dash of two hyphens joins nothing
+        after = signs[1:].lstrip("".join(_INNER - {sign}))[:1]
+        return bool(after) and _is_word_sign(after) and not _is_ideograph(after)
+    return sign in _IN_NUMBERS and before.isdigit() and signs[1:2].isdigit()
 
 
 def sentences(text: str) -> list[str]:
@@ -151,7 +154,8 @@ def _sentences_of(text: str) -> Iterator[str]:
         if text[position] in _ENDS:
             while end < len(text) and (text[end] in _ENDS or text[end] in _CLOSERS):
                 end += 1
-            if _is_end(text[start:position], text[position], text[end : end + 1]):
+            is_inside = text[end - 1] in _CLOSING_QUOTES and text[end + 1 : end + 2].islower()  # "Stop!" he said.
+            if not is_inside and _is_end(text[start:position], text[position], text[end : end + 1]):
                 yield text[start:end].strip()
                 start = end
         position = end
@@ -234,7 +238,7 @@ def _ends_with(text: str, phrase: str) -> bool:
 _FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,10}\n(.*)\n[ \t]{0,10}```", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?![(\[:])")
 _TITLE = re.compile(r"<<([^<>\n]{1,300})>>")
-_BOLD = re.compile(r"\*\*(?![\s*])([^*\n]{1,400})\*\*(?!\*)")
+_BOLD = re.compile(r"(?<![\\*])\*\*(?![\s*])([^*\n]{1,400})\*\*(?!\*)")
 _PAIRS = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "”": "”", "「": "」", "『": "』"}
 
 

@@ -354,8 +354,8 @@ def _fault_to_remove(place: str) -> str:
     return f"there is no sql/checks/{place}.sql: remove its fault from FAULTS in tests/sql/test_checks.py"
 
 
-ELSEWHERE = ("any_derived", "any_agreement")
-"""Folders of checks of datasets that this home does not have; their faults are in tests/test_verified_answers.py."""
+ELSEWHERE = ("any_derived", "any_agreement", "instruction_answers")
+"""Folders of checks of datasets that this home does not have; their faults are in tests of these datasets."""
 
 
 def test_every_check_has_a_planted_fault() -> None:

@@ -418,6 +418,7 @@ _ABOUT_SLOTS = re.compile(
     r"template|letter|e-?mail|\bforms?\b|placeholder|slots?\b|fill|\bsign|mail merge|variable|html|\bxml|json|java|code|python|sql",
     re.IGNORECASE,
 )
+_ASKS_FOR_SLOTS = "placeholders in square brackets"  # a constraint of core/constraints.py
 _HERE = re.compile(r"\b(?:text|description|content|statement|name|value|persona|problem|puzzle|title) (?:goes )?here\b")
 _TO_COME = re.compile(
     r"[(\[<]\s?to be (?:filled|completed|added|determined|defined|decided|written)\b[^()\[\]<>]{0,20}[)\]>]"
@@ -462,7 +463,10 @@ def _has_slots(text: str, context: Context) -> bool:
     if not slots:
         return False
     size = sum(slot.end() - slot.start() for slot in slots)
-    return size > len(text) * _SHARE or (len(slots) > 1 and not _ABOUT_SLOTS.search(text))
+    if size > len(text) * _SHARE:
+        return True
+    is_asked = any(_ASKS_FOR_SLOTS in message for message in context.prompt)
+    return len(slots) > 1 and not is_asked and not _ABOUT_SLOTS.search(text)
 
 
 def _is_slot(slot: re.Match[str], text: str, context: Context) -> bool:
