@@ -24,6 +24,7 @@ from personahub_assets.core.constraints import (
     parameters,
     stated,
 )
+from personahub_assets.core.control_tokens import break_tokens
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import Instruction, InstructionReply
 from personahub_assets.defs.checks import all_checks
@@ -98,6 +99,7 @@ def test_all_combinations_can_be_satisfied_and_are_read_from_their_sentences() -
     assert len(COMBINATIONS) > 1_000
     for kinds in COMBINATIONS:
         own = [parameters(kind, Draw("test", *kinds)) for kind in kinds]
+        assert break_tokens(stated(own)) == stated(own)  # or the request would ask for something else
         text = f"Explain to a pilot how the tide table of Bremen is read.\n\n{stated(own)}"
         source = source_of([{"role": "user", "content": f"<data>\n{text}\n</data>"}], text)
         conditions = read(source.data)

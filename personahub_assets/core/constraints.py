@@ -73,7 +73,7 @@ class Constraint(BaseModel):
     kind: ConstraintKind = Field(description="What is checked")
     relation: Relation | None = Field(None, description="How the number is meant")
     number: int | None = Field(None, description="Words, sentences, items, times and so on")
-    text: _Text | None = Field(None, description="Phrase, marker, tag, or code of a language")
+    text: _Text | None = Field(None, description="Phrase, marker, or code of a language")
     keys: Annotated[list[_Text], Field(max_length=8)] | None = Field(None, description="Keys of a JSON object")
 
     @property
@@ -94,12 +94,12 @@ _TOGETHER: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (_LENGTHS, _LENGTHS),
     (_CASES, _CASES),
     # Phrases and markers have a case, and English words are not in another language.
-    (_CASES, ("contains", "starts_with", "ends_with", "sections", "wrapped", "postscript", "language")),
+    (_CASES, ("contains", "starts_with", "ends_with", "sections", "postscript", "language")),
     (("language",), ("contains", "excludes", "starts_with", "ends_with", "sections")),
     (("json",), tuple(kind for kind in KINDS if kind not in _WITH_JSON)),
     # It is open how lines without a full stop count.
     (("sentences", "paragraphs"), _LINES),
-    (("sentences", "words"), ("wrapped",)),
+    (("sentences",), ("wrapped",)),
     (("words",), ("postscript",)),
     # Two of them claim the same end of the answer.
     (("quoted", "wrapped"), ("quoted", "wrapped", "starts_with", "ends_with", "two_answers", "postscript")),
@@ -216,9 +216,12 @@ def _times(constraint: Constraint) -> str:
     return f"{_RELATIONS[constraint.relation]} {times}"
 
 
-def _closing(tag: str | None) -> str:
-    """The closing tag of an opening one."""
-    return f"</{(tag or '').strip('<>')}>"
+_MIRROR = str.maketrans("()[]{}<>", ")(][}{><")
+
+
+def _closing(marker: str | None) -> str:
+    """The closing marker of an opening one: the same, with its brackets turned."""
+    return (marker or "")[::-1].translate(_MIRROR)
 
 
 def _listed(keys: list[str] | None) -> str:
@@ -311,9 +314,9 @@ _KINDS: dict[str, _Kind] = {
         ),
     ),
     "quoted": _Kind(_nothing, _plain("Put the whole answer in double quotation marks.")),
+    # No tags: they could be control tokens, which are broken in requests.
     "wrapped": _Kind(
-        _of("<answer>", "<reply>", "<result>"),
-        lambda c: f"Put the whole answer between {c.text} and {_closing(c.text)}.",
+        _of("(((", "+++", "///"), lambda c: f'Put the whole answer between "{c.text}" and "{_closing(c.text)}".'
     ),
     "no_commas": _Kind(_nothing, _plain("Do not use any commas.")),
     "no_digits": _Kind(_nothing, _plain("Do not use any digits.")),

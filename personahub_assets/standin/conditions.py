@@ -40,7 +40,7 @@ _PATTERNS = {
         "headings": rf'Use {_AMOUNT} headings, each on a line of its own that begins with "(?P<text>#+) "',
         "sections": rf"Divide the answer into {_AMOUNT} numbered sections\. .{{1,60}}?: (?P<text>\w+) 1,",
         "quoted": r"Put the whole answer in double quotation marks\.",
-        "wrapped": r"Put the whole answer between (?P<text>\S+) and ",
+        "wrapped": r'Put the whole answer between "(?P<text>[^"\n]+)" and ',
         "no_commas": r"Do not use any commas\.",
         "no_digits": r"Do not use any digits\.",
         "postscript": r'Add a postscript at the end that begins with "(?P<text>[^"\n]+)"\.',
@@ -229,11 +229,14 @@ _ROUNDS = 500
 # --- the whole text ---
 
 
+_MIRROR = str.maketrans("()", ")(")
+
+
 def _finished(conditions: Conditions, text: str) -> str:
     if "quoted" in conditions:
         text = f'"{text}"'
     if condition := conditions.get("wrapped"):
-        text = f"{condition.text}\n{text}\n</{condition.text.strip('<>')}>"
+        text = f"{condition.text}\n{text}\n{condition.text[::-1].translate(_MIRROR)}"
     if "upper_case" in conditions:
         return text.upper()
     if "lower_case" in conditions:

@@ -319,11 +319,16 @@ def _opens(before: str, after: str) -> bool:
     return (before.isspace() or before in "([{—–-/") and not after.isspace()
 
 
+_MIRROR = str.maketrans("()[]{}<>", ")(][}{><")
+
+
 def _is_wrapped(text: str, constraint: Constraint) -> bool:
+    """Whether the text stands between a marker and the same with its brackets turned, which are not inside it."""
     opening = constraint["text"]
-    closing = f"</{opening.strip('<>')}>"
+    closing = opening[::-1].translate(_MIRROR)
     inner = text.removeprefix(opening).removesuffix(closing)
-    return len(inner) == len(text) - len(opening) - len(closing) and bool(words(inner)) and opening not in inner
+    is_whole = len(inner) == len(text) - len(opening) - len(closing)
+    return is_whole and bool(words(inner)) and opening not in inner and closing not in inner
 
 
 def _has_no_commas(text: str, _constraint: Constraint) -> bool:

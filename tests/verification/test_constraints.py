@@ -36,7 +36,7 @@ SIGNS = [
         "“",
         "”",
     ),
-    *("<<", ">>", "<answer>", "</answer>", "{", "}", ":", "=====", "P.S.", "Part 1", "`", "'", "’", "e.g", "\u0301"),
+    *("<<", ">>", "(((", ")))", "{", "}", ":", "=====", "P.S.", "Part 1", "`", "'", "’", "e.g", "\u0301"),
 ]
 TEXTS = st.lists(st.sampled_from(SIGNS), max_size=14).map("".join)
 CONSTRAINTS = [parameters(kind, Draw("law", kind, number)).model_dump() for kind in KINDS for number in range(3)]
