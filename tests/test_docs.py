@@ -195,6 +195,7 @@ FOREIGN_OPTIONS = {
     "git": {"--no-renames", "--porcelain", "--untracked-files"},
     "vllm": {"--enable-auto-tool-choice", "--tool-call-parser"},
     "the stand-in's process": {"--watch-stdin"},
+    "verify_constraints.py of a release": {"--answers"},
     "every command": {"--help"},
 }
 

@@ -1,4 +1,4 @@
--- Which constraints do answers satisfy? By kind, the hardest first
+-- Which kinds of constraints do answers satisfy least often?
 WITH
     results AS (
         SELECT unnest(constraints).kind AS kind, unnest(satisfied) AS holds, all_satisfied
