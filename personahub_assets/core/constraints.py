@@ -115,7 +115,7 @@ _TOGETHER: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 
 def _conflicts() -> dict[str, frozenset[str]]:
     pairs = {frozenset((left, right)) for lefts, rights in _TOGETHER for left in lefts for right in rights}
-    return {kind: frozenset(other for pair in pairs if kind in pair for other in pair - {kind}) for kind in KINDS}
+    return {kind: frozenset().union(*(pair - {kind} for pair in pairs if kind in pair)) for kind in KINDS}
 
 
 CONFLICTS: dict[str, frozenset[str]] = _conflicts()
@@ -150,7 +150,7 @@ class Draw:
         values = list(options)
         return values[self.below(len(values))]
 
-    def some(self, options: Iterable[Any], number: int) -> list[Any]:
+    def several(self, options: Iterable[Any], number: int) -> list[Any]:
         """Several different options, in their order."""
         values = list(options)
         while len(values) > number:
@@ -203,7 +203,6 @@ class _Kind:
 
 
 _RELATIONS: dict[str | None, str] = {"at_least": "at least", "at_most": "at most", "exactly": "exactly"}
-_ANY = ("at_least", "at_most", "exactly")
 
 
 def _amount(constraint: Constraint) -> str:
@@ -285,7 +284,7 @@ _KINDS: dict[str, _Kind] = {
     ),
     "language": _Kind(_of(*LANGUAGES), lambda c: f"Write the whole answer in {LANGUAGES.get(c.text or '', c.text)}."),
     "json": _Kind(
-        lambda draw: {"keys": draw.some(_KEYS, 1 + draw.below(3))},
+        lambda draw: {"keys": draw.several(_KEYS, 1 + draw.below(3))},
         lambda c: f"Answer with a JSON object and nothing else. It has {_listed(c.keys)}.",
     ),
     "contains": _Kind(

@@ -49,6 +49,7 @@ VERIFIED_VIEWS: dict[str, ItemView] = {
     "math_verified": ItemView("math_problems", ("math_solutions", "math_agreement")),
     "reasoning_verified": ItemView("reasoning_problems", ("reasoning_solutions", "reasoning_agreement")),
     "tools_verified": ItemView("tools", ("tool_tests", "tool_implementations")),
+    "instructions_verified": ItemView("instructions", ("instruction_answers",)),
 }
 """The views of verified items, by name."""
 

@@ -28,9 +28,9 @@ def write_instruction_answers(
         LLMError, BudgetSpent: as for `write_items`.
     """
     finish = partial(instruction_answer, instructions(store, batch))
-    asked = write_items(name, store, llm, batch, watch, finish, embedder)
-    asked.facts |= outcomes(store, name, batch)
-    return asked
+    result = write_items(name, store, llm, batch, watch, finish, embedder)
+    result.facts |= outcomes(store, name, batch)
+    return result
 
 
 class Posed(NamedTuple):

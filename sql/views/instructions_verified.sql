@@ -20,6 +20,15 @@ SELECT
     i.generation_id
 FROM instructions AS i
 JOIN instruction_answers AS a ON a.batch = i.batch AND a.source_id = i.item_id
--- Null without constraints: nothing was checked. An instruction that was written anew since is not verified.
-WHERE a.all_satisfied AND a.source_hash = left(sha256(i.text), 16)
+WHERE
+    -- Null without constraints: nothing was checked.
+    a.all_satisfied
+    -- An instruction that was written anew since is not verified.
+    AND a.source_hash = left(sha256(i.text), 16)
+    -- An instruction that the view excluded_items has is not used either, nor an answer with a passage of a test set.
+    AND NOT EXISTS (
+        FROM excluded_items AS x
+        WHERE x.batch = i.batch
+            AND (x.item_id = i.item_id OR (x.item_id = a.item_id AND x.reason = 'contaminated'))
+    )
 QUALIFY row_number() OVER (PARTITION BY i.batch, i.item_id ORDER BY a.sample) = 1
