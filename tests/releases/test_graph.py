@@ -44,6 +44,7 @@ OPTIONAL = {
     "reasoning_agreement",
     "tool_tests",
     "tool_implementations",
+    "instruction_answers",
 }
 """Assets that a refresh leaves out unless hub.toml enables them."""
 
