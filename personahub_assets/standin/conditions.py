@@ -19,6 +19,7 @@ from personahub_assets.standin.topic import Topic
 
 _OVERLOOKED = 0.15
 _FIELD = "response"
+_LEAST_CHARS = 4_000
 _AMOUNT = r"(at least|at most|exactly) (\d+|once|twice)"
 _PATTERNS = {
     kind: re.compile(pattern)
@@ -65,9 +66,12 @@ Conditions = dict[str, Condition]
 
 
 def answer(json_schema: Any, source: Source) -> dict[str, Any] | None:
-    """Returns the answer to a request if the schema wants nothing but a response; else None."""
+    """Returns the answer to a request if the schema wants nothing but a long response; else None."""
     properties = json_schema.get("properties") if isinstance(json_schema, dict) else None
     if not isinstance(properties, dict) or set(properties) != {_FIELD}:
+        return None
+    field = properties[_FIELD]
+    if not isinstance(field, dict) or field.get("type") != "string" or int(field.get("maxLength", 0)) < _LEAST_CHARS:
         return None
     dice = Dice(source.seed, "conditions")
     conditions = read(source.data)
