@@ -33,7 +33,9 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.replies.degenerate import fault_of
 from personahub_assets.generation.requests import Task
 from personahub_assets.quality.languages import is_in_language
+from personahub_assets.releases.build import freeze
 from personahub_assets.releases.extra_files import write_extra_files
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.runs.plan import plan
 from personahub_assets.standin import words
 from personahub_assets.standin.conditions import compose, read
@@ -314,25 +316,27 @@ def test_placeholders_that_were_asked_for_are_no_blanks_of_a_form() -> None:
 
 
 def test_a_release_contains_the_verifier_which_runs_on_its_rows(store: Store, tmp_path: Path) -> None:
-    making = tmp_path / "release"
-    making.mkdir()
-    write_extra_files(store, ["personas", "instruction_answers"], making)
-    assert {path.name for path in making.iterdir()} == {"verify_constraints.py", "languages.py"}
-    rows = store.path("instruction_answers", BATCH)
-    run = verified(making, str(rows))
+    for asset in ("instructions", "instruction_answers"):
+        calls = store.read("generations", BATCH, asset).with_columns(model=pl.lit("tiny"))
+        store.write("generations", BATCH, calls, asset)
+    store.paths.writer.write_text("model")  # rows of the stand-in are not released
+    release = freeze(store, ReleaseSpec("checked", ("personas", "instruction_answers"))).path
+    assert {"verify_constraints.py", "languages.py"} <= json.loads((release / "manifest.json").read_text())[
+        "files"
+    ].keys()
+    (rows,) = (release / "data" / "instruction_answers").iterdir()
+    run = verified(release, str(rows))
     assert (run.returncode, run.stderr) == (0, "")
     assert "no_commas" in run.stdout
-    table = pl.read_parquet(rows)
-    lines = tmp_path / "rows.jsonl"
+    table, lines, own = pl.read_parquet(rows), tmp_path / "rows.jsonl", tmp_path / "own.jsonl"
     table.select("item_id", "answer", "constraints", "satisfied").write_ndjson(lines)
-    assert verified(making, str(lines)).stdout == run.stdout
+    assert verified(release, str(lines)).stdout == run.stdout
+    table.select("item_id", "answer").write_ndjson(own)
+    assert verified(release, str(lines), "--answers", str(own)).stdout == run.stdout
     table.select("item_id", "constraints", pl.lit("no. Never 1, not").alias("answer"), "satisfied").write_ndjson(lines)
-    changed = verified(making, str(lines))
+    changed = verified(release, str(lines))
     assert changed.returncode == 1
     assert "rows store another result in satisfied" in changed.stdout
-    own = tmp_path / "own.jsonl"
-    table.select("item_id", "answer").write_ndjson(own)
-    assert verified(making, str(lines), "--answers", str(own)).stdout == run.stdout
 
 
 def verified(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
