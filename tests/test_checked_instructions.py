@@ -29,9 +29,10 @@ from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.records import Instruction, InstructionReply
 from personahub_assets.defs.checks import all_checks
 from personahub_assets.defs.metadata import charts
+from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.replies.degenerate import fault_of
-from personahub_assets.generation.requests import Task
+from personahub_assets.generation.requests import Outcome, Task
 from personahub_assets.quality.languages import is_in_language
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.extra_files import write_extra_files
@@ -42,7 +43,9 @@ from personahub_assets.standin.conditions import compose, read
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.standin.source import read as source_of
 from personahub_assets.steps.datasets import controlled, dataset_task, persona_requests, version, write_items
+from personahub_assets.steps.inputs import Input
 from personahub_assets.steps.instructions import instructions, outcomes, write_instruction_answers
+from personahub_assets.steps.preview import PreviewRow, Variant
 from personahub_assets.store.tables import Store
 from personahub_assets.verification.verify_constraints import satisfied
 from personahub_assets.warehouse.build import open_live
@@ -127,6 +130,16 @@ def test_a_request_states_its_constraints_and_the_item_keeps_them() -> None:
         assert item.model_dump()["constraints"] == [each.model_dump() for each in own]
         assert item.model_dump()["instruction"] == f"{INSTRUCTION.instruction}\n\n{stated(own)}"
         assert item.as_text() == f"Category: planning\nInstruction: {item.model_dump()['instruction']}"
+
+
+def test_a_preview_shows_the_instruction_with_its_constraints() -> None:
+    asked = task()
+    (request,) = persona_requests(asked, [("p", "A pilot on the Weser")])
+    outcome = Outcome(request.key, "accepted", INSTRUCTION.model_dump_json())
+    row = PreviewRow(
+        Variant("own", asked), Input(None, "p", "A pilot on the Weser"), Answered(request, outcome, is_sent=True)
+    )
+    assert (row.answer or "").endswith(stated(choose("instructions", "p", 0)))
 
 
 def test_the_plain_mode_is_as_before_whatever_a_model_adds() -> None:

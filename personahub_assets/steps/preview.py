@@ -21,7 +21,7 @@ from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPer
 from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task, Usage
-from personahub_assets.steps.datasets import item_based_requests, persona_requests, with_demonstrations
+from personahub_assets.steps.datasets import controlled, item_based_requests, persona_requests, with_demonstrations
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
 from personahub_assets.steps.personas import document_requests, related_requests
 from personahub_assets.steps.tasks import current_task, current_tasks
@@ -180,7 +180,7 @@ class PreviewRow:
             return None
         parsed = self.variant.task.answer.model_validate_json(outcome.response)
         if isinstance(parsed, DatasetItem):
-            return parsed.as_text()
+            return controlled(self.variant.task, self.answered.request, parsed).as_text()
         if isinstance(parsed, TextPersonas | RelatedPersonas):
             return "\n".join(f"{each.relation}: {each.persona}" for each in parsed.personas)
         return "\n".join(f"{name}: {readable(value)}" for name, value in parsed.model_dump().items())
