@@ -419,9 +419,9 @@ class PartitionWriter:
         self._spill()
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._whole()
-            if not _is_same(whole, self.path):
-                atomic.publish(whole, self.path)
+            merged = self._whole()
+            if not _is_same(merged, self.path):
+                atomic.publish(merged, self.path)
         self.discard()
         self._read_back()
 

@@ -409,8 +409,8 @@ def _in_order(views: dict[str, str]) -> dict[str, str]:
         if name not in views or name in visited:
             return
         visited.add(name)
-        for other in _IDENTIFIER.findall(_COMMENT.sub("", views[name])):
-            add(other)
+        for used in _IDENTIFIER.findall(_COMMENT.sub("", views[name])):
+            add(used)
         ordered[name] = views[name]
 
     for name in views:
