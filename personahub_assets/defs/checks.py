@@ -24,6 +24,7 @@ from personahub_assets.core.text import plain
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
+from personahub_assets.instance.storage import remembering
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
 from personahub_assets.warehouse.build import open_live
 from personahub_assets.warehouse.readers import retry_on_replacement
@@ -182,7 +183,7 @@ def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChec
         store = names.resources(context, ["store"])["store"]
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
-        with one_sentence(context, store.root):
+        with one_sentence(context, store.root), remembering(context.instance):
             yield from retry_on_replacement(partial(_results, store, chosen))
 
     return run_checks

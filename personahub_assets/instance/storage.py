@@ -8,12 +8,12 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as db
-from dagster import AssetKey, DagsterRun, EventLogEntry
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRun, EventLogEntry, EventRecordsResult
 from sqlalchemy.engine import Connection, Engine
 
 from personahub_assets.instance.compat import (
@@ -86,6 +86,7 @@ class EventLog(SqliteEventLogStorage):
         self._databases = Databases()
         self._transactions: _Transactions | None = None
         self._tables, self._partitions = set[str](), set[tuple[str, str]]()
+        self._fetched: dict[str, EventRecordsResult] | None = None
         index = Path(base_dir, f"{INDEX_SHARD_NAME}.db")
         if not index.exists():
             _copy_new(index, SqliteEventLogStorage)
@@ -161,6 +162,31 @@ class EventLog(SqliteEventLogStorage):
         self._partitions.discard((partitions_def_name, partition_key))
         super().delete_dynamic_partition(partitions_def_name, partition_key)
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Remember materialisations meanwhile: for every result of a check, Dagster asks for that of its asset."""
+        self._fetched = {}
+        try:
+            yield
+        finally:
+            self._fetched = None
+
+    def fetch_materializations(
+        self,
+        records_filter: AssetKey | AssetRecordsFilter,
+        limit: int,
+        cursor: str | None = None,
+        ascending: bool = False,
+    ) -> EventRecordsResult:
+        """Return materialisations of an asset."""
+        question = repr((records_filter, limit, cursor, ascending))
+        if self._fetched is not None and question in self._fetched:
+            return self._fetched[question]
+        fetched = super().fetch_materializations(records_filter, limit, cursor, ascending)
+        if self._fetched is not None:
+            self._fetched[question] = fetched
+        return fetched
+
     def dispose(self) -> None:
         """Close all connections."""
         super().dispose()
@@ -209,6 +235,12 @@ class Runs(SqliteRunStorage):
         """Close all connections."""
         super().dispose()
         self._databases.close()
+
+
+def remembering(instance: DagsterInstance) -> AbstractContextManager[None]:
+    """Remember materialisations meanwhile, in an instance of `open_instance`."""
+    storage = instance.event_log_storage
+    return storage.remembering() if isinstance(storage, EventLog) else nullcontext()
 
 
 class Schedules(SqliteScheduleStorage):

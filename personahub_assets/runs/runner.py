@@ -38,6 +38,7 @@ from personahub_assets.instance.storage import Runs
 from personahub_assets.search import selections
 from personahub_assets.steps.tasks import current_task
 from personahub_assets.store.tables import Store
+from personahub_assets.warehouse.build import is_fresh
 
 _WAREHOUSE, _RELEASE = dg.AssetKey("warehouse"), dg.AssetKey("release")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -357,7 +358,7 @@ def _selection(item: str) -> dg.AssetSelection:
 
 
 def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> None:
-    """Execute a run per batch, given its job, assets and batch, then rebuild the warehouse."""
+    """Execute a run per batch, given its job, assets and batch, then rebuild the warehouse if a table changed."""
     home = order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
     for index, (key, assets) in enumerate(work):
@@ -368,8 +369,8 @@ def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> N
             later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
             result.stopped += f" Not begun: {', '.join(later)}." if later else ""
             break
-    # The warehouse skips the build if no table changed.
-    _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
+    if not is_fresh(order.store) or not any(assets for _, assets in work):
+        _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
 
 
 def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> None:

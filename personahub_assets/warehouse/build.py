@@ -109,9 +109,11 @@ def open_live(
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
-            for table in store.table_set.sql:
-                if table in wanted:
-                    _add_table(connection, store, table, native=_fits_memory(store, table))
+            copied = {table: _fits_memory(store, table) for table in store.table_set.sql if table in wanted}
+            if all(copied.values()):
+                connection.execute("SET threads = 1")  # starting others takes longer than the queries
+            for table, is_copied in copied.items():
+                _add_table(connection, store, table, native=is_copied)
             _add_unreadable(connection, store, wanted)
             if journals.TABLE in wanted:
                 journals.add_table(connection, store)
