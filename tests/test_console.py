@@ -79,7 +79,7 @@ def test_one_module_prints() -> None:
     assert found == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(TEXTS)
 def test_printable_text_commands_nothing_and_stays_as_it_is(text: str) -> None:
     shown = printable(text)

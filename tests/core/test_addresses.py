@@ -69,7 +69,7 @@ NAMES = st.sampled_from(USUAL) | st.text(max_size=8)
 VALUES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.sampled_from(["https", "s3", "simplecache::https"]),
     st.none() | st.tuples(VALUES, VALUES),

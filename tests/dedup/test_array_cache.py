@@ -124,7 +124,7 @@ def test_what_is_damaged_is_made_again(folder: Path, damage: Callable[[Path], ob
     assert make.times == 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_one_changed_byte_or_a_cut_is_seen(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("arrays") / "folder"

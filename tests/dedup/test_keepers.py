@@ -299,7 +299,7 @@ def grown(seed: int, threshold: float, counts: list[int]) -> SmallHub:
     return hub
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, thresholds, sizes)
 def test_batch_by_batch_is_one_replay_of_all(seed: int, threshold: float, counts: list[int]) -> None:
     hub = grown(seed, threshold, [])
@@ -313,7 +313,7 @@ def test_batch_by_batch_is_one_replay_of_all(seed: int, threshold: float, counts
     assert hub.state() == before  # and deciding again changes nothing
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, thresholds, thresholds, sizes, st.integers(0, 3))
 def test_the_order_of_rows_changes_nothing(
     seed: int, threshold: float, another: float, counts: list[int], times: int
@@ -330,7 +330,7 @@ def test_the_order_of_rows_changes_nothing(
         assert shuffled.rows() == plain.rows()
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, thresholds, sizes, st.integers(1, 4))
 def test_a_refresh_displaces_nobody(seed: int, threshold: float, counts: list[int], times: int) -> None:
     hub = grown(seed, threshold, counts)
@@ -344,7 +344,7 @@ def test_a_refresh_displaces_nobody(seed: int, threshold: float, counts: list[in
         assert all(before[name][1] not in {None, *hub.kept()} for name in changed)  # who had lost its keeper
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, thresholds, sizes, st.integers(1, 4))
 def test_who_lost_its_keeper_is_decided_with_its_batch(
     seed: int, threshold: float, counts: list[int], times: int
@@ -365,7 +365,7 @@ def test_who_lost_its_keeper_is_decided_with_its_batch(
                 assert hub.state()[name] == before[name]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, sizes, thresholds, st.lists(thresholds, min_size=1, max_size=4), st.integers(0, 3))
 def test_a_changed_threshold_decides_all_again_with_the_first_batch(
     seed: int, counts: list[int], first: float, following: list[float], times: int
@@ -392,7 +392,7 @@ def test_a_changed_threshold_decides_all_again_with_the_first_batch(
         assert hub.state() == before
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, sizes, thresholds, thresholds, st.integers(0, 3))
 def test_a_threshold_that_is_raised_and_put_back_keeps_the_same(
     seed: int, counts: list[int], one: float, two: float, times: int
@@ -412,7 +412,7 @@ def test_a_threshold_that_is_raised_and_put_back_keeps_the_same(
             assert similarity >= (before[name][2] or 0)  # a keeper that is as near or nearer: more stand before it
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seeds, sizes, thresholds, thresholds)
 def test_a_threshold_that_is_lowered_and_put_back(seed: int, counts: list[int], one: float, two: float) -> None:
     """A row that the lower threshold dropped can only be replaced by a row that this threshold admitted."""

@@ -129,7 +129,7 @@ def planned(threshold: float, width: int, texts: list[str], ordered: bool) -> Si
 # --- Exact ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=70)
 @given(seeds, st.integers(0, 40), thresholds, widths, st.booleans(), st.sampled_from([1, 3]))
 def test_a_walk_is_brute_force(
     seed: int, count: int, threshold: float, width: int, ordered: bool, threads: int
@@ -140,7 +140,7 @@ def test_a_walk_is_brute_force(
     assert same(found, brute_force(rows, [*chain.from_iterable(parts)], threshold))
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     seeds,
     st.lists(st.sampled_from([1, 2, 5, 19, 20, 63, 65, 120, 300]), min_size=1, max_size=5),
@@ -175,7 +175,7 @@ def test_parts_of_other_texts_to_the_word(threshold: float, width: int, ordered:
     assert len(sets.starts) == 90
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(0, 20), st.integers(0, 20), thresholds, widths)
 @example(18, 1, 1, 0.9, 4)
 @example(9, 1, 0, 0.9, 6)
@@ -220,7 +220,7 @@ def test_nothing_gives_nothing() -> None:
         assert walked([(0, "", True), (1, "", True)], empty, chosen).keeper.tolist() == [NONE, 0]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seeds, st.integers(0, 60), thresholds, widths, st.sampled_from(["exact", "minhash"]))
 def test_walks_one_after_the_other_are_one_walk(
     seed: int, count: int, threshold: float, width: int, method: Method
@@ -240,7 +240,7 @@ def test_walks_one_after_the_other_are_one_walk(
     assert same(Decided(*parts), whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seeds, thresholds, widths, st.integers(1, 3))
 def test_grams_are_compared_like_words(seed: int, threshold: float, width: int, ngram: int) -> None:
     chance = random.Random(seed)
@@ -324,7 +324,7 @@ def test_bands_find_a_pair_at_the_threshold(permutations: int) -> None:
     assert bare_plan(1.0, "minhash", permutations=permutations).band == permutations
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(seeds, st.integers(0, 40), thresholds, st.integers(1, 2))
 def test_minhash_reports_only_what_is_within_the_threshold(seed: int, count: int, threshold: float, ngram: int) -> None:
     rows, parts = drawn(seed, count, few_words)
@@ -396,7 +396,7 @@ def templated(rows: int, seed: int = 0, name: str = "") -> list[str]:
     return [f"{fixed} " + " ".join(f"{slot}{name}{chance.randrange(120)}" for slot in "uvwxyz") for _ in range(rows)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seeds, st.integers(1, 40), thresholds, st.lists(st.sampled_from("abcdefghij"), max_size=20))
 def test_a_plan_changes_nothing(seed: int, count: int, threshold: float, other: list[str]) -> None:
     rows, parts = drawn(seed, count, few_words)

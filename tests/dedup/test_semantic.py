@@ -78,7 +78,7 @@ def drawn(seed: int, rows: int, earlier: int, dimensions: int) -> tuple[Vectors,
 # --- Exact ---------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 80),
@@ -93,7 +93,7 @@ def test_exact_is_brute_force(seed: int, rows: int, earlier: int, dimensions: in
     assert same(found, brute_force(*case, threshold))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS), st.sampled_from([1, 16, 37, 200]), st.integers(1, 3))
 def test_blocks_and_threads_change_nothing(seed: int, threshold: float, block: int, threads: int) -> None:
     case = drawn(seed, 150, 120, 16)
@@ -106,7 +106,7 @@ def test_blocks_and_threads_change_nothing(seed: int, threshold: float, block: i
         assert same(decide(*case, threshold, threads=threads), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS), st.lists(st.integers(0, 300), max_size=4))
 def test_two_walks_are_one(seed: int, threshold: float, cuts: list[int]) -> None:
     vectors, places, may_stay = everyone(clustered(seed, 300, 24))
@@ -191,7 +191,7 @@ def test_vectors_of_other_dimensions_are_refused() -> None:
         decide(*everyone(unit(np.ones((2, 4)))), [Kept(unit(np.ones((1, 3))), np.array([5]))], 0.9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS[:3]), st.sampled_from([0, 10**13]), st.integers(1, 4))
 def test_marks_and_equal_vectors_keep_rows_apart(seed: int, threshold: float, exact_up_to: int, marks: int) -> None:
     """Rows with other marks or with an equal vector are ignored."""
@@ -241,7 +241,7 @@ def spread(seed: int, rows: int, dimensions: int) -> dict[str, Vectors]:
     }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from([*DIMENSIONS, 384, 700]), st.sampled_from(THRESHOLDS), st.data())
 def test_the_bound_is_never_below_the_cosine(seed: int, dimensions: int, threshold: float, data: st.DataObject) -> None:
     """Directions and step can come from different vectors."""
@@ -286,7 +286,7 @@ def test_without_the_instruction_the_result_is_the_same(tmp_path: Path) -> None:
 # --- Index ---------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(0, 40), st.sampled_from(THRESHOLDS))
 def test_a_small_index_misses_nothing(seed: int, rows: int, earlier: int, threshold: float) -> None:
     case = drawn(seed, rows, earlier, 32)

@@ -75,7 +75,7 @@ def alike(one: str, other: str, ngram: int = 1) -> float:
     return len(a & b) / len(a | b)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(TEXTS, max_size=6), st.integers(1, 3))
 @example([], 1)
 @example(["", "", "\x00", "\x00\x00", " "], 1)
@@ -88,7 +88,7 @@ def test_the_sets_are_the_hashes_of_the_words(texts: list[str], ngram: int) -> N
     assert found.starts[0] == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(TEXTS, max_size=5), TEXTS)
 def test_a_set_does_not_depend_on_the_texts_around_it(others: list[str], text: str) -> None:
     """The code differs for ASCII only, for ASCII beside other scripts, and for a slice of a column."""
@@ -99,7 +99,7 @@ def test_a_set_does_not_depend_on_the_texts_around_it(others: list[str], text: s
     assert rows(word_sets(beside.reverse()[[len(others)]])) == alone
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from("abcdefghijk図書員"), max_size=9).map(" ".join), max_size=12))
 def test_an_order_renames_frequent_words_and_puts_them_last(texts: list[str]) -> None:
     plain = word_sets(pl.Series(texts, dtype=pl.String))

@@ -144,7 +144,7 @@ def plain(
     return said
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.lists(st.lists(_ROWS, max_size=14), max_size=3),
     rule=_RULES,

@@ -234,7 +234,7 @@ _DIGITS = st.builds(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_ANY_TEXT | _ANY_JSON.map(json.dumps) | _NESTED | _DIGITS)
 def test_no_answer_whatsoever_ends_in_a_traceback(script: Script, content: str) -> None:
     (outcome,) = ask(script.told(*[Reply(content)] * 4).url, Limits(validation_retries=1))

@@ -21,7 +21,7 @@ def share(model: Model, window: AdaptiveConcurrency) -> float:
     return model.rate(window, 60 * model.seconds) / model.capacity
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     slots=st.integers(5, 400),
     seconds=st.sampled_from([0.05, 0.5, 8.0]),
@@ -171,7 +171,7 @@ def test_it_follows_a_server_that_loses_and_regains_most_of_its_places() -> None
 
 
 @given(st.integers(40, 3_000), st.integers(2, 300), st.integers(0, 9))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_it_does_not_shrink_when_the_requests_run_out(left: int, slots: int, seed: int) -> None:
     model = Model(slots, seed=seed)
     window = AdaptiveConcurrency(512, 0.0)

@@ -103,7 +103,7 @@ def test_instructions_that_leave_no_room_are_too_long_even_where_inputs_are_cut(
     assert "even with the shortest input" in (outcome.detail or "")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(1, 400), spare=st.integers(30, 2_000), counts=st.booleans())
 def test_a_cut_input_fits_and_ends_with_a_sentence(script: Script, count: int, spare: int, counts: bool) -> None:
     script.told(good()).count = quarter if counts else None

@@ -147,7 +147,7 @@ def test_a_dropped_journal_leaves_no_file(path: Path) -> None:
         assert list(journal.entries()) == []
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters()), max_size=5))
 def test_any_text_comes_back(path: Path, texts: dict[str, str]) -> None:
     with Journal(path) as journal:
@@ -258,7 +258,7 @@ def opened(path: Path) -> tuple[list[str], StoreError | None]:
         return [], error
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(suffix=st.sampled_from(["", "-wal"]), part=st.floats(0, 1), rest=st.sampled_from([0, 1, 24, 4_095]))
 def test_a_torn_journal_is_named_or_has_what_was_committed_first(
     torn: tuple[Path, list[str]], path: Path, suffix: str, part: float, rest: int

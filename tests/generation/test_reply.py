@@ -345,7 +345,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=120)
 @given(_VALUES, _VALUES, _VALUES)
 def test_no_shape_of_json_breaks_the_reader(message: Any, choice: Any, top: Any) -> None:
     shapes = [top, {"choices": [choice]}, {"choices": choice, "error": top}, {"choices": [{"message": message}]}]

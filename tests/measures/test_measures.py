@@ -63,7 +63,7 @@ def test_repeated_texts_are_less_diverse() -> None:
     assert same.self_repetition == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 8))
 def test_vendi_equals_its_definition(seed: int, rows: int, dimensions: int) -> None:
     some = unit(seed, rows, dimensions)
@@ -97,7 +97,7 @@ def test_one_vector_has_no_neighbour() -> None:
         vectors.measure(unit(0, 0))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(0, 30))
 def test_pairs_equal_all_comparisons(seed: int, rows: int) -> None:
     personas, items = unit(seed, rows, 3), unit(seed + 1, rows, 4)

@@ -62,7 +62,7 @@ def file(store: Store, batch: str, shelf: dict[int, tuple[Any, Any, int, str]]) 
     store.write("generations", batch, pl.DataFrame(rows, table_schema("generations")), TASK.asset)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     own=_SHELF,
     other=_SHELF,

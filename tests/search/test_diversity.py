@@ -39,7 +39,7 @@ def one_by_one(all_: Vectors, count: int) -> list[int]:
     return rows
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4))
 def test_no_choice_is_twice_as_good(seed: int, rows: int, count: int, pool: int) -> None:
     some = vectors(seed, rows, 3)
@@ -47,7 +47,7 @@ def test_no_choice_is_twice_as_good(seed: int, rows: int, count: int, pool: int)
     assert radius(found.least) <= 2 * best_radius(some, min(count, rows)) + 1e-3
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 120), st.integers(1, 130), st.integers(1, 40))
 def test_no_row_twice_and_each_stands_for_itself(seed: int, rows: int, count: int, pool: int) -> None:
     some = vectors(seed, rows, 5, groups=7)
@@ -60,7 +60,7 @@ def test_no_row_twice_and_each_stands_for_itself(seed: int, rows: int, count: in
         assert found.mean == found.least == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 30), st.sampled_from([1, 2, 9, 64, 500]))
 def test_pools_change_nothing_and_the_middle_is_no_worse(seed: int, count: int, pool: int) -> None:
     some = vectors(seed, 200, 12, groups=20)
@@ -71,7 +71,7 @@ def test_pools_change_nothing_and_the_middle_is_no_worse(seed: int, count: int, 
     assert found.mean >= rule.mean - 1e-6
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 20))
 def test_the_order_of_the_rows_does_not_matter(seed: int, count: int) -> None:
     some = vectors(seed, 80, 8)

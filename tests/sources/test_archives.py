@@ -253,7 +253,7 @@ PIECES = st.lists(
 
 
 @pytest.mark.parametrize("how", PACKED)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=PIECES, cut=st.integers(0, 60), rows_per_slice=st.integers(1, 5))
 def test_slices_put_together_are_the_archive_whatever_is_in_it(
     tmp_path: Path, how: str, pieces: list[bytes], cut: int, rows_per_slice: int
@@ -273,7 +273,7 @@ def test_a_slice_begins_at_its_first_record(tmp_path: Path) -> None:
     assert [part.first_byte for part in survey(put(tmp_path, gz_whole(RECORDS)), 2).slices] == [0, 0, 0]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 2_000), junk=st.binary(min_size=1, max_size=30))
 def test_overwritten_bytes_never_end_in_a_traceback(tmp_path: Path, at: int, junk: bytes) -> None:
     for suffix, pack in (PACKED["gz"], PACKED["plain"], PACKED["zst"]):

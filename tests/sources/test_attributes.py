@@ -50,7 +50,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=[]), max_size=6), ANYTHING, max_size=4))
 def test_sql_reads_all_of_it(row: dict[str, Any]) -> None:
     found = attributes(row)

@@ -115,7 +115,7 @@ def encoded(label: str, seed: int) -> tuple[str, bytes]:
 WAYS = ["header", "meta", "quoted", "http-equiv", "both", "xml", "late"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     label=st.sampled_from(sorted(label for label, name in LABELS.items() if name in ENCODINGS)),
     seed=st.integers(0, 1 << 32),
@@ -231,7 +231,7 @@ def test_one_bad_byte_makes_no_other_encoding_of_a_page(text: str, codec: str, l
     assert found.encoding == find_encoding(label)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.binary(max_size=60), label=st.sampled_from([None, "utf-8", "utf-16", *ENCODINGS, "iso-2022-jp"]))
 def test_any_bytes_are_text_or_refused(data: bytes, label: str | None) -> None:
     try:

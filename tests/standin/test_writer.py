@@ -428,7 +428,7 @@ _schemas = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(schema=_schemas, data=st.text(max_size=80))
 def test_any_bounded_schema_gets_a_valid_answer(schema: Any, data: str) -> None:
     body = request(schema, data)

@@ -39,7 +39,7 @@ ITEMS = [
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(WORDS, max_size=5), st.lists(WORDS, max_size=5), st.integers(2, 4))
 def test_the_index_agrees_with_all_pairs(rows: list[list[str]], texts: list[list[str]], n: int):
     def runs(words: list[str]) -> list[tuple[str, ...]]:

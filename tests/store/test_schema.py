@@ -110,7 +110,7 @@ ANY_STORABLE = st.text(
 ).filter(lambda text: len(text.strip()) >= 25)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY_STORABLE, st.lists(ANY_STORABLE, max_size=5))
 def test_texts_of_all_scripts_survive_the_store(store: Store, text: str, dependencies: list[str]) -> None:
     tool = Tool(

@@ -172,7 +172,7 @@ MERGED = (
 )  # fmt: skip
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(MERGED)
 @example(("SELECT $\u00a0$ FROM {target} $\u00a0$, * FROM", " ", WRITES[2], "", "", "", TARGETS[1]))
 @given(QUERIES)
@@ -209,7 +209,7 @@ NAME = st.sampled_from(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.text(alphabet="aé漢'\"-", max_size=5), space=SPACE, name=NAME)
 def test_no_spelling_of_a_name_gets_through(
     locked: tuple[Path, duckdb.DuckDBPyConnection], before: str, space: str, name: str
@@ -282,7 +282,7 @@ PIECES = ["true", "hop = 0", ")", "(", " OR ", " ORDER BY ", "1", ";", "--", "/*
 PIECES += [" FROM personas ", ",", " LIMIT ", " AS x", "$\u00a0$", "NOT "]
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 def test_what_is_taken_for_a_condition_stands_alone_in_brackets(
     locked: tuple[Path, duckdb.DuckDBPyConnection], text: str
