@@ -357,7 +357,7 @@ def _selection(item: str) -> dg.AssetSelection:
     return above | assets.downstream() if item.endswith("+") else above
 
 
-def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> None:
+def _all_runs(order: Ordered, execute: "_Executor", result: Result) -> None:
     """Execute a run per batch, given its job, assets and batch, then rebuild the warehouse if a table changed."""
     home = order.store.root
     work = [(key, assets - {_WAREHOUSE}) for key, assets in order.work]
@@ -369,7 +369,8 @@ def _all_runs(order: Ordered, execute: Callable[..., None], result: Result) -> N
             later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
             result.stopped += f" Not begun: {', '.join(later)}." if later else ""
             break
-    if not is_fresh(order.store) or not any(assets for _, assets in work):
+    is_alone = not any(assets for _, assets in work)
+    if is_alone or not is_fresh(order.store) or not execute.has_recorded(_WAREHOUSE):
         _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
 
 
@@ -431,6 +432,10 @@ class _Executor:
             # The context is Dagster's error, whose cause is this one: a traceback would follow the cycle for ever.
             error.__context__ = None
             raise
+
+    def has_recorded(self, asset: dg.AssetKey) -> bool:
+        """Whether the instance shows a materialisation of an asset."""
+        return self._instance.get_latest_materialization_event(asset) is not None
 
     def _job(self, name: str, assets: set[dg.AssetKey]) -> dg.JobDefinition:
         """A job with some of its assets.
