@@ -58,7 +58,11 @@ class Home:
         rows = pl.DataFrame({"item_id": ids, "text": pl.Series(list(texts.values()), dtype=pl.String)}).with_columns(
             batch=pl.lit(batch), persona_id="p" + ids, generation_id=call + ids, sample=pl.lit(0)
         )
-        missing = [pl.lit("", kind).alias(name) for name, kind in schema.items() if name not in rows.columns]
+        missing = [
+            pl.lit(None if kind.is_nested() else "", kind).alias(name)
+            for name, kind in schema.items()
+            if name not in rows.columns
+        ]
         self.store.write(dataset, batch, rows.with_columns(missing))
 
     def decide(self, batch: str, dataset: str = DATASET) -> ItemsDecided:
