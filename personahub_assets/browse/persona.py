@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from personahub_assets.browse.reader import Reader, Row
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.text import shorten
@@ -124,7 +125,7 @@ def _messages(reader: Reader, call: Row) -> list[Message]:
     from personahub_assets.steps.inputs import Input
     from personahub_assets.steps.sent import messages_of, stored_inputs
 
-    if reader.store.catalog.derivation(call["asset"]):
+    if reader.store.catalog.derivation(call["asset"]) or call["asset"] == DIALOGUES:
         inputs = stored_inputs(reader.store, call["batch"], call["asset"], call["input_id"])
     else:
         text = _input(reader, call)

@@ -1,6 +1,7 @@
 """The catalog of a home: its datasets and prompts, those of the package and those in the home.
 
     HOME/prompts/<name>.md      instead of the package's prompt of this name; with `fields:`, a dataset
+    HOME/prompts/worlds/<name>.md   a world for game NPCs, beside those of the package
     HOME/datasets/<name>.py     a dataset: one class as in core/records.py, with its prompt in HOME/prompts
 
 A dataset is made from personas, or from the items of another dataset, its source (`core.records.Derivation`).
@@ -19,11 +20,13 @@ from types import ModuleType
 from personahub_assets.core import project_files
 from personahub_assets.core.column_types import column_fault
 from personahub_assets.core.demonstrations import SUFFIX, Demonstration, read_demonstrations
+from personahub_assets.core.dialogues import ASSISTANT, DIALOGUES
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
 from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import (
     DERIVED,
+    DIALOGUE_DATASETS,
     Answer,
     DatasetItem,
     Derivation,
@@ -34,6 +37,7 @@ from personahub_assets.core.records import (
 from personahub_assets.core.reserved import name_fault
 from personahub_assets.core.text import digest
 from personahub_assets.core.verified import JUDGE
+from personahub_assets.core.worlds import FOLDER, NPCS, PARAMETER, World, read_worlds
 
 UNEDITED = "EDIT THIS LINE"
 """Text in the files that `personahub new dataset` writes. A dataset with it is not asked: it would cost money."""
@@ -48,11 +52,16 @@ _VALUES = {
     "text_personas": ("text", "count", "granularity"),
     "related_personas": ("persona", "count"),
     JUDGE: ("problem", "left", "right"),
+    DIALOGUES: ("persona", "conversation"),
+    ASSISTANT: ("conversation",),
+    NPCS: ("persona", PARAMETER),
 }
 DATASET_VALUES = ("persona",)
 """Names that a request of a dataset defines for the templates of its prompt."""
 DERIVED_VALUES = ("text", "persona")
 """Names that a request about an item defines, besides the item's fields: its text, and its persona."""
+_FIXED = {*DERIVED, *DIALOGUE_DATASETS}
+"""Datasets of the package whose fields a home cannot change, because a step makes their rows."""
 _HEADER = re.compile(r"\A---\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
 _FIELDS = re.compile(r"^fields[ \t]*:", re.MULTILINE)
 _NAME = re.compile(r"^name[ \t]*:[ \t]*['\"]?([^'\"\s#]*)", re.MULTILINE)
@@ -164,7 +173,8 @@ class Catalog:
             setting: `enabled` of hub.toml.
         """
         derivation = self.derivation(name)
-        return not (derivation and derivation.is_optional) if setting is None else setting
+        is_optional = name in DIALOGUE_DATASETS or (derivation is not None and derivation.is_optional)
+        return not is_optional if setting is None else setting
 
     def _values(self, derivation: Derivation) -> tuple[str, ...]:
         fields = self._unchecked(derivation.source).model_fields
@@ -178,6 +188,16 @@ class Catalog:
         if path is None:
             return project_files.prompt(task)
         return _parsed(path, task, values)
+
+    @cached_property
+    def worlds(self) -> dict[str, World]:
+        """The worlds of game NPCs by name: those of the package, and those of the home, which take their place.
+
+        Raises:
+            PromptError: if a file is malformed.
+        """
+        homes = [self._home / PROMPTS / FOLDER] if self._home else []
+        return read_worlds([project_files.root() / PROMPTS / FOLDER, *homes])
 
     def demonstrations(self, name: str, answer: type[Answer]) -> list[Demonstration]:
         """The example answers for a prompt: the home's, or the package's.
@@ -243,13 +263,13 @@ class Catalog:
         path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
         if name not in self._packaged and (path or prompt_path) and (reason := name_fault(name)):
             raise ConfigError(f"{path or prompt_path}: {reason}: rename the file")
-        if path is not None and name in DERIVED:
+        if path is not None and name in _FIXED:
             raise ConfigError(f"{path}: {name} has fixed fields: give the class another name")
         item = self._unchecked(name)
         origin = str(path or prompt_path)
         self._check_sources(name, origin)
         if prompt_path is not None and path is None and _declares_fields(prompt_path, name):
-            if name in DERIVED:
+            if name in _FIXED:
                 raise PromptError(f"{origin}: {name} has fixed fields: remove `fields`")
             derivation = item.__derivation__
             _parsed(prompt_path, name, self._values(derivation) if derivation else DATASET_VALUES)
@@ -401,6 +421,8 @@ def classes(catalog: Catalog) -> Mapping[str, tuple[type[Answer], ...]]:
 
 
 def answer_classes(item: type[DatasetItem]) -> tuple[type[Answer], ...]:
-    """The classes of the answers of a dataset, by its styles."""
+    """The classes of the answers of a dataset, by its styles, or by the sides of a dialogue."""
+    if item.__turns__:
+        return item.__turns__
     derivation = item.__derivation__
     return tuple(answer or item for answer in derivation.styles.values()) if derivation else (item,)

@@ -31,6 +31,7 @@ from personahub_assets.core import presets
 from personahub_assets.core.addresses import public
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.demonstrations import PromptingMode
+from personahub_assets.core.dialogues import DIALOGUES, MOST_TURNS
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
@@ -38,6 +39,7 @@ from personahub_assets.core.records import MAX_PERSONAS_PER_CALL
 from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_table
 from personahub_assets.core.text import WORDS
+from personahub_assets.core.worlds import NPCS
 
 STANDIN_URL = "standin:"
 _OTHER_VARIABLES = ("CACHE", "VLLM_PYTHON")
@@ -208,6 +210,12 @@ class DatasetTask(PromptSettings):
         "plain",
         description="constraints: each item of `instructions` has one to three constraints that a program can check",
     )
+    worlds: list[str] | Literal["all"] | None = Field(
+        None,
+        description="Worlds of game_npcs, files of prompts/worlds, or all of them; not set: the parameter world of the "
+        "prompt. docs/worlds.md",
+    )
+    turns: int = Field(3, ge=1, le=MOST_TURNS, description="Messages of the user in dialogues; each is answered")
     near_duplicates: Similarity | None = Field(None, description="As in [items], for this dataset")
     near_duplicates_by: ComparedBy | None = Field(None, description="As in [items], for this dataset")
 
@@ -543,6 +551,7 @@ class Quality(Section):
     named_person: bool = Field(True, description="Quarantine personas that begin with a full name")
     too_generic: bool = Field(True, description="Quarantine personas without a word that tells one person from another")
     instruction_echo: bool = Field(True, description="Quarantine personas and items that talk about the request")
+    off_world: bool = Field(False, description="Quarantine game NPCs that do not belong to their world: docs/worlds.md")
     language: ExpectedLanguage = Field(
         "input",
         description="Language of personas and items, as a two-letter code; input: that of the document or persona, "
@@ -556,7 +565,8 @@ class Quality(Section):
     @property
     def rule(self) -> str:
         """All settings, as one text; a change judges the stored answers again."""
-        return "gates 1, " + ", ".join(f"{name} {value}" for name, value in self.model_dump().items())
+        settings = self.model_dump(exclude=None if self.off_world else {"off_world"})
+        return "gates 1, " + ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 class Decontamination(Section):
@@ -606,6 +616,10 @@ class WarehouseSection(Section):
     )
 
 
+_OF_ONE_DATASET = {"turns": DIALOGUES, "worlds": NPCS}
+"""Keys of `[datasets.NAME]` that only one dataset has."""
+
+
 class HubConfig(Section):
     """Everything in hub.toml."""
 
@@ -625,6 +639,14 @@ class HubConfig(Section):
     items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
     roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
+
+    @field_validator("datasets")
+    @classmethod
+    def _has_the_settings_of_its_dataset(cls, datasets: dict[str, DatasetTask]) -> dict[str, DatasetTask]:
+        for key, owner in _OF_ONE_DATASET.items():
+            for name in (name for name, task in datasets.items() if key in task.model_fields_set and name != owner):
+                raise ValueError(f"{name}.{key} has no effect: it is a key of [datasets.{owner}]")
+        return datasets
 
     @field_validator("roles")
     @classmethod

@@ -229,6 +229,11 @@ class Prompt(Sampling, SamplingOptions):
         return _names(self.row) - {*self.parameters}
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Names that instructions and row use, parameters included."""
+        return _names(self.instructions) | _names(self.row)
+
+    @cached_property
     def _templates(self) -> tuple[jinja2.Template, jinja2.Template]:
         return _compiled(self.instructions), _compiled(self.row)
 
@@ -242,7 +247,7 @@ class Prompt(Sampling, SamplingOptions):
         Args:
             values: texts of the row; they are escaped so that they cannot close their data section or turn.
             sample: number of the answer for this row; from 1 on it is added to the row, so that answers vary.
-            shared: values for the shared instructions besides the prompt's parameters, such as a count.
+            shared: values for the shared instructions, such as a count; they override parameters.
 
         Raises:
             PromptError: if the template is malformed or uses an undefined value.
@@ -252,8 +257,8 @@ class Prompt(Sampling, SamplingOptions):
         try:
             key = tuple(sorted(shared.items()))
             if key not in self._shared:
-                self._shared[key] = self._templates[0].render(**self.parameters, **shared)
-            row = self._templates[1].render(**self.parameters, **shared, **safe)
+                self._shared[key] = self._templates[0].render({**self.parameters, **shared})
+            row = self._templates[1].render({**self.parameters, **shared, **safe})
         except jinja2.TemplateError as error:
             names = sorted({*self.parameters, *shared, *values})
             raise PromptError(f"prompt {self.name}: {error}; defined are {names}") from error

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.json_schema import SkipJsonSchema
 
 from personahub_assets.core.constraints import RULE, Constraint, stated
+from personahub_assets.core.dialogues import DIALOGUES
 
 MAX_PERSONAS_PER_CALL = 8
 
@@ -114,6 +115,8 @@ class DatasetItem(Answer):
     """
 
     __derivation__: ClassVar[Derivation | None] = None
+    __turns__: ClassVar[tuple[type[Answer], ...]] = ()
+    """Classes of the answers of a dialogue, whose messages are calls: the user's and the assistant's."""
     __controls__: ClassVar[tuple[str, ...]] = ()
     """Fields whose values `[datasets.NAME.controls]` of hub.toml can set; the prompt has them as names."""
     __modes__: ClassVar[tuple[str, ...]] = ("plain",)
@@ -216,6 +219,19 @@ class GameNPC(DatasetItem):
     greeting: Annotated[str, StringConstraints(min_length=5, max_length=200)] = Field(
         description="First line the character says to a player"
     )
+    # Not part of the answer: the request has the world, and a rule compares.
+    world: SkipJsonSchema[str | None] = Field(
+        None, description="Its world, a file of prompts/worlds; null without", exclude_if=_is_none
+    )
+    misfit: SkipJsonSchema[str | None] = Field(
+        None,
+        description="Why it does not belong to its world; null if it does, or without a world",
+        exclude_if=_is_none,
+    )
+
+    def as_text(self) -> str:
+        """Write the answer as readable text."""
+        return super(GameNPC, self.model_copy(update={"world": None, "misfit": None})).as_text()
 
 
 class ToolArgument(Answer):
@@ -439,6 +455,67 @@ class InstructionAnswer(
         return self.answer
 
 
+class Turn(Answer):
+    """A message of a dialogue."""
+
+    @property
+    def content(self) -> str:
+        """Its text."""
+        raise NotImplementedError
+
+
+class UserTurn(Turn):
+    """The next message of the user in a dialogue."""
+
+    message: Annotated[str, StringConstraints(min_length=2, max_length=1500)] = Field(
+        description="The message as this person would type it to the assistant"
+    )
+
+    @property
+    def content(self) -> str:
+        """The message."""
+        return self.message
+
+
+class AssistantTurn(Turn):
+    """The next message of the assistant in a dialogue."""
+
+    reply: Annotated[str, StringConstraints(min_length=2, max_length=4000)] = Field(
+        description="The answer to the last message of the user"
+    )
+
+    @property
+    def content(self) -> str:
+        """The reply."""
+        return self.reply
+
+
+class ChatMessage(Answer):
+    """A message of a chat."""
+
+    role: Literal["user", "assistant"] = Field(description="Who wrote it")
+    content: str = Field(description="Its text")
+
+
+class Dialogue(DatasetItem):
+    """A conversation of the persona, as the user, with an assistant; each message is a call."""
+
+    __turns__ = (UserTurn, AssistantTurn)
+
+    turns: int = Field(description="Number of messages of the user; the assistant answers each")
+    messages: list[ChatMessage] = Field(
+        description="The messages in their order, as chat templates take them: role (user or assistant) and content"
+    )
+    calls: list[str] = Field(description="Call that wrote each message, in generations")
+
+    def as_text(self) -> str:
+        """Write the messages, each after its role."""
+        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in self.messages)
+
+
+DIALOGUE_DATASETS: dict[str, type[DatasetItem]] = {DIALOGUES: Dialogue}
+"""Datasets whose items are dialogues, by name."""
+
 DERIVED: dict[str, type[DatasetItem]] = {
     "math_solutions": MathSolution,
     "reasoning_solutions": ReasoningSolution,
@@ -451,7 +528,7 @@ DERIVED: dict[str, type[DatasetItem]] = {
 
 def packaged() -> dict[str, type[DatasetItem]]:
     """The classes of all datasets of the package, by name."""
-    return {**DATASETS, **DERIVED}
+    return {**DATASETS, **DERIVED, **DIALOGUE_DATASETS}
 
 
 def readable(value: object) -> str:

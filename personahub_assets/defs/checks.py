@@ -129,6 +129,8 @@ def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Ma
         "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
         "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},
         "any_stage": {asset: {"{stage}": stage} for asset, stage in STAGES.items()},
+        # A dataset of the package can have checks of its own; in a home with another class it has other columns.
+        **{name: {name: {}} if datasets.get(name) is item else {} for name, item in packaged().items()},
     }
 
 
@@ -140,10 +142,13 @@ def all_checks(datasets: Mapping[str, type[DatasetItem]] | None = None) -> dict[
     """
     checks: dict[str, list[Check]] = defaultdict(list)
     shared = _shared(packaged() if datasets is None else datasets)
-    for path, sql in project_files.sql_files("checks").items():
+    files = project_files.sql_files("checks")
+    for path, sql in files.items():
         folder, name = path.split("/")
         for asset, values in shared.get(folder, {folder: {}}).items():
-            checks[asset].append(Check(asset, name, _replaced(sql, values)))
+            # A file in the folder of the asset itself takes the place of the shared one.
+            if folder == asset or f"{asset}/{name}" not in files:
+                checks[asset].append(Check(asset, name, _replaced(sql, values)))
     return dict(checks)
 
 

@@ -3,6 +3,7 @@
 import inspect
 
 from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.defs.assets import Asset
 from personahub_assets.defs.batches import LLM_POOL, Batch, Report, batch_asset
@@ -12,6 +13,7 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.datasets import write_items
 from personahub_assets.steps.dedup import find_item_duplicates
+from personahub_assets.steps.dialogues import write_dialogues
 from personahub_assets.steps.instructions import write_instruction_answers
 from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.steps.tools import write_implementations
@@ -22,6 +24,7 @@ _STEPS = {
     "reasoning_solutions": write_solutions,
     "tool_implementations": write_implementations,
     "instruction_answers": write_instruction_answers,
+    DIALOGUES: write_dialogues,
 }
 """Steps of datasets whose rows are not simply the answers."""
 _ALSO_READ = {"tool_implementations": ["tool_tests"]}

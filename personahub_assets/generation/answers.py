@@ -85,11 +85,14 @@ class Answers:
         self._journal = Journal(store.paths.journal(task.asset, batch), self._mask)
         self._pending: set[str] = set()
         self._unasked = 0
+        self.retried: set[str] = set()  # keys of requests that are sent again by --retry
+        self.label: Callable[[int], str] = lambda _sample: ""  # before the detail of a rejected request, by its sample
         self._taken = taken_down(store, batch)
         self._written: set[int] = set()
         self._writers: dict[str, PartitionWriter] = {}
         self._published = self._is_empty = False
         self._imported = 0
+        self._lookups: dict[tuple[tuple[str, ...], ReusePolicy], AnswerLookup] = {}
         self._uses: dict[tuple[str, ...], Task] = {}
         self._generated = Counter[tuple[str, ...]]()  # rows by version of the task
         self.use(task)
@@ -97,8 +100,11 @@ class Answers:
     def use(self, task: Task) -> None:
         """Make further requests by another task of the same asset: another prompt, model or server."""
         self.task, self.rule, self._gates = task, self._rule_of(task), Gates(self.store.config, task)
-        self._known = AnswerLookup(self.store, task.asset, self.batch, self.rule, self._journal.find)
         self._version = (task.prompt.fingerprint, task.schema_fingerprint, task.model, *task.identity)
+        way = self._version, self.rule
+        if way not in self._lookups:  # each reads the keys of all stored answers
+            self._lookups[way] = AnswerLookup(self.store, task.asset, self.batch, self.rule, self._journal.find)
+        self._known = self._lookups[way]
         self._uses[self._version] = task
 
     def __enter__(self) -> "Answers":
@@ -262,10 +268,12 @@ class Answers:
                 self.tally.add_reused(standing[key])
             elif key in self._pending:
                 self.tally.duplicates += 1
-            elif self.rule.retry and key not in fails:
+            elif self.rule.retry and key not in fails and not request.follows:
                 self._unasked += 1
             else:
                 self._pending.add(key)
+                if self.rule.retry:
+                    self.retried.add(key)
                 to_ask.append(replace(request, earlier=fails[key]) if key in fails else request)
         return to_ask
 
@@ -327,7 +335,7 @@ class Answers:
             self._written.add(mark)
         rows = self._generations(entries)
         self._writer("generations", asset).add(rows)
-        self._writer("quarantine", asset).add(pl.concat([_quarantine(rows), _frame(refused)]))
+        self._writer("quarantine", asset).add(pl.concat([_quarantine(rows, self.label), _frame(refused)]))
 
     def _generations(self, entries: list[Entry]) -> pl.DataFrame:
         """Make rows of `generations`."""
@@ -401,12 +409,15 @@ def _frame(refused: list[tuple[str, ...]]) -> pl.DataFrame:
     return pl.DataFrame(refused, table_schema("quarantine"), orient="row")
 
 
-def _quarantine(generations: pl.DataFrame) -> pl.DataFrame:
-    return generations.filter(pl.col("status") == "rejected").select(
+def _quarantine(generations: pl.DataFrame, label: Callable[[int], str]) -> pl.DataFrame:
+    rejected = generations.filter(pl.col("status") == "rejected")
+    details = zip(rejected["sample"], rejected["detail"].fill_null(""), strict=True)
+    texts = [": ".join(filter(None, [label(sample), detail])) for sample, detail in details]
+    return rejected.select(
         "batch",
         "asset",
         "input_id",
         "reason",
-        pl.col("detail").fill_null("").alias("detail"),
+        pl.Series("detail", texts, pl.String),
         pl.col("response").alias("raw"),
     )

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, cast
 from pydantic import ValidationError
 
 from personahub_assets.core.config import HubConfig
-from personahub_assets.core.records import Answer, DatasetItem, RelatedPersonas, TextPersonas
+from personahub_assets.core.records import Answer, AssistantTurn, DatasetItem, RelatedPersonas, TextPersonas, Turn
+from personahub_assets.core.worlds import world_of
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
 from personahub_assets.quality.items import item_echo
 from personahub_assets.quality.languages import language_of, likely_language, other_language
 from personahub_assets.quality.personas import persona_fault
 from personahub_assets.quality.pii import find_pii, mask_pii
 from personahub_assets.quality.spans import Kind
+from personahub_assets.quality.worlds import misfit
 
 _LEAST_ECHO = 20  # characters: shorter fields are labels
 _LANGUAGES = re.compile(
@@ -142,15 +144,14 @@ class Gates:
         for name, text in texts:
             if spans := self._refused and find_pii(text, self._refused):
                 return Rejection("pii", f"{_places(spans)} in {name}", "")
-        if not isinstance(answer, DatasetItem) or request.values.keys() != {"persona"}:
+        if not isinstance(answer, Turn) and not _is_about_persona(request, answer):
             return None  # a dataset that is made from another one answers about its items
+        if self._settings.off_world and self._task.worlds and (reason := self.misfit(request, answer)):
+            return Rejection("off_world", reason, "")
+        # "Sure, here is the list:" is how assistants begin.
+        echoes = self._settings.instruction_echo and not isinstance(answer, AssistantTurn)
         for name, text in texts:
-            echo = (
-                self._settings.instruction_echo
-                and len(text) >= _LEAST_ECHO
-                and item_echo(text, request.values["persona"])
-            )
-            if echo:
+            if echoes and len(text) >= _LEAST_ECHO and (echo := item_echo(text, request.values["persona"])):
                 return Rejection("instruction_echo", f"{name}: {echo}", "")
         longest = max((text for _, text in texts), key=len, default="")
         return self._language_rejection(request, longest, "")
@@ -159,6 +160,11 @@ class Gates:
         value = json.loads(text)
         masked = _each_text(value, self.mask_text)
         return text if masked == value else json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
+
+    def misfit(self, request: Request, answer: Answer) -> str | None:
+        """Why an item does not belong to the world of its request; None if it does, or if there is none."""
+        worlds = self._task.worlds
+        return misfit(worlds[world_of(request.input_id, worlds)], dict(answer)) if worlds else None
 
     # --- language ---
 
@@ -185,6 +191,10 @@ class Gates:
         instructions = self._task.prompt.instructions
         language = None if _LANGUAGES.search(instructions) else language_of(instructions)
         return language and language.code
+
+
+def _is_about_persona(request: Request, answer: Answer) -> bool:
+    return isinstance(answer, DatasetItem) and request.values.keys() == {"persona"}
 
 
 class Expected(NamedTuple):

@@ -12,6 +12,7 @@ from personahub_assets.core.prompts import WANTED, Message, Prompt
 from personahub_assets.core.records import Answer
 from personahub_assets.core.roles import WRITER, Role
 from personahub_assets.core.text import digest
+from personahub_assets.core.worlds import PARAMETER, World, world_of
 from personahub_assets.generation.servers.dialect import Dialect
 
 Reason = Literal[
@@ -34,6 +35,7 @@ Reason = Literal[
     "too_generic",
     "instruction_echo",
     "other_language",
+    "off_world",
 ]
 """Why a request ended without an accepted answer.
 
@@ -56,13 +58,14 @@ named_person: a persona with a full name
 too_generic: a persona that says nothing that tells one person from another
 instruction_echo: a text that talks about the request, such as "Here is a persona:"
 other_language: clearly not in the expected language
+off_world: a game NPC that does not belong to its world
 """
 
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
 """Reasons independent of the request: it is sent again at the next materialisation."""
 
 GATES: frozenset[Reason] = frozenset(
-    {"pii", "not_a_person", "named_person", "too_generic", "instruction_echo", "other_language"}
+    {"pii", "not_a_person", "named_person", "too_generic", "instruction_echo", "other_language", "off_world"}
 )
 """Reasons of the quality gates: the answer is complete, and is judged again when the settings of [quality] change."""
 
@@ -139,6 +142,11 @@ class Task:
         """Constraints of the item of a request, chosen by a hash; none without the mode `constraints`."""
         return choose(self.asset, input_id, sample) if self.settings.get("mode") == "constraints" else []
 
+    @cached_property
+    def worlds(self) -> dict[str, World]:
+        """The worlds that requests are about, by name; a persona has one of them by a hash."""
+        return {name: World(**each) for name, each in json.loads(str(self.settings.get("worlds", "{}"))).items()}
+
     def code_version(self, *settings: str | int | float) -> str:
         """Hash of all values that can change this asset's rows: prompt, schema, sampling, model and some settings."""
         own = (self.prompt.fingerprint, self.schema_fingerprint, self.model)
@@ -152,6 +160,8 @@ class Task:
     def request(self, input_id: str, values: dict[str, str], sample: int = 0, **shared: str | int) -> "Request":
         """Render one request; its key is a hash of exactly the values that can change the answer."""
         shared |= self.wanted(input_id, sample)
+        if self.worlds:
+            shared[PARAMETER] = self.worlds[world_of(input_id, self.worlds)].text
         messages = self.prompt.messages(values, sample, **shared)
         key = request_key(self.model, self.prompt, messages, self.schema_fingerprint, self.identity, sample)
         return Request(key, input_id, sample, messages, values, shared)
@@ -211,6 +221,7 @@ class Request:
     values: dict[str, str]
     shared: dict[str, str | int]
     earlier: "Outcome | None" = field(default=None, compare=False)  # its earlier outcome, with its cost
+    follows: bool = field(default=False, compare=False)  # after one that --retry sent: new, and sent all the same
     ready: float = field(default_factory=time.perf_counter, compare=False)  # start of its wait
 
 

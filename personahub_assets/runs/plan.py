@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.core.config import Environment
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import LLMError, PersonaHubError
 from personahub_assets.core.records import Derivation
 from personahub_assets.core.roles import Role
@@ -26,6 +27,7 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.provenance import kind_of
 from personahub_assets.generation.requests import Outcome, Request, Server, Task
 from personahub_assets.instance.faults import explain
+from personahub_assets.runs.dialogues import DialoguePlan
 from personahub_assets.runs.estimates import History
 from personahub_assets.runs.forecast import Aside, Plan, Work
 from personahub_assets.runs.lookup import Lookup, Watch
@@ -35,6 +37,7 @@ from personahub_assets.steps import candidates
 from personahub_assets.steps.agreement import judge_requests, judge_task, problems
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import controlled, item_requests, items, samples_of, shares, target_gaps
+from personahub_assets.steps.dialogues import OpenDialogue, dialogue_rows, opened, opening_requests
 from personahub_assets.steps.embeddings import to_embed, with_hashes
 from personahub_assets.steps.novelty import Novelty, pieces
 from personahub_assets.steps.personas import (
@@ -174,6 +177,7 @@ class _Planner:
             "semantic_duplicates": self._semantic,
             "personas": self._personas,
             **{name: partial(self._items, name) for name in self.store.catalog.in_order},
+            DIALOGUES: self._dialogues,
             **{name: partial(self._agreement, name) for name in COMPARISONS},
         }
         try:
@@ -210,7 +214,7 @@ class _Planner:
     def _task_of(self, work: Work) -> Task:
         if work.asset in COMPARISONS:
             return judge_task(work.asset, self.store.catalog, self.config, self._server)
-        return next(each for each in self._tasks(work.asset) if each.variant == work.variant)
+        return next(each for each in self._tasks(work.asset) if (each.role, each.variant) == (work.role, work.variant))
 
     def _work(self, task: Task) -> Work:
         return Work(self.batch, task.asset, task.role, task.variant, task.model)
@@ -432,6 +436,27 @@ class _Planner:
 
     # --- datasets ---
 
+    def _dialogues(self) -> list[Work]:
+        settings, tasks = self.config.dataset(DIALOGUES), self._tasks(DIALOGUES)
+        works, complete = [self._work(task) for task in tasks], list[OpenDialogue]()
+        forecast = DialoguePlan(self.lookup, tasks, works, settings.turns, self._judged)
+        for dialogues in opened(self.draft, self.batch):
+            complete_ones = forecast.look(dialogues)
+            complete += complete_ones if self._is_source(DIALOGUES) else []
+        forecast.expect(self._to_come(DIALOGUES, None) * settings.samples)
+        if self.ahead.likely is not None and self.ahead.likely.height:
+            openings = partial(opening_requests, task=tasks[0], batch=self.batch)
+            forecast.expect(self._likely_items(tasks[0], openings, self.ahead.likely))
+        self.ahead.items[DIALOGUES] = forecast.missing
+        if complete:
+            rows = dialogue_rows(DIALOGUES, self.batch, complete)
+            self.draft.write(DIALOGUES, self.batch, pl.DataFrame(rows, self.store.columns(DIALOGUES)))
+        self._item_duplicates(DIALOGUES)
+        return works
+
+    def _judged(self, task: Task, answers: list[tuple[Request, Outcome]]) -> Iterator[tuple[Request, Any]]:
+        return _judged(Gates(self.config, task), answers)
+
     def _items(self, name: str) -> list[Work]:
         samples, works = samples_of(name, self.store.catalog, self.config), list[Work]()
         written = list[tuple[str, int, str, Any]]()
@@ -439,14 +464,14 @@ class _Planner:
         self.ahead.items[name] = 0.0
         for task, numbers in shares(self._tasks(name), samples):
             work = self._work(task)
-            requests = item_requests(self.draft, task, self.batch, numbers)
-            requested = self.lookup.look(work, task, requests, read=self._is_source(name))
+            requests_of = partial(item_requests, task=task, batch=self.batch, samples=numbers)
+            requested = self.lookup.look(work, task, requests_of(self.draft), read=self._is_source(name))
             work.follow = self._to_come(name, derivation) * len(numbers)
             judged = _judged(Gates(self.config, task), requested.answers)
             if derivation is None:
                 written += [(each.input_id, each.sample, "", controlled(task, each, answer)) for each, answer in judged]
             if derivation is None and self.ahead.likely is not None and self.ahead.likely.height:
-                work.follow += self._likely_items(task, numbers, self.ahead.likely)
+                work.follow += self._likely_items(task, requests_of, self.ahead.likely)
             self.ahead.items[name] += requested.unanswered + work.follow
             works.append(work)
         if self._is_source(name) and derivation is None:
@@ -478,12 +503,14 @@ class _Planner:
         derivations = map(self.store.catalog.derivation, self.assets & {*self.store.catalog.names})
         return any(derivation is not None and derivation.source == name for derivation in derivations)
 
-    def _likely_items(self, task: Task, samples: list[int], likely: pl.DataFrame) -> float:
+    def _likely_items(
+        self, task: Task, requests_of: Callable[[Store], Iterator[Request]], likely: pl.DataFrame
+    ) -> float:
         """Expected requests about candidates that may become personas; some may have answers already."""
         overlay = OverlayStore(home=self.store.home, personas_from=self.store.personas_from)
         overlay.write("personas", self.batch, likely)
         chances = dict(likely.select("persona_id", "chance").iter_rows())
-        requested = self.lookup.glance(task, self.batch, item_requests(overlay, task, self.batch, samples))
+        requested = self.lookup.glance(task, self.batch, requests_of(overlay))
         return float(sum(chances[input_id] for input_id, _ in requested.open))
 
     def _item_duplicates(self, dataset: str) -> None:

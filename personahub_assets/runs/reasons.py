@@ -4,6 +4,7 @@ from collections import Counter
 
 import polars as pl
 
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation.requests import TRANSIENT, Outcome, Request, Task
 from personahub_assets.store.tables import Store
@@ -11,6 +12,7 @@ from personahub_assets.store.tables import Store
 NEVER_RUN = "never run"
 NEW_ROWS = "new rows"
 MORE_SAMPLES = "more samples"
+MORE_TURNS = "more turns"
 PROMPT = "prompt edited"
 SAMPLING = "sampling changed"
 SCHEMA = "schema changed"
@@ -57,7 +59,8 @@ def of_missing(store: Store, task: Task, batch: str, missing: list[Request]) -> 
             by_difference[_difference(task, *how)] += count
     new = wanted.join(last, on=_ASKED, how="anti")
     new_samples = new.join(last, on="input_id", how="semi").height
-    return by_difference + Counter({NEW_ROWS: new.height - new_samples, MORE_SAMPLES: new_samples})
+    addition = MORE_TURNS if task.asset == DIALOGUES else MORE_SAMPLES
+    return by_difference + Counter({NEW_ROWS: new.height - new_samples, addition: new_samples})
 
 
 def _difference(

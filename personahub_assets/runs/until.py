@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from personahub_assets.core.dialogues import DIALOGUES, MESSAGES
 from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.core.text import digest
 from personahub_assets.core.verified import ItemView, item_views
@@ -249,7 +250,8 @@ def _slots_with_outcome(store: Store, dataset: str, batches: list[str]) -> pl.Da
     columns = ["input_id", "sample", "status"]
     frames = [store.read("generations", batch, dataset, columns=columns) for batch in batches]
     rows = pl.concat(frames).filter(pl.col("status").is_in(_WITH_OUTCOME))
-    return rows.select(pl.col("input_id").alias("persona_id"), pl.col("sample").cast(pl.Int64)).unique()
+    sample = pl.col("sample").cast(pl.Int64) // (MESSAGES if dataset == DIALOGUES else 1)
+    return rows.select(pl.col("input_id").alias("persona_id"), sample.alias("sample")).unique()
 
 
 def _counted(store: Store, target: Target, batches: list[str]) -> pl.DataFrame:

@@ -49,9 +49,29 @@ def article(topic: Topic, dice: Dice, _label: str) -> str:
 
 
 def backstory(topic: Topic, dice: Dice, _label: str) -> str:
-    """Writes three sentences about the origin of a character."""
+    """Writes three sentences about the origin of a character, of its world if there is one."""
+    if topic.source.world:
+        return _in_world(topic, dice, words.WORLD_BACKSTORIES, 3)
     pool = list(words.BACKSTORIES)
     return " ".join(Slots(topic, dice).fill(_drawn(pool, dice)) for _ in range(3))
+
+
+def _in_world(topic: Topic, dice: Dice, moulds: tuple[str, ...], count: int) -> str:
+    """Writes sentences that name only things of the game world."""
+    pool, names = list(moulds), [f"the {term.removeprefix('the ')}" for term in topic.source.world]
+    sentences = []
+    for _ in range(count):
+        nearer, further = names.pop(dice.below(len(names))), dice.pick(names)
+        slots = {"name": topic.name, "one": nearer, "two": further, "n": dice.between(3, 40)}
+        sentences.append(_drawn(pool, dice).format_map(slots))
+    return " ".join(text[0].upper() + text[1:] for text in sentences)
+
+
+def _of_world(moulds: tuple[str, ...], usual: Prose) -> Prose:
+    def write(topic: Topic, dice: Dice, label: str) -> str:
+        return _in_world(topic, dice, moulds, 1) if topic.source.world else usual(topic, dice, label)
+
+    return write
 
 
 def sentence(topic: Topic, dice: Dice) -> str:
@@ -151,6 +171,12 @@ def _place_name(_topic: Topic, dice: Dice, _label: str) -> str:
     return location[0].upper() + location[1:]
 
 
+def _chat_message(topic: Topic, dice: Dice, label: str) -> str:
+    """The first message of a conversation, or one that follows an answer."""
+    moulds = words.FOLLOW_UPS if topic.source.is_conversation else words.OPENINGS
+    return Slots(topic, dice, label).fill(dice.pick(moulds))
+
+
 def _final_answer(topic: Topic, dice: Dice, _label: str) -> str:
     """The answer, of a number at times without its unit."""
     number, _, unit = topic.puzzle.answer.partition(" ")
@@ -178,16 +204,18 @@ KINDS: dict[str, Prose] = {
     "returns": _mould(words.RETURNS),
     "library": _choice(words.LIBRARIES),
     "backstory": backstory,
-    "dialogue": _mould(words.DIALOGUES),
+    "dialogue": _of_world(words.WORLD_GREETINGS, _mould(words.DIALOGUES)),
+    "chat_message": _chat_message,
+    "chat_reply": _mould(words.REPLIES),
     "full_name": _full_name,
     "fantasy_name": _fantasy_name,
     "species": _choice(words.SPECIES),
-    "calling": _choice(words.CALLINGS),
+    "calling": _of_world(words.WORLD_CALLINGS, _choice(words.CALLINGS)),
     "occupation": _choice(words.OCCUPATIONS),
     "place": _place_name,
     "country": _choice(words.COUNTRIES),
     "language": _choice(words.LANGUAGES),
-    "goal": _mould(words.GOALS),
+    "goal": _of_world(words.WORLD_GOALS, _mould(words.GOALS)),
     "trait": _choice(words.TRAITS),
     "skill": _choice(words.SKILLS),
     "fear": _choice(words.FEARS),
@@ -240,6 +268,8 @@ _NAMES_OF_KINDS = {
     "returns": "return returns output",
     "library": "dependency depend library package requirement import module",
     "backstory": "backstory background biography bio history story lore origin_story",
+    "chat_message": "chat_message user_message message",
+    "chat_reply": "chat_reply assistant_reply reply",
     "dialogue": "dialogue greeting line quote catchphrase speech utterance saying opening_line",
     "full_name": "person_name full_name author",
     "fantasy_name": "npc_name character_name",

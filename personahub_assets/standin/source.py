@@ -20,6 +20,9 @@ _PERSON_CHARS = 900
 _OPENING = re.compile(r"<data(?:[\s_-][^<>]*)?>")
 _ABOUT_ANSWERS = re.compile(r"rejected_answer|errors")  # feedback about an earlier answer is not data
 _ANSWER = re.compile(r'<data name="\w+_answer">(.*?)</data>', re.DOTALL)
+_CONVERSATION = "User:\n"  # how one begins
+_SPEAKER = re.compile(r"^(?:User|Assistant):$", re.MULTILINE)  # above each of its messages
+_WORLD = re.compile(r"^(?:Factions|Exists here): (.+)\.$", re.MULTILINE)  # lines of a game world in a prompt
 _NOISE = re.compile(r"<[^<>]{0,300}>|&#?\w{1,8};|https?://\S+|www\.\S+|\S{1,64}@\S+")
 _TOKEN = re.compile(r"[^\W\d_][^\s!-&(-,./:-@\[-`{-~«»“”„…、。，！？；：「」『』（）|·•–—]*")
 _NOT_NOUNS = ("ly", "ed", "ing", "est", "ous", "ful", "able", "ive")
@@ -76,6 +79,17 @@ class Source:
     person: str  # the kind of person that a short data section describes, such as "a retired captain", or ""
 
     @property
+    def world(self) -> tuple[str, ...]:
+        """Factions and things of the game world that the instructions describe; empty without one."""
+        lists = _WORLD.findall(self.instructions) if "Exists here: " in self.instructions else []
+        return tuple(term for terms in lists for term in terms.split("; "))
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether the data is a conversation."""
+        return self.data.startswith(_CONVERSATION)
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """The texts of the data sections named like `first_answer`; the last section is the data itself."""
         before = [text for answer in _ANSWER.findall(self.instructions) if (text := answer.strip())]
@@ -111,7 +125,8 @@ def message_text(message: dict[str, Any]) -> str:
 
 def _source(seed: bytes, data: str, instructions: str) -> Source:
     data = data.encode("utf-8", "replace").decode("utf-8").strip()  # lone surrogates must not reach an answer
-    return Source(seed, data, keywords(data, Dice(seed, "stretch")), instructions, person_in(data))
+    topics = _SPEAKER.sub("", data) if data.startswith(_CONVERSATION) else data
+    return Source(seed, data, keywords(topics, Dice(seed, "stretch")), instructions, person_in(data))
 
 
 def _data_section(text: str) -> tuple[int, int] | None:

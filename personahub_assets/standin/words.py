@@ -511,6 +511,69 @@ DIALOGUES = _lines("""
 "Quiet! Everyone here has an opinion on {k}, and most carry knives."
 """)
 
+WORLD_BACKSTORIES = _lines("""
+{name} grew up beside {one} and learned early that {two} could feed a family or ruin it.
+A quarrel over {one} cost {name} {n} friends, and the scar on the left hand is from that night.
+{name} is tall, stooped and slow to smile, and keeps a list of everything that {one} owes to {two}.
+An old debt ties {name} to {one}, and only {two} can settle it.
+Few know that {name} once betrayed a friend for {one} and has been making amends ever since.
+""")
+
+WORLD_GOALS = _lines("""
+Offers players a task about {one}, asks for news of {two} in return, and refuses whoever lies about either.
+Trades in secrets of {one}; after {n} favours {name} tells what really happened with {two}.
+Hides something that belongs to {one}, and gives it up only to somebody who has stood by {two}.
+""")
+
+WORLD_CALLINGS = _lines("""
+keeper of {one}
+clerk who answers for {one}
+runner between {one} and {two}
+repairer of {one}, in the pay of {two}
+cook for all who come for {one}
+""")
+
+WORLD_GREETINGS = _lines("""
+"Sit down. You look like somebody who has heard of {one}."
+"I do not talk about {one} to strangers, but for a story about {two} I might."
+"You want the truth about {one}? It was never lost. It was hidden, {n} steps from here."
+""")
+
+OPENINGS = _items("""
+I am {a_occ} in {place}, and since last month {k} does not go together with {k2}. I have {n} hours a week for it. Where
+would you begin?;
+Can you help me with {k}? I have tried it {n} times, {why}, and each time {k2} was the part that failed.;
+I have to decide about {k} by Friday. It would cost {m} euros, and {a_trait} colleague says that {k2} matters more. What
+would you weigh?;
+My question is about {k}. I know a little of it, but nothing about {k2}. Explain it to me without big words, please.;
+We are {n} people and want to put {k} in order before the winter. Draft a plan that starts with {k2}.;
+For {n} days I have kept notes on {k} and I see no pattern. What should I write down so that {k2} shows up?
+""")
+
+FOLLOW_UPS = _items("""
+That helps, but it leaves out {k2}. What changes if I have only {n} minutes a day?;
+I doubt the part about {k}: {a_occ} in {place} told me the opposite. Which of the two would you trust, and why?;
+Good. Now give me the first step for {k} in one sentence, and say what to do if it fails.;
+I forgot to say that {k2} is already paid for, {m} euros. Does your answer still hold?;
+Which figure would tell me after {n} days that {k} is getting worse?;
+Can you turn that into a list for {a_trait} beginner? Leave out everything about {k2}.
+""")
+
+REPLIES = _items("""
+Begin with {k}: note for {n} days when it occurs, and what {k2} was like on those days. With {n} entries a pattern is
+visible. If there is none, {k2} is not the cause, and I would look at the tools next.;
+There are two ways. The first costs about {m} euros and settles {k} for good. The second is free, takes {n} weeks and
+depends on {k2}. I would take the second unless you are in a hurry.;
+The short answer is yes, under one condition: {k2} has to be checked first. Do it {why}. Then {k} takes about {n}
+minutes, and you can repeat it alone.;
+I assume that {k} is the larger share. Then do this: 1. Set {k2} aside. 2. Measure {k} {n} times. 3. Keep the median. A
+difference of more than a tenth is worth a second look.;
+Both can be right: {a_occ} sees {k} from one side, {k2} from the other. The test is simple. Change one of them for {n}
+days and leave the other as it is.;
+Here is the list: what {k} needs, who has it, what {k2} costs ({m} euros at most), and the day on which you stop. Do you
+have someone who checks it after {n} days?
+""")
+
 GOALS = _lines("""
 To find out who is behind {k} and put it right before winter.
 To earn {m} coins and buy back the workshop in {place}.

@@ -18,9 +18,9 @@ from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Server, ServerOf, Task, Usage
-from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.steps.datasets import samples_of
 from personahub_assets.steps.result import Result
+from personahub_assets.steps.role_tasks import role_task
 from personahub_assets.store.tables import Store
 from personahub_assets.verification.equality import Comparer, Outcome, Verdict, agreement, equal
 
@@ -200,15 +200,7 @@ def judge_task(name: str, catalog: Catalog, config: HubConfig, server_of: Server
     Raises:
         PromptError: if the prompt file is missing or malformed.
     """
-    prompt = catalog.prompt(JUDGE)
-    section = config.role(prompt.role)
-    variant = section.variants[0].name if section.variants else ""
-    server = server_of(prompt.role, variant)
-    sampling = {**section.sampling(), **section.variant(variant).sampling()}
-    is_own = bool(section.variant(variant).url or section.url) if server.is_own is None else server.is_own
-    dialect = Dialect.of(config.as_role(prompt.role, variant, is_own_server=is_own).generation)
-    prompt = prompt.with_settings({}, sampling)
-    return Task(name, prompt, SameAnswer, server.model, dialect, role=prompt.role, variant=variant)
+    return role_task(name, catalog.prompt(JUDGE), SameAnswer, config, server_of)
 
 
 def judge_requests(store: Store, task: Task, batch: str, compared: list[Problem]) -> Iterator[Request]:

@@ -14,16 +14,19 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.constraints import RULE
 from personahub_assets.core.demonstrations import as_instructions
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.dialogues import DIALOGUES
+from personahub_assets.core.errors import ConfigError, PersonaHubError, choices
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation, Instruction
 from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
+from personahub_assets.core.worlds import NPCS, PARAMETER, World, chosen_worlds, world_of
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Server, ServerOf, Task
 from personahub_assets.generation.servers.dialect import Dialect
+from personahub_assets.quality.worlds import misfit
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
 from personahub_assets.steps.decontamination import find_contaminated
@@ -152,6 +155,8 @@ def _variant_task(
     controls = _controls(name, catalog, settings)
     shaping = {"controls": json.dumps(controls)} if controls else {}
     shaping |= {"mode": mode} if (mode := _mode(name, item, settings)) != "plain" else {}
+    if worlds := worlds_of(name, catalog, prompt, settings):
+        shaping["worlds"] = json.dumps({key: world.model_dump() for key, world in worlds.items()})
     targets = checked_targets(name, item, settings)
     return Task(
         name,
@@ -164,6 +169,23 @@ def _variant_task(
         variant=variant.name,
         targets=targets,
     )
+
+
+def worlds_of(name: str, catalog: Catalog, prompt: Prompt, settings: DatasetTask) -> dict[str, World]:
+    """The worlds that hub.toml names for game NPCs; empty for other datasets.
+
+    Raises:
+        PromptError: if the file of a world is malformed.
+        ConfigError: if hub.toml names one that does not exist, or also a text as `world`, or the prompt shows none.
+    """
+    if name != NPCS or settings.worlds is None:
+        return {}
+    section = f"datasets.{NPCS}"
+    if PARAMETER in settings.parameters:
+        raise ConfigError(f"{section}.worlds and {section}.parameters.{PARAMETER} exclude each other: remove one")
+    if PARAMETER not in prompt.names:
+        raise ConfigError(f"{section}.worlds: the prompt has no {{{{ {PARAMETER} }}}}: add it to prompts/{NPCS}.md")
+    return chosen_worlds(catalog.worlds, settings.worlds)
 
 
 def _controls(name: str, catalog: Catalog, settings: DatasetTask) -> dict[str, list[str]]:
@@ -407,7 +429,28 @@ def version(catalog: Catalog, name: str, settings: DatasetTask) -> list[int | fl
     chosen_values = [json.dumps(values, sort_keys=True) for values in (settings.controls, settings.targets) if values]
     rules = [RULE] if settings.mode == "constraints" else []
     rules += [rule] if name in catalog.datasets and (rule := catalog.item(name).__rule__) else []
-    return [samples, settings.share, *selected, *chosen_values, *rules]
+    turns = [f"turns {settings.turns}"] if name == DIALOGUES else []
+    return [
+        samples,
+        settings.share,
+        *selected,
+        *chosen_values,
+        *rules,
+        *turns,
+        *_world_version(catalog, name, settings),
+    ]
+
+
+def _world_version(catalog: Catalog, name: str, settings: DatasetTask) -> list[str]:
+    """The worlds of a dataset as one text; a malformed file has a version, too, because the graph loads with it."""
+    if name != NPCS:
+        return []
+    try:
+        prompt = catalog.prompt(name).with_settings(settings.parameters, {})
+        worlds = worlds_of(name, catalog, prompt, settings)
+    except PersonaHubError:
+        return ["unusable worlds"]
+    return [digest(world, each.model_dump_json()) for world, each in worlds.items()]
 
 
 def write_items(
@@ -456,10 +499,13 @@ def write_items(
 
 
 def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:
-    """The item with the values and constraints of its request, instead of the model's own words for them."""
+    """The item with the values and constraints of its request, and its world with the reason why it does not fit in."""
     if isinstance(item, Instruction):
         item = item.with_constraints(task.constraints(request.input_id, request.sample))
-    asked_for = {name: value for name in task.controls if (value := request.values.get(name))}
+    asked_for: dict[str, Any] = {name: value for name in task.controls if (value := request.values.get(name))}
+    if task.worlds and "world" in type(item).model_fields:
+        world = world_of(request.input_id, task.worlds)
+        asked_for |= {"world": world, "misfit": misfit(task.worlds[world], dict(item))}
     return item.model_copy(update=asked_for) if asked_for else item
 
 

@@ -26,13 +26,14 @@ class Input:
         batch: its batch; None if the home has none.
         input_id: its id.
         text: the whole text.
-        row: columns of an item, and the text of its persona; empty for documents and personas.
+        row: columns of an item, and the text of its persona; of a persona, the stored messages of its dialogues by the
+            samples of their calls; else empty.
     """
 
     batch: str | None
     input_id: str
     text: str
-    row: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    row: Mapping[Any, Any] = field(default_factory=dict, compare=False)
 
 
 def first_inputs(store: Store, task: str, count: int) -> list[Input]:

@@ -15,6 +15,7 @@ import polars as pl
 from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig, PromptSettings
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import ArgumentError, ConfigError, PromptError
 from personahub_assets.core.prompts import Message, Prompt
 from personahub_assets.core.records import DatasetItem, RelatedPersonas, TextPersonas, readable
@@ -22,6 +23,7 @@ from personahub_assets.generation.answers import Answered
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task, Usage
 from personahub_assets.steps.datasets import controlled, item_based_requests, persona_requests, with_demonstrations
+from personahub_assets.steps.dialogues import OpenDialogue, requests_of
 from personahub_assets.steps.inputs import Input, first_inputs, named_inputs, typed_input
 from personahub_assets.steps.personas import document_requests, related_requests
 from personahub_assets.steps.tasks import current_task, current_tasks
@@ -332,13 +334,19 @@ def _settings(config: HubConfig, name: str) -> PromptSettings:
 
 
 def requests_about(config: HubConfig, task: Task, inputs: list[Input], samples: int = 1) -> Iterator[Request]:
-    """The requests of a run about these inputs, with the given number of samples of a dataset."""
+    """The requests of a run about these inputs, with the given number of samples of a dataset.
+
+    Of dialogues: the first message, and those that follow stored ones.
+    """
     texts = [(each.input_id, each.text) for each in inputs]
     if task.asset == "text_personas":
         return document_requests(task, texts, config.text_personas)
     if task.asset == "related_personas":
         parents = {persona_id: {"persona": text} for persona_id, text in texts}
         return related_requests(task, parents, config.related_personas.fan_out)
+    if task.asset == DIALOGUES:
+        dialogues = [(OpenDialogue(each.input_id, each.text), each.row) for each in inputs]
+        return (request for each, texts in dialogues for request in requests_of(task, each, texts))
     if any(each.row for each in inputs):
         return item_based_requests(task, (dict(each.row) for each in inputs), range(samples), {})
     return persona_requests(task, texts, range(samples))

@@ -8,11 +8,13 @@ import polars as pl
 
 from personahub_assets.core.catalog import PERSONA_TASKS
 from personahub_assets.core.config import HubConfig
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import DatasetItem
 from personahub_assets.generation.prompt_record import TABLE, VERSION, recorded_prompt
 from personahub_assets.generation.requests import Server, Task, request_key
+from personahub_assets.steps.dialogues import stored_messages
 from personahub_assets.steps.inputs import Input, item_input
 from personahub_assets.steps.preview import requests_about
 from personahub_assets.steps.tasks import current_tasks
@@ -105,4 +107,6 @@ def stored_inputs(store: Store, batch: str, asset: str, input_id: str) -> list[I
         rows = store.read(derivation.source, batch).filter(item_id=input_id).head(1)
         texts_by_id = dict(personas.filter(pl.col("persona_id").is_in(rows["persona_id"].implode())).iter_rows())
         return [item_input(batch, row, texts_by_id) for row in rows.iter_rows(named=True)]
-    return [Input(batch, *row) for row in personas.filter(persona_id=input_id).head(1).iter_rows()]
+    messages = stored_messages(store, batch, input_id) if asset == DIALOGUES else {}
+    inputs = personas.filter(persona_id=input_id).head(1)
+    return [Input(batch, persona_id, persona, messages) for persona_id, persona in inputs.iter_rows()]

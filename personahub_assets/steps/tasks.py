@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.roles import WRITER
 from personahub_assets.core.verified import COMPARISONS
@@ -11,6 +12,7 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Server, ServerOf, Task
 from personahub_assets.steps.agreement import judge_task
 from personahub_assets.steps.datasets import dataset_tasks
+from personahub_assets.steps.dialogues import dialogue_tasks
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
 from personahub_assets.store.tables import Store
 
@@ -25,7 +27,7 @@ def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> 
 
 
 def current_tasks(catalog: Catalog, config: HubConfig, name: str, server_of: ServerOf) -> list[Task]:
-    """The tasks of this name, one for each variant of its role.
+    """The tasks of this name, one for each variant of its role, or for each side of a dialogue.
 
     Raises:
         PromptError, ConfigError: as `current_task` does.
@@ -36,6 +38,8 @@ def current_tasks(catalog: Catalog, config: HubConfig, name: str, server_of: Ser
         return [related_personas_task(catalog, config, server_of(WRITER, "").model)]
     if name in COMPARISONS:
         return [judge_task(name, catalog, config, server_of)]
+    if name == DIALOGUES:
+        return dialogue_tasks(catalog, config, server_of)
     return dataset_tasks(name, catalog, config, server_of)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.dialogues import ASSISTANT
 from personahub_assets.core.errors import PromptError
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import packaged
@@ -19,7 +20,7 @@ STYLES = {
     for name, item in packaged().items()
     for style in list(item.__derivation__.styles if item.__derivation__ else [])[1:]
 }
-NAMES = ["text_personas", "related_personas", *packaged(), *STYLES, JUDGE]
+NAMES = ["text_personas", "related_personas", *packaged(), *STYLES, JUDGE, ASSISTANT]
 SHARED: dict[str, dict[str, str | int]] = {
     "text_personas": {"count": 3, "granularity": "Mix both kinds."},
     "related_personas": {"count": 2},

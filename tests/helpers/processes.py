@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT = multiprocessing.get_context("forkserver")
 _PACKAGE = ("cli.app", "cli.confirm", "definitions", "generation.client")
-_CONTEXT.set_forkserver_preload(
+CONTEXT.set_forkserver_preload(
     ["pytest.__main__", "numba", "instructor", "processes", *(f"personahub_assets.{name}" for name in _PACKAGE)]
 )
 
@@ -24,7 +24,7 @@ class Process:
     def __init__(self, arguments: list[str], environment: Mapping[str, str], folder: Path):
         made = Path(tempfile.mkdtemp(dir=folder))
         self._out, self._err = made / "out", made / "err"
-        self._process = _CONTEXT.Process(target=_run, args=(arguments, dict(environment), self._out, self._err))
+        self._process = CONTEXT.Process(target=_run, args=(arguments, dict(environment), self._out, self._err))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

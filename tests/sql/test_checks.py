@@ -296,6 +296,7 @@ FAULTS: dict[str, Fault] = {
     "personas/unique_texts": Fault("personas", first_as_second("persona")),
     "personas/every_candidate_accounted_for": Fault("decisions", dropped_too, stage="lexical"),
     "warehouse/every_batch_is_registered": Fault("batches", lambda rows: rows.clear(), batch="second"),
+    "game_npcs/npc_belongs_to_its_world": Fault("game_npcs", first("misfit", "names nothing of saltmark")),
     "any_dataset/persona_in_hub": Fault(ANY, again(persona_id=NOBODY)),
     "any_dataset/has_its_generation": Fault(ANY, first("generation_id", "gnone")),
     "any_dataset/every_request_accounted_for": Fault(ANY, lambda rows: rows.tail(-1)),
@@ -354,7 +355,7 @@ def _fault_to_remove(place: str) -> str:
     return f"there is no sql/checks/{place}.sql: remove its fault from FAULTS in tests/sql/test_checks.py"
 
 
-ELSEWHERE = ("any_derived", "any_agreement", "instruction_answers")
+ELSEWHERE = ("any_derived", "any_agreement", "dialogues", "instruction_answers")
 """Folders of checks of datasets that this home does not have; their faults are in tests of these datasets."""
 
 
