@@ -453,10 +453,18 @@ def _is_attended() -> bool:
 def release(
     name: Annotated[str | None, typer.Argument(help="Name of the release; without it, list the releases")] = None,
     select: Annotated[
-        list[str] | None, typer.Option(help="Only this config: personas, or a dataset (repeatable)")
+        list[str] | None,
+        typer.Option(help="Only this config: personas, a dataset, or a view such as math_verified (repeatable)"),
     ] = None,
     where: Annotated[list[str] | None, typer.Option(help=_WHERE)] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Also write JSONL with the paper's field names")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Rows for training, as messages, prompt_completion, prompt, sharegpt, alpaca or preference",
+        ),
+    ] = None,
     license_id: Annotated[
         str | None, typer.Option("--license", help="Licence in the dataset card, such as apache-2.0")
     ] = None,
@@ -481,7 +489,8 @@ def release(
     from personahub_assets.cli.release import make_release, print_changes, print_releases, push_release
 
     making: dict[str, object] = {"--select": select, "--where": where, "--jsonl": jsonl, "--license": license_id}
-    making_options = [option for option, value in (making | {"--validation": validation}).items() if value]
+    making |= {"--format": form, "--validation": validation}
+    making_options = [option for option, value in making.items() if value]
     if (verify or show or push or not name) and making_options:
         raise ArgumentError(f"{', '.join(making_options)}: only for making a release (personahub release NAME)")
     if (push and (not name or verify or show)) or (public and not push):
@@ -493,7 +502,7 @@ def release(
     elif show or not name:
         print_releases(_environment(), name)
     else:
-        options = {"jsonl": jsonl, "license": license_id, "validation": validation}
+        options = {"jsonl": jsonl, "format": form, "license": license_id, "validation": validation}
         make_release(_environment(), {"name": name, "select": select or [], "where": where or [], **options}, ERR)
 
 

@@ -10,6 +10,7 @@ from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import StoreError
 from personahub_assets.releases import build, folder
 from personahub_assets.releases.folder import Release
+from personahub_assets.releases.relations import relations
 from personahub_assets.releases.spec import TRAIN, VALIDATION, ReleaseSpec, left_out_text
 from personahub_assets.store.tables import Store
 
@@ -27,8 +28,9 @@ def make_release(environment: Environment, options: dict[str, Any], console: Con
     """
     store = Store(home=str(environment.home))
     # Before Dagster is imported, so that errors appear at once.
-    name = ReleaseSpec.of(**options, datasets=store.catalog.datasets).name
-    build.check_free(store, name)
+    order = ReleaseSpec.of(**options, relations=relations(store))
+    build.rehearse(store, order)
+    name = order.name
     from personahub_assets.cli.bars import Bars
     from personahub_assets.cli.run import shell_command
     from personahub_assets.runs.runner import run_release

@@ -22,6 +22,8 @@ from personahub_assets.core.column_types import column_fault
 from personahub_assets.core.demonstrations import SUFFIX, Demonstration, read_demonstrations
 from personahub_assets.core.dialogues import ASSISTANT, DIALOGUES
 from personahub_assets.core.errors import ConfigError, PersonaHubError, PromptError, choices
+from personahub_assets.core.exchange import Exchange
+from personahub_assets.core.fields import COLUMNS, DERIVED_COLUMNS
 from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import (
@@ -268,6 +270,8 @@ class Catalog:
         item = self._unchecked(name)
         origin = str(path or prompt_path)
         self._check_sources(name, origin)
+        if item is not self._packaged.get(name):
+            self._check_exchange(name, item, origin)
         if prompt_path is not None and path is None and _declares_fields(prompt_path, name):
             if name in _FIXED:
                 raise PromptError(f"{origin}: {name} has fixed fields: remove `fields`")
@@ -290,6 +294,24 @@ class Catalog:
         if name in self._packaged:
             return self._packaged[name]
         raise ConfigError(self.unknown("dataset", name, self.names))
+
+    def _check_exchange(self, name: str, item: type[DatasetItem], origin: str) -> None:
+        """Refuse a prompt or an answer that is written from columns that do not exist."""
+        if fault := self._exchange_fault(item):
+            raise ConfigError(f"{origin}: exchange of {name}: {fault}")
+
+    def exchange(self, name: str) -> Exchange | None:
+        """What a user says and an assistant answers in an item; None if its dataset, or that of its source, differs."""
+        item = self.item(name)
+        return None if self._exchange_fault(item) else item.__exchange__
+
+    def _exchange_fault(self, item: type[DatasetItem]) -> str:
+        exchange, derivation = item.__exchange__, item.__derivation__
+        if exchange is None:
+            return ""
+        of_source = [*self._unchecked(derivation.source).model_fields, *COLUMNS] if derivation else []
+        own = [*item.model_fields, *COLUMNS, *(DERIVED_COLUMNS if derivation else ())]
+        return exchange.fault(own, of_source)
 
     def _check_sources(self, name: str, origin: str) -> None:
         """Refuse a source that is no dataset, and a dataset that is made from itself."""

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, SchemaError
 
+from personahub_assets.core.exchange import Exchange
 from personahub_assets.core.records import Answer, DatasetItem, Derivation
 
 COLUMNS = ("batch", "item_id", "persona_id", "sample", "text", "generation_id")
@@ -149,13 +150,20 @@ _HINTS = {
 }
 
 
-def item_class(name: str, description: str, fields: Mapping[str, FieldSpec], source: str = "") -> type[DatasetItem]:
+def item_class(
+    name: str,
+    description: str,
+    fields: Mapping[str, FieldSpec],
+    source: str = "",
+    exchange: Exchange | None = None,
+) -> type[DatasetItem]:
     """Make the class of a dataset.
 
     Args:
         name: of the dataset, such as `recipes`; the class is `Recipes`.
         description: becomes the docstring, the description of the table.
         source: dataset whose items are its input; empty for the personas.
+        exchange: what a user says and an assistant answers; None for neither.
     """
     item: type[DatasetItem] = create_model(
         camel(name),
@@ -164,6 +172,7 @@ def item_class(name: str, description: str, fields: Mapping[str, FieldSpec], sou
         __cls_kwargs__={"derivation": Derivation(source)} if source else None,
         **_definitions(fields, name),
     )
+    item.__exchange__ = exchange
     return item
 
 

@@ -98,7 +98,9 @@ def _expected(error: ErrorDetails) -> list[str]:
 
 def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """The valid keys beside the last of a path."""
+    from personahub_assets.core.exchange import Exchange
     from personahub_assets.core.fields import FieldSpec
 
-    keys = (FieldSpec if path[0] == "fields" and len(path) > 1 else model).model_fields
+    inner: dict[str, type[BaseModel]] = {"fields": FieldSpec, "exchange": Exchange}
+    keys = (inner.get(str(path[0]), model) if len(path) > 1 else model).model_fields
     return [key for key in keys if key not in BELOW]

@@ -11,6 +11,7 @@ File format (`prompts/<name>.md`):
     parameters: {audience: adults}
     fields: {…}            # optional: the schema of the answer, see core/fields.py
     source: math_problems  # optional, with fields: the dataset whose items are the input, instead of the personas
+    exchange: {prompt: "{source.problem}", answer: "{hint}"}  # optional, with fields: see core/exchange.py
     ---
     Instructions, the same for every row: {{ audience }}
     ---
@@ -37,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from personahub_assets.core.control_tokens import break_tokens
 from personahub_assets.core.errors import PromptError, choices
+from personahub_assets.core.exchange import Exchange
 from personahub_assets.core.fields import DERIVED_COLUMNS, Columns, item_class
 from personahub_assets.core.front_matter import BELOW, FrontMatter, FrontMatterError
 from personahub_assets.core.records import DatasetItem
@@ -99,6 +101,7 @@ class Prompt(Sampling, SamplingOptions):
     vary: bool = True
     fields: Columns | None = None
     source: str | None = None
+    exchange: Exchange | None = None
     instructions: str
     row: str
 
@@ -111,6 +114,13 @@ class Prompt(Sampling, SamplingOptions):
         if source is not None and (taken := sorted(set(DERIVED_COLUMNS) & set(columns))):
             raise ValueError(f"fields: the table has a column {taken[0]} already: choose another name")
         return source
+
+    @field_validator("exchange")
+    @classmethod
+    def _belongs_to_fields(cls, exchange: Exchange | None, info: ValidationInfo) -> Exchange | None:
+        if exchange is not None and not info.data.get("fields"):
+            raise ValueError("`exchange` stands beside `fields`; a class has it as __exchange__")
+        return exchange
 
     @classmethod
     def parse(cls, source: str, origin: str, values: Collection[str] | None = None) -> "Prompt":
@@ -178,7 +188,9 @@ class Prompt(Sampling, SamplingOptions):
     @cached_property
     def item(self) -> type[DatasetItem] | None:
         """The class that `fields` makes; None without fields."""
-        return item_class(self.name, self.description, self.fields, self.source or "") if self.fields else None
+        if not self.fields:
+            return None
+        return item_class(self.name, self.description, self.fields, self.source or "", self.exchange)
 
     def as_file(self) -> str:
         """The text of a prompt file with the same name, templates, parameters and sampling, without `fields`."""

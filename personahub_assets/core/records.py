@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from personahub_assets.core.constraints import RULE, Constraint, stated
 from personahub_assets.core.dialogues import DIALOGUES
+from personahub_assets.core.exchange import Exchange
 
 MAX_PERSONAS_PER_CALL = 8
 
@@ -123,6 +124,8 @@ class DatasetItem(Answer):
     """Values that `mode` in `[datasets.NAME]` of hub.toml can have."""
     __rule__: ClassVar[str] = ""
     """Version of code that makes columns from answers; another one makes the rows again, without a call."""
+    __exchange__: ClassVar[Exchange | None] = None
+    """What a user says and an assistant answers, for the formats of a release; None if the items are neither."""
 
     def __init_subclass__(cls, *, derivation: Derivation | None = None, **options: Any) -> None:
         """Keep the derivation of the class; a class that inherits from a derived one is derived alike."""
@@ -156,6 +159,7 @@ class MathProblem(DatasetItem):
         None, description="Difficulty that hub.toml asked for; null without", exclude_if=_is_none
     )
     __controls__: ClassVar[tuple[str, ...]] = ("topic", "difficulty")
+    __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{problem}")
 
 
 class ReasoningProblem(DatasetItem):
@@ -165,6 +169,7 @@ class ReasoningProblem(DatasetItem):
     problem: Annotated[str, StringConstraints(min_length=40, max_length=1000)] = Field(
         description="The full puzzle, no solution"
     )
+    __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{problem}")
 
 
 class Instruction(DatasetItem):
@@ -183,6 +188,7 @@ class Instruction(DatasetItem):
         exclude_if=_is_none,
     )
     __modes__: ClassVar[tuple[str, ...]] = ("plain", "constraints")
+    __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{instruction}")
 
     def with_constraints(self, constraints: list[Constraint]) -> "Instruction":
         """The instruction with the sentences of its constraints, in place of any that the answer has."""
@@ -314,6 +320,7 @@ class Solution(DatasetItem):
     final_answer: str | None = Field(description="The answer alone; null if the program gave none")
     outcome: str = Field(description="stated (in sentences), or how the program ended: ran, failed, unsupported, …")
     detail: str | None = Field(description="Why the program gave no answer; null if it did")
+    __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{source.problem}", answer="{text}")
 
     def as_text(self) -> str:
         """Write the solution with its answer."""
@@ -423,6 +430,9 @@ class ToolImplementation(DatasetItem, derivation=Derivation("tools", is_optional
     detail: str | None = Field(description="The reason in words, with the test; null if it passed")
     passed_tests: int = Field(description="Number of tests that passed; the run ends at the first that does not")
     tests: list[ToolCall] = Field(description="The tests, from tool_tests")
+    __exchange__: ClassVar[Exchange | None] = Exchange(
+        prompt="Write this function in Python.\n\n{source.text}", answer="{code}"
+    )
 
     def as_text(self) -> str:
         """Write the code."""

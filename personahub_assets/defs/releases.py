@@ -14,6 +14,8 @@ from personahub_assets.instance.progress import RunProgress, Step
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.card import body
 from personahub_assets.releases.folder import Release
+from personahub_assets.releases.formats import FORMATS
+from personahub_assets.releases.relations import relations
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
@@ -26,12 +28,18 @@ class ReleaseConfig(dg.Config):
     name: str | None = Field(
         default=None, description="Name of the folder below releases/, such as v1.0; it must be new"
     )
-    select: list[str] = Field(default=[], description="Only these configs: personas, or datasets. None means all")
+    select: list[str] = Field(
+        default=[], description="Only these configs: personas, datasets, or views such as math_verified"
+    )
     where: list[str] = Field(
         default=[],
         description="SQL conditions on the rows, such as hop <= 1; 'tools: length(text) > 100' for one config alone",
     )
     jsonl: bool = Field(default=False, description="Also write JSONL with the field names of the paper's data")
+    format: str | None = Field(
+        default=None,
+        description=f"Format of the rows for training: {', '.join(FORMATS)}; None for the columns of the tables",
+    )
     license: str | None = Field(default=None, description="Licence of the data, such as apache-2.0, for the card")
     validation: float = Field(
         default=0.0, description="Share of personas whose rows make a split for validation, such as 0.05; 0 makes none"
@@ -57,7 +65,7 @@ def release(
         _unnamed(context)
         return
     started = time.perf_counter()
-    order = ReleaseSpec.of(**config.model_dump(), datasets=store.catalog.datasets)
+    order = ReleaseSpec.of(**config.model_dump(), relations=relations(store))
     published = freeze(store, order, partial(_tell, progress, config.name))
     progress.tell(Step(config.name, "release", len(order.configs), len(order.configs), "done"))
     seconds = round(time.perf_counter() - started, 3)

@@ -13,6 +13,7 @@ import jinja2
 import yaml
 
 from personahub_assets.core.text import shorten
+from personahub_assets.releases.formats import FORMATS
 from personahub_assets.releases.spec import LEFT_OUT, PERSONAS
 
 _CHARS = 160
@@ -74,7 +75,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(  # noqa: S701 - it writes Markdown
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"code": code, "number": _number, "percent": _percent}
+    environment.filters |= {"code": code, "number": _number, "percent": _percent, "figure": _figure}
     return environment.from_string(Path(__file__).with_name("card.md.jinja").read_text("utf-8"))
 
 
@@ -85,6 +86,7 @@ def _derived(manifest: Manifest) -> dict[str, Any]:
     return {
         "personas": PERSONAS,
         "loaded": next((name for name in configs if name != PERSONAS), configs[0]),
+        "loading": FORMATS[manifest["export"]].loading if manifest["export"] else "",
         "conditions": _conditions(manifest),
         "left_out": list(_left_out(manifest)),
         "models": _summed(manifest["writers"], "model"),
@@ -124,6 +126,11 @@ def _number(value: int) -> str:
 
 def _percent(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} %" if total else ""
+
+
+def _figure(value: float | None) -> str:
+    """A number that can be unknown."""
+    return "" if value is None else f"{value:,}"
 
 
 def _size(rows: int) -> str:

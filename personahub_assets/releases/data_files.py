@@ -5,8 +5,9 @@ split follows from a hash of the document's id, so it is the same in every relea
 """
 
 import hashlib
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +22,8 @@ _IDS = ("item_id", "source_id", "source_hash", "persona_id", "sample", "batch", 
 
 Splits = dict[str, dict[str, int]]
 """Numbers of rows and files by split."""
+Files = Mapping[str, Path]
+"""A file by batch."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +66,31 @@ def _held_out(snap: Store, batch: str, share: float) -> pl.Series:
     return rows["persona_id"].filter(pl.Series([is_for_validation(group, share) for group in groups], dtype=pl.Boolean))
 
 
-def write_config(division: Division, config: str, folder: Path, *, jsonl: bool = False) -> Splits:
+def write_config(
+    division: Division, config: str, folder: Path, *, jsonl: str | None = None, formatted: Files | None = None
+) -> Splits:
     """Write the files of one config.
 
     Args:
         division: the released rows, and the splits of their personas.
-        config: the personas or a dataset; its items get the text of their persona.
+        config: the personas, a dataset or a view; items get the text of their persona.
         folder: the release.
-        jsonl: also write JSONL.
+        jsonl: description of the config, to write JSONL, too; None for no JSONL.
+        formatted: files with the rows in a format for training, by batch; None for the columns of the table.
 
     Raises:
         StoreError: if no row would be left for training.
     """
-    counts = {split: _write_split(division, config, folder, split) for split in division.splits}
+    counts = {split: _write_split(division, config, folder, split, formatted) for split in division.splits}
     rows = {split: count["rows"] for split, count in counts.items()}
     if rows.get(VALIDATION) and not rows[TRAIN]:
         raise StoreError(
             f"all {rows[VALIDATION]:,} rows of {config} would be for validation, and none for training: choose a "
             f"smaller share than {division.share:g}, or release more personas"
         )
-    if jsonl:
+    if jsonl is not None:
         for split in division.splits:
-            _write_jsonl(division, config, folder, split)
+            _write_jsonl(division, config, folder, split, jsonl, formatted)
     return {split: count for split, count in counts.items() if count["rows"]}
 
 
@@ -97,7 +103,8 @@ def released_columns(config: str, own: list[str]) -> list[str]:
     if config == PERSONAS:
         return own
     fields = [name for name in own if name not in (*_IDS, "text")]
-    return [persona_column(own), "text", *fields, *(name for name in _IDS if name in own)]
+    texts = [persona_column(own), *(name for name in own if name == "text")]
+    return [*texts, *fields, *(name for name in _IDS if name in own)]
 
 
 def persona_column(own: Container[str]) -> str:
@@ -115,26 +122,27 @@ def is_for_validation(group: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-def _write_split(division: Division, config: str, folder: Path, split: str) -> dict[str, int]:
+def _write_split(division: Division, config: str, folder: Path, split: str, formatted: Files | None) -> dict[str, int]:
     """Write one split of a config, a file for each batch that has rows in it."""
     snap, target = division.snap, folder / "data" / config
     is_linked = config == PERSONAS and not division.share
-    rows, paths = 0, list[Path]()
+    count, paths = 0, list[Path]()
     for batch in snap.partitions(config):
         path = target / f"{split}-{len(paths):05d}.parquet"
         if is_linked:
             link_or_copy(snap.path(config, batch), path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _released(division, config, batch, split).sink_parquet(path)
+            rows = _released if formatted is None else partial(_released_as, formatted)
+            rows(division, config, batch, split).sink_parquet(path)
         if height := int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()):
-            rows += height
+            count += height
             paths.append(path)
         else:
             path.unlink()
     for path in paths:
         path.rename(path.with_name(f"{path.stem}-of-{len(paths):05d}.parquet"))
-    return {"rows": rows, "files": len(paths)}
+    return {"rows": count, "files": len(paths)}
 
 
 def _released(division: Division, config: str, batch: str, split: str) -> pl.LazyFrame:
@@ -148,27 +156,41 @@ def _released(division: Division, config: str, batch: str, split: str) -> pl.Laz
     )
 
 
-def _write_jsonl(division: Division, config: str, folder: Path, split: str) -> None:
-    """Write one split with the field names of the data that the paper's authors published."""
+def _released_as(formatted: Files, division: Division, config: str, batch: str, split: str) -> pl.LazyFrame:
+    """The released rows of a batch in the format for training."""
+    own = division.snap.read(config, batch, columns=["item_id", "persona_id"])
+    own = own.join(division.personas(batch, split), on="persona_id", how="semi")
+    rows = pl.scan_parquet(formatted[batch], glob=False)
+    return rows.join(own.lazy(), on="item_id", how="semi", maintain_order="left")
+
+
+def _write_jsonl(
+    division: Division, config: str, folder: Path, split: str, description: str, formatted: Files | None
+) -> None:
+    """Write one split, in the format for training, or with the field names of the data of the paper's authors."""
     ending = "" if split == TRAIN else f".{split}"
     target = folder / "jsonl" / f"{config}{ending}.jsonl"
     target.parent.mkdir(exist_ok=True)
     with target.open("wb") as file:
         for batch in division.snap.partitions(config):
-            for rows in _paper_rows(division.snap, config, batch, division.personas(batch, split)):
+            if formatted is not None:
+                _released_as(formatted, division, config, batch, split).collect().write_ndjson(file)
+                continue
+            for rows in _paper_rows(division.snap, config, batch, division.personas(batch, split), description):
                 rows.write_ndjson(file)
     if not target.stat().st_size:
         target.unlink()
 
 
-def _paper_rows(snap: Store, config: str, batch: str, personas: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _paper_rows(
+    snap: Store, config: str, batch: str, personas: pl.DataFrame, description: str
+) -> Iterator[pl.DataFrame]:
     if config == PERSONAS:
         yield personas.select("persona")
         return
-    description = pl.lit((snap.catalog.item(config).__doc__ or config).strip().splitlines()[0])
     for rows in snap.slices(config, batch, ["persona_id", "text"]):
         yield rows.join(personas, on="persona_id", maintain_order="left").select(
             pl.col("persona").alias("input persona"),
             pl.col("text").alias("synthesized text"),
-            description.alias("description"),
+            pl.lit(description).alias("description"),
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from personahub_assets.core.addresses import public
 from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.core.records import DATASETS
+from personahub_assets.releases.formats import FORMATS, fitting, unfitting
+from personahub_assets.releases.relations import Relation, plain
 
 PERSONAS = "personas"
 TRAIN, VALIDATION = "train", "validation"
@@ -17,6 +19,7 @@ LEFT_OUT = {
     "condition_not_met": "that do not meet the condition",
     "persona_not_released": "whose persona is not released",
     "near_duplicate": "that nearly repeat a kept item of their dataset",
+    "not_in_format": "that the format cannot hold",
 }
 """Reasons why a row is not in a release, with their texts."""
 
@@ -29,7 +32,12 @@ _FOR_ONE = re.compile(r"\A\s*([a-z_][a-z0-9_]*)\s*:(?!:)(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ReleaseSpec:
-    """A checked specification of a release."""
+    """A checked specification of a release.
+
+    Attributes:
+        relations: the datasets and views among the configs.
+        form: name of the format of the rows; None for the columns of the tables.
+    """
 
     name: str
     configs: tuple[str, ...]
@@ -37,6 +45,8 @@ class ReleaseSpec:
     jsonl: bool = False
     license: str | None = None
     validation: float = 0.0
+    form: str | None = None
+    relations: dict[str, Relation] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -48,25 +58,29 @@ class ReleaseSpec:
         jsonl: bool = False,
         license: str | None = None,  # noqa: A002 - as the field of a dataset card is called
         validation: float = 0.0,
-        datasets: Iterable[str] = DATASETS,
+        format: str | None = None,  # noqa: A002 - as the option is called
+        relations: Mapping[str, Relation] | None = None,
     ) -> "ReleaseSpec":
         """Check a specification.
 
         Args:
             name: the folder's name.
-            select: configs; empty for all.
+            select: configs; empty for the personas and all datasets, or for all that the format fits.
             where: SQL conditions, each for all configs, or for one that it names: `tools: length(text) > 100`.
             jsonl: also write JSONL with the paper's field names.
-            datasets: names of the datasets of the home.
             license: an identifier as dataset cards have them, such as apache-2.0.
             validation: share of personas whose rows make a split `validation`; 0 makes none.
+            format: format of the rows for training, one of `FORMATS`; None for the columns of the tables.
+            relations: the datasets and views of the home; None for the datasets of the package.
 
         Raises:
             ConfigError: naming all faults at once.
         """
-        valid = configs(datasets)
-        requested = tuple(select) or tuple(valid)
+        every = plain(DATASETS) if relations is None else relations
+        valid = [PERSONAS, *every]
+        requested = tuple(select) or _default(every, format)
         faults = [f"unknown config {choices(config, valid)}" for config in requested if config not in valid]
+        faults += _format_faults(format, [config for config in requested if config in valid], every)
         wrong_arguments = _name_faults(name) + _license_faults(license) + _validation_faults(validation)
         faults += wrong_arguments
         chosen = tuple(config for config in valid if config in requested)
@@ -78,12 +92,24 @@ class ReleaseSpec:
                 conditions[config] = (*conditions.get(config, ()), condition)
         if faults:
             raise (ArgumentError if wrong_arguments else ConfigError)("; ".join(faults))
-        return cls(name, chosen, conditions, jsonl, license, validation)
+        own = {config: every[config] for config in chosen if config != PERSONAS}
+        return cls(name, chosen, conditions, jsonl, license, validation, format, own)
 
 
-def configs(datasets: Iterable[str]) -> list[str]:
-    """All possible configs: the personas and every dataset."""
-    return [PERSONAS, *datasets]
+def _default(relations: Mapping[str, Relation], form: str | None) -> tuple[str, ...]:
+    """The configs of a release without a selection."""
+    if form in FORMATS:
+        return tuple(each.name for each in fitting(FORMATS[form], relations.values()))
+    return (PERSONAS, *(name for name, each in relations.items() if not each.is_view))
+
+
+def _format_faults(form: str | None, requested: Iterable[str], relations: Mapping[str, Relation]) -> list[str]:
+    if form is None:
+        return []
+    if form not in FORMATS:
+        return [f"unknown format {choices(form, list(FORMATS))}"]
+    faults = [unfitting(FORMATS[form], relations.get(config), config, relations) for config in requested]
+    return [fault for fault in faults if fault]
 
 
 def check_name(name: str) -> str:

@@ -23,15 +23,17 @@ class TableSet:
 
     Attributes:
         datasets: name and class of each dataset.
+        further: name and statements of tables that only this home has.
     """
 
     datasets: tuple[tuple[str, type[DatasetItem]], ...]
+    further: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def sql(self) -> dict[str, str]:
         """CREATE TABLE and COMMENT statements of every table, by name."""
         tables = {name: _with_template(name, sql) for name, sql in files.sql_files("schema").items()}
-        return tables | {name: dataset_sql(name, item) for name, item in self.datasets}
+        return tables | {name: dataset_sql(name, item) for name, item in self.datasets} | dict(self.further)
 
     def statements(self, table: str, *, is_view: bool = False) -> tuple[str, str]:
         """The CREATE TABLE statement of a table, and the COMMENT statements that follow it, for a table or for a view.
@@ -73,14 +75,18 @@ class TableSet:
         return in_polars, in_sql
 
 
-def table_set(datasets: Mapping[str, type[DatasetItem]]) -> TableSet:
-    """The tables with these datasets."""
-    return _cached(tuple(datasets.items()))
+def table_set(datasets: Mapping[str, type[DatasetItem]], further: Mapping[str, str] | None = None) -> TableSet:
+    """The tables with these datasets.
+
+    Args:
+        further: CREATE TABLE and COMMENT statements of other tables, by name.
+    """
+    return _cached(tuple(datasets.items()), tuple((further or {}).items()))
 
 
 @lru_cache(64)
-def _cached(datasets: tuple[tuple[str, type[DatasetItem]], ...]) -> TableSet:
-    return TableSet(datasets)
+def _cached(datasets: tuple[tuple[str, type[DatasetItem]], ...], further: tuple[tuple[str, str], ...]) -> TableSet:
+    return TableSet(datasets, further)
 
 
 def _with_template(table: str, sql: str) -> str:

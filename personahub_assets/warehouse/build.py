@@ -105,7 +105,7 @@ def open_live(
         with_comments: also add comments of tables and columns, which takes longer than the rest.
         file: path of a new database that other processes can open; None for one in memory.
     """
-    wanted = _named(queries, _views(store), _macros())
+    wanted = _named(queries, view_selects(store), _macros())
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
@@ -127,7 +127,7 @@ def open_live(
 
 def tables_in(store: Store, queries: str) -> list[str]:
     """The tables read by queries, directly or through views and macros."""
-    wanted = _named(queries, _views(store), _macros())
+    wanted = _named(queries, view_selects(store), _macros())
     return [table for table in store.table_set.sql if table in wanted]
 
 
@@ -213,10 +213,10 @@ def _publish(store: Store) -> None:
                 "%s. Its rows stay in the warehouse, with the columns of their files", store.catalog.faults[table]
             )
         journals.add_table(connection, store)
-        _add_views_and_macros(connection, store, {*_views(store), *_macros()})
+        _add_views_and_macros(connection, store, {*view_selects(store), *_macros()})
         _make_mart(connection, "ids", settings.sorted_ids)
         _make_mart(connection, "duplicates", settings.native_rows)
-        _add_comments(connection, store, {*store.table_set.sql, *_views(store), *_macros()})
+        _add_comments(connection, store, {*store.table_set.sql, *view_selects(store), *_macros()})
         settle(connection)
         connection.execute("CHECKPOINT")  # everything is in the renamed file, nothing in a log beside it
     freshness.note_built(store, store.paths.warehouse, made_from)
@@ -282,7 +282,7 @@ def _add_comments(connection: duckdb.DuckDBPyConnection, store: Store, names: se
     """Add comments to tables, views, macros and columns."""
     native, tables = _native(connection, store), store.table_set
     statements = [tables.statements(table, is_view=table not in native)[1] for table in tables.sql if table in names]
-    statements += [_comment_view(name, select) for name, select in _views(store).items() if name in names]
+    statements += [_comment_view(name, select) for name, select in view_selects(store).items() if name in names]
     statements += [_comment_macro(name, statement) for name, statement in _macros().items() if name in names]
     connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
 
@@ -320,7 +320,7 @@ def _key_columns(sql: str) -> list[str]:
     return [name for index, name in enumerate(wanted) if index < 2 or name.endswith("_id")]
 
 
-def _views(store: Store) -> dict[str, str]:
+def view_selects(store: Store) -> dict[str, str]:
     """The SELECT of every view, by name."""
     datasets = store.catalog.datasets
     derived = [name for name, item in datasets.items() if item.__derivation__]
@@ -328,7 +328,8 @@ def _views(store: Store) -> dict[str, str]:
     views = {"dataset_items": _dataset_items(names, derived)}
     left_out = _views_of_other_columns(store)
     views |= {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
-    return _views_of_datasets(store, names) | views
+    every = _views_of_datasets(store, names) | views
+    return {name: sql for name, sql in every.items() if name not in store.table_set.sql}
 
 
 def _views_of_other_columns(store: Store) -> set[str]:
@@ -380,7 +381,7 @@ def _add_views_and_macros(connection: duckdb.DuckDBPyConnection, store: Store, n
         for folder in ("helpers", "macros")
     )
     connection.execute(";".join(helpers))
-    _add_views(connection, {name: select for name, select in _views(store).items() if name in names})
+    _add_views(connection, {name: select for name, select in view_selects(store).items() if name in names})
     connection.execute(";".join(macros))
 
 

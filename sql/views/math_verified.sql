@@ -13,6 +13,9 @@
 -- solution_id: That solution, in math_solutions
 -- text: The problem as one readable text
 -- generation_id: Call that wrote the problem, in generations
+-- items of: math_problems
+-- user says: {problem}
+-- assistant answers: {solution}\n\nFinal answer: {answer}
 SELECT
     p.batch, p.item_id, p.persona_id, p.topic, p.difficulty, p.problem, s.solution, a.answer, a.votes, a.solutions, a.share,
     a.solution_id, p.text, p.generation_id

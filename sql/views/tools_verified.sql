@@ -7,6 +7,11 @@
 -- code: A Python module that defines the function
 -- tests: Calls with the values that they returned, as JSON
 -- implementation_id: The code, in tool_implementations
+-- text: The interface with the code, as one readable text
+-- generation_id: Call that wrote the code, in generations
+-- items of: tools
+-- user says: Write this function in Python.\n\n{interface}
+-- assistant answers: {code}
 SELECT
     t.batch,
     t.item_id,
@@ -15,7 +20,9 @@ SELECT
     i.function_name,
     i.code,
     i.tests,
-    i.item_id AS implementation_id
+    i.item_id AS implementation_id,
+    t.text || chr(10) || chr(10) || i.code AS text,
+    i.generation_id
 FROM tools AS t
 JOIN tool_implementations AS i ON i.batch = t.batch AND i.source_id = t.item_id
 WHERE

@@ -19,7 +19,7 @@ from written import calls, persona, problem, put, write_batch
 
 from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.core.records import DATASETS
-from personahub_assets.releases import build
+from personahub_assets.releases import cut
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import Release, list_releases, verify
 from personahub_assets.releases.spec import ReleaseSpec
@@ -269,7 +269,7 @@ def test_in_a_home_of_the_stand_in_only_imported_rows_are_released(store: Store)
 
 
 def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_PAUSES", ())
+    monkeypatch.setattr(cut, "PAUSES", ())
     calls(store, "a", "tools", ["ta0"])
     with pytest.raises(StoreError, match="2 rows of tools have no accepted call in generations"):
         freeze(store, ReleaseSpec.of("v1"))
@@ -278,7 +278,7 @@ def test_rows_without_their_call_are_refused(store: Store, monkeypatch: pytest.M
 
 def test_a_run_that_is_just_publishing_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run publishes rows before their calls."""
-    monkeypatch.setattr(build, "_PAUSES", (0.05,) * 100)
+    monkeypatch.setattr(cut, "PAUSES", (0.05,) * 100)
     path = store.path("generations", "a", "tools")
     late = shutil.move(path, store.root / "late.parquet")
     timer = threading.Timer(0.3, lambda: shutil.move(late, path))
