@@ -10,7 +10,7 @@ SELECT
     count(*) AS batches,
     round(avg(w.distinct_1), 4) AS distinct_1,
     round(avg(w.distinct_2), 4) AS distinct_2,
-    sum(m.items)::BIGINT AS items,
+    sum(m.items)::BIGINT AS embedded,
     round(avg(m.vendi), 2) AS vendi,
     round(avg(m.near_90), 4) AS near_90
 FROM words AS w

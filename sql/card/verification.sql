@@ -16,9 +16,9 @@ verdicts AS (
 SELECT
     dataset,
     outcome,
-    count(*) AS items,
-    sum(count(*)) OVER (PARTITION BY dataset)::BIGINT AS of_items,
+    count(*) AS rows,
+    sum(count(*)) OVER (PARTITION BY dataset)::BIGINT AS of_rows,
     round(avg(share), 4) AS mean_share
 FROM verdicts
 GROUP BY dataset, outcome
-ORDER BY dataset, items DESC, outcome
+ORDER BY dataset, rows DESC, outcome
