@@ -104,7 +104,7 @@ def build(
 
 def unselected(catalog: Catalog, config: HubConfig) -> list[str]:
     """Assets that a run without a selection leaves out: datasets that hub.toml does not enable."""
-    left_out = [name for name in catalog.names if not catalog.is_enabled(name, config.dataset(name).enabled)]
+    left_out = [name for name in catalog.names if not catalog.is_enabled(name, config.enabled(name))]
     return [*left_out, *(name for name, comparison in COMPARISONS.items() if comparison.solutions in left_out)]
 
 

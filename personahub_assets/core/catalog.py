@@ -3,6 +3,7 @@
     HOME/prompts/<name>.md      instead of the package's prompt of this name; with `fields:`, a dataset
     HOME/prompts/worlds/<name>.md   a world for game NPCs, beside those of the package
     HOME/datasets/<name>.py     a dataset: one class as in core/records.py, with its prompt in HOME/prompts
+    HOME/prompts/rubrics/<name>.md   a rubric: the dataset <name>_scores, or instead of the package's rubric
 
 A dataset is made from personas, or from the items of another dataset, its source (`core.records.Derivation`).
 
@@ -37,9 +38,12 @@ from personahub_assets.core.records import (
     packaged,
 )
 from personahub_assets.core.reserved import name_fault
+from personahub_assets.core.rubrics import ENDING, judged_by
+from personahub_assets.core.rubrics import FOLDER as RUBRICS
 from personahub_assets.core.text import digest
 from personahub_assets.core.verified import JUDGE
-from personahub_assets.core.worlds import FOLDER, NPCS, PARAMETER, World, read_worlds
+from personahub_assets.core.worlds import FOLDER as WORLDS
+from personahub_assets.core.worlds import NPCS, PARAMETER, World, read_worlds
 
 UNEDITED = "EDIT THIS LINE"
 """Text in the files that `personahub new dataset` writes. A dataset with it is not asked: it would cost money."""
@@ -64,6 +68,8 @@ DERIVED_VALUES = ("text", "persona")
 """Names that a request about an item defines, besides the item's fields: its text, and its persona."""
 _FIXED = {*DERIVED, *DIALOGUE_DATASETS}
 """Datasets of the package whose fields a home cannot change, because a step makes their rows."""
+SOURCE_TEXT = "source_text"
+"""A further one, if the item was itself made from an item: the text of that."""
 _HEADER = re.compile(r"\A---\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
 _FIELDS = re.compile(r"^fields[ \t]*:", re.MULTILINE)
 _NAME = re.compile(r"^name[ \t]*:[ \t]*['\"]?([^'\"\s#]*)", re.MULTILINE)
@@ -81,6 +87,8 @@ class Catalog:
         self.prompt_files = _files(home and home / PROMPTS, ".md")
         self.class_files = _files(home and home / CLASSES, ".py")
         self._packaged = packaged()
+        self._rubrics = _files(project_files.root() / PROMPTS / RUBRICS, ".md")
+        self.own_rubrics = _files(home and home / PROMPTS / RUBRICS, ".md")
 
     @cached_property
     def own(self) -> list[str]:
@@ -91,7 +99,13 @@ class Catalog:
     @cached_property
     def names(self) -> list[str]:
         """Names of all datasets, those with faults included."""
-        return [*self._packaged, *self.own]
+        return [*self._packaged, *self.own, *self.scores]
+
+    @cached_property
+    def scores(self) -> list[str]:
+        """Names of the datasets with scores: one for each dataset with a rubric; a dataset of that name goes before."""
+        judged = [name for name in (*self._packaged, *self.own) if name in self._rubrics or name in self.own_rubrics]
+        return [name + ENDING for name in judged if name + ENDING not in self.own]
 
     @property
     def tasks(self) -> list[str]:
@@ -179,10 +193,13 @@ class Catalog:
         return not is_optional if setting is None else setting
 
     def _values(self, derivation: Derivation) -> tuple[str, ...]:
-        fields = self._unchecked(derivation.source).model_fields
-        return tuple(dict.fromkeys([*fields, *DERIVED_VALUES]))
+        source = self._unchecked(derivation.source)
+        further = [SOURCE_TEXT] if source.__derivation__ else []
+        return tuple(dict.fromkeys([*source.model_fields, *DERIVED_VALUES, *further]))
 
     def _prompt(self, task: str, values: tuple[str, ...]) -> Prompt:
+        if task in self.scores:
+            return _parsed(self._rubric(task), task, values)
         path = self.prompt_files.get(task)
         if path is None and task in self.class_files and task not in self._packaged:
             missing = self.class_files[task].parent.parent / PROMPTS / f"{task}.md"
@@ -198,8 +215,13 @@ class Catalog:
         Raises:
             PromptError: if a file is malformed.
         """
-        homes = [self._home / PROMPTS / FOLDER] if self._home else []
-        return read_worlds([project_files.root() / PROMPTS / FOLDER, *homes])
+        homes = [self._home / PROMPTS / WORLDS] if self._home else []
+        return read_worlds([project_files.root() / PROMPTS / WORLDS, *homes])
+
+    def _rubric(self, scores: str) -> Path:
+        """The file of a rubric: the home's, or the package's."""
+        judged = judged_by(scores)
+        return self.own_rubrics.get(judged) or self._rubrics[judged]
 
     def demonstrations(self, name: str, answer: type[Answer]) -> list[Demonstration]:
         """The example answers for a prompt: the home's, or the package's.
@@ -238,7 +260,9 @@ class Catalog:
 
     def shown_path(self, task: str) -> str:
         """The file of a task's prompt, as it is shown."""
-        return str(self.prompt_files.get(task, f"prompts/{task}.md"))
+        own = self.own_rubrics.get(judged_by(task)) if task in self.scores else self.prompt_files.get(task)
+        packaged_path = f"{PROMPTS}/{RUBRICS}/{judged_by(task)}.md" if task in self.scores else f"{PROMPTS}/{task}.md"
+        return str(own or packaged_path)
 
     def unknown(self, kind: str, name: str, valid: list[str]) -> str:
         """The error for an invalid name, with the reason if the home has a file of this name."""
@@ -253,7 +277,8 @@ class Catalog:
         """The used files of the home: prompts of tasks, and classes."""
         names = {*self.tasks, JUDGE}
         used = [path for name, path in self.prompt_files.items() if name.partition(".")[0] in names]
-        return sorted([*used, *self.class_files.values()])
+        rubrics = [path for name, path in self.own_rubrics.items() if name + ENDING in names]
+        return sorted([*used, *rubrics, *self.class_files.values()])
 
     def _load(self, name: str) -> type[DatasetItem] | PersonaHubError:
         try:
@@ -263,6 +288,8 @@ class Catalog:
 
     def _class_of(self, name: str) -> type[DatasetItem]:
         path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
+        if name in self.scores:
+            return self._scores_class(name)
         if name not in self._packaged and (path or prompt_path) and (reason := name_fault(name)):
             raise ConfigError(f"{path or prompt_path}: {reason}: rename the file")
         if path is not None and name in _FIXED:
@@ -279,8 +306,18 @@ class Catalog:
             _parsed(prompt_path, name, self._values(derivation) if derivation else DATASET_VALUES)
         return item
 
+    def _scores_class(self, name: str) -> type[DatasetItem]:
+        """The class of a dataset of scores, whose rubric uses only what its requests define."""
+        values = self._values(Derivation(judged_by(name)))
+        item = _parsed(self._rubric(name), name, values).item
+        if item is None:
+            raise PromptError(f"{self._rubric(name)}: a rubric needs `criteria`, names with what they mean")
+        return item
+
     def _unchecked(self, name: str) -> type[DatasetItem]:
         """The class of a dataset; its source and its templates are not looked at."""
+        if name in self.scores:
+            return self._scores_class(name)
         path, prompt_path = self.class_files.get(name), self.prompt_files.get(name)
         declares = prompt_path is not None and _declares_fields(prompt_path, name)
         if path is not None:

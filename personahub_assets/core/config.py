@@ -35,8 +35,10 @@ from personahub_assets.core.dialogues import DIALOGUES, MOST_TURNS
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
 from personahub_assets.core.prices import Prices
+from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.records import MAX_PERSONAS_PER_CALL
 from personahub_assets.core.roles import ROLES, WRITER, Role
+from personahub_assets.core.rubrics import ENDING, FOLDER, judged_by
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions, json_table
 from personahub_assets.core.text import WORDS
 from personahub_assets.core.worlds import NPCS
@@ -218,6 +220,9 @@ class DatasetTask(PromptSettings):
     turns: int = Field(3, ge=1, le=MOST_TURNS, description="Messages of the user in dialogues; each is answered")
     near_duplicates: Similarity | None = Field(None, description="As in [items], for this dataset")
     near_duplicates_by: ComparedBy | None = Field(None, description="As in [items], for this dataset")
+    judged: bool = Field(
+        False, description="Whether a run without --select scores its items, by its rubric: docs/judges.md"
+    )
 
 
 Mode = Literal["auto", "json_schema", "json_object", "tools", "prompt"]
@@ -684,6 +689,12 @@ class HubConfig(Section):
         """The settings of a dataset, defaults where none are given."""
         return self.datasets.get(name, DatasetTask())
 
+    def enabled(self, name: str) -> bool | None:
+        """Whether a run without a selection includes a dataset; None if hub.toml does not say so."""
+        setting = self.dataset(name).enabled
+        is_judged = name.endswith(ENDING) and self.dataset(judged_by(name)).judged
+        return True if setting is None and is_judged else setting
+
     def comparison(self, dataset: str, *, is_derived: bool) -> Items:
         """How the items of a dataset are compared.
 
@@ -759,7 +770,12 @@ def _unknown_datasets(path: Path, tables: Any, valid: Collection[str] | None) ->
         return []
     catalog = Catalog(path.parent)
     names = list(catalog.names if valid is None else valid)
-    return [f"datasets.{name}: {catalog.unknown('dataset', name, names)}" for name in tables if name not in names]
+    faults = [f"datasets.{name}: {catalog.unknown('dataset', name, names)}" for name in tables if name not in names]
+    return faults + [
+        f"datasets.{name}.judged: {name} has no rubric: write {path.parent / PROMPTS / FOLDER / name}.md"
+        for name, table in tables.items()
+        if isinstance(table, dict) and table.get("judged") and name in names and name + ENDING not in catalog.names
+    ]
 
 
 def _fault(error: ErrorDetails) -> str:

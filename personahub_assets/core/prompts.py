@@ -12,6 +12,7 @@ File format (`prompts/<name>.md`):
     fields: {…}            # optional: the schema of the answer, see core/fields.py
     source: math_problems  # optional, with fields: the dataset whose items are the input, instead of the personas
     exchange: {prompt: "{source.problem}", answer: "{hint}"}  # optional, with fields: see core/exchange.py
+    criteria: {clear: What it means}  # of a rubric, instead of fields: see core/rubrics.py
     ---
     Instructions, the same for every row: {{ audience }}
     ---
@@ -27,22 +28,23 @@ import json
 import re
 from collections.abc import Collection, MutableMapping
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jinja2
 import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from personahub_assets.core.control_tokens import break_tokens
 from personahub_assets.core.errors import PromptError, choices
 from personahub_assets.core.exchange import Exchange
-from personahub_assets.core.fields import DERIVED_COLUMNS, Columns, item_class
+from personahub_assets.core.fields import DERIVED_COLUMNS, ColumnName, Columns, item_class
 from personahub_assets.core.front_matter import BELOW, FrontMatter, FrontMatterError
 from personahub_assets.core.records import DatasetItem
 from personahub_assets.core.roles import WRITER, Role
+from personahub_assets.core.rubrics import ENDING, RESERVED, listed, scores_class
 from personahub_assets.core.sampling import MAX_TOKENS, SamplingOptions
 from personahub_assets.core.text import digest
 
@@ -102,6 +104,7 @@ class Prompt(Sampling, SamplingOptions):
     fields: Columns | None = None
     source: str | None = None
     exchange: Exchange | None = None
+    criteria: Annotated[dict[ColumnName, str], Field(min_length=1, max_length=8)] | None = None
     instructions: str
     row: str
 
@@ -121,6 +124,27 @@ class Prompt(Sampling, SamplingOptions):
         if exchange is not None and not info.data.get("fields"):
             raise ValueError("`exchange` stands beside `fields`; a class has it as __exchange__")
         return exchange
+
+    @field_validator("criteria")
+    @classmethod
+    def _make_a_rubric(cls, criteria: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        if criteria is None:
+            return None
+        if info.data.get("fields") or not str(info.data.get("name")).endswith(ENDING):
+            raise ValueError(f"`criteria` are for a rubric, whose name ends with {ENDING} and which has no `fields`")
+        if taken := sorted({*RESERVED, *DERIVED_COLUMNS} & criteria.keys()):
+            raise ValueError(f"the table has a column {taken[0]} already: choose another name for the criterion")
+        return criteria
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_criteria(cls, values: Any) -> Any:
+        """Put the criteria among the parameters, where templates, fingerprint and record of the prompt have them."""
+        criteria = values.get("criteria") if isinstance(values, dict) else None
+        if not isinstance(criteria, dict) or "criteria" in (values.get("parameters") or {}):
+            return values
+        text = listed({str(name): str(meaning) for name, meaning in criteria.items()})
+        return {**values, "parameters": {**(values.get("parameters") or {}), "criteria": text}}
 
     @classmethod
     def parse(cls, source: str, origin: str, values: Collection[str] | None = None) -> "Prompt":
@@ -187,7 +211,9 @@ class Prompt(Sampling, SamplingOptions):
 
     @cached_property
     def item(self) -> type[DatasetItem] | None:
-        """The class that `fields` makes; None without fields."""
+        """The class that `fields` or `criteria` make; None without either."""
+        if self.criteria:
+            return scores_class(self.name, self.description, self.criteria)
         if not self.fields:
             return None
         return item_class(self.name, self.description, self.fields, self.source or "", self.exchange)

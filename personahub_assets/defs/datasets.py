@@ -1,6 +1,7 @@
 """Datasets: personas, or items of another dataset, to synthetic data; one asset per dataset of the home's catalog."""
 
 import inspect
+from collections.abc import Callable
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.dialogues import DIALOGUES
@@ -11,15 +12,17 @@ from personahub_assets.defs.metadata.drops import with_drops
 from personahub_assets.defs.metadata.usage import report
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.llm import LLM
+from personahub_assets.steps.asked import Asked
 from personahub_assets.steps.datasets import write_items
 from personahub_assets.steps.dedup import find_item_duplicates
 from personahub_assets.steps.dialogues import write_dialogues
 from personahub_assets.steps.instructions import write_instruction_answers
+from personahub_assets.steps.scores import write_scores
 from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.steps.tools import write_implementations
 from personahub_assets.store.tables import Store
 
-_STEPS = {
+_STEPS: dict[str, Callable[..., Asked]] = {
     "math_solutions": write_solutions,
     "reasoning_solutions": write_solutions,
     "tool_implementations": write_implementations,
@@ -33,7 +36,11 @@ _ALSO_READ = {"tool_implementations": ["tool_tests"]}
 
 def datasets(catalog: Catalog) -> list[Asset]:
     """Make an asset for each dataset; for an invalid file, the description and a run show the error."""
-    return [_dataset(name, _description(catalog, name), _source(catalog, name)) for name in catalog.names]
+    steps = _STEPS | dict.fromkeys(catalog.scores, write_scores)
+    return [
+        _dataset(name, _description(catalog, name), _source(catalog, name), steps.get(name, write_items))
+        for name in catalog.names
+    ]
 
 
 def _source(catalog: Catalog, name: str) -> str:
@@ -49,7 +56,7 @@ def _description(catalog: Catalog, name: str) -> str:
         return f"Cannot be made: {error}"
 
 
-def _dataset(name: str, description: str, source: str) -> Asset:
+def _dataset(name: str, description: str, source: str, step: Callable[..., Asked]) -> Asset:
     @batch_asset(
         name=name,
         description=description,
@@ -60,7 +67,7 @@ def _dataset(name: str, description: str, source: str) -> Asset:
         pool=LLM_POOL,
     )
     def dataset(batch: Batch, store: Store, llm: LLM, embedder: Embedder) -> Report:
-        generated = _STEPS.get(name, write_items)(name, store, llm, batch.key, batch.watch, embedder=embedder)
+        generated = step(name, store, llm, batch.key, batch.watch, embedder=embedder)
         decided = find_item_duplicates(store, name, embedder, batch.key, batch.tell)
         return with_drops(report(store, name, batch.key, generated), decided, batch.key)
 

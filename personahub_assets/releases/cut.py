@@ -19,14 +19,17 @@ import polars as pl
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.core.literals import quoted
+from personahub_assets.core.rubrics import SCORE, criteria_of
 from personahub_assets.releases.data_files import Splits
 from personahub_assets.releases.formats import FORMATS, formatted
 from personahub_assets.releases.frozen import copy_rows, with_views
+from personahub_assets.releases.relations import Relation
 from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, left_out_text
 from personahub_assets.store.removal import discard
 from personahub_assets.store.snapshot import snapshot
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse import build
+from personahub_assets.warehouse.build import mean_scores
 from personahub_assets.warehouse.query_process import ids_meeting
 
 STANDIN = "standin"
@@ -142,7 +145,7 @@ def _take_cut(store: Store, order: ReleaseSpec, folder: Path) -> Cut:
     views = [name for name, relation in order.relations.items() if relation.is_view]
     snap = with_views(snapshot(store, _tables_of(store, order, tests), folder), views)
     memory_mb = store.config.warehouse.memory_mb
-    wanted = {config: _ids_meeting(snap, config, tests, memory_mb) for config, tests in order.where.items()}
+    wanted = {config: _ids_meeting(snap, order, config, memory_mb) for config in order.where}
     hub = released = _ids(snap)
     excluded = _excluded(snap)
     cut = Cut(snap, _write_formatted(snap, order, folder))
@@ -196,7 +199,7 @@ def _barred(order: ReleaseSpec, config: str, excluded: Mapping[str, Mapping[str,
     return barred
 
 
-def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: int) -> Ids:
+def _ids_meeting(snap: Store, order: ReleaseSpec, config: str, memory_mb: int) -> Ids:
     """Ids of the rows that meet all conditions.
 
     The conditions come from the user: each must be one expression, and it can read only the snapshot.
@@ -204,13 +207,15 @@ def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: in
     Raises:
         ConfigError: naming the config, DuckDB's error and the valid columns.
     """
-    view, key, file = _rows_with_borrowed(snap, config), _key(config), snap.paths.warehouse
+    relation = order.relations.get(config)
+    tests = order.where[config]
+    view, key, file = _rows_with_borrowed(snap, config, relation), _key(config), snap.paths.warehouse
     try:
         with build.open_live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
         matches = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
-        columns = [*snap.columns(config), *_borrowed_columns(snap, config)]
+        columns = [*snap.columns(config), *_borrowed_columns(snap, config, relation)]
         raise ConfigError(
             f"--where {' AND '.join(tests)!r} for {config}: {str(error).splitlines()[0].rstrip('.!')}. "
             f"Columns of {config}: {', '.join(columns)}. For one config alone: --where '{config}: CONDITION'"
@@ -221,19 +226,35 @@ def _ids_meeting(snap: Store, config: str, tests: tuple[str, ...], memory_mb: in
     return {str(batch): ids["id"] for (batch,), ids in rows.partition_by("batch", as_dict=True).items()}
 
 
-def _rows_with_borrowed(snap: Store, config: str) -> str:
+def _rows_with_borrowed(snap: Store, config: str, relation: Relation | None) -> str:
     """Query for the rows of a config with all columns that conditions can use."""
-    extra = "".join(f', {alias}."{name}"' for name, alias in _borrowed_columns(snap, config).items())
+    borrowed = _borrowed_columns(snap, config, relation)
+    extra = "".join(f', {alias}."{name}"' for name, alias in borrowed.items())
     return (
         f"SELECT item.*{extra} FROM {config} AS item "
         "LEFT JOIN personas AS persona ON persona.persona_id = item.persona_id "
         "LEFT JOIN documents AS document ON document.batch = persona.batch "
         "AND document.document_id = persona.document_id "
         "LEFT JOIN (FROM generations WHERE status = 'accepted') AS call ON call.generation_id = item.generation_id"
+        + _joined_scores(snap, relation)
     )
 
 
-def _borrowed_columns(snap: Store, config: str) -> dict[str, str]:
+def _joined_scores(snap: Store, relation: Relation | None) -> str:
+    """The join with the mean scores of each item; empty if the items have no judge."""
+    if relation is None or not relation.scores:
+        return ""
+    means = mean_scores(relation.dataset, relation.scores, _scores_of(snap, relation))
+    return f" LEFT JOIN ({means}) AS judged ON judged.batch = item.batch AND judged.item_id = item.item_id"
+
+
+def _scores_of(snap: Store, relation: Relation | None) -> list[str]:
+    if relation is None or not relation.scores:
+        return []
+    return [SCORE, *criteria_of(snap.catalog.item(relation.scores))]
+
+
+def _borrowed_columns(snap: Store, config: str, relation: Relation | None) -> dict[str, str]:
     """Columns that conditions can use besides the config's own, with their sources."""
     own = snap.columns(config)
     every = dict.fromkeys(table_schema(PERSONAS), "persona") | {
@@ -241,6 +262,7 @@ def _borrowed_columns(snap: Store, config: str) -> dict[str, str]:
         "source": "document",
         "model": "call",
     }
+    every |= dict.fromkeys(_scores_of(snap, relation), "judged")
     return {name: alias for name, alias in every.items() if name not in own}
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.exchange import MESSAGES, SOURCE, pieces
 from personahub_assets.core.literals import quoted
+from personahub_assets.core.rubrics import SCORE
 from personahub_assets.releases.relations import Relation
+from personahub_assets.warehouse.build import mean_scores
 
 IDS = {
     "item_id": "Item of the dataset that the row was written from",
@@ -231,22 +233,17 @@ def _paired(relation: Relation, *, is_scored: bool) -> str:
             f"--format preference: {relation.name} has no scores yet. Write them first: personahub run --select "
             f"{relation.scores}"
         )
-    scored = _BY_SCORES if is_scored else _BY_AGREEMENT
+    by_agreement = _BY_AGREEMENT.format(dataset=relation.dataset, comparison=relation.comparison)
     return _PAIRS.format(
         ids=_ids(),
         prompt=_template(relation.exchange.prompt),
         answer=_template(relation.exchange.answer),
         rows=_from(relation),
         dataset=relation.dataset,
-        scored=scored.format(dataset=relation.dataset, scores=relation.scores, comparison=relation.comparison),
+        scored=mean_scores(relation.dataset, relation.scores, [SCORE]) if is_scored else by_agreement,
     )
 
 
-# Scores of the current text of an answer; several judges are averaged.
-_BY_SCORES = """SELECT s.batch, s.source_id AS item_id, avg(s.score)::DOUBLE AS score
-    FROM {scores} AS s
-    JOIN {dataset} AS d ON d.batch = s.batch AND d.item_id = s.source_id AND s.source_hash = left(sha256(d.text), 16)
-    GROUP BY ALL"""
 # Solutions in sentences alone, so that both of a pair are of one kind.
 _BY_AGREEMENT = """SELECT d.batch, d.item_id, list_contains(a."groups"[1].samples, d.sample)::INTEGER::DOUBLE AS score
     FROM {dataset} AS d

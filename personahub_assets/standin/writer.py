@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from personahub_assets.standin import conditions, functions, prose, schema, source
+from personahub_assets.standin import conditions, functions, judging, prose, schema, source
 from personahub_assets.standin.dice import Dice
 from personahub_assets.standin.topic import Topic
 
@@ -50,7 +50,8 @@ def written(asked: Order, *, wants_json: bool) -> str:
     read = source.read(asked.messages, asked.messages_text, salt=text)
     if not text:
         return prose.article(Topic(read, ""), Dice(read.seed, "text"), "text")
-    special = functions.answer(asked.schema, read) or conditions.answer(asked.schema, read)
+    writers = (functions.answer, conditions.answer, judging.answer)
+    special = next((answer for write in writers if (answer := write(asked.schema, read))), None)
     return _compact(special or schema.fill(text, read))
 
 

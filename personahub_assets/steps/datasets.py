@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from personahub_assets.core.catalog import Catalog
+from personahub_assets.core.catalog import SOURCE_TEXT, Catalog
 from personahub_assets.core.config import DatasetTask, HubConfig
 from personahub_assets.core.constraints import RULE
 from personahub_assets.core.demonstrations import as_instructions
@@ -286,7 +286,20 @@ def asked_inputs(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
     among = selections.chosen(store, settings.personas_from, batch)
     excluded = store.excluded_items(derivation.source, batch).implode()
     for rows in store.slices(derivation.source, batch):
-        yield chosen(rows.filter(~rows["item_id"].is_in(excluded)), name, settings.share, among, "item_id")
+        rows = rows.filter(~rows["item_id"].is_in(excluded))
+        yield chosen(with_source_texts(store, derivation.source, batch, rows), name, settings.share, among, "item_id")
+
+
+def with_source_texts(store: Store, name: str, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a dataset with the texts of the items that they were made from, as `source_text`; if there are any."""
+    derivation = store.catalog.derivation(name)
+    if derivation is None:
+        return rows
+    texts = store.read(derivation.source, batch, columns=["item_id", "text"])
+    texts = texts.rename({"item_id": "source_id", "text": SOURCE_TEXT})
+    return rows.join(texts, on="source_id", how="left", maintain_order="left").with_columns(
+        pl.col(SOURCE_TEXT).fill_null("")
+    )
 
 
 def asked_personas(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
@@ -494,8 +507,10 @@ def write_items(
                 answers.write(name, _rows(name, batch, task, parsed, origins))
         answers.publish(name)
     facts: dict[str, Any] = {"personas_from": settings.personas_from} if settings.personas_from else {}
-    tests = find_contaminated(store, embedder, name, batch)
-    return Asked.of(answers, **facts, **largest(measure_words(store, name, batch)), **tests)
+    facts |= find_contaminated(store, embedder, name, batch)
+    if name not in catalog.scores:
+        facts |= largest(measure_words(store, name, batch))
+    return Asked.of(answers, **facts)
 
 
 def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:

@@ -71,6 +71,9 @@ def find_contaminated(store: Store, embedder: Embedder | None, dataset: str, bat
 def _matches(
     store: Store, settings: Decontamination, embedder: Embedder | None, dataset: str, batch: str
 ) -> Iterator[Match]:
+    yield from _of_sources(store, dataset, batch)
+    if dataset in store.catalog.scores:  # what a judge writes is no training data by itself
+        return
     texts = store.read(dataset, batch, columns=["text"])["text"].to_list()
     rows, long_runs, short_runs = _indexed(settings)
     of_words = list(map(tokens, texts))
@@ -79,7 +82,6 @@ def _matches(
             yield Match(overlap.text, rows[overlap.row], method, round(overlap.share, 4), overlap.passage)
     if embedder is not None and settings.similarity < 1:
         yield from _alike(store, settings, embedder, rows, texts)
-    yield from _of_sources(store, dataset, batch)
 
 
 def _of_sources(store: Store, dataset: str, batch: str) -> Iterator[Match]:

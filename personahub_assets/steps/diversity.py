@@ -82,7 +82,7 @@ def measure_similarity(store: Store, batch: str) -> Compared:
     """Compare the pairs of items of each dataset with the pairs of their personas, and publish the table."""
     similarities, without, frames = dict[str, PairSimilarity](), list[str](), list[pl.DataFrame]()
     for dataset in store.catalog.datasets:
-        if not store.height(dataset, batch):
+        if dataset in store.catalog.scores or not store.height(dataset, batch):
             continue
         similarity = compare_with_personas(store, dataset, batch)
         if similarity is None:

@@ -15,6 +15,7 @@ from personahub_assets.core.records import DatasetItem
 from personahub_assets.generation.prompt_record import TABLE, VERSION, recorded_prompt
 from personahub_assets.generation.requests import Server, Task, request_key
 from personahub_assets.steps.dialogues import stored_messages
+from personahub_assets.steps.datasets import with_source_texts
 from personahub_assets.steps.inputs import Input, item_input
 from personahub_assets.steps.preview import requests_about
 from personahub_assets.steps.tasks import current_tasks
@@ -105,6 +106,7 @@ def stored_inputs(store: Store, batch: str, asset: str, input_id: str) -> list[I
     personas = store.candidates(batch, ["persona_id", "persona"])
     if derivation := store.catalog.derivation(asset):
         rows = store.read(derivation.source, batch).filter(item_id=input_id).head(1)
+        rows = with_source_texts(store, derivation.source, batch, rows)
         texts_by_id = dict(personas.filter(pl.col("persona_id").is_in(rows["persona_id"].implode())).iter_rows())
         return [item_input(batch, row, texts_by_id) for row in rows.iter_rows(named=True)]
     messages = stored_messages(store, batch, input_id) if asset == DIALOGUES else {}

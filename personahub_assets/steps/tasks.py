@@ -51,7 +51,7 @@ def role_name(role: str, variant: str) -> str:
 def enabled_tasks(store: Store) -> list[str]:
     """The tasks of a run without a selection."""
     catalog, config = store.catalog, store.config
-    enabled = [name for name in catalog.tasks if catalog.is_enabled(name, config.dataset(name).enabled)]
+    enabled = [name for name in catalog.tasks if catalog.is_enabled(name, config.enabled(name))]
     return [*enabled, *(name for name, each in COMPARISONS.items() if each.solutions in enabled)]
 
 

@@ -4,7 +4,7 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.records import packaged
+from personahub_assets.core.rubrics import SCORE, judged_by
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
@@ -48,6 +49,17 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- sample: Number of the answer for this persona or item, from 0
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
+"""
+
+
+_ABOUT_SCORES = """-- Mean scores of the judged items of all datasets; <dataset>_scores has criteria and reasons
+-- batch: Batch of the item
+-- dataset: Dataset of the item
+-- item_id: The judged item
+-- score: Mean of the scores for the whole, from 1 to 5
+-- judges: Number of scores
+-- lowest: The lowest of them
+-- highest: The highest of them
 """
 
 
@@ -325,7 +337,8 @@ def view_selects(store: Store) -> dict[str, str]:
     datasets = store.catalog.datasets
     derived = [name for name, item in datasets.items() if item.__derivation__]
     names = [*datasets, *_unreadable(store)]
-    views = {"dataset_items": _dataset_items(names, derived)}
+    judged = {judged_by(name): name for name in store.catalog.scores if {name, judged_by(name)} <= datasets.keys()}
+    views = {"dataset_items": _dataset_items(names, derived), **_item_scores(judged)}
     left_out = _views_of_other_columns(store)
     views |= {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
     every = _views_of_datasets(store, names) | views
@@ -347,13 +360,15 @@ def _views_of_datasets(store: Store, names: Collection[str]) -> dict[str, str]:
     tables = store.table_set
     views = dict[str, str]()
     for name in names:
+        if name in store.catalog.scores:
+            continue
         meanings = tables.column_comments(name) if name in tables.sql else {}
         columns = "\n".join(f"-- {column}: {text}" for column, text in meanings.items())
         views[f"{name}_duplicates"] = _DUPLICATES.replace("{dataset}", name)
         views[f"{name}_unique"] = _UNIQUE.replace("{columns}\n", f"{columns}\n" if columns else "").replace(
             "{dataset}", name
         )
-    return {view: select for view, select in views.items() if view not in names}
+    return views
 
 
 def _macros() -> dict[str, str]:
@@ -454,6 +469,35 @@ def _dataset_items(names: Iterable[str], derived: Collection[str]) -> str:
         for name in names
     ]
     return _ABOUT_ITEMS + "\nUNION ALL\n".join(selects)
+
+
+def _item_scores(judged: Mapping[str, str]) -> dict[str, str]:
+    """The view of the mean scores; none without a dataset that can be judged."""
+    selects = [
+        f"SELECT batch, '{dataset}' AS dataset, item_id, score, judges, lowest, highest "
+        f"FROM ({mean_scores(dataset, scores, [SCORE])})"
+        for dataset, scores in judged.items()
+    ]
+    return {"item_scores": _ABOUT_SCORES + "\nUNION ALL\n".join(selects)} if selects else {}
+
+
+def mean_scores(dataset: str, scores: str, columns: Iterable[str]) -> str:
+    """Query for the mean scores of the items of a dataset by all judges; scores of earlier texts do not count.
+
+    Args:
+        dataset: the judged dataset.
+        scores: the dataset with its scores.
+        columns: criteria, and `score`.
+
+    Returns:
+        SQL with batch, item_id, the columns, judges, lowest and highest.
+    """
+    means = ", ".join(f'avg(s."{name}")::DOUBLE AS "{name}"' for name in columns)
+    return (
+        f"SELECT s.batch, s.source_id AS item_id, {means}, count(*) AS judges, min(s.score) AS lowest, "
+        f"max(s.score) AS highest FROM {scores} AS s JOIN {dataset} AS d ON d.batch = s.batch "
+        "AND d.item_id = s.source_id AND s.source_hash = left(sha256(d.text), 16) GROUP BY s.batch, s.source_id"
+    )
 
 
 def _native(connection: duckdb.DuckDBPyConnection, store: Store) -> list[str]:

@@ -220,7 +220,7 @@ def test_a_format_that_makes_no_sense_is_refused_with_the_tables_for_which_it_do
     for text in (
         (
             "--format messages needs a prompt and its answer, or a column messages, and personas has none; it is "
-            "possible for: math_solutions, reasoning_solutions, tool_implementations, math_verified, reasoning_verified, "
+            "possible for: math_solutions, reasoning_solutions, tool_implementations, math_verified, "
         ),
         "and game_npcs has none",
     ):

@@ -105,6 +105,15 @@ def satisfied(shares: dict[str, float]) -> dict[str, Any]:
     return {"satisfied_shares": picture(ranking(ordered, title=title, x_label="share"), title)}
 
 
+def scores(counts: dict[str, int]) -> dict[str, Any]:
+    """Number of items by the score that a judge gave."""
+    if not counts:
+        return {}
+    title = "Scores"
+    chart = bar_chart(list(counts), {"": list(counts.values())}, title=title, x_label="score", y_label="items")
+    return {"score_histogram": picture(chart, title)}
+
+
 def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
     """Number of kept candidates by origin and hop.
 

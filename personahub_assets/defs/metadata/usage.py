@@ -25,6 +25,7 @@ def report(store: Store, asset: str, batch: str, asked: Asked) -> Report:
         **charts.lengths(store, asset, batch, "text" if is_dataset else "persona"),
         **charts.tokens(store, asset, batch),
         **(charts.word_diversity(store, asset, batch) if is_dataset else {}),
+        **charts.scores(asked.facts.get("scores", {})),
         **engine(asked.tally, asked.window),
     }
     return Report(asked, pictures)
