@@ -8,6 +8,7 @@ from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.text import shorten
+from personahub_assets.core.verified import COMPARISONS
 
 _LISTED = 60
 _BASE = frozenset({"batch", "item_id", "persona_id", "sample", "text", "generation_id"})
@@ -125,7 +126,8 @@ def _messages(reader: Reader, call: Row) -> list[Message]:
     from personahub_assets.steps.inputs import Input
     from personahub_assets.steps.sent import messages_of, stored_inputs
 
-    if reader.store.catalog.derivation(call["asset"]) or call["asset"] == DIALOGUES:
+    asset = call["asset"]
+    if asset in COMPARISONS or asset == DIALOGUES or reader.store.catalog.derivation(asset):
         inputs = stored_inputs(reader.store, call["batch"], call["asset"], call["input_id"])
     else:
         text = _input(reader, call)

@@ -92,13 +92,15 @@ def new_prompt(home: Path, task: str) -> None:
     Raises:
         ConfigError: if there is no such task, or the home has a prompt of this name.
     """
-    valid = Catalog().tasks
+    catalog = Catalog()
+    valid = catalog.tasks
     if task not in valid:
         raise ArgumentError(
             f"no prompt of the package {choices(task, valid)}; for a dataset: personahub new dataset NAME"
         )
-    path, _ = _paths(home, task)
-    _write({path: (project_files.root() / project_files.PROMPTS / f"{task}.md").read_text("utf-8")})
+    relative = catalog.shown_path(task)  # of the package
+    path = home / relative
+    _write({path: (project_files.root() / relative).read_text("utf-8")})
     say(f"{path} is written; this home uses it instead of the package's. Try it: ", (f"personahub try {task}", "bold"))
 
 

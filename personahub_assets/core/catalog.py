@@ -308,10 +308,11 @@ class Catalog:
 
     def _scores_class(self, name: str) -> type[DatasetItem]:
         """The class of a dataset of scores, whose rubric uses only what its requests define."""
-        values = self._values(Derivation(judged_by(name)))
-        item = _parsed(self._rubric(name), name, values).item
-        if item is None:
-            raise PromptError(f"{self._rubric(name)}: a rubric needs `criteria`, names with what they mean")
+        path = self._rubric(name)
+        if _parsed(path, name, None).criteria is None:
+            raise PromptError(f"{path}: a rubric needs `criteria`, names with what they mean")
+        item = _parsed(path, name, self._values(Derivation(judged_by(name)))).item
+        assert item is not None
         return item
 
     def _unchecked(self, name: str) -> type[DatasetItem]:

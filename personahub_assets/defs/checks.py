@@ -3,8 +3,8 @@
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
 folders of `_shared` are a check of several assets, with names in braces replaced for each: {dataset} or {asset} by the
 asset, {input} by the column with the id of its input, {source} by the dataset that it is made from, {solutions} by that
-of the compared solutions, {stage} by lexical or semantic. A setting such as {lexical.max_keeper_share} is replaced by
-its value when the check runs.
+of the compared solutions, {stage} by lexical or semantic, {on_the_scale} by a condition on all scores.
+A setting such as {lexical.max_keeper_share} is replaced by its value when the check runs.
 """
 
 import re
@@ -20,6 +20,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.records import DatasetItem, packaged
+from personahub_assets.core.rubrics import LEAST, MOST, SCORE, Scores, criteria_of
 from personahub_assets.core.text import plain
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.defs.failures import one_sentence
@@ -128,10 +129,20 @@ def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Ma
         },
         "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
         "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},
+        "any_scores": {
+            name: {"{dataset}": name, "{on_the_scale}": _on_the_scale(item)}
+            for name, item in datasets.items()
+            if issubclass(item, Scores)
+        },
         "any_stage": {asset: {"{stage}": stage} for asset, stage in STAGES.items()},
         # A dataset of the package can have checks of its own; in a home with another class it has other columns.
         **{name: {name: {}} if datasets.get(name) is item else {} for name, item in packaged().items()},
     }
+
+
+def _on_the_scale(item: type[DatasetItem]) -> str:
+    """A condition on all scores of a row."""
+    return " AND ".join(f'"{name}" BETWEEN {LEAST} AND {MOST}' for name in (SCORE, *criteria_of(item)))
 
 
 def all_checks(datasets: Mapping[str, type[DatasetItem]] | None = None) -> dict[str, list[Check]]:

@@ -217,6 +217,29 @@ def judge_requests(store: Store, task: Task, batch: str, compared: list[Problem]
             yield task.request(problem.source_id, values, number)
 
 
+def pairs_of_answers(store: Store, name: str, batch: str, problem_id: str) -> list[dict[str, str]]:
+    """Every pair of different answers to a problem, with the names that a prompt of the judge uses.
+
+    Args:
+        name: the comparison, such as `math_agreement`.
+        problem_id: item of the problem.
+
+    Returns:
+        item_id, persona_id, problem, left and right for each pair; empty if the problem is not stored.
+    """
+    solutions = COMPARISONS[name].solutions
+    derivation = store.catalog.derivation(solutions)
+    assert derivation is not None
+    problem = store.read(derivation.source, batch, columns=["item_id", "persona_id", "text"]).filter(item_id=problem_id)
+    answers = store.read(solutions, batch, columns=["source_id", "final_answer"]).filter(source_id=problem_id)
+    texts = sorted(answers["final_answer"].drop_nulls().unique())
+    return [
+        {"item_id": item, "persona_id": persona, "problem": text, "left": left, "right": right}
+        for item, persona, text in problem.iter_rows()
+        for left, right in combinations(texts, 2)
+    ]
+
+
 def _ask_judge(store: Store, llm: LLM, name: str, batch: str, compared: list[Problem], watch: Watch) -> Compared:
     """Ask about the undecided pairs, and publish the calls; a pair without an answer stays undecided."""
     by_id = {problem.source_id: (problem, problem.undecided) for problem in compared}

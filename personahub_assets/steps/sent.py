@@ -12,10 +12,12 @@ from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import ConfigError, PromptError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import DatasetItem
+from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation.prompt_record import TABLE, VERSION, recorded_prompt
 from personahub_assets.generation.requests import Server, Task, request_key
-from personahub_assets.steps.dialogues import stored_messages
+from personahub_assets.steps.agreement import pairs_of_answers
 from personahub_assets.steps.datasets import with_source_texts
+from personahub_assets.steps.dialogues import stored_messages
 from personahub_assets.steps.inputs import Input, item_input
 from personahub_assets.steps.preview import requests_about
 from personahub_assets.steps.tasks import current_tasks
@@ -61,7 +63,7 @@ def messages_of(store: Store, asset: str, call: Mapping[str, Any], inputs: list[
 
 
 def _of_current(store: Store, asset: str, call: Mapping[str, Any], inputs: list[Input]) -> list[Message] | None:
-    if asset not in store.catalog.tasks:
+    if asset not in (*store.catalog.tasks, *COMPARISONS):
         return None
     try:
         for task in current_tasks(store.catalog, store.config, asset, lambda _role, _variant: Server(call["model"])):
@@ -98,7 +100,12 @@ def _with_settings(config: HubConfig, asset: str, settings: dict[str, Any]) -> H
 
 
 def stored_inputs(store: Store, batch: str, asset: str, input_id: str) -> list[Input]:
-    """The document, persona or item of a batch that a call was about; empty if it is not stored."""
+    """The document, persona or item of a batch that a call was about; empty if it is not stored.
+
+    A judge who compares answers can have been asked about any pair of answers to a problem.
+    """
+    if asset in COMPARISONS:
+        return _pairs(store, batch, asset, input_id)
     if asset == "text_personas":
         pieces = store.slices("documents", batch, ["document_id", "text"])
         texts = [text for rows in pieces for text in rows.filter(document_id=input_id)["text"]][:1]
@@ -112,3 +119,9 @@ def stored_inputs(store: Store, batch: str, asset: str, input_id: str) -> list[I
     messages = stored_messages(store, batch, input_id) if asset == DIALOGUES else {}
     inputs = personas.filter(persona_id=input_id).head(1)
     return [Input(batch, persona_id, persona, messages) for persona_id, persona in inputs.iter_rows()]
+
+
+def _pairs(store: Store, batch: str, comparison: str, problem_id: str) -> list[Input]:
+    """The pairs of different answers to a problem, each as the values of a request to the judge."""
+    pairs = pairs_of_answers(store, comparison, batch, problem_id)
+    return [Input(batch, problem_id, row["problem"], row) for row in pairs]
