@@ -1,13 +1,13 @@
 """Views as configs of a release, and rows in the formats that trainers read."""
 
-import hashlib
 from typing import Any
 
 import polars as pl
 import pytest
+from answered import digest, write_answers
 from hypothesis import given
 from hypothesis import strategies as st
-from written import calls, problem, put, tool
+from written import calls, problem, put
 
 from personahub_assets.core.errors import ConfigError, StoreError
 from personahub_assets.core.exchange import Exchange, pieces
@@ -19,78 +19,6 @@ from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.store.tables import Store
 
 SAID = "A lamp turns once in xx seconds – 2."
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def solution(number: int, sample: int, answer: str | None, style: str = "reasoning") -> dict[str, Any]:
-    """A solution of a problem of batch a."""
-    name = f"s{number}-{sample}"
-    text = f"{style} {number}-{sample}: {{}}"
-    return {
-        "item_id": f"i{name}",
-        "persona_id": f"pa{number}",
-        "source_id": f"ima{number}",
-        "source_hash": digest(problem("a", number)["text"]),
-        "sample": sample,
-        "variant": style,
-        "style": style,
-        "solution": text,
-        "final_answer": answer,
-        "outcome": "stated" if answer else "failed",
-        "text": f"{text}\n\nFinal answer: {answer or 'none'}",
-        "generation_id": f"g{name}",
-    }
-
-
-def agreed(number: int, samples: list[int], *, verified: bool = True) -> dict[str, Any]:
-    """The comparison of three solutions of a problem of batch a."""
-    return {
-        "source_id": f"ima{number}",
-        "source_hash": digest(problem("a", number)["text"]),
-        "persona_id": f"pa{number}",
-        "answer": str(number),
-        "votes": len(samples),
-        "answered": 3,
-        "solutions": 3,
-        "share": len(samples) / 3,
-        "verified": verified,
-        "solution_id": f"is{number}-{samples[0]}",
-        "groups": [{"answer": str(number), "votes": len(samples), "samples": samples}],
-        "compared": [],
-        "undecided": 0,
-        "judged": 0,
-    }
-
-
-def write_answers(store: Store) -> None:
-    """Solve the problems of batch a, all but the last with agreement; implement its tools, one of which fails."""
-    rows = [solution(n, sample, str(n + (sample == 2))) for n in range(5) for sample in (0, 2)]
-    rows += [solution(n, 1, str(n), "program") for n in range(5)]
-    put(store, "math_solutions", "a", rows)
-    put(store, "math_agreement", "a", [agreed(n, [0, 1], verified=n < 4) for n in range(5)])
-    calls(store, "a", "math_solutions", [f"s{n}-{sample}" for n in range(5) for sample in range(3)])
-    code = [
-        {
-            "item_id": f"ic{n}",
-            "persona_id": f"pa{n}",
-            "source_id": f"ita{n}",
-            "source_hash": digest(tool("a", n)["text"]),
-            "sample": 0,
-            "function_name": "tide_clock",
-            "code": "def tide_clock():\n    return 1",
-            "status": "failed" if n == 4 else "passed",
-            "passed_tests": 2,
-            "tests": [],
-            "text": "def tide_clock():\n    return 1",
-            "generation_id": f"gc{n}",
-        }
-        for n in (0, 2, 4)
-    ]
-    put(store, "tool_implementations", "a", code)
-    calls(store, "a", "tool_implementations", ["c0", "c2", "c4"])
 
 
 @pytest.fixture
@@ -318,3 +246,39 @@ def test_a_template_is_its_pieces(parts: list[str]) -> None:
 def test_a_template_that_names_no_column_is_refused(template: str) -> None:
     with pytest.raises(ValueError):
         Exchange(prompt=template)
+
+
+# --- scores ---
+
+
+def scored(number: int, source_id: str, text: str, score: int) -> dict[str, Any]:
+    """A score of an item of batch a."""
+    reasons = {"reason": "So it is.", "score": score}
+    ids = {"item_id": f"ij{source_id}", "persona_id": f"pa{number}", "source_id": source_id, "sample": 0}
+    return {**ids, "source_hash": digest(text), "text": f"Score: {score}", "generation_id": f"gj{source_id}", **reasons}
+
+
+def write_scores(store: Store, dataset: str, rows: list[dict[str, Any]]) -> None:
+    schema = store.columns(f"{dataset}_scores")
+    frame = pl.DataFrame([{**dict.fromkeys(schema), "batch": "a", "clear": 2, **row} for row in rows], schema)
+    store.write(f"{dataset}_scores", "a", frame)
+
+
+def test_conditions_can_use_scores_and_criteria(solved: Store) -> None:
+    problems = [scored(n, f"ima{n}", problem("a", n)["text"] if n != 1 else "earlier text", n + 1) for n in range(5)]
+    write_scores(solved, "math_problems", problems)
+    made = freeze(solved, order(solved, "math_verified", where=("score >= 2 AND clear < 3",)))
+    assert [row["item_id"] for row in rows(made, "math_verified")] == ["ima2", "ima3"]  # 1 was scored before it changed
+    with pytest.raises(ConfigError, match=r"Columns of math_verified: .*model, score, solvable, hard, personal, clear"):
+        freeze(solved, ReleaseSpec.of("v2", ["math_verified"], ["scoer > 2"], relations=relations(solved)))
+
+
+def test_preferences_follow_the_scores_where_there_are_any(solved: Store) -> None:
+    answers = solved.read("math_solutions", "a").filter(source_id="ima2").sort("sample").to_dicts()
+    marks = {0: 2, 1: 5, 2: 2}
+    write_scores(solved, "math_solutions", [scored(2, a["item_id"], a["text"], marks[a["sample"]]) for a in answers])
+    made = freeze(solved, order(solved, "math_solutions", form="preference"))
+    (pair,) = rows(made, "math_solutions")
+    assert pair["chosen"][0]["content"].startswith("program 2-1")
+    assert pair["rejected"][0]["content"].startswith("reasoning 2-2")
+    assert (pair["score_chosen"], pair["score_rejected"]) == (5.0, 2.0)

@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 from written import write_home
 
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.definitions import build
@@ -45,6 +46,7 @@ OPTIONAL = {
     "tool_tests",
     "tool_implementations",
     "instruction_answers",
+    *Catalog().scores,
 }
 """Assets that a refresh leaves out unless hub.toml enables them."""
 
