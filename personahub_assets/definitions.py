@@ -112,7 +112,7 @@ def graph_assets(catalog: Catalog) -> list[Asset]:
     """The assets of a home, in the order of the graph."""
     first = [documents, text_personas, related_personas]
     stages = [lexical_duplicates, persona_embeddings, semantic_duplicates, personas]
-    similarity = persona_item_similarity.after(catalog.names)
+    similarity = persona_item_similarity.after([name for name in catalog.names if name not in catalog.scores])
     before_warehouse = [*catalog.names, *COMPARISONS, similarity.name]
     last = [similarity, warehouse.after(before_warehouse), release.after(catalog.names)]
     return [*first, *stages, *datasets(catalog), *agreements(), *last]

@@ -149,8 +149,8 @@ def questions() -> str:
 
 
 def view_names() -> list[str]:
-    """All views, including the derived one."""
-    return ["dataset_items", *project_files.sql_files("views")]
+    """All views, including those made from the datasets."""
+    return ["dataset_items", "item_scores", *project_files.sql_files("views")]
 
 
 def faults() -> str:

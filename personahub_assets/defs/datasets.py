@@ -38,7 +38,13 @@ def datasets(catalog: Catalog) -> list[Asset]:
     """Make an asset for each dataset; for an invalid file, the description and a run show the error."""
     steps = _STEPS | dict.fromkeys(catalog.scores, write_scores)
     return [
-        _dataset(name, _description(catalog, name), _source(catalog, name), steps.get(name, write_items))
+        _dataset(
+            name,
+            _description(catalog, name),
+            _source(catalog, name),
+            steps.get(name, write_items),
+            group="judges" if name in catalog.scores else "datasets",
+        )
         for name in catalog.names
     ]
 
@@ -56,11 +62,11 @@ def _description(catalog: Catalog, name: str) -> str:
         return f"Cannot be made: {error}"
 
 
-def _dataset(name: str, description: str, source: str, step: Callable[..., Asked]) -> Asset:
+def _dataset(name: str, description: str, source: str, step: Callable[..., Asked], group: str) -> Asset:
     @batch_asset(
         name=name,
         description=description,
-        group="datasets",
+        group=group,
         deps=[source, *_ALSO_READ.get(name, ())],
         kinds={"llm", "parquet"},
         lock="refuse",

@@ -72,7 +72,7 @@ def test_fields_of_a_prompt_make_a_dataset_with_a_table(home: Path) -> None:
     write(home, "prompts/recipes.md", RECIPE)
     store = Store(home=str(home))
     assert store.catalog.own == ["recipes"]
-    assert store.catalog.names == [*packaged(), "recipes"]
+    assert store.catalog.names == [*packaged(), "recipes", *Catalog().scores]
     item = store.catalog.item("recipes")
     assert item(**ROW).as_text().startswith("Title: Soup\nMinutes: 20\n")
     columns = {name: kind for name, kind in store.table_set.types("recipes").items() if name not in COLUMNS}
@@ -207,7 +207,7 @@ def test_other_files_take_no_part_and_a_near_miss_is_explained(home: Path) -> No
     write(home, "prompts/README.md", "Our prompts.")
     write(home, "datasets/_shared.py", "raise ValueError")
     catalog = Catalog(home)
-    assert catalog.names == list(packaged())
+    assert catalog.names == Catalog().names
     assert "recipes.md is not a dataset: it needs `fields:`" in catalog.unknown("dataset", "recipes", catalog.names)
     with pytest.raises(ConfigError, match=r"no dataset 'recipes' .*it needs `fields:`"):
         HubConfig.load(write(home, "hub.toml", "[datasets.recipes]\n"))
@@ -244,7 +244,7 @@ def test_every_name_of_the_graph_is_reserved() -> None:
     ops = {op.name for job in graph.get_all_jobs() for op in job.all_node_defs}
     names = {*ops, *graph.job_names, *(sensor.name for sensor in graph.sensor_defs)}
     names |= {schedule.name for schedule in graph.schedule_defs}
-    own = {name for name in names if name not in packaged() and not name.startswith("__")}
+    own = {name for name in names if name not in Catalog().names and not name.startswith("__")}
     assert own - {name for name in own if name_fault(name)} == set()
     assert names | {"all", "batch"} | {"lexical_duplicates", "semantic_duplicates"} >= GRAPH_NAMES
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment
 from personahub_assets.core.project_files import root
-from personahub_assets.core.records import packaged
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.definitions import build, defs
 from personahub_assets.defs.metadata.definition import llm_kind
@@ -24,11 +24,11 @@ PARTITIONED = [
     "persona_embeddings",
     "semantic_duplicates",
     "personas",
-    *packaged(),
+    *Catalog().names,
     *COMPARISONS,
     "persona_item_similarity",
 ]
-PAYING = ["text_personas", "related_personas", *packaged()]
+PAYING = ["text_personas", "related_personas", *Catalog().names]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ _STAGES = {
     "table, and leave the view _unique of the dataset and releases.",
     "verification": "compares the answers of several solvers. It asks the judge about pairs that no rule decides, if "
     "verification.judge is set.",
+    "judges": "asks the judge about each item of a dataset, by its rubric: scores from 1 to 5 with their reasons.",
     "warehouse": "puts all tables into one DuckDB file, which personahub sql reads.",
     "releases": "freezes personas and datasets in a folder, under a name that is given in the launchpad.",
 }
