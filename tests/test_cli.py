@@ -380,7 +380,9 @@ def test_plan_refuses_what_run_refuses(here: Cli, demo: Demo) -> None:
     assert "did you mean 'my-pages'" in here("plan", "--batch", "my-page", at=demo.home).refusal()
     assert "did you mean 'tools'" in here("plan", "--select", "tool", at=demo.home).refusal()
     assert "personahub plan --retry refused" in here("plan", "refused", at=demo.home).refusal(2)
-    assert "nowhere.csv: the file is missing" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
+    assert (
+        "nowhere.csv: there is no such file" in here("plan", "--personas-from", "nowhere.csv", at=demo.home).refusal()
+    )
 
 
 def test_a_run_above_the_threshold_begins_when_a_person_says_so(
@@ -451,7 +453,7 @@ def test_sql_takes_a_file(here: Cli, demo: Demo, tmp_path: Path, monkeypatch: py
     assert json.loads(here("sql", "question.sql", "--format", "json", at=demo.home).out) == {"n": 4}
     ready = here("sql", "sql/analysis/batch_overview.sql", "--format", "json", at=demo.home)
     assert json.loads(ready.out)["batch"] == "my-pages"
-    assert "none.sql: file not found" in here("sql", "none.sql", at=demo.home).refusal()
+    assert "none.sql: there is no such file" in here("sql", "none.sql", at=demo.home).refusal()
 
 
 def test_sql_runs_several_statements(here: Cli, demo: Demo) -> None:
@@ -524,7 +526,7 @@ def test_sql_shows_text_as_it_is(here: Cli, demo: Demo) -> None:
         ("SELECT * FROM read_text('{home}/hub.toml')", "Permission Error"),
         ("FROM enable_logging('QueryLog', storage='file', storage_path='{home}/tables/x'); SELECT 1", "enable_logging"),
         (".read {home}/hub.toml", "only files that end with .sql"),
-        (".read none.sql", "file not found"),
+        (".read none.sql", "there is no such file"),
         ("IMPORT DATABASE '/etc'", "Permission Error"),
         ("SELECT getenv('HOME')", "getenv"),
     ],

@@ -22,6 +22,7 @@ from personahub_assets.standin.puzzles import solved
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.steps.agreement import write_agreement
 from personahub_assets.steps.datasets import dataset_tasks, write_items
+from personahub_assets.steps.sent import sent_messages
 from personahub_assets.steps.solutions import program_answer, solution, unfenced, write_solutions
 from personahub_assets.store.tables import Store
 from personahub_assets.verification.equality import equal
@@ -257,6 +258,10 @@ def test_the_judge_is_asked_about_undecided_pairs_only_and_once(store: Store, st
     calls = store.read_all("generations", asset="math_agreement")
     assert set(calls["role"]) == {"judge"}
     assert calls.height == store_pairs(store)
+    messages = sent_messages(store, BATCH, "math_agreement", calls["generation_id"][0])
+    assert messages is not None
+    assert "You compare two final answers" in messages[0]["content"]
+    assert "tower" in messages[1]["content"]
     assert done.tally is not None
     again = write_agreement("math_agreement", store, LLM(url=standin.url), BATCH, lambda _tally: None)
     assert again.tally is not None

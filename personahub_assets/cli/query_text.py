@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from personahub_assets.core import project_files
-from personahub_assets.core.errors import ConfigError
+from personahub_assets.core.errors import ConfigError, missing_file
 
 _READ = re.compile(r"^\.read[ \t]++(\S.*)$", re.MULTILINE)
 _LONGEST = 4 << 20  # characters with all included files; a file that includes another twice doubles it at each level
@@ -106,7 +106,7 @@ def _find_file(name: str, beside: Path | None, *, any_file: bool) -> Path:
     names = [name, _current_name(name)]
     path = next((path for folder in folders for each in names if (path := folder / each).is_file()), None)
     if path is None:
-        raise ConfigError(f"{name}: file not found")
+        raise ConfigError(missing_file(name))
     return path.resolve()
 
 

@@ -118,3 +118,12 @@ def choices(got: str, valid: list[str]) -> str:
     near = difflib.get_close_matches(got, valid, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{got!r} ({hint}valid: {', '.join(valid)})"
+
+
+def missing_file(name: object) -> str:
+    """Describe a file that a user named and that does not exist.
+
+    >>> missing_file("pages.jsonl")
+    'pages.jsonl: there is no such file'
+    """
+    return f"{name}: there is no such file"

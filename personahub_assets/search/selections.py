@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from personahub_assets.core.errors import ArgumentError, ConfigError, choices
+from personahub_assets.core.errors import ArgumentError, ConfigError, choices, missing_file
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.result_formats import write_all
 
@@ -159,5 +159,7 @@ def _suffix(path: Path) -> str:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(missing_file(path)) from error
     except OSError as error:
-        raise ConfigError(f"{path}: the file is missing or cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

@@ -10,7 +10,7 @@ import fsspec
 
 from personahub_assets.core.access import obstacle
 from personahub_assets.core.addresses import public, redact, secrets_of
-from personahub_assets.core.errors import SourceError
+from personahub_assets.core.errors import SourceError, missing_file
 from personahub_assets.core.text import digest
 from personahub_assets.sources import formats
 from personahub_assets.sources.formats.slices import LARGEST, Slice
@@ -133,7 +133,7 @@ def survey(path: Path, rows_per_slice: int, limit: int = LARGEST) -> Survey:
     """
     kind = file_format(path.name)
     if not path.is_file():
-        raise SourceError(f"{path}: file not found")
+        raise SourceError(missing_file(path))
     if kind is None:
         raise SourceError(f"{path}: {_other_format(path)}; supported: {VALID}")
     with _reading(path):

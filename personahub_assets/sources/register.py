@@ -15,7 +15,7 @@ import polars as pl
 
 from personahub_assets.core.access import obstacle
 from personahub_assets.core.addresses import public
-from personahub_assets.core.errors import BatchError, SourceError, choices
+from personahub_assets.core.errors import BatchError, SourceError, choices, missing_file
 from personahub_assets.core.text import batch_key, check_batch_key, former_batch_key
 from personahub_assets.sources import reader, redact
 from personahub_assets.sources.columns import clashes, fold_name
@@ -96,8 +96,8 @@ def local_path(address: str) -> Path:
         path.stat()
     except FileNotFoundError as error:
         is_pipe = Path(address).expanduser().exists()  # such as /dev/stdin, which has no path
-        problem = _PIPE if is_pipe else ": there is no such file"
-        raise SourceError(f"{printable_path(address)}{problem}") from error
+        name = printable_path(address)
+        raise SourceError(f"{name}{_PIPE}" if is_pipe else missing_file(name)) from error
     except OSError as error:
         raise SourceError(f"{printable_path(address)}: cannot be opened: {error.strerror}") from error
     _check_file(path)

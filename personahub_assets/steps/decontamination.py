@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.core.config import Decontamination
-from personahub_assets.core.errors import ConfigError, choices
+from personahub_assets.core.errors import ConfigError, choices, missing_file
 from personahub_assets.core.text import shorten
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.vectors import VectorJournal
@@ -155,7 +155,7 @@ def read_test_rows(path: Path, columns: list[str]) -> list[TestRow]:
         ConfigError: if the file is missing or cannot be read, or has none of the columns.
     """
     if not path.is_file():
-        raise ConfigError(f"decontamination.files: {path} is no file")
+        raise ConfigError(f"decontamination.files: {missing_file(path)}")
     try:
         rows = list(_records(path))
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:

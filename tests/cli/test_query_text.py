@@ -16,5 +16,5 @@ def test_a_renamed_question_is_read_under_its_former_name(former: str, name: str
 
 
 def test_other_names_are_not_changed() -> None:
-    with pytest.raises(ConfigError, match=r"closest_calls\.sql: file not found"):
+    with pytest.raises(ConfigError, match=r"closest_calls\.sql: there is no such file"):
         query_text("closest_calls.sql")

@@ -103,7 +103,7 @@ def test_what_is_of_no_use_is_refused_before_anything_runs(ran: Hub) -> None:
     before = ran.files()
     with pytest.raises(ConfigError, match="is for datasets, and none is selected"):
         run(ran, "personas", personas_from=picks(ran, "p1"))
-    with pytest.raises(ConfigError, match=r"nowhere\.csv: the file is missing"):
+    with pytest.raises(ConfigError, match=r"nowhere\.csv: there is no such file"):
         run(ran, "tools", personas_from=ran.home / "nowhere.csv")
     with pytest.raises(
         ConfigError, match=r"names 1 personas, and none of them is in the hub \(the first is 'p-of-nobody'\)"

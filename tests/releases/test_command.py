@@ -113,3 +113,23 @@ def test_a_home_without_batches_says_what_to_do_first(tmp_path: Path, say: Calla
     code, _, err = say("v1", home=tmp_path / "none")
     assert code == 1
     assert "has no batches yet; register a source file first: personahub ingest FILE" in err
+
+
+def test_a_release_that_a_home_of_the_stand_in_refuses_leaves_no_failed_run(
+    store: Store, say: Callable[..., Said]
+) -> None:
+    (store.root / "writer").write_text("standin")
+    code, _, err = say("v1")
+    assert code == 1
+    assert "7 rows of personas" in err
+    with open_instance(store.root) as instance:
+        assert list(instance.get_runs()) == []
+
+
+def test_formats_and_views_are_options(store: Store, say: Callable[..., Said]) -> None:
+    code, _, err = say("v1", "--select", "tools", "--format", "messages")
+    assert code == 1
+    assert "--format messages needs a prompt and its answer, or a column messages, and tools has none" in err
+    code, _, err = say("v1", "--select", "math_problems_unique", "--format", "prompt")
+    assert (code, find_release(store, "v1").rows) == (0, {"math_problems_unique": 9}), err
+    assert say("v1", "--verify")[0] == 0

@@ -37,7 +37,7 @@ def test_numbers_are_ids_too(tmp_path: Path) -> None:
 
 
 FAULTS = {
-    "nowhere.txt": (None, "the file is missing"),
+    "nowhere.txt": (None, "there is no such file"),
     "picks.xlsx": (b"x", "unknown format '.xlsx'"),
     "picks": (b"x", "unknown format 'picks'"),
     "folder.csv": (None, "cannot be read"),

@@ -232,7 +232,7 @@ def test_an_unknown_format_is_refused_with_the_valid_ones(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", ""])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SourceError, match="file not found"):
+    with pytest.raises(SourceError, match="there is no such file"):
         survey(tmp_path / name, 10)
     with pytest.raises(SourceError, match="the source file is missing"):
         list(read_rows(tmp_path / name, "jsonl", Slice(0, 0, 1)))

@@ -191,7 +191,7 @@ def test_a_test_row_is_embedded_once(store: Store):
 @pytest.mark.parametrize(
     ("name", "content", "columns", "message"),
     [
-        ("none.jsonl", None, [], "is no file"),
+        ("none.jsonl", None, [], "there is no such file"),
         ("bad.jsonl", "{", [], "cannot be read"),
         ("other.jsonl", '{"label": "x"}\n', [], "has none of question"),
         ("other.jsonl", '{"label": "x"}\n', ["lable"], "label"),
