@@ -68,7 +68,12 @@ def test_rows_of_a_view_go_with_the_items_that_are_left_out(solved: Store) -> No
         solved, order(solved, "math_verified", where=("votes = 2 AND length(solution) > 3 AND model = 'tiny'",))
     )
     assert [row["item_id"] for row in rows(made, "math_verified")] == ["ima0", "ima1"]
-    assert left_out(made, "math_verified") == {"contaminated": 1, "near_duplicate": 1}
+    assert left_out(made, "math_verified") == {}  # the view does not have the other two
+    unique = freeze(
+        solved, ReleaseSpec.of("v2", ["math_problems_unique", "math_problems"], relations=relations(solved))
+    )
+    assert unique.rows == {"math_problems": 7, "math_problems_unique": 7}
+    assert left_out(unique, "math_problems") == {"contaminated": 1, "near_duplicate": 1}
 
 
 def test_a_view_without_rows_is_said_to_be_empty(store: Store) -> None:
