@@ -17,9 +17,10 @@ import dagster as dg
 import duckdb
 
 from personahub_assets.core import project_files
+from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
-from personahub_assets.core.records import DatasetItem, packaged
+from personahub_assets.core.records import DatasetItem
 from personahub_assets.core.rubrics import LEAST, MOST, SCORE, Scores, criteria_of
 from personahub_assets.core.text import plain
 from personahub_assets.core.verified import COMPARISONS
@@ -152,7 +153,7 @@ def all_checks(datasets: Mapping[str, type[DatasetItem]] | None = None) -> dict[
         datasets: the classes of the datasets by name; None for those of the package.
     """
     checks: dict[str, list[Check]] = defaultdict(list)
-    shared = _shared(packaged() if datasets is None else datasets)
+    shared = _shared(Catalog().datasets if datasets is None else datasets)
     files = project_files.sql_files("checks")
     for path, sql in files.items():
         folder, name = path.split("/")
