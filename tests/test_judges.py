@@ -37,7 +37,14 @@ BATCH = "all"
 COUNT = 40
 JOBS = ("baker", "welder", "nurse", "beekeeper", "surveyor", "tailor", "pilot", "cooper", "printer", "glazier")
 SHIPPED = [
-    *("math_problems", "math_solutions", "reasoning_problems", "instructions", "knowledge_texts", "game_npcs", "tools")
+    "math_problems",
+    "math_solutions",
+    "reasoning_problems",
+    "instructions",
+    "instruction_answers",
+    "knowledge_texts",
+    "game_npcs",
+    "tools",
 ]
 
 

@@ -459,6 +459,7 @@ class InstructionAnswer(
     satisfied: list[bool] = Field(description="Whether the answer satisfies each constraint, in their order")
     all_satisfied: bool | None = Field(description="Whether it satisfies all; null without constraints")
     __rule__: ClassVar[str] = RULE
+    __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{instruction}", answer="{answer}")
 
     def as_text(self) -> str:
         """Write the answer."""

@@ -19,9 +19,9 @@ def write_scores(
     Raises:
         LLMError, BudgetSpent: as for `write_items`.
     """
-    asked = write_items(name, store, llm, batch, watch, embedder=embedder)
-    asked.facts |= score_facts(store, name, batch)
-    return asked
+    result = write_items(name, store, llm, batch, watch, embedder=embedder)
+    result.facts |= score_facts(store, name, batch)
+    return result
 
 
 def score_facts(store: Store, name: str, batch: str) -> dict[str, Any]:

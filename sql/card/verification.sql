@@ -1,4 +1,4 @@
--- What was found out about the items of the release: answers on which solvers agree, and code that passed its tests
+-- What was found out about the items of the release: answers that agree or fit, and code that passed its tests
 WITH own AS (SELECT DISTINCT batch, dataset FROM released),
 verdicts AS (
     SELECT 'math_problems' AS dataset, batch, if(verified, 'verified', 'not verified') AS outcome, share
@@ -12,6 +12,11 @@ verdicts AS (
     SELECT 'tool_implementations', batch, status, NULL
     FROM tool_implementations
     WHERE batch IN (SELECT batch FROM own WHERE dataset IN ('tools', 'tool_implementations'))
+    UNION ALL
+    SELECT 'instruction_answers', batch, if(all_satisfied, 'satisfied', 'not satisfied'), NULL
+    FROM instruction_answers
+    WHERE all_satisfied IS NOT NULL
+    AND batch IN (SELECT batch FROM own WHERE dataset IN ('instructions', 'instruction_answers'))
 )
 SELECT
     dataset,

@@ -8,6 +8,9 @@
 -- answer_id: The answer, in instruction_answers
 -- text: The instruction as one readable text
 -- generation_id: Call that wrote the instruction, in generations
+-- items of: instructions
+-- user says: {instruction}
+-- assistant answers: {answer}
 SELECT
     i.batch,
     i.item_id,

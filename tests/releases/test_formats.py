@@ -141,10 +141,12 @@ def test_a_derived_dataset_takes_the_prompt_from_its_source(solved: Store) -> No
 
 def test_a_format_alone_selects_all_that_it_fits(solved: Store) -> None:
     assert set(order(solved, form="messages").configs) == {
-        *("math_solutions", "reasoning_solutions", "tool_implementations"),
-        *("math_verified", "reasoning_verified", "tools_verified"),
+        *("math_solutions", "reasoning_solutions", "tool_implementations", "instruction_answers"),
+        *("math_verified", "reasoning_verified", "tools_verified", "instructions_verified"),
     }
-    assert set(order(solved, form="preference").configs) == {"math_solutions", "reasoning_solutions"}
+    assert set(order(solved, form="preference").configs) == {
+        *("math_solutions", "reasoning_solutions", "instruction_answers")
+    }
 
 
 def test_a_format_that_makes_no_sense_is_refused_with_the_tables_for_which_it_does(solved: Store) -> None:
@@ -153,7 +155,7 @@ def test_a_format_that_makes_no_sense_is_refused_with_the_tables_for_which_it_do
     for text in (
         (
             "--format messages needs a prompt and its answer, or a column messages, and personas has none; it is "
-            "possible for: math_solutions, reasoning_solutions, tool_implementations, math_verified, "
+            "possible for: math_solutions, reasoning_solutions, tool_implementations, instruction_answers, "
         ),
         "and game_npcs has none",
     ):

@@ -355,7 +355,7 @@ def _fault_to_remove(place: str) -> str:
     return f"there is no sql/checks/{place}.sql: remove its fault from FAULTS in tests/sql/test_checks.py"
 
 
-ELSEWHERE = ("any_derived", "any_agreement", "dialogues", "instruction_answers")
+ELSEWHERE = ("any_derived", "any_agreement", "any_scores", "dialogues", "instruction_answers")
 """Folders of checks of datasets that this home does not have; their faults are in tests of these datasets."""
 
 
