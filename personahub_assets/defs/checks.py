@@ -20,7 +20,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import ConfigError, choices
-from personahub_assets.core.records import DatasetItem
+from personahub_assets.core.records import DatasetItem, packaged
 from personahub_assets.core.rubrics import LEAST, MOST, SCORE, Scores, criteria_of
 from personahub_assets.core.text import plain
 from personahub_assets.core.verified import COMPARISONS
