@@ -193,6 +193,13 @@ def test_nearly_json(name: str, syntax: str) -> None:
     assert read(SYNTAX[syntax](good), answer) == (good, expected)
 
 
+@pytest.mark.parametrize("first", ["string", "escapes"])
+@pytest.mark.parametrize("second", ["think", "after", "next_turn", "twice", "tail", "string", "escapes"])
+def test_an_escaped_answer_among_other_text(first: str, second: str) -> None:
+    for answer, good in ANSWERS.values():
+        assert read(AROUND[second][1](AROUND[first][1](json.dumps(good))), answer)[0] == good
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(sorted(ANSWERS)),

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, TypeVar, get_origin
 
 from pydantic import ValidationError
@@ -62,7 +63,11 @@ _TURN_END = re.compile(
 _FENCE = re.compile(r"```|~~~")
 _TOKEN = re.compile(r"<[|｜]?/?[\w:▁ /|-]{1,40}[|｜]?>|\[/?[A-Z][A-Z_]{1,20}\]")
 _OUTER_TOKENS = re.compile(rf"\A(?:\s|{_TOKEN.pattern})++|(?:{_TOKEN.pattern})\s*+\Z")
-_ESCAPED_START = re.compile(r"[{\[](?:[\s\[{]|\\[nrt]){0,12}+\\[\"']")
+_ESCAPED_START = re.compile(r"[{\[](?:[\s\[{]|\\[nrt]){0,12}+\\{1,8}+[\"']")
+_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4})?|.)", re.DOTALL)
+_STRING_START = re.compile(r'"(?=(?:\s|\\[nrt]){0,12}+[{\[])')
+_STRINGS = 6  # JSON strings of a text that are read
+_DECODER = json.JSONDecoder(strict=False)
 _SURROUNDING = "\ufeff\u200b\u2060\x00 \t\r\n"
 
 _SCHEMA_KEYS = frozenset({"type", "$ref", "enum", "anyOf", "allOf", "oneOf", "const", "items"})
@@ -336,14 +341,35 @@ def _may_hold(value: Any) -> bool:
 
 
 def _unescaped(text: str) -> Iterator[tuple[str, str]]:
-    """The text without the escapes of a string or of HTML, if all of it is escaped."""
-    for begin in sorted({_thinking_end(text), 0}, reverse=True) if '\\"' in text else ():
+    """JSON strings with an object or list in a text, and the text without escapes of a string or of HTML."""
+    begins = sorted({_thinking_end(text), 0}, reverse=True)
+    for begin in begins:
+        yield from ((value, "json_string") for value in _strings(text, begin))
+    for begin in begins if '\\"' in text else ():
         if start := _ESCAPED_START.search(text, begin):
             escaped = text[start.start() : max(text.rfind("}"), text.rfind("]")) + 1]
             with suppress(ValueError):
                 yield json.loads(f'"{escaped}"', strict=False), "escapes"
-    if "&quot;" in text:
+            # Not all of it is escaped: thinking or a further turn without escapes follows.
+            yield _ESCAPE.sub(_plain_sign, text[start.start() :]), "escapes"
+    if "&quot;" in text or "&amp;quot;" in text:
         yield html.unescape(text), "html_entities"
+
+
+def _strings(text: str, begin: int) -> Iterator[str]:
+    """The values of JSON strings that begin with a bracket."""
+    for match in islice(_STRING_START.finditer(text, begin), _STRINGS):
+        with suppress(ValueError):
+            value, _ = _DECODER.raw_decode(text, match.start())
+            yield value
+
+
+def _plain_sign(match: re.Match[str]) -> str:
+    """The sign of one escape."""
+    try:
+        return str(json.loads(f'"{match[0]}"'))
+    except ValueError:
+        return match[0]
 
 
 def _trimmed(text: str, stripped: str) -> Kinds:
