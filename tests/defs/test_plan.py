@@ -101,8 +101,8 @@ def of(made: Plan, asset: str) -> Work:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every file below a folder, with a hash of its content."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder, with a hash of its content; without the cache of hashes, which depends on the time."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "hashes")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
