@@ -16,6 +16,7 @@ from personahub_assets.definitions import build
 from personahub_assets.defs.checks import all_checks
 from personahub_assets.releases.build import freeze
 from personahub_assets.releases.folder import verify
+from personahub_assets.releases.relations import relations
 from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.takedown.receipts import Target
@@ -181,7 +182,7 @@ def test_a_release_has_it_with_its_prompt_and_says_what_is_of_the_home(hub: Hub)
     for asset in ("recipes", "menus2"):
         calls = hub.store.read("generations", "people", asset)
         hub.store.write("generations", "people", calls.with_columns(model=pl.lit("tiny")), asset)
-    made = freeze(hub.store, ReleaseSpec.of("v1", ["personas", "recipes"], datasets=hub.store.catalog.datasets))
+    made = freeze(hub.store, ReleaseSpec.of("v1", ["personas", "recipes"], relations=relations(hub.store)))
     assert verify(made) == []
     assert made.rows == {"personas": 3, "recipes": 3}
     (prompt,) = made.manifest["prompts"]
