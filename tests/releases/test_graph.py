@@ -46,11 +46,8 @@ OPTIONAL = {
     "tool_tests",
     "tool_implementations",
     "instruction_answers",
-<<<<<<< HEAD
     *Catalog().scores,
-=======
     "dialogues",
->>>>>>> 97a9179 (A refresh leaves dialogues out)
 }
 """Assets that a refresh leaves out unless hub.toml enables them."""
 
