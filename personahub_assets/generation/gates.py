@@ -194,7 +194,7 @@ class Gates:
 
 
 def _is_about_persona(request: Request, answer: Answer) -> bool:
-    return isinstance(answer, DatasetItem) and request.values.keys() == {"persona"}
+    return isinstance(answer, DatasetItem) and answer.__derivation__ is None and "persona" in request.values
 
 
 class Expected(NamedTuple):
