@@ -99,7 +99,7 @@ def test_whatever_a_step_raises_is_one_line(name: str, instance: dg.DagsterInsta
 
     def execute() -> None:
         try:
-            runner._execute(job_of(work), instance, "job", {dg.AssetKey("step")}, None)
+            runner._Executor(job_of(work), instance)("job", {dg.AssetKey("step")}, None)
         except BaseException as error:
             reachable(error)
             raise
@@ -115,7 +115,7 @@ def test_what_stops_on_purpose_is_no_failure(instance: dg.DagsterInstance, tmp_p
 
     result = runner.Result()
     runner._attempt(
-        result, "a", tmp_path, partial(runner._execute, job_of(spend), instance, "job", {dg.AssetKey("step")}, None)
+        result, "a", tmp_path, partial(runner._Executor(job_of(spend), instance), "job", {dg.AssetKey("step")}, None)
     )
     assert (result.failed, result.stopped) == ({}, "the budget is spent.")
 

@@ -15,6 +15,7 @@ from written import put
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, HubConfig
 from personahub_assets.core.errors import ConfigError, PromptError
+from personahub_assets.core.records import DATASETS
 from personahub_assets.core.rubrics import Scores, criteria_of
 from personahub_assets.definitions import unselected
 from personahub_assets.defs.checks import all_checks
@@ -36,16 +37,7 @@ Said = tuple[int, str, str]
 BATCH = "all"
 COUNT = 40
 JOBS = ("baker", "welder", "nurse", "beekeeper", "surveyor", "tailor", "pilot", "cooper", "printer", "glazier")
-SHIPPED = [
-    "math_problems",
-    "math_solutions",
-    "reasoning_problems",
-    "instructions",
-    "instruction_answers",
-    "knowledge_texts",
-    "game_npcs",
-    "tools",
-]
+SHIPPED = [*DATASETS, "math_solutions", "instruction_answers"]
 
 
 def ignore(_tally: object) -> None:

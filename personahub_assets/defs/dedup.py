@@ -52,6 +52,6 @@ def semantic_duplicates(batch: Batch, store: Store, embedder: Embedder) -> Repor
 def personas(batch: Batch, store: Store) -> Report:
     """The hub: the batch's candidates that survived both stages."""
     result = collect_personas(store, batch.key)
-    novel = charts.novelty(batch.key, result.facts.get("new_per_1000_calls", {}))
+    novel = charts.novelty(result.facts.get("new_per_1000_calls", {}))
     pictures = charts.kept(result.candidates, result.personas) | novel
     return Report(result, pictures | charts.lengths(store, "personas", batch.key, "persona"))

@@ -287,7 +287,9 @@ def asked_inputs(store: Store, name: str, batch: str) -> Iterator[pl.DataFrame]:
     excluded = store.excluded_items(derivation.source, batch).implode()
     for rows in store.slices(derivation.source, batch):
         rows = rows.filter(~rows["item_id"].is_in(excluded))
-        yield chosen(with_source_texts(store, derivation.source, batch, rows), name, settings.share, among, "item_id")
+        # A share of the same items for all datasets that are made from them: a tool has both tests and code.
+        rows = chosen(rows, derivation.source, settings.share, among, "item_id")
+        yield with_source_texts(store, derivation.source, batch, rows)
 
 
 def with_source_texts(store: Store, name: str, batch: str, rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
-from personahub_assets.core.records import DATASETS
+from personahub_assets.core.records import DATASETS, DIALOGUE_DATASETS
 from personahub_assets.core.text import digest
 from personahub_assets.defs.batches import BATCHES
 from personahub_assets.defs.dedup import lexical_duplicates, persona_embeddings, personas, semantic_duplicates
@@ -168,14 +168,15 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
         servers = LLM(model="m").configured(config, "m")
         return code_versions(small.store.catalog, config, servers, "all-MiniLM-L6-v2")
 
+    compared = {*DATASETS, *DIALOGUE_DATASETS}
     before = versions("")
     assert versions("[lexical]\nmemory_mb = 64\n") == before
     for assets, text in (
         ({"lexical_duplicates"}, "[lexical]\nthreshold = 0.8\n"),
-        ({"lexical_duplicates", *DATASETS}, '[lexical]\nmethod = "minhash"\n'),
-        ({"lexical_duplicates", *DATASETS}, "[lexical]\nngram = 2\n"),
+        ({"lexical_duplicates", *compared}, '[lexical]\nmethod = "minhash"\n'),
+        ({"lexical_duplicates", *compared}, "[lexical]\nngram = 2\n"),
         ({"semantic_duplicates"}, "[semantic]\nthreshold = 0.8\n"),
-        ({"semantic_duplicates", *DATASETS}, "[semantic]\nmax_unread = 0.5\n"),
+        ({"semantic_duplicates", *compared}, "[semantic]\nmax_unread = 0.5\n"),
         ({"tools"}, "[datasets.tools]\nnear_duplicates = 0.8\n"),
         ({"tools"}, "[datasets.tools]\nnear_duplicates = false\n"),
     ):

@@ -68,7 +68,7 @@ def test_one_more_document_costs_only_its_own_calls(hub: Hub) -> None:
     hub.run(select=wanted)
     # One document: 1 call, 2 personas: 2 calls, 4 personas for two datasets.
     assert hub.calls() - paid == 1 + 2 + 4 * 2
-    assert before.join(hub.rows("instructions"), on=before.columns, how="anti").is_empty()
+    assert before.join(hub.rows("instructions"), on=before.columns, how="anti", nulls_equal=True).is_empty()
 
 
 def test_a_page_met_again_in_another_batch_is_not_paid_twice(ran: Hub) -> None:

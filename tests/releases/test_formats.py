@@ -143,6 +143,7 @@ def test_a_format_alone_selects_all_that_it_fits(solved: Store) -> None:
     assert set(order(solved, form="messages").configs) == {
         *("math_solutions", "reasoning_solutions", "tool_implementations", "instruction_answers"),
         *("math_verified", "reasoning_verified", "tools_verified", "instructions_verified"),
+        "dialogues",
     }
     assert set(order(solved, form="preference").configs) == {
         *("math_solutions", "reasoning_solutions", "instruction_answers")

@@ -81,7 +81,7 @@ def test_wrong_targets_are_refused() -> None:
 def test_several_samples_give_exactly_the_number(home: Home) -> None:
     with (home.home / "hub.toml").open("a") as settings:
         settings.write("[datasets.instructions]\nsamples = 3\n")
-    for number in (5, 7, 17):
+    for number in (4, 8):
         code, output = until(f"instructions={number}")
         assert code == 0, output
         assert home.rows("instructions").height == number
@@ -91,24 +91,24 @@ def test_several_samples_give_exactly_the_number(home: Home) -> None:
 
 def test_verified_rows_end_at_exactly_the_number_after_a_kill(home: Home) -> None:
     killed = subprocess.Popen(
-        [sys.executable, "-m", "personahub_assets", "run", "--until", "math_verified=6"],
+        [sys.executable, "-m", "personahub_assets", "run", "--until", "math_verified=3"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     before, limit = home.calls(), time.monotonic() + 120
-    while home.calls() < before + 12 and killed.poll() is None and time.monotonic() < limit:
+    while home.calls() < before + 8 and killed.poll() is None and time.monotonic() < limit:
         time.sleep(0.01)
     killed.kill()
     killed.wait()
     in_flight = 64  # the most that one task has in flight at its start
-    code, output = until("math_verified=6")
+    code, output = until("math_verified=3")
     assert code == 0, output
     with open_live(home.store, "math_verified") as connection:
-        assert connection.execute("SELECT count(*) FROM math_verified").fetchone() == (6,)
+        assert connection.execute("SELECT count(*) FROM math_verified").fetchone() == (3,)
     calls_of = home.store.read_all("generations")
     needed = calls_of.filter(pl.col("asset").is_in(["math_problems", "math_solutions"]), ~pl.col("reused"))
     assert needed["attempts"].sum() <= home.calls() - before <= needed["attempts"].sum() + in_flight
     # Nothing is asked again, and no row is removed.
     calls = home.calls()
-    assert until("math_verified=6")[0] == 0
+    assert until("math_verified=3")[0] == 0
     assert home.calls() == calls

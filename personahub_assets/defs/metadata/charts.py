@@ -131,11 +131,11 @@ def kept(candidates: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
     return {"yield_per_hop": picture(chart, title)}
 
 
-def novelty(batch: str, per_hop: dict[str, float]) -> dict[str, Any]:
+def novelty(per_hop: dict[str, float]) -> dict[str, Any]:
     """New personas per 1,000 calls of a batch by hop."""
     if not per_hop:
         return {}
-    title = f"New personas per 1,000 calls, batch {batch}"
+    title = "New personas per 1,000 calls"
     labels = [f"hop {hop}" for hop in per_hop]
     chart = bar_chart(labels, {"": list(per_hop.values())}, title=title, x_label="hop", y_label="personas")
     return {"novelty": picture(chart, title)}
@@ -154,7 +154,7 @@ def novelty_of_batches(rows: list[tuple[str, int, float]]) -> dict[str, Any]:
     series: dict[str, list[tuple[float, float]]] = {}
     for batch, hop, novel in rows:
         series.setdefault(f"hop {hop}", []).append((number[batch], novel))
-    title = f"New personas per 1,000 calls: {len(batches)} batches, {batches[0]} to {batches[-1]}"
+    title = f"New personas per 1,000 calls of {len(batches)} batches, in the order of their names"
     chart = line_chart(series, title=title, x_label="batch", y_label="personas")
     return {"novelty": picture(chart, title)}
 
