@@ -511,7 +511,7 @@ class ChatMessage(Answer):
 class Dialogue(DatasetItem):
     """A conversation of the persona, as the user, with an assistant; each message is a call."""
 
-    __turns__ = (UserTurn, AssistantTurn)
+    __turns__: ClassVar[tuple[type[Turn], ...]] = (UserTurn, AssistantTurn)
 
     turns: int = Field(description="Number of messages of the user; the assistant answers each")
     messages: list[ChatMessage] = Field(
