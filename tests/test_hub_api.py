@@ -165,6 +165,8 @@ def test_a_frame_has_a_column_that_its_file_lacks(hub: Hub) -> None:
 def test_a_home_that_was_moved_says_that_its_warehouse_was_not(hub: Hub) -> None:
     with pytest.raises(StoreError, match=r"warehouse\.duckdb: Permission Error.*run --select warehouse"):
         hub.counts()
+    with pytest.raises(StoreError, match=r"built when the home was .*run --select warehouse"):
+        hub.sql("FROM generations")
 
 
 def test_a_damaged_file_is_named(hub: Hub) -> None:

@@ -99,11 +99,11 @@ def main() -> None:
     except MemoryError:
         channel.send("error", name="memory", text="")
     except Exception as error:  # noqa: BLE001 - what a library raises is said, too
-        name, text = _described(error)
+        name, text = _described(error, job.get("home", ""))
         channel.send("error", name=name, text=text)
 
 
-def _described(error: Exception) -> tuple[str, str]:
+def _described(error: Exception, home: str) -> tuple[str, str]:
     """Class and message of an error; for a failed search only its message."""
     import re
 
@@ -112,6 +112,13 @@ def _described(error: Exception) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or "bad allocation" in text or "bad_alloc" in text:
         return ("disk", text) if "max_temp_directory_size" in text else ("memory", text)
+    other = re.search(r'Cannot access file "(.*)/tables/', text)
+    if isinstance(error, duckdb.PermissionException) and other and home and Path(other[1]) != Path(home):
+        # Views contain absolute paths.
+        return "store", (
+            f"the warehouse was built when the home was {other[1]}, and the home is now {home}: rebuild it with "
+            "personahub run --select warehouse"
+        )
     if isinstance(error, (QueryError, duckdb.Error)):
         raised = re.search(r"executing the UDF: (?:[\w.]+: )?(.*?)(?:\n\nAt:|\Z)", text, re.DOTALL)
         return "query", raised[1] if raised else text

@@ -40,6 +40,9 @@ _UNTOLD = frozenset(
         "sample",
         "admission",
         *_IDS,
+        "calls",
+        "source_id",
+        "source_hash",
     }
 )
 """Columns that are not shown: vectors, hashes, and ids (the first id is in the last line of a card)."""
