@@ -48,8 +48,8 @@ def prepared(home: Path, numbers: range, *, window: int, timeout_s: float, sampl
     store = Store(home=str(home))
     (home / "hub.toml").write_text(
         f"[generation]\nmax_in_flight = {window}\ntimeout_s = {timeout_s}\n[datasets.instructions]\n{sampling}\n"
-        # No other client compares the items.
-        "[items]\nnear_duplicates = false\n"
+        # No other client compares the items or looks at their language, which random text does not have.
+        '[items]\nnear_duplicates = false\n[quality]\nlanguage = "off"\n'
     )
     if not store.height("personas", BATCH):
         writer = store.writer("personas", BATCH)
