@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
@@ -40,6 +40,7 @@ REMEDIES = (
     "PERSONAHUB_HOME=demo-hub PERSONAHUB_LLM_URL=standin:"
 )
 
+T = TypeVar("T")
 _LIST_S = 10.0
 
 
@@ -186,10 +187,28 @@ class LLM(BaseModel):
             LLMError: if there is no answer, or no model is named and the server does not offer exactly one.
             KeyRefused: if the server refuses the key.
         """
-        if self.model:
-            self._look(headers or {}, (KeyRefused,))
-        else:
+        if not self.model:
             self._named(headers or {})
+            return
+        try:
+            self._look(headers or {}, (KeyRefused,))
+        except KeyRefused:
+            if _run(self._is_key_refused(headers or {})):
+                raise
+
+    async def _is_key_refused(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request for an answer is refused for its key; some keys may not list models.
+
+        The request is empty, so that it costs nothing.
+        """
+        async with self.transport(timeout_s=_LIST_S, tries=1, faults_in_a_row=1, headers=headers) as transport:
+            try:
+                await transport.send_once("/chat/completions", b"{}", bytes)
+            except KeyRefused:
+                return True
+            except (LLMError, Fault, Refused):
+                return False
+        return False
 
     def check(self, store: Store) -> None:
         """Run the checks that need no answer: prices for a budget of money, the endpoint, its key and its model.
@@ -387,7 +406,7 @@ def _remedy(error: Exception, variable: str) -> str:
     )
 
 
-def _run(work: Coroutine[Any, Any, bytes]) -> bytes:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()

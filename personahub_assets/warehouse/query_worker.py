@@ -112,11 +112,11 @@ def _described(error: Exception, home: str) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or "bad allocation" in text or "bad_alloc" in text:
         return ("disk", text) if "max_temp_directory_size" in text else ("memory", text)
-    other = re.search(r'Cannot access file "(.*)/tables/', text)
-    if isinstance(error, duckdb.PermissionException) and other and home and Path(other[1]) != Path(home):
+    outside = re.search(r'Cannot access file "(.*)/tables/', text)
+    if isinstance(error, duckdb.PermissionException) and outside and home and Path(outside[1]) != Path(home):
         # Views contain absolute paths.
         return "store", (
-            f"the warehouse was built when the home was {other[1]}, and the home is now {home}: rebuild it with "
+            f"the warehouse was built when the home was {outside[1]}, and the home is now {home}: rebuild it with "
             "personahub run --select warehouse"
         )
     if isinstance(error, (QueryError, duckdb.Error)):

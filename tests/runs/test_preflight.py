@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hub import SETTINGS, TOPICS, Hub
+from sites import serving
 
 from personahub_assets.core import project_files
 from personahub_assets.core.errors import ConfigError
@@ -62,8 +64,32 @@ def test_answers_cannot_be_looked_up_for_an_unknown_model(hub: Hub) -> None:
     check(hub, "tools", llm_url=None, llm_model="standin")
 
 
+class Unauthorized(BaseHTTPRequestHandler):
+    """Refuses the key of every request, before it looks at the body."""
+
+    def do_GET(self) -> None:
+        content = b'{"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}'
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(401)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Print nothing."""
+
+
 def test_a_wrong_key_is_named_by_its_variable(hub: Hub) -> None:
-    with StandinServer(faults="models=key_echo") as server, pytest.raises(ConfigError, match="PERSONAHUB_LLM_API_KEY"):
+    with serving(Unauthorized) as url, pytest.raises(ConfigError, match="PERSONAHUB_LLM_API_KEY"):
+        check(hub, "tools", llm_url=f"{url}/v1", llm_model="standin")
+
+
+def test_a_key_that_may_not_list_models_is_used(hub: Hub) -> None:
+    with StandinServer(faults="models=key_echo") as server:
         check(hub, "tools", llm_url=server.url, llm_model="standin")
 
 
