@@ -99,11 +99,11 @@ def main() -> None:
     except MemoryError:
         channel.send("error", name="memory", text="")
     except Exception as error:  # noqa: BLE001 - what a library raises is said, too
-        name, text = _described(error, job.get("home", ""))
+        name, text = _described(error, job)
         channel.send("error", name=name, text=text)
 
 
-def _described(error: Exception, home: str) -> tuple[str, str]:
+def _described(error: Exception, job: dict[str, Any]) -> tuple[str, str]:
     """Class and message of an error; for a failed search only its message."""
     import re
 
@@ -112,12 +112,12 @@ def _described(error: Exception, home: str) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException) or "bad allocation" in text or "bad_alloc" in text:
         return ("disk", text) if "max_temp_directory_size" in text else ("memory", text)
-    outside = re.search(r'Cannot access file "(.*)/tables/', text)
-    if isinstance(error, duckdb.PermissionException) and outside and home and Path(outside[1]) != Path(home):
-        # Views contain absolute paths.
+    outside = re.search(r'Cannot access file "(.*)/tables/[\w=*/-]+/part\.parquet"', text)
+    # Views contain absolute paths; one that the query itself names is refused as any other file.
+    if isinstance(error, duckdb.PermissionException) and outside and outside[1] not in str(job.get("text", outside[1])):
         return "store", (
-            f"the warehouse was built when the home was {outside[1]}, and the home is now {home}: rebuild it with "
-            "personahub run --select warehouse"
+            f"the warehouse was built when the home was {outside[1]}, and the home is now {job['home']}: rebuild it "
+            "with personahub run --select warehouse"
         )
     if isinstance(error, (QueryError, duckdb.Error)):
         raised = re.search(r"executing the UDF: (?:[\w.]+: )?(.*?)(?:\n\nAt:|\Z)", text, re.DOTALL)
