@@ -61,6 +61,9 @@ other_language: clearly not in the expected language
 off_world: a game NPC that does not belong to its world
 """
 
+WITH_OUTCOME = ("accepted", "rejected")
+"""Values of `status` in `generations` of requests that are current and have an outcome."""
+
 TRANSIENT: frozenset[Reason] = frozenset({"timeout", "unreachable"})
 """Reasons independent of the request: it is sent again at the next materialisation."""
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.exchange import MESSAGES, SOURCE, Exchange
 from personahub_assets.core.records import DatasetItem
+from personahub_assets.core.rubrics import ENDING
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import view_selects
@@ -86,7 +87,7 @@ def relations(store: Store) -> dict[str, Relation]:
 
 
 def _of_dataset(catalog: Catalog, name: str, item: type[DatasetItem]) -> Relation:
-    derivation, scores = item.__derivation__, f"{name}_scores"
+    derivation, scores = item.__derivation__, name + ENDING
     compared = (asset for asset, comparison in COMPARISONS.items() if comparison.solutions == name)
     return Relation(
         name,

@@ -21,6 +21,7 @@ from personahub_assets.core.dialogues import DIALOGUES, MESSAGES
 from personahub_assets.core.errors import ArgumentError, ConfigError, choices
 from personahub_assets.core.text import digest
 from personahub_assets.core.verified import ItemView, item_views
+from personahub_assets.generation.requests import WITH_OUTCOME
 from personahub_assets.runs.runner import Result
 from personahub_assets.search import selections
 from personahub_assets.steps.datasets import asked_personas
@@ -30,7 +31,6 @@ from personahub_assets.warehouse.build import open_live
 
 _DEVIATIONS = 4.0
 _TRIMS = 3  # an item that was dropped for a removed one comes back, so that the number can change again
-_WITH_OUTCOME = ("accepted", "rejected")
 _SLOT = ["persona_id", "sample"]
 
 
@@ -249,7 +249,7 @@ def _slots_with_outcome(store: Store, dataset: str, batches: list[str]) -> pl.Da
     """`(persona_id, sample)` of the requests that have an outcome."""
     columns = ["input_id", "sample", "status"]
     frames = [store.read("generations", batch, dataset, columns=columns) for batch in batches]
-    rows = pl.concat(frames).filter(pl.col("status").is_in(_WITH_OUTCOME))
+    rows = pl.concat(frames).filter(pl.col("status").is_in(WITH_OUTCOME))
     sample = pl.col("sample").cast(pl.Int64) // (MESSAGES if dataset == DIALOGUES else 1)
     return rows.select(pl.col("input_id").alias("persona_id"), sample.alias("sample")).unique()
 

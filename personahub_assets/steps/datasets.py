@@ -25,12 +25,12 @@ from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.engine import Watch
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Server, ServerOf, Task
-from personahub_assets.generation.servers.dialect import Dialect
 from personahub_assets.quality.worlds import misfit
 from personahub_assets.search import selections
 from personahub_assets.steps.asked import Asked
 from personahub_assets.steps.decontamination import find_contaminated
 from personahub_assets.steps.diversity import largest, measure_words
+from personahub_assets.steps.role_tasks import dialect_of
 from personahub_assets.store.tables import Store
 
 _SCALE = 1 << 32
@@ -148,8 +148,7 @@ def _variant_task(
     # A parameter of hub.toml has to be one of the first prompt; other styles take those that they have.
     parameters = {key: value for key, value in settings.parameters.items() if is_first or key in prompt.parameters}
     sampling = {**section.sampling(), **settings.sampling(), **variant.sampling}
-    is_own = bool(section.variant(variant.name).url or section.url) if server.is_own is None else server.is_own
-    dialect = Dialect.of(config.as_role(role, variant.name, is_own_server=is_own).generation)
+    dialect = dialect_of(config, role, variant.name, server)
     answer = (derivation.styles[style] if derivation else None) or item
     prompt = with_demonstrations(prompt.with_settings(parameters, sampling), catalog, settings, answer)
     controls = _controls(name, catalog, settings)

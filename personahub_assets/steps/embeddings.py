@@ -119,12 +119,10 @@ def embedded_texts(
     records = Personas(store)
     journal = VectorJournal(records.journal(batch), embedder.name)
     rows = with_hashes(pl.DataFrame({"text": texts}, {"text": pl.String}), embedder)
-    if not may_embed:
-        columns = ["text_hash", "embedding"]
-        published = [*_published(records, embedder.name, rows, columns), journal.known(rows["text_hash"], tidy=False)]
-        stored = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published])
-    else:
+    if may_embed:
         stored = _vectors(records, embedder, journal, rows, watch).vectors
+    else:
+        stored = _stored_vectors(records, embedder.name, journal, rows, tidy=False)
     usable = rows.join(stored.drop_nulls("embedding").unique("text_hash"), on="text_hash", maintain_order="left")
     vectors = usable["embedding"].explode().to_numpy().reshape(usable.height, -1) if usable.height else np.empty((0, 1))
     return np.asarray(vectors, np.float32)
@@ -215,9 +213,7 @@ def _vectors(
     records: "Records", embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
 ) -> _BatchVectors:
     """Find the stored vectors of the texts, and make the others; texts that were refused before are asked last."""
-    columns = ["text_hash", "embedding"]
-    published = [*_published(records, embedder.name, texts, columns), journal.known(texts["text_hash"])]
-    stored = pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published])
+    stored = _stored_vectors(records, embedder.name, journal, texts)
     existing = stored.drop_nulls("embedding").unique("text_hash")
     missing = texts.unique("text_hash", maintain_order=True).join(existing, on="text_hash", how="anti")
     result, total = _BatchVectors([existing]), missing.height
@@ -240,6 +236,15 @@ def _vectors(
         unanswered = retried.join(embedded, on="text_hash", how="anti")["text_hash"]
         result.refused.update(dict.fromkeys(unanswered, f"refused before, and not asked again: {error}"))
     return result
+
+
+def _stored_vectors(
+    records: "Records", model: str, journal: VectorJournal, texts: pl.DataFrame, *, tidy: bool = True
+) -> pl.DataFrame:
+    """`(text_hash, embedding)` of texts in the tables of any batch and in a journal; null for refused texts."""
+    published = list(_published(records, model, texts, ["text_hash", "embedding"]))
+    unpublished = journal.known(texts["text_hash"], tidy=tidy)
+    return pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published, unpublished])
 
 
 def _published(records: "Records", model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:

@@ -15,6 +15,7 @@ import polars as pl
 from personahub_assets.core.text import digest, words
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.vectors import Vectors
+from personahub_assets.generation.requests import WITH_OUTCOME
 from personahub_assets.steps.embeddings import Watch, embedded_texts
 from personahub_assets.store.tables import Store
 
@@ -25,7 +26,6 @@ PIECE = 200
 """Requests of the first piece of a hop; fewer say too little."""
 _PROBES = 500
 _ASSETS = ("text_personas", "related_personas")
-_WITH_OUTCOME = ("accepted", "rejected")
 _OF_HUB = 8  # nearest personas that are looked at: those of the batch itself, from an earlier run, do not count
 
 
@@ -50,7 +50,7 @@ def new_per_1000_calls(store: Store, batch: str, candidates: pl.DataFrame, perso
     columns = ["asset", "input_id", "status", "attempts"]
     rows = pl.concat([store.read("generations", batch, asset, columns=columns) for asset in _ASSETS])
     hop_of = candidates.select(pl.col("persona_id").alias("input_id"), pl.col("hop").cast(pl.Int64) + 1)
-    of_hop = rows.filter(pl.col("status").is_in(_WITH_OUTCOME)).join(hop_of, on="input_id", how="left")
+    of_hop = rows.filter(pl.col("status").is_in(WITH_OUTCOME)).join(hop_of, on="input_id", how="left")
     hop = pl.when(pl.col("asset") == _ASSETS[0]).then(0).otherwise("hop").cast(pl.Int64).alias("hop")
     calls = of_hop.group_by(hop).agg(calls=pl.col("attempts").sum()).drop_nulls().filter(pl.col("calls") > 0)
     counts = personas.filter(pl.col("origin") != "imported").group_by(pl.col("hop").cast(pl.Int64)).len()

@@ -5,7 +5,8 @@ from typing import Any
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import Answer
-from personahub_assets.generation.requests import ServerOf, Task
+from personahub_assets.core.roles import Role
+from personahub_assets.generation.requests import Server, ServerOf, Task
 from personahub_assets.generation.servers.dialect import Dialect
 
 
@@ -38,7 +39,13 @@ def role_task(
     variant = section.variants[0].name if section.variants else ""
     server = server_of(role, variant)
     own = {**section.sampling(), **(sampling or {}), **section.variant(variant).sampling()}
-    is_own = bool(section.variant(variant).url or section.url) if server.is_own is None else server.is_own
-    dialect = Dialect.of(config.as_role(role, variant, is_own_server=is_own).generation)
+    dialect = dialect_of(config, role, variant, server)
     prompt = prompt.with_settings(parameters or {}, own)
     return Task(asset, prompt, answer, server.model, dialect, role=role, variant=variant)
+
+
+def dialect_of(config: HubConfig, role: Role, variant: str, server: Server) -> Dialect:
+    """The dialect of the server that a variant of a role is asked on."""
+    section = config.role(role)
+    is_own = bool(section.variant(variant).url or section.url) if server.is_own is None else server.is_own
+    return Dialect.of(config.as_role(role, variant, is_own_server=is_own).generation)
