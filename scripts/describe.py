@@ -32,7 +32,8 @@ from personahub_assets.sources import rows as source_rows
 from personahub_assets.sources.formats import FORMATS
 from personahub_assets.standin.catalogue import CATALOGUE
 from personahub_assets.store.tables import Store, table_sql
-from personahub_assets.warehouse.build import comments, open_live
+from personahub_assets.warehouse.live import open_live
+from personahub_assets.warehouse.views import comments
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("configuration.md", "reasons.md", "source-files.md", "standin.md", "tables.md")

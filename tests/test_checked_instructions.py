@@ -48,7 +48,7 @@ from personahub_assets.steps.instructions import instructions, outcomes, write_i
 from personahub_assets.steps.preview import PreviewRow, Variant
 from personahub_assets.store.tables import Store
 from personahub_assets.verification.verify_constraints import satisfied
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 

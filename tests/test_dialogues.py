@@ -37,7 +37,7 @@ from personahub_assets.steps.sent import sent_messages
 from personahub_assets.store.tables import STAGES, Store
 from personahub_assets.takedown.receipts import Target
 from personahub_assets.takedown.takedown import takedown
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Called = Callable[..., tuple[int, str, str]]
 Once = Callable[[str, Callable[[Path], None]], Path]

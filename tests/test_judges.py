@@ -29,7 +29,7 @@ from personahub_assets.steps.solutions import write_solutions
 from personahub_assets.store.tables import Store
 from personahub_assets.takedown.receipts import Target
 from personahub_assets.takedown.takedown import takedown
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Said = tuple[int, str, str]

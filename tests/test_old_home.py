@@ -11,7 +11,7 @@ from personahub_assets.core.config import HubConfig
 from personahub_assets.core.records import DATASETS
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import STAGES
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 
 HOMES = sorted((Path(__file__).parent / "data").glob("home-*.tar.xz"))
 TABLES = ["documents", "text_personas", "related_personas", "personas", *DATASETS]
@@ -53,7 +53,7 @@ def test_decisions_of_an_old_home_are_read_where_they_are(hub: Hub) -> None:
     assert all((hub.home / "tables" / asset).exists() for asset in STAGES)
     columns = ["batch", "persona_id", "admission", "keeper_id", "similarity", "stage"]
     assert hub.store.read_all("decisions", columns).rows() == before
-    with build.open_live(hub.store, "decisions") as connection:
+    with live.open_live(hub.store, "decisions") as connection:
         assert connection.sql(f"SELECT {', '.join(columns)} FROM decisions").fetchall() == before
     assert hub.run("pages") == {}
     assert hub.store.read_all("decisions", columns).rows() == before

@@ -45,7 +45,7 @@ from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.receipts import Line, Receipt, Target, find_receipt, unfinished_takedowns
 from personahub_assets.takedown.shingles import Shingles
 from personahub_assets.takedown.takedown import takedown
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 
 UNUSED = DATASETS.keys() - {"math_problems"}
 SETTINGS = "[text_personas]\nper_document = 2\n[related_personas]\nhops = 6\nfan_out = 1\n" + "".join(
@@ -78,13 +78,13 @@ class Home:
         return int(self.standin.stats()["calls"] - before)
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
-        with build.open_live(self.store, query) as connection:
+        with live.open_live(self.store, query) as connection:
             return connection.execute(query).fetchall()
 
     def failing(self) -> set[str]:
         """Names of failing checks."""
         checks = [check.filled(self.store.config) for some in all_checks().values() for check in some]
-        with build.open_live(self.store, " ".join(check.sql for check in checks)) as connection:
+        with live.open_live(self.store, " ".join(check.sql for check in checks)) as connection:
             return {f"{check.asset}/{check.name}" for check in checks if not check.result(connection).passed}
 
     def texts(self, where: str) -> list[str]:

@@ -17,7 +17,7 @@ from personahub_assets.standin.server import StandinServer
 from personahub_assets.standin.source import read
 from personahub_assets.steps.tools import Interface, interfaces, outcome
 from personahub_assets.verification.sandbox import CallTest, Limits, open_sandbox, run_tests
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 

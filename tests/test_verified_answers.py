@@ -27,7 +27,7 @@ from personahub_assets.steps.solutions import program_answer, solution, unfenced
 from personahub_assets.store.tables import Store
 from personahub_assets.verification.equality import equal
 from personahub_assets.verification.sandbox import run_program
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Called = Callable[..., tuple[int, str, str]]
 Once = Callable[[str, Callable[[Path], None]], Path]

@@ -28,7 +28,7 @@ from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.instance.storage import remembering
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 from personahub_assets.warehouse.readers import retry_on_replacement
 
 _SHOWN = 10

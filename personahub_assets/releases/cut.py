@@ -28,9 +28,9 @@ from personahub_assets.releases.spec import PERSONAS, ReleaseSpec, left_out_text
 from personahub_assets.store.removal import discard
 from personahub_assets.store.snapshot import snapshot
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.warehouse import build
-from personahub_assets.warehouse.build import mean_scores
+from personahub_assets.warehouse import live
 from personahub_assets.warehouse.query_process import ids_meeting
+from personahub_assets.warehouse.views import mean_scores
 
 STANDIN = "standin"
 # Tables that the conditions and the card need besides the configs.
@@ -163,7 +163,7 @@ def _tables_of(store: Store, order: ReleaseSpec, tests: str) -> dict[str, None]:
     relations = order.relations.values()
     names = [name for each in relations for name in (each.name, each.scores, each.comparison)]
     texts = " ".join([tests, *names, _EXCLUDED, *project_files.sql_files("card").values()])
-    return dict.fromkeys([PERSONAS, *store.catalog.datasets, *_ABOUT, *build.tables_in(store, texts)])
+    return dict.fromkeys([PERSONAS, *store.catalog.datasets, *_ABOUT, *live.tables_in(store, texts)])
 
 
 def _write_formatted(snap: Store, order: ReleaseSpec, folder: Path) -> dict[str, dict[str, Path]]:
@@ -178,7 +178,7 @@ def _write_rows(snap: Store, order: ReleaseSpec, config: str, folder: Path) -> d
     is_scored = bool(relation.scores and snap.files(relation.scores))
     query = formatted(FORMATS[str(order.form)], relation, snap.columns(config), is_scored=is_scored)
     files = {batch: folder / f"{batch}.parquet" for batch in snap.partitions(config)}
-    with build.open_live(snap, query) as connection:
+    with live.open_live(snap, query) as connection:
         for batch, path in files.items():
             copy_rows(connection, f"SELECT * FROM ({query}) WHERE batch = {quoted(batch)}", path)
     return files
@@ -211,7 +211,7 @@ def _ids_meeting(snap: Store, order: ReleaseSpec, config: str, memory_mb: int) -
     tests = order.where[config]
     view, key, file = _rows_with_borrowed(snap, config, relation), _key(config), snap.paths.warehouse
     try:
-        with build.open_live(snap, " ".join([view, *tests]), file=file) as connection:
+        with live.open_live(snap, " ".join([view, *tests]), file=file) as connection:
             connection.execute(f"CREATE VIEW to_release AS {view}")
         matches = ids_meeting(snap.root, memory_mb, "to_release", ["batch", key], tests)
     except (duckdb.Error, QueryError) as error:
@@ -278,7 +278,7 @@ def _ids(snap: Store) -> Ids:
 
 def _excluded(snap: Store) -> dict[str, dict[str, Ids]]:
     """Ids of the items that the view `excluded_items` excludes, by dataset and reason."""
-    with build.open_live(snap, _EXCLUDED) as connection:
+    with live.open_live(snap, _EXCLUDED) as connection:
         rows = pl.DataFrame(connection.execute(_EXCLUDED).fetchall(), _EXCLUDED_COLUMNS, orient="row")
     excluded: dict[str, dict[str, Ids]] = {}
     for (dataset, reason, batch), ids in rows.partition_by("dataset", "reason", "batch", as_dict=True).items():
@@ -348,7 +348,7 @@ def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
     )
     queries = project_files.sql_files("card")
     try:
-        with build.open_live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
+        with live.open_live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
             connection.execute(f"CREATE VIEW released AS {view}")
             return {name: _rows(connection, query) for name, query in (queries | _DESCRIBED).items()}
     except duckdb.Error as error:

@@ -13,7 +13,7 @@ from personahub_assets.core.exchange import MESSAGES, SOURCE, pieces
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.rubrics import SCORE
 from personahub_assets.releases.relations import Relation
-from personahub_assets.warehouse.build import mean_scores
+from personahub_assets.warehouse.views import mean_scores
 
 IDS = {
     "item_id": "Item of the dataset that the row was written from",

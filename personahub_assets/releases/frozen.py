@@ -10,7 +10,8 @@ from pydantic import PrivateAttr
 from personahub_assets.core.literals import quoted
 from personahub_assets.store.table_set import TableSet, table_set
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import live
+from personahub_assets.warehouse.views import comments, view_selects
 
 
 class FrozenStore(Store):
@@ -44,8 +45,8 @@ def with_views(snap: Store, names: list[str]) -> FrozenStore:
     """Make views of a snapshot tables of it, with the rows that they have now."""
     if not names:
         return FrozenStore.of(snap, {})
-    selects = build.view_selects(snap)
-    with build.open_live(snap, " ".join(names)) as connection:
+    selects = view_selects(snap)
+    with live.open_live(snap, " ".join(names)) as connection:
         views = {name: _table_of(connection, name, selects[name]) for name in names}
         frozen = FrozenStore.of(snap, views)
         for name in names:
@@ -64,7 +65,7 @@ def copy_rows(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> 
 
 def _table_of(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> str:
     """CREATE TABLE and COMMENT statements for a table with the columns of a view."""
-    summary, meanings = build.comments(select)
+    summary, meanings = comments(select)
     types = {column: kind for column, kind, *_ in connection.execute(f"DESCRIBE {name}").fetchall()}
     columns = ",\n".join(f'    "{column}" {kind}' for column, kind in types.items())
     lines = [f"COMMENT ON TABLE {name} IS {quoted(summary)};"]

@@ -21,7 +21,7 @@ from personahub_assets.core.records import DatasetItem
 from personahub_assets.core.rubrics import ENDING
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import view_selects
+from personahub_assets.warehouse.views import view_selects
 
 UNIQUE = "_unique"
 """Ending of the view of the items of a dataset that no release leaves out."""

@@ -27,7 +27,7 @@ from personahub_assets.search import selections
 from personahub_assets.steps.datasets import asked_personas
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 _DEVIATIONS = 4.0
 _TRIMS = 3  # an item that was dropped for a removed one comes back, so that the number can change again

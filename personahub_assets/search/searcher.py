@@ -16,7 +16,7 @@ from personahub_assets.embedding.vectors import matrix
 from personahub_assets.search.diversity import Cover, cover, draw, spread
 from personahub_assets.search.nearest import Nearest, Searchable, Watch, hub
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 from personahub_assets.warehouse.query_process import ids_meeting
 from personahub_assets.warehouse.readers import retry_on_replacement
 
@@ -154,7 +154,7 @@ class Searcher:
     def _with_persona_columns(self, found: pl.DataFrame) -> pl.DataFrame:
         """Add the columns of the personas to the ids found, in their order."""
         ids = found["persona_id"].to_list()
-        with build.open_live(self.store, "personas") as connection:
+        with live.open_live(self.store, "personas") as connection:
             people = retry_on_replacement(lambda: pl.DataFrame(connection.sql(_PEOPLE, params={"ids": ids})))
         rows = found.join(people, on="persona_id", maintain_order="left")
         return rows.select(*(name for name in found.columns if name != "persona_id"), *people.columns)

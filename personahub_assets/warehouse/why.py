@@ -12,7 +12,7 @@ import duckdb
 from personahub_assets.core.errors import UnknownId
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 from personahub_assets.warehouse.readers import retry_on_replacement
 
 _WHY, _NEAR = "SELECT * FROM why($id)", "SELECT id, kind, batch FROM near($id)"
@@ -84,7 +84,7 @@ def _opened(store: Store, tell: Callable[[str], None]) -> Iterator[duckdb.DuckDB
         "The warehouse is out of date, so the tables are read, which takes longer. "
         "To build it: personahub run --select warehouse"
     )
-    with build.open_live(store, _WHY + _NEAR) as connection:
+    with live.open_live(store, _WHY + _NEAR) as connection:
         yield connection
 
 

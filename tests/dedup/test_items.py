@@ -22,7 +22,7 @@ from personahub_assets.runs.plan import plan
 from personahub_assets.steps.dedup import ItemsDecided, find_item_duplicates
 from personahub_assets.steps.result import Result
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 Texts = dict[str, str]
 """Texts of items by id."""

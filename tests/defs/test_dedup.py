@@ -21,7 +21,7 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.instance.progress import RunProgress
 from personahub_assets.search.searcher import Searcher
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 ASSETS = (lexical_duplicates, persona_embeddings, semantic_duplicates, personas)
 ALL = tuple(asset.name for asset in ASSETS)

@@ -15,7 +15,7 @@ from personahub_assets.cli.app import app
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.runs.until import Target
 from personahub_assets.standin.server import StandinServer
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 PERSONAS = [f"A teacher of class number {n} who collects {n} kinds of stamps and repairs clocks" for n in range(40)]
 

@@ -22,7 +22,7 @@ from personahub_assets.hub import Hub
 from personahub_assets.runs.runner import run_batches
 from personahub_assets.sources.register import register
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 CHECKS = [check for checks in all_checks().values() for check in checks]
 EVERY_CHECK = " ".join(check.sql for check in CHECKS)

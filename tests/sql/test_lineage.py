@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.records import DATASETS
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 
 Rows = list[dict[str, Any]]
 
@@ -133,7 +133,7 @@ def test_items_are_joined_to_where_they_came_from(built: Store, connection: duck
 
 def test_sorted_or_not_the_ids_are_the_same(built: Store, connection: duckdb.DuckDBPyConnection) -> None:
     quickly = ask(connection, "SELECT * FROM ids ORDER BY ALL")
-    with build.open_live(built, "ids") as other:
+    with live.open_live(built, "ids") as other:
         assert ask(other, "SELECT * FROM ids ORDER BY ALL") == quickly
     assert {row["kind"] for row in quickly} == {"document", "persona", "item", "generation"}
     (tables,) = connection.execute("SELECT list(table_name) FROM duckdb_tables()").fetchone() or ([],)
@@ -168,7 +168,7 @@ def test_a_plain_shell_has_the_macros(built: Store) -> None:
 @pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """Empty tables for a test, with all views and macros."""
-    with build.open_live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
+    with live.open_live(Store(home=str(tmp_path_factory.mktemp("blank"))), EVERYTHING) as connection:
         yield connection
 
 

@@ -9,7 +9,7 @@ import pytest
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 
 Key = tuple[str, int | None, str, str]
 COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens", "cost")
@@ -18,7 +18,7 @@ COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens", "wasted_tokens
 def accounts(store: Store) -> dict[Key, dict[str, Any]]:
     """The rows of `cost_per_kept_row` for the current tables."""
     query = "SELECT * FROM cost_per_kept_row"
-    with build.open_live(store, query) as connection:
+    with live.open_live(store, query) as connection:
         result = connection.execute(query)
         names = [column[0] for column in result.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -18,7 +18,7 @@ from personahub_assets.steps.datasets import asked_inputs, source_hash
 from personahub_assets.steps.decontamination import find_contaminated, read_test_rows
 from personahub_assets.store.tables import Store, item_writer, table_schema
 from personahub_assets.takedown.mark import BatchFile, Extent
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 from personahub_assets.warehouse.why import explain
 
 QUESTION = (
@@ -223,7 +223,7 @@ def test_excluded_items_are_no_source_and_not_verified(store: Store):
             for i, text in texts.items()
         ],
     )
-    with build.open_live(store, "math_verified") as connection:
+    with live.open_live(store, "math_verified") as connection:
         verified = {item_id for (item_id,) in connection.execute("SELECT item_id FROM math_verified").fetchall()}
     excluded = set(store.excluded_items("math_problems", "b"))
     assert {"i0", "i2"} <= excluded

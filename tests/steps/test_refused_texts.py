@@ -21,7 +21,7 @@ from personahub_assets.search.searcher import Searcher
 from personahub_assets.steps.dedup import collect_personas, find_lexical_duplicates, find_semantic_duplicates
 from personahub_assets.steps.embeddings import Embedded, embed_personas
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 NURSE = "A nurse who paints the harbour at night and sells the pictures to sailors."
 NURSE_AGAIN = "A nurse whose paintings of ships after dark are bought by the crews."

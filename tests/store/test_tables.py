@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from personahub_assets.core.errors import BatchError, LockHeld, StoreError
 from personahub_assets.store.tables import BY_ASSET, STAGES, Store, content_version, table_schema, table_sql
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 
 
 def documents(batch: str, count: int, text: str = "A page") -> pl.DataFrame:
@@ -200,7 +200,7 @@ print(len(seen), flush=True)
 QUERIER = """
 import sys
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse.build import open_live
+from personahub_assets.warehouse.live import open_live
 from personahub_assets.warehouse.readers import retry_on_replacement
 store = Store(home=sys.argv[1])
 print("ready", flush=True)

@@ -16,7 +16,7 @@ from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store, table_schema, table_sql
-from personahub_assets.warehouse import build
+from personahub_assets.warehouse import build, live
 
 ITEMS = [name for name in Catalog().names if name not in Catalog().scores]
 OF_DATASETS = {f"{name}_{view}" for name in ITEMS for view in ("duplicates", "unique")}
@@ -145,14 +145,14 @@ def test_it_is_built_once_and_again_only_after_a_change(store: Store, home: Path
 
 
 def test_what_was_written_while_it_was_built_makes_it_stale(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_views = build._add_views
+    add_views = build.add_views_and_macros
 
     def meanwhile(*arguments: Any) -> None:
         write(store, "b", 1)
         add_views(*arguments)
 
     write(store, "a", 1)
-    monkeypatch.setattr(build, "_add_views", meanwhile)
+    monkeypatch.setattr(build, "add_views_and_macros", meanwhile)
     build.build(store)
     assert not build.is_fresh(store)
 
@@ -215,7 +215,7 @@ def test_readers_within_one_process_each_see_the_file_that_they_opened(store: St
 
 def test_queries_over_the_store_as_it_is_now_need_no_warehouse(store: Store) -> None:
     write(store, "a", 2)
-    with build.open_live(store, "SELECT * FROM persona_fate, documents") as connection:
+    with live.open_live(store, "SELECT * FROM persona_fate, documents") as connection:
         assert one(connection, "SELECT count(*) FROM documents") == 2
         assert one(connection, "SELECT count(*) FROM persona_fate") == 0
         with pytest.raises(duckdb.CatalogException):
