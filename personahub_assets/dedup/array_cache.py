@@ -1,8 +1,13 @@
-"""A cache of arrays on disk: written to a temporary folder, verified by hash before use, memory-mapped."""
+"""A cache of arrays on disk: written to a temporary folder, verified by hash before use, memory-mapped.
+
+A file is hashed again only if its size, times or inode are others than when it was verified.
+"""
 
 import errno
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +16,16 @@ import numpy.typing as npt
 
 from personahub_assets.core.access import errno_of, obstacle
 from personahub_assets.core.errors import AccessError
-from personahub_assets.store.atomic import aside_name
-from personahub_assets.store.hashes import sha256
+from personahub_assets.store.atomic import aside_name, replacing
+from personahub_assets.store.hashes import SETTLED_NS, file_mark, sha256
 from personahub_assets.store.removal import discard, remove
 
 Arrays = dict[str, npt.NDArray[Any]]
+Pieces = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
+"""An array, or arrays that are written one after another as one, without a copy of all in memory."""
 
 _MANIFEST = "manifest.json"
+_MARKS = "marks.json"
 
 
 def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
@@ -39,13 +47,13 @@ def cached(folder: Path, stamp: str, make: Callable[[], Mapping[str, npt.NDArray
     return arrays
 
 
-def save(folder: Path, stamp: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def save(folder: Path, stamp: str, arrays: Mapping[str, Pieces]) -> None:
     """Replace the contents of a folder with arrays."""
     aside = folder.with_name(f".{folder.name}.{aside_name()}")
     aside.mkdir(parents=True)
     try:
         for name, array in arrays.items():
-            np.save(aside / f"{name}.npy", array, allow_pickle=False)
+            _write(aside / f"{name}.npy", array)
         hashes = {name: sha256(aside / f"{name}.npy") for name in arrays}
         (aside / _MANIFEST).write_text(json.dumps({"stamp": stamp, "sha256": hashes}))
         remove(folder)
@@ -64,8 +72,9 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
         manifest = json.loads((folder / _MANIFEST).read_text())
         if manifest["stamp"] != stamp:
             return None
-        files = {name: folder / f"{name}.npy" for name in manifest["sha256"]}
-        if any(sha256(files[name]) != wanted for name, wanted in manifest["sha256"].items()):
+        hashes = dict(manifest["sha256"].items())
+        files = {name: folder / f"{name}.npy" for name in hashes}
+        if not _are_intact(folder, files, hashes):
             return None
         return {name: _mapped(file) for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -73,6 +82,41 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
             return None
         # If access is denied, recomputed arrays could not be read either.
         raise AccessError(obstacle(error, folder) or str(error)) from error
+
+
+def _write(file: Path, array: Pieces) -> None:
+    if isinstance(array, np.ndarray):
+        np.save(file, array, allow_pickle=False)
+        return
+    count, first = sum(map(len, array)), array[0]
+    shape, kind = (count, *first.shape[1:]), np.lib.format.dtype_to_descr(first.dtype)
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, {"descr": kind, "fortran_order": False, "shape": shape})
+        for piece in array:
+            np.ascontiguousarray(piece).tofile(out)
+
+
+def _are_intact(folder: Path, files: Mapping[str, Path], wanted: Mapping[str, str]) -> bool:
+    """Whether all files have their hashes; what was verified is noted by the marks of the files."""
+    started = time.time_ns()
+    marks = {name: file_mark(file) for name, file in files.items()}
+    noted = _noted(folder / _MARKS)
+    unknown = [name for name in files if noted.get(name) != marks[name]]
+    if any(sha256(files[name]) != wanted[name] for name in unknown):
+        return False
+    if unknown and all(mark[2] < started - SETTLED_NS for mark in marks.values()):
+        # The home can be read-only: then the files are read again next time.
+        with suppress(OSError), replacing(folder / _MARKS, sync=False) as file:
+            file.write_text(json.dumps(marks))
+    return True
+
+
+def _noted(file: Path) -> dict[str, list[int]]:
+    with suppress(OSError, ValueError):
+        noted = json.loads(file.read_text())
+        if isinstance(noted, dict):
+            return noted
+    return {}
 
 
 def _mapped(file: Path) -> npt.NDArray[Any]:

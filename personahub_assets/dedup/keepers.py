@@ -14,6 +14,7 @@ Candidates are compared only with kept ones: the cost of a walk grows with their
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,31 @@ NOTHING = Decided(np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_))
 """Result of an empty walk."""
 
 
+class Kept(Protocol):
+    """Kept rows, by id and by place."""
+
+    def places_of(self, ids: pl.Series) -> pl.DataFrame:
+        """`(id, place)` of those of some ids that are kept."""
+
+    def ids_at(self, positions: Ints) -> pl.DataFrame:
+        """`(id, place)` of the kept rows at some places."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Kept rows `(id, place)` in memory."""
+
+    rows: pl.DataFrame
+
+    def places_of(self, ids: pl.Series) -> pl.DataFrame:
+        """`(id, place)` of those of some ids that are kept."""
+        return self.rows.filter(pl.col("id").is_in(ids.implode())).select("id", "place")
+
+    def ids_at(self, positions: Ints) -> pl.DataFrame:
+        """`(id, place)` of the kept rows at some places."""
+        return self.rows.filter(pl.col("place").is_in(pl.Series(positions).implode())).select("id", "place")
+
+
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Sort rows in the order of the walk: by (admission, hop, id), rows without an admission last."""
     return rows.sort("admission", "hop", "id", nulls_last=True)
@@ -72,7 +98,7 @@ def places(admission: pl.Series) -> Ints:
 
 def admit(
     rows: pl.DataFrame,
-    others: pl.DataFrame,
+    others: Kept,
     admission: int,
     decide: Callable[[Walk], Decided],
     *,
@@ -87,7 +113,7 @@ def admit(
     Args:
         rows: `(batch, id, hop, admission, keeper_id, similarity)` in order; the last three are null for
             rows without a decision.
-        others: `(id, place)` of the rows that other batches keep.
+        others: the rows that other batches keep.
         admission: first free number. Each batch with rows to admit takes one, from this number on.
         decide: compares the rows of a walk with the kept rows before them.
         replay: walk every row again by its stored admission, because another rule decided before.
@@ -122,14 +148,14 @@ def admit(
     return _written(
         rows.with_columns(admissions),
         walked,
-        pl.concat([others.select("id", "place"), pl.DataFrame({"id": rows["id"], "place": positions})]),
+        pl.concat([others.ids_at(walked["place"].to_numpy()), pl.DataFrame({"id": rows["id"], "place": positions})]),
     )
 
 
-def _still_kept(rows: pl.DataFrame, kept: Flags, positions: Ints, others: pl.DataFrame) -> Flags:
+def _still_kept(rows: pl.DataFrame, kept: Flags, positions: Ints, others: Kept) -> Flags:
     """Whether the keeper of each row is kept and before it; a keeper that was admitted again is after it."""
     own = pl.DataFrame({"id": rows["id"], "place": positions}).filter(pl.Series(kept))
-    keepers = pl.concat([others.select("id", "place"), own])
+    keepers = pl.concat([others.places_of(rows["keeper_id"].drop_nulls().unique()), own])
     matches = rows.select("keeper_id").join(
         keepers, left_on="keeper_id", right_on="id", how="left", maintain_order="left"
     )

@@ -13,7 +13,7 @@ from personahub_assets.core.config import Lexical, Semantic
 from personahub_assets.core.text import digest
 from personahub_assets.embedding.vectors import PERSONA_VECTORS, Vectors, VectorTable, item_vector_table, matrix
 from personahub_assets.store.home import Lock
-from personahub_assets.store.tables import Store, item_writer, table_schema
+from personahub_assets.store.tables import CANDIDATES, Store, item_writer, table_schema
 
 DECIDED = ["id", "admission", "keeper_id", "similarity"]
 """Columns of a decision in memory."""
@@ -74,9 +74,30 @@ class Records(ABC):
     def journal(self, batch: str) -> Path:
         """Folder of the unpublished vectors of a batch."""
 
-    def batches(self, stage: str) -> list[str]:
-        """Batches with decisions of a stage."""
-        return self.store.partitions(self.decisions, self.asset(stage))
+    @property
+    @abstractmethod
+    def texts(self) -> tuple[str, ...]:
+        """Tables of the rows."""
+
+    def marks(self, stage: str) -> dict[str, str]:
+        """By batch with decisions of a stage, a mark of the files by which they are valid."""
+        decided, *others = (self.store.marks(table, asset) for table, asset in self._valid_by(stage))
+        return {batch: digest(decided[batch], *(each.get(batch, "") for each in others)) for batch in sorted(decided)}
+
+    def is_decided(self, stage: str, batch: str) -> bool:
+        """Whether a stage has decided about a batch."""
+        return bool(self.store.mark(self.decisions, batch, self.asset(stage)))
+
+    def mark(self, stage: str, batch: str) -> str:
+        """The same of one batch."""
+        return digest(*(self.store.mark(table, batch, asset) for table, asset in self._valid_by(stage)))
+
+    def _valid_by(self, stage: str) -> list[tuple[str, str | None]]:
+        tables: list[tuple[str, str | None]] = [(self.decisions, self.asset(stage)), (self.runs, self.asset(stage))]
+        tables += [(table, None) for table in self.texts]
+        if stage == "semantic":
+            tables += [(self.vectors.name, self.vectors.asset), (self.decisions, self.asset("lexical"))]
+        return tables
 
     def stored(self, stage: str, batch: str) -> pl.DataFrame:
         """Stored decisions of a batch, valid or not, with all columns of the table."""
@@ -95,24 +116,16 @@ class Records(ABC):
         """Publish the method of the decisions of a batch."""
         self.store.write(self.runs, batch, row, self.asset(stage))
 
-    def last_admission(self, stage: str) -> int:
-        """The greatest admission of all batches, 0 without any."""
-        admissions = self.store.read_all(self.decisions, ["admission"], asset=self.asset(stage))["admission"]
-        return int(admissions.max() or 0)  # type: ignore[arg-type]
-
     def kept(self, stage: str, batch: str) -> pl.DataFrame:
         """`(id)` of the rows of a batch that a stage keeps."""
         columns = [self.key, "keeper_id"]
         rows = self.store.read(self.decisions, batch, self.asset(stage), columns=columns)
         return rows.filter(pl.col("keeper_id").is_null()).select(id=self.key)
 
-    def all_runs(self, stage: str) -> pl.DataFrame:
-        """How each batch was decided."""
-        return self.store.read_all(self.runs, asset=self.asset(stage))
-
-    def method(self, stage: str, batch: str) -> pl.DataFrame:
-        """`(method, recall)` of the decisions of a batch; no row without any."""
-        return self.store.read(self.runs, batch, self.asset(stage), columns=["method", "recall"])
+    def run(self, stage: str, batch: str) -> pl.DataFrame:
+        """`(rule, method, recall, candidates)` of the decisions of a batch; no row without any."""
+        columns = ["rule", "method", "recall", "candidates"]
+        return self.store.read(self.runs, batch, self.asset(stage), columns=columns)
 
     def embedded(self, batch: str, columns: Sequence[str]) -> pl.DataFrame:
         """Columns of the table of vectors, `id` among them if wanted."""
@@ -140,6 +153,11 @@ class Personas(Records):
     decisions = "decisions"
     runs = "dedup_runs"
     noun = "persona"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The tables of the candidates."""
+        return CANDIDATES
 
     def asset(self, stage: str) -> str:
         """The asset of the stage."""
@@ -210,6 +228,11 @@ class Items(Records):
     def is_embedded(self) -> bool:
         """Whether items are also compared by meaning."""
         return self.settings.near_duplicates_by == "meaning"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The dataset."""
+        return (self.dataset,)
 
     def asset(self, stage: str) -> str:
         """The dataset with the stage."""

@@ -23,7 +23,7 @@ def lexical_duplicates(batch: Batch, store: Store) -> Report:
     """Candidates that share nearly all words with a kept persona of any batch (paper, 2.2.1: MinHash at 0.9)."""
     batch.note(compile_note("lexical"))
     decided = find_lexical_duplicates(store, batch.key)
-    return Report(decided, explained(decided.hub, decided.made, batch.key))
+    return Report(decided, explained(decided.hub, decided.others, decided.made, batch.key))
 
 
 @batch_asset(
@@ -43,7 +43,7 @@ def semantic_duplicates(batch: Batch, store: Store, embedder: Embedder) -> Repor
     """Lexical survivors that mean nearly the same as a kept persona of any batch (paper, 2.2.1: cosine 0.9)."""
     batch.note(compile_note("semantic"))
     decided = find_semantic_duplicates(store, batch.key, embedder.name)
-    return Report(decided, explained(decided.hub, decided.made, batch.key))
+    return Report(decided, explained(decided.hub, decided.others, decided.made, batch.key))
 
 
 @batch_asset(

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 _DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 _ID = ["persona_id"]
 _READ = 1_024  # rows at a time: a row can have a million characters
-_NO_PLACES = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64})
 
 
 def plan(
@@ -382,7 +381,7 @@ class _Planner:
     def _decide(self, hub: "Hub", rows: pl.DataFrame) -> None:
         """Find the rows `(id, hop)` that a stage would decide; decisions about other rows stay valid."""
         if self.batch in hub.batches:
-            hub.decisions[self.batch] = hub.standing(self.batch)
+            hub.look_again(self.batch)
         if hub.outdated:
             self.aside.decided_again += (hub.stage,)
             self.ahead.undecided[hub.stage] = rows["id"]
@@ -392,9 +391,8 @@ class _Planner:
         self.ahead.undecided[hub.stage] = undecided["id"]
         self.aside.coming_back += undecided["admission"].count()
         if undecided["admission"].count():
-            standing = hub.decisions[self.batch].join(undecided, on="id", how="anti", maintain_order="left")
-            hub.decisions[self.batch] = standing
-            hub.records.write_decisions(hub.stage, self.batch, standing.with_columns(batch=pl.lit(self.batch)))
+            standing = hub.standing(self.batch).join(undecided, on="id", how="anti", maintain_order="left")
+            hub.replace_standing(self.batch, standing)
 
     @property
     def _undecided(self) -> pl.DataFrame:
@@ -522,7 +520,7 @@ class _Planner:
         if records.threshold is None or items.is_empty():
             return
         decided = records.valid(self.batch, records.stored("lexical", self.batch))
-        if records.all_runs("lexical").filter(batch=self.batch, rule=records.lexical.rule).is_empty():
+        if records.run("lexical", self.batch).filter(rule=records.lexical.rule).is_empty():
             decided = decided.clear()
         undecided = items.join(decided, on="id", how="anti").select("id")
         self.aside.items_to_compare += undecided.height
@@ -551,8 +549,8 @@ def _walked(hub: "Hub", rows: pl.DataFrame, batch: str) -> pl.Series:
         nothing = np.full(len(walk.index), np.nan)
         return Decided(np.full(len(walk.index), NONE), nothing, np.zeros(len(walk.index), np.bool_))
 
-    others = pl.concat([_NO_PLACES, *map(hub.kept, hub.others(batch))])
-    admit(rows, others, 1, nobody, replay=False, elsewhere=hub.elsewhere)
+    others, elsewhere = hub.kept_of_others(batch), hub.elsewhere(rows["keeper_id"])
+    admit(rows, others, 1, nobody, replay=False, elsewhere=elsewhere)
     # Rows without their keeper find no other one here, so they are among the new rows.
     return pl.Series(np.isin(np.arange(rows.height), walks[-1].index))
 

@@ -19,13 +19,11 @@ from personahub_assets.store.tables import DROPPED, ITEM_DROPS, Store, content_v
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.records import Items, Records
-    from personahub_assets.dedup.state import Hub, LexicalSearch, SemanticSearch
+    from personahub_assets.dedup.state import Hub, KeptOfOthers, LexicalSearch, SemanticSearch
 
 NOT_COMPARED = "not compared"
 """Rule of a dataset whose items a stage does not compare."""
 _SHOWN = ("rule", "method", "recall_on_sample", "decided_again", "batches_of_other_models")
-
-_NO_PLACES = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64})
 
 
 @dataclass(kw_only=True)
@@ -34,10 +32,12 @@ class Decided(Result):
 
     Attributes:
         hub: the stage, with the decisions before this step.
+        others: the kept rows of other batches.
         made: `(batch, id, admission, keeper_id, similarity)`, the new decisions, of any batch.
     """
 
     hub: "Hub"
+    others: "KeptOfOthers"
     made: pl.DataFrame
 
 
@@ -133,7 +133,7 @@ def _items_decided(records: "Items", batch: str, stages: list[Decided], skipped:
 
 def _withdraw(records: "Items", stage: str, batch: str) -> None:
     """Replace the decisions of a stage about a batch by none, so that it drops no item."""
-    if batch in records.batches(stage):
+    if records.is_decided(stage, batch):
         run = {"batch": batch, "stage": stage, "rule": NOT_COMPARED, "method": "exact", "recall": 1.0}
         schema = {name: kind for name, kind in table_schema(records.runs).items() if name != "dataset"}
         records.write_run(stage, batch, pl.DataFrame([{**run, "candidates": 0, "kept": 0}], schema))
@@ -179,8 +179,8 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
     """Decide about the rows and write the decisions as state; the asset's rows are the dropped candidates."""
     from personahub_assets.dedup.keepers import admit
 
-    others = pl.concat([_NO_PLACES, *(hub.kept(name) for name in hub.others(batch))])
-    admission = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=hub.elsewhere)
+    others, elsewhere = hub.kept_of_others(batch), hub.elsewhere(rows["keeper_id"])
+    admission = admit(rows, others, hub.next_admission, search.decide, replay=hub.outdated, elsewhere=elsewhere)
     decisions = hub.publish(batch, admission, search.how)
     how = hub.how(batch)
     decisions = decisions.rename({"id": hub.records.key})
@@ -199,6 +199,7 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
             "recall_on_sample": how.recall,
         },
         hub=hub,
+        others=others,
         made=admission,
     )
 

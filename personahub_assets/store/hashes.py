@@ -9,7 +9,7 @@ from pathlib import Path
 from personahub_assets.core.text import digest
 from personahub_assets.store.atomic import replacing
 
-_SETTLED_NS = 3_000_000_000
+SETTLED_NS = 3_000_000_000
 """A change within one tick of a file system's clock may be undetectable; the coarsest clock ticks every 2 s."""
 
 
@@ -57,7 +57,7 @@ def remember(path: Path, cache: Path, mark: list[int], sha256: str, started_ns: 
     Args:
         started_ns: time when reading began; the hash of a file that was changed just before is not stored.
     """
-    if mark[2] >= started_ns - _SETTLED_NS:
+    if mark[2] >= started_ns - SETTLED_NS:
         return
     kept = _kept(path, cache)
     # The home can be read-only: then the file is read again next time.

@@ -16,6 +16,12 @@ class OverlayStore(Store):
     """Reads partitions written to it, or else those of the home; the home is not changed."""
 
     _frames: dict[Partition, pl.DataFrame] = PrivateAttr(default_factory=dict)
+    _writes: dict[Partition, int] = PrivateAttr(default_factory=dict)
+
+    @property
+    def is_draft(self) -> bool:
+        """Writes stay in memory."""
+        return True
 
     def read(
         self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
@@ -45,6 +51,20 @@ class OverlayStore(Store):
         wanted = [each for each in self._frames if each[0] == table and asset in (None, each[2])]
         return sorted({self.path(*each) for each in wanted}.union(super().files(table, asset=asset)))
 
+    def marks(self, table: str, asset: str | None = None) -> dict[str, str]:
+        """Marks of the partitions, those that would be written included."""
+        drafts = {
+            batch: f"draft {self._writes[name, batch, of_asset]}"
+            for name, batch, of_asset in self._frames
+            if name == table and asset in (None, of_asset)
+        }
+        return super().marks(table, asset) | drafts
+
+    def mark(self, table: str, batch: str, asset: str | None = None) -> str:
+        """The mark of one partition."""
+        writes = self._writes.get((table, batch, asset))
+        return f"draft {writes}" if writes else super().mark(table, batch, asset)
+
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches."""
         schema = self.columns(table)
@@ -59,6 +79,7 @@ class OverlayStore(Store):
         """Keep one partition in memory."""
         self.path(table, batch, asset)  # refuses what a store refuses
         schema = self.columns(table)
+        self._writes[table, batch, asset] = self._writes.get((table, batch, asset), 0) + 1
         self._frames[table, batch, asset] = rows.select(list(schema)).cast(schema)  # type: ignore[arg-type]
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> PartitionWriter:

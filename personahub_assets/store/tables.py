@@ -119,6 +119,11 @@ class Store(BaseModel):
         None, exclude=True, description="Home whose datasets and prompts are used instead of its own, for a copy of it"
     )
 
+    @property
+    def is_draft(self) -> bool:
+        """Whether writes stay in memory, so that nothing of the home may be written."""
+        return False
+
     @cached_property
     def root(self) -> Path:
         """The home as an absolute path.
@@ -207,6 +212,19 @@ class Store(BaseModel):
         folders = self.folders(table, asset)
         batches = [inner for folder in folders for inner in _folders(folder, "batch=", exact=False)]
         return sorted(file for folder in batches if (file := folder / PART).exists())
+
+    def marks(self, table: str, asset: str | None = None) -> dict[str, str]:
+        """By batch, size, times and inode of the file of a partition: another one if the file was replaced."""
+        named = {
+            name.removeprefix("batch="): _mark(f"{folder}/{name}/{PART}")
+            for folder in self.folders(table, asset)
+            for name in _partition_names(folder)
+        }
+        return {batch: mark for batch, mark in named.items() if mark}
+
+    def mark(self, table: str, batch: str, asset: str | None = None) -> str:
+        """The mark of one partition; empty without a file."""
+        return _mark(str(self.path(table, batch, asset)))
 
     def partitions(self, table: str, asset: str | None = None) -> list[str]:
         """Batches with a partition of a table, in order; of one asset, if several write the table."""
@@ -595,6 +613,24 @@ def _slices(
                 yield _shaped(piece, path, schema, columns, table).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
+
+
+def _mark(path: str) -> str:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a Path takes three times as long
+    except FileNotFoundError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
+def _partition_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.startswith("batch=")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise AccessError(obstacle(error, folder) or str(error)) from error
 
 
 def _folders(folder: Path, prefix: str, *, exact: bool) -> list[Path]:

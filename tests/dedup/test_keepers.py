@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.dedup.keepers import NONE, Decided, Walk, admit, in_order, places
+from personahub_assets.dedup.keepers import NONE, Decided, Listed, Walk, admit, in_order, places
 
 ROWS = {
     "batch": pl.String,
@@ -72,7 +72,7 @@ def decided(
 ) -> list[tuple[object, ...]]:
     frame = in_order(pl.DataFrame(rows, ROWS, orient="row"))
     elsewhere = pl.DataFrame(others or [], NOBODY.schema, orient="row")
-    found = admit(frame, elsewhere, admission, by_brute_force(frame, elsewhere, threshold), replay=replay)
+    found = admit(frame, Listed(elsewhere), admission, by_brute_force(frame, elsewhere, threshold), replay=replay)
     assert found.columns == DECIDED
     return found.rows()
 
@@ -227,7 +227,7 @@ class SmallHub:
             elsewhere.append(there.select(NOBODY.columns))
         others = pl.concat(elsewhere)
         highest = max((frame["admission"].max() or 0 for frame in self.decisions.values()), default=0)
-        return admit(rows, others, highest + 1, by_brute_force(rows, others, self.threshold), replay=replay)  # type: ignore[operator,arg-type]
+        return admit(rows, Listed(others), highest + 1, by_brute_force(rows, others, self.threshold), replay=replay)  # type: ignore[operator,arg-type]
 
     def decide_all(self) -> None:
         """Every batch once, in any order."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.text import words
 from personahub_assets.dedup.cosines import cosine
+from personahub_assets.dedup.kept_rows import KeptRows
 from personahub_assets.dedup.records import Personas
 from personahub_assets.dedup.state import LexicalHub, SemanticHub
 from personahub_assets.embedding.reading import SAME
@@ -418,18 +419,85 @@ def test_a_damaged_cache_changes_nothing(
     assert found[0] == found[1]
 
 
-def test_the_cache_is_used(home: Path) -> None:
-    """A new batch writes its own cache, and none for existing batches."""
+def segments(store: Store) -> dict[str, int]:
+    """Rows of the segments by folder."""
+    return {each.folder: len(each) for each in KeptRows(store.paths.dedup_cache("lexical")).segments}
+
+
+def test_many_batches_are_in_few_segments_and_a_small_batch_leaves_the_large_ones(home: Path) -> None:
     hub = Small(home, 1, 0.9)
-    for count in (5, 5, 5):
-        hub.add(count)
-    cache = hub.store.root / "cache"
+    for _ in range(40):
+        hub.add(4)
+    before = segments(hub.store)
+    assert sum(before.values()) > 80
+    assert len(before) <= 7
     hub.add(1)
-    before = {file: file.stat().st_mtime_ns for file in files_of(cache)}
-    assert before
     hub.add(1)
-    after = {file: file.stat().st_mtime_ns for file in files_of(cache)}
-    assert before.items() <= after.items()
+    largest = max(before, key=lambda folder: before[folder])
+    assert segments(hub.store)[largest] == before[largest]
+
+
+class Counting(Store):
+    """A store that counts the partitions that are read."""
+
+    reads: ClassVar[list[tuple[str, str]]] = []
+
+    def read(
+        self, table: str, batch: str, asset: str | None = None, *, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        self.reads.append((table, batch))
+        return super().read(table, batch, asset, columns=columns)
+
+
+def test_batches_that_did_not_change_are_not_read(home: Path) -> None:
+    hub = Small(home, 2, 0.75)
+    counts = []
+    for batches in (6, 24):
+        while len(hub.batches) < batches:
+            hub.add(4)
+        batch, rows = f"newest-{batches}", hub.rows(3)
+        hub.write(batch, rows)
+        Counting.reads.clear()
+        find_lexical_duplicates(Counting(home=str(home)), batch)
+        counts.append(len(Counting.reads))
+        assert len({key for _, key in Counting.reads} - {batch}) <= 1  # the last batch is added to the segments
+    hub.check()
+    assert counts[0] == counts[1]
+
+
+def test_a_batch_that_shrinks_and_grows_is_compared_as_it_is_now(home: Path) -> None:
+    hub = Small(home, 3, 0.75)
+    for _ in range(8):
+        hub.add(5)
+    changing = min(hub.batches)
+    for _ in range(12):  # most rows of the segments are of earlier states of this batch
+        hub.write(changing, hub.rows(6))
+        lexical(hub.store, changing)
+        hub.add(2)
+    hub.decide_all()
+    hub.check()
+    rows = sum(segments(hub.store).values())
+    assert rows <= 2 * len(kept(decisions(hub.store)))
+
+
+def test_who_is_killed_while_merging_leaves_the_old_state(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Small(home, 4, 0.75)
+    for _ in range(5):
+        hub.add(4)
+
+    def killed(*_arguments: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(KeptRows, "save", killed)
+    batch = f"batch-{hub.chance.getrandbits(30)}"
+    hub.write(batch, hub.rows(3))
+    with pytest.raises(Killed):
+        lexical(hub.store, batch)
+    monkeypatch.undo()
+    hub.decide_all()
+    hub.check()
+    folder = hub.store.paths.dedup_cache("lexical")
+    assert {path.name for path in folder.iterdir()} == {"plan", "state.json", *segments(hub.store)}
 
 
 # --- Lexical: interrupted, and at once -----------------------------------------------------------------------------

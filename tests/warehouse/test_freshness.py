@@ -79,14 +79,14 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
 
 def settle(path: Path) -> None:
     """Wait for a tick of the file system's clock, which is shortened in the tests."""
-    while time.time_ns() - path.stat().st_ctime_ns < hashes._SETTLED_NS:
+    while time.time_ns() - path.stat().st_ctime_ns < hashes.SETTLED_NS:
         time.sleep(0.01)
 
 
 @pytest.fixture
 def page(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registered source file that was read."""
-    monkeypatch.setattr(hashes, "_SETTLED_NS", 50_000_000)
+    monkeypatch.setattr(hashes, "SETTLED_NS", 50_000_000)
     path = tmp_path / "page.jsonl"
     path.write_text('{"text": "One"}\n')
     settle(path)

@@ -3,7 +3,6 @@
 Texts are foreign, so they are cells of a table, which the UI shows unchanged, or escaped on cards.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,17 +16,18 @@ from personahub_assets.defs.metadata.svg import bar_chart
 from personahub_assets.steps.dedup import ItemsDecided
 
 if TYPE_CHECKING:
-    from personahub_assets.dedup.state import Hub
+    from personahub_assets.dedup.state import Hub, KeptOfOthers
 
 _KEEPERS, _PAIRS = 10, 3
 _MEASURES = {"lexical": "Jaccard of the word sets", "semantic": "cosine of the embeddings"}
 
 
-def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
+def explained(hub: "Hub", others: "KeptOfOthers", made: pl.DataFrame, batch: str) -> dict[str, Any]:
     """Make metadata about the drops of a batch; empty without drops.
 
     Args:
-        hub: the stage, with the decisions before this step.
+        hub: the stage.
+        others: the kept rows of other batches, as they were before this step.
         made: `(batch, id, keeper_id, similarity, ...)`, the new decisions, of any batch.
         batch: the batch.
 
@@ -39,7 +39,7 @@ def explained(hub: "Hub", made: pl.DataFrame, batch: str) -> dict[str, Any]:
         return {}
     keepers, pairs = _largest(dropped), _spread(dropped)
     wanted = pl.concat([keepers["keeper_id"], pairs["keeper_id"], pairs["id"]]).unique()
-    absorbed, texts = _looked_up(hub, made, wanted)
+    absorbed, texts = _looked_up(hub, others, made, wanted)
     chart = similarity_chart(dropped["similarity"], hub.threshold, _MEASURES[hub.stage], hub.records.noun)
     return {
         "sample": as_cards(
@@ -76,7 +76,7 @@ def with_drops(report: Report, decided: ItemsDecided, batch: str) -> Report:
     result.version = digest(result.version, decided.version, size=32)
     result.facts |= decided.facts
     for stage in decided.stages:
-        for name, value in explained(stage.hub, stage.made, batch).items():
+        for name, value in explained(stage.hub, stage.others, stage.made, batch).items():
             report.pictures[f"{stage.hub.stage}_{'drops' if name == 'sample' else name}"] = value
     return report
 
@@ -112,23 +112,19 @@ def _spread(dropped: pl.DataFrame) -> pl.DataFrame:
     return ordered[sorted({last * index // (_PAIRS - 1) for index in range(_PAIRS)})]
 
 
-def _looked_up(hub: "Hub", decided: pl.DataFrame, wanted: pl.Series) -> tuple[dict[str, int], dict[str, str]]:
+def _looked_up(
+    hub: "Hub", others: "KeptOfOthers", decided: pl.DataFrame, wanted: pl.Series
+) -> tuple[dict[str, int], dict[str, str]]:
     """The number of drops of each given keeper in the hub, and its text; only texts of their batches are read."""
-    absorbed = dict.fromkeys(wanted, 0)
-    texts: dict[str, str] = {}
-    ids = wanted.implode()
-    for key, rows in _every(hub, decided):
+    absorbed, ids = others.absorbed(wanted), wanted.implode()
+    now = {str(key): rows for (key,), rows in decided.partition_by("batch", as_dict=True).items()}
+    for rows in now.values():
         for keeper, count in rows["keeper_id"].filter(rows["keeper_id"].is_in(ids)).value_counts().iter_rows():
             absorbed[keeper] += count
-        if rows["id"].is_in(ids).any():
-            texts |= dict(hub.records.rows(key, "id", "text").filter(pl.col("id").is_in(ids)).iter_rows())
+    texts: dict[str, str] = {}
+    for key in {*others.batches_of(wanted), *(key for key, rows in now.items() if rows["id"].is_in(ids).any())}:
+        texts |= dict(hub.records.rows(key, "id", "text").filter(pl.col("id").is_in(ids)).iter_rows())
     return absorbed, texts
-
-
-def _every(hub: "Hub", decided: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    """`(batch, decisions)` of all batches: new decisions, else the earlier ones."""
-    now = {str(key): rows for (key,), rows in decided.partition_by("batch", as_dict=True).items()}
-    yield from (hub.decisions | now).items()
 
 
 def _cell(texts: dict[str, str], row_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import dagster as dg
@@ -28,6 +29,14 @@ def write(
     store.write("text_personas", batch, rows.with_columns(missing))
     rows = decided(batch, decisions).rename({"id": "persona_id"}).with_columns(stage=pl.lit("lexical"))
     store.write("decisions", batch, rows, "lexical_duplicates")
+    run = {"batch": batch, "stage": "lexical", "rule": store.config.lexical.rule, "method": "exact", "recall": 1.0}
+    counts = {"candidates": rows.height, "kept": rows["keeper_id"].null_count()}
+    store.write("dedup_runs", batch, pl.DataFrame([run | counts], table_schema("dedup_runs")), "lexical_duplicates")
+
+
+def of_lexical(store: Store, made: pl.DataFrame, batch: str) -> dict[str, Any]:
+    hub = LexicalHub(Personas(store))
+    return explained(hub, hub.kept_of_others(batch), made, batch)
 
 
 def decided(batch: str, decisions: list[tuple[str, str | None, float | None]]) -> pl.DataFrame:
@@ -49,8 +58,8 @@ def card_lines(said: dict[str, object]) -> list[str]:
 
 def test_a_batch_without_drops_says_nothing(store: Store) -> None:
     write(store, "a", {"p1": "A baker."}, [("p1", None, None)])
-    assert explained(LexicalHub(Personas(store)), decided("a", [("p1", None, None)]), "a") == {}
-    assert explained(LexicalHub(Personas(store)), decided("a", []), "a") == {}
+    assert of_lexical(store, decided("a", [("p1", None, None)]), "a") == {}
+    assert of_lexical(store, decided("a", []), "a") == {}
 
 
 def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store) -> None:
@@ -58,7 +67,7 @@ def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store)
     texts = {"l": "A diver.", "d1": "A baker in lyon", "d2": "a Baker in Lyon", "d3": "A diver!"}
     write(store, "b", texts, [])
     made = decided("b", [("l", None, None), ("d1", "k", 0.95), ("d2", "k", 1.0), ("d3", "l", 0.91)])
-    said = explained(LexicalHub(Personas(store)), made, "b")
+    said = of_lexical(store, made, "b")
     assert cells(said, "largest_keepers") == [
         {"keeper": "k", "absorbed_of_this_batch": 2, "absorbed_of_all": 3, "persona": "A baker in Lyon."},
         {"keeper": "l", "absorbed_of_this_batch": 1, "absorbed_of_all": 1, "persona": "A diver."},
@@ -73,8 +82,9 @@ def test_keepers_and_pairs_of_any_batch_are_shown_with_their_texts(store: Store)
 def test_what_was_decided_now_counts_and_not_what_stood(store: Store) -> None:
     write(store, "a", {"k": "One.", "x": "Two."}, [("k", None, None), ("x", "k", 1.0)])
     write(store, "b", {"y": "Three."}, [("y", None, None)])
+    (store.root / "hub.toml").write_text("[lexical]\nthreshold = 0.5\n")  # so that all are decided again
     made = pl.concat([decided("a", [("k", None, None), ("x", None, None)]), decided("b", [("y", "k", 0.9)])])
-    (keeper,) = cells(explained(LexicalHub(Personas(store)), made, "b"), "largest_keepers")
+    (keeper,) = cells(of_lexical(store, made, "b"), "largest_keepers")
     assert keeper["absorbed_of_all"] == 1
 
 
@@ -83,7 +93,7 @@ def test_at_most_ten_keepers_and_three_pairs_of_capped_plain_text(store: Store) 
     dropped = {f"d{n:02d}": f"dropped {n}" for n in range(24)}
     write(store, "a", kept | dropped, [])
     drops = [(f"d{n:02d}", f"k{n % 12:02d}", 0.9 + n / 1000) for n in range(24)]
-    said = explained(LexicalHub(Personas(store)), decided("a", [*((k, None, None) for k in kept), *drops]), "a")
+    said = of_lexical(store, decided("a", [*((k, None, None) for k in kept), *drops]), "a")
     keepers = cells(said, "largest_keepers")
     assert [row["keeper"] for row in keepers] == [f"k{n:02d}" for n in range(10)]
     assert "similarity 0.9 ·" in card_lines(said)[1]
@@ -121,7 +131,7 @@ def test_the_chart_has_a_bar_for_each_step_from_the_threshold(
 
 def test_the_chart_is_an_image_that_needs_no_file(store: Store) -> None:
     write(store, "a", {"k": "One.", "x": "one"}, [])
-    said = explained(LexicalHub(Personas(store)), decided("a", [("k", None, None), ("x", "k", 1.0)]), "a")
+    said = of_lexical(store, decided("a", [("k", None, None), ("x", "k", 1.0)]), "a")
     chart = said["similarities"]
     assert isinstance(chart, dg.MarkdownMetadataValue)
     (data,) = re.findall(r"^!\[.+\]\(data:image/svg\+xml;base64,(.+)\)$", chart.value or "")

@@ -1,0 +1,328 @@
+"""The kept rows of all batches of a stage, compacted: a few segments instead of a file for each batch.
+
+As in a log-structured store, rows of new or changed batches are appended as a segment, and the last segments are merged
+while the last but one is not twice as long as the last. So n batches are in about log2(n) segments, and a row is
+written about log2(n) times. Rows of a batch that changed or is gone are masked, and removed when a merge has too many.
+
+The state is a cache: it can be deleted at any time. A list of the segments is replaced by rename, so a process that is
+killed leaves the old state; folders in no list are removed by the next writer.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from personahub_assets.core.text import digest
+from personahub_assets.dedup import array_cache
+from personahub_assets.dedup.array_cache import Arrays, Pieces
+from personahub_assets.store.atomic import replacing
+from personahub_assets.store.removal import discard
+
+Ints = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.bytes_]
+
+NOWHERE = np.iinfo(np.int64).max
+"""Place of a masked row: after all others, so that it is no keeper."""
+
+_STATE = "state.json"
+_CHUNK = 65_536  # kept rows that are made searchable together
+_LARGEST = 1 << 20  # rows of a segment that is not merged any more
+_MOST_DEAD = 0.25  # share of masked rows above which a merge makes the rows again
+
+
+class OfVectors(NamedTuple):
+    """What is known of the vectors of a batch."""
+
+    models: tuple[str, ...]
+    is_old: bool  # some are of an older version
+    has_refused: bool  # the server refused some texts
+
+
+class Summary(NamedTuple):
+    """What is known of the decisions about a batch without reading them.
+
+    It is valid while the files that it was made from are the same.
+    """
+
+    mark: str  # of these files
+    stamp: str | None  # of the kept rows; None: the batch is not compared
+    candidates: int  # decisions
+    last_admission: int
+    rule: str | None  # None: unknown
+    method: str
+    run_candidates: int
+    of_vectors: OfVectors
+
+
+class Entry(NamedTuple):
+    """The rows of a batch in a segment."""
+
+    batch: str
+    stamp: str
+    begin: int
+    end: int
+    is_alive: bool
+
+
+class Rows(NamedTuple):
+    """Kept rows of batches, to be appended."""
+
+    kept: pl.DataFrame  # (batch, id, place), by batch and place
+    dropped: pl.DataFrame  # (batch, keeper_id) of the dropped rows of these batches
+
+
+class Form(Protocol):
+    """The searchable form of kept rows."""
+
+    @property
+    def name(self) -> str:
+        """Names the form; segments of another form are of no use."""
+
+    def make(self, kept: pl.DataFrame) -> Mapping[str, Pieces]:
+        """The arrays for kept rows `(batch, id, place)`, in order."""
+
+    def merge(self, parts: Sequence[Arrays], firsts: Sequence[int]) -> Mapping[str, Pieces]:
+        """The arrays of several segments as one; `firsts` are the numbers of their first rows."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows of several batches in one folder."""
+
+    folder: str
+    entries: tuple[Entry, ...]
+    arrays: Arrays = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.arrays["places"])
+
+    @property
+    def dead(self) -> int:
+        """Rows of batches that changed since."""
+        return sum(entry.end - entry.begin for entry in self.entries if not entry.is_alive)
+
+    def places(self, without: frozenset[str]) -> Ints:
+        """(n,) places, with those of dead entries and of some batches masked."""
+        masked = [entry for entry in self.entries if not entry.is_alive or entry.batch in without]
+        places: Ints = self.arrays["places"]
+        if not masked:
+            return places
+        places = np.array(places)
+        for entry in masked:
+            places[entry.begin : entry.end] = NOWHERE
+        places.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
+        return places
+
+    def rows_of(self, ids: Ids, without: frozenset[str]) -> Ints:
+        """(n,) the row of each id among living ones, -1 if there is none."""
+        return self._living(self.arrays["ids"], self.arrays["id_order"], ids, without)
+
+    def rows_at(self, places: Ints, without: frozenset[str]) -> Ints:
+        """(n,) the row at each place among living ones, -1 if there is none."""
+        return self._living(self.arrays["places"], self.arrays["place_order"], places, without)
+
+    def batch_of(self, row: int) -> str:
+        """The batch of a row."""
+        return self.entries[int(self._entries_of(np.array([row]))[0])].batch
+
+    def _living(self, own: Any, order: Ints, wanted: Any, without: frozenset[str]) -> Ints:
+        """Rows by value: of several with one value, at most one is not of a dead entry."""
+        first, last = (np.searchsorted(own, wanted, side, order) for side in ("left", "right"))
+        rows = np.full(len(wanted), -1, np.int64)
+        is_living = self._is_living(without)
+        for more in range(int((last - first).max(initial=0))):
+            index = np.flatnonzero(last - first > more)
+            candidates = order[first[index] + more]
+            living = is_living[self._entries_of(candidates)]
+            rows[index[living]] = candidates[living]
+        return rows
+
+    def _entries_of(self, rows: Ints) -> Ints:
+        return np.searchsorted([entry.end for entry in self.entries], rows, side="right")
+
+    def _is_living(self, without: frozenset[str]) -> npt.NDArray[np.bool_]:
+        return np.array([entry.is_alive and entry.batch not in without for entry in self.entries], np.bool_)
+
+    def absorbed(self, keepers: Ids, without: frozenset[str]) -> Ints:
+        """The number of dropped rows of each keeper, without those of dead entries and of some batches."""
+        own, numbers = self.arrays["dropped_for"], self.arrays["dropped_in"]
+        alive = self._is_living(without)
+        first, last = (np.searchsorted(own, keepers, side) for side in ("left", "right"))
+        return np.array([alive[numbers[a:b]].sum() for a, b in zip(first, last, strict=True)], np.int64)
+
+
+class KeptRows:
+    """The state of a stage.
+
+    Args:
+        folder: where it is stored.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        stored = _read(folder / _STATE)
+        self.form: str | None = stored.get("form")
+        self.summaries = {
+            batch: Summary._make([*fields[:-1], OfVectors(tuple(fields[-1][0]), *fields[-1][1:])])
+            for batch, fields in stored.get("summaries", {}).items()
+        }
+        self._next = int(stored.get("next", 0))
+        self.segments: list[Segment] = []
+        for name, entries in stored.get("segments", []):
+            arrays = array_cache.opened(folder / name, name)
+            if arrays is not None:
+                self.segments.append(Segment(name, tuple(Entry(*entry) for entry in entries), arrays))
+
+    # --- reading ---
+
+    def stamps(self) -> dict[str, str]:
+        """The stamp of every batch with rows here."""
+        return {each.batch: each.stamp for segment in self.segments for each in segment.entries if each.is_alive}
+
+    def sequence(self) -> list[str]:
+        """Identifies the rows of all segments in their order, masked ones included; a merge does not change it."""
+        entries = chain.from_iterable(segment.entries for segment in self.segments)
+        return [digest(entry.batch, entry.stamp, entry.end - entry.begin) for entry in entries]
+
+    # --- writing: hold the lock of the stage ---
+
+    def keep_only(self, stamps: Mapping[str, str], form: str) -> None:
+        """Mask the rows of batches whose stamp is another one now."""
+        if form != self.form:
+            self.segments, self.form = [], form
+        self.segments = [
+            replace(
+                segment,
+                entries=tuple(
+                    entry._replace(is_alive=entry.is_alive and stamps.get(entry.batch) == entry.stamp)
+                    for entry in segment.entries
+                ),
+            )
+            for segment in self.segments
+        ]
+
+    def append(self, stamps: Mapping[str, str], read: Callable[[str], Rows], form: Form) -> None:
+        """Add the rows of batches, in their order, and merge.
+
+        Args:
+            stamps: the batches.
+            read: reads the rows of a batch.
+            form: makes them searchable.
+        """
+        chunk, size = dict[str, Rows](), 0
+        for batch in stamps:
+            chunk[batch] = read(batch)
+            size += chunk[batch].kept.height
+            if size >= _CHUNK:
+                self._append(chunk, stamps, form)
+                chunk, size = {}, 0
+        if chunk:
+            self._append(chunk, stamps, form)
+        while self._should_merge():
+            self._merge_last(read, form)
+
+    def _append(self, chunk: Mapping[str, Rows], stamps: Mapping[str, str], form: Form) -> None:
+        kept = pl.concat([rows.kept for rows in chunk.values()])
+        ends = np.cumsum([rows.kept.height for rows in chunk.values()]).tolist()
+        begins = [0, *ends[:-1]]
+        entries = [
+            Entry(batch, stamps[batch], begin, end, is_alive=True)
+            for batch, begin, end in zip(chunk, begins, ends, strict=True)
+        ]
+        dropped_in = np.repeat(np.arange(len(chunk), dtype=np.int32), [rows.dropped.height for rows in chunk.values()])
+        dropped = pl.concat([rows.dropped["keeper_id"] for rows in chunk.values()])
+        self._add(entries, encoded(kept["id"]), kept["place"].to_numpy(), encoded(dropped), dropped_in, form.make(kept))
+
+    def _add(
+        self, entries: Iterable[Entry], ids: Ids, places: Ints, dropped_for: Ids,
+        dropped_in: npt.NDArray[np.int32], form: Mapping[str, Pieces],
+    ) -> None:  # fmt: skip
+        order = np.argsort(dropped_for, kind="stable")
+        name = f"{self._next:06d}"
+        core = {
+            "ids": ids,
+            "places": places,
+            "id_order": np.argsort(ids, kind="stable").astype(np.int64),
+            "place_order": np.argsort(places, kind="stable").astype(np.int64),
+            "dropped_for": dropped_for[order],
+            "dropped_in": dropped_in[order],
+        }
+        array_cache.save(self.folder / name, name, {**core, **form})
+        arrays = array_cache.opened(self.folder / name, name)
+        assert arrays is not None, f"{self.folder / name} cannot be read back"
+        self._next += 1
+        self.segments.append(Segment(name, tuple(entries), arrays))
+
+    def _should_merge(self) -> bool:
+        if len(self.segments) < 2:
+            return False
+        last_but_one, last = map(len, self.segments[-2:])
+        return last_but_one <= 2 * last and last_but_one + last <= _LARGEST
+
+    def _merge_last(self, read: Callable[[str], Rows], form: Form) -> None:
+        parts = self.segments[-2:]
+        del self.segments[-2:]
+        if sum(part.dead for part in parts) > _MOST_DEAD * sum(map(len, parts)):
+            living = {entry.batch: entry.stamp for part in parts for entry in part.entries if entry.is_alive}
+            if living:
+                self._append({batch: read(batch) for batch in living}, living, form)
+            return
+        firsts, numbers = [0, len(parts[0])], [0, len(parts[0].entries)]
+        entries = [
+            entry._replace(begin=entry.begin + first, end=entry.end + first)
+            for part, first in zip(parts, firsts, strict=True)
+            for entry in part.entries
+        ]
+        self._add(
+            entries,
+            np.concatenate([part.arrays["ids"] for part in parts]),
+            np.concatenate([part.arrays["places"] for part in parts]),
+            np.concatenate([part.arrays["dropped_for"] for part in parts]),
+            np.concatenate([p.arrays["dropped_in"] + np.int32(n) for p, n in zip(parts, numbers, strict=True)]),
+            form.merge([part.arrays for part in parts], firsts),
+        )
+
+    def save(self, keep: Iterable[str]) -> None:
+        """Replace the list of segments, then remove other files of the folder.
+
+        Args:
+            keep: names in the folder that belong to others.
+        """
+        content = {
+            "form": self.form,
+            "next": self._next,
+            "segments": [[segment.folder, segment.entries] for segment in self.segments],
+            "summaries": self.summaries,
+        }
+        text = json.dumps(content, separators=(",", ":"))
+        with replacing(self.folder / _STATE, sync=False) as file:
+            file.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        wanted = {_STATE, *keep, *(segment.folder for segment in self.segments)}
+        for path in self.folder.iterdir():
+            if path.name not in wanted:
+                discard(path)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The stored state; empty if there is none or it is damaged."""
+    try:
+        mark, text = file.read_text().split("\n", 1)
+        if hashlib.sha256(text.encode()).hexdigest() != mark:
+            return {}
+        stored: dict[str, Any] = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return stored
+
+
+def encoded(ids: pl.Series) -> Ids:
+    """Ids as segments hold them: bytes of one length."""
+    return np.array([text.encode() for text in ids], np.bytes_) if len(ids) else np.empty(0, "S1")
