@@ -62,8 +62,13 @@ def save(folder: Path, stamp: str, arrays: Mapping[str, Pieces]) -> None:
         discard(aside)
 
 
-def opened(folder: Path, stamp: str) -> Arrays | None:
+def opened(folder: Path, stamp: str, *, may_write: bool = True) -> Arrays | None:
     """Open the arrays of a folder; None if they are missing, damaged, or of another stamp.
+
+    Args:
+        folder: as for `cached`.
+        stamp: as for `cached`.
+        may_write: whether to note that the files were verified.
 
     Raises:
         AccessError: if they exist and cannot be opened.
@@ -74,7 +79,7 @@ def opened(folder: Path, stamp: str) -> Arrays | None:
             return None
         hashes = dict(manifest["sha256"].items())
         files = {name: folder / f"{name}.npy" for name in hashes}
-        if not _are_intact(folder, files, hashes):
+        if not _are_intact(folder, files, hashes, may_write=may_write):
             return None
         return {name: _mapped(file) for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -96,7 +101,7 @@ def _write(file: Path, array: Pieces) -> None:
             np.ascontiguousarray(piece).tofile(out)
 
 
-def _are_intact(folder: Path, files: Mapping[str, Path], wanted: Mapping[str, str]) -> bool:
+def _are_intact(folder: Path, files: Mapping[str, Path], wanted: Mapping[str, str], *, may_write: bool) -> bool:
     """Whether all files have their hashes; what was verified is noted by the marks of the files."""
     started = time.time_ns()
     marks = {name: file_mark(file) for name, file in files.items()}
@@ -104,7 +109,7 @@ def _are_intact(folder: Path, files: Mapping[str, Path], wanted: Mapping[str, st
     unknown = [name for name in files if noted.get(name) != marks[name]]
     if any(sha256(files[name]) != wanted[name] for name in unknown):
         return False
-    if unknown and all(mark[2] < started - SETTLED_NS for mark in marks.values()):
+    if may_write and unknown and all(mark[2] < started - SETTLED_NS for mark in marks.values()):
         # The home can be read-only: then the files are read again next time.
         with suppress(OSError), replacing(folder / _MARKS, sync=False) as file:
             file.write_text(json.dumps(marks))

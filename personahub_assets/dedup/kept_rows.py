@@ -164,9 +164,10 @@ class KeptRows:
 
     Args:
         folder: where it is stored.
+        may_write: whether files of the folder may be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, may_write: bool = True) -> None:
         self.folder = folder
         stored = _read(folder / _STATE)
         self.form: str | None = stored.get("form")
@@ -177,7 +178,7 @@ class KeptRows:
         self._next = int(stored.get("next", 0))
         self.segments: list[Segment] = []
         for name, entries in stored.get("segments", []):
-            arrays = array_cache.opened(folder / name, name)
+            arrays = array_cache.opened(folder / name, name, may_write=may_write)
             if arrays is not None:
                 self.segments.append(Segment(name, tuple(Entry(*entry) for entry in entries), arrays))
 

@@ -64,7 +64,7 @@ class Hub:
 
     def __init__(self, records: Records, stage: str, rule: str, threshold: float):
         self.records, self.stage, self.rule, self.threshold = records, stage, rule, threshold
-        self.state = KeptRows(self.cache)
+        self.state = KeptRows(self.cache, may_write=not records.store.is_draft)
         self._marks = records.marks(stage)
         self._standing: dict[str, pl.DataFrame] = {}
         self.batches = list(self._marks)
@@ -419,7 +419,7 @@ class LexicalHub(Hub):
         """The plan of the segments, with the number of rows that it was made for."""
         if self.settings.method == "minhash":
             return self._bare, 0
-        stored = array_cache.opened(self.cache / "plan", self.rule)
+        stored = array_cache.opened(self.cache / "plan", self.rule, may_write=not self.records.store.is_draft)
         if stored is None:
             return None
         width, planned_for = stored["numbers"].tolist()
