@@ -15,9 +15,10 @@ import polars as pl
 
 from personahub_assets.core.errors import StoreError
 from personahub_assets.generation.requests import GATES, Outcome, Reason, ReusePolicy
-from personahub_assets.store.tables import SLICE_ROWS, read_file
+from personahub_assets.store.compacted import Compacted
+from personahub_assets.store.tables import SLICE_ROWS, Store, read_file
 
-_KEYS = ["request_key", "status", "reason", "max_tokens", "answer_tokens"]
+_KEYS = ["request_key", "reason", "max_tokens", "answer_tokens"]
 _GROUPS_HELD = 3
 _OUTCOME = tuple(name for name in Outcome.__slots__ if name not in ("key", "status"))
 
@@ -42,12 +43,31 @@ class AnswerIndex:
     """
 
     def __init__(self, files: Sequence[Path], rule: ReusePolicy, *, accepted_only: bool = False):
+        rows = [_rows_of(path).with_columns(file=pl.lit(number)) for number, path in enumerate(files)]
+        self._open(files, [_index(each, rule, accepted_only=accepted_only) for each in rows])
+
+    @classmethod
+    def of_asset(
+        cls, store: Store, asset: str, more: Sequence[Path], rule: ReusePolicy, *, without: str | None = None
+    ) -> "AnswerIndex":
+        """The accepted answers of an asset in all batches but one, then in more files."""
+        digests = Compacted(store, "generations", asset, "answers 1", tuple(_KEYS), _digest).read()
+        batches = digests["batch"].unique().sort()
+        numbers = pl.DataFrame({"batch": batches, "file": range(len(batches))})
+        others = digests.filter(pl.col("batch").ne_missing(without))
+        rows = others.join(numbers, on="batch", maintain_order="left").drop("batch")
+        index = [_index(rows, rule, accepted_only=True)]
+        for number, path in enumerate(more, len(batches)):
+            index.append(_index(_rows_of(path).with_columns(file=pl.lit(number)), rule, accepted_only=True))
+        opened = cls.__new__(cls)
+        opened._open([*(store.path("generations", each, asset) for each in batches), *more], index)
+        return opened
+
+    def _open(self, files: Sequence[Path], parts: Sequence[pl.DataFrame]) -> None:
         self._files = list(files)
         self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
-        segments = [
-            segment for n, path in enumerate(self._files) if (segment := _index_of(n, path, rule, accepted_only)).height
-        ]
-        index = pl.concat(segments).sort("hash", "file", "place") if segments else pl.DataFrame(schema=_INDEX)
+        filled = [part for part in parts if part.height]
+        index = pl.concat(filled).sort("hash", "file", "place") if filled else pl.DataFrame(schema=_INDEX)
         self._hashes: Index = index["hash"].to_numpy()
         self._file, self._places = index["file"].to_numpy(), index["place"].to_numpy()
         self._reasons, self._stands = index["reason"], index["stands"]
@@ -123,21 +143,24 @@ _INDEX: dict[str, Any] = {
 }
 
 
-def _index_of(number: int, path: Path, rule: ReusePolicy, accepted_only: bool) -> pl.DataFrame:
-    """Index of the outcomes of one file."""
-    rows = read_file(path, "generations", _KEYS).with_row_index("place")
+def _rows_of(path: Path) -> pl.DataFrame:
+    return _digest(read_file(path, "generations", _KEYS))
+
+
+def _digest(rows: pl.DataFrame) -> pl.DataFrame:
+    """What the index needs of the rows of `generations`, whatever the rule."""
+    hashes = hashes_of(pl.col("request_key")).alias("hash")
+    return rows.with_row_index("place").select(hashes, "place", "reason", "max_tokens", "answer_tokens")
+
+
+def _index(rows: pl.DataFrame, rule: ReusePolicy, *, accepted_only: bool) -> pl.DataFrame:
+    """Index of outcomes `(hash, file, place, reason, max_tokens, answer_tokens)`."""
     # After the rule has seen it: a retry can name the reason of a gate.
     reason = pl.when(pl.col("reason").is_in(list(GATES))).then(None).otherwise(pl.col("reason"))
     rows = rows.with_columns(_valid_rows(rows, rule).alias("stands"), reason.alias("reason"))
     if accepted_only:
         rows = rows.filter(pl.col("reason").is_null() & pl.col("stands"))
-    return rows.select(
-        hashes_of(pl.col("request_key")).alias("hash"),
-        pl.lit(number).alias("file"),
-        "place",
-        pl.col("reason").fill_null(""),
-        "stands",
-    ).cast(pl.Schema(_INDEX))
+    return rows.with_columns(pl.col("reason").fill_null("")).select(list(_INDEX)).cast(pl.Schema(_INDEX))
 
 
 def _valid_rows(rows: pl.DataFrame, rule: ReusePolicy) -> pl.Series:

@@ -6,7 +6,6 @@ answers. This module only reads: a run looks up requests before it sends them, a
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -77,9 +76,8 @@ class AnswerLookup:
         return self._open_others()
 
     def _of_others(self) -> AnswerIndex:
-        mine = self._store.path("generations", self._batch, self._asset)
-        paths = [path for path in asset_files(self._store, self._asset) if path != mine]
-        return AnswerIndex(paths, self._rule, accepted_only=True)
+        more = recorded.files(self._store, self._asset)
+        return AnswerIndex.of_asset(self._store, self._asset, more, self._rule, without=self._batch)
 
 
 def valid(task: Task, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
@@ -93,8 +91,3 @@ def _is_valid(task: Task, outcome: Outcome) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def asset_files(store: Store, asset: str) -> list[Path]:
-    """The files of `generations` of all batches for one asset, and recorded answers of other homes."""
-    return store.files("generations", asset=asset) + recorded.files(store, asset)

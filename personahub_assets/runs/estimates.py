@@ -8,12 +8,13 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from personahub_assets.generation import recorded
 from personahub_assets.generation.journal import spent
 from personahub_assets.generation.likely import CHARS_PER_TOKEN, likely_tokens
-from personahub_assets.generation.lookup import asset_files
 from personahub_assets.generation.requests import Task
 from personahub_assets.instance.instance import open_read_only
-from personahub_assets.store.tables import CANDIDATES, Store, read_file
+from personahub_assets.store.compacted import Compacted
+from personahub_assets.store.tables import CANDIDATES, Store, asset_of, read_file
 
 _RUNS = 20  # latest materialisations whose speed counts
 _COUNTS = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
@@ -74,10 +75,10 @@ class History:
     @cache  # noqa: B019 - lives as long as a plan
     def _paid(self, asset: str) -> pl.DataFrame:
         """Sums over the paid requests, by prompt and model."""
-        frames = [read_file(path, "generations", list(_SPENT)) for path in asset_files(self._store, asset)]
-        rows = pl.concat([pl.DataFrame(schema=_SPENT), *frames], how="vertical_relaxed")
-        sums = [pl.col(_COUNTS).sum(), pl.len().alias("requests")]
-        paid = rows.filter(~pl.col("reused")).group_by("prompt_fingerprint", "model").agg(sums)
+        published = Compacted(self._store, "generations", asset, "paid 1", tuple(_SPENT), _paid_of).read()
+        files = [read_file(path, "generations", list(_SPENT)) for path in recorded.files(self._store, asset)]
+        rows = pl.concat([published.drop("batch"), *map(_paid_of, files)])
+        paid = rows.group_by("prompt_fingerprint", "model").agg(pl.col(*_COUNTS, "requests").sum())
         journals = sorted(self._store.paths.journal(asset, "").parent.glob("*.sqlite"))
         unpublished = [(*key, *counts) for path in journals for key, counts in spent(path)]
         return pl.concat([paid, pl.DataFrame(unpublished, paid.schema, orient="row")])
@@ -85,20 +86,26 @@ class History:
     @cache  # noqa: B019
     def rows_per_answer(self, table: str, asked: int) -> float:
         """Average number of personas per answer, if `asked` personas are requested."""
-        answers = self._store.read_all(table, ["generation_id"]).drop_nulls().group_by("generation_id").len()["len"]
+        per_batch = Compacted(self._store, table, None, "answers 1", ("generation_id",), _answers_of).read()
+        rows, answers, largest = per_batch.select(pl.sum("rows"), pl.sum("answers"), pl.max("largest")).row(0)
         # The number requested in earlier runs is not stored, so the largest answer is used.
-        return asked * float(answers.mean()) / float(answers.max()) if len(answers) else asked  # type: ignore[arg-type]
+        return asked * (rows / answers) / largest if answers else asked
 
     @cached_property
     def expanded_share(self) -> float:
         """Share of the candidates that are expanded at the next hop; the others are duplicates."""
-        related = self._store.read_all("related_personas", ["hop", "parent_id"])
+        related = self._hops("related_personas")
         if related.is_empty():
             return 1.0
-        parents = related["parent_id"].n_unique()
         last = related["hop"].max()
-        before = self._store.read_all("text_personas", ["hop"]).height + related.filter(pl.col("hop") < last).height
-        return min(1.0, parents / max(1, before))
+        expandable = pl.concat([self._hops("text_personas"), related.filter(pl.col("hop") < last)])
+        # All children of a persona have the same hop.
+        return min(1.0, int(related["parents"].sum()) / max(1, int(expandable["rows"].sum())))
+
+    @cache  # noqa: B019
+    def _hops(self, table: str) -> pl.DataFrame:
+        """`(batch, hop, rows, parents)` of all batches."""
+        return Compacted(self._store, table, None, "hops 1", ("hop", "parent_id"), _hops_of).read()
 
     def kept_share(self, hop: int) -> float:
         """Share of the candidates of a hop that are kept."""
@@ -110,12 +117,13 @@ class History:
     def _fates(self) -> tuple[Counter[int | None], Counter[int | None]]:
         """Numbers of candidates and of kept personas, by hop and (None) in total."""
         counts: list[Counter[int | None]] = [Counter(), Counter()]
-        for batch in self._store.partitions("personas"):
-            for count, tables in zip(counts, (CANDIDATES, ("personas",)), strict=True):
-                for table in tables:
-                    hops = self._store.read(table, batch, columns=["hop"])["hop"]
-                    count.update(dict(hops.value_counts().iter_rows()))
-                    count[None] += len(hops)
+        done = pl.Series(self._store.partitions("personas"), dtype=pl.String).implode()
+        for count, tables in zip(counts, (CANDIDATES, ("personas",)), strict=True):
+            for table in tables:
+                of_done = self._hops(table).filter(pl.col("batch").is_in(done))
+                for hop, rows in of_done.group_by("hop").agg(pl.sum("rows")).iter_rows():
+                    count[hop] += rows
+                    count[None] += rows
         return counts[0], counts[1]
 
     def seconds(self, asset: str, rows: float, tokens: float) -> float | None:
@@ -133,6 +141,36 @@ class History:
 
     def _asset_folders(self) -> list[Path]:
         return sorted((self._store.paths.tables / "generations").glob("asset=*"))
+
+
+def models_of(store: Store) -> pl.DataFrame:
+    """`(model, answers)` of the models that wrote the valid rows of `generations`."""
+    assets = [asset_of("generations", folder) for folder in store.folders("generations")]
+    columns = ("model", "status")
+    frames = [Compacted(store, "generations", each, "models 1", columns, _models_of).read() for each in assets]
+    rows = pl.concat([pl.DataFrame(schema={"batch": pl.String, "model": pl.String, "answers": pl.UInt32}), *frames])
+    return rows.group_by("model").agg(pl.sum("answers"))
+
+
+def _models_of(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("status") != "superseded").group_by("model").agg(answers=pl.len())
+
+
+def _paid_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sums over the paid requests of a partition."""
+    sums = [pl.col(_COUNTS).sum(), pl.len().cast(pl.Int64).alias("requests")]
+    return rows.filter(~pl.col("reused")).group_by("prompt_fingerprint", "model").agg(sums)
+
+
+def _answers_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Personas and answers of a partition, and the personas of its largest answer."""
+    sizes = rows.drop_nulls().group_by("generation_id").len("size")
+    return sizes.select(rows=pl.sum("size").cast(pl.Int64), answers=pl.len().cast(pl.Int64), largest=pl.max("size"))
+
+
+def _hops_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows and parents of a partition, by hop."""
+    return rows.group_by("hop").agg(rows=pl.len().cast(pl.Int64), parents=pl.col("parent_id").n_unique().cast(pl.Int64))
 
 
 def speeds(home: Path, assets: list[str]) -> dict[str, Speed]:

@@ -8,9 +8,10 @@ from itertools import islice
 
 import polars as pl
 
+from personahub_assets.generation import recorded
 from personahub_assets.generation.answer_index import AnswerIndex
 from personahub_assets.generation.journal import peek
-from personahub_assets.generation.lookup import AnswerLookup, asset_files, valid
+from personahub_assets.generation.lookup import AnswerLookup, valid
 from personahub_assets.generation.requests import Outcome, Request, ReusePolicy, Task
 from personahub_assets.runs import reasons
 from personahub_assets.runs.forecast import Work
@@ -127,7 +128,7 @@ class Lookup:
     @cache  # noqa: B019 - lives as long as a plan
     def _others(self, asset: str, rule: ReusePolicy) -> AnswerIndex:
         """Accepted answers of all batches; used for keys that are missing in a batch's own file."""
-        return AnswerIndex(asset_files(self._store, asset), rule, accepted_only=True)
+        return AnswerIndex.of_asset(self._store, asset, recorded.files(self._store, asset), rule)
 
 
 @dataclass

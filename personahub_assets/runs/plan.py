@@ -28,7 +28,7 @@ from personahub_assets.generation.provenance import kind_of
 from personahub_assets.generation.requests import Outcome, Request, Server, Task
 from personahub_assets.instance.faults import explain
 from personahub_assets.runs.dialogues import DialoguePlan
-from personahub_assets.runs.estimates import History
+from personahub_assets.runs.estimates import History, models_of
 from personahub_assets.runs.forecast import Aside, Plan, Work
 from personahub_assets.runs.lookup import Lookup, Watch
 from personahub_assets.sources.register import source_rows
@@ -38,7 +38,7 @@ from personahub_assets.steps.agreement import judge_requests, judge_task, proble
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import controlled, item_requests, items, samples_of, shares, target_gaps
 from personahub_assets.steps.dialogues import OpenDialogue, dialogue_rows, opened, opening_requests
-from personahub_assets.steps.embeddings import to_embed, with_hashes
+from personahub_assets.steps.embeddings import text_hashes, to_embed, with_hashes
 from personahub_assets.steps.novelty import Novelty, pieces
 from personahub_assets.steps.personas import (
     expanded_before,
@@ -119,10 +119,10 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
         return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
     except LLMError as error:
         problem = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
-    names = store.read_all("generations", ["model", "status"]).filter(pl.col("status") != "superseded")["model"]
+    names = models_of(store)
     if names.is_empty():
         return environment.model_name, "nothing", [f"No model to ask for its name: {problem}."]
-    (name,) = names.mode().sort().head(1)
+    name = str(names.sort("answers", "model", descending=[True, False])["model"][0])
     return (
         name,
         "generations",
@@ -345,11 +345,11 @@ class _Planner:
 
     def _without_vector(self, records: "Records", texts: pl.DataFrame) -> int:
         """Number of distinct texts without a vector in any batch."""
-        hashes, table = texts.select("text_hash").unique(), records.vectors
-        published = replace(records, store=self.store)  # the draft has no vectors of batches that were planned before
-        for batch in self.store.partitions(table.name, table.asset) if hashes.height else ():
-            rows = published.embedded(batch, ["model", "text_hash", "unread_hash"])
-            embedded = rows.filter(pl.col("model") == self.embedding_model, pl.col("unread_hash").ne_missing(REFUSED))
+        hashes = texts.select("text_hash").unique()
+        if hashes.height:
+            # The draft has no vectors of batches that were planned before.
+            published = text_hashes(self.store, records.vectors)
+            embedded = published.filter(pl.col("model") == self.embedding_model, ~pl.col("is_refused"))
             hashes = hashes.join(embedded, on="text_hash", how="anti")
         journal = VectorJournal(records.journal(self.batch), self.embedding_model)
         return hashes.height - journal.known(hashes["text_hash"], tidy=False).height

@@ -11,9 +11,10 @@ import polars as pl
 from personahub_assets.embedding.embedder import Embedder, EmbedError, Refusals
 from personahub_assets.embedding.models import REMEDY
 from personahub_assets.embedding.reading import LONG, REFUSED
-from personahub_assets.embedding.vectors import VectorJournal, Vectors, vector_frame
+from personahub_assets.embedding.vectors import VectorJournal, Vectors, VectorTable, vector_frame
 from personahub_assets.steps.result import HEAD_ROWS, Result
-from personahub_assets.store.tables import Store, content_version, read_file
+from personahub_assets.store.compacted import Compacted
+from personahub_assets.store.tables import Store, content_version
 
 if TYPE_CHECKING:
     from personahub_assets.dedup.records import Records
@@ -250,9 +251,19 @@ def _stored_vectors(
 def _published(records: "Records", model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:
     """Columns of texts that have vectors in any batch; files without matches are not read."""
     table = records.vectors
-    for path in records.store.files(table.name, asset=table.asset):
-        hashes = read_file(path, table.name, ["model", "text_hash"]).filter(pl.col("model") == model)
-        if hashes.join(texts, on="text_hash", how="semi").height:
-            rows = read_file(path, table.name, ["model", *columns])
-            of_model = rows.filter(pl.col("model") == model).select(columns)
-            yield of_model.join(texts, on="text_hash", how="semi")
+    hashes = text_hashes(records.store, table).filter(pl.col("model") == model)
+    for batch in hashes.join(texts, on="text_hash", how="semi")["batch"].unique().sort():
+        rows = records.store.read(table.name, batch, table.asset, columns=["model", *columns])
+        of_model = rows.filter(pl.col("model") == model).select(columns)
+        yield of_model.join(texts, on="text_hash", how="semi")
+
+
+def text_hashes(store: Store, table: VectorTable) -> pl.DataFrame:
+    """`(batch, model, text_hash, is_refused)` of the vectors of all batches."""
+    columns = ("model", "text_hash", "unread_hash")
+    return Compacted(store, table.name, table.asset, "texts 1", columns, _digest_of_vectors).read()
+
+
+def _digest_of_vectors(rows: pl.DataFrame) -> pl.DataFrame:
+    is_refused = (pl.col("unread_hash") == REFUSED).fill_null(value=False)
+    return rows.select("model", "text_hash", is_refused=is_refused)

@@ -53,6 +53,11 @@ class Lock:
         return f"{asset}-{batch}"
 
     @staticmethod
+    def compacted(name: str) -> str:
+        """The lock to store digests of a table."""
+        return f"compacted-{name}"
+
+    @staticmethod
     def admission(stage: str) -> str:
         """The lock that a dedup stage holds to decide and publish."""
         return f"admission-{stage}"
@@ -190,6 +195,10 @@ class Home:
     def item_dedup_cache(self, dataset: str, stage: str) -> Path:
         """Cache of a dedup stage of a dataset."""
         return self.cache / "items" / dataset / stage
+
+    def compacted(self, name: str) -> Path:
+        """Digests of the partitions of a table."""
+        return self.cache / "compacted" / name
 
     def search_index(self, model: str) -> Path:
         """The index of the vectors of a model."""

@@ -101,8 +101,9 @@ def of(made: Plan, asset: str) -> Work:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every file below a folder, with a hash of its content; without the cache of hashes, which depends on the time."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "hashes")
+    """Every file below a folder, with a hash of its content; without caches that depend on the time or are of plans."""
+    every = (path for path in folder.rglob("*") if path.is_file())
+    found = sorted(path for path in every if not {"hashes", "compacted", "locks"} & set(path.parts))
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
