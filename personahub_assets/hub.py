@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from personahub_assets.instance.progress import Step
     from personahub_assets.runs.forecast import Plan
     from personahub_assets.runs.runner import Ordered, Result
+    from personahub_assets.runs.scale import Scale
     from personahub_assets.search.searcher import Choice, Searcher
     from personahub_assets.store.tables import Store
     from personahub_assets.warehouse.query_process import Frame
@@ -358,6 +359,34 @@ class Hub:
             raise ConfigError(f"name {name!r} is for one file, got {len(sources)}; ingest them one by one")
         columns = {"text_column": text_column, "persona_column": persona_column}
         return [key for file in sources for key in register(self.store, file.address, name=name or file.key, **columns)]
+
+    def scale(
+        self,
+        personas: int,
+        *,
+        throughput: float = 2500,
+        gpus: int = 64,
+        gpu_hour: float | None = None,
+        memory_gib: int = 64,
+    ) -> "Scale":
+        """Forecast a hub of any number of personas from the averages of this home.
+
+        Args:
+            personas: planned number of personas.
+            throughput: completion tokens per second of one GPU, all its requests together.
+            gpus: number of GPUs.
+            gpu_hour: price of a GPU-hour; None if it is not known.
+            memory_gib: GiB of memory of a machine that dedup can use.
+
+        Returns:
+            Calls, tokens and GPU-hours of every step, bytes, memory, shards and cost, with the assumptions.
+
+        Raises:
+            StoreError: if this home has no personas.
+        """
+        from personahub_assets.runs.scale import Machines, scale
+
+        return scale(self.environment, self.store, personas, Machines(throughput, gpus, memory_gib << 30, gpu_hour))
 
     def plan(
         self,

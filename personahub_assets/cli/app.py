@@ -280,6 +280,16 @@ def plan(
     personas_from: Annotated[
         Path | None, typer.Option(help="Plan datasets only for the personas in this file, as with run")
     ] = None,
+    at_scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale", help="Forecast a hub of this number of personas from this home's averages", metavar="PERSONAS"
+        ),
+    ] = None,
+    throughput: Annotated[float, typer.Option(min=1, help="--scale: completion tokens per second of a GPU")] = 2500,
+    gpus: Annotated[int, typer.Option(min=1, help="--scale: number of GPUs")] = 64,
+    gpu_hour: Annotated[float | None, typer.Option(min=0, help="--scale: price of a GPU-hour")] = None,
+    memory: Annotated[int, typer.Option(min=1, help="--scale: GiB of memory of a machine for dedup")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, as docs/plan.md describes it")] = False,
 ) -> None:
     """Show which requests `personahub run` would send and why, with calls, tokens, time and cost.
@@ -292,7 +302,19 @@ def plan(
     from personahub_assets.cli.confirm import show_progress
     from personahub_assets.cli.plan import show
     from personahub_assets.cli.run import print_selections
+    from personahub_assets.cli.scale import count_of, show_scale
 
+    if at_scale is not None:
+        if batch or select or retry or personas_from:
+            raise typer.BadParameter("--scale is about the whole home: leave out batches, assets and --retry")
+        scaled = _hub().scale(
+            count_of(at_scale), throughput=throughput, gpus=gpus, gpu_hour=gpu_hour, memory_gib=memory
+        )
+        if as_json:
+            say_json(scaled.as_json())
+        else:
+            show_scale(scaled, OUT)
+        return
     with show_progress(ERR) as watch:
         forecast = _hub().plan(
             batch or [],

@@ -52,8 +52,10 @@ from personahub_assets.store.tables import Store, in_pieces, table_schema
 from personahub_assets.verification.equality import equal
 
 if TYPE_CHECKING:
+    from personahub_assets.dedup.lexical_state import LexicalHub
     from personahub_assets.dedup.records import Personas, Records
-    from personahub_assets.dedup.state import Hub, LexicalHub, SemanticHub
+    from personahub_assets.dedup.semantic_state import SemanticHub
+    from personahub_assets.dedup.state import Hub
 
 _DEDUP = ("lexical_duplicates", "persona_embeddings", "semantic_duplicates", "personas")
 _ID = ["persona_id"]
@@ -367,12 +369,12 @@ class _Planner:
 
     @cached_property
     def _lexical_hub(self) -> "LexicalHub":
-        from personahub_assets.dedup.state import LexicalHub
+        from personahub_assets.dedup.lexical_state import LexicalHub
 
         return LexicalHub(self._draft_personas)
 
     def _semantic_hub(self, model: str) -> "SemanticHub":
-        from personahub_assets.dedup.state import SemanticHub
+        from personahub_assets.dedup.semantic_state import SemanticHub
 
         if model not in self._semantic_hubs:
             self._semantic_hubs[model] = SemanticHub(self._draft_personas, model)

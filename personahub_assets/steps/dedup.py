@@ -18,8 +18,10 @@ from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.tables import DROPPED, ITEM_DROPS, Store, content_version, table_schema
 
 if TYPE_CHECKING:
+    from personahub_assets.dedup.lexical_state import LexicalSearch
     from personahub_assets.dedup.records import Items, Records
-    from personahub_assets.dedup.state import Hub, KeptOfOthers, LexicalSearch, SemanticSearch
+    from personahub_assets.dedup.semantic_state import SemanticSearch
+    from personahub_assets.dedup.state import Hub, KeptOfOthers
 
 NOT_COMPARED = "not compared"
 """Rule of a dataset whose items a stage does not compare."""
@@ -154,7 +156,7 @@ def collect_personas(store: Store, batch: str) -> Kept:
 
 
 def _lexical(records: "Records", batch: str) -> Decided:
-    from personahub_assets.dedup.state import LexicalHub
+    from personahub_assets.dedup.lexical_state import LexicalHub
 
     with records.store.lock(records.admission_lock("lexical"), wait=True):
         hub = LexicalHub(records)
@@ -163,7 +165,7 @@ def _lexical(records: "Records", batch: str) -> Decided:
 
 
 def _semantic(records: "Records", batch: str, model: str) -> Decided:
-    from personahub_assets.dedup.state import SemanticHub
+    from personahub_assets.dedup.semantic_state import SemanticHub
 
     with records.store.lock(records.admission_lock("semantic"), wait=True):
         models = records.embedded(batch, ["model"])["model"]

@@ -20,8 +20,9 @@ from personahub_assets.core.errors import StoreError
 from personahub_assets.core.text import words
 from personahub_assets.dedup.cosines import cosine
 from personahub_assets.dedup.kept_rows import KeptRows
+from personahub_assets.dedup.lexical_state import LexicalHub
 from personahub_assets.dedup.records import Personas
-from personahub_assets.dedup.state import LexicalHub, SemanticHub
+from personahub_assets.dedup.semantic_state import SemanticHub
 from personahub_assets.embedding.reading import SAME
 from personahub_assets.steps.dedup import find_lexical_duplicates, find_semantic_duplicates
 from personahub_assets.store.tables import Store, table_schema

@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from personahub_assets.dedup.lexical_state import LexicalHub
 from personahub_assets.dedup.records import Personas
-from personahub_assets.dedup.state import LexicalHub
 from personahub_assets.defs.metadata.drops import explained, similarity_chart
 from personahub_assets.store.tables import Store, table_schema
 

@@ -1,0 +1,173 @@
+"""The lexical stage: kept rows as packed word sets, searched by their signatures."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from personahub_assets.dedup import array_cache, lexical, signatures
+from personahub_assets.dedup.keepers import NOTHING, Decided, Walk
+from personahub_assets.dedup.kept_rows import Form, KeptRows
+from personahub_assets.dedup.records import Records
+from personahub_assets.dedup.state import How, Hub
+from personahub_assets.dedup.wordsets import WordOrder
+from personahub_assets.store.removal import remove
+
+_OUTGROWN = 4  # a plan is replaced when there are this many times the rows that it was made for
+_NO_TEXTS = pl.DataFrame(schema={"batch": pl.String, "id": pl.String, "text": pl.String})
+
+
+class LexicalForm:
+    """Kept rows as packed word sets with their signatures.
+
+    Args:
+        hub: the stage.
+        scheme: the plan of the signatures.
+    """
+
+    def __init__(self, hub: "LexicalHub", scheme: signatures.SignatureScheme) -> None:
+        self._hub, self._scheme = hub, scheme
+
+    @property
+    def name(self) -> str:
+        """Names the plan."""
+        return self._scheme.name
+
+    def make(self, kept: pl.DataFrame) -> array_cache.Arrays:
+        """The arrays of a `lexical.Segment`, but for its places."""
+        texts = [self._hub.texts(str(batch)) for batch in kept["batch"].unique(maintain_order=True)]
+        rows = kept.join(pl.concat([_NO_TEXTS, *texts]), on=["batch", "id"], how="left", maintain_order="left")
+        made = lexical.segment(self._scheme.sets(rows["text"]), rows["place"].to_numpy(), self._scheme)
+        return {name: array for name, array in made._asdict().items() if name != "places"}
+
+    def merge(self, parts: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
+        """The same arrays for several segments."""
+        ends = np.cumsum([0, *(len(part["codes"]) for part in parts)])
+        starts = [part["starts"][:-1] + end for part, end in zip(parts, ends, strict=False)]
+        found = np.concatenate([part["signatures"] for part in parts])
+        owners = np.concatenate([part["owners"] + np.uint32(n) for part, n in zip(parts, firsts, strict=True)])
+        order = np.argsort(found, kind="stable")
+        return {
+            "starts": np.concatenate([*starts, ends[-1:]]),
+            "codes": [part["codes"] for part in parts],
+            "signatures": found[order],
+            "owners": owners[order],
+        }
+
+
+class LexicalHub(Hub):
+    """The lexical stage."""
+
+    def __init__(self, records: Records):
+        self.settings = records.lexical
+        super().__init__(records, "lexical", self.settings.rule, self.settings.threshold)
+        self._plan = self._read_plan()
+
+    def search(self, rows: pl.DataFrame, batch: str) -> "LexicalSearch":
+        """Compare rows `(id, text)` with each other and with the kept rows of other batches."""
+        return LexicalSearch(self, rows["text"], batch)
+
+    @property
+    def _form(self) -> Form | None:
+        return LexicalForm(self, self._plan[0]) if self._plan else None
+
+    def searched(self, plan: signatures.SignatureScheme, batch: str) -> list[lexical.Segment]:
+        """The kept rows of all batches but one in searchable form."""
+        if not self.others(batch):
+            return []
+        without = frozenset({batch})
+        return [
+            lexical.Segment(segment.places(without), *(segment.arrays[name] for name in lexical.Segment._fields[1:]))
+            for segment in self.segments(LexicalForm(self, plan))
+        ]
+
+    def texts(self, batch: str) -> pl.DataFrame:
+        """`(batch, id, text)` of the rows of a batch."""
+        return self.records.rows(batch, "id", "text").select(pl.lit(batch).alias("batch"), "id", "text")
+
+    @property
+    def _bare(self) -> signatures.SignatureScheme:
+        chosen = self.settings
+        return signatures.SignatureScheme(chosen.threshold, chosen.method, chosen.ngram, chosen.permutations)
+
+    def _read_plan(self) -> tuple[signatures.SignatureScheme, int] | None:
+        """The plan of the segments, with the number of rows that it was made for."""
+        if self.settings.method == "minhash":
+            return self._bare, 0
+        stored = array_cache.opened(self.cache / "plan", self.rule, may_write=not self.records.store.is_draft)
+        if stored is None:
+            return None
+        width, planned_for = stored["numbers"].tolist()
+        return replace(self._bare, order=WordOrder(stored["hashes"], stored["ranks"]), width=width), planned_for
+
+    def plan(self, texts: pl.Series, others: Sequence[str]) -> signatures.SignatureScheme:
+        """The plan of the segments of other batches, or a new one if that does not suit these texts."""
+        if self.settings.method == "minhash":
+            return self._bare
+        rows = len(texts) + sum(self.summaries[batch].candidates for batch in others)
+        if self._plan:
+            plan, planned_for = self._plan
+            if rows <= _OUTGROWN * planned_for and signatures.suits(plan, texts):
+                return plan
+        sample = pl.concat([texts, *(self.texts(batch)["text"] for batch in others[:: max(1, len(others) // 8)])])
+        plan = signatures.plan(self._bare, sample, rows)
+        remove(self.cache)
+        self.state, self._are_current = KeptRows(self.cache), False
+        array_cache.save(
+            self.cache / "plan", self.rule, {**plan.order._asdict(), "numbers": np.array([plan.width, rows])}
+        )
+        self._plan = plan, rows
+        return plan
+
+
+class LexicalSearch:
+    """Compares texts of the lexical stage; `how` is the method."""
+
+    def __init__(self, hub: LexicalHub, texts: pl.Series, batch: str):
+        self._hub, self._texts, self._batch = hub, texts, batch
+        self.how: How | None = None
+
+    def decide(self, walk: Walk) -> Decided:
+        """Decide about some of the rows."""
+        if not len(walk.index):
+            return NOTHING
+        standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
+        self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
+        with self._spilling() as spill:
+            return lexical.decide(
+                self._texts[walk.index],
+                walk.places,
+                walk.may_stay,
+                [*self._segments, standing],
+                self._plan,
+                memory=self._hub.settings.memory_mb << 20,
+                spill=spill,
+            )
+
+    @cached_property
+    def _plan(self) -> signatures.SignatureScheme:
+        return self._hub.plan(self._texts, self._hub.others(self._batch))
+
+    @cached_property
+    def _segments(self) -> list[lexical.Segment]:
+        return self._hub.searched(self._plan, self._batch)
+
+    @contextmanager
+    def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
+        """Store segments on disk during a walk."""
+        aside = self._hub.records.store.paths.aside
+        aside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
+            numbers = count()
+
+            def spill(segment: lexical.Segment) -> lexical.Segment:
+                return lexical.Segment(**array_cache.cached(Path(folder) / str(next(numbers)), "", segment._asdict))
+
+            yield spill
