@@ -18,7 +18,7 @@ from personahub_assets.core.prices import Prices
 from personahub_assets.generation.llm import LLM
 from personahub_assets.steps.tasks import current_tasks
 from personahub_assets.store.compacted import Compacted
-from personahub_assets.store.tables import CANDIDATES, Store, asset_of
+from personahub_assets.store.tables import CANDIDATES, MEASURES, Store, asset_of
 
 BATCH_ROWS = 50_000
 """Documents of a batch: Dagster advises at most 100,000 partitions."""
@@ -30,6 +30,9 @@ _INDEX_LINKS = 260
 """Bytes of a row in the index of vectors, besides its code."""
 _SPENT = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
 _FEW = 1_000
+_BY_BATCH = ("batches", "dedup_runs", "item_dedup_runs", "prompt_uses", "skipped", *MEASURES)
+"""Tables whose rows are about a whole batch."""
+_LEVERS = 10
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,13 @@ def scale(environment: Environment, store: Store, personas: int, machines: Machi
     forecast = Scale(personas, measured, machines, store.config.prices.currency)
     forecast.documents = store.total("documents") * times
     forecast.steps = list(_steps(environment, store, times, machines))
+    grown = dict.fromkeys(_BY_BATCH, forecast.batches / max(1, len(store.batches())))
     files = {table: store.files(table) for table in store.table_set.sql}
-    forecast.storage = {table: _bytes(paths) * times for table, paths in files.items() if paths}
+    forecast.storage = {table: _bytes(paths) * grown.get(table, times) for table, paths in files.items() if paths}
     forecast.state = dict(_state(store, times, personas))
     forecast.memory = _memory(store, forecast.state, personas)
     forecast.assumptions = list(_assumptions(store, forecast, machines))
-    forecast.levers = sorted(_levers(store, forecast), key=lambda lever: -lever.saves)
+    forecast.levers = sorted(_levers(store, forecast), key=lambda lever: -lever.saves)[:_LEVERS]
     return forecast
 
 
@@ -281,9 +285,10 @@ def _levers(store: Store, forecast: Scale) -> Iterator[Lever]:
     if not forecast.gpu_hours:
         return
     config = store.config
+    direct = {name for name in store.catalog.names if not store.catalog.is_derived(name)}
     for step in forecast.steps:
         share = step.gpu_hours / forecast.gpu_hours
-        if step.asset in CANDIDATES:
+        if step.asset in CANDIDATES or step.asset not in direct:
             continue
         yield Lever(f"write {step.asset} for a tenth of the personas: [datasets.{step.asset}] share = 0.1", 0.9 * share)
     by_asset = {step.asset: step for step in forecast.steps}
