@@ -33,6 +33,19 @@ DATASET = "released"
 SETTINGS = """
 [related_personas]
 hops = 0
+
+# All rows are measured, as they were published.
+[quality]
+email = "off"
+phone = "off"
+card = "off"
+iban = "off"
+tax_id = "off"
+id_number = "off"
+not_a_person = false
+named_person = false
+too_generic = false
+instruction_echo = false
 """
 CLASS = '''from pydantic import Field
 

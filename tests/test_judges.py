@@ -145,6 +145,7 @@ def test_a_home_has_rubrics_of_its_own(home: Path) -> None:
     ("change", "fault"),
     [
         ({"criteria": "{score: Again}"}, "the table has a column score already"),
+        ({"criteria": "{clear: Again, clear_reason: Again}"}, "the table has a column clear_reason already"),
         ({"criteria": "{Bad name: x}"}, "use 1 to 63 of a-z, 0-9 and _"),
         ({"criteria": "null"}, "a rubric needs `criteria`"),
         ({"name": "tools"}, "whose name ends with _scores"),

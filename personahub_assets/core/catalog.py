@@ -380,7 +380,7 @@ def _files(folder: Path | None, suffix: str) -> dict[str, Path]:
 
 def _read(path: Path, kind: type[PersonaHubError]) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise kind(f"{path}: cannot be read: {error}") from error
 

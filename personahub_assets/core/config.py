@@ -727,7 +727,7 @@ class HubConfig(Section):
             ConfigError: naming the file, every bad key, and the page with the valid ones.
         """
         try:
-            text = path.read_text("utf-8") if path.exists() else ""
+            text = path.read_text("utf-8-sig") if path.exists() else ""
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
         if datasets is None:

@@ -47,7 +47,7 @@ def read_demonstrations(path: Path, answer: type[Answer]) -> list[Demonstration]
         PromptError: naming the line, if the file cannot be read, or a line is not an example of this class.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise PromptError(f"{path}: cannot be read: {error}") from error
     return [

@@ -43,7 +43,7 @@ def prompt_file(path: Path, name: str) -> Prompt:
         PromptError: if the file cannot be read or is malformed, or has another name in its front matter.
     """
     try:
-        source = path.read_text("utf-8")
+        source = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise PromptError(f"{path}: cannot be read as a prompt file: {error}") from error
     parsed = _parse(str(path), source)

@@ -132,7 +132,7 @@ class Prompt(Sampling, SamplingOptions):
             return None
         if info.data.get("fields") or not str(info.data.get("name")).endswith(ENDING):
             raise ValueError(f"`criteria` are for a rubric, whose name ends with {ENDING} and which has no `fields`")
-        if taken := sorted({*RESERVED, *DERIVED_COLUMNS} & criteria.keys()):
+        if taken := sorted({*RESERVED, *DERIVED_COLUMNS, *(f"{name}_reason" for name in criteria)} & criteria.keys()):
             raise ValueError(f"the table has a column {taken[0]} already: choose another name for the criterion")
         return criteria
 

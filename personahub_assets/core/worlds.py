@@ -102,7 +102,7 @@ def read_worlds(folders: Collection[Path]) -> dict[str, World]:
 
 def _read(path: Path) -> World:
     try:
-        world = parse_world(path.read_text("utf-8"), str(path))
+        world = parse_world(path.read_text("utf-8-sig"), str(path))
     except (OSError, ValueError) as error:
         raise PromptError(f"{path}: cannot be read: {error}") from error
     if world.name != path.stem:

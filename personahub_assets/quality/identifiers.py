@@ -18,7 +18,10 @@ _CLUSTER = re.compile(r"\d[\dA-Z]{0,33}(?:[ ./-][\dA-Z]{1,34}){0,200}")
 _CAPITALS = re.compile(rf"{NOT_IN_WORD}[A-Z]{{1,6}}[ .-]?\Z")
 _ENOUGH = re.compile(r"\d(?:[\dA-Z ./-]{0,2}\d){3}")
 _INSIDE_BEFORE, _INSIDE_BEHIND = re.compile(rf"(?:{LETTER}|[.,$€£¥])\Z"), re.compile(rf"{LETTER}|%|[,.]\d")
-_SMALL_IBAN = re.compile(r"(?<!\w)[a-z]{2}\d\d[a-z0-9]{11,30}(?!\w)")
+# IBAN in small letters, or in groups of four between hyphens; those in capitals with blanks are clusters.
+_OTHER_IBAN = re.compile(
+    r"(?<!\w)(?:[a-z]{2}\d\d(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,4})?|[A-Z]{2}\d\d(?:-[A-Z0-9]{4}){2,7}(?:-[A-Z0-9]{1,4})?)(?!\w)"
+)
 _GROUP = re.compile(r"[^ ]+")
 _SHAPE = str.maketrans("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", "9" * 10 + "A" * 26)
 _LEAST_DIGITS, _LEAST_LENGTH = 4, 8
@@ -33,10 +36,10 @@ NUMBERED_THING = re.compile(
     re.IGNORECASE,
 )
 _COMPUTED_BEFORE = re.compile(
-    r"[=+*/^×÷−√<>(]\s?\Z|\b(?:of|divide|multiply|factor|factorise|factorize|number|integer|n)\s\Z", re.IGNORECASE
+    r"(?:(?<![A-Za-z_]{2})=|[+*/^×÷−√<>(])\s?\Z|\b(?:of|divide|multiply|factor|factorise|factorize|number|integer|n)\s\Z", re.IGNORECASE
 )
 _COMPUTED_AFTER = re.compile(
-    r"\s?[=+*/^×÷−<>%!]|\s(?:mod|modulo|divided|multiplied|times|minus|plus|(?:is|are|was) (?:divi|multipl|prime|even|odd|a (?:prime|multiple|square))|"
+    r"\s?[=+*/^×÷−<>%!]|\s(?:prime|even|odd|a (?:prime|multiple|square)|mod|modulo|divided|multiplied|times|minus|plus|(?:is|are|was) (?:divi|multipl|prime|even|odd|a (?:prime|multiple|square))|"
     r"when divided|in (?:binary|base|hexadecimal)|(?:bytes|atoms|particles|molecules|grains|steps|times|units|people|k?m|cm|mm|"
     r"k?g|mg|s|ms|miles|met(?:er|re)s|years|days|hours|minutes|seconds|dollars|euros|Hz|[kM]?B|bits|rows|stars|cells)\b)",
     re.IGNORECASE,
@@ -114,6 +117,10 @@ _RULES: tuple[tuple[Rule, str], ...] = (
     # Tax
     (Rule("tax_id", "us.ein", rf"\bein\b|employer identification|federal|{_TAX}"), "99-9999999"),
     (Rule("tax_id", "de.idnr", rf"idnr|{_TAX}"), "99999999999|99 999 999 999"),
+    (Rule("tax_id", "de.stnr", r"steuernummer|steuer-?nr|st\.?-?nr"), "999/999/99999|99/999/99999|999/9999/9999|9999999999999"),
+    (Rule("tax_id", "co.nit", r"\bnit\b"), "999.999.999-9|999999999-9"),
+    (Rule("tax_id", "pe.ruc", r"\bruc\b"), "99999999999"),
+    (Rule("tax_id", "gr.vat", r"αφμ|\bafm\b"), "999999999"),
     (Rule("tax_id", "eu.vat"), "AA99999999|AA999999999|AA9999999999|AA99999999999|AA999999999999|AAA99999999|AAA9999999A|"
      "AA999999999A99|AA99999999A|AA9999999A|AA9999999AA|AA 99999999|AA 999999999|AA 9999999999|AA 99999999999|AA 999 999 999|AA 99 999999999|"
      "AA 99 999 999 999|AA 9999.999.999|AAA 99999999|AA9999999999A99|AA9A99999A|AAA9999999999|AA999 999 999|AA99 999999999"),
@@ -177,9 +184,18 @@ def identifiers(text: str) -> Iterator[Span]:
         number = text[start:end]
         if len(number) >= _LEAST_LENGTH and sum(map(str.isdigit, number)) >= _LEAST_DIGITS:
             yield from _in_cluster(text, start, end)
-    for match in _SMALL_IBAN.finditer(text):
-        if _is_iban(match[0].upper()):
-            yield Span("iban", *match.span())
+    for match in _OTHER_IBAN.finditer(text):
+        end = _end_of_iban(match[0])
+        if end:
+            yield Span("iban", match.start(), match.start() + end)
+
+
+def _end_of_iban(text: str) -> int:
+    """The end of the longest account number that a text begins with, of whole groups; 0 if there is none."""
+    end = len(text)
+    while end > 0 and not _is_iban(text[:end].replace("-", " ").upper()):
+        end = max(text.rfind(" ", 0, end), text.rfind("-", 0, end))
+    return max(end, 0)
 
 
 def _in_cluster(text: str, start: int, end: int) -> Iterator[Span]:

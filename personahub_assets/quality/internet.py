@@ -11,6 +11,11 @@ _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w@-])", re.IGNORECASE
 )
 _AT = re.compile(r" ?[\[({] ?at ?[\])}] ?", re.IGNORECASE)
+# Without brackets both words and a common ending are needed: "lucy at mail dot com".
+_SAID = re.compile(
+    r"(?<![\w.+-])[\w.+-]{2,64} at ((?:[\w-]{2,63} dot ){1,3})(?:com|org|net|edu|gov|io|info|co|uk|de|fr|es|it|eu)\b",
+    re.IGNORECASE,
+)
 _SPELLED_NAME = re.compile(r"[\w.+-]{1,64}\Z")
 _SPELLED_HOST = re.compile(
     r"[\w-]{1,63}(?: ?(?:\.|[\[({] ?(?:dot|punkt|punto) ?[\])}]) ?[\w-]{2,63}){1,4}", re.IGNORECASE
@@ -45,7 +50,7 @@ _EXTENSIONS = frozenset(
     ]
 )
 _SCHEME = re.compile(
-    r"(?<![\w])(?:https?|ftp|sftp|wss?)://[^\s<>\"“”«»\\^`{}|]+|(?<![\w@.])www\.[\w-]+(?:\.[\w-]+)+[^\s<>\"“”]*",
+    r"(?<![\w])(?:https?|ftp|sftp|wss?)://[^\s<>\"“”«»\\^`{}|。，、；：！？）】」』]+|(?<![\w@.])www\.[\w-]+(?:\.[\w-]+)+[^\s<>\"“”]*",
     re.IGNORECASE,
 )
 # A bare name of a host counts in lower case with a common ending: booking.com, but not ASP.NET, Node.js or e.g.
@@ -66,7 +71,7 @@ _V6 = re.compile(
 _INSIDE_BEFORE, _INSIDE_BEHIND = re.compile(rf"(?:{LETTER}|\.)\Z"), re.compile(rf"{LETTER}|\.\w")
 _NUMBERED = re.compile(
     r"(?:\b(?:v|ver|version|release|build|firmware|section|sections|chapter|clause|paragraph|article|figure|fig|table|"
-    r"part|rule|item|step|requirement|edition|update|driver|oid|kernel|patch|to|and|or|from|than)|§)[\s.:#]{0,3}\Z",
+    r"part|rule|item|step|requirement|edition|update|driver|oid|ec|kernel|patch|to|and|or|from|than)|§)[\s.:#]{0,3}\Z",
     re.IGNORECASE,
 )
 _VERSIONED = re.compile(r"\b(?:version|release|upgrade|firmware|section|clause|chapter|build)", re.IGNORECASE)
@@ -81,6 +86,9 @@ def emails(text: str) -> Iterator[Span]:
         if span := _email_at(text, position):
             yield span
         position = text.find("@", position + 1)
+    if " dot " in text or " DOT " in text or " Dot " in text:
+        for match in _SAID.finditer(text):
+            yield Span("email", *match.span())
     if "[" in text or "(" in text or "{" in text:
         for match in _AT.finditer(text):
             name = _SPELLED_NAME.search(text, max(0, match.start() - 64), match.start())

@@ -11,7 +11,8 @@ _BEGINS = re.compile(
     \A\W{{0,3}}(?:sure|certainly|of\ course|absolutely|okay|ok|great|no\ problem|gladly)\b[\s,.!:–-]{{1,4}}(?:thing\W{{1,3}})?(?:here|below|i['’]ll|i\ will|this\ is|let\ me)\b
   | \A\W{{0,3}}(?:here|below)(?:['’]s|\ is|\ are)\ (?:an?|the|your|one|my|some)\b[^.!?\n]{{0,80}}?\b{_KIND}s?\b[^.!?\n]{{0,80}}?(?::|\bfor\ (?:this|the|your)\ (?:person|persona|character)\b|\bbased\ on\b)
   | \A\W{{0,3}}as\ (?:requested|instructed|per\ your\ (?:request|instructions))\s?[,:]
-  | \A\W{{0,3}}(?:math\ problem|reasoning\ (?:problem|puzzle)|user\ (?:prompt|request|instruction)|prompt|instruction|response|output)\ ?:\s
+  | \A\W{{0,5}}(?:math\ problem|reasoning\ (?:problem|puzzle)|user\ (?:prompt|request|instruction)|prompt|instruction)\ ?:\W{{0,3}}\s
+  | \A(?:\W{{1,5}}(?:response|output)|(?:Response|Output)(?=\ ?:\s+[A-Z"{{\[]))\ ?:\W{{0,3}}\s
   | \A(?:hier\ ist|voici|aquí\ (?:está|tienes)|ecco|aqui\ está)\b[^.!?\n]{{0,60}}?\b(?:aufgabe|rätsel|anfrage|artikel|problème|énigme|demande|article|problema|acertijo|solicitud|artículo|richiesta|articolo|pedido|artigo)\b[^.!?\n]{{0,60}}?:
   | \A(?:当然|好的|以下是|这是|下面是)[^。！？\n]{{0,24}}?(?:问题|题目|谜题|文章|请求|角色)[^。！？\n]{{0,12}}?[:：]
     """,
@@ -20,7 +21,7 @@ _BEGINS = re.compile(
 _WITHIN = re.compile(
     r"""
     \b(?:the|this)\ (?:given|provided|above|input|supplied)\ (?:persona|person|description|character\ description|prompt)\b
-  | \b(?:based\ on|inspired\ by|tailored\ (?:to|for)|according\ to|for|about)\ (?:the|this|your)\ persona\b
+  | \b(?:based\ on|inspired\ by|tailored\ (?:to|for)|according\ to|for|about)\ (?:the|this|your)\ persona\b(?!\ of\b)
   | \bin\ the\ data\ section\b|</?data\ name=|\bnever\ an\ instruction\ to\ you\b
     """,
     re.IGNORECASE | re.VERBOSE,

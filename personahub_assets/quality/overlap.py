@@ -60,9 +60,13 @@ class RunIndex:
     def __init__(self, rows: Iterable[Sequence[str]], n: int):
         self.n = n
         hashes, owners, _ = _runs(rows, n)
-        self.sizes = np.bincount(owners, minlength=1) if len(owners) else np.zeros(1, np.int64)
-        order = np.argsort(hashes, kind="stable")
+        order = np.lexsort((owners, hashes))
         hashes, owners = hashes[order], owners[order]
+        # A run that a row repeats counts once, in the size of the row too.
+        is_first = np.ones(len(hashes), bool)
+        is_first[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+        hashes, owners = hashes[is_first], owners[is_first]
+        self.sizes = np.bincount(owners, minlength=1) if len(owners) else np.zeros(1, np.int64)
         _, starts, counts = np.unique(hashes, return_index=True, return_counts=True)
         keep = np.repeat(counts <= _COMMON, counts) if len(starts) else np.zeros(0, bool)
         self._hashes, self._owners = hashes[keep], owners[keep]
@@ -84,13 +88,14 @@ class RunIndex:
         self, text: int, own: npt.NDArray[Any], low: Any, high: Any, positions: Any, its_words: Sequence[str]
     ) -> Overlap:
         """The test row with the greatest share, the first of several."""
+        counts = high[own] - low[own]
         rows = np.concatenate([self._owners[low[at] : high[at]] for at in own])
-        at_position = np.concatenate([np.full(high[at] - low[at], positions[at]) for at in own])
-        pairs = np.unique(np.stack([rows, at_position]), axis=1)
-        candidates, counts = np.unique(pairs[0], return_counts=True)
-        shares = np.minimum(1.0, counts / self.sizes[candidates])
+        # The first index of a run is its number: a text that repeats one run has it once.
+        pairs = np.unique(np.stack([rows, np.repeat(low[own], counts)]), axis=1)
+        candidates, sums = np.unique(pairs[0], return_counts=True)
+        shares = sums / self.sizes[candidates]
         row = int(candidates[np.argmax(shares)])
-        start, end = _longest(pairs[1][pairs[0] == row].tolist(), self.n)
+        start, end = _longest(np.repeat(positions[own], counts)[rows == row].tolist(), self.n)
         return Overlap(text, row, float(shares.max()), " ".join(its_words[start:end]))
 
 

@@ -43,7 +43,7 @@ _ECHO = re.compile(
     \A\W{0,3}(?:(?:sure|certainly|of\ course|okay|absolutely|great)\b[\s,.!:]{0,4}|as\ (?:requested|an?\ (?:ai|language\ model))\b.{0,20}?)
       (?:here\b|below\b|i\b|the\b|this\b|persona|\Z)
   | \A\W{0,3}(?:here|below)(?:['’]s|\ (?:is|are))\b.{0,40}?\b(?:personas?|descriptions?|people|person|list|answers?|examples?|json)\b.{0,40}?:
-  | \A\W{0,4}(?:personas?|description|output|answer|response|result|task|instructions?|kind\ of\ person|granularity|relation)\b(?:\ ?\#?\d+)?\ ?[:=]
+  | \A(?:\W|\d{1,2}[.)]){0,6}(?:personas?|description|output|answer|response|result|task|instructions?|kind\ of\ person|granularity|relation)\b(?:\ ?\#?\d+)?\ ?[:=]
   | \A\W{0,3}(?:write|generate|create|infer|describe|list|give|name|provide|identify|produce|return|imagine)\b.{0,40}?\b
       (?:personas?|kinds?\ of\ (?:person|people)|(?:one|two|three|\d)\ (?:or\ two\ )?(?:sentences?|people|persons)|json)\b
   | \A\W{0,3}(?:(?:a|any|the|some)\ )?(?:kind\ of\ )?(?:person|people|someone|individual)s?\ (?:who\ (?:is|are|would\ be)\ )?(?:very\ )?likely\ to\ (?:read|write|like|dislike)\b
@@ -97,6 +97,12 @@ _THINGS = frozenset(
     vaccine protein molecule element metal
     dog cat horse cow pig sheep goat bird parrot fish whale dolphin elephant lion tiger bear wolf fox rabbit mouse bee spider
     snake plant tree flower mushroom dinosaur
+    union association federation alliance coalition consortium club league team committee council commission board panel band
+    orchestra choir quartet ensemble troupe squad brigade regiment fleet cooperative syndicate guild academy laboratory lab
+    observatory bakery brewery winery pharmacy cinema theatre theater gallery stadium airport harbour harbor port station
+    lighthouse tower tunnel dam canal monument palace cathedral monastery fund portfolio currency stock
+    retriever terrier poodle hamster squirrel hedgehog owl eagle falcon penguin shark octopus salmon turtle tortoise crocodile
+    camel donkey kangaroo panda gorilla chimpanzee monkey ant butterfly beetle
     """.split()
 ) - {"manufacturer's", "publisher's", "library's"}
 _FOREIGN_THINGS = frozenset(
@@ -116,6 +122,12 @@ _MACHINE = re.compile(
 _ABOUT_TEXT = re.compile(
     r"\A\W{0,3}(?:(?:the|this|that) (?:text|document|passage|excerpt|article)s?|it) (?:is|was|are|discuss|describ|contain|deal|present|provid|explain|talk|cover|focus|seem|appear|mention|offer)",
     re.IGNORECASE,
+)
+_NOTHING = re.compile(r"\A\W*(?:n\W?a|none|null|unknown|not applicable|no persona?|empty|undefined|tbd)\W*\Z", re.IGNORECASE)
+_DEFINITION = re.compile(
+    r"\A[^\W\d_]+(?: [^\W\d_]+){0,2} (?:is|are) (?:a|an|the) (?:[a-z-]+ ){0,2}"
+    r"(?:process|method|technique|branch|field|study|science|theory|system|type|form|kind|set|act|practice|device|disease)s? "
+    r"(?:of|by|in|that|which|for|used)\b",
 )
 _QUESTION = re.compile(
     r"\A\W{0,3}(?:how|what|why|where|when|which|who|can|could|would|is|are|do|does|should)\b[^.!]*\?\s*\Z",
@@ -145,9 +157,10 @@ _NOUNS_IN_ING = frozenset(
 )
 # A list of names is a thing, but "a University of Ottawa student" is a person.
 _THINGS_OF = frozenset(
-    "book novel poem story essay article text document report biography list city town village collection summary database dataset".split()
+    "book novel poem story essay article text document report biography list city town village collection summary database dataset union team club band association".split()
 )
 _OF = "of"
+_NAMING = ("on", "for", "in")
 _MOST_WORDS = 9
 
 
@@ -159,9 +172,13 @@ def _head_of_thing(text: str) -> str | None:
         return "a sentence about a text"
     if _QUESTION.match(text):
         return "a question"
+    if _DEFINITION.match(text):
+        return "a definition"
     tokens = [token.lower() for token in _FIRST.findall(text[:100])]
-    if not any(token.isalnum() for token in tokens) and not words(text):
+    if not any(token.isalpha() for token in tokens) and not any(word.isalpha() for word in words(text)):
         return "no words"
+    if _NOTHING.match(text):
+        return "no person"
     if not tokens:
         return None
     if tokens[0] in _FOREIGN_ARTICLES:
@@ -179,6 +196,8 @@ def _head_of_thing(text: str) -> str | None:
         return None
     # "A company director" is a person, and so is "a farm hand": the head is the last word.
     head = phrase[-1] if phrase else ""
+    if token in _NAMING and head.capitalize() in text:
+        return None  # "a Chicago Council on Global Affairs employee"
     return head if head in (_THINGS_OF if token == _OF else _THINGS) else None
 
 
@@ -216,6 +235,9 @@ _FIRST_NAMES = frozenset(
     Stephen Steve Steven Stuart Sun Sunita Susan Susanne Suzanne Sven Sylvia Søren Takashi Tanya Tariq Tatiana Taylor Ted Teresa Thabo Theodore Theresa Thomas Tim
     Timothy Tina Tobias Tom Tomas Tony Tracy Ulrich Umberto Ursula Valentina Valerie Vanessa Vera Veronica Victor Victoria Vijay Vincent Virginia Vivian
     Vladimir Walter Wang Warren Wayne Wei Wendy William Winston Wolfgang Xavier Xi Yasmin Yoko Yuki Yusuf Yves Zainab Zhang Zoe
+    Beyoncé Bashar Benito Bong Boutros Che Condoleezza Dalai Desmond Dilma Evo Fidel Gabriela Golda Hedy Hugo Indira Jair Jawaharlal Kanye
+    Lech Lula Madhuri Mao Mohandas Mikhail Nayib Nikita Olaf Pelé Pervez Rabindranath Recep Rihanna Rishi Ronaldo Rosalía Sadiq Satya Shah
+    Shakira Sundar Tayyip Theresa Toni Ursula Usain Vaclav Václav Viktor Volodymyr Werner Zadie Zinedine
     """.split()
 )
 _CAPITAL = r"[A-ZÀ-ÖØ-ÞĀ-Ž]"
@@ -236,6 +258,10 @@ _ADDRESSED = re.compile(rf"\A\W{{0,3}}(?P<name>(?:Dr|Prof|Professor|Mr|Mrs|Ms)\.
 _CALLED = re.compile(
     rf"\b(?:named|called|by the name of|whose name is|namens|nommée?|llamad[oa]|di nome|chamad[oa]) (?P<name>{_TITLE} {_SURNAME}|{_FULL})(?!\w)"
 )
+# "A chancellor called Olaf Scholz": behind the kind of person, two capitals are a name whatever they are.
+_CALLED_SO = re.compile(
+    rf"\A(?:[Aa]n?|[Tt]he) (?:(?!(?:{_JOINING})\b)[\w-]+ ){{1,4}}(?:named|called) (?P<name>{_CAPITAL}[^\W\d_]+ {_SURNAME})(?!\w)"
+)
 _ROLE = re.compile(
     r"(?:Teacher|Engineer|Scientist|Manager|Doctor|Nurse|Student|Artist|Writer|Designer|Developer|Analyst|Director|Professor|Lawyer|Chef|"
     r"Historian|Researcher|Officer|Worker|Owner|Driver|Farmer|Player|Coach|Musician|Journalist|Consultant|Specialist|Technician|Therapist|"
@@ -247,7 +273,8 @@ _ROLE = re.compile(
 def _name(text: str) -> str | None:
     if (match := _NAMED.match(text) or _ADDRESSED.match(text)) and _is_name(match):
         return "begins with a full name"
-    return "has a full name" if (match := _CALLED.search(text)) and _is_name(match) else None
+    match = _CALLED.search(text) or _CALLED_SO.match(text)
+    return "has a full name" if match and _is_name(match) else None
 
 
 def _is_name(match: re.Match[str]) -> bool:

@@ -30,19 +30,23 @@ _TRUNK = re.compile(
 _SAID = re.compile(
     r"(?:\b(?:tel|telefon|telefono|teléfono|téléphone|telephone|telefone|telefoon|telefonnummer|phones?|phone number|mobile|"
     r"cell|cellphone|call(?: me| us| him| her| them)?|dial|text(?: me| us)|ring|fax|whatsapp|sms|handy|mobil|rufnummer|durchwahl|"
-    r"móvil|movil|celular|portable|cellulare|numéro|hotline|reach(?: me| us| him| her)?|extension|nomor|numer telefonu|telefonu)\b|"
+    r"mobilnummer|mobilen|mobiltelefon|handynummer|móvil|movil|celular|portable|cellulare|numéro|hotline|reach(?: me| us| him| her)?|extension|nomor|numer telefonu|telefonu|appele[zr](?:[- ]moi)?(?: le| au)?|ll[aá]m[ae](?:me|nos|lo|la)?(?: al?)?|"
+    r"chiama(?:mi|teci|re)?(?: al)?|zadzwoń|dzwoń|bel (?:me|mij|ons)|ligue(?: para)?|soittakaa|soita|volejte|hívj[ao]n?)\b|"
     r"电话|電話|手机|携帯|連絡先|тел\b|телефон|전화)[^\d+(\n]{0,24}[+(]?\Z",
     re.IGNORECASE,
 )
 _STEMS = tuple(
     "tel tél phone mobil cell call dial text ring fax whatsapp sms handy rufnummer durchwahl móvil movil portable numéro hotline reach extension "
-    "nomor 电话 電話 手机 携帯 連絡先 тел 전화".split()
+    "nomor appele llam llám chiam dzwoń bel ligue soit volejte hívj 电话 電話 手机 携帯 連絡先 тел 전화".split()
 )
 _NUMBER = re.compile(r"[+(]?\d(?:[ \-./()]{0,2}\d){6,14}(?![^\W\u3040-\u9fff]|-|[.,]\d)")
 _LOCAL = re.compile(r"\d{3}-\d{4}")
 _COUNTED = re.compile(
     r"\s?(?:times|seconds|calls|units|bytes|users|people|customers|%|dollars|euros|minutes)", re.IGNORECASE
 )
+_COMPUTED = re.compile(r"\b(?:what is|compute|calculate|evaluate|simplify)\s\Z", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .,]\d{3})+")
+_PLURAL = re.compile(r" [a-z]{3,}(?:s|people)\b")
 _REGIONS = (
     "US GB DE FR ES IT NL BE CH AT PT PL SE NO DK FI IE AU NZ IN JP KR CN BR MX AR ZA SG HK RU TR GR CZ HU RO UA IL EG NG "
     "KE PH ID"
@@ -72,13 +76,15 @@ def _in_region(text: str, start: int, end: int) -> Iterator[Span]:
             if _is_national(match[0]) and not _numbers_a_thing(text, match.start()):
                 yield Span("phone", *match.span())
     number = _NUMBER.search(text, start, end)
-    if (
-        number
-        and _is_announced(text, number.start())
-        and _is_said(number[0])
-        and not _COUNTED.match(text, number.end())
-    ):
+    if number and _is_announced(text, number.start()) and _is_said(number[0]) and not _is_count(text, number):
         yield Span("phone", *number.span())
+
+
+def _is_count(text: str, number: re.Match[str]) -> bool:
+    """Whether a number counts things, such as "a ring of 12 345 678 stones"."""
+    if _COUNTED.match(text, number.end()):
+        return True
+    return bool(_THOUSANDS.fullmatch(number[0]) and (_PLURAL.match(text, number.end()) or number[0].endswith("000")))
 
 
 def _is_announced(text: str, start: int) -> bool:
@@ -89,7 +95,8 @@ def _is_announced(text: str, start: int) -> bool:
 
 
 def _numbers_a_thing(text: str, start: int) -> bool:
-    return NUMBERED_THING.search(text[max(0, start - _BEFORE) : start]) is not None
+    before = text[max(0, start - _BEFORE) : start]
+    return NUMBERED_THING.search(before) is not None or _COMPUTED.search(before) is not None
 
 
 def _international(text: str, first: int, last: int) -> Iterator[Span]:
@@ -124,7 +131,7 @@ def _is_american(match: re.Match[str]) -> bool:
 
 def _is_national(number: str) -> bool:
     groups = re.findall(r"\d+", number)
-    if not 9 <= sum(map(len, groups)) <= 12 or "." in number:
+    if not 9 <= sum(map(len, groups)) <= 12 or "." in number or set("".join(groups)) <= {"0", "1"}:
         return False
     if all(len(group) == 2 for group in groups):
         steps = {int(later) - int(earlier) for earlier, later in pairwise(groups)}

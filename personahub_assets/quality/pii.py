@@ -18,7 +18,7 @@ _FINDERS: tuple[tuple[frozenset[Kind], Callable[[str], Iterator[Span]]], ...] = 
     (frozenset({"phone"}), phones),
     (frozenset({"ip"}), ips),
 )
-_SIGN = re.compile(r"[\d@]|\.\w|://|[\[({] ?[aA][tT] ?[\])}]")
+_SIGN = re.compile(r"[\d@]|\.\w|://|[\[({] ?[aA][tT] ?[\])}]| (?:dot|Dot|DOT) ")
 
 
 def find_pii(text: str, kinds: Collection[Kind] = KINDS) -> list[Span]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,12 +157,13 @@ def read_test_rows(path: Path, columns: list[str]) -> list[TestRow]:
     if not path.is_file():
         raise ConfigError(f"decontamination.files: {missing_file(path)}")
     try:
-        rows = list(_records(path))
+        names, rows = _records(path)
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(
             f"decontamination.files: {path} cannot be read: {error}. Give JSONL or Parquet files"
         ) from error
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    if not rows:
+        raise ConfigError(f"decontamination.files: {path} has no rows: remove it, or give a test set that has some")
     wanted = columns or [name for name in TEXT_COLUMNS if name in names]
     if lacking := [name for name in columns if name not in names]:
         raise ConfigError(f"decontamination.columns: {path} has no column {choices(lacking[0], names)}")
@@ -175,16 +176,22 @@ def read_test_rows(path: Path, columns: list[str]) -> list[TestRow]:
     return [TestRow(str(path), number, text) for number, text in enumerate(texts) if text]
 
 
-def _records(path: Path) -> Iterable[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        return pl.read_parquet(path).to_dicts()
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+def _records(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """The names of the columns, and the rows."""
+    if path.suffix.lower() == ".parquet":
+        table = pl.read_parquet(path)
+        return table.columns, table.to_dicts()
+    # Only a line feed ends a row: a text can have other line separators, such as U+2028.
+    rows = [json.loads(line) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is no JSON object")
-    return rows
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode()  # JSON can have half a surrogate pair, which no table can

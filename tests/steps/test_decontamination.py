@@ -2,6 +2,7 @@
 
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +64,14 @@ def test_a_run_of_many_test_rows_is_a_phrase_of_the_test():
     index = RunIndex(rows, 8)
     assert index.overlaps([form]) == []
     assert [each.row for each in index.overlaps([rows[7][-9:]])] == [7]
+
+
+def test_a_repeated_run_counts_once():
+    row = [f"w{number}" for number in range(20)]
+    (overlap,) = RunIndex([row], 8).overlaps([row[:8] * 9])
+    assert overlap.share == 1 / 13
+    (whole,) = RunIndex([row[:8] * 9], 8).overlaps([row[:8] * 2])
+    assert whole.share == 1
 
 
 def test_a_hundred_thousand_test_rows_are_looked_up_not_compared():
@@ -193,6 +202,7 @@ def test_a_test_row_is_embedded_once(store: Store):
     [
         ("none.jsonl", None, [], "there is no such file"),
         ("bad.jsonl", "{", [], "cannot be read"),
+        ("none.jsonl", "\n", [], "has no rows: remove it"),
         ("other.jsonl", '{"label": "x"}\n', [], "has none of question"),
         ("other.jsonl", '{"label": "x"}\n', ["lable"], "label"),
     ],
@@ -204,6 +214,15 @@ def test_a_test_set_that_cannot_be_used_names_the_remedy(
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=message):
         read_test_rows(tmp_path / name, columns)
+
+
+def test_test_rows_of_all_forms_are_texts(tmp_path: Path):
+    lines = tmp_path / "lines.jsonl"
+    lines.write_bytes(b'\xef\xbb\xbf{"question": "a\xe2\x80\xa8b"}\n{"question": "half \\ud800"}\r\n')
+    assert [row.text for row in read_test_rows(lines, [])] == ["a\u2028b", "half ?"]
+    table = tmp_path / "OTHER.PARQUET"
+    pl.DataFrame({"question": [b"egg \xff"], "day": [datetime(2024, 5, 6)]}).write_parquet(table)
+    assert [row.text for row in read_test_rows(table, ["question", "day"])] == ['egg \ufffd "2024-05-06 00:00:00"']
 
 
 def test_excluded_items_are_no_source_and_not_verified(store: Store):
