@@ -47,6 +47,7 @@ max_in_flight = 2
 [datasets.dialogues]
 turns = 2
 """
+VARIANTS = [("assistant", 1), ("assistant", 2), ("user", 3), ("user", 4)]
 
 
 @pytest.fixture
@@ -121,6 +122,25 @@ def test_further_dialogues_of_a_persona_begin_with_another_need(store: Store, si
     assert rows["item_id"].n_unique() == rows["text"].n_unique() == 6
     wanted = ["This is conversation 2: begin with another need." in text for text in sides.asked]
     assert sum(wanted) == 3
+
+
+def test_variants_of_a_role_share_the_dialogues(store: Store, sides: Sides) -> None:
+    variants = [f"[[roles.{role}.variants]]\nname = '{n}'\ntemperature = 0.{n}\n" for role, n in VARIANTS]
+    (store.root / "hub.toml").write_text(f"{SETTINGS}samples = 4\n{''.join(variants)}")
+    again = Store(home=str(store.root))
+    environment = Environment(home=store.root, llm_url=sides.script.url, llm_model="scripted-1")
+    forecast = plan(environment, [(BATCH, {DIALOGUES})])
+    assert sorted((work.role, work.variant) for work in forecast.work) == [(role, str(n)) for role, n in VARIANTS]
+    assert sum(work.expected for work in forecast.work) == 48
+    assert hold(again, sides.script.url).tally.calls == 48
+    assert hold(again, sides.script.url).tally.calls == 0
+    rows, calls = again.read(DIALOGUES, BATCH), again.read("generations", BATCH, DIALOGUES)
+    prompts = dict(calls.select("generation_id", "prompt_fingerprint").iter_rows())
+    pairs = [tuple(dict.fromkeys(prompts[call] for call in row)) for row in rows["calls"]]
+    assert {len(pair) for pair in pairs} == {2}  # the same two to the end
+    assert len(set(pairs)) > 2
+    assert {body["temperature"] for body in sides.script.bodies} == {0.1, 0.2, 0.3, 0.4}
+    assert rows["sample"].to_list() == [0, 1, 2, 3] * 3
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(min_size=1)), max_size=5))

@@ -10,7 +10,7 @@ from typing import Any
 from personahub_assets.generation.requests import Outcome, Request, Task
 from personahub_assets.runs.forecast import Work
 from personahub_assets.runs.lookup import Lookup
-from personahub_assets.steps.dialogues import OpenDialogue, hold, turn_requests
+from personahub_assets.steps.dialogues import OpenDialogue, hold, side_of, turn_requests
 
 Judge = Callable[[Task, list[tuple[Request, Outcome]]], Iterable[tuple[Request, Any]]]
 """The answers of a task of which a run would write rows."""
@@ -28,7 +28,8 @@ class DialoguePlan:
     """
 
     def __init__(self, lookup: Lookup, tasks: Sequence[Task], works: Sequence[Work], turns: int, judge: Judge):
-        self._lookup, self._tasks, self._works, self._turns, self._judge = lookup, tasks, works, turns, judge
+        self._lookup, self._tasks, self._turns, self._judge = lookup, tasks, turns, judge
+        self._works = list(zip(tasks, works, strict=True))
         self.missing = 0.0  # dialogues that are not complete yet
 
     def look(self, dialogues: list[OpenDialogue]) -> list[OpenDialogue]:
@@ -37,18 +38,25 @@ class DialoguePlan:
 
     def expect(self, dialogues: float) -> None:
         """Add dialogues of which nothing is stored, and whose personas do not exist yet."""
-        for work in self._works:
-            work.follow += dialogues * self._turns
+        for message in range(2 * self._turns):
+            self._follow(message, dialogues)
         self.missing += dialogues
+
+    def _follow(self, message: int, dialogues: float) -> None:
+        """Expect a message of dialogues; the variants of its side have equal shares of them."""
+        side = side_of(self._tasks, message)
+        for task, work in self._works:
+            if any(task is each for each in side):
+                work.follow += dialogues / len(side)
 
     def _next(self, task: Task, dialogues: Sequence[OpenDialogue]) -> list[OpenDialogue]:
         done = len(dialogues[0].messages)
-        work = self._works[done % 2]
+        work = next(work for each, work in self._works if each is task)
         by_id = {(each.persona_id, each.position.sample): each for each in dialogues}
         stored = self._lookup.look(work, task, turn_requests(task, dialogues), read=True)
         to_ask = max(stored.unanswered, len(stored.asked))  # with --retry, only what is sent
         for later in range(done + 1, 2 * self._turns):
-            self._works[later % 2].follow += to_ask
+            self._follow(later, to_ask)
         self.missing += to_ask
         return list(_longer(by_id, self._judge(task, stored.answers)))
 

@@ -37,7 +37,7 @@ from personahub_assets.steps import candidates
 from personahub_assets.steps.agreement import judge_requests, judge_task, problems
 from personahub_assets.steps.corpus import document_rows
 from personahub_assets.steps.datasets import controlled, item_requests, items, samples_of, shares, target_gaps
-from personahub_assets.steps.dialogues import OpenDialogue, dialogue_rows, opened, opening_requests
+from personahub_assets.steps.dialogues import OpenDialogue, dialogue_rows, opened, opening_requests, side_of
 from personahub_assets.steps.embeddings import text_hashes, to_embed, with_hashes
 from personahub_assets.steps.novelty import Novelty, pieces
 from personahub_assets.steps.personas import (
@@ -445,8 +445,10 @@ class _Planner:
             complete += complete_ones if self._is_source(DIALOGUES) else []
         forecast.expect(self._to_come(DIALOGUES, None) * settings.samples)
         if self.ahead.likely is not None and self.ahead.likely.height:
-            openings = partial(opening_requests, task=tasks[0], batch=self.batch)
-            forecast.expect(self._likely_items(tasks[0], openings, self.ahead.likely))
+            users = side_of(tasks, 0)
+            for task in users:
+                openings = partial(opening_requests, users=users, task=task, batch=self.batch)
+                forecast.expect(self._likely_items(task, openings, self.ahead.likely))
         self.ahead.items[DIALOGUES] = forecast.missing
         if complete:
             rows = dialogue_rows(DIALOGUES, self.batch, complete)

@@ -19,6 +19,7 @@ from personahub_assets.core.dialogues import ASSISTANT, DIALOGUES, Position, tra
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.prompts import WANTED, Prompt
 from personahub_assets.core.records import AssistantTurn, ChatMessage, Dialogue, Turn, UserTurn
+from personahub_assets.core.text import digest
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.engine import Watch
@@ -29,8 +30,12 @@ from personahub_assets.steps.asked import Asked
 from personahub_assets.steps.datasets import asked_personas, items, nowhere, with_demonstrations
 from personahub_assets.steps.decontamination import find_contaminated
 from personahub_assets.steps.diversity import largest, measure_words
-from personahub_assets.steps.role_tasks import role_task
+from personahub_assets.steps.role_tasks import role_task, variants_of
 from personahub_assets.store.tables import Store
+
+
+VARIANT = "variant"
+"""In the hash that decides which variant of a role takes part in a dialogue."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class OpenDialogue:
 
 
 def dialogue_tasks(catalog: Catalog, config: HubConfig, server_of: ServerOf) -> list[Task]:
-    """The tasks of the user and of the assistant; each asks the first variant of its role.
+    """The tasks of the user, one for each variant of the role, then those of the assistant.
 
     Raises:
         PromptError: if a prompt file is missing or malformed, or has not a parameter of hub.toml.
@@ -85,9 +90,21 @@ def dialogue_tasks(catalog: Catalog, config: HubConfig, server_of: ServerOf) -> 
     _refuse_fields(settings)
     user, assistant = catalog.prompt(DIALOGUES), catalog.prompt(ASSISTANT)
     return [
-        _side(with_demonstrations(user, catalog, settings, UserTurn), UserTurn, settings, config, server_of),
-        _side(assistant, AssistantTurn, _known_to(assistant, user, settings), config, server_of),
+        *_side(with_demonstrations(user, catalog, settings, UserTurn), UserTurn, settings, config, server_of),
+        *_side(assistant, AssistantTurn, _known_to(assistant, user, settings), config, server_of),
     ]
+
+
+def side_of(tasks: Sequence[Task], message: int) -> list[Task]:
+    """The tasks of the side that writes a message, by its number."""
+    return [task for task in tasks if (task.prompt.name == ASSISTANT) == bool(message % 2)]
+
+
+def taking_part(side: Sequence[Task], dialogue: OpenDialogue) -> Task:
+    """The variant that writes the messages of one side: by a hash, so that a further variant takes only its share."""
+    if len(side) == 1:
+        return side[0]
+    return max(side, key=lambda task: digest(VARIANT, task.variant, dialogue.persona_id, str(dialogue.number)))
 
 
 def _refuse_fields(settings: DatasetTask) -> None:
@@ -106,10 +123,15 @@ def _known_to(prompt: Prompt, first: Prompt, settings: DatasetTask) -> DatasetTa
     return settings.model_copy(update={"parameters": own})
 
 
-def _side(prompt: Prompt, answer: type[Turn], settings: DatasetTask, config: HubConfig, server_of: ServerOf) -> Task:
-    # The number of a message is its call's sample: it asks for no other variant.
+def _side(
+    prompt: Prompt, answer: type[Turn], settings: DatasetTask, config: HubConfig, server_of: ServerOf
+) -> list[Task]:
+    # The number of a message is its call's sample: it asks for no other text.
     sampling = {**settings.sampling(), "vary": False}
-    return role_task(DIALOGUES, prompt, answer, config, server_of, parameters=settings.parameters, sampling=sampling)
+    task_of = partial(
+        role_task, DIALOGUES, prompt, answer, config, server_of, parameters=settings.parameters, sampling=sampling
+    )
+    return [task_of(variant=name) for name in variants_of(config, prompt.role)]
 
 
 def opened(store: Store, batch: str) -> Iterator[list[OpenDialogue]]:
@@ -147,14 +169,15 @@ def turn_requests(task: Task, dialogues: Iterable[OpenDialogue]) -> Iterator[Req
         yield replace(request, follows=True) if dialogue.is_retried else request
 
 
-def opening_requests(store: Store, task: Task, batch: str) -> Iterator[Request]:
-    """The requests for the first message of each dialogue of a batch.
+def opening_requests(store: Store, users: Sequence[Task], task: Task, batch: str) -> Iterator[Request]:
+    """The requests for the first message of the dialogues of a batch that one variant of the user begins.
 
     Args:
-        task: of the user.
+        users: tasks of all variants.
+        task: one of them.
     """
     for dialogues in opened(store, batch):
-        yield from turn_requests(task, dialogues)
+        yield from turn_requests(task, (each for each in dialogues if taking_part(users, each) is task))
 
 
 def requests_of(task: Task, dialogue: OpenDialogue, texts: Mapping[int, str]) -> Iterator[Request]:
@@ -241,10 +264,18 @@ def hold(dialogues: list[OpenDialogue], tasks: Sequence[Task], turns: int, next_
         next_of: asks for the next messages.
     """
     for number in range(2 * turns):
-        if not dialogues:
-            break
-        dialogues = next_of(tasks[number % 2], dialogues)
+        side, longer = side_of(tasks, number), list[OpenDialogue]()
+        for task in side:
+            if own := [each for each in dialogues if taking_part(side, each) is task]:
+                longer += next_of(task, own)
+        dialogues = longer if len(side) == 1 else _in_order_of(dialogues, longer)
     return dialogues
+
+
+def _in_order_of(before: list[OpenDialogue], after: list[OpenDialogue]) -> list[OpenDialogue]:
+    by_id = {(each.persona_id, each.number): each for each in after}
+    keys = [(each.persona_id, each.number) for each in before]
+    return [by_id[key] for key in keys if key in by_id]
 
 
 def _next(answers: Answers, task: Task, dialogues: Sequence[OpenDialogue]) -> list[OpenDialogue]:

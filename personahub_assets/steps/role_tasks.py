@@ -1,4 +1,4 @@
-"""Tasks of a role that is asked by its first variant: the judge, and both sides of a dialogue."""
+"""Tasks of a role that one of its variants is asked by: the judge of answers, and both sides of a dialogue."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ def role_task(
     *,
     parameters: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
+    variant: str | None = None,
 ) -> Task:
     """The task of the role that a prompt names, with the model, server and sampling of the role.
 
@@ -30,18 +31,24 @@ def role_task(
         server_of: the server of each role.
         parameters: values for parameters of the prompt.
         sampling: over that of the role, and under that of its variant.
+        variant: its name; None for the first one.
 
     Raises:
         PromptError: if the prompt does not have a parameter.
     """
     role = prompt.role
     section = config.role(role)
-    variant = section.variants[0].name if section.variants else ""
+    variant = variants_of(config, role)[0] if variant is None else variant
     server = server_of(role, variant)
     own = {**section.sampling(), **(sampling or {}), **section.variant(variant).sampling()}
     dialect = dialect_of(config, role, variant, server)
     prompt = prompt.with_settings(parameters or {}, own)
     return Task(asset, prompt, answer, server.model, dialect, role=role, variant=variant)
+
+
+def variants_of(config: HubConfig, role: Role) -> list[str]:
+    """The names of the variants of a role; one empty name for a role without variants."""
+    return [each.name for each in config.role(role).variants] or [""]
 
 
 def dialect_of(config: HubConfig, role: Role, variant: str, server: Server) -> Dialect:
