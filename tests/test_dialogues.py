@@ -28,6 +28,9 @@ from personahub_assets.defs.versions import code_versions
 from personahub_assets.generation.gates import Gates
 from personahub_assets.generation.journal import entries
 from personahub_assets.generation.requests import Outcome, Server
+from personahub_assets.releases.build import freeze
+from personahub_assets.releases.relations import relations
+from personahub_assets.releases.spec import ReleaseSpec
 from personahub_assets.runs import until
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Result
@@ -370,6 +373,16 @@ def test_every_check_of_dialogues_finds_its_planted_fault(store: Store, sides: S
     store.write(DIALOGUES, BATCH, rows.tail(-1))
     assert failing(store) == {"every_request_accounted_for"}
     assert {check.name for check in all_checks()[DIALOGUES]} >= {*FAULTS, "every_request_accounted_for"}
+
+
+def test_a_release_names_the_prompts_and_models_of_both_sides(store: Store, sides: Sides) -> None:
+    hold(store, sides.script.url)
+    made = freeze(store, ReleaseSpec.of("v1", [DIALOGUES], relations=relations(store)))
+    prompts = {(entry["name"], entry["rows"]) for entry in made.manifest["prompts"]}
+    assert prompts == {("dialogues", 3), ("dialogues.assistant", 3)}
+    assert len(list((made.path / "prompts").glob("dialogues-*.md"))) == 1
+    text = (made.path / "README.md").read_text()
+    assert "- `dialogues`, `assistant`: `scripted-1`\n- `dialogues`, `user`: `scripted-1`\n" in text
 
 
 def test_a_takedown_removes_the_messages_of_all_turns(store: Store, sides: Sides) -> None:

@@ -37,7 +37,7 @@ Said = tuple[int, str, str]
 BATCH = "all"
 COUNT = 40
 JOBS = ("baker", "welder", "nurse", "beekeeper", "surveyor", "tailor", "pilot", "cooper", "printer", "glazier")
-SHIPPED = [*DATASETS, "math_solutions", "instruction_answers"]
+SHIPPED = [*DATASETS, "math_solutions", "instruction_answers", "dialogues"]
 
 
 def ignore(_tally: object) -> None:

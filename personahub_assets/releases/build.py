@@ -71,16 +71,18 @@ def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Rele
 
 
 def rehearse(store: Store, order: ReleaseSpec) -> None:
-    """Refuse a release of a home of the stand-in before its run begins, so that no run is recorded as failed.
+    """Refuse a release that is refused often before its run begins, so that no run is recorded as failed.
 
-    In such a home most releases are refused. Elsewhere the rows are looked at once, by `freeze`.
+    Such are those of a home of the stand-in, and those with conditions, which can be wrong or meet no row. The rows of
+    others are looked at once, by `freeze`.
 
     Raises:
         ConfigError, StoreError: as `freeze` does.
     """
     check_free(store, order.name)
     marker = store.paths.writer
-    if marker.exists() and marker.read_text("utf-8").strip() == STANDIN:
+    of_standin = marker.exists() and marker.read_text("utf-8").strip() == STANDIN
+    if of_standin or any(order.where.values()):
         with store.lock(Lock.RELEASES, wait=True), _folders(store) as (aside, making), _disk(order.name, making):
             take_whole_cut(store, order, aside)
 
@@ -144,7 +146,7 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
         cut.splits[config] = write_config(division, config, making, jsonl=jsonl, formatted=cut.formatted.get(config))
     if order.form is None:  # the formats have no column with constraints
         write_extra_files(cut.store, order.configs, making)
-    prompts = write_prompts(cut.store, cut.facts["writers"], making)
+    prompts = write_prompts(cut.store, cut.facts["writers"], making, cut.facts["messages"])
     manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")
@@ -187,7 +189,7 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "empty": {config: asdict(cut.left_out[config]) for config in order.configs if not rows[config]},
         "sources": [{**row, "source": public_address(row["source"])} for row in cut.facts["sources"]],
         "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
-        **{name: cut.facts[name] for name in ("writers", "dedup", "quarantine", "verification", "diversity")},
+        **{name: cut.facts[name] for name in ("writers", "messages", "dedup", "quarantine", "verification", "diversity")},
     }
 
 

@@ -89,11 +89,20 @@ def _derived(manifest: Manifest) -> dict[str, Any]:
         "loading": FORMATS[manifest["export"]].loading if manifest["export"] else "",
         "conditions": _conditions(manifest),
         "left_out": list(_left_out(manifest)),
+        "message_models": _message_models(manifest),
         "models": _summed(manifest["writers"], "model"),
         "changes": _changes(manifest),
         "rules_differ": len(rules) > len({stage for stage, _ in rules}),
         "is_approximate": any(row["method"] == "minhash" or (row["least_recall"] or 1) < 1 for row in dedup),
     }
+
+
+def _message_models(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
+    """The models that wrote messages of dialogues, by config and role."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for row in manifest.get("messages", ()):
+        models.setdefault((row["config"], row["role"]), []).append(row["model"])
+    return {key: sorted(set(names)) for key, names in models.items()}
 
 
 _SHOWN_FILES = 20

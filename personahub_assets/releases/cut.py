@@ -17,6 +17,7 @@ import duckdb
 import polars as pl
 
 from personahub_assets.core import project_files
+from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import ConfigError, QueryError, StoreError
 from personahub_assets.core.literals import quoted
 from personahub_assets.core.rubrics import SCORE, criteria_of
@@ -346,7 +347,9 @@ def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
         f"SELECT '{name}' AS config, '{_dataset_of(order, name)}' AS dataset, batch, generation_id FROM {name}"
         for name in named
     )
-    queries = project_files.sql_files("card")
+    queries = dict(project_files.sql_files("card"))
+    if "calls" not in snap.columns(DIALOGUES):  # a dataset of the home with this name
+        queries["messages"] = "SELECT NULL WHERE false"
     try:
         with live.open_live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
             connection.execute(f"CREATE VIEW released AS {view}")

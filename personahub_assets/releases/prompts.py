@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from personahub_assets.store.tables import Store
 
 FOLDER = "prompts"
 
-Writers = list[dict[str, Any]]
+Writers = Sequence[dict[str, Any]]
 
 
-def write_prompts(snap: Store, writers: Writers, making: Path) -> list[dict[str, Any]]:
-    """Write the prompts of the released rows.
+def write_prompts(snap: Store, writers: Writers, making: Path, messages: Writers = ()) -> list[dict[str, Any]]:
+    """Write the prompts of the released rows, and of their messages.
 
     Args:
         snap: has the table `prompt_uses`.
         writers: rows of sql/card/writers.sql.
         making: the folder of the release.
+        messages: rows of sql/card/messages.sql.
 
     Returns:
         For the manifest: config, name, fingerprints, models, sampling, rows, and the files; these are None if the
@@ -37,6 +39,11 @@ def write_prompts(snap: Store, writers: Writers, making: Path) -> list[dict[str,
         entry = versions.setdefault(key, {**_entry(uses, row, making), "models": [], "rows": 0})
         entry["models"] = sorted({*entry["models"], row["model"]})
         entry["rows"] += row["rows"]
+    for row in messages:
+        key = (row["config"], row["prompt"], row["prompt_fingerprint"], row["schema_fingerprint"])
+        entry = versions.setdefault(key, {**_entry(uses, row, making), "models": [], "rows": 0})
+        entry["models"] = sorted({*entry["models"], row["model"]})
+        entry["rows"] = max(entry["rows"], row["rows"])  # rows in which a message of its is
     return list(versions.values())
 
 

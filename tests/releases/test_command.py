@@ -46,6 +46,17 @@ def test_a_release_is_made_and_seen_in_the_instance(store: Store, say: Callable[
     assert "error: release 'v1' exists already and never changes" in err
 
 
+@pytest.mark.parametrize(("condition", "message"), [("scoer > 2", '"scoer" not found'), ("hop > 9", "would be empty")])
+def test_a_wrong_condition_is_refused_before_there_is_a_run(
+    store: Store, say: Callable[..., Said], condition: str, message: str
+) -> None:
+    code, _, err = say("v1", "--where", condition)
+    assert code == 1
+    assert message in err
+    with open_instance(store.root) as instance:
+        assert instance.get_runs() == []
+
+
 def assert_described(made: Release, event: dg.AssetMaterialization) -> None:
     """Check the metadata of a release in the UI."""
     said = {name: value.value for name, value in event.metadata.items()}
