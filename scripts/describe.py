@@ -151,7 +151,7 @@ def questions() -> str:
 
 def view_names() -> list[str]:
     """All views, including those made from the datasets."""
-    return ["dataset_items", "item_scores", *project_files.sql_files("views")]
+    return ["dataset_items", "written_items", "item_scores", *project_files.sql_files("views")]
 
 
 def faults() -> str:

@@ -132,7 +132,13 @@ def test_every_reason_is_explained() -> None:
 
 def test_every_table_and_view_is_described() -> None:
     headings = re.findall(r"^### `(\w+)`$", page("docs/tables.md"), flags=re.MULTILINE)
-    assert headings == [*table_sql(), "dataset_items", "item_scores", *project_files.sql_files("views")]
+    assert headings == [
+        *table_sql(),
+        "dataset_items",
+        "written_items",
+        "item_scores",
+        *project_files.sql_files("views"),
+    ]
 
 
 def test_every_column_of_a_table_has_a_meaning() -> None:

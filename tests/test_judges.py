@@ -200,6 +200,16 @@ def test_every_item_is_scored_and_the_scale_is_used(scored: Path) -> None:
     assert set(calls["role"]) == {"judge"}
 
 
+def test_scores_do_not_count_as_items(scored: Path) -> None:
+    with open_live(Store(home=str(scored)), "dataset_items written_items") as connection:
+        items, written = (
+            dict(connection.execute(f"SELECT dataset, count(*) FROM {view} GROUP BY 1").fetchall())
+            for view in ("dataset_items", "written_items")
+        )
+    assert items == {"math_problems": COUNT, "math_solutions": 3 * COUNT}
+    assert written == items | {"math_problems_scores": COUNT, "math_solutions_scores": 3 * COUNT}
+
+
 def test_the_messages_of_a_judge_have_problem_and_solution(store: Store) -> None:
     first = store.read("math_solutions_scores", BATCH).row(0, named=True)
     messages = sent_messages(store, BATCH, "math_solutions_scores", first["generation_id"])

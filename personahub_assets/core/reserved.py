@@ -42,6 +42,7 @@ def _relations() -> set[str]:
     folders = ("schema", "views", "macros", "helpers", "marts")
     return {
         "dataset_items",
+        "written_items",
         "item_scores",
         "search_personas",
         "journal_calls",

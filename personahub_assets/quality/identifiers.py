@@ -36,7 +36,8 @@ NUMBERED_THING = re.compile(
     re.IGNORECASE,
 )
 _COMPUTED_BEFORE = re.compile(
-    r"(?:(?<![A-Za-z_]{2})=|[+*/^×÷−√<>(])\s?\Z|\b(?:of|divide|multiply|factor|factorise|factorize|number|integer|n)\s\Z", re.IGNORECASE
+    r"(?:(?<![A-Za-z_]{2})=|[+*/^×÷−√<>(])\s?\Z|\b(?:of|divide|multiply|factor|factorise|factorize|number|integer|n)\s\Z",
+    re.IGNORECASE,
 )
 _COMPUTED_AFTER = re.compile(
     r"\s?[=+*/^×÷−<>%!]|\s(?:prime|even|odd|a (?:prime|multiple|square)|mod|modulo|divided|multiplied|times|minus|plus|(?:is|are|was) (?:divi|multipl|prime|even|odd|a (?:prime|multiple|square))|"

@@ -123,7 +123,9 @@ _ABOUT_TEXT = re.compile(
     r"\A\W{0,3}(?:(?:the|this|that) (?:text|document|passage|excerpt|article)s?|it) (?:is|was|are|discuss|describ|contain|deal|present|provid|explain|talk|cover|focus|seem|appear|mention|offer)",
     re.IGNORECASE,
 )
-_NOTHING = re.compile(r"\A\W*(?:n\W?a|none|null|unknown|not applicable|no persona?|empty|undefined|tbd)\W*\Z", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"\A\W*(?:n\W?a|none|null|unknown|not applicable|no persona?|empty|undefined|tbd)\W*\Z", re.IGNORECASE
+)
 _DEFINITION = re.compile(
     r"\A[^\W\d_]+(?: [^\W\d_]+){0,2} (?:is|are) (?:a|an|the) (?:[a-z-]+ ){0,2}"
     r"(?:process|method|technique|branch|field|study|science|theory|system|type|form|kind|set|act|practice|device|disease)s? "

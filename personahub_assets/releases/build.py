@@ -44,6 +44,9 @@ from personahub_assets.store.tables import Store
 
 Watch = Callable[[int, int], None]
 
+_FACTS = ("writers", "messages", "dedup", "quarantine", "verification", "diversity")
+"""Statistics of the card that the manifest has as they are."""
+
 
 def freeze(store: Store, order: ReleaseSpec, watch: Watch | None = None) -> Release:
     """Build a release; its folder gets its name when it is complete.
@@ -189,7 +192,7 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "empty": {config: asdict(cut.left_out[config]) for config in order.configs if not rows[config]},
         "sources": [{**row, "source": public_address(row["source"])} for row in cut.facts["sources"]],
         "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
-        **{name: cut.facts[name] for name in ("writers", "messages", "dedup", "quarantine", "verification", "diversity")},
+        **{name: cut.facts[name] for name in _FACTS},
     }
 
 

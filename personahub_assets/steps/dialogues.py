@@ -33,7 +33,6 @@ from personahub_assets.steps.diversity import largest, measure_words
 from personahub_assets.steps.role_tasks import role_task, variants_of
 from personahub_assets.store.tables import Store
 
-
 VARIANT = "variant"
 """In the hash that decides which variant of a role takes part in a dialogue."""
 

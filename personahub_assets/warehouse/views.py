@@ -21,7 +21,7 @@ _COMMENT = re.compile(r"(?m)^[ \t]*--.*$")
 
 _ABOUT_COLUMN = re.compile(r"-- (\w+): (.+)")
 
-_ABOUT_ITEMS = """-- Items of all datasets in long form
+_ABOUT_ITEMS = """-- Items of all datasets in long form, without the scores of judges
 -- batch: Batch of the persona
 -- dataset: Dataset of the item
 -- item_id: The item
@@ -31,6 +31,11 @@ _ABOUT_ITEMS = """-- Items of all datasets in long form
 -- text: The item as one readable text
 -- generation_id: Call that wrote it, in generations
 """
+
+_ABOUT_WRITTEN = _ABOUT_ITEMS.replace(
+    "Items of all datasets in long form, without the scores of judges",
+    "Items of all datasets in long form, and the scores of judges: all rows with an item_id",
+)
 
 _ABOUT_SCORES = """-- Mean scores of the judged items of all datasets; <dataset>_scores has criteria and reasons
 -- batch: Batch of the item
@@ -65,7 +70,7 @@ def view_selects(store: Store) -> dict[str, str]:
     derived = [name for name, item in datasets.items() if item.__derivation__]
     names = [*datasets, *unreadable(store)]
     judged = {judged_by(name): name for name in store.catalog.scores if {name, judged_by(name)} <= datasets.keys()}
-    views = {"dataset_items": _dataset_items(names, derived), **_item_scores(judged)}
+    views = {**_items(names, derived, store.catalog.scores), **_item_scores(judged)}
     left_out = _views_of_other_columns(store)
     views |= {name: sql for name, sql in project_files.sql_files("views").items() if name not in left_out}
     every = _views_of_datasets(store, names) | views
@@ -183,13 +188,21 @@ def _comment_macro(name: str, statement: str) -> str:
     return f"COMMENT ON {kind} {name} IS {quoted(comments(statement)[0])};"
 
 
-def _dataset_items(names: Iterable[str], derived: Collection[str]) -> str:
-    selects = [
+def _items(names: Collection[str], derived: Collection[str], scores: Collection[str]) -> dict[str, str]:
+    """The views of the items of all datasets, without the scores and with them."""
+    own, judged = [name for name in names if name not in scores], [name for name in names if name in scores]
+    every = ["FROM dataset_items", *(_long_form(name, derived) for name in judged)]
+    return {
+        "dataset_items": _ABOUT_ITEMS + "\nUNION ALL\n".join(_long_form(name, derived) for name in own),
+        "written_items": _ABOUT_WRITTEN + "\nUNION ALL\n".join(every),
+    }
+
+
+def _long_form(name: str, derived: Collection[str]) -> str:
+    return (
         f"SELECT batch, '{name}' AS dataset, item_id, persona_id, "
         f"{'source_id' if name in derived else 'NULL::VARCHAR'} AS source_id, sample, text, generation_id FROM {name}"
-        for name in names
-    ]
-    return _ABOUT_ITEMS + "\nUNION ALL\n".join(selects)
+    )
 
 
 def _item_scores(judged: Mapping[str, str]) -> dict[str, str]:

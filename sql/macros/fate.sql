@@ -19,7 +19,7 @@ firsts AS MATERIALIZED (
     -- The hub can contain personas that a refresh removed from their batch.
     SELECT persona_id FROM personas WHERE persona_id IN (SELECT asked_id WHERE NOT EXISTS (FROM asked))
     UNION
-    SELECT persona_id FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
+    SELECT persona_id FROM written_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
     UNION
     SELECT persona_id FROM candidate_personas WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
 ),

@@ -21,9 +21,9 @@ WITH RECURSIVE asked AS MATERIALIZED (
     SELECT kind, batch, asset FROM ids WHERE id = asked_id AND kind <> 'document'
 ),
 asked_items AS MATERIALIZED (
-    SELECT * FROM dataset_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
+    SELECT * FROM written_items WHERE item_id IN (SELECT asked_id FROM asked WHERE kind = 'item')
     UNION ALL
-    SELECT * FROM dataset_items WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
+    SELECT * FROM written_items WHERE generation_id IN (SELECT asked_id FROM asked WHERE kind = 'generation')
 ),
 items AS MATERIALIZED (
     SELECT item_id AS first_id, 0 AS step, * FROM asked_items
@@ -31,7 +31,7 @@ items AS MATERIALIZED (
     -- The item that it was made from, such as the problem of a solution.
     SELECT items.first_id, items.step + 1, source.*
     FROM items
-    JOIN dataset_items AS source ON source.batch = items.batch AND source.item_id = items.source_id
+    JOIN written_items AS source ON source.batch = items.batch AND source.item_id = items.source_id
     WHERE items.step < 20
 ),
 roots AS MATERIALIZED (

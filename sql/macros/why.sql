@@ -103,7 +103,7 @@ told AS (
 ),
 inputs AS MATERIALIZED (
     SELECT item_id AS id, batch, text, 'item' AS kind
-    FROM dataset_items
+    FROM written_items
     WHERE item_id IN (SELECT c.input_id FROM calls AS c WHERE c.generation_id IN (SELECT id FROM asked) LIMIT 5000)
     UNION ALL
     SELECT persona_id AS id, batch, persona AS text, 'persona' AS kind
@@ -135,12 +135,12 @@ in_hub AS MATERIALIZED (
     SELECT persona_id FROM personas WHERE persona_id IN (SELECT persona_id FROM related)
 ),
 items AS MATERIALIZED (
-    SELECT * FROM dataset_items WHERE persona_id IN (
+    SELECT * FROM written_items WHERE persona_id IN (
         SELECT id FROM asked WHERE kind = 'persona' UNION ALL SELECT persona_id FROM family
     )
 ),
 made AS MATERIALIZED (
-    SELECT * FROM dataset_items WHERE source_id IN (SELECT id FROM asked WHERE kind = 'item' LIMIT 5000)
+    SELECT * FROM written_items WHERE source_id IN (SELECT id FROM asked WHERE kind = 'item' LIMIT 5000)
 ),
 absorbed AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY stage ORDER BY similarity, persona_id) AS place
@@ -164,7 +164,7 @@ repeats AS MATERIALIZED (
 ),
 item_texts AS MATERIALIZED (
     SELECT item_id, text
-    FROM dataset_items
+    FROM written_items
     WHERE item_id IN (
         SELECT keeper_id FROM repeated UNION ALL SELECT item_id FROM repeats WHERE place <= 3 LIMIT 5000
     )

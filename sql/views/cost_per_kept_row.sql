@@ -27,7 +27,7 @@ kept AS (
     FROM (
         SELECT generation_id FROM personas WHERE generation_id IS NOT NULL
         UNION ALL
-        SELECT generation_id FROM dataset_items
+        SELECT generation_id FROM written_items
     )
     GROUP BY generation_id
 ),

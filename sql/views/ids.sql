@@ -14,7 +14,7 @@ WITH made AS (
     UNION ALL
     SELECT persona_id, 'persona', batch, 'related_personas' FROM related_personas
     UNION ALL
-    SELECT item_id, 'item', batch, dataset FROM dataset_items
+    SELECT item_id, 'item', batch, dataset FROM written_items
 )
 SELECT *, NULL::VARCHAR AS status, NULL::VARCHAR AS prompt, NULL::VARCHAR AS prompt_fingerprint, NULL::VARCHAR AS model
 FROM made

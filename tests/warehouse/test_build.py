@@ -20,7 +20,7 @@ from personahub_assets.warehouse import build, live
 
 ITEMS = [name for name in Catalog().names if name not in Catalog().scores]
 OF_DATASETS = {f"{name}_{view}" for name in ITEMS for view in ("duplicates", "unique")}
-VIEWS = {"dataset_items", "item_scores", *sql_files("views"), *OF_DATASETS}
+VIEWS = {"dataset_items", "written_items", "item_scores", *sql_files("views"), *OF_DATASETS}
 MART = {"journal_calls", "places", "sorted_ids", "dropped"}
 
 

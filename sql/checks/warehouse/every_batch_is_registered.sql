@@ -4,6 +4,6 @@ WITH used AS (
     UNION
     SELECT DISTINCT batch FROM candidate_personas
     UNION
-    SELECT DISTINCT batch FROM dataset_items
+    SELECT DISTINCT batch FROM written_items
 )
 SELECT batch FROM used ANTI JOIN batches USING (batch)
