@@ -102,7 +102,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
         (tmp_path / "prompts" / name).write_bytes(b"\xef\xbb\xbf" + (FILES.parent / name).read_bytes())
     (tmp_path / "hub.toml").write_bytes(b"\xef\xbb\xbf[datasets.game_npcs]\nworlds = ['saltmark']\n")
     catalog = Catalog(tmp_path)
-    assert HubConfig.read(tmp_path / "hub.toml").dataset(NPCS).worlds == ["saltmark"]
+    assert HubConfig.load(tmp_path / "hub.toml").dataset(NPCS).worlds == ["saltmark"]
     assert catalog.prompt(NPCS) == Catalog().prompt(NPCS)
     assert catalog.worlds["saltmark"] == Catalog().worlds["saltmark"]
 
