@@ -89,7 +89,7 @@ class Form(Protocol):
     def make(self, kept: pl.DataFrame) -> Mapping[str, Pieces]:
         """The arrays for kept rows `(batch, id, place)`, in order."""
 
-    def merge(self, parts: Sequence[Arrays], firsts: Sequence[int]) -> Mapping[str, Pieces]:
+    def merge(self, segments: Sequence[Arrays], firsts: Sequence[int]) -> Mapping[str, Pieces]:
         """The arrays of several segments as one; `firsts` are the numbers of their first rows."""
 
 
@@ -109,25 +109,25 @@ class Segment:
         """Rows of batches that changed since."""
         return sum(entry.end - entry.begin for entry in self.entries if not entry.is_alive)
 
-    def places(self, without: frozenset[str]) -> Ints:
+    def positions(self, without: frozenset[str]) -> Ints:
         """(n,) places, with those of dead entries and of some batches masked."""
         masked = [entry for entry in self.entries if not entry.is_alive or entry.batch in without]
-        places: Ints = self.arrays["places"]
+        positions: Ints = self.arrays["places"]
         if not masked:
-            return places
-        places = np.array(places)
+            return positions
+        positions = np.array(positions)
         for entry in masked:
-            places[entry.begin : entry.end] = NOWHERE
-        places.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
-        return places
+            positions[entry.begin : entry.end] = NOWHERE
+        positions.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
+        return positions
 
     def rows_of(self, ids: Ids, without: frozenset[str]) -> Ints:
         """(n,) the row of each id among living ones, -1 if there is none."""
         return self._living(self.arrays["ids"], self.arrays["id_order"], ids, without)
 
-    def rows_at(self, places: Ints, without: frozenset[str]) -> Ints:
+    def rows_at(self, positions: Ints, without: frozenset[str]) -> Ints:
         """(n,) the row at each place among living ones, -1 if there is none."""
-        return self._living(self.arrays["places"], self.arrays["place_order"], places, without)
+        return self._living(self.arrays["places"], self.arrays["place_order"], positions, without)
 
     def batch_of(self, row: int) -> str:
         """The batch of a row."""
@@ -138,9 +138,9 @@ class Segment:
         first, last = (np.searchsorted(own, wanted, side, order) for side in ("left", "right"))
         rows = np.full(len(wanted), -1, np.int64)
         is_living = self._is_living(without)
-        for more in range(int((last - first).max(initial=0))):
-            index = np.flatnonzero(last - first > more)
-            candidates = order[first[index] + more]
+        for further in range(int((last - first).max(initial=0))):
+            index = np.flatnonzero(last - first > further)
+            candidates = order[first[index] + further]
             living = is_living[self._entries_of(candidates)]
             rows[index[living]] = candidates[living]
         return rows
@@ -243,16 +243,16 @@ class KeptRows:
         self._add(entries, encoded(kept["id"]), kept["place"].to_numpy(), encoded(dropped), dropped_in, form.make(kept))
 
     def _add(
-        self, entries: Iterable[Entry], ids: Ids, places: Ints, dropped_for: Ids,
+        self, entries: Iterable[Entry], ids: Ids, positions: Ints, dropped_for: Ids,
         dropped_in: npt.NDArray[np.int32], form: Mapping[str, Pieces],
     ) -> None:  # fmt: skip
         order = np.argsort(dropped_for, kind="stable")
         name = f"{self._next:06d}"
         core = {
             "ids": ids,
-            "places": places,
+            "places": positions,
             "id_order": np.argsort(ids, kind="stable").astype(np.int64),
-            "place_order": np.argsort(places, kind="stable").astype(np.int64),
+            "place_order": np.argsort(positions, kind="stable").astype(np.int64),
             "dropped_for": dropped_for[order],
             "dropped_in": dropped_in[order],
         }
@@ -269,26 +269,26 @@ class KeptRows:
         return last_but_one <= 2 * last and last_but_one + last <= _LARGEST
 
     def _merge_last(self, read: Callable[[str], Rows], form: Form) -> None:
-        parts = self.segments[-2:]
+        merged = self.segments[-2:]
         del self.segments[-2:]
-        if sum(part.dead for part in parts) > _MOST_DEAD * sum(map(len, parts)):
-            living = {entry.batch: entry.stamp for part in parts for entry in part.entries if entry.is_alive}
+        if sum(segment.dead for segment in merged) > _MOST_DEAD * sum(map(len, merged)):
+            living = {entry.batch: entry.stamp for segment in merged for entry in segment.entries if entry.is_alive}
             if living:
                 self._append({batch: read(batch) for batch in living}, living, form)
             return
-        firsts, numbers = [0, len(parts[0])], [0, len(parts[0].entries)]
+        firsts, numbers = [0, len(merged[0])], [0, len(merged[0].entries)]
         entries = [
             entry._replace(begin=entry.begin + first, end=entry.end + first)
-            for part, first in zip(parts, firsts, strict=True)
-            for entry in part.entries
+            for segment, first in zip(merged, firsts, strict=True)
+            for entry in segment.entries
         ]
         self._add(
             entries,
-            np.concatenate([part.arrays["ids"] for part in parts]),
-            np.concatenate([part.arrays["places"] for part in parts]),
-            np.concatenate([part.arrays["dropped_for"] for part in parts]),
-            np.concatenate([p.arrays["dropped_in"] + np.int32(n) for p, n in zip(parts, numbers, strict=True)]),
-            form.merge([part.arrays for part in parts], firsts),
+            np.concatenate([segment.arrays["ids"] for segment in merged]),
+            np.concatenate([segment.arrays["places"] for segment in merged]),
+            np.concatenate([segment.arrays["dropped_for"] for segment in merged]),
+            np.concatenate([p.arrays["dropped_in"] + np.int32(n) for p, n in zip(merged, numbers, strict=True)]),
+            form.merge([segment.arrays for segment in merged], firsts),
         )
 
     def save(self, keep: Iterable[str]) -> None:

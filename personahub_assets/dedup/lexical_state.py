@@ -44,20 +44,20 @@ class LexicalForm:
         """The arrays of a `lexical.Segment`, but for its places."""
         texts = [self._hub.texts(str(batch)) for batch in kept["batch"].unique(maintain_order=True)]
         rows = kept.join(pl.concat([_NO_TEXTS, *texts]), on=["batch", "id"], how="left", maintain_order="left")
-        made = lexical.segment(self._scheme.sets(rows["text"]), rows["place"].to_numpy(), self._scheme)
-        return {name: array for name, array in made._asdict().items() if name != "places"}
+        searchable = lexical.segment(self._scheme.sets(rows["text"]), rows["place"].to_numpy(), self._scheme)
+        return {name: array for name, array in searchable._asdict().items() if name != "places"}
 
-    def merge(self, parts: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
+    def merge(self, segments: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
         """The same arrays for several segments."""
-        ends = np.cumsum([0, *(len(part["codes"]) for part in parts)])
-        starts = [part["starts"][:-1] + end for part, end in zip(parts, ends, strict=False)]
-        found = np.concatenate([part["signatures"] for part in parts])
-        owners = np.concatenate([part["owners"] + np.uint32(n) for part, n in zip(parts, firsts, strict=True)])
-        order = np.argsort(found, kind="stable")
+        ends = np.cumsum([0, *(len(each["codes"]) for each in segments)])
+        starts = [each["starts"][:-1] + end for each, end in zip(segments, ends, strict=False)]
+        hashes = np.concatenate([each["signatures"] for each in segments])
+        owners = np.concatenate([each["owners"] + np.uint32(n) for each, n in zip(segments, firsts, strict=True)])
+        order = np.argsort(hashes, kind="stable")
         return {
             "starts": np.concatenate([*starts, ends[-1:]]),
-            "codes": [part["codes"] for part in parts],
-            "signatures": found[order],
+            "codes": [each["codes"] for each in segments],
+            "signatures": hashes[order],
             "owners": owners[order],
         }
 
@@ -84,7 +84,7 @@ class LexicalHub(Hub):
             return []
         without = frozenset({batch})
         return [
-            lexical.Segment(segment.places(without), *(segment.arrays[name] for name in lexical.Segment._fields[1:]))
+            lexical.Segment(segment.positions(without), *(segment.arrays[name] for name in lexical.Segment._fields[1:]))
             for segment in self.segments(LexicalForm(self, plan))
         ]
 

@@ -116,7 +116,7 @@ class SemanticHub(Hub):
         searched = []
         for segment in self.segments(self._form):
             arrays = segment.arrays
-            searched.append(Kept(arrays["vectors"], segment.places(without)[arrays["rows"]], arrays["marks"]))
+            searched.append(Kept(arrays["vectors"], segment.positions(without)[arrays["rows"]], arrays["marks"]))
         return searched
 
     def index(self, kept: Sequence[Kept], dimensions: int) -> Neighbours:
@@ -161,13 +161,13 @@ class SemanticForm:
             "rows": numbered["row"].to_numpy().astype(np.int64),
         }
 
-    def merge(self, parts: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
+    def merge(self, segments: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
         """The same arrays for several segments."""
-        filled = [part["vectors"] for part in parts if len(part["vectors"])]
+        filled = [each["vectors"] for each in segments if len(each["vectors"])]
         return {
-            "vectors": filled or parts[0]["vectors"],
-            "marks": np.concatenate([part["marks"] for part in parts]),
-            "rows": np.concatenate([part["rows"] + first for part, first in zip(parts, firsts, strict=True)]),
+            "vectors": filled or segments[0]["vectors"],
+            "marks": np.concatenate([each["marks"] for each in segments]),
+            "rows": np.concatenate([each["rows"] + first for each, first in zip(segments, firsts, strict=True)]),
         }
 
 

@@ -57,10 +57,10 @@ class Hub:
     @cached_property
     def summaries(self) -> dict[str, Summary]:
         """What is known of every batch with decisions; files that are unchanged are not read."""
-        known = self.state.summaries
+        stored = self.state.summaries
         summaries = {}
         for batch in self._marks:
-            before = known.get(batch)
+            before = stored.get(batch)
             is_compared = batch in self._compared
             if before and before.mark == self._marks[batch] and (before.stamp is not None or not is_compared):
                 summaries[batch] = before
@@ -286,9 +286,9 @@ class KeptOfOthers:
         frames = [self._loose.places_of(wanted)]
         for segment in self._segments:
             rows = segment.rows_of(keys, self._without)
-            here = rows >= 0
-            at = segment.arrays["places"][rows[here]]
-            frames.append(pl.DataFrame({"id": wanted.filter(pl.Series(here)), "place": at}, _NO_PLACES.schema))
+            is_here = rows >= 0
+            at = segment.arrays["places"][rows[is_here]]
+            frames.append(pl.DataFrame({"id": wanted.filter(pl.Series(is_here)), "place": at}, _NO_PLACES.schema))
         return pl.concat(frames)
 
     def ids_at(self, positions: Ints) -> pl.DataFrame:
@@ -297,9 +297,9 @@ class KeptOfOthers:
         frames = [self._loose.ids_at(wanted)]
         for segment in self._segments:
             rows = segment.rows_at(wanted, self._without)
-            here = rows >= 0
-            ids = [text.decode() for text in segment.arrays["ids"][rows[here]]]
-            frames.append(pl.DataFrame({"id": ids, "place": wanted[here]}, _NO_PLACES.schema))
+            is_here = rows >= 0
+            ids = [text.decode() for text in segment.arrays["ids"][rows[is_here]]]
+            frames.append(pl.DataFrame({"id": ids, "place": wanted[is_here]}, _NO_PLACES.schema))
         return pl.concat(frames)
 
     def batches_of(self, ids: pl.Series) -> set[str]:

@@ -48,25 +48,25 @@ class AnswerIndex:
 
     @classmethod
     def of_asset(
-        cls, store: Store, asset: str, more: Sequence[Path], rule: ReusePolicy, *, without: str | None = None
+        cls, store: Store, asset: str, further: Sequence[Path], rule: ReusePolicy, *, without: str | None = None
     ) -> "AnswerIndex":
-        """The accepted answers of an asset in all batches but one, then in more files."""
+        """The accepted answers of an asset in all batches but one, then in further files."""
         digests = Compacted(store, "generations", asset, "answers 1", tuple(_KEYS), _digest).read()
         batches = digests["batch"].unique().sort()
         numbers = pl.DataFrame({"batch": batches, "file": range(len(batches))})
         others = digests.filter(pl.col("batch").ne_missing(without))
         rows = others.join(numbers, on="batch", maintain_order="left").drop("batch")
         index = [_index(rows, rule, accepted_only=True)]
-        for number, path in enumerate(more, len(batches)):
+        for number, path in enumerate(further, len(batches)):
             index.append(_index(_rows_of(path).with_columns(file=pl.lit(number)), rule, accepted_only=True))
         opened = cls.__new__(cls)
-        opened._open([*(store.path("generations", each, asset) for each in batches), *more], index)
+        opened._open([*(store.path("generations", each, asset) for each in batches), *further], index)
         return opened
 
-    def _open(self, files: Sequence[Path], parts: Sequence[pl.DataFrame]) -> None:
+    def _open(self, files: Sequence[Path], indexes: Sequence[pl.DataFrame]) -> None:
         self._files = list(files)
         self._groups: OrderedDict[tuple[int, int], dict[str, dict[str, Any]]] = OrderedDict()
-        filled = [part for part in parts if part.height]
+        filled = [each for each in indexes if each.height]
         index = pl.concat(filled).sort("hash", "file", "place") if filled else pl.DataFrame(schema=_INDEX)
         self._hashes: Index = index["hash"].to_numpy()
         self._file, self._places = index["file"].to_numpy(), index["place"].to_numpy()

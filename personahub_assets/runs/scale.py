@@ -294,11 +294,10 @@ def _levers(store: Store, forecast: Scale) -> Iterator[Lever]:
     by_asset = {step.asset: step for step in forecast.steps}
     related, text = by_asset.get("related_personas"), by_asset.get("text_personas")
     if related and related.calls:
-        more = 1 - 1 / 2
         yield Lever(
             f"ask for twice as many related personas per answer: [related_personas] fan_out = "
             f"{2 * config.related_personas.fan_out} (prompts are read half as often)",
-            more * _prompt_share(related) * related.gpu_hours / forecast.gpu_hours,
+            0.5 * _prompt_share(related) * related.gpu_hours / forecast.gpu_hours,
         )
     if text and text.calls:
         yield Lever(
@@ -307,8 +306,8 @@ def _levers(store: Store, forecast: Scale) -> Iterator[Lever]:
             0.5 * _prompt_share(text) * text.gpu_hours / forecast.gpu_hours,
         )
     fresh = sum(step.prompt_tokens - step.cached_tokens for step in forecast.steps)
-    whole = sum(step.prompt_tokens for step in forecast.steps)
-    if whole and fresh / whole > 0.3:
+    prompt_tokens = sum(step.prompt_tokens for step in forecast.steps)
+    if prompt_tokens and fresh / prompt_tokens > 0.3:
         hours = 0.7 * fresh / PREFILL / forecast.machines.throughput / 3600
         change = "serve with a prefix cache (vLLM: on by default), so that shared prompts are read once"
         yield Lever(change, hours / forecast.gpu_hours)

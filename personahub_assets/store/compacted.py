@@ -91,8 +91,8 @@ class Compacted:
         return self._digest(batch, self.store.read(self.table, batch, self.asset, columns=list(self.columns)))
 
     def _digest(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
-        made = self.make(rows)
-        return made.select(pl.lit(batch).alias("batch"), pl.all())
+        rows = self.make(rows)
+        return rows.select(pl.lit(batch).alias("batch"), pl.all())
 
     # --- the files ---
 
