@@ -11,6 +11,7 @@ from the items of another one has a `Derivation`, and its line in `DERIVED`.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -143,6 +144,12 @@ class DatasetItem(Answer):
 
 def _is_none(value: object) -> bool:
     return value is None
+
+
+@lru_cache(256)
+def unasked_fields(item: type[Answer]) -> tuple[str, ...]:
+    """The fields of a class that its JSON schema leaves out, because a model does not fill them in."""
+    return tuple(item.model_fields.keys() - item.model_json_schema().get("properties", {}).keys())
 
 
 class MathProblem(DatasetItem):
