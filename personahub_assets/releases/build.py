@@ -144,7 +144,7 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
         cut.splits[config] = write_config(division, config, making, jsonl=jsonl, formatted=cut.formatted.get(config))
     if order.form is None:  # the formats have no column with constraints
         write_extra_files(cut.store, order.configs, making)
-    prompts = write_prompts(cut.store, cut.facts["writers"], making)
+    prompts = write_prompts(cut.store, cut.facts["writers"] + cut.facts["texts"], making)
     manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")
@@ -187,7 +187,7 @@ def _manifest_of(cut: Cut, order: ReleaseSpec) -> dict[str, Any]:
         "empty": {config: asdict(cut.left_out[config]) for config in order.configs if not rows[config]},
         "sources": [{**row, "source": public_address(row["source"])} for row in cut.facts["sources"]],
         "origins": cut.facts["origins"] if PERSONAS in order.configs else [],
-        **{name: cut.facts[name] for name in ("writers", "dedup", "quarantine", "verification", "diversity")},
+        **{name: cut.facts[name] for name in ("writers", "texts", "dedup", "quarantine", "verification", "diversity")},
     }
 
 
