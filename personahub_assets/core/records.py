@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from personahub_assets.core.constraints import RULE, Constraint, stated
+from personahub_assets.core.constraints import VERIFIER, Constraint, stated
 from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.exchange import Exchange
 
@@ -465,7 +465,7 @@ class InstructionAnswer(
     constraints: list[Constraint] = Field(description="Constraints of the instruction; empty in the plain mode")
     satisfied: list[bool] = Field(description="Whether the answer satisfies each constraint, in their order")
     all_satisfied: bool | None = Field(description="Whether it satisfies all; null without constraints")
-    __rule__: ClassVar[str] = RULE
+    __rule__: ClassVar[str] = VERIFIER
     __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{instruction}", answer="{answer}")
 
     def as_text(self) -> str:
