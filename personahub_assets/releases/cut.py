@@ -8,7 +8,7 @@ stays a hard link to the store's file.
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -356,7 +356,7 @@ def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
         raise StoreError(f"a table cannot be read: {error}. Materialise the asset that it names again") from error
 
 
-def _texts_of_others(order: ReleaseSpec, configs: list[str]) -> list[str]:
+def _texts_of_others(order: ReleaseSpec, configs: Iterable[str]) -> list[str]:
     """Queries for the items of other datasets whose texts rows have: the solutions of verified problems, say."""
     queries = ["SELECT '' AS config, '' AS dataset, '' AS item_id, '' AS generation_id WHERE false"]
     for config in configs:

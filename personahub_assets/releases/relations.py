@@ -125,5 +125,7 @@ def _of_view(name: str, select: str, datasets: Mapping[str, Relation]) -> Relati
         return None
     prompt, answer = declared.get("user says", ""), declared.get("assistant answers", "")
     exchange = Exchange(prompt=prompt, answer=answer) if prompt else None
-    others = tuple((match[1], match[2]) for line in head if (match := _TEXTS_OF.fullmatch(line)) and match[1] in datasets)
+    others = tuple(
+        (match[1], match[2]) for line in head if (match := _TEXTS_OF.fullmatch(line)) and match[1] in datasets
+    )
     return Relation(name, dataset.name, exchange, scores=dataset.scores, summary=summary, texts_of=others)

@@ -32,7 +32,7 @@ def require_runnable(catalog: Catalog, config: HubConfig, name: str) -> None:
     """Refuse a task that would fail before its first request, whatever the home holds.
 
     Raises:
-        PromptError, ConfigError: as `current_task` does, and for too few samples, or a sandbox that cannot be used here.
+        PromptError, ConfigError: as `current_task` does; for too few samples, or a sandbox that cannot be used here.
     """
     current_task(catalog, config, name, "none")
     if name not in catalog.names:

@@ -37,7 +37,9 @@ _LITERAL = re.compile(
 _EXPONENT = re.compile(r"[eE]([+-]?\d{1,4})(?![\w.])")
 _REPEATING = re.compile(r"(-?)(\d+)\.(\d*)\((\d+)\)(?:\.\.\.)?")
 _MIXED = re.compile(r"([-+]?)\s*(\d+)(?:\s+and\s+|\s+)(\d+)\s*/\s*(\d+)")
-_SCALED = re.compile(r"(.*?[\d)])(?! K$)\s*(" + "|".join(sorted(_SCALES, key=len, reverse=True)) + r")s?", re.IGNORECASE)
+_SCALED = re.compile(
+    r"(.*?[\d)])(?! K$)\s*(" + "|".join(sorted(_SCALES, key=len, reverse=True)) + r")s?", re.IGNORECASE
+)
 
 
 class Number(NamedTuple):

@@ -99,7 +99,12 @@ _LARGE = {"ML", "Mg"}
 CURRENCIES = "$€£¥₹¢"
 MONEY = frozenset({"dollar", "euro", "pound", "yen", "rupee"})
 """Dimensions of the currencies."""
-_WORD_FORMS = ((re.compile(r"\s*\bper\b\s*|\s*/\s*"), "/"), (re.compile(r"\s*\^\s*"), "^"), (re.compile(r"(?<=/second) squared$"), "^2"), (re.compile(r"\s+"), " "))
+_WORD_FORMS = (
+    (re.compile(r"\s*\bper\b\s*|\s*/\s*"), "/"),
+    (re.compile(r"\s*\^\s*"), "^"),
+    (re.compile(r"(?<=/second) squared$"), "^2"),
+    (re.compile(r"\s+"), " "),
+)
 
 
 def unit_named(name: str) -> Unit | None:

@@ -56,7 +56,9 @@ def test_a_view_is_a_config_beside_datasets(solved: Store) -> None:
     assert texts == [("math_verified", "math_solutions", "tiny", 4), ("tools_verified", "tools", "tiny", 2)]
     card = (made.path / "README.md").read_text("utf-8")
     assert "| `math_verified` | `math_solutions` | `tiny` | 4 |" in card
-    assert {(each["config"], each["name"]) for each in made.manifest["prompts"]} >= {("math_verified", "math_solutions")}
+    assert {(each["config"], each["name"]) for each in made.manifest["prompts"]} >= {
+        ("math_verified", "math_solutions")
+    }
 
 
 def test_a_format_with_the_prompts_of_a_source_names_their_writers(solved: Store) -> None:
