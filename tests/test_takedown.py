@@ -21,6 +21,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import create_run_for_test
 from remnants import remnants
+from written import put
 
 from personahub_assets.cli.app import app
 from personahub_assets.core.config import Environment
@@ -157,6 +158,34 @@ def test_nothing_is_left_of_what_was_tried(home: Home) -> None:
 
 
 A = Target("document", ("a",))
+
+
+def test_answers_to_instructions_go_with_their_persona(home: Home) -> None:
+    ((gone,),) = home.sql("SELECT persona_id FROM personas WHERE document_id = 'a' LIMIT 1")
+    ((stays,),) = home.sql("SELECT persona_id FROM personas WHERE document_id <> 'a' LIMIT 1")
+    secret, other = "The kiln behind the third barn fires at night only.", "The ferry to the mill leaves at noon."
+    rows = [
+        {
+            "item_id": f"n{number}",
+            "persona_id": persona,
+            "generation_id": f"g{number}",
+            "sample": 0,
+            "instruction": text,
+            "text": text,
+        }
+        for number, (persona, text) in enumerate([(gone, secret), (stays, other)])
+    ]
+    put(home.store, "instructions", "pages", rows)
+    answers = [
+        {**row, "item_id": f"a{row['item_id']}", "source_id": row["item_id"], "source_hash": "0", "answer": row["text"]}
+        for row in rows
+    ]
+    put(home.store, "instruction_answers", "pages", answers)
+    takedown(home.store, Target("persona", (gone,)))
+    assert home.store.read("instructions", "pages")["item_id"].to_list() == ["n1"]
+    assert home.store.read("instruction_answers", "pages")["item_id"].to_list() == ["an1"]
+    assert remnants(home.root, [secret]) == set()
+    assert remnants(home.root, [other])
 
 
 def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:

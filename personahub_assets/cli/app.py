@@ -353,7 +353,7 @@ def run(
     ] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop cleanly after a time such as 90s, 30m or 2h")] = None,
     until: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="Run in rounds until a dataset or a view, such as math_verified, has this number of rows",
             metavar="NAME=ROWS",
@@ -383,15 +383,17 @@ def run(
     approve = None if yes or not _is_attended() else make_approval(hub.environment, ERR, max_calls, max_cost)
     max_seconds = seconds_of(max_time) if max_time else None
     retry_reasons = _retry_reasons(reason, "run", retry=retry)
-    if until is not None:
+    if until:
         others = {"--select": select, "--retry": retry, "--personas-from": personas_from, "--max-tokens": max_tokens}
         if excluded := [name for name, value in others.items() if value]:
-            raise ArgumentError(f"--until {until} with {', '.join(excluded)}: omit one of them")
+            raise ArgumentError(f"--until {until[0]} with {', '.join(excluded)}: omit one of them")
+        if len(until) > 1:
+            raise ArgumentError(f"--until {' --until '.join(until)}: give one, and run again for the next")
         raise typer.Exit(
             run_until_and_report(
                 hub,
                 batch or [],
-                until,
+                until[0],
                 ERR,
                 approve=approve,
                 max_calls=max_calls,

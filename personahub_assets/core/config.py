@@ -190,8 +190,10 @@ class DatasetTask(PromptSettings):
         1, ge=1, le=64, description="Answers per persona, or per item of the source; default of solutions: 3"
     )
     share: float = Field(1.0, ge=0, le=1, description="Share of the hub's personas used, drawn by a hash of their id")
-    targets: dict[str, dict[str, TargetShare]] = Field(
-        {}, description="Shares of the values of a choice, such as kind = {logical = 0.5, spatial = 0.3, trick = 0.2}"
+    targets: dict[str, Annotated[dict[str, TargetShare], Field(min_length=1)]] = Field(
+        {},
+        description="Shares of the values of a choice, such as kind = {logical = 0.5, spatial = 0.3, trick = 0.2}; "
+        "others are not asked for, and the shares are scaled to 1",
     )
     language: ExpectedLanguage | None = Field(None, description="Language of its items, instead of quality.language")
     personas_from: str | None = Field(
@@ -202,7 +204,9 @@ class DatasetTask(PromptSettings):
         description="Examples in the prompt: none, answers, or answers with the personas that they were written for "
         "(paper, section 3)",
     )
-    controls: dict[str, list[Annotated[str, StringConstraints(min_length=1, max_length=200)]]] = Field(
+    controls: dict[
+        str, Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(min_length=1)]
+    ] = Field(
         {},
         description="Values of fields that are asked for, spread evenly over the personas by a hash: topic and "
         "difficulty of math_problems",

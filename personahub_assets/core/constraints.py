@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from personahub_assets.core.text import digest
 
 RULE = "constraints 1"
-"""Version of the choice and of the verifier; another one checks stored answers again, without a call."""
+"""Version of the choice; another one asks for other constraints."""
+
+VERIFIER = f"{RULE}, verifier 2"
+"""Version of the verifier; another one checks stored answers again, without a call."""
 
 MOST = 3
 """Constraints of one instruction at most."""

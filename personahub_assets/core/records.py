@@ -11,12 +11,13 @@ from the items of another one has a `Derivation`, and its line in `DERIVED`.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from personahub_assets.core.constraints import RULE, Constraint, stated
+from personahub_assets.core.constraints import VERIFIER, Constraint, stated
 from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.exchange import Exchange
 
@@ -143,6 +144,12 @@ class DatasetItem(Answer):
 
 def _is_none(value: object) -> bool:
     return value is None
+
+
+@lru_cache(256)
+def unasked_fields(item: type[Answer]) -> tuple[str, ...]:
+    """The fields of a class that its JSON schema leaves out, because a model does not fill them in."""
+    return tuple(item.model_fields.keys() - item.model_json_schema().get("properties", {}).keys())
 
 
 class MathProblem(DatasetItem):
@@ -458,7 +465,7 @@ class InstructionAnswer(
     constraints: list[Constraint] = Field(description="Constraints of the instruction; empty in the plain mode")
     satisfied: list[bool] = Field(description="Whether the answer satisfies each constraint, in their order")
     all_satisfied: bool | None = Field(description="Whether it satisfies all; null without constraints")
-    __rule__: ClassVar[str] = RULE
+    __rule__: ClassVar[str] = VERIFIER
     __exchange__: ClassVar[Exchange | None] = Exchange(prompt="{instruction}", answer="{answer}")
 
     def as_text(self) -> str:

@@ -13,6 +13,8 @@ _LIKELY, _UNLIKELY = 0.5, 0.05  # that a text has another language, and that it 
 _BEST = 5
 _QUOTATION = re.compile(r"[\"“„«][^\"“”„«»]{1,400}[\"”“»]|```.{0,4000}?```|`[^`]{1,200}`", re.DOTALL)
 _LETTER = re.compile(r"[^\W\d_]")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_LONG_LETTERS = 40  # of a sentence that is judged alone; one in capitals or title case is not read well as it is
 # Neighbours that short texts do not tell apart.
 _ALIKE = (
     frozenset({"no", "nn", "nb", "da", "sv"}),
@@ -69,10 +71,23 @@ def likely_language(text: str) -> str | None:
 def is_in_language(text: str, expected: str) -> bool:
     """Whether the most likely language of a text is the expected one, or one that is easily taken for it.
 
+    A text with a longer sentence that is clearly in another language is in none.
+
     >>> is_in_language("Eine Bäckerin aus Jena, die nachts arbeitet.", "de")
     True
     """
-    return likely_language(text) in _accepted(expected)
+    if likely_language(text) not in _accepted(expected):
+        return False
+    sentences = [sentence for sentence in _SENTENCE_END.split(_QUOTATION.sub(" ", text)) if _is_long(sentence)]
+    return not any(other_language(_in_usual_case(sentence), expected) for sentence in sentences)
+
+
+def _is_long(sentence: str) -> bool:
+    return len(_LETTER.findall(sentence)) >= _LONG_LETTERS
+
+
+def _in_usual_case(sentence: str) -> str:
+    return sentence.lower() if sentence.isupper() or sentence.istitle() else sentence
 
 
 def other_language(text: str, expected: str) -> Language | None:

@@ -44,7 +44,7 @@ from personahub_assets.store.tables import Store
 
 Watch = Callable[[int, int], None]
 
-_FACTS = ("writers", "messages", "dedup", "quarantine", "verification", "diversity")
+_FACTS = ("writers", "texts", "messages", "dedup", "quarantine", "verification", "diversity")
 """Statistics of the card that the manifest has as they are."""
 
 
@@ -149,7 +149,7 @@ def _write(cut: Cut, order: ReleaseSpec, making: Path, watch: Watch) -> None:
         cut.splits[config] = write_config(division, config, making, jsonl=jsonl, formatted=cut.formatted.get(config))
     if order.form is None:  # the formats have no column with constraints
         write_extra_files(cut.store, order.configs, making)
-    prompts = write_prompts(cut.store, cut.facts["writers"], making, cut.facts["messages"])
+    prompts = write_prompts(cut.store, cut.facts["writers"] + cut.facts["texts"], making, cut.facts["messages"])
     manifest = _manifest_of(cut, order) | {"prompts": prompts}
     listed = _file_entries(making, making.rglob("*"))
     (making / CARD).write_text(card(manifest), "utf-8")

@@ -91,6 +91,7 @@ def _derived(manifest: Manifest) -> dict[str, Any]:
         "left_out": list(_left_out(manifest)),
         "message_models": _message_models(manifest),
         "models": _summed(manifest["writers"], "model"),
+        "other_models": _summed(manifest["texts"], "dataset", "model"),
         "changes": _changes(manifest),
         "rules_differ": len(rules) > len({stage for stage, _ in rules}),
         "is_approximate": any(row["method"] == "minhash" or (row["least_recall"] or 1) < 1 for row in dedup),

@@ -8,7 +8,7 @@ stays a hard link to the store's file.
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -353,9 +353,26 @@ def _count_facts(snap: Store, order: ReleaseSpec) -> Facts:
     try:
         with live.open_live(snap, " ".join([view, *queries.values()]), with_comments=True) as connection:
             connection.execute(f"CREATE VIEW released AS {view}")
+            connection.execute(f"CREATE VIEW released_texts AS {' UNION ALL '.join(_texts_of_others(order, named))}")
             return {name: _rows(connection, query) for name, query in (queries | _DESCRIBED).items()}
     except duckdb.Error as error:
         raise StoreError(f"a table cannot be read: {error}. Materialise the asset that it names again") from error
+
+
+def _texts_of_others(order: ReleaseSpec, configs: Iterable[str]) -> list[str]:
+    """Queries for the items of other datasets whose texts rows have: the solutions of verified problems, say."""
+    queries = ["SELECT '' AS config, '' AS dataset, '' AS item_id, '' AS generation_id WHERE false"]
+    for config in configs:
+        relation = order.relations.get(config)
+        others = [*relation.texts_of] if relation else []
+        if relation and order.form and relation.reads_source:
+            others.append((relation.source, "source_id"))
+        queries += [
+            f"SELECT DISTINCT '{config}', '{dataset}', o.item_id, o.generation_id FROM {config} AS r "
+            f"JOIN {dataset} AS o ON o.batch = r.batch AND o.item_id = r.{column}"
+            for dataset, column in others
+        ]
+    return queries
 
 
 def _dataset_of(order: ReleaseSpec, config: str) -> str:

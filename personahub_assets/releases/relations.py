@@ -3,6 +3,7 @@
 A view says in its first comments which dataset its rows are items of, and, if it has one, its exchange:
 
     -- items of: math_problems
+    -- texts of: math_solutions by solution_id
     -- user says: {problem}
     -- assistant answers: {solution}\\n\\nFinal answer: {answer}
 """
@@ -26,6 +27,7 @@ from personahub_assets.warehouse.views import view_selects
 UNIQUE = "_unique"
 """Ending of the view of the items of a dataset that no release leaves out."""
 _DECLARED = re.compile(r"-- (items of|user says|assistant answers): (.+)")
+_TEXTS_OF = re.compile(r"-- texts of: (\w+) by (\w+)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Relation:
         comparison: asset that finds out which of its items agree; empty without one.
         scores: dataset with the scores of its items; empty without one.
         summary: its description.
+        texts_of: other datasets whose texts its rows have, with the column of the ids of their items.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Relation:
     comparison: str = ""
     scores: str = ""
     summary: str = ""
+    texts_of: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_view(self) -> bool:
@@ -121,4 +125,7 @@ def _of_view(name: str, select: str, datasets: Mapping[str, Relation]) -> Relati
         return None
     prompt, answer = declared.get("user says", ""), declared.get("assistant answers", "")
     exchange = Exchange(prompt=prompt, answer=answer) if prompt else None
-    return Relation(name, dataset.name, exchange, scores=dataset.scores, summary=summary)
+    others = tuple(
+        (match[1], match[2]) for line in head if (match := _TEXTS_OF.fullmatch(line)) and match[1] in datasets
+    )
+    return Relation(name, dataset.name, exchange, scores=dataset.scores, summary=summary, texts_of=others)

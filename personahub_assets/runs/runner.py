@@ -36,7 +36,7 @@ from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
 from personahub_assets.instance.storage import Runs
 from personahub_assets.search import selections
-from personahub_assets.steps.tasks import current_task
+from personahub_assets.steps.tasks import require_runnable
 from personahub_assets.store.tables import Store
 from personahub_assets.warehouse.build import is_fresh
 
@@ -335,15 +335,15 @@ def _of_view(item: str) -> list[str]:
 
 
 def check_tasks(store: Store, tasks: list[str]) -> None:
-    """Refuse a run of tasks whose files are wrong, before anything is asked.
+    """Refuse a run of tasks whose files, settings or sandbox do not work, before anything is asked.
 
     Raises:
-        ConfigError: naming every file, with line and remedy.
+        ConfigError: naming every problem, files with line and remedy.
     """
     problems = list[str]()
     for name in tasks:
         try:
-            current_task(store.catalog, store.config, name, "none")
+            require_runnable(store.catalog, store.config, name)
         except PersonaHubError as error:
             problems.append(str(error))
     if problems:

@@ -17,7 +17,7 @@ from personahub_assets.core.demonstrations import as_instructions
 from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import ConfigError, PersonaHubError, choices
 from personahub_assets.core.prompts import Prompt
-from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation, Instruction
+from personahub_assets.core.records import Answer, DatasetItem, DefaultVariant, Derivation, Instruction, unasked_fields
 from personahub_assets.core.roles import Role
 from personahub_assets.core.text import digest
 from personahub_assets.core.worlds import NPCS, PARAMETER, World, chosen_worlds, world_of
@@ -515,7 +515,13 @@ def write_items(
 
 
 def controlled(task: Task, request: Request, item: DatasetItem) -> DatasetItem:
-    """The item with the values and constraints of its request, and its world with the reason why it does not fit in."""
+    """The item with the values and constraints of its request, and its world with the reason why it does not fit in.
+
+    What a model invents for fields that are not part of its answer, such as a difficulty, is left out.
+    """
+    unasked = unasked_fields(type(item)) if isinstance(item, task.answer) else ()
+    if invented := {name: None for name in unasked if getattr(item, name) is not None}:
+        item = item.model_copy(update=invented)
     if isinstance(item, Instruction):
         item = item.with_constraints(task.constraints(request.input_id, request.sample))
     asked_for: dict[str, Any] = {name: value for name in task.controls if (value := request.values.get(name))}

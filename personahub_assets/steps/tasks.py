@@ -6,15 +6,17 @@ from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import HubConfig
 from personahub_assets.core.dialogues import DIALOGUES
 from personahub_assets.core.errors import PersonaHubError
+from personahub_assets.core.records import Solution, ToolImplementation
 from personahub_assets.core.roles import WRITER
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Server, ServerOf, Task
 from personahub_assets.steps.agreement import judge_task
-from personahub_assets.steps.datasets import dataset_tasks
+from personahub_assets.steps.datasets import dataset_tasks, samples_of
 from personahub_assets.steps.dialogues import dialogue_tasks
 from personahub_assets.steps.personas import related_personas_task, text_personas_task
 from personahub_assets.store.tables import Store
+from personahub_assets.verification.sandbox.bubblewrap import check_bubblewrap
 
 
 def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> Task:
@@ -24,6 +26,20 @@ def current_task(catalog: Catalog, config: HubConfig, name: str, model: str) -> 
         PromptError, ConfigError: if its prompt file is missing or malformed, or its class cannot be made.
     """
     return current_tasks(catalog, config, name, lambda _role, _variant: Server(model))[0]
+
+
+def require_runnable(catalog: Catalog, config: HubConfig, name: str) -> None:
+    """Refuse a task that would fail before its first request, whatever the home holds.
+
+    Raises:
+        PromptError, ConfigError: as `current_task` does; for too few samples, or a sandbox that cannot be used here.
+    """
+    current_task(catalog, config, name, "none")
+    if name not in catalog.names:
+        return
+    samples_of(name, catalog, config)
+    if config.verification.sandbox == "bubblewrap" and issubclass(catalog.item(name), Solution | ToolImplementation):
+        check_bubblewrap()
 
 
 def current_tasks(catalog: Catalog, config: HubConfig, name: str, server_of: ServerOf) -> list[Task]:

@@ -28,6 +28,7 @@ _PARTS |= {word + "s": value for word, value in _PARTS.items()} | {"halves": 2}
 
 _LITERAL = re.compile(
     r"\d{1,3}(?:([, '_])\d{3})(?:\1\d{3})*(?:\.\d+)?(?!\d|[,'_]\d)"  # 1,234.5 with one separator
+    r"|\d{1,3}(?: \d{3})+,\d{1,2}(?!\d)"  # 1 234,50
     r"|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?(?!\d|,\d)"  # 12,34,567
     r"|\d{1,3}(?:\.\d{3}){2,}(?:,\d+)?(?!\d)"  # 1.234.567,8
     r"|\d{1,3}(?:\.\d{3})+,\d+(?!\d)"  # 1.234,5
@@ -36,7 +37,9 @@ _LITERAL = re.compile(
 _EXPONENT = re.compile(r"[eE]([+-]?\d{1,4})(?![\w.])")
 _REPEATING = re.compile(r"(-?)(\d+)\.(\d*)\((\d+)\)(?:\.\.\.)?")
 _MIXED = re.compile(r"([-+]?)\s*(\d+)(?:\s+and\s+|\s+)(\d+)\s*/\s*(\d+)")
-_SCALED = re.compile(r"(.*?[\d)])\s*(" + "|".join(sorted(_SCALES, key=len, reverse=True)) + r")s?", re.IGNORECASE)
+_SCALED = re.compile(
+    r"(.*?[\d)])(?! K$)\s*(" + "|".join(sorted(_SCALES, key=len, reverse=True)) + r")s?", re.IGNORECASE
+)
 
 
 class Number(NamedTuple):
@@ -187,6 +190,8 @@ def _english(literal: str) -> str:
     ('1234567.8', '12345.6')
     """
     is_continental = literal.count(".") > 1 or 0 < literal.find(".") < literal.find(",")
+    if re.fullmatch(r"[\d ]+ \d{3},\d{1,2}", literal):
+        return literal.replace(" ", "").replace(",", ".")
     if is_continental:
         return literal.replace(".", "").replace(",", ".")
     return re.sub(r"[, '_]", "", literal)
@@ -200,8 +205,8 @@ def _bounded(value: Fraction) -> Fraction:
 
 def _raised(base: Fraction, exponent: Fraction) -> Fraction:
     """A power, if it is exact and not too large; the size is estimated before it is computed."""
-    if exponent.denominator == 2:
-        base, exponent = _root(base), Fraction(exponent.numerator)
+    if exponent.denominator in (2, 3, 4):
+        base, exponent = _root(base, exponent.denominator), Fraction(exponent.numerator)
     if exponent.denominator != 1 or abs(exponent) > _MAX_BITS:
         raise _NotPlainError
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
@@ -210,13 +215,24 @@ def _raised(base: Fraction, exponent: Fraction) -> Fraction:
     return _bounded(base ** int(exponent))
 
 
-def _root(value: Fraction) -> Fraction:
+def _root(value: Fraction, degree: int = 2) -> Fraction:
     if value < 0:
         raise _NotPlainError
-    top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
-    if top * top != value.numerator or bottom * bottom != value.denominator:
+    top, bottom = (_integer_root(number, degree) for number in (value.numerator, value.denominator))
+    if top**degree != value.numerator or bottom**degree != value.denominator:
         raise _NotPlainError
     return Fraction(top, bottom)
+
+
+def _integer_root(value: int, degree: int) -> int:
+    """The largest integer whose power is not above a value."""
+    if degree != 3:
+        return math.isqrt(value) if degree == 2 else math.isqrt(math.isqrt(value))
+    low, high = 0, 1 << (value.bit_length() // 3 + 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if middle**3 <= value else (low, middle - 1)
+    return low
 
 
 def _in_words(text: str) -> Number | None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from personahub_assets.verification import notation
 from personahub_assets.verification.comparer import Comparer
+from personahub_assets.verification.units import unit_named
 from personahub_assets.verification.values import (
     Assignment,
     Choice,
@@ -33,6 +34,7 @@ __all__ = ["Agreement", "Comparer", "Outcome", "Verdict", "agreement", "equal", 
 _ROUNDED_DIGITS = 3
 """Significant digits from which a decimal number equals a fraction that it is the correct rounding of."""
 _MAX_LATEX_CHARS = 500
+_KELVIN = unit_named("kelvin")
 
 
 class Outcome(StrEnum):
@@ -183,6 +185,8 @@ def _quantities(left: Quantity, right: Quantity) -> Verdict:
         return _numbers(left.base, right.base, left, right)
     if left.noun and right.noun and left.noun != right.noun:
         return _undecided("nouns") if left.number == right.number else _different("number")
+    if _is_pound(left, right) or _is_pound(right, left):
+        return _numbers(left.number, right.number, left, right)
     if (left.unit and right.noun) or (right.unit and left.noun):
         return _undecided("units") if left.number == right.number else _different("number")
     if left.unit or right.unit:
@@ -190,8 +194,16 @@ def _quantities(left: Quantity, right: Quantity) -> Verdict:
     return _numbers(left.number, right.number, left, right)
 
 
+def _is_pound(left: Quantity, right: Quantity) -> bool:
+    """Whether one is in pounds, without a word on which, and the other in one of the two kinds: both answer one question."""
+    return right.noun == "pound" and left.unit in (unit_named("£"), unit_named("lb"))
+
+
 def _with_and_without_unit(left: Quantity, right: Quantity) -> Verdict:
     verdict = _numbers(left.number, right.number, left, right)
+    with_unit, without = (left, right) if left.unit else (right, left)
+    if with_unit.unit == _KELVIN and with_unit.number * 1000 == without.number:
+        return _undecided("units")  # 50 K can be 50 thousand
     if verdict.is_equal or left.base != right.base:
         return verdict
     return _undecided("units")  # 5 km and 5000: the question may ask for metres
@@ -259,6 +271,8 @@ def _groups(left: Group, right: Group) -> Verdict:
         return _sizes(left, right)
     kinds = {left.kind, right.kind}
     ordered = _in_order(left.items, right.items)
+    if _names_all(left) and _names_all(right):
+        return _in_any_order(left.items, right.items)
     if "set" in kinds or kinds == {"bare"}:
         matched = _in_any_order(left.items, right.items)
         if kinds <= {"set", "bare"} and "set" in kinds:
@@ -269,6 +283,12 @@ def _groups(left: Group, right: Group) -> Verdict:
     if kinds == {"tuple", "list"} and ordered.is_equal:
         return _undecided("brackets") if len(left.items) == 2 else ordered
     return ordered
+
+
+def _names_all(group: Group) -> bool:
+    """Whether each item says what it counts, such as 3 boys and 2 girls, so that the order does not matter."""
+    nouns = [value.noun for value in group.items if isinstance(value, Quantity) and value.noun]
+    return group.kind == "bare" and len(group.items) == len(nouns) == len(set(nouns))
 
 
 def _sizes(left: Group, right: Group) -> Verdict:
@@ -418,6 +438,7 @@ def _has_text(value: Value) -> bool:
 def _as_latex(answer: str) -> str:
     """The answer with the operators of LaTeX."""
     text = re.sub(r"√\s*\(?([^\s()]+)\)?", r"\\sqrt{\1}", answer.replace("**", "^"))
+    text = re.sub(r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi", re.sub(r"∛\s*(\d+)", r"\\sqrt[3]{\1}", text))
     text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     return re.sub(r"(?<![\\A-Za-z])(sin|cos|tan|log|ln|exp)(?![A-Za-z])", r"\\\1", text)
 
@@ -429,7 +450,7 @@ def _digits_of(value: Value) -> str | None:
 
 _OPERATORS = re.compile(r"[-+*/^=<>!(√π\\]|\d[a-zA-Z]|\d")
 _NOT_MATHEMATICS = re.compile(
-    r"\d\s*\^[\s({]*\d+\s*\^|\^[\s({]*-?\d{4,}|\d[eE][+-]?\d{4,}|\d{4,}\s*!"  # powers that take forever
+    r"\d\s*\^[\s({]*\d+\s*\^|\^[\s({]*-?\d{4,}|\d[eE][+-]?\d{4,}|\d{4,}\s*!|!\s*!"  # powers that take forever
     r"|^[\d.]+(?:\s*-\s*[\d.]+)+$|\d_\d|^[A-Z][A-Za-z0-9]*$"  # ranges and scores, digits of a base, formulas such as H2O
     # Words, which would be read as products of their letters.
     r"|(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|ln|exp|sqrt|pi|begin|end|[pbv]?matrix|left|right|frac)(?![A-Za-z]))[A-Za-z]{2,}"

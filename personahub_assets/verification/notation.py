@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from personahub_assets.verification.wordings import plain_matrices, plain_words
+
 MAX_CHARS = 2_000
 """Longer answers are compared as they are."""
 _MAX_ROUNDS = 60
@@ -55,6 +57,8 @@ _LATEX = (
     (r"\\cup(?![a-zA-Z])", "∪"),
     (r"\\in(?![a-zA-Z])", "∈"),
     (r"\\(?:emptyset|varnothing)(?![a-zA-Z])", "∅"),
+    (r"\\langle(?![a-zA-Z])", "("),
+    (r"\\rangle(?![a-zA-Z])", ")"),
     (r"\\approx(?![a-zA-Z])", "~"),
     (r"\\pi(?![a-zA-Z])", "π"),
     (r"\\mid(?![a-zA-Z])", "|"),
@@ -72,6 +76,7 @@ _INNERMOST = (
     (re.compile(r"\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"), r"\1/\2"),
     (re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r" ((\1)/(\2)) "),
     (re.compile(r"\\sqrt\s*\{([^{}]*)\}"), r"sqrt(\1)"),
+    (re.compile(r"\\sqrt\s*\[(\d)\]\s*\{([^{}]*)\}"), r"((\2)^(1/\1))"),
     (re.compile(r"\\overline\s*\{(\d+)\}"), r"(\1)..."),
     (re.compile(r"\^\s*\{([^{}]*)\}"), r"^(\1)"),
     (re.compile(r"(?<=[a-zA-Z0-9])_\s*\{([^{}]*)\}"), r"_\1"),
@@ -82,6 +87,8 @@ _OPERATORS = (
     (re.compile(r"\^\((-?\d+)\)"), r"^\1"),
     (re.compile(r"√\s*(\d+|[a-zA-Z])"), r"sqrt(\1)"),
     (re.compile(r"√\s*\("), "sqrt("),
+    (re.compile(r"∛\s*(\d+)"), r"(\1^(1/3))"),
+    (re.compile(r"(?<![A-Za-z])pi(?![A-Za-z])"), "π"),
     (re.compile(r"(?<=\d)\s+x\s+(?=\d)"), " * "),
 )
 _VULGAR = re.compile(r"(\d?)\s*([¼-¾⅐-⅞↉])")
@@ -108,7 +115,7 @@ def plain(answer: str) -> str:
     text = _without_lead(_without_dollars(text))
     for pattern, replacement in _OPERATORS:
         text = pattern.sub(replacement, text)
-    return re.sub(r"\s+", " ", text).strip().rstrip(".").strip()
+    return plain_words(re.sub(r"\s+", " ", text).strip().rstrip(".").strip())
 
 
 def _digits(text: str) -> str:
@@ -141,6 +148,7 @@ def _without_latex(text: str) -> str:
     if (start := text.rfind("\\boxed{")) > 0:
         text = text[start:]  # the words before the answer
         text = text[: _closing(text, text.index("{")) + 1]
+    text = plain_matrices(text)
     for pattern, replacement in _COMPILED:
         text = pattern.sub(replacement, text)
     for _ in range(_MAX_ROUNDS):

@@ -61,9 +61,10 @@ pound    1/100       pence penny
 pound    1           £ gbp pound_sterling
 yen      1           ¥ jpy yen
 rupee    1           ₹ inr rupee
-energy   1           j joule
+energy   1           j joule n*m newton_meter newton_metre
 energy   1000        kj kilojoule
-energy   3600000     kwh kilowatt_hour
+energy   3600        wh watt_hour w*h
+energy   3600000     kwh kilowatt_hour kw*h
 power    1           w watt
 power    1000        kw kilowatt
 force    1           n newton
@@ -71,7 +72,7 @@ voltage  1           v volt
 current  1           a amp ampere
 pressure 1           pa pascal
 pressure 1000        kpa kilopascal
-frequency 1          hz hertz
+frequency 1          hz hertz s^-1 1/s
 frequency 1000       khz kilohertz
 data     1           byte
 data     1000        kb kilobyte
@@ -93,8 +94,17 @@ def _read_table() -> dict[str, Unit]:
 
 
 _UNITS = _read_table()
+_LARGE = {"ML", "Mg"}
+"""Megalitres and megagrams: without their capitals they would be millilitres and milligrams."""
 CURRENCIES = "$€£¥₹¢"
-_WORD_FORMS = ((re.compile(r"\s*\bper\b\s*|\s*/\s*"), "/"), (re.compile(r"\s*\^\s*"), "^"), (re.compile(r"\s+"), " "))
+MONEY = frozenset({"dollar", "euro", "pound", "yen", "rupee"})
+"""Dimensions of the currencies."""
+_WORD_FORMS = (
+    (re.compile(r"\s*\bper\b\s*|\s*/\s*"), "/"),
+    (re.compile(r"\s*\^\s*"), "^"),
+    (re.compile(r"(?<=/second) squared$"), "^2"),
+    (re.compile(r"\s+"), " "),
+)
 
 
 def unit_named(name: str) -> Unit | None:
@@ -103,6 +113,8 @@ def unit_named(name: str) -> Unit | None:
     >>> unit_named("kilometres per hour") == unit_named("km/h")
     True
     """
+    if name.strip() in _LARGE:
+        return None
     name = name.translate(_SUPERSCRIPTS).casefold().strip(" .")
     for pattern, text in _WORD_FORMS:
         name = pattern.sub(text, name)
@@ -114,10 +126,12 @@ def unit_named(name: str) -> Unit | None:
 def _quotient(name: str) -> Unit | None:
     """The unit of a name such as km/h."""
     above, slash, below = name.partition("/")
+    below, square, power = below.partition("^2")
     units = _UNITS.get(above) or _UNITS.get(singular(above)), _UNITS.get(below) or _UNITS.get(singular(below))
-    if not slash or units[0] is None or units[1] is None:
+    if not slash or units[0] is None or units[1] is None or power:
         return None
-    return Unit(f"{units[0].dimension}/{units[1].dimension}", units[0].factor / units[1].factor)
+    factor = units[1].factor ** (2 if square else 1)
+    return Unit(f"{units[0].dimension}/{units[1].dimension}{square}", units[0].factor / factor)
 
 
 def singular(word: str) -> str:

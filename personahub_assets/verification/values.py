@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Literal
 
 from personahub_assets.verification.arithmetic import Number, number
-from personahub_assets.verification.units import CURRENCIES, Unit, singular, unit_named
+from personahub_assets.verification.units import CURRENCIES, MONEY, Unit, singular, unit_named
 
 _MAX_DEPTH = 6
 _MAX_ITEMS = 200
@@ -150,7 +150,9 @@ _MEMBER = re.compile(r"[A-Za-z]\s*∈\s*(.+)")
 _BUILDER = re.compile(r"[⟦{]\s*[A-Za-z](?:\s*∈\s*[\w ]+)?\s*[|:]\s*(.+?)\s*[⟧}]")
 _ALL = {"all real numbers", "all reals", "real numbers"}
 _BETWEEN = re.compile(r"([^<>=]+)(<=?)\s*([A-Za-z])\s*(<=?)([^<>=]+)")
-_BELOW = re.compile(r"([A-Za-z])\s*(<=?|>=?)\s*([^<>=]+)")
+_BELOW = re.compile(r"([A-Za-z]?)\s*(<=?|>=?)\s*([^<>=]+)")
+_ABOVE_AND_BELOW = re.compile(r"([A-Za-z])\s*>(=?)\s*([^<>=]+?) and \1\s*<(=?)\s*([^<>=]+)")
+_BELOW_AND_ABOVE = re.compile(r"([A-Za-z])\s*<(=?)\s*([^<>=]+?) and \1\s*>(=?)\s*([^<>=]+)")
 _ABOVE = re.compile(r"([^<>=A-Za-z]+)(<=?|>=?)\s*([A-Za-z])")
 _INTERVAL = re.compile(r"([\[\]()])([^,;\[\]()]+)[,;]([^,;\[\]()]+)([\[\]()])")
 _INFINITE = {"∞": 1, "inf": 1, "infinity": 1, "+∞": 1, "+inf": 1, "-∞": -1, "-inf": -1, "-infinity": -1}
@@ -173,12 +175,13 @@ _ORDINAL_DIGITS = {
 }
 _QUANTITY = re.compile(
     r"(.*?(?:\d\.?|\)(?:\.\.\.)?|\.\.\.|\b(?:million|billion|thousand|trillion|hundred|dozen|lakh|crore|half|quarter|third)))\s*"
-    r"(%|percent|per cent|[A-Za-zµ°′″\"'$€£¥₹¢][\w°²³^/. $€£¥₹¢'-]*)"
+    r"(%|‰|percent|per cent|[A-Za-zµ°′″\"'$€£¥₹¢][\w°²³^/*. $€£¥₹¢'-]*)"
 )
+_COMMA = re.compile(r"(-?\d+),(\d{2})(?!\d)")
 _CODE = re.compile(r"([A-Z]{3})\s?(\d[\d.,' ]*)")
 _REPEATED = re.compile(r"([^()]*[\w%])\s+\(([^()]+)\)")
 _NAMED_TUPLE = re.compile(r"\(\s*([a-zA-Z](?:\s*,\s*[a-zA-Z])+)\s*\)\s*=\s*\((.*)\)")
-_PARTS = re.compile(r"(?<=[a-z°])[ ,]+(?:and )?(?=\d)", re.IGNORECASE)
+_PARTS = re.compile(r"(?<=[a-z°$€£])[ ,]+(?:and )?(?=\d)", re.IGNORECASE)
 _NOTHING = {
     "∅",
     "⟦⟧",
@@ -304,6 +307,7 @@ def _with_currency(digits: str, currency: str) -> Quantity | None:
     if large := re.fullmatch(r"(.*\d)\s*([MB])", digits):
         digits = large[1] + (" million" if large[2] == "M" else " billion")
     digits = re.sub(rf"\s*(?:dollars?|usd|euros?|eur|[{CURRENCIES}])$", "", digits, flags=re.IGNORECASE)
+    digits = _COMMA.sub(r"\1.\2", digits) if _COMMA.fullmatch(digits.strip()) else digits
     amount = number(re.sub(r"(?<=\d)\s*[kK]$", " thousand", digits))
     if not amount:
         return None
@@ -312,13 +316,19 @@ def _with_currency(digits: str, currency: str) -> Quantity | None:
 
 
 def _with_unit(text: str) -> Quantity | None:
-    amount, name = _split_unit(text)
+    comma = _COMMA.match(text)
+    amount, name = _split_unit(f"{comma[1]}.{comma[2]}{text[comma.end() :]}" if comma else text)
     name = re.sub(r"^(?:of )?an? ", "", name)
     if not amount:
         return None
     if name.casefold() in ("%", "percent", "per cent"):
         return Quantity(amount.value / 100, decimals=_shifted(amount.decimals), is_percent=True)
-    if unit := unit_named(name):
+    if name == "‰":
+        return Quantity(amount.value / 1000, decimals=_shifted(amount.decimals, 3), is_percent=True)
+    unit = unit_named(name)
+    if comma and (unit is None or unit.dimension not in MONEY):
+        return None  # 3,50 is a price, or two numbers
+    if unit:
         return Quantity(amount.value, unit, decimals=amount.decimals)
     if re.search(r"^(?:st|nd|rd|th)\b|\d|\b(?:and|or|to|than|of)\b|[=^]", name) or len(name.split()) > 4:
         return None
@@ -342,8 +352,8 @@ def _split_unit(text: str) -> tuple[Number | None, str]:
     return None, ""
 
 
-def _shifted(decimals: int | None) -> int | None:
-    return None if decimals is None else decimals + 2
+def _shifted(decimals: int | None, by: int = 2) -> int | None:
+    return None if decimals is None else decimals + by
 
 
 def _sum_of_units(text: str) -> Quantity | None:
@@ -360,7 +370,12 @@ def _ordinal(text: str) -> Ordinal | None:
     word = text.casefold().removeprefix("the ")
     if match := _ORDINAL.fullmatch(word):
         return Ordinal(int(match[1]))
-    return Ordinal(_ORDINALS.index(word)) if word in _ORDINALS else None
+    if word in _ORDINALS:
+        return Ordinal(_ORDINALS.index(word))
+    tens, _, ones = word.replace(" ", "-").partition("-")
+    if ones in _ORDINALS[1:10] and (ten := number(tens)) and ten.value in range(20, 100, 10):
+        return Ordinal(int(ten.value) + _ORDINALS.index(ones))
+    return None
 
 
 def _ratio(text: str) -> Ratio | None:
@@ -397,6 +412,10 @@ def _interval(text: str) -> Interval | None:
     text = text.strip()
     if match := _BETWEEN.fullmatch(text):
         return _bounded(match[1].strip(), match[5].strip(), match[2] == "<=", match[4] == "<=")
+    if match := _ABOVE_AND_BELOW.fullmatch(text):
+        return _bounded(match[3].strip(), match[5].strip(), bool(match[2]), bool(match[4]))
+    if match := _BELOW_AND_ABOVE.fullmatch(text):
+        return _bounded(match[5].strip(), match[3].strip(), bool(match[4]), bool(match[2]))
     if match := _BELOW.fullmatch(text):
         return _half_line(match[2], match[3])
     if match := _ABOVE.fullmatch(text):

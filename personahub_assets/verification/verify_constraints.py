@@ -235,8 +235,8 @@ def _ends_with(text: str, phrase: str) -> bool:
 
 # --- forms ---
 
-_FENCE = re.compile(r"```[\w+-]{0,20}[ \t]{0,10}\n(.*)\n[ \t]{0,10}```", re.DOTALL)
-_PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?![(\[:])")
+_FENCE = re.compile(r"(```|~~~)[\w+-]{0,20}[ \t]{0,10}\n(.*)\n[ \t]{0,10}\1", re.DOTALL)
+_PLACEHOLDER = re.compile(r"\[([^\[\]\n]{1,200})\](?![(\[]|:[ \t]*(?:https?:|<|/|#))")
 _TITLE = re.compile(r"<<([^<>\n]{1,300})>>")
 _BOLD = re.compile(r"(?<![\\*])\*\*(?![\s*])([^*\n]{1,400})\*\*(?!\*)")
 _PAIRS = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "”": "”", "「": "」", "『": "』"}
@@ -245,7 +245,7 @@ _PAIRS = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«", "”"
 def unfenced(text: str) -> str:
     """The text without a Markdown fence around all of it."""
     match = _FENCE.fullmatch(text)
-    return match[1].strip() if match else text
+    return match[2].strip() if match else text
 
 
 def _refuse(name: str) -> None:

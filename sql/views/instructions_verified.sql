@@ -9,6 +9,7 @@
 -- text: The instruction as one readable text
 -- generation_id: Call that wrote the instruction, in generations
 -- items of: instructions
+-- texts of: instruction_answers by answer_id
 -- user says: {instruction}
 -- assistant answers: {answer}
 SELECT

@@ -14,6 +14,7 @@
 -- text: The problem as one readable text
 -- generation_id: Call that wrote the problem, in generations
 -- items of: math_problems
+-- texts of: math_solutions by solution_id
 -- user says: {problem}
 -- assistant answers: {solution}\n\nFinal answer: {answer}
 SELECT

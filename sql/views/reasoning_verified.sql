@@ -13,6 +13,7 @@
 -- text: The problem as one readable text
 -- generation_id: Call that wrote the problem, in generations
 -- items of: reasoning_problems
+-- texts of: reasoning_solutions by solution_id
 -- user says: {problem}
 -- assistant answers: {solution}\n\nFinal answer: {answer}
 SELECT

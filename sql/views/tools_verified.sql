@@ -10,6 +10,7 @@
 -- text: The interface with the code, as one readable text
 -- generation_id: Call that wrote the code, in generations
 -- items of: tools
+-- texts of: tools by item_id
 -- user says: Write this function in Python.\n\n{interface}
 -- assistant answers: {code}
 SELECT

@@ -32,6 +32,7 @@ from personahub_assets.warehouse import build
 
 Once = Callable[[str, Callable[[Path], None]], Path]
 Called = Callable[..., tuple[int, str, str]]
+CRANES = "Write about cranes."
 SCRIPT = "<script>alert(document.domain)</script><img src=x onerror=alert(1)>"
 HOSTILE = [
     f"A {SCRIPT} beekeeper who sells honey at the harbour",
@@ -105,6 +106,7 @@ def site(once: Once, standin: StandinServer) -> Iterator[Site]:
         _add_page(hub.store)
         _add_second_prompt(hub.store)
         _add_recorded_prompt(hub.store)
+        _add_instruction_answer(hub.store)
         build.build(hub.store)
 
     with serving(once("browse", make) / "hub") as started:
@@ -131,6 +133,17 @@ def _add_second_prompt(store: Store) -> None:
         response=pl.Series((answers * len(calls))[: len(calls)]),
     )
     store.write("generations", "people", pl.concat([calls, older]), "math_problems")
+
+
+def _add_instruction_answer(store: Store) -> None:
+    """Add a hostile answer to an instruction with a constraint."""
+    own = {"persona_id": "ppage", "generation_id": "g", "sample": 0, "instruction": CRANES, "text": CRANES}
+    constraint = {"kind": "words", "relation": "at_most", "number": 9, "text": None, "keys": None}
+    put(store, "instructions", "pages", [{**own, "item_id": "ncranes", "constraints": [constraint]}])
+    answered = {"answer": SCRIPT, "constraints": [constraint], "satisfied": [True], "all_satisfied": True}
+    made_of = {"source_id": "ncranes", "source_hash": "0"}
+    row = {**own, **made_of, **answered, "item_id": "acranes", "text": f"{CRANES}\n\n{SCRIPT}"}
+    put(store, "instruction_answers", "pages", [row])
 
 
 def links(page: str) -> set[str]:
@@ -223,6 +236,13 @@ def test_a_persona_with_everything(site: Site) -> None:
     assert "Messages as sent" in calls
     assert "typesetter" in calls.split("Messages as sent", 1)[1]
     assert "from file" in site.page(f"{address}/why")
+
+
+def test_an_answer_to_an_instruction_is_shown_with_its_persona_and_escaped(site: Site) -> None:
+    for page in (site.page("/datasets/instruction_answers"), site.page("/personas/ppage/items")):
+        assert CRANES in page
+        assert escape(SCRIPT) in page
+        assert SCRIPT not in page
 
 
 def test_filters(site: Site) -> None:

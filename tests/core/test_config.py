@@ -111,6 +111,8 @@ def test_unknown_variables_are_named_with_the_nearest_valid_ones(monkeypatch: py
         "[related_personas]\nfan_out = 0",
         "[datasets.tools]\nshare = 1.5",
         "[datasets.tools]\nsamples = 0",
+        "[datasets.math_problems.controls]\ntopic = []",
+        "[datasets.reasoning_problems.targets]\nkind = {}",
         "[generation]\ntimeout_s = 0",
         "[generation]\nvalidation_retries = -1",
         "[generation]\nmode = 'xml'",

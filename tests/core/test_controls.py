@@ -37,6 +37,14 @@ def test_values_are_asked_for_and_kept() -> None:
     assert requests == list(persona_requests(task(**controls), PERSONAS, range(2)))
 
 
+def test_a_difficulty_that_a_model_invents_is_left_out() -> None:
+    (request,) = persona_requests(task(), PERSONAS[:1])
+    invented = PROBLEM.model_copy(update={"difficulty": "for experts"})
+    assert controlled(task(), request, invented) == PROBLEM
+    (request,) = persona_requests(task(difficulty=["easy"]), PERSONAS[:1])
+    assert controlled(task(difficulty=["easy"]), request, invented).model_dump()["difficulty"] == "easy"
+
+
 def test_without_controls_nothing_is_added() -> None:
     (request,) = persona_requests(task(), PERSONAS[:1])
     assert request.messages[-1]["content"] == '<data name="persona">\nA baker of bread\n</data>'

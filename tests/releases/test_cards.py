@@ -33,6 +33,7 @@ def about(**known: Any) -> dict[str, Any]:
         "jsonl": False,
         "export": None,
         "validation": 0.0,
+        "texts": [],
         "verification": [],
         "diversity": [],
         "configs": {"personas": config, "tools": {**config, "left_out": {"persona_left_the_hub": 7}}},

@@ -52,6 +52,18 @@ def test_a_view_is_a_config_beside_datasets(solved: Store) -> None:
     assert columns["answer"] == "Answer that they agree on"
     assert count_rows_of(made, ["pa0"]) == 6  # with its rival
     assert verify(made) == []
+    texts = [(row["config"], row["dataset"], row["model"], row["rows"]) for row in made.manifest["texts"]]
+    assert texts == [("math_verified", "math_solutions", "tiny", 4), ("tools_verified", "tools", "tiny", 2)]
+    card = (made.path / "README.md").read_text("utf-8")
+    assert "| `math_verified` | `math_solutions` | `tiny` | 4 |" in card
+    assert {(each["config"], each["name"]) for each in made.manifest["prompts"]} >= {
+        ("math_verified", "math_solutions")
+    }
+
+
+def test_a_format_with_the_prompts_of_a_source_names_their_writers(solved: Store) -> None:
+    made = freeze(solved, order(solved, "math_solutions", form="messages"))
+    assert [(row["dataset"], row["model"]) for row in made.manifest["texts"]] == [("math_problems", "tiny")]
 
 
 def test_the_default_has_no_views(solved: Store) -> None:

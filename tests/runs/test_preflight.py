@@ -101,3 +101,15 @@ def test_a_broken_prompt_is_refused(hub: Hub, tmp_path: Path, monkeypatch: pytes
     (copy / "prompts" / "tools.md").write_text("no front matter")
     with pytest.raises(ConfigError, match=r"tools\.md: expected three parts"):
         check(hub, "tools")
+
+
+def test_too_few_solvers_and_a_missing_sandbox_are_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = hub.home / "hub.toml"
+    settings.write_text(f"{SETTINGS}\n[datasets.math_solutions]\nsamples = 2\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"math_solutions\.samples is 2, and math_solutions needs 3 or more"):
+        check(hub, "math_problems", "math_solutions")
+    settings.write_text(f'{SETTINGS}\n[verification]\nsandbox = "bubblewrap"\n', "utf-8")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="install bubblewrap"):
+        check(hub, "tools", "tool_implementations")
+    check(hub, "tools", "tool_tests")

@@ -78,6 +78,13 @@ def test_wrong_targets_are_refused() -> None:
         Target.parse("math_solutions=9", ["math_problems"], {"math_solutions": "math_problems"})
 
 
+def test_two_targets_are_refused(home: Home) -> None:
+    before = home.calls()
+    result = CliRunner().invoke(app, ["run", "--until", "instructions=4", "--until", "tools=4"])
+    assert "give one, and run again for the next" in str(result.exception)
+    assert home.calls() == before
+
+
 def test_several_samples_give_exactly_the_number(home: Home) -> None:
     with (home.home / "hub.toml").open("a") as settings:
         settings.write("[datasets.instructions]\nsamples = 3\n")
