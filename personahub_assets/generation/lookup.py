@@ -76,8 +76,8 @@ class AnswerLookup:
         return self._open_others()
 
     def _of_others(self) -> AnswerIndex:
-        more = recorded.files(self._store, self._asset)
-        return AnswerIndex.of_asset(self._store, self._asset, more, self._rule, without=self._batch)
+        recordings = recorded.files(self._store, self._asset)
+        return AnswerIndex.of_asset(self._store, self._asset, recordings, self._rule, without=self._batch)
 
 
 def valid(task: Task, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
