@@ -55,15 +55,26 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield "hub.toml", lambda: _config(home)
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
-    yield "endpoint", lambda: _endpoint(llm, home)
+    yield from _endpoints("endpoint", llm, home)
     for roles, endpoint in _others(llm, home).items():
-        yield f"endpoint {', '.join(roles)}", lambda endpoint=endpoint: _endpoint(endpoint, home)  # type: ignore[misc]
-    if canary and environment.llm_url:
+        yield from _endpoints(f"endpoint {', '.join(roles)}", endpoint, home)
+    if canary and llm.url:
         yield "model", lambda: _model(llm, home)
         for roles, endpoint in _others(llm, home).items():
             yield f"model {', '.join(roles)}", lambda endpoint=endpoint: _model(endpoint, home)  # type: ignore[misc]
         for name, task in _canaries(llm, home):
             yield f"schema {name}", lambda task=task: _canary(llm, task(), home)  # type: ignore[misc]
+
+
+def _endpoints(name: str, llm: LLM, home: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The checks of each server of an endpoint."""
+    try:
+        servers = llm.each
+    except ConfigError:
+        servers = [llm]  # its check says what is wrong
+    for number, server in enumerate(servers, 1):
+        title = f"{name} {number}" if len(servers) > 1 else name
+        yield title, partial(_endpoint, server, home)
 
 
 def _others(llm: LLM, home: Path) -> dict[tuple[str, ...], LLM]:
@@ -164,11 +175,24 @@ def _canary(llm: LLM, task: Task, home: Path) -> str:
     values = {name: _SAMPLE if name in ("text", "persona") else _PROBLEM for name in task.prompt.row_names}
     values |= dict.fromkeys(task.controls, "")
     llm = llm.as_role(config, task.role, task.variant)
-    outcome, note = asyncio.run(_send_request(llm, task, values, llm.settings_for(config, task).generation))
+    settings = llm.settings_for(config, task).generation
+    results = [_canary_result(server, task, values, settings) for server in llm.each]
+    if not llm.has_several:
+        return results[0]
+    return "; ".join(f"{server.shown_url} {result}" for server, result in zip(llm.each, results, strict=True))
+
+
+def _canary_result(llm: LLM, task: Task, values: dict[str, str], settings: Generation) -> str:
+    """The answer of one server to the request.
+
+    Raises:
+        LLMError: if it is rejected.
+    """
+    outcome, note = asyncio.run(_send_request(llm, task, values, settings))
     answer_text = shorten(on_one_line(outcome.response), _SHOWN_CHARS)
     if outcome.status == "rejected":
         answer = f". The model said: {answer_text}" if answer_text else ""
-        raise LLMError(f"{outcome.reason}: {outcome.detail}{answer}")
+        raise LLMError(f"{llm.shown_url}: {outcome.reason}: {outcome.detail}{answer}")
     tokens = outcome.prompt_tokens + outcome.completion_tokens
     mended = f", {outcome.repair} taken off" if outcome.repair else ""
     spent = f"{outcome.latency_s:.1f} s, {tokens} tokens, {outcome.attempts} attempts"

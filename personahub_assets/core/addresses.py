@@ -51,6 +51,8 @@ _AZURE = frozenset(  # beside `sig`
 )
 _WEB, _LAST_PORT = ("http", "https"), 65_535
 _ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
+_SEPARATOR = re.compile(r"\s*,\s*(?=[a-z][a-z0-9+.-]*://|[\w.-]+:[0-9]|\[[0-9a-f:]+\]|standin:)", re.IGNORECASE)
+"""A comma before something like an address."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHORTEST = 4  # minimum characters of a secret to search for: shorter ones occur in any text
 _ROUNDS = 2_000
@@ -83,6 +85,20 @@ def public(address: str) -> str:
     if mistyped := _MISTYPED.match(address):
         return f"{mistyped[1]}…"
     return "::".join(_public(link) if "://" in link else link for link in _CHAIN.split(address))
+
+
+def split_addresses(addresses: str | None) -> list[str]:
+    """The addresses of a list; a comma within an address, such as in its query, does not separate.
+
+    >>> split_addresses("http://a/v1, http://b/v1?x=1,2")
+    ['http://a/v1', 'http://b/v1?x=1,2']
+    """
+    return [each for part in _SEPARATOR.split(addresses or "") if (each := part.strip().rstrip(","))]
+
+
+def public_list(addresses: str) -> str:
+    """The public forms of a list of addresses."""
+    return ", ".join(map(public, split_addresses(addresses)))
 
 
 def redact(text: str, *secrets: str) -> str:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core import presets
-from personahub_assets.core.addresses import public
+from personahub_assets.core.addresses import public, public_list, split_addresses
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.demonstrations import PromptingMode
 from personahub_assets.core.dialogues import DIALOGUES, MOST_TURNS
@@ -432,6 +432,26 @@ class RoleSection(SamplingSettings):
         return values
 
 
+ServedRole = Role | Literal["embeddings"]
+
+
+class ServerSection(Section):
+    """One of several servers of a role, one table `[[servers]]` each; all servers of a role serve one model."""
+
+    role: ServedRole = Field(WRITER, description="Role that it answers: that of a prompt, or embeddings")
+    url: ServerUrl = Field(description="Base URL. `PERSONAHUB_LLM_URL` and the like override the list of a role")
+    model: str | None = Field(None, description="Model of the role; the same for all its servers")
+    weight: float = Field(1.0, gt=0, le=1_000, description="Share of the requests, relative to the other servers")
+    key_variable: str | None = Field(None, description="Environment variable with the key of this server")
+
+
+class ServerOptions(NamedTuple):
+    """What hub.toml says about a server besides its address."""
+
+    weight: float = 1.0
+    key_variable: str | None = None
+
+
 class RunSection(Section):
     """Batches per run of a backfill, and when `personahub run` asks for confirmation on a terminal (--yes skips it)."""
 
@@ -648,6 +668,7 @@ class HubConfig(Section):
     items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
     roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
+    servers: list[ServerSection] = Field([], description="One table [[servers]] per server, if a role has several")
 
     @field_validator("datasets")
     @classmethod
@@ -666,6 +687,37 @@ class HubConfig(Section):
                 f"roles with a table: {', '.join(ROLES[1:])}"
             )
         return roles
+
+    @model_validator(mode="after")
+    def _has_one_model_per_role(self) -> "HubConfig":
+        for name in dict.fromkeys(server.role for server in self.servers):
+            servers = [server for server in self.servers if server.role == name]
+            if len(models := {server.model for server in servers if server.model}) > 1:
+                raise ValueError(
+                    f"servers of the role {name} have several models {sorted(models)}: the model is a part of the "
+                    "identity of a request, so a role has one. Give the others to another role, or to a variant of it"
+                )
+            if len({public(server.url) for server in servers}) < len(servers):
+                raise ValueError(f"a server of the role {name} is listed twice: give it a weight instead")
+            if name in self.roles and self.roles[name].url:
+                raise ValueError(f"roles.{name}.url and [[servers]] name servers of one role: keep one of them")
+        return self
+
+    def addresses(self, role: ServedRole) -> str | None:
+        """The addresses of a role's `[[servers]]`, separated by commas; None without one."""
+        return ", ".join(server.url for server in self.servers if server.role == role) or None
+
+    def served_model(self, role: ServedRole) -> str | None:
+        """The model of a role's `[[servers]]`; None if they name none."""
+        return next((server.model for server in self.servers if server.role == role and server.model), None)
+
+    def server_options(self, role: ServedRole) -> dict[str, ServerOptions]:
+        """Weight and variable of the key of each server of a role, by its public address."""
+        return {
+            public(server.url.strip().rstrip("/")): ServerOptions(server.weight, server.key_variable)
+            for server in self.servers
+            if server.role == role
+        }
 
     def role(self, name: Role) -> RoleSection:
         """The settings of a role, defaults where none are given."""
@@ -804,9 +856,26 @@ def _hint(path: list[str]) -> str:
 def _sections() -> dict[str, list[str]]:
     """The keys of every section; those of the file under an empty name."""
     fields = HubConfig.model_fields
-    tables: dict[str, Any] = {"datasets": DatasetTask, "roles": RoleSection}
+    tables: dict[str, Any] = {"datasets": DatasetTask, "roles": RoleSection, "servers": ServerSection}
     models: dict[str, Any] = {name: field.annotation for name, field in fields.items()} | tables
     return {"": list(fields)} | {name: list(model.model_fields) for name, model in models.items()}
+
+
+def server_list(addresses: str | None, variable: str) -> list[str]:
+    """The addresses of the servers of a role.
+
+    Raises:
+        ConfigError: if one is listed twice, or the stand-in is one of several.
+    """
+    servers = split_addresses(addresses)
+    if len({public(each.rstrip("/")) for each in servers}) < len(servers):
+        raise ConfigError(
+            f"{variable} lists a server twice ({public_list(addresses or '')}): for more requests to one of them, give it "
+            "a weight in [[servers]] of hub.toml"
+        )
+    if len(servers) > 1 and STANDIN_URL in servers:
+        raise ConfigError(f"{variable} lists {STANDIN_URL} among other servers: the stand-in cannot be one of several")
+    return servers
 
 
 def check_variables() -> None:

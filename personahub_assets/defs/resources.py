@@ -38,6 +38,7 @@ class LLMResource(dg.ConfigurableResource[LLM]):
     url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
     model: dg.ResourceDependency[str | None] = Field(default=None)  # type: ignore[arg-type]
     roles: dg.ResourceDependency[dict[str, Any]] = Field(default={}, repr=False)  # type: ignore[arg-type]
+    options: dg.ResourceDependency[dict[str, Any]] = Field(default={}, repr=False)  # type: ignore[arg-type]
     retry: list[str] = _as_in(LLM, "retry")
     max_calls: int | None = _as_in(LLM, "max_calls")
     max_tokens: int | None = _as_in(LLM, "max_tokens")
@@ -57,6 +58,7 @@ class EmbedderResource(dg.ConfigurableResource[Embedder]):
 
     url: dg.ResourceDependency[str | None] = Field(default=None, repr=False)  # type: ignore[arg-type]
     model: dg.ResourceDependency[str] = Field(default="")  # type: ignore[arg-type]
+    options: dg.ResourceDependency[dict[str, Any]] = Field(default={}, repr=False)  # type: ignore[arg-type]
     precision: Precision = _as_in(Embedder, "precision")
     batch_size: int = _as_in(Embedder, "batch_size")
     max_in_flight: int = _as_in(Embedder, "max_in_flight")

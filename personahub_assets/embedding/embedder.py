@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from personahub_assets.core.config import Environment, Generation, HubConfig
+from personahub_assets.core.addresses import public, split_addresses
+from personahub_assets.core.config import Environment, Generation, HubConfig, ServerOptions, server_list
 from personahub_assets.core.errors import ConfigError, LLMError, PersonaHubError
 from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise
@@ -45,7 +46,9 @@ from personahub_assets.embedding.reading import (
 )
 from personahub_assets.embedding.reply import NoVectors, TooFewVectors, UnusableVectors, Vectors, read_vectors
 from personahub_assets.embedding.tokens import Tokens
+from personahub_assets.endpoints.backend import Backend, FixedWidth
 from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.pool import OF_POOL, Pool
 from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 
 Ids = npt.NDArray[np.int64]
@@ -138,15 +141,16 @@ class Embedder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # The base URL of an OpenAI-compatible server, such as http://127.0.0.1:8001/v1 (empty: local), and the name of the
-    # model, which is sent to the server and stored with each vector.
+    # The base URL of an OpenAI-compatible server, such as http://127.0.0.1:8001/v1, or several, separated by commas
+    # (empty: local), and the name of the model, which is sent to the server and stored with each vector.
     url: str | None = Field(default=None, repr=False)
+    options: dict[str, ServerOptions] = Field(default={}, repr=False, description="Weights and keys, by address")
     model: str = LOCAL_MODEL
     precision: minilm.Precision = Field(
         default="float32", description="How the local model calculates, float32 or int8; a server knows its own."
     )
     batch_size: int = Field(default=32, ge=1, description="Texts per forward pass or request.")
-    max_in_flight: int = Field(default=8, ge=1, description="Requests at the same time.")
+    max_in_flight: int = Field(default=8, ge=1, description="Requests at the same time, to each server.")
     timeout: float = Field(default=120.0, gt=0, description="Seconds to wait for one answer.")
     retry_wait: float = Field(
         default=0.5, ge=0, description="Seconds before the second try; doubled, with jitter, for each further one."
@@ -160,9 +164,18 @@ class Embedder(BaseModel):
     def of(cls, environment: Environment, config: HubConfig) -> "Embedder":
         """Create the embedder from the settings."""
         wanted = config.embeddings
-        model = environment.embed_model if "embed_model" in environment.model_fields_set else wanted.model
-        longest = config.generation.longest_wait
-        return cls(url=environment.embed_url, model=model, precision=wanted.precision, longest_wait=longest)
+        url, model = environment.embed_url or config.addresses("embeddings"), wanted.model
+        if "embed_model" in environment.model_fields_set:
+            model = environment.embed_model
+        elif not environment.embed_url:
+            model = config.served_model("embeddings") or model
+        return cls(
+            url=url,
+            options=config.server_options("embeddings"),
+            model=model,
+            precision=wanted.precision,
+            longest_wait=config.generation.longest_wait,
+        )
 
     @property
     def name(self) -> str:
@@ -294,8 +307,7 @@ class Embedder(BaseModel):
     def _endpoint(self, refusals: Refusals | None) -> "_Endpoint":
         assert self.url
         return _Endpoint(
-            url=self.url,
-            key=self._key,
+            servers=[self._server(url) for url in server_list(self.url, VARIABLE)],
             model=self.model,
             in_flight=self.max_in_flight,
             timeout=self.timeout,
@@ -305,12 +317,15 @@ class Embedder(BaseModel):
             refusals=refusals,
         )
 
-    @property
-    def _key(self) -> str:
-        """PERSONAHUB_EMBED_API_KEY, for the address that PERSONAHUB_EMBED_URL names; empty for any other."""
+    def _server(self, url: str) -> "_Server":
+        """A server with its key: that of [[servers]], else PERSONAHUB_EMBED_API_KEY if PERSONAHUB_EMBED_URL names it."""
+        options = ServerOptions(*self.options.get(public(url.strip().rstrip("/")), ()))
+        key = os.environ.get(options.key_variable, "").strip() if options.key_variable else ""
         environment = Environment()
-        key = environment.embed_api_key
-        return key.get_secret_value().strip() if key and self.url == environment.embed_url else ""
+        general = environment.embed_api_key
+        if not key and general and url in (environment.embed_url, *split_addresses(environment.embed_url)):
+            key = general.get_secret_value().strip()
+        return _Server(url, key, options.weight)
 
 
 def _joined(ready: list[tuple[list[int], Vectors]]) -> tuple[list[int], Vectors]:
@@ -508,11 +523,19 @@ def _from_hub(model: LocalModel, precision: minilm.Precision) -> _Model:
 
 
 @dataclass(frozen=True)
-class _Endpoint:
-    """One OpenAI-compatible `/embeddings` address."""
+class _Server:
+    """One server of embeddings."""
 
     url: str = field(repr=False)
     key: str = field(repr=False)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """One or several OpenAI-compatible `/embeddings` addresses of one model."""
+
+    servers: list[_Server]
     model: str
     in_flight: int
     timeout: float
@@ -520,6 +543,11 @@ class _Endpoint:
     longest_wait: float
     max_chars: int
     refusals: Refusals | None
+
+    @property
+    def most(self) -> int:
+        """Requests in flight to all servers together."""
+        return self.in_flight * len(self.servers)
 
     def run(self, texts: Sequence[str], size: int) -> Finished:
         with _event_loop() as loop:
@@ -531,10 +559,10 @@ class _Endpoint:
             def give_up(_: Iterable[Future[Any]]) -> None:
                 loop.call_soon_threadsafe(calls.stop)
 
-            begin(calls.transport.__aenter__()).result()
+            begin(calls.open()).result()
             try:
                 jobs = self._batches(texts, size)
-                for batch, answers in _overlapped(lambda job: begin(calls.embed(job)), self.in_flight, jobs, give_up):
+                for batch, answers in _overlapped(lambda job: begin(calls.embed(job)), self.most, jobs, give_up):
                     positions, rows = self._answered(batch, answers)
                     if positions:
                         yield positions, np.stack(rows)
@@ -593,23 +621,58 @@ class _Calls:
         self._proven = 0  # the largest number of texts that a request was answered for
         self._dimensions = self._answers = self._refused = self._in_a_row = 0
         self._works = False  # whether the server has answered any request
-        self._limit, self._trial = asyncio.Semaphore(endpoint.in_flight), asyncio.Lock()
+        self._limit, self._trial = asyncio.Semaphore(endpoint.most), asyncio.Lock()
         self._tasks, self._flying = set[Task](), set[Task]()
         self._is_stopping = False
-        self.transport = Transport(
-            endpoint.url,
-            endpoint.key,
+        self.transport = self._connection()
+
+    def _connection(self) -> Transport | Pool:
+        """The transport to the server, or the pool of several."""
+        endpoint = self._endpoint
+        if len(endpoint.servers) > 1:
+            backends = (
+                Backend(self._transport(server, **OF_POOL), FixedWidth(endpoint.in_flight), server.weight)
+                for server in endpoint.servers
+            )
+            return Pool(backends, tries=TRIES, timeout_s=endpoint.timeout)
+        # The tries of one request are used up before.
+        return self._transport(endpoint.servers[0], tries=TRIES, faults_in_a_row=TRIES * endpoint.in_flight)
+
+    def _transport(self, server: _Server, **options: Any) -> Transport:
+        endpoint = self._endpoint
+        return Transport(
+            server.url,
+            server.key,
             timeout_s=endpoint.timeout,
-            tries=TRIES,
-            faults_in_a_row=TRIES * endpoint.in_flight,  # the tries of one request are used up before
             before=self._before,
             after=self._after,
             pace=Pace(endpoint.longest_wait),
             variable=VARIABLE,
             backoff=Backoff(endpoint.retry_wait, longest_s=_LONGEST_PAUSE, longest_asked_s=_LONGEST_PAUSE),
+            **options,
         )
-        if self._refusals is not None:
-            self.transport.probe = self._probe
+
+    async def open(self) -> None:
+        """Open the connections."""
+        await self.transport.__aenter__()
+        if isinstance(self.transport, Pool) or self._refusals is not None:
+            self.transport.attach(self, lambda _seconds, _words: None)
+
+    async def probe(self, server: Transport | None = None) -> None:
+        """Embed a plain text, at one server of several or at any."""
+        rows = await (server or self.transport).send_once(
+            "/embeddings", self._body([_PLAIN]), lambda reply: read_vectors(reply, 1)
+        )
+        if rows is None:
+            raise NoVectors("an empty reply")
+
+    def is_warm(self, server: Transport) -> bool:  # noqa: ARG002 - as of `PoolOwner`
+        """Embeddings share no prompt."""
+        return True
+
+    async def adapt(self, server: Transport) -> bool:  # noqa: ARG002
+        """There is one way to request embeddings."""
+        return False
 
     def stop(self) -> None:
         """Send nothing more; requests that a server has are still awaited."""
@@ -717,17 +780,12 @@ class _Calls:
     async def _check_server(self, error: EmbedError) -> None:
         """Raise the error if the server does not embed a plain text either."""
         try:
-            await self._probe()
+            await self.probe()
         except (Fault, Refused, NoVectors, ValueError):
             raise error from None
         except LLMError as obstacle:
             raise self._unusable(obstacle) from obstacle
         self._works, self._in_a_row = True, 0
-
-    async def _probe(self) -> None:
-        rows = await self.transport.send_once("/embeddings", self._body([_PLAIN]), lambda reply: read_vectors(reply, 1))
-        if rows is None:
-            raise NoVectors("an empty reply")
 
     async def _ask(self, texts: list[str], tries: int) -> Vectors:
         """One request: (number of texts, dimensions).

@@ -63,6 +63,20 @@ class Pace:
         self._sent += 1
         return self._round
 
+    @property
+    def delay(self) -> float:
+        """Seconds until a request may be sent; 0 if nothing is known against one now."""
+        if self._is_free:
+            return 0.0
+        now = time.monotonic()
+        if now < self._until:
+            return self._until - now
+        if self._most is not None and self._flying >= self._most:
+            return _JITTER_S
+        if self._quota is not None and self._sent >= self._quota.requests:
+            return max(0.0, self._period + self._quota.seconds - now)
+        return 0.0
+
     def leave(self) -> None:
         """Record that a request ended, with or without an answer."""
         self._flying -= 1

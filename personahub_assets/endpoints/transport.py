@@ -14,8 +14,9 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import tenacity
@@ -30,7 +31,7 @@ from personahub_assets.core.retrying import Backoff
 from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.core.waits import pause_before_next
 from personahub_assets.endpoints import tls
-from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.pace import OnWait, Pace
 from personahub_assets.endpoints.proxies import proxy_of
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 from personahub_assets.endpoints.verdicts import CHECK_KEY, Verdict, judge, judge_error
@@ -89,6 +90,10 @@ class Refused(Exception):
         self.verdict, self.body = verdict, body
 
 
+class Limited(Exception):
+    """A limit of one server, noted by its pace; the request can be sent to another server."""
+
+
 class _Wait(Exception):
     """A limit, or a server that is not ready."""
 
@@ -104,6 +109,18 @@ class Meter:
     flight_s: float = 0.0
     last_s: float = 0.0  # of the last attempt alone
     pause_s: float = 0.0
+    server: str = ""  # public address of the server that answered last
+
+
+Body = bytes | Callable[["Transport"], bytes]
+"""A request, or a function that writes it for a server."""
+
+
+class Owner(Protocol):
+    """What the owner of a transport can do with one of its servers."""
+
+    async def probe(self, server: "Transport") -> None:
+        """Send a harmless request; raise an error if the server does not work."""
 
 
 class Transport:
@@ -141,7 +158,7 @@ class Transport:
         variable: str = _VARIABLE,
         backoff: Backoff | None = None,
     ):
-        self._variable, self._backoff = variable, backoff or _BACKOFF
+        self._variable, self.backoff = variable, backoff or _BACKOFF
         self.url, self._limit = public(url.strip().rstrip("/")), faults_in_a_row
         own = request_headers(url, key, variable, headers or {}, os.environ)
         self._base = base_url(url, variable)
@@ -161,6 +178,7 @@ class Transport:
         self._probing = asyncio.Lock()
         self._flying = self._faults = self._allowed = self._forgiven = 0
         self._answers = self._silences = 0
+        self._heard = time.perf_counter()  # the last reply, or the begin of the requests in flight
         self.counts = True  # whether the server has a route that counts tokens; None if unknown
 
     async def __aenter__(self) -> "Transport":
@@ -182,10 +200,29 @@ class Transport:
         await self._session.close()
         await asyncio.sleep(0)  # connections close in the loop's next iteration, and this one can be its last
 
+    @property
+    def servers(self) -> tuple["Transport", ...]:
+        """The server itself; a pool has several."""
+        return (self,)
+
+    def attach(self, owner: "Owner", on_wait: OnWait) -> None:
+        """Set who probes the server, and who is told about waits."""
+        self.probe = partial(owner.probe, self)
+        self.pace.on_wait = on_wait
+
+    @property
+    def silence(self) -> float:
+        """Seconds without any reply while requests are in flight."""
+        return time.perf_counter() - self._heard if self._flying else 0.0
+
+    def hear(self) -> None:
+        """Note a sign of life."""
+        self._heard = time.perf_counter()
+
     async def post(
         self,
         path: str,
-        body: bytes,
+        body: Body,
         meter: Meter,
         *,
         parse: Callable[[bytes], Any] = json.loads,
@@ -195,6 +232,7 @@ class Transport:
 
         Args:
             path: below the base address.
+            body: the request, or a function that writes it for this server.
             meter: records the durations.
             parse: reads a reply. A ValueError counts as a transport fault (a proxy's page, half a reply), an ErrorReply
                 is judged like an error status, and an UnreadableReply that was paid for is passed on.
@@ -211,6 +249,7 @@ class Transport:
             LLMError: if this machine cannot open a connection.
             BudgetSpent: from `before`.
         """
+        body = body(self) if callable(body) else body
         try:
             return await self._try(path, body, meter, parse)
         except Fault as fault:
@@ -231,7 +270,7 @@ class Transport:
             return await self._try(*request)
 
         stop = self._stop if tries is None else tenacity.stop_after_attempt(tries)
-        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=stop, wait=self._backoff, sleep=pause, reraise=True)
+        retrying = tenacity.AsyncRetrying(retry=_FAULTS, stop=stop, wait=self.backoff, sleep=pause, reraise=True)
         try:
             return await retrying(attempt)
         except Fault as fault:
@@ -285,7 +324,7 @@ class Transport:
                 await asyncio.sleep(min(fault.pause or 0.5, _CONNECT_S))
         raise AssertionError("unreachable: the loop returns or raises")
 
-    async def send_once(self, path: str, body: bytes, parse: Callable[[bytes], Any]) -> Any:
+    async def send_once(self, path: str, body: Body, parse: Callable[[bytes], Any], tries: int = _PROBE_TRIES) -> Any:
         """Send a request once, independent of all others; its result does not change the counts of faults or the pace.
 
         Raises:
@@ -293,7 +332,7 @@ class Transport:
             BudgetSpent: from `before`.
         """
         until, seconds = time.monotonic() + self.pace.longest_s, _PROBE_AGAIN_S
-        tries = _PROBE_TRIES
+        body, left = body(self) if callable(body) else body, tries
         while True:
             self._before()
             try:
@@ -302,10 +341,10 @@ class Transport:
             except TimeoutError as error:
                 raise Fault(f"no answer within {_PROBE_S:g} s", timeout=True) from error
             except (Fault, UnreadableReply):
-                tries -= 1
-                if not tries:
+                left -= 1
+                if not left:
                     raise
-                seconds = self._backoff.pause(_PROBE_TRIES - tries)
+                seconds = self.backoff.pause(tries - left)
             except ErrorReply as error:
                 if error.is_empty:
                     return None
@@ -317,6 +356,25 @@ class Transport:
             finally:
                 self._after()
             await asyncio.sleep(seconds)
+
+    async def attempt(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
+        """One attempt after the wait of this server, without retries: for a caller with other servers to ask.
+
+        Raises:
+            Limited: if the server limits requests; `pace` knows for how long.
+            Fault, Refused, ErrorReply, UnreadableReply, LLMError, BudgetSpent: as `post` does.
+        """
+        waits = time.perf_counter()
+        round_ = await self.pace.enter()
+        meter.pause_s += time.perf_counter() - waits
+        try:
+            return await self._once(path, body, meter, parse)
+        except _Wait as wait:
+            self._on_overload()
+            self.pace.limited(round_, wait.verdict.wait_s, wait.verdict.message)
+            raise Limited(wait.verdict.message) from wait
+        finally:
+            self.pace.leave()
 
     async def _try(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         """One attempt of a request; waits while the server limits requests."""
@@ -335,6 +393,8 @@ class Transport:
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()
         started, answers = time.perf_counter(), self._answers
+        if not self._flying:
+            self._heard = started
         self._flying += 1
         try:
             reply = parse(await self._send(path, body))
@@ -358,6 +418,7 @@ class Transport:
             meter.flight_s += meter.last_s
         self._faults = self._forgiven = 0
         self._answers += 1
+        meter.server = self.url
         self.pace.answered()
         return reply
 
@@ -403,7 +464,9 @@ class Transport:
             async with self._session.request(
                 method, address, data=body, headers=self._headers, allow_redirects=False
             ) as reply:
-                return reply, await _content(reply)
+                content = await _content(reply)
+                self.hear()
+                return reply, content
         except aiohttp.ConnectionTimeoutError as error:
             raise Fault(f"no connection within {self._timeout.connect:g} s", unconnected=True) from error
         except TimeoutError as error:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,8 @@ from personahub_assets.core.errors import BudgetSpent, LLMError
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.records import Answer
 from personahub_assets.core.text import sanitise, shorten
+from personahub_assets.endpoints.pace import OnWait
+from personahub_assets.endpoints.pool import Pool
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
 from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
 from personahub_assets.endpoints.verdicts import judge_error
@@ -32,7 +35,7 @@ from personahub_assets.generation.replies.refusal_texts import is_refusal_text
 from personahub_assets.generation.replies.reply import Reply, read_reply
 from personahub_assets.generation.replies.unwrap import thoughts_in, unwrap
 from personahub_assets.generation.requests import Outcome, Reason, Request, Task
-from personahub_assets.generation.servers.dialect import Dialect
+from personahub_assets.generation.servers.dialect import Dialect, settled
 from personahub_assets.generation.servers.model_list import is_same_model
 
 RAW_LIMIT = 4_000
@@ -103,20 +106,21 @@ class _Unusable(_Rejected):
 
 
 class Asker:
-    """Sends the requests of one task to an endpoint.
+    """Sends the requests of one task to a server, or to several of one model.
 
     Args:
+        transport: the server, or the pool of servers.
         spend: called with the prompt, cached and completion tokens of every answer; returns their cost.
         served: control tokens that the server's tokenizer lists.
         reserve: reserves the maximal cost of a call until it has ended, from the maximal tokens of its prompt and its
             answer; None if no bound needs it.
-        dialect: how requests are written for this server.
+        dialect: how requests are written, until a server needs another way.
         proven: dialects that servers accepted, by address, model and schema; kept by the caller for the next asker.
     """
 
     def __init__(
         self,
-        transport: Transport,
+        transport: Transport | Pool,
         task: Task,
         limits: Limits,
         spend: Spend = lambda _prompt, _cached, _completion: 0.0,
@@ -135,30 +139,54 @@ class Asker:
         self._models: dict[str, bool] = {}  # model names in replies, and whether each is the requested model
         self._instructions: Message | None = None  # of the last request
         self._proven = {} if proven is None else proven
-        self._mark = (transport.url, task.model, task.schema_fingerprint)
-        self.use(self._proven.get(self._mark) or dialect or task.dialect)
+        self._first = dialect or task.dialect
+        self._dialects: dict[str, Dialect] = {}  # by address
+        self._heads: dict[tuple[str, int], str] = {}
+        self.notes: list[str] = []  # about dialects that servers need
 
-    def use(self, dialect: Dialect) -> None:
-        """Write later requests in another dialect."""
-        self.dialect = dialect
-        self._heads: dict[int, str] = {}
+    def attach(self, on_wait: OnWait) -> None:
+        """Probe the servers when they are in trouble; tell about waits."""
+        self.transport.attach(self, on_wait)
+
+    def _mark(self, url: str) -> Mark:
+        return url, self.task.model, self.task.schema_fingerprint
+
+    def dialect_of(self, url: str) -> Dialect:
+        """The dialect for the server at an address."""
+        if url not in self._dialects:
+            self._dialects[url] = self._proven.get(self._mark(url)) or self._first
+        return self._dialects[url]
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of a single server."""
+        return self.dialect_of(self.transport.url)
+
+    def use(self, dialect: Dialect, url: str = "") -> None:
+        """Write later requests to a server in another dialect."""
+        self._dialects[url or self.transport.url] = dialect
+        self._heads.clear()
 
     @property
     def is_proven(self) -> bool:
-        """Whether the server has answered a request with this schema."""
-        return self._mark in self._proven
+        """Whether a server has answered a request with this schema."""
+        return any(map(self.is_warm, self.transport.servers))
 
-    def prove(self) -> None:
-        """Record that the server has answered a request with this schema in the current dialect."""
-        self._proven[self._mark] = self.dialect
+    def is_warm(self, server: Transport) -> bool:
+        """Whether this server has answered a request with this schema."""
+        return self._mark(server.url) in self._proven
 
-    def head(self, max_tokens: int) -> str:
-        """The part that all requests share, without the closing brace; written once."""
-        if max_tokens not in self._heads:
+    def prove(self, url: str) -> None:
+        """Record that a server has answered a request with this schema in its current dialect."""
+        self._proven[self._mark(url)] = self.dialect_of(url)
+
+    def head(self, max_tokens: int, url: str = "") -> str:
+        """The part that all requests to a server share, without the closing brace; written once."""
+        if (url, max_tokens) not in self._heads:
             sampling = self.sampling | {"max_tokens": max_tokens}
-            arguments = self.dialect.arguments(self.task, self.task.model, sampling)
-            self._heads[max_tokens] = json.dumps(arguments)[:-1]
-        return self._heads[max_tokens]
+            arguments = self.dialect_of(url or self.transport.url).arguments(self.task, self.task.model, sampling)
+            self._heads[url, max_tokens] = json.dumps(arguments)[:-1]
+        return self._heads[url, max_tokens]
 
     async def ask(self, request: Request) -> Outcome:
         """Send a request until there is an accepted answer or a reason of rejection.
@@ -172,15 +200,18 @@ class Asker:
         self._instructions = request.messages[0]
         return await _Conversation(self, self._safe_request(request)).outcome()
 
-    async def probe(self) -> None:
+    async def probe(self, server: Transport | None = None) -> None:
         """Send a probe: a harmless request in the task's dialect, with a short answer, that tests the server.
+
+        Args:
+            server: one of a pool; without it, one after the other until one answers.
 
         Raises:
             Fault, Refused, UnreadableReply, LLMError: if the server does not work.
         """
         messages = [*([self._instructions] if self._instructions else []), {"role": "user", "content": _PROBE}]
-        body = self.body(messages, _PROBE_TOKENS)
-        reply: Reply | None = await self.transport.send_once("/chat/completions", body, _read_answer)
+        body = partial(self.body, messages, _PROBE_TOKENS)
+        reply: Reply | None = await (server or self.transport).send_once("/chat/completions", body, _read_answer)
         if reply is not None:
             prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
             self.probed.attempts += 1
@@ -190,24 +221,39 @@ class Asker:
             self.probed.wasted_tokens += prompt + completion
             self.probed.cost += self.spend(prompt, reply.cached_tokens, completion)
 
-    async def find_refusal(self, dialect: Dialect) -> str | None:
+    async def adapt(self, server: Transport) -> bool:
+        """Find a dialect that a server accepts; return whether it is another one than before.
+
+        Raises:
+            LLMError: if it accepts none, with the remedy.
+            Fault, UnreadableReply: if it fails in another way.
+        """
+        before = self.dialect_of(server.url)
+        refusal = partial(self.find_refusal, server=server)
+        dialect = await settled(before, refusal, lambda: self.remedy)
+        self.use(dialect, server.url)
+        if dialect != before:
+            self.notes.append(f"{server.url} takes requests of {self.task.asset} with {dialect.adapted}")
+        return dialect != before
+
+    async def find_refusal(self, dialect: Dialect, server: Transport | None = None) -> str | None:
         """The server's refusal of a probe that is written in a dialect; None if it accepts it.
 
         Raises:
             Fault, UnreadableReply, LLMError: if the server fails in another way.
         """
-        self.use(dialect)
+        self.use(dialect, server.url if server else "")
         try:
-            await self.probe()
+            await self.probe(server)
         except Refused as refused:
             self.remedy = self.remedy or refused.verdict.remedy
             return refused.body
         return None
 
-    def body(self, messages: list[Any], max_tokens: int) -> bytes:
-        """The body of a request."""
-        written = self.dialect.messages(messages, self.task)
-        return f'{self.head(max_tokens)}, "messages": {json.dumps(written)}}}'.encode()
+    def body(self, messages: list[Any], max_tokens: int, server: Transport) -> bytes:
+        """The body of a request to a server."""
+        written = self.dialect_of(server.url).messages(messages, self.task)
+        return f'{self.head(max_tokens, server.url)}, "messages": {json.dumps(written)}}}'.encode()
 
     def break_tokens_in(self, text: str) -> str:
         """Break the control tokens in a foreign text, including those of this server."""
@@ -422,7 +468,7 @@ class _Conversation:
             self._spend_most()
         if reply.model and self.asker.is_other_model(reply.model) and self.asker.limits.model_must_match:
             raise LLMError(
-                f"{self.asker.transport.url} answered as {reply.model!r}, and {self.asker.task.model!r} was requested. "
+                f"{self.meter.server} answered as {reply.model!r}, and {self.asker.task.model!r} was requested. "
                 "Set PERSONAHUB_LLM_MODEL, or the model of the role, to the one that you want, or "
                 "generation.model_must_match = false in hub.toml"
             )
@@ -435,9 +481,10 @@ class _Conversation:
             _Rejected: if there is none, and a retry would not help.
             _Unusable: if a paid reply has no content.
         """
-        body = self.asker.body(messages, self.max_tokens)
+        body = partial(self.asker.body, messages, self.max_tokens)
         try:
             reply: Reply = await self.asker.transport.post("/chat/completions", body, self.meter, parse=_read_answer)
+            self.asker.prove(self.meter.server)
         except Fault as fault:
             raise _Rejected(
                 "timeout" if fault.timeout else "unreachable", f"at every attempt, the last: {fault}"

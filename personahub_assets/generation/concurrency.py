@@ -56,12 +56,25 @@ class AdaptiveConcurrency:
         self._before: Span | None = None  # the last span at the previous width
         self._tries = 0  # spans without a gain at the current width
         self._calm = 0  # spans since the last change; counts only while the width holds
+        self._parts: dict[str, AdaptiveConcurrency] = {}
+
+    def part(self, server: str) -> "AdaptiveConcurrency":
+        """The width of one of several servers; kept for the next task."""
+        return self._parts.setdefault(server, AdaptiveConcurrency(self.most))
 
     def answered(self, seconds: float, running: int, now: float | None = None) -> bool:
         """Record an answer and its seconds, with `running` requests in flight; return whether the width changed."""
         self._answers += 1
         self._seconds += seconds
         return self._end_span(time.monotonic() if now is None else now, running)
+
+    def follow(self, width: int, seconds: float, now: float | None = None) -> None:
+        """Record an answer, for the spans alone: the width is decided elsewhere."""
+        self.width = width
+        self._answers += 1
+        self._seconds += seconds
+        self._end_span(time.monotonic() if now is None else now, 0)
+        self.width = width
 
     def overloaded(self) -> None:
         """Record a 429, a 503 or a timeout; many in a row without an answer reduce the width at once."""

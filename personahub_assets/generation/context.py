@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from personahub_assets.core.prompts import Message
 from personahub_assets.core.text import cut
+from personahub_assets.endpoints.pool import Pool
 from personahub_assets.endpoints.transport import Transport
 from personahub_assets.generation.requests import Request, Task
 
@@ -31,7 +32,7 @@ class ContextWindow:
         cuts: cut inputs that do not fit at the end of a sentence, instead of rejecting them.
     """
 
-    def __init__(self, transport: Transport, task: Task, context: int | None, *, cuts: bool):
+    def __init__(self, transport: Transport | Pool, task: Task, context: int | None, *, cuts: bool):
         self.context, self._transport, self._task, self._cuts = context, transport, task, cuts
         self._share = 0.0  # highest ratio of tokens to bytes
         self._least: dict[str, int] = {}  # fewest tokens of a prompt, by instructions

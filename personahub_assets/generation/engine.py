@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError, SystematicFault
 from personahub_assets.core.text import plain
+from personahub_assets.endpoints.pool import Pool
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Usage
-from personahub_assets.generation.servers.dialect import settled
 
 if TYPE_CHECKING:
     from personahub_assets.generation.client import Asker
@@ -132,12 +132,13 @@ class _Crew:
         self._answers = 0
         self._systematic = 0 if tally.accepted else systematic_faults  # probes left
         self._first: Counter[str] = Counter()  # reasons of the first outcomes
+        self._pool: Pool | None = None
 
     async def work_off(self, open_asker: OpenAsker, seconds_left: float | None) -> None:
         """Send all requests, unless stopped."""
         async with open_asker() as asker:
-            asker.transport.probe = asker.probe
-            asker.transport.pace.on_wait = self._waiting
+            asker.attach(self._waiting)
+            self._pool = asker.transport if isinstance(asker.transport, Pool) else None
             try:
                 with suppress(asyncio.CancelledError):
                     async with _interruptible(self._stop):
@@ -148,6 +149,10 @@ class _Crew:
             finally:
                 self.tally.spend(asker.probed)
                 self.tally.other_models = asker.other_models
+                self.tally.notes += asker.notes
+                if self._pool is not None:
+                    self.tally.servers = self._pool.shares
+                    self.tally.notes += self._pool.outages
                 for timer in self._timers:
                     timer.cancel()
 
@@ -178,8 +183,13 @@ class _Crew:
         loop = asyncio.get_running_loop()
         self._timers.append(loop.call_later(max(0.0, seconds), call, *arguments))
 
+    @property
+    def _width(self) -> int:
+        """Requests that may be in flight: of one server its window, of several the sum of theirs."""
+        return self.window.width if self._pool is None else self._pool.width
+
     def _start_workers(self, asker: "Asker") -> None:
-        width = min(self.window.width, _CAREFUL) if self._systematic else self.window.width
+        width = min(self._width, _CAREFUL) if self._systematic else self._width
         for _ in range(width - self._running if self._group else 0):
             assert self._group is not None
             self._running += 1
@@ -201,7 +211,7 @@ class _Crew:
             alone: end when the server has answered one. A schema that a backend cannot compile can stop the engine for
                 all users (vllm#17248, vllm#45346): the first request of a task is the test, so it costs nothing.
         """
-        while (alone or self._running <= self.window.width) and self.stopped is None:
+        while (alone or self._running <= self._width) and self.stopped is None:
             request = self._next()
             if request is None:
                 return
@@ -234,7 +244,6 @@ class _Crew:
         """Settle a request; if it was answered, also settle those that failed before it was sent: they are at fault."""
         if outcome.attempts:
             self._answers += 1
-            asker.prove()
             if any(trouble.at < began for trouble in self._held):
                 self._patience = _PATIENCE
                 await self._settle_held(asker, began)
@@ -247,7 +256,7 @@ class _Crew:
             return
         self._held.append(trouble)
         reason = trouble.outcome and trouble.outcome.reason
-        if alone and not self._answers and reason == "bad_request":
+        if alone and not self._answers and reason == "bad_request" and self._pool is None:  # a pool adapts each server
             await self._adapt_dialect(asker)
         elif len(self._held) >= (self._patience if self._answers else 1):
             await self._find_culprit(asker)
@@ -300,9 +309,9 @@ class _Crew:
 
         If there is none, the step stops with an error that names the setting.
         """
-        before = asker.dialect
+        (server,) = asker.transport.servers
         try:
-            dialect = await settled(before, asker.find_refusal, lambda: asker.remedy)
+            has_changed = await asker.adapt(server)
         except BudgetSpent as spent:
             self.stopped = self.stopped or spent
         except LLMError as error:  # no outcome for these rows: the server is at fault
@@ -310,13 +319,9 @@ class _Crew:
         except Exception as error:  # noqa: BLE001 - whatever it is, the server does not answer
             self._stop(self._endpoint_down(asker, error))
         else:
-            asker.use(dialect)
-            if dialect == before:
+            if not has_changed:
                 await self._settle_held(asker)
                 return
-            self.tally.notes.append(
-                f"{asker.transport.url} takes requests of {asker.task.asset} with {dialect.adapted}"
-            )
             self._again.extend(trouble.request for trouble in self._held)
             self._held.clear()
 
@@ -327,8 +332,15 @@ class _Crew:
         self._tell()
         if self._systematic:
             self._look_for_systematic_fault(asker, outcome)
-        if outcome.attempts and self.window.answered(outcome.answer_s, self._running):
+        if outcome.attempts and self._measure(outcome):
             self._start_workers(asker)
+
+    def _measure(self, outcome: Outcome) -> bool:
+        """Record an answer in the window; return whether more requests may be in flight."""
+        if self._pool is None:
+            return self.window.answered(outcome.answer_s, self._running)
+        self.window.follow(self._pool.width, outcome.answer_s)
+        return self._running < self._pool.width
 
     def _look_for_systematic_fault(self, asker: "Asker", outcome: Outcome) -> None:
         """Stop if the first outcomes are all rejected for one reason; reasons that rows cause do not count."""

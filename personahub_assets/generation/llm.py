@@ -4,19 +4,22 @@ import asyncio
 import math
 import os
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
-from personahub_assets.core.addresses import public
-from personahub_assets.core.config import STANDIN_URL, Environment, HubConfig
-from personahub_assets.core.errors import ArgumentError, ConfigError, KeyRefused, LLMError
+from personahub_assets.core.addresses import public, public_list, split_addresses
+from personahub_assets.core.config import STANDIN_URL, Environment, Generation, HubConfig, ServerOptions, server_list
+from personahub_assets.core.errors import ArgumentError, ConfigError, KeyRefused, LLMError, PersonaHubError
 from personahub_assets.core.roles import ROLES, WRITER, Role
+from personahub_assets.endpoints.backend import Backend
 from personahub_assets.endpoints.pace import Pace
+from personahub_assets.endpoints.pool import OF_POOL, Pool
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
@@ -26,6 +29,7 @@ from personahub_assets.generation.engine import OpenAsker, Watch
 from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, kind_of
 from personahub_assets.generation.requests import ReusePolicy, Server, ServerOf, Task
 from personahub_assets.generation.servers.model_list import offered_as, read_models
+from personahub_assets.store.home import Home
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ REMEDIES = (
 
 T = TypeVar("T")
 _LIST_S = 10.0
+_LOOKS = 16  # servers that are looked at together
 
 
 Named = tuple[str | None, str | None]
@@ -59,6 +64,7 @@ class LLM(BaseModel):
     url: str | None = Field(default=None, repr=False)
     model: str | None = None
     roles: dict[str, Named] = Field(default={}, repr=False, description="Address and model of other roles")
+    options: dict[str, ServerOptions] = Field(default={}, repr=False, description="Weights and keys, by address")
     role: Role = Field(default=WRITER, exclude=True)
     key_variable: str = Field(default="", exclude=True, description="Variable with the key, if the role has its own")
     is_own_server: bool = Field(default=False, exclude=True, description="Whether it is not the writer's server")
@@ -77,10 +83,14 @@ class LLM(BaseModel):
 
     @classmethod
     def of(cls, environment: Environment, **settings: Any) -> "LLM":
-        """The language model that the environment names, with other fields of this class."""
+        """The language model that the environment names, else `[[servers]]`, with other fields of this class."""
+        file = _settings_of(environment)
         roles = {role: (environment.of_role(role, "url"), environment.of_role(role, "model")) for role in ROLES[1:]}
         named = {role: pair for role, pair in roles.items() if any(pair)}
-        return cls(url=environment.llm_url, model=environment.llm_model, roles=named, **settings)
+        url, model = environment.llm_url, environment.llm_model
+        if not url:
+            url, model = file.addresses(WRITER), model or file.served_model(WRITER)
+        return cls(url=url, model=model, roles=named, options=file.server_options(WRITER), **settings)
 
     def as_role(self, config: HubConfig, role: Role, variant: str = "") -> "LLM":
         """The endpoint of a role: its server and model, or this one if neither is set. Both spend from one budget.
@@ -92,8 +102,10 @@ class LLM(BaseModel):
         """
         section = config.role(role)
         own, (named_url, named_model) = section.variant(variant), self.roles.get(role, (None, None))
-        url = own.url or named_url or section.url or self.url
-        model = own.model or named_model or section.model or (self.model if url == self.url else None)
+        listed = config.addresses(role) if role != WRITER else None
+        url = own.url or named_url or section.url or listed or self.url
+        model = own.model or named_model or section.model or (config.served_model(role) if url == listed else None)
+        model = model or (self.model if url == self.url else None)
         if (url, model) == (self.url, self.model):
             return self
         key = own.key_variable or "" if own.url else section.key_variable or f"PERSONAHUB_{role.upper()}_LLM_API_KEY"
@@ -105,6 +117,7 @@ class LLM(BaseModel):
                 role=role,
                 key_variable=key,
                 is_own_server=url != self.url,
+                options=config.server_options(role) if url != self.url else self.options,
                 retry=self.retry,
                 shared_budget=self.budget,
             )
@@ -134,6 +147,33 @@ class LLM(BaseModel):
             return Server(llm.model or default, llm.is_own_server)
 
         return server
+
+    @cached_property
+    def each(self) -> "list[LLM]":
+        """Each of its servers as an endpoint of its own, with its key; the endpoint itself if it has one without.
+
+        Raises:
+            ConfigError: if a server is listed twice.
+        """
+        urls = server_list(self.url, self._variable("URL"))
+        if len(urls) < 2 and not self._options_of(self.url or "").key_variable:
+            return [self]
+        shared: dict[str, Any] = self.model_dump(include={"model", "retry"})
+        shared |= {"role": self.role, "is_own_server": self.is_own_server, "shared_budget": self.budget}
+        keys = {url: self._options_of(url).key_variable or self.key_variable for url in urls}
+        return [LLM(url=url, key_variable=keys[url], **shared) for url in urls]
+
+    @property
+    def has_several(self) -> bool:
+        """Whether it has several servers."""
+        return len(self.each) > 1
+
+    @property
+    def _is_split(self) -> bool:
+        return self.each[0] is not self
+
+    def _options_of(self, url: str) -> ServerOptions:
+        return ServerOptions(*self.options.get(public(url.strip().rstrip("/")), ()))
 
     def require(self) -> str:
         """The endpoint's base URL with its secrets; starts the stand-in if it was chosen.
@@ -170,6 +210,8 @@ class LLM(BaseModel):
             return self.model
         if self.url == STANDIN_URL:
             return STANDIN_MODEL
+        if self.has_several:
+            return self._common_name(headers)
         if not self._only_model:  # looked up once: every asset asks for it
             offered = list(self.models(headers))
             if len(offered) != 1:
@@ -180,13 +222,61 @@ class LLM(BaseModel):
             self._only_model = offered[0]
         return self._only_model
 
+    def _common_name(self, headers: Mapping[str, str]) -> str:
+        """The only model that all its servers offer; servers that cannot be reached are left out."""
+        if not self._only_model:
+            names, _ = self._of_each(lambda server: server._named(headers))
+            if len(set(names.values())) > 1:
+                serving = "; ".join(f"{url} serves {name!r}" for url, name in names.items())
+                raise LLMError(
+                    f"all servers of a role serve one model, and {serving}. Set {self._variable('MODEL')} to a model "
+                    "that each of them serves, or list only those that serve the same"
+                )
+            self._only_model = next(iter(names.values()))
+        return self._only_model
+
+    def _of_each(self, look: "Callable[[LLM], T]") -> tuple[dict[str, T], list[str]]:
+        """What a function returns for each server, by address, and the errors of those that cannot be reached.
+
+        Raises:
+            LLMError: if it fails for a server that can be reached, or none can be reached.
+        """
+        with ThreadPoolExecutor(min(len(self.each), _LOOKS)) as threads:
+            looks = {server.shown_url: threads.submit(look, server) for server in self.each}
+        results, unreachable, faults = dict[str, T](), list[str](), list[LLMError]()
+        for url, each in looks.items():
+            error = each.exception()
+            if error is None:
+                results[url] = each.result()
+            elif not isinstance(error, LLMError):
+                raise error
+            elif _is_unreachable(error):
+                unreachable.append(str(error))
+            else:
+                faults.append(error)
+        if faults:
+            raise faults[0] if len(faults) == 1 else type(faults[0])("\n".join(map(str, faults)))
+        if not results:
+            raise LLMError("no server can be reached:\n" + "\n".join(unreachable))
+        return results, unreachable
+
     def require_model(self, headers: Mapping[str, str] | None = None) -> None:
         """Check that the endpoint answers and accepts the key, and find the model.
 
+        Of several servers, those that cannot be reached are passed over: they are used when they come back.
+
         Raises:
-            LLMError: if there is no answer, or no model is named and the server does not offer exactly one.
+            LLMError: if there is no answer, or no model is named and the server does not offer exactly one; naming the
+                server, if there are several.
             KeyRefused: if the server refuses the key.
         """
+        if self.has_several:
+            self._of_each(lambda server: server._require_in_list(headers or {}))
+            self._named(headers or {})
+            return
+        if self._is_split:
+            self.each[0].require_model(headers)
+            return
         if not self.model:
             self._named(headers or {})
             return
@@ -195,6 +285,17 @@ class LLM(BaseModel):
         except KeyRefused:
             if _run(self._is_key_refused(headers or {})):
                 raise
+
+    def _require_in_list(self, headers: Mapping[str, str]) -> None:
+        """Check one of several servers: it answers, accepts the key, and serves the model of the others."""
+        self.require_model(headers)
+        models = self.look(headers)
+        if self.model and models and not offered_as(self.model, models):
+            raise LLMError(
+                f"{self.shown_url} serves {', '.join(sorted(models))}, and not {self.model!r} as the other servers of "
+                "its role: serve it there (vllm serve --served-model-name), or take the server out of "
+                f"{self._variable('URL')} or [[servers]]"
+            )
 
     async def _is_key_refused(self, headers: Mapping[str, str]) -> bool:
         """Whether a request for an answer is refused for its key; some keys may not list models.
@@ -232,7 +333,7 @@ class LLM(BaseModel):
     @property
     def shown_url(self) -> str:
         """The address without its secrets."""
-        return public(self.url.strip()) if self.url else ""
+        return public_list(self.url) if self.url else ""
 
     def model_for(self, store: Store) -> str:
         """The model to ask for in a home: `model_name`, or without an endpoint the model of its recorded answers.
@@ -256,6 +357,9 @@ class LLM(BaseModel):
         Raises:
             LLMError: if it cannot be reached, or gives no list.
         """
+        if self._is_split:
+            lists, _ = self._of_each(lambda server: server.models(headers))
+            return _merged(lists.values())
         try:
             return read_models(_run(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
@@ -275,12 +379,15 @@ class LLM(BaseModel):
         return self._look(headers, ())
 
     def _look(self, headers: Mapping[str, str], raised: tuple[type[LLMError], ...]) -> dict[str, int | None]:
+        if self._is_split:
+            lists, _ = self._of_each(lambda server: server._look(headers, raised))
+            return _merged(lists.values())
         try:
             return self.models(headers)
         except raised:
             raise
         except LLMError as error:
-            if isinstance(error.__cause__, Fault) and error.__cause__.unconnected:
+            if _is_unreachable(error):
                 raise
             return {}
 
@@ -328,31 +435,46 @@ class LLM(BaseModel):
             models.get(offered_as(task.model, models) or ""),
             settings.model_must_match,
         )
-        dialect = Dialect.of(settings, self.url or "")
+        dialect = Dialect.of(settings, split_addresses(self.url)[0] if self.url else "")
 
         def spend(prompt: int, cached: int, completion: int) -> float:
             return self.budget.spend(prices, prompt, cached, completion)
 
         @asynccontextmanager
         async def asker() -> AsyncIterator["Asker"]:
-            async with self.transport(
-                timeout_s=settings.timeout_s,
-                tries=settings.transport_tries,
-                faults_in_a_row=settings.consecutive_faults,
-                before=self.budget.call,
-                after=self.budget.returned,
-                on_overload=window.overloaded,
-                pace=Pace(settings.longest_wait),
-                headers=headers,
-            ) as transport:
+            async with self._connection(task, settings, window) as transport:
                 tokens = await transport.control_tokens()
                 reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
                 yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven)
 
         return asker
 
+    def _connection(self, task: Task, settings: Generation, window: AdaptiveConcurrency) -> Transport | Pool:
+        """The transport to its server, or the pool of its servers; different tasks begin at different ones."""
+        options: dict[str, Any] = {
+            "timeout_s": settings.timeout_s,
+            "before": self.budget.call,
+            "after": self.budget.returned,
+            "headers": settings.sent_headers,
+        }
+        if not self.has_several:
+            (server,) = self.each
+            options |= {"tries": settings.transport_tries, "faults_in_a_row": settings.consecutive_faults}
+            return server.transport(on_overload=window.overloaded, pace=Pace(settings.longest_wait), **options)
+        backends = [
+            Backend(
+                server.transport(on_overload=width.overloaded, pace=Pace(settings.longest_wait), **OF_POOL, **options),
+                width,
+                self._options_of(server.url or "").weight,
+            )
+            for server in self.each
+            for width in [window.part(server.shown_url)]
+        ]
+        backends.sort(key=lambda backend: blake2b(f"{task.schema_fingerprint} {backend.url}".encode()).digest())
+        return Pool(backends, tries=settings.transport_tries, timeout_s=settings.timeout_s)
+
     def transport(self, **options: Any) -> Transport:
-        """A transport to the server; the options are those of `Transport`.
+        """A transport to the only server; the options are those of `Transport`.
 
         Raises:
             LLMError: if there is no endpoint.
@@ -365,8 +487,29 @@ class LLM(BaseModel):
         if own := os.environ.get(self.key_variable, "").strip() if self.key_variable else "":
             return own
         environment = Environment()
-        is_named = self.url == environment.llm_url and environment.llm_api_key is not None
+        is_named = self.url in (environment.llm_url, *split_addresses(environment.llm_url))
         return environment.llm_api_key.get_secret_value().strip() if is_named and environment.llm_api_key else ""
+
+
+def _settings_of(environment: Environment) -> HubConfig:
+    """The settings of the environment's home; the defaults if they cannot be read, which other checks say."""
+    try:
+        return HubConfig.load(Home(environment.home.expanduser()).config)
+    except PersonaHubError:
+        return HubConfig()
+
+
+def _is_unreachable(error: LLMError) -> bool:
+    return isinstance(error.__cause__, Fault) and error.__cause__.unconnected
+
+
+def _merged(lists: Iterable[dict[str, int | None]]) -> dict[str, int | None]:
+    """The models of several servers, each with the smallest context."""
+    merged: dict[str, int | None] = {}
+    for name, context in (item for models in lists for item in models.items()):
+        known = merged.get(name)
+        merged[name] = context if known is None else min(known, context or known)
+    return merged
 
 
 def check_budget(budget: Budget, store: Store, config: HubConfig | None = None) -> None:

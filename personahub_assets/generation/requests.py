@@ -387,6 +387,7 @@ class Usage:
     reasons: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # notes about the server, such as settings that it needs
     other_models: list[str] = field(default_factory=list)  # models that answered instead of the requested one
+    servers: dict[str, int] = field(default_factory=dict)  # answers by address, if there are several servers
     likely_tokens: float = 0.0  # of an answer, by its schema
     waits_until: float = 0.0  # on the monotonic clock, while the server asks to wait
     waits_for: str = ""

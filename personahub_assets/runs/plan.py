@@ -118,9 +118,9 @@ def _model(environment: Environment, store: Store) -> tuple[str, str, list[str]]
         return environment.llm_model, "environment", _mixing(store, environment.llm_model)
     try:
         name = llm.model_for(store)
-        return name, "server" if environment.llm_url else "recorded answers", _mixing(store, name)
+        return name, "server" if llm.url else "recorded answers", _mixing(store, name)
     except LLMError as error:
-        problem = str(error).splitlines()[0] if environment.llm_url else "PERSONAHUB_LLM_URL is not set"
+        problem = str(error).splitlines()[0] if llm.url else "PERSONAHUB_LLM_URL is not set"
     names = models_of(store)
     if names.is_empty():
         return environment.model_name, "nothing", [f"No model to ask for its name: {problem}."]

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from personahub_assets.core import presets
+from personahub_assets.core.addresses import split_addresses
 from personahub_assets.core.config import STANDIN_URL, HubConfig
 from personahub_assets.core.errors import PersonaHubError
 from personahub_assets.core.prompts import Prompt
@@ -59,11 +60,11 @@ def llm_kind(llm: LLM, config: HubConfig) -> str:
         return LLM_KIND
     if llm.url == STANDIN_URL:
         return "standin"
-    return config.generation.server or presets.for_address(llm.url) or "openai-compatible"
+    return config.generation.server or presets.for_address(split_addresses(llm.url)[0]) or "openai-compatible"
 
 
 def _embedder_kind(embedder: Embedder) -> str:
-    return (presets.for_address(embedder.url) or "openai-compatible") if embedder.url else "onnx"
+    return (presets.for_address(split_addresses(embedder.url)[0]) or "openai-compatible") if embedder.url else "onnx"
 
 
 def _stage(group: str) -> str:

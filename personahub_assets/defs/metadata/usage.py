@@ -47,6 +47,8 @@ def spent(tally: Usage, currency: str) -> dict[str, Any]:
         facts["answers_without_usage"] = tally.uncounted
     if tally.other_models:
         facts["other_models"] = tally.other_models
+    if tally.servers:
+        facts["answers_by_server"] = dict(tally.servers)
     if tally.notes:
         facts["notes"] = tally.notes
     if tally.paid:
