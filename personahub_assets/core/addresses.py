@@ -93,7 +93,7 @@ def split_addresses(addresses: str | None) -> list[str]:
     >>> split_addresses("http://a/v1, http://b/v1?x=1,2")
     ['http://a/v1', 'http://b/v1?x=1,2']
     """
-    return [each for part in _SEPARATOR.split(addresses or "") if (each := part.strip().rstrip(","))]
+    return [address for text in _SEPARATOR.split(addresses or "") if (address := text.strip().rstrip(","))]
 
 
 def public_list(addresses: str) -> str:

@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from personahub_assets.core import presets
-from personahub_assets.core.addresses import public, public_list, split_addresses
+from personahub_assets.core.addresses import public, split_addresses
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.demonstrations import PromptingMode
 from personahub_assets.core.dialogues import DIALOGUES, MOST_TURNS
@@ -870,7 +870,7 @@ def server_list(addresses: str | None, variable: str) -> list[str]:
     servers = split_addresses(addresses)
     if len({public(each.rstrip("/")) for each in servers}) < len(servers):
         raise ConfigError(
-            f"{variable} lists a server twice ({public_list(addresses or '')}): for more requests to one of them, give it "
+            f"{variable} lists a server twice ({', '.join(map(public, servers))}). To send it more requests, give it "
             "a weight in [[servers]] of hub.toml"
         )
     if len(servers) > 1 and STANDIN_URL in servers:

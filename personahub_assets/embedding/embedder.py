@@ -318,7 +318,7 @@ class Embedder(BaseModel):
         )
 
     def _server(self, url: str) -> "_Server":
-        """A server with its key: that of [[servers]], else PERSONAHUB_EMBED_API_KEY if PERSONAHUB_EMBED_URL names it."""
+        """A server with its key: its own, else PERSONAHUB_EMBED_API_KEY if PERSONAHUB_EMBED_URL names it."""
         options = ServerOptions(*self.options.get(public(url.strip().rstrip("/")), ()))
         key = os.environ.get(options.key_variable, "").strip() if options.key_variable else ""
         environment = Environment()

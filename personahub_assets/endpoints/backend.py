@@ -48,6 +48,7 @@ class Backend:
         weight: its share of the requests, relative to the others.
         in_flight: requests chosen for it, those that wait for its rate limit included.
         error: why it is left out; None while it is used.
+        cause: why it was left out the last time.
         probes: failed probes since it is left out.
         outages: how often it was left out.
         mean_s: mean seconds of its recent answers; 0 before the first.
@@ -61,7 +62,7 @@ class Backend:
     answers: int = 0
     faults_in_a_row: int = 0
     error: Exception | None = None
-    last_error: Exception | None = None
+    cause: Exception | None = None
     probes: int = 0
     outages: int = 0
     mean_s: float = 0.0
@@ -103,9 +104,9 @@ class Backend:
 
     def open(self, error: Exception) -> bool:
         """Leave the server out; return whether it was used until now."""
-        was_used, self.last_error = not self.is_open, error
+        was_used = not self.is_open
         if was_used:
-            self.error, self.probes = error, 0
+            self.error, self.cause, self.probes = error, error, 0
             self.outages += 1
         return was_used
 
@@ -123,7 +124,7 @@ class Backend:
 
 def all_out(backends: list[Backend]) -> LLMError:
     """The error if no server can be used, with the reason of each; of their common kind, if they have one."""
-    errors = [backend.error or backend.last_error for backend in backends]
+    errors = [backend.error for backend in backends]
     reasons = "\n".join(
         f"  {backend.url}: {str(error).removeprefix(f'{backend.url}: ')}"
         for backend, error in zip(backends, errors, strict=True)
@@ -152,7 +153,7 @@ def outages(backends: list[Backend]) -> list[str]:
     return [
         f"{backend.url} was left out {'once' if backend.outages == 1 else f'{backend.outages} times'}"
         f"{', also at the end' if backend.is_open else ''}: "
-        f"{str(backend.last_error).removeprefix(f'{backend.url}: ').rstrip('.')}"
+        f"{str(backend.cause).removeprefix(f'{backend.url}: ').rstrip('.')}"
         for backend in backends
         if backend.outages
     ]

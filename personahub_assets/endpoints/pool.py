@@ -190,23 +190,31 @@ class Pool:
                 return None
             if not fresh and self._is_hopeless:
                 raise all_out(self.backends)
-            rooms = [backend for backend in fresh if backend.in_flight < self._room(backend)]
+            delays = [backend.transport.pace.delay for backend in fresh]
+            rooms = [
+                backend
+                for backend, delay in zip(fresh, delays, strict=True)
+                if not delay and backend.in_flight < self._room(backend)
+            ]
             if rooms:
-                return min(rooms, key=self._order)
-            await self._change()
+                return min(rooms, key=self._load)
+            await self._change(min(delays, default=0.0))
 
-    def _order(self, backend: Backend) -> tuple[float, float]:
-        return backend.transport.pace.delay, backend.load(0 if self.is_warm(backend) else _COLD)
+    def _load(self, backend: Backend) -> float:
+        return backend.load(0 if self.is_warm(backend) else _COLD)
 
     @property
     def _is_hopeless(self) -> bool:
         """Whether each server is left out and failed at its probes."""
         return all(backend.probes >= (1 if backend.is_refusing else _PROBES) for backend in self.backends)
 
-    async def _change(self) -> None:
+    async def _change(self, delay: float) -> None:
+        """Wait until a server has room or its state changes, or until all have waited for their limits."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay or None):
+                await waiter
 
     def wake(self) -> None:
         """Let requests that wait for a server look again."""
@@ -245,7 +253,7 @@ class Pool:
             if error is None:
                 backend.close()
             else:
-                backend.probes, backend.last_error = backend.probes + 1, error
+                backend.probes += 1
             self.wake()
             pause = min(max(2 * pause, _PROBE_FIRST_S), _PROBE_LONGEST_S)
 
@@ -411,8 +419,8 @@ class _Journey:
         if len(refusals) == len(self.passed):
             raise next(reversed(refusals.values()))
         self.pauses += 1
-        asked = [error.pause for error in self.passed.values() if isinstance(error, Fault) and error.pause]
-        seconds = self.pool.backoff.pause(self.pauses, min(asked, default=None))
+        pauses = [error.pause for error in self.passed.values() if isinstance(error, Fault) and error.pause]
+        seconds = self.pool.backoff.pause(self.pauses, min(pauses, default=None))
         self.meter.pause_s += seconds
         await asyncio.sleep(seconds)
         self.passed = refusals

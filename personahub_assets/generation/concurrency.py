@@ -56,11 +56,11 @@ class AdaptiveConcurrency:
         self._before: Span | None = None  # the last span at the previous width
         self._tries = 0  # spans without a gain at the current width
         self._calm = 0  # spans since the last change; counts only while the width holds
-        self._parts: dict[str, AdaptiveConcurrency] = {}
+        self._by_server: dict[str, AdaptiveConcurrency] = {}
 
-    def part(self, server: str) -> "AdaptiveConcurrency":
+    def of_server(self, server: str) -> "AdaptiveConcurrency":
         """The width of one of several servers; kept for the next task."""
-        return self._parts.setdefault(server, AdaptiveConcurrency(self.most))
+        return self._by_server.setdefault(server, AdaptiveConcurrency(self.most))
 
     def answered(self, seconds: float, running: int, now: float | None = None) -> bool:
         """Record an answer and its seconds, with `running` requests in flight; return whether the width changed."""

@@ -468,7 +468,7 @@ class LLM(BaseModel):
                 self._options_of(server.url or "").weight,
             )
             for server in self.each
-            for width in [window.part(server.shown_url)]
+            for width in [window.of_server(server.shown_url)]
         ]
         backends.sort(key=lambda backend: blake2b(f"{task.schema_fingerprint} {backend.url}".encode()).digest())
         return Pool(backends, tries=settings.transport_tries, timeout_s=settings.timeout_s)
