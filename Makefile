@@ -6,7 +6,7 @@
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  rewrite the constraints files, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
-# make bench     clients, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
+# make bench     clients, many servers, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
 # make bench-quick  three ratios in three minutes, compared with docs/benchmarks.md
 # make paper FILE=…  figure 10 and diversity of data that the paper's authors published, into paper-report/
 # make servers   how runs end with servers of all kinds, into docs/servers.md (ONLY="think fence": some of them)
@@ -92,6 +92,7 @@ bench: install
 	$(BIN)/python benchmarks/clients/run.py $(BENCH)
 	$(BIN)/python benchmarks/dedup/run.py
 	$(BIN)/python benchmarks/endurance/run.py
+	$(BIN)/python benchmarks/servers/run.py
 	$(BIN)/python benchmarks/warehouse/run.py
 	$(BIN)/python benchmarks/search/run.py
 	$(BIN)/python benchmarks/diversity/run.py

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from personahub_assets.core import project_files
-from personahub_assets.core.config import DatasetTask, HubConfig, RoleSection, RoleVariant
+from personahub_assets.core.config import DatasetTask, HubConfig, RoleSection, RoleVariant, ServerSection
 from personahub_assets.core.records import packaged
 from personahub_assets.core.sampling import OPTIONS
 from personahub_assets.generation import requests
@@ -76,6 +76,7 @@ def filled(page: str) -> str:
 _TABLES: dict[str, dict[str, type[BaseModel]]] = {
     "datasets": {"[datasets.NAME]": DatasetTask},
     "roles": {"[roles.ROLE]": RoleSection, "[[roles.ROLE.variants]]": RoleVariant},
+    "servers": {"[[servers]]": ServerSection},
 }
 """Sections with one table for each name, with the headings of their tables."""
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from personahub_assets.cli.app import app
 from personahub_assets.core import presets, project_files
-from personahub_assets.core.config import DatasetTask, Environment, HubConfig, RoleSection
+from personahub_assets.core.config import DatasetTask, Environment, HubConfig, RoleSection, ServerSection
 from personahub_assets.core.prompts import Prompt
 from personahub_assets.core.records import DATASETS, DatasetItem
 from personahub_assets.definitions import build_definitions
@@ -93,6 +93,7 @@ def test_every_setting_is_described() -> None:
         heading, model = {
             "datasets": ("[datasets.NAME]", DatasetTask),
             "roles": ("[roles.ROLE]", RoleSection),
+            "servers": ("[[servers]]", ServerSection),
         }.get(name, (f"[{name}]", typing.cast("typing.Any", field.annotation)))
         body = section(text, f"### `{heading}`")
         for key, setting in model.model_fields.items():

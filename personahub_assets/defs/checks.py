@@ -104,7 +104,7 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
         return sql
     settings = {
         f"{section}.{key}": value
-        for section, keys in config.model_dump(exclude={"datasets"}).items()
+        for section, keys in config.model_dump(exclude={"datasets", "servers"}).items()
         for key, value in keys.items()
         if isinstance(value, int | float)
     }

@@ -30,8 +30,9 @@ _PROBE_FIRST_S, _PROBE_LONGEST_S = 0.5, 60.0  # pauses between probes of a serve
 _PROBES = 4  # failed probes of each server before the step stops; of refusing ones a single one
 _FREE_MOVES = 4  # per server: sendings of one request that servers which are left out did not answer
 _BROKEN_FIRST = 2  # servers that may break off a request while none has answered the task
-_SILENCE = 20  # times the mean seconds of an answer, after which a silent server is examined
-_LEAST_SILENCE_S = 10.0
+_SILENCE = 15  # times the mean seconds of an answer, after which a silent server is examined
+_LEAST_SILENCE_S = 5.0
+_PROBE_SHARE = 0.7  # of that time for the probe, which has a short answer
 _FIRST_SILENCE_S = 30.0  # before the first answer of any server
 _TICK_S = 0.25
 
@@ -265,7 +266,7 @@ class Pool:
         """
         if self._owner is None:
             return backend.error
-        patience = self._patience
+        patience = self._patience * _PROBE_SHARE
         try:
             async with asyncio.timeout(patience):
                 await self._owner.probe(backend.transport)

@@ -1,4 +1,4 @@
-"""Several servers of one role: which one is asked, and what happens when one is dead, silent, slow, limited or refuses."""
+"""Several servers of one role: which one gets a request, and what happens when one is dead, silent, slow or refuses."""
 
 import os
 import signal
