@@ -293,7 +293,7 @@ class LLM(BaseModel):
         if self.model and models and not offered_as(self.model, models):
             raise LLMError(
                 f"{self.shown_url} serves {', '.join(sorted(models))}, and not {self.model!r} as the other servers of "
-                "its role: serve it there (vllm serve --served-model-name), or take the server out of "
+                "its role: serve it there under this name, or take the server out of "
                 f"{self._variable('URL')} or [[servers]]"
             )
 
