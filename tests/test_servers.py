@@ -278,8 +278,10 @@ def test_a_run_with_three_servers_then_one_pays_nothing_again(
         os.kill(third.pid, signal.SIGKILL)
     rows = hub.store.read_all("tools").height
     assert rows
-    monkeypatch.setenv("PERSONAHUB_LLM_URL", standin.url)
-    hub.environment = hub.environment.model_copy(update={"llm_url": standin.url})
+    monkeypatch.delenv("PERSONAHUB_LLM_URL")
+    hub.environment = hub.environment.model_copy(update={"llm_url": None})
+    listed = "".join(f'[[servers]]\nurl = "{url}"\nweight = 2\n' for url in (standin.url, DEAD))
+    (home / "hub.toml").write_text((home / "hub.toml").read_text() + listed)
     before = standin.stats()["calls"]
     assert hub.run(select=["related_personas", "+tools"]) == {}
     assert standin.stats()["calls"] == before

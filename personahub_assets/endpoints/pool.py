@@ -30,7 +30,7 @@ _PROBE_FIRST_S, _PROBE_LONGEST_S = 0.5, 60.0  # pauses between probes of a serve
 _PROBES = 4  # failed probes of each server before the step stops; of refusing ones a single one
 _FREE_MOVES = 4  # per server: sendings of one request that servers which are left out did not answer
 _BROKEN_FIRST = 2  # servers that may break off a request while none has answered the task
-_SILENCE = 15  # times the mean seconds of an answer, after which a silent server is examined
+_SILENCE = 15  # times the mean seconds of its answers, after which a silent server is examined
 _LEAST_SILENCE_S = 5.0
 _PROBE_SHARE = 0.7  # of that time for the probe, which has a short answer
 _FIRST_SILENCE_S = 30.0  # before the first answer of any server
@@ -140,7 +140,7 @@ class Pool:
         last: Exception | None = None
         for backend in sorted(self.backends, key=lambda backend: (backend.is_open, backend.load(0))):
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._patience(backend)):
                     return await backend.transport.send_once(path, body, parse, tries=1)
             except TimeoutError:
                 last = Fault("no answer to a probe", timeout=True)
@@ -266,7 +266,7 @@ class Pool:
         """
         if self._owner is None:
             return backend.error
-        patience = self._patience * _PROBE_SHARE
+        patience = self._patience(backend) * _PROBE_SHARE
         try:
             async with asyncio.timeout(patience):
                 await self._owner.probe(backend.transport)
@@ -282,15 +282,17 @@ class Pool:
         while True:
             await asyncio.sleep(_TICK_S)
             for backend in self._usable:
-                is_silent = backend.transport.silence > self._patience
+                is_silent = backend.transport.silence > self._patience(backend)
                 if is_silent and not backend.is_examined and len(self._usable) > 1:
                     backend.is_examined = True
                     self._start(self._examine(backend))
 
-    @property
-    def _patience(self) -> float:
-        """Seconds of silence after which a server is examined: long enough for one that is ten times slower."""
-        seconds = max(each.mean_s for each in self.backends)
+    def _patience(self, backend: Backend) -> float:
+        """Seconds of silence after which a server is examined: long enough for one that became ten times slower.
+
+        They follow its own answers: slow ones of another server do not hide that this one is silent.
+        """
+        seconds = backend.mean_s or max(each.mean_s for each in self.backends)
         patience = max(_LEAST_SILENCE_S, _SILENCE * seconds) if seconds else _FIRST_SILENCE_S
         return min(patience, self._timeout_s)
 
@@ -301,7 +303,7 @@ class Pool:
                 error = await self._find_fault(backend)
                 if error is None:
                     backend.transport.hear()
-                elif (silence := backend.transport.silence) > self._patience:
+                elif (silence := backend.transport.silence) > self._patience(backend):
                     self.leave_out(backend, Fault(f"silent for {silence:.0f} s, and {error}", timeout=True))
                     backend.end_requests()
         finally:

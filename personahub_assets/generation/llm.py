@@ -159,7 +159,7 @@ class LLM(BaseModel):
         if len(urls) < 2 and not self._options_of(self.url or "").key_variable:
             return [self]
         shared: dict[str, Any] = self.model_dump(include={"model", "retry"})
-        shared |= {"role": self.role, "is_own_server": self.is_own_server, "shared_budget": self.budget}
+        shared |= {"role": self.role, "is_own_server": self.is_own_server}
         keys = {url: self._options_of(url).key_variable or self.key_variable for url in urls}
         return [LLM(url=url, key_variable=keys[url], **shared) for url in urls]
 

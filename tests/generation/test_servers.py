@@ -86,7 +86,6 @@ def test_a_killed_a_silent_and_a_slow_server_lose_nothing_and_nothing_is_paid_tw
     scripts: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_LEAST_SILENCE_S", 1.5)
-    monkeypatch.setattr(pool, "_SILENCE", 6)
     slow, lock, answered = scripts[0].told(otherwise=good()), threading.Lock(), list[str]()
     with StandinServer(latency_ms=20) as killed, StandinServer(latency_ms=20) as silent:
         trouble = _Trouble(killed, silent)
