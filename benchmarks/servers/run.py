@@ -118,7 +118,7 @@ SCENARIOS = [
     Scenario("one of three silent", 3, hang, 2),
     Scenario("one of three ten times slower", 3, slow, 2 + 1 / SLOWER),
     Scenario("one of three restarted", 3, restart, 3),
-    Scenario("one killed, one silent, one ten times slower", 3, all_three, 1 / SLOWER, 1 / 5, 2 / 3),
+    Scenario("one killed, one silent, one ten times slower", 3, all_three, 1 / SLOWER, 0.3, 0.5),
 ]
 
 

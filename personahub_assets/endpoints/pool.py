@@ -32,7 +32,7 @@ _FREE_MOVES = 4  # per server: sendings of one request that servers which are le
 _BROKEN_FIRST = 2  # servers that may break off a request while none has answered the task
 _SILENCE = 15  # times the mean seconds of its answers, after which a silent server is examined
 _LEAST_SILENCE_S = 5.0
-_PROBE_SHARE = 0.7  # of that time for the probe, which has a short answer
+_PROBE_SHARE = 0.5  # of that time for the probe, which has a short answer
 _FIRST_SILENCE_S = 30.0  # before the first answer of any server
 _TICK_S = 0.25
 

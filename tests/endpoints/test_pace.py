@@ -144,3 +144,15 @@ def test_after_a_limit_one_request_goes_ahead() -> None:
         return first, second
 
     assert asyncio.run(work()) == (1, 3)
+
+
+def test_the_delay_is_known_without_waiting() -> None:
+    async def delays() -> list[float]:
+        pace = Pace(600)
+        free, round_ = pace.delay, await pace.enter()
+        pace.limited(round_, 100.0, "Too many requests")
+        return [free, pace.delay]
+
+    free, limited = asyncio.run(delays())
+    assert free == 0
+    assert 99 < limited < 101
