@@ -81,6 +81,10 @@ _TABLES: dict[str, dict[str, type[BaseModel]]] = {
 """Sections with one table for each name, with the headings of their tables."""
 
 
+def _default(field: FieldInfo) -> str:
+    return "required" if field.is_required() else f"`{_toml(field.default)}`"
+
+
 def settings() -> str:
     """One table per section of hub.toml."""
     parts = []
@@ -88,7 +92,7 @@ def settings() -> str:
         for heading, model in _TABLES.get(name, {f"[{name}]": section.annotation}).items():  # type: ignore[dict-item]
             about = (model.__doc__ or "").strip().splitlines()[0]
             rows = [
-                (f"`{key}`", _kind(field), f"`{_toml(field.default)}`", field.description or "")
+                (f"`{key}`", _kind(field), _default(field), field.description or "")
                 # Options that only some servers support come last.
                 for key, field in sorted(model.model_fields.items(), key=lambda named: named[0] in OPTIONS)
             ]

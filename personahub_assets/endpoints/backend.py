@@ -52,6 +52,7 @@ class Backend:
         probes: failed probes since it is left out.
         outages: how often it was left out.
         mean_s: mean seconds of its recent answers; 0 before the first.
+        is_warm: whether it is known to have answered the task.
         deadlines: of the requests in flight, to end them when the server is silent.
     """
 
@@ -67,6 +68,7 @@ class Backend:
     outages: int = 0
     mean_s: float = 0.0
     is_examined: bool = False
+    is_warm: bool = False
     deadlines: set[asyncio.Timeout] = field(default_factory=set)
 
     @property

@@ -163,7 +163,9 @@ class Pool:
 
     def is_warm(self, backend: Backend) -> bool:
         """Whether a server has answered the task."""
-        return self._owner is None or self._owner.is_warm(backend.transport)
+        if not backend.is_warm:
+            backend.is_warm = self._owner is None or self._owner.is_warm(backend.transport)
+        return backend.is_warm
 
     @property
     def is_cold(self) -> bool:

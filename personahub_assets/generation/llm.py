@@ -507,8 +507,8 @@ def _merged(lists: Iterable[dict[str, int | None]]) -> dict[str, int | None]:
     """The models of several servers, each with the smallest context."""
     merged: dict[str, int | None] = {}
     for name, context in (item for models in lists for item in models.items()):
-        known = merged.get(name)
-        merged[name] = context if known is None else min(known, context or known)
+        smallest = merged.get(name)
+        merged[name] = context if smallest is None else min(smallest, context or smallest)
     return merged
 
 

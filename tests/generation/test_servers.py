@@ -38,7 +38,7 @@ def scripts() -> Iterator[list[Script]]:
 
 
 @pytest.fixture
-def told(scripts: list[Script]) -> list[Script]:
+def trio(scripts: list[Script]) -> list[Script]:
     """Three servers that answer everything."""
     return [script.told(otherwise=good()) for script in scripts]
 
@@ -117,15 +117,15 @@ def test_a_killed_a_silent_and_a_slow_server_lose_nothing_and_nothing_is_paid_tw
 
 
 def test_a_slow_server_gets_fewer_requests(
-    told: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
+    trio: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(_: dict[str, Any]) -> Reply:
         time.sleep(0.3)
         return good()
 
-    at(told[0], answer, monkeypatch)
-    done = run(told, 300, journal, most=4)
-    slow, *others = (done.tally.servers[script.url] for script in told)
+    at(trio[0], answer, monkeypatch)
+    done = run(trio, 300, journal, most=4)
+    slow, *others = (done.tally.servers[script.url] for script in trio)
     assert slow < min(others) / 2
     assert done.tally.accepted == 300
 
@@ -133,8 +133,8 @@ def test_a_slow_server_gets_fewer_requests(
 # --- the circuit breaker ---
 
 
-def test_a_server_that_comes_back_is_used_again(told: list[Script], journal: Journal) -> None:
-    first, second, _ = told
+def test_a_server_that_comes_back_is_used_again(trio: list[Script], journal: Journal) -> None:
+    first, second, _ = trio
     first.told(*[Reply(hang_up=True)] * 12, otherwise=good())
     done = run([first, second], 400, journal, most=2)
     assert done.tally.accepted == 400
@@ -143,9 +143,9 @@ def test_a_server_that_comes_back_is_used_again(told: list[Script], journal: Jou
     assert any(first.url in note and "also at the end" not in note for note in done.tally.notes)
 
 
-def test_a_server_that_is_not_there_costs_no_attempt(told: list[Script], journal: Journal) -> None:
+def test_a_server_that_is_not_there_costs_no_attempt(trio: list[Script], journal: Journal) -> None:
     dead = "http://127.0.0.1:9/v1"
-    done = PoolRun(urls=[dead, told[0].url], task=TASK, budget=Budget(max_calls=100))
+    done = PoolRun(urls=[dead, trio[0].url], task=TASK, budget=Budget(max_calls=100))
     done.of(requests(40, TASK), journal)
     assert done.tally.accepted == 40
     assert done.tally.servers[dead] == 0
@@ -154,19 +154,19 @@ def test_a_server_that_is_not_there_costs_no_attempt(told: list[Script], journal
 
 
 @pytest.mark.parametrize("status", [401, 402, 404])
-def test_a_server_that_refuses_everybody_is_left_out(told: list[Script], journal: Journal, status: int) -> None:
-    told[0].told(otherwise=error(status, "The account has no credit." if status == 402 else "No."))
-    done = run(told, 60, journal)
+def test_a_server_that_refuses_everybody_is_left_out(trio: list[Script], journal: Journal, status: int) -> None:
+    trio[0].told(otherwise=error(status, "The account has no credit." if status == 402 else "No."))
+    done = run(trio, 60, journal)
     assert done.tally.accepted == 60
-    assert done.tally.servers[told[0].url] == 0
+    assert done.tally.servers[trio[0].url] == 0
 
 
-def test_when_all_refuse_the_step_stops_and_names_each(told: list[Script], journal: Journal) -> None:
-    for script in told:
+def test_when_all_refuse_the_step_stops_and_names_each(trio: list[Script], journal: Journal) -> None:
+    for script in trio:
         script.told(otherwise=error(401))
     with pytest.raises(KeyRefused) as raised:
-        run(told, 20, journal)
-    assert all(script.url in str(raised.value) for script in told)
+        run(trio, 20, journal)
+    assert all(script.url in str(raised.value) for script in trio)
     assert not outcomes(journal)
 
 
@@ -178,40 +178,40 @@ def test_when_none_is_there_the_step_stops_and_names_each(journal: Journal) -> N
     assert not outcomes(journal)
 
 
-def test_all_die_in_the_middle_and_the_next_run_goes_on(told: list[Script], journal: Journal) -> None:
-    for script in told:
+def test_all_die_in_the_middle_and_the_next_run_goes_on(trio: list[Script], journal: Journal) -> None:
+    for script in trio:
         script.told(*[good()] * 10, otherwise=Reply(hang_up=True))
     with pytest.raises(EndpointDown):
-        run(told, 60, journal, most=4)
+        run(trio, 60, journal, most=4)
     kept = outcomes(journal)
     assert 3 < len(kept) <= 30
     assert {outcome.status for outcome in kept.values()} == {"accepted"}
-    for script in told:
+    for script in trio:
         script.told(otherwise=good())
-    assert run(told, 60, journal).tally.accepted == 60
+    assert run(trio, 60, journal).tally.accepted == 60
 
 
-def test_a_limited_server_makes_no_other_wait(told: list[Script], journal: Journal) -> None:
+def test_a_limited_server_makes_no_other_wait(trio: list[Script], journal: Journal) -> None:
     waits: list[float] = []
-    told[0].told(otherwise=error(429, "Slow down.", retry_after="500"))
-    done = run(told, 60, journal, watch=lambda tally: waits.append(tally.waits_until))
+    trio[0].told(otherwise=error(429, "Slow down.", retry_after="500"))
+    done = run(trio, 60, journal, watch=lambda tally: waits.append(tally.waits_until))
     assert done.tally.accepted == 60
     assert {outcome.attempts for outcome in outcomes(journal).values()} == {1}
     assert set(waits) == {0.0}
-    assert len(told[0].bodies) <= 2
+    assert len(trio[0].bodies) <= 2
 
 
-def test_when_all_limit_for_too_long_the_step_stops_as_with_one(told: list[Script], journal: Journal) -> None:
-    for script in told:
+def test_when_all_limit_for_too_long_the_step_stops_as_with_one(trio: list[Script], journal: Journal) -> None:
+    for script in trio:
         script.told(otherwise=error(429, "Slow down.", retry_after="5000"))
     with pytest.raises(LimitReached, match="asks to wait"):
-        run(told, 20, journal)
+        run(trio, 20, journal)
 
 
-def test_a_short_limit_of_all_is_waited_for(told: list[Script], journal: Journal) -> None:
-    for script in told:
+def test_a_short_limit_of_all_is_waited_for(trio: list[Script], journal: Journal) -> None:
+    for script in trio:
         script.not_before = time.monotonic() + 1
-    assert run(told, 30, journal).tally.accepted == 30
+    assert run(trio, 30, journal).tally.accepted == 30
 
 
 # --- whose fault it is ---
@@ -219,42 +219,42 @@ def test_a_short_limit_of_all_is_waited_for(told: list[Script], journal: Journal
 
 @pytest.mark.parametrize("status", [500, 402])
 def test_a_row_that_no_server_answers_is_at_fault_and_no_server_is(
-    told: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch, status: int
+    trio: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     def answer(body: dict[str, Any]) -> Reply:
         return error(status, "Broken.") if "number 20" in body["messages"][-1]["content"] else good()
 
-    for script in told:
+    for script in trio:
         at(script, answer, monkeypatch)
-    done = run(told, 60, journal, most=2)
+    done = run(trio, 60, journal, most=2)
     rejected = [outcome for outcome in outcomes(journal).values() if outcome.status == "rejected"]
     assert done.tally.accepted == 59
     assert [outcome.reason for outcome in rejected] == ["unreachable"]
 
 
-def test_an_invalid_answer_is_asked_again_and_both_count(told: list[Script], journal: Journal) -> None:
-    told[0].told(Reply("{"), otherwise=good())
-    done = run(told, 30, journal)
+def test_an_invalid_answer_is_asked_again_and_both_count(trio: list[Script], journal: Journal) -> None:
+    trio[0].told(Reply("{"), otherwise=good())
+    done = run(trio, 30, journal)
     assert done.tally.accepted == 30
-    assert done.tally.calls == 30 + (len(told[0].bodies) > 0)
+    assert done.tally.calls == 30 + (len(trio[0].bodies) > 0)
 
 
-def test_a_request_that_breaks_servers_reaches_two_before_any_answer(told: list[Script], journal: Journal) -> None:
-    for script in told:
+def test_a_request_that_breaks_servers_reaches_two_before_any_answer(trio: list[Script], journal: Journal) -> None:
+    for script in trio:
         script.told(otherwise=Reply(hang_up=True))
     with pytest.raises(EndpointDown):
-        run(told, 1, journal)
-    rows = [sum("number 0" in str(body["messages"]) for body in script.bodies) for script in told]
+        run(trio, 1, journal)
+    rows = [sum("number 0" in str(body["messages"]) for body in script.bodies) for script in trio]
     assert sorted(map(bool, rows)) == [False, True, True]
 
 
 # --- budgets ---
 
 
-def test_a_budget_of_calls_holds_for_all_servers_together(told: list[Script], journal: Journal) -> None:
+def test_a_budget_of_calls_holds_for_all_servers_together(trio: list[Script], journal: Journal) -> None:
     with pytest.raises(BudgetSpent):
-        run(told, 60, journal, budget=Budget(max_calls=25))
-    assert sum(len(script.bodies) for script in told) == 25
+        run(trio, 60, journal, budget=Budget(max_calls=25))
+    assert sum(len(script.bodies) for script in trio) == 25
     assert len(outcomes(journal)) == 25
 
 
@@ -262,26 +262,26 @@ def test_a_budget_of_calls_holds_for_all_servers_together(told: list[Script], jo
 
 
 def test_servers_may_need_different_ways_of_asking(
-    told: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
+    trio: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(body: dict[str, Any]) -> Reply:
         return error(400, "response_format is not supported.") if "response_format" in body else good()
 
-    at(told[1], answer, monkeypatch)
-    done = run(told, 90, journal, most=4)
+    at(trio[1], answer, monkeypatch)
+    done = run(trio, 90, journal, most=4)
     assert done.tally.accepted == 90
     assert all(count > 0 for count in done.tally.servers.values())
-    assert [note for note in done.tally.notes if "takes requests of" in note and told[1].url in note]
-    assert not [body for body in told[0].bodies + told[2].bodies if "response_format" not in body]
+    assert [note for note in done.tally.notes if "takes requests of" in note and trio[1].url in note]
+    assert not [body for body in trio[0].bodies + trio[2].bodies if "response_format" not in body]
 
 
-def test_few_requests_stay_with_the_server_that_has_read_the_instructions(told: list[Script], journal: Journal) -> None:
-    done = run(told, 8, journal, most=8)
+def test_few_requests_stay_with_the_server_that_has_read_the_instructions(trio: list[Script], journal: Journal) -> None:
+    done = run(trio, 8, journal, most=8)
     assert sorted(done.tally.servers.values()) == [0, 0, 8]
 
 
 def test_a_cold_server_gets_one_request_until_it_has_answered(
-    told: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
+    trio: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most, lock, flying = [0], threading.Lock(), [0]
     warm = threading.Event()
@@ -296,14 +296,14 @@ def test_a_cold_server_gets_one_request_until_it_has_answered(
             warm.set()
         return good()
 
-    at(told[1], answer, monkeypatch)
-    assert run(told[:2], 120, journal, most=16).tally.accepted == 120
+    at(trio[1], answer, monkeypatch)
+    assert run(trio[:2], 120, journal, most=16).tally.accepted == 120
     assert most == [1]
 
 
-def test_weights_divide_the_requests(told: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    for script in told[:2]:
+def test_weights_divide_the_requests(trio: list[Script], journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for script in trio[:2]:
         at(script, lambda _: (time.sleep(0.02), good())[1], monkeypatch)
-    heavy, light = told[:2]
+    heavy, light = trio[:2]
     done = run([heavy, light], 400, journal, most=16, weights={heavy.url: 3.0}, proven={})
     assert done.tally.servers[heavy.url] > done.tally.servers[light.url]
