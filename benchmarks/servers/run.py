@@ -188,8 +188,8 @@ def asked(store: Store, urls: str, rows: int, watch: Callable[[Usage], None]) ->
 def _rate(samples: list[tuple[float, int]], until: int) -> float:
     """Rows per second from the first sample to the first one with so many rows."""
     began, rows = samples[0]
-    ended, more = next((sample for sample in samples if sample[1] >= until), samples[-1])
-    return (more - rows) / max(1e-9, ended - began)
+    ended, rows_then = next((sample for sample in samples if sample[1] >= until), samples[-1])
+    return (rows_then - rows) / max(1e-9, ended - began)
 
 
 def shown(results: dict[str, Result]) -> str:

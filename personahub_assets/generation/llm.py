@@ -292,8 +292,8 @@ class LLM(BaseModel):
         models = self.look(headers)
         if self.model and models and not offered_as(self.model, models):
             raise LLMError(
-                f"{self.shown_url} serves {', '.join(sorted(models))}, and not {self.model!r} as the other servers of "
-                "its role: serve it there under this name, or take the server out of "
+                f"{self.shown_url} serves the model {', '.join(sorted(models))}, and not {self.model!r} as the other "
+                "servers of its role: serve it there under this name, or take the server out of "
                 f"{self._variable('URL')} or [[servers]]"
             )
 
