@@ -25,13 +25,13 @@ class PoolRun(Run):
     pool: Pool | None = None
 
     def asker(self) -> OpenAsker:
-        more: dict[str, Any] = {"timeout_s": 20, "before": self.budget.call, "after": self.budget.returned} | self.way
+        options: dict[str, Any] = {"timeout_s": 20, "before": self.budget.call, "after": self.budget.returned} | self.way
 
         @asynccontextmanager
         async def opened() -> Any:
             backends = [
                 Backend(
-                    Transport(url, "none", on_overload=self.window.of_server(url).overloaded, **OF_POOL, **more),
+                    Transport(url, "none", on_overload=self.window.of_server(url).overloaded, **OF_POOL, **options),
                     self.window.of_server(url),
                     self.weights.get(url, 1.0),
                 )
