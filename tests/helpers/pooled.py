@@ -25,7 +25,11 @@ class PoolRun(Run):
     pool: Pool | None = None
 
     def asker(self) -> OpenAsker:
-        options: dict[str, Any] = {"timeout_s": 20, "before": self.budget.call, "after": self.budget.returned} | self.way
+        options: dict[str, Any] = {
+            "timeout_s": 20,
+            "before": self.budget.call,
+            "after": self.budget.returned,
+        } | self.way
 
         @asynccontextmanager
         async def opened() -> Any:
