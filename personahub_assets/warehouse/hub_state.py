@@ -21,8 +21,9 @@ Row = tuple[Any, ...]
 
 _TABLES = """
 CREATE TABLE meta (made_for TEXT);
-CREATE TABLE partitions (source TEXT, batch TEXT, mark TEXT, PRIMARY KEY (source, batch)) WITHOUT ROWID;
+CREATE TABLE listings (source TEXT PRIMARY KEY, files TEXT);
 CREATE TABLE batches (batch TEXT);
+CREATE TABLE used_batches (batch TEXT, source TEXT);
 CREATE TABLE decisions (batch TEXT, stage TEXT, persona_id TEXT, admission INTEGER, keeper_id TEXT);
 CREATE TABLE item_decisions (
     batch TEXT, dataset TEXT, stage TEXT, item_id TEXT, admission INTEGER, keeper_id TEXT
@@ -35,12 +36,11 @@ CREATE TABLE absorbed (stage TEXT, keeper_id TEXT, dropped INTEGER, PRIMARY KEY 
 CREATE TABLE faults (
     check_name TEXT, batch TEXT, offending INTEGER, shown TEXT, PRIMARY KEY (check_name, batch)
 ) WITHOUT ROWID;
-CREATE VIEW used_batches AS
-    SELECT DISTINCT batch FROM partitions WHERE source IN ('documents', 'text_personas', 'related_personas');
 """
 # Made when the rows of a new state are in: keeping them up to date with every row takes three times as long.
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS batches_by_batch ON batches (batch);
+CREATE INDEX IF NOT EXISTS used_batches_by_batch ON used_batches (batch);
 CREATE INDEX IF NOT EXISTS decisions_by_id ON decisions (persona_id, stage);
 CREATE INDEX IF NOT EXISTS decisions_by_batch ON decisions (batch, stage);
 CREATE INDEX IF NOT EXISTS decisions_by_keeper ON decisions (keeper_id) WHERE keeper_id IS NOT NULL;
@@ -54,13 +54,14 @@ CREATE INDEX IF NOT EXISTS item_dedup_runs_by_batch ON item_dedup_runs (batch, d
 CREATE INDEX IF NOT EXISTS decided_by_batch ON decided (batch, stage);
 CREATE INDEX IF NOT EXISTS absorbed_by_count ON absorbed (dropped);
 """
+# CROSS JOIN keeps the order of the tables, which SQLite, without statistics, would choose otherwise.
 _CHANGED = """
 CREATE TEMP TABLE changed (batch TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE touched (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE changed_vectors (batch TEXT, persona_id TEXT);
-CREATE TEMP VIEW changed_decisions AS SELECT d.* FROM changed AS c JOIN decisions AS d ON d.batch = c.batch;
-CREATE TEMP VIEW changed_item_decisions AS SELECT d.* FROM changed AS c JOIN item_decisions AS d ON d.batch = c.batch;
-CREATE TEMP VIEW changed_persona_texts AS SELECT p.* FROM changed AS c JOIN persona_texts AS p ON p.batch = c.batch;
+CREATE TEMP VIEW changed_decisions AS SELECT d.* FROM changed CROSS JOIN decisions AS d USING (batch);
+CREATE TEMP VIEW changed_item_decisions AS SELECT d.* FROM changed CROSS JOIN item_decisions AS d USING (batch);
+CREATE TEMP VIEW changed_persona_texts AS SELECT p.* FROM changed CROSS JOIN persona_texts AS p USING (batch);
 """
 # Batches whose rows were decided for a persona or item that changed, or that have a text that came or went.
 _AFFECTED = """
@@ -71,8 +72,8 @@ INSERT OR IGNORE INTO changed
 _SHARING = """
 INSERT OR IGNORE INTO changed
     SELECT q.batch FROM changed AS c
-    JOIN persona_texts AS p ON p.batch = c.batch
-    JOIN persona_texts AS q ON q.text_hash = p.text_hash
+    CROSS JOIN persona_texts AS p ON p.batch = c.batch
+    CROSS JOIN persona_texts AS q ON q.text_hash = p.text_hash
 """
 _COLUMNS = {
     "batches": ["batch"],
@@ -86,7 +87,8 @@ _COLUMNS = {
 _KEYS = ("batch",), ("batch", "stage"), ("batch", "dataset", "stage")
 """Columns that come first in a table, by the keys of a partition."""
 _VECTORS = "persona_embeddings"
-_WATCHED = (*_COLUMNS, _VECTORS, "documents", "text_personas", "related_personas")
+_CANDIDATES = ("documents", "text_personas", "related_personas")
+_WATCHED = (*_COLUMNS, _VECTORS, *_CANDIDATES)
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class HubState:
     def __init__(self, database: sqlite3.Connection, store: Store, made_for: str):
         self.database, self.store = database, store
         self._changes = _Changes()
+        self._with_vectors: Collection[str] = ()
         self._is_new = self._prepare(made_for)
 
     def _prepare(self, made_for: str) -> bool:
@@ -176,18 +179,27 @@ class HubState:
             StoreError: if a file is damaged.
         """
         self._script(_CHANGED)
-        before = {(name, batch): mark for name, batch, mark in self.all("SELECT source, batch, mark FROM partitions")}
+        before = dict[str, str](self.all("SELECT source, files FROM listings"))
         for source in _sources(self.store):
-            for batch, mark in source.marks():
-                if before.pop((source.name, batch), None) != mark:
-                    self._take(source.table, source.keys, batch, self._rows(source, batch))
-                    self.database.execute("REPLACE INTO partitions VALUES (?, ?, ?)", (source.name, batch, mark))
-        for name, batch in before:
+            self._compare(source, _marks(before.pop(source.name, "")))
+        for name in before:  # the folder is gone
             table, *keys = name.split("/")
-            self._take(table, keys, batch, ())
-            self.database.execute("DELETE FROM partitions WHERE source = ? AND batch = ?", (name, batch))
+            self._compare(Source(table, self.store.paths.tables / name, tuple(keys)), _marks(before[name]))
         self._script(_INDEXES)
         self._mark_changed()
+
+    def _compare(self, source: Source, before: dict[str, str]) -> None:
+        """Read the files of a folder that differ from those of the last time."""
+        files = dict(source.marks())
+        if source.table == _VECTORS:
+            self._with_vectors = files.keys()
+        if files == before:
+            return
+        for batch in files.keys() | before.keys():
+            if files.get(batch) != before.get(batch):
+                self._take(source, batch, self._rows(source, batch) if batch in files else ())
+        listing = "\n".join(f"{batch} {mark}" for batch, mark in files.items())
+        self.database.execute("REPLACE INTO listings VALUES (?, ?)", (source.name, listing))
 
     def all(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
         """The rows of a query."""
@@ -202,6 +214,8 @@ class HubState:
             self.database.execute(statement)
 
     def _rows(self, source: Source, batch: str) -> Iterable[Row]:
+        if source.table in _CANDIDATES:
+            return [(source.table,)]
         columns = _COLUMNS.get(source.table)
         return self._read(source.table, source.folder, batch, columns) if columns else ()
 
@@ -210,9 +224,10 @@ class HubState:
         rows = read_file(folder / f"batch={batch}" / PART, table, columns, schema=schema).iter_rows()
         return ((persona_id, _hash(text)) for persona_id, text in rows) if table == "personas" else rows
 
-    def _take(self, table: str, keys: Collection[str], batch: str, rows: Iterable[Row]) -> None:
+    def _take(self, source: Source, batch: str, rows: Iterable[Row]) -> None:
         """Store the rows of a partition instead of those before."""
         self._changes.batches.add(batch)
+        table, keys = source.table, source.keys
         if table == "batches":
             self._replace(table, [batch], {() for _ in rows})
         elif table == "personas":
@@ -224,6 +239,10 @@ class HubState:
             self._changes.ids |= {row[0] for row in gone | added}
             if table == "decisions":
                 self._count([batch, *keys], len(new), gone, added)
+        elif table in _CANDIDATES:
+            if not self._is_new:
+                self.database.execute("DELETE FROM used_batches WHERE batch = ? AND source = ?", (batch, table))
+            self.many("INSERT INTO used_batches VALUES (?, ?)", ((batch, table) for _ in rows))
         elif table in _COLUMNS:
             self._replace(table, [batch, *keys], set(rows))
 
@@ -267,11 +286,16 @@ class HubState:
             sharing = "INSERT OR IGNORE INTO changed SELECT batch FROM persona_texts WHERE text_hash = ?"
             self.many(sharing, zip(changes.texts, strict=True))
         folder = self.store.folders(_VECTORS)[0]
-        for (batch,) in self.all(
-            "SELECT c.batch FROM changed AS c JOIN partitions AS p USING (batch) WHERE source = ?", [_VECTORS]
-        ):
+        for (batch,) in self.all("SELECT batch FROM changed"):
+            if batch not in self._with_vectors:
+                continue
             ids = self._read(_VECTORS, folder, batch, ["persona_id"])
             self.many("INSERT INTO changed_vectors VALUES (?, ?)", ((batch, *row) for row in ids))
+
+
+def _marks(listing: str) -> dict[str, str]:
+    """The mark of each batch, of lines with both."""
+    return dict(line.split(" ", 1) for line in listing.splitlines())
 
 
 def _hash(text: str) -> int:

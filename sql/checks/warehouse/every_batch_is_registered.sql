@@ -1,2 +1,2 @@
 -- No table holds rows of a batch that is not registered
-SELECT batch FROM used_batches WHERE batch NOT IN (SELECT batch FROM batches) ORDER BY batch
+SELECT DISTINCT batch FROM used_batches WHERE batch NOT IN (SELECT batch FROM batches) ORDER BY batch
