@@ -136,6 +136,7 @@ def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Ma
         "any_agreement": {
             name: {"{asset}": name, "{solutions}": comparison.solutions} for name, comparison in COMPARISONS.items()
         },
+        "any_compared": {name: {"{dataset}": name} for name, item in datasets.items() if not issubclass(item, Scores)},
         "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
         "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},
         "any_scores": {

@@ -299,7 +299,7 @@ FAULTS: dict[str, Fault] = {
     "any_dataset/most_requests_are_accepted": Fault(
         "generations", refused(*DATASETS), also=((ANY, "every_request_accounted_for"),), asset="math_problems"
     ),
-    "any_dataset/few_items_are_dropped": Fault("item_dedup_runs", mostly_dropped, stage="lexical", dataset="tools"),
+    "any_compared/few_items_are_dropped": Fault("item_dedup_runs", mostly_dropped, stage="lexical", dataset="tools"),
     "any_dataset/no_item_is_in_a_test_set": Fault("contaminated", matching, asset="math_problems"),
     "any_dataset/one_item_per_sample": Fault(ANY, again(), also=((ANY, "every_request_accounted_for"),)),
 }
@@ -450,7 +450,7 @@ def test_a_planted_fault_is_found_by_its_check_alone(planter: Planter, place: st
 
 def _each(name: str) -> list[str]:
     """The datasets for the faults that are planted in each of them."""
-    return list(DATASETS) if name == ANY else [name]
+    return list(DATASETS) if name in (ANY, "any_compared") else [name]
 
 
 def test_a_failing_check_shows_the_offending_rows(copied: Store) -> None:
