@@ -45,25 +45,25 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = chosen.data or Path(folder)
-        more = ["--embeddings"] if chosen.embeddings else []
-        new = _home(data / f"new-{_NEW}", _NEW, 1, ["--seed", "9", *more])
+        options = ["--embeddings"] if chosen.embeddings else []
+        new = _home(data / f"new-{_NEW}", _NEW, 1, ["--seed", "9", *options])
         lines = []
         for hub in chosen.hubs:
             personas, batches = map(int, hub.split("x"))
-            lines.append(_line(_home(data / hub, personas, batches, more), new, personas, batches))
+            lines.append(_line(_home(data / hub, personas, batches, options), new, personas, batches))
             print(*lines[-1], sep=" | ", flush=True)
     head = ["personas", "batches", "all rows, as before", "checks of the batch", "of the hub", "both", "first", "state"]
-    found = machine()
-    cores = f"{found['cores']} cores of {found['cpu']}, Python {found['python']}, {found['system']}"
+    system = machine()
+    cores = f"{system['cores']} cores of {system['cpu']}, Python {system['python']}, {system['system']}"
     text = f"Run on {datetime.now(UTC).date()} with `python benchmarks/checks/run.py`: {cores}.\n\n{table(head, lines)}"
     if not chosen.no_docs:
         write(DOCS, "checks", text)
 
 
-def _home(folder: Path, personas: int, batches: int, more: list[str]) -> Store:
+def _home(folder: Path, personas: int, batches: int, options: list[str]) -> Store:
     if not folder.exists():
         size = ["--personas", str(personas), "--items", "0", "--batches", str(batches)]
-        subprocess.run([sys.executable, HERE.parent / "warehouse" / "generate.py", folder, *size, *more], check=True)
+        subprocess.run([sys.executable, HERE.parent / "warehouse" / "generate.py", folder, *size, *options], check=True)
     return Store(home=str(folder))
 
 

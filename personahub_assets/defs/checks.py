@@ -276,6 +276,6 @@ def _check_hub(
 ) -> Iterator[dg.AssetCheckResult]:
     """Check what changed of the hub, all checks together; yield the results of those that are selected."""
     config = store.config
-    found = offending(store, {check.name: check.filled(config).sql for check in checks})
+    rows = offending(store, {check.name: check.filled(config).sql for check in checks})
     for check, key in chosen:
-        yield check.of(found[check.name], key)
+        yield check.of(rows[check.name], key)

@@ -16,18 +16,18 @@ class OneBatch(Store):
     Paths are made from the key, so that the cost does not grow with the number of batches.
     """
 
-    whole: Store
+    every_batch: Store
     batch: str
 
     @classmethod
     def of(cls, store: Store, batch: str) -> "OneBatch":
         """The tables of a batch of a home."""
-        return cls(home=store.home, personas_from=store.personas_from, whole=store, batch=batch)
+        return cls(home=store.home, personas_from=store.personas_from, every_batch=store, batch=batch)
 
     @cached_property
     def catalog(self) -> Catalog:
         """The datasets and prompts of the home."""
-        return self.whole.catalog
+        return self.every_batch.catalog
 
     def globs(self, table: str) -> dict[str, dict[str, str]]:
         """Patterns that match the files of the batch."""

@@ -81,8 +81,8 @@ def _store(state: HubState, name: str, sql: str) -> None:
         counts[batch] += 1
         if counts[batch] <= SHOWN:
             first[batch].append(row)
-    those = "IN (SELECT batch FROM changed)" if is_incremental else "= ''"
-    state.database.execute(f"DELETE FROM faults WHERE check_name = ? AND batch {those}", (name,))
+    batches = "IN (SELECT batch FROM changed)" if is_incremental else "= ''"
+    state.database.execute(f"DELETE FROM faults WHERE check_name = ? AND batch {batches}", (name,))
     shown = {batch: [dict(zip(columns, row, strict=True)) for row in rows] for batch, rows in first.items()}
     faults = ((name, batch, count, json.dumps(shown[batch])) for batch, count in counts.items())
     state.many("INSERT INTO faults VALUES (?, ?, ?, ?)", faults)
