@@ -9,13 +9,15 @@ reads all decisions once; "batch" is what a run of the new batch costs: its own 
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from operator import add
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +33,7 @@ sys.path.insert(0, str(HERE.parent))
 from common import DOCS, machine, table, write  # noqa: E402
 
 _HUBS = ["20000x20", "400000x20", "400000x400", "1000000x20", "1000000x1000"]
-_NEW, _TIMES = 1_000, 3
+_NEW, _TIMES = 1_000, 7
 _OF_ONE = ("batches", "documents", "text_personas", "related_personas", "personas", "persona_embeddings")
 _OF_CALLS = {"generations": ("text_personas", "related_personas"), "quarantine": ("text_personas", "related_personas")}
 
@@ -47,11 +49,15 @@ def main() -> None:
         data = chosen.data or Path(folder)
         options = ["--embeddings"] if chosen.embeddings else []
         new = _home(data / f"new-{_NEW}", _NEW, 1, ["--seed", "9", *options])
-        lines = []
-        for hub in chosen.hubs:
-            personas, batches = map(int, hub.split("x"))
-            lines.append(_line(_home(data / hub, personas, batches, options), new, personas, batches))
-            print(*lines[-1], sep=" | ", flush=True)
+        sizes = [(int(personas), int(batches)) for personas, batches in (hub.split("x") for hub in chosen.hubs)]
+        stores = [_home(data / hub, *size, options) for hub, size in zip(chosen.hubs, sizes, strict=True)]
+        before = [_alone(store) for store in stores]
+        lines = [
+            [f"{personas:,}", f"{batches:,}", every, *times, first, state]
+            for (personas, batches), (every, first, state), times in zip(
+                sizes, before, _rounds(stores, new), strict=True
+            )
+        ]
     head = ["personas", "batches", "all rows, as before", "checks of the batch", "of the hub", "both", "first", "state"]
     system = machine()
     cores = f"{system['cores']} cores of {system['cpu']}, Python {system['python']}, {system['system']}"
@@ -67,20 +73,28 @@ def _home(folder: Path, personas: int, batches: int, options: list[str]) -> Stor
     return Store(home=str(folder))
 
 
-def _line(store: Store, new: Store, personas: int, batches: int) -> list[str]:
-    every = _cpu(lambda: _everything(store), 1)
+def _alone(store: Store) -> tuple[str, str, str]:
+    """What is measured once: all checks over all rows, the first run of those of the hub, and the size of the state."""
+    every = _cpu(lambda: _everything(store))
     store.paths.hub_checks.unlink(missing_ok=True)
-    first = _cpu(lambda: _of_hub(store), 1)
-    own, hub = list[float](), list[float]()
+    first = _cpu(lambda: _of_hub(store))
+    print(store.root.name, every, first, flush=True)
+    return f"{every:.1f} s", f"{first:.1f} s", f"{store.paths.hub_checks.stat().st_size / 1e6:,.0f} MB"
+
+
+def _rounds(stores: list[Store], new: Store) -> Iterator[list[str]]:
+    """Medians for one more batch: its own checks, those of the hub, and both; in turns, as the machine may be busy."""
+    own, hub = ([list[float]() for _ in stores] for _ in range(2))
     for number in range(_TIMES):
-        _add(store, new, f"new-{number}")
-        own.append(_cpu(lambda: _of_batch(store, f"new-{number}"), 1))  # noqa: B023 - called at once
-        hub.append(_cpu(lambda: _of_hub(store), 1))
-    for number in range(_TIMES):
-        _remove(store, f"new-{number}")
-    state = store.paths.hub_checks.stat().st_size / 1e6
-    times = [every, min(own), min(hub), min(own) + min(hub), first]
-    return [f"{personas:,}", f"{batches:,}", *(f"{seconds:.2f} s" for seconds in times), f"{state:,.0f} MB"]
+        for store, of_batch, of_hub in zip(stores, own, hub, strict=True):
+            _add(store, new, f"new-{number}")
+            of_batch.append(_cpu(lambda: _of_batch(store, f"new-{number}")))  # noqa: B023 - called at once
+            of_hub.append(_cpu(lambda: _of_hub(store)))  # noqa: B023 - called at once
+    for store, of_batch, of_hub in zip(stores, own, hub, strict=True):
+        for number in range(_TIMES):
+            _remove(store, f"new-{number}")
+        times = [statistics.median(each) for each in (of_batch, of_hub, map(add, of_batch, of_hub))]
+        yield [f"{seconds:.2f} s" for seconds in times]
 
 
 def _everything(store: Store) -> None:
@@ -136,14 +150,11 @@ def _remove(store: Store, batch: str) -> None:
         store.path(name, batch, asset).unlink(missing_ok=True)
 
 
-def _cpu(work: Callable[[], object], times: int) -> float:
-    """CPU seconds of the process, the least of several times."""
-    seconds = []
-    for _ in range(times):
-        started = time.process_time()
-        work()
-        seconds.append(time.process_time() - started)
-    return min(seconds)
+def _cpu(work: Callable[[], object]) -> float:
+    """CPU seconds of the process."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 if __name__ == "__main__":
