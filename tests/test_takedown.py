@@ -216,7 +216,7 @@ def test_a_document_with_six_hops_goes_and_stays_away(home: Home) -> None:
     assert list(receipt.lines_of("displaced")) == [(Line("displaced", "lexical_duplicates", "people"), 1)]
     stored = home.sql("SELECT effect, place, rows FROM takedowns WHERE rows > 0 AND reason = 'asked for'")
     assert set(stored) == {(line.effect, line.place, count) for line, count in receipt.rows.items() if count}
-    assert home.failing() == {"lexical_duplicates/keeper_is_kept"}
+    assert home.failing() == {"warehouse/keeper_is_kept"}
 
     assert not copy.parents[1].exists()
     shown_rows_are_true(home)
@@ -415,7 +415,7 @@ def test_whichever_table_it_stops_at_the_end_is_the_same(home: Home, monkeypatch
     takedown(home.store, A)
     assert remnants(home.root, [GONE, BAKER]) == set()
     assert home.sql("SELECT count(*) FROM candidate_personas WHERE batch = 'pages'") == [(14,)]
-    assert home.failing() == {"lexical_duplicates/keeper_is_kept"}
+    assert home.failing() == {"warehouse/keeper_is_kept"}
 
 
 def test_it_does_not_work_beside_a_run(home: Home) -> None:

@@ -1,5 +1,8 @@
 """Checks: every file sql/checks/<asset>/<check>.sql selects offending rows; none means that the check passes.
 
+Checks of an asset with partitions look at one batch, and their results are those of its partition. Those in the folder
+`warehouse` compare batches, and look at what changed since the last time: `warehouse/hub_checks.py`.
+
 The first comment is the text shown in the UI; a line `-- severity: warn` makes a failing check a warning. Files in the
 folders of `_shared` are a check of several assets, with names in braces replaced for each: {dataset} or {asset} by the
 asset, {input} by the column with the id of its input, {source} by the dataset that it is made from, {solutions} by that
@@ -8,8 +11,9 @@ A setting such as {lexical.max_keeper_share} is replaced by its value when the c
 """
 
 import re
+import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,10 +32,13 @@ from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.instance.storage import remembering
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store
+from personahub_assets.warehouse.hub_checks import SHOWN, Offending, offending
 from personahub_assets.warehouse.live import open_live
 from personahub_assets.warehouse.readers import retry_on_replacement
 
-_SHOWN = 10
+HUB = "warehouse"
+"""The asset whose checks compare batches."""
+
 _SETTING = re.compile(r"\{(\w+\.\w+)\}")
 
 
@@ -70,14 +77,18 @@ class Check:
         """
         cursor = connection.execute(self.sql)
         names = [column[0] for column in cursor.description or []]
-        rows = cursor.fetchmany(_SHOWN)
-        count = len(rows) if len(rows) < _SHOWN else len(rows) + len(cursor.fetchall())
-        metadata: dict[str, dg.MetadataValue] = {"offending_rows": dg.MetadataValue.int(count)}
-        if rows:
-            records = [dg.TableRecord({n: plain(str(v)) for n, v in zip(names, row, strict=True)}) for row in rows]
+        rows = cursor.fetchmany(SHOWN)
+        count = len(rows) if len(rows) < SHOWN else len(rows) + len(cursor.fetchall())
+        return self.of(Offending(count, [dict(zip(names, row, strict=True)) for row in rows]), key)
+
+    def of(self, rows: Offending, key: dg.AssetKey | None = None) -> dg.AssetCheckResult:
+        """The result for the offending rows of the query."""
+        metadata: dict[str, dg.MetadataValue] = {"offending_rows": dg.MetadataValue.int(rows.count)}
+        if rows.first:
+            records = [dg.TableRecord({name: plain(str(value)) for name, value in row.items()}) for row in rows.first]
             metadata["first_rows"] = dg.MetadataValue.table(records=records)
         return dg.AssetCheckResult(
-            passed=not rows,
+            passed=not rows.count,
             asset_key=key or self.asset,
             check_name=self.name,
             severity=self.severity,
@@ -96,9 +107,6 @@ def filled(sql: str, config: HubConfig, origin: str) -> str:
     Raises:
         ConfigError: if there is no such number, naming the valid ones.
     """
-    names = set(_SETTING.findall(sql))
-    if not names:
-        return sql
     names = set(_SETTING.findall(sql))
     if not names:
         return sql
@@ -128,6 +136,7 @@ def _shared(datasets: Mapping[str, type[DatasetItem]]) -> dict[str, dict[str, Ma
         "any_agreement": {
             name: {"{asset}": name, "{solutions}": comparison.solutions} for name, comparison in COMPARISONS.items()
         },
+        "any_compared": {name: {"{dataset}": name} for name, item in datasets.items() if not issubclass(item, Scores)},
         "any_candidate": {name: {"{asset}": name} for name in CANDIDATES},
         "any_generated": {name: {"{asset}": name} for name in (*CANDIDATES, *datasets)},
         "any_scores": {
@@ -180,19 +189,25 @@ def sql_checks(
         names: prefixes of the graph.
         datasets: the classes of the datasets that have a table, by name.
     """
+    every = all_checks(datasets)
     by_group: dict[str, list[Check]] = defaultdict(list)
-    for asset, checks in all_checks(datasets).items():
+    of_hub = every.pop(HUB)
+    for asset, checks in every.items():
         by_group[groups[asset]] += checks
-    return [_group_checks(group, checks, names) for group, checks in by_group.items()]
+    of_batches = [_definition(f"{group}_checks", checks, names, _check_batches) for group, checks in by_group.items()]
+    return [*of_batches, _definition(f"{HUB}_checks", of_hub, names, _check_hub)]
 
 
-def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChecksDefinition:
+_Selected = Sequence[tuple[Check, dg.AssetKey]]
+"""Checks with the keys of their assets in the graph."""
+
+_Run = Callable[[dg.AssetCheckExecutionContext, Store, Sequence[Check], _Selected], Iterator[dg.AssetCheckResult]]
+
+
+def _definition(name: str, checks: list[Check], names: Names, run: _Run) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
-        name=names.name(f"{group}_checks"),
-        specs=[
-            dg.AssetCheckSpec(check.name, asset=names.key(dg.AssetKey(check.asset)), description=check.about)
-            for check in checks
-        ],
+        name=names.name(name),
+        specs=[_spec(check, names) for check in checks],
         required_resource_keys=names.resource_keys(["store"]),
         can_subset=True,
     )
@@ -201,13 +216,66 @@ def _group_checks(group: str, checks: list[Check], names: Names) -> dg.AssetChec
         keys = {(key.asset_key.path[-1], key.name): key.asset_key for key in context.selected_asset_check_keys}
         chosen = [(check, keys[check.asset, check.name]) for check in checks if (check.asset, check.name) in keys]
         with one_sentence(context, store.root), remembering(context.instance):
-            yield from retry_on_replacement(partial(_results, store, chosen))
+            yield from run(context, store, checks, chosen)
 
     return run_checks
 
 
-def _results(store: Store, checks: list[tuple[Check, dg.AssetKey]]) -> list[dg.AssetCheckResult]:
+def _spec(check: Check, names: Names) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Partitions of checks are a preview in Dagster 1.13. Without them a batch's result replaces that of another.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return dg.AssetCheckSpec(
+            check.name,
+            asset=names.key(dg.AssetKey(check.asset)),
+            description=check.about,
+            partitions_def=None if check.asset == HUB else names.batches,
+        )
+
+
+def _check_batches(
+    context: dg.AssetCheckExecutionContext, store: Store, _: Sequence[Check], chosen: _Selected
+) -> Iterator[dg.AssetCheckResult]:
+    """Check the batches of the step, each alone."""
+    if context.has_partition_key:
+        yield from _of_batch(store, chosen, context.partition_key)
+        return
+    # Without a partition, as the UI can launch checks: all batches.
+    for key in context.partition_keys if context.has_partition_key_range else store.batches():
+        for result in _of_batch(store, chosen, key):
+            # A step yields one result for each check, which would be that of no batch.
+            context.op_execution_context.log_event(_evaluation(result, key))  # type: ignore[arg-type]
+
+
+def _of_batch(store: Store, chosen: _Selected, batch: str) -> list[dg.AssetCheckResult]:
+    return retry_on_replacement(partial(_results, store, chosen, batch))
+
+
+def _results(store: Store, chosen: _Selected, batch: str) -> list[dg.AssetCheckResult]:
     config = store.config
-    ready = [(check.filled(config), key) for check, key in checks]
-    with open_live(store, " ".join(check.sql for check, _ in ready)) as connection:
+    ready = [(check.filled(config), key) for check, key in chosen]
+    with open_live(store, " ".join(check.sql for check, _ in ready), batch=batch) as connection:
         return [check.result(connection, key) for check, key in ready]
+
+
+def _evaluation(result: dg.AssetCheckResult, batch: str) -> dg.AssetCheckEvaluation:
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        partition=batch,
+    )
+
+
+def _check_hub(
+    _: dg.AssetCheckExecutionContext, store: Store, checks: Sequence[Check], chosen: _Selected
+) -> Iterator[dg.AssetCheckResult]:
+    """Check what changed of the hub, all checks together; yield the results of those that are selected."""
+    config = store.config
+    rows = offending(store, {check.name: check.filled(config).sql for check in checks})
+    for check, key in chosen:
+        yield check.of(rows[check.name], key)

@@ -188,6 +188,11 @@ class Home:
         """Hash of the inputs of the warehouse."""
         return self.cache / "warehouse.json"
 
+    @property
+    def hub_checks(self) -> Path:
+        """What checks of the whole hub compare a batch with, and their results."""
+        return self.cache / "checks.sqlite"
+
     def dedup_cache(self, stage: str) -> Path:
         """Cache of a dedup stage."""
         return self.cache / stage

@@ -7,8 +7,9 @@ from pathlib import Path
 import duckdb
 
 from personahub_assets.store.connections import settle
+from personahub_assets.store.one_batch import OneBatch
 from personahub_assets.store.tables import Store
-from personahub_assets.warehouse import journals, readers
+from personahub_assets.warehouse import hub_views, journals, readers
 from personahub_assets.warehouse.stored_tables import add_table, add_unreadable
 from personahub_assets.warehouse.views import add_comments, add_views_and_macros, macros, named, view_selects
 
@@ -18,17 +19,19 @@ _COPIED_BYTES = 1 << 20
 
 @contextmanager
 def open_live(
-    store: Store, queries: str, *, with_comments: bool = False, file: Path | None = None
+    store: Store, queries: str, *, batch: str | None = None, with_comments: bool = False, file: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a connection in which the tables, views and macros of some queries read the current store.
 
     Args:
         store: the tables.
         queries: queries that will be run.
+        batch: the only batch whose rows the tables have; None for all.
         with_comments: also add comments of tables and columns, which takes longer than the rest.
         file: path of a new database that other processes can open; None for one in memory.
     """
-    wanted = named(queries, view_selects(store), macros())
+    store = store if batch is None else OneBatch.of(store, batch)
+    wanted = named(queries, view_selects(store) | hub_views.SELECTS, macros())
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
@@ -41,6 +44,7 @@ def open_live(
             if journals.TABLE in wanted:
                 journals.add_table(connection, store)
             add_views_and_macros(connection, store, wanted)
+            hub_views.add_views(connection, wanted)
             if with_comments:
                 add_comments(connection, store, wanted)
             yield connection

@@ -172,6 +172,12 @@ def matching(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows, pl.DataFrame([{**item, **match, "dataset": name} for name in DATASETS], rows.schema)])
 
 
+def mostly_dropped(rows: pl.DataFrame) -> pl.DataFrame:
+    """A stage more that dropped most items of each dataset."""
+    counts = rows.tail(1).with_columns(stage=pl.lit("third"), candidates=pl.lit(1_000), kept=pl.lit(199))
+    return pl.concat([rows, *(counts.with_columns(dataset=pl.lit(name)).cast(rows.schema) for name in DATASETS)])
+
+
 def runaway(rows: pl.DataFrame) -> pl.DataFrame:
     """A keeper with a hundred more dropped personas."""
     one = rows.filter(pl.col("keeper_id").is_not_null()).tail(1)
@@ -255,45 +261,34 @@ FAULTS: dict[str, Fault] = {
     ),
     "related_personas/known_origin": Fault("related_personas", first("root_id", NOBODY)),
     "related_personas/parents_exist": Fault("related_personas", first("parent_id", NOBODY)),
-    "lexical_duplicates/keeper_is_kept": Fault("decisions", of_the_dropped(keeper_id=NOBODY), stage="lexical"),
-    "lexical_duplicates/keeper_was_admitted_before": Fault("decisions", of_the_dropped(admission=0), stage="lexical"),
-    "lexical_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="lexical"),
-    "lexical_duplicates/no_keeper_absorbs_the_hub": Fault("decisions", runaway, stage="lexical"),
     "lexical_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical"
     ),
-    "semantic_duplicates/keeper_is_kept": Fault(
-        "decisions", of_the_dropped(keeper_id=NOBODY), batch="second", stage="semantic"
-    ),
-    "semantic_duplicates/keeper_was_admitted_before": Fault(
-        "decisions", of_the_dropped(admission=0), batch="second", stage="semantic"
-    ),
-    "semantic_duplicates/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="semantic"),
     "semantic_duplicates/index_recall": Fault(
         "dedup_runs", all_rows(method="usearch", recall=0.9949), stage="semantic"
     ),
-    "semantic_duplicates/no_keeper_absorbs_the_hub": Fault("decisions", runaway, batch="second", stage="semantic"),
     "semantic_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="semantic"
     ),
     "persona_embeddings/one_unit_vector_per_persona": Fault("persona_embeddings", longer),
     "persona_embeddings/texts_are_read_by_the_model": Fault("persona_embeddings", first("unread", 0.41)),
     "persona_embeddings/no_text_is_refused": Fault("persona_embeddings", first("unread_hash", "refused")),
-    "persona_embeddings/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
+    "warehouse/keeper_is_kept": Fault("decisions", of_the_dropped(keeper_id=NOBODY), stage="lexical"),
+    "warehouse/keeper_was_admitted_before": Fault("decisions", of_the_dropped(admission=0), stage="lexical"),
+    "warehouse/decided_by_the_current_rule": Fault("dedup_runs", all_rows(rule="another"), stage="lexical"),
+    "warehouse/no_keeper_absorbs_the_hub": Fault("decisions", runaway, stage="lexical"),
+    "warehouse/every_survivor_has_a_vector": Fault("persona_embeddings", lambda rows: rows.tail(-1)),
+    "warehouse/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
+    "warehouse/unique_texts": Fault("personas", first_as_second("persona")),
     "warehouse/item_keepers_are_kept": Fault(
         "item_decisions", first("keeper_id", NOBODY), stage="lexical", dataset="tools"
     ),
     "warehouse/items_are_compared_by_one_rule": Fault(
         "item_dedup_runs", all_rows(rule="another"), stage="semantic", dataset="tools"
     ),
-    "warehouse/few_items_are_dropped": Fault(
-        "item_dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical", dataset="tools"
-    ),
     "persona_item_similarity/cosines_and_shares_are_in_range": Fault(
         "persona_item_similarity", first("item_cosine", 1.5)
     ),
-    "personas/follows_the_decisions": Fault("personas", again(persona_id=NOBODY, persona="A stranger.")),
-    "personas/unique_texts": Fault("personas", first_as_second("persona")),
     "personas/every_candidate_accounted_for": Fault("decisions", dropped_too, stage="lexical"),
     "warehouse/every_batch_is_registered": Fault("batches", lambda rows: rows.clear(), batch="second"),
     "game_npcs/npc_belongs_to_its_world": Fault("game_npcs", first("misfit", "names nothing of saltmark")),
@@ -304,6 +299,7 @@ FAULTS: dict[str, Fault] = {
     "any_dataset/most_requests_are_accepted": Fault(
         "generations", refused(*DATASETS), also=((ANY, "every_request_accounted_for"),), asset="math_problems"
     ),
+    "any_compared/few_items_are_dropped": Fault("item_dedup_runs", mostly_dropped, stage="lexical", dataset="tools"),
     "any_dataset/no_item_is_in_a_test_set": Fault("contaminated", matching, asset="math_problems"),
     "any_dataset/one_item_per_sample": Fault(ANY, again(), also=((ANY, "every_request_accounted_for"),)),
 }
@@ -315,14 +311,24 @@ VARIANTS: dict[str, dict[str, Fault]] = {
     "semantic_duplicates/index_recall": {
         "unknown": Fault("dedup_runs", all_rows(method="usearch", recall=None), stage="semantic")
     },
-    "lexical_duplicates/decided_by_the_current_rule": {
-        "unknown": Fault("dedup_runs", lambda rows: rows.clear(), stage="lexical")
+    "warehouse/keeper_is_kept": {
+        "semantic": Fault("decisions", of_the_dropped(keeper_id=NOBODY), batch="second", stage="semantic"),
+    },
+    "warehouse/keeper_was_admitted_before": {
+        "semantic": Fault("decisions", of_the_dropped(admission=0), batch="second", stage="semantic"),
+    },
+    "warehouse/decided_by_the_current_rule": {
+        "semantic": Fault("dedup_runs", all_rows(rule="another"), stage="semantic"),
+        "unknown": Fault("dedup_runs", lambda rows: rows.clear(), stage="lexical"),
+    },
+    "warehouse/no_keeper_absorbs_the_hub": {
+        "semantic": Fault("decisions", runaway, batch="second", stage="semantic"),
     },
     "personas/every_candidate_accounted_for": {
         "lost": Fault("decisions", without_a_drop, stage="lexical"),
         "twice": Fault("decisions", again(), stage="semantic"),
     },
-    "personas/follows_the_decisions": {
+    "warehouse/follows_the_decisions": {
         "dropped since": Fault("decisions", kept_is_dropped, stage="lexical"),
         "kept since": Fault(
             "decisions", of_the_dropped(keeper_id=None, similarity=None), batch="second", stage="semantic"
@@ -444,7 +450,7 @@ def test_a_planted_fault_is_found_by_its_check_alone(planter: Planter, place: st
 
 def _each(name: str) -> list[str]:
     """The datasets for the faults that are planted in each of them."""
-    return list(DATASETS) if name == ANY else [name]
+    return list(DATASETS) if name in (ANY, "any_compared") else [name]
 
 
 def test_a_failing_check_shows_the_offending_rows(copied: Store) -> None:
@@ -513,7 +519,7 @@ def test_the_share_that_a_keeper_may_take_is_a_setting(
     (store.root / "hub.toml").write_text(f"[semantic]\nmax_keeper_share = {share}\n")
     planter.plant(Fault("decisions", runaway, batch="second", stage="semantic"))
     found = failures_in(planter.tables, store.config)
-    assert (("semantic_duplicates", "no_keeper_absorbs_the_hub") in found) == warns
+    assert (("warehouse", "no_keeper_absorbs_the_hub") in found) == warns
 
 
 # --- a threshold that was changed ---
@@ -523,7 +529,7 @@ def test_the_share_that_a_keeper_may_take_is_a_setting(
     ("setting", "expected"),
     [
         ("[lexical]\nthreshold = 0.5\n", set()),  # the persona's keeper is another one, and it stays dropped
-        ("[semantic]\nthreshold = 0.99\n", {"personas/follows_the_decisions"}),
+        ("[semantic]\nthreshold = 0.99\n", {"warehouse/follows_the_decisions"}),
     ],
 )
 def test_batches_that_are_behind_a_new_rule_give_warnings_with_the_remedy(
@@ -535,10 +541,10 @@ def test_batches_that_are_behind_a_new_rule_give_warnings_with_the_remedy(
     # Decides about both batches anew, but makes the tables of one.
     assert run_batches(environment, ["first"], dedup).failed == {}
     behind = failures(copied)
-    assert {"/".join(place) for place in behind if place[0] in dedup} == expected
+    assert {"/".join(place) for place in behind if place[0] == "warehouse"} == expected
     for place, result in behind.items():
         assert result.severity is dg.AssetCheckSeverity.WARN, place
-        if place[0] in dedup:
+        if place[0] == "warehouse":
             assert {row["remedy"] for row in shown(result)} == {"personahub run --batch second"}
     assert run_batches(environment, ["second"], dedup).failed == {}
     # Items of personas that are dropped now stay until their datasets are made again.

@@ -117,14 +117,14 @@ def test_readers_pass_over_null_vectors(store: Store, server: Server) -> None:
 @pytest.mark.parametrize(
     ("check", "rows"),
     [
-        ("no_text_is_refused", 1),
-        ("texts_are_read_by_the_model", 0),
-        ("one_unit_vector_per_persona", 0),
-        ("every_survivor_has_a_vector", 0),
+        ("persona_embeddings/no_text_is_refused", 1),
+        ("persona_embeddings/texts_are_read_by_the_model", 0),
+        ("persona_embeddings/one_unit_vector_per_persona", 0),
+        ("warehouse/every_survivor_has_a_vector", 0),
     ],
 )
 def test_one_check_warns(store: Store, check: str, rows: int) -> None:
-    sql = filled(project_files.sql_files("checks/persona_embeddings")[check], store.config, check)
+    sql = filled(project_files.sql_files("checks")[check], store.config, check)
     with open_live(store, sql) as connection:
         assert len(connection.sql(sql).fetchall()) == rows
 
