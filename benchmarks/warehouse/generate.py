@@ -309,6 +309,8 @@ class _Batch:
         if isinstance(dtype, pl.Struct):
             parts = {each.name: self._field(each.name, each.dtype, count) for each in dtype.fields}
             return pl.DataFrame(parts).to_struct(field)
+        if dtype.is_numeric() or dtype == pl.Boolean:
+            return pl.Series(field, self.rng.integers(2, size=count)).cast(dtype)
         return self._text(count, _SENTENCES[field]) if field in _SENTENCES else self._few_words(count)
 
     def _text(self, count: int, sentences: int) -> pl.Series:

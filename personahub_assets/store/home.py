@@ -185,8 +185,17 @@ class Home:
 
     @property
     def warehouse_note(self) -> Path:
-        """Hash of the inputs of the warehouse."""
-        return self.cache / "warehouse.json"
+        """What the warehouse was built from."""
+        return self.cache / "warehouse.npz"
+
+    def manifest(self, folder: Path) -> Path:
+        """Rows and columns of the files in a folder of partitions."""
+        return self.cache / "manifest" / f"{folder.relative_to(self.tables).as_posix().replace('/', '~')}.npz"
+
+    @property
+    def batch_rows(self) -> Path:
+        """The rows of all files of the table `batches`, in one file."""
+        return self.cache / "manifest" / "batches.parquet"
 
     @property
     def hub_checks(self) -> Path:

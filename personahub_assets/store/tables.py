@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import duckdb
 import polars as pl
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +33,7 @@ from personahub_assets.store import atomic
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
+from personahub_assets.store.manifest import Listing, Manifest, manifest
 from personahub_assets.store.removal import discard
 from personahub_assets.store.table_set import TableSet, table_set
 
@@ -67,6 +69,7 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
+_TRIES = 5
 _ASSET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")  # becomes the name of a folder
 
 T = TypeVar("T")
@@ -270,14 +273,32 @@ class Store(BaseModel):
             raise damaged(path, table, error) from error
 
     def total(self, table: str) -> int:
-        """Rows of all batches, or drops of a dedup stage; the count of a file is kept until the file is replaced.
+        """Rows of all batches, or drops of a dedup stage; only files that are new or changed are opened.
 
         Raises:
             StoreError: if a file is damaged.
         """
-        is_stage = table in STAGES
-        files = self.files("decisions", asset=table) if is_stage else self.files(table)
-        return sum(_count(path, tuple(file_mark(path)), is_stage=is_stage) for path in files)
+        if table in STAGES:
+            return sum(int(self.manifest(folder).dropped.sum()) for folder in self.folders("decisions", table))
+        return sum(int(self.manifest(folder).rows.sum()) for folder in self.folders(table))
+
+    def manifest(self, folder: Path, files: Listing | None = None) -> Manifest:
+        """Rows and columns of the files in one of `folders`, as of a listing of it.
+
+        Raises:
+            StoreError: if a file is damaged.
+        """
+        has_drops = folder.name in map(_stage_folder, STAGES)
+        kept = self.paths.manifest(folder)
+        for _ in range(_TRIES):
+            try:
+                return manifest(folder, kept, files, has_drops=has_drops)
+            except duckdb.Error as error:  # a file was removed since it was listed, or is damaged
+                first = error
+            table = "decisions" if has_drops else folder.relative_to(self.paths.tables).parts[0]
+            for path in sorted(folder.glob(f"*/{PART}")):
+                _count(path, tuple(file_mark(path)), table)
+        raise first
 
     def partition_total(self, table: str, batch: str) -> int:
         """Rows of one batch, or its drops of a dedup stage.
@@ -285,9 +306,8 @@ class Store(BaseModel):
         Raises:
             StoreError: if the file is damaged.
         """
-        is_stage = table in STAGES
-        path = self.path("decisions", batch, table) if is_stage else self.path(table, batch)
-        return _count(path, tuple(file_mark(path)), is_stage=is_stage) if path.exists() else 0
+        path = self.path("decisions", batch, table) if table in STAGES else self.path(table, batch)
+        return _count(path, tuple(file_mark(path)), table) if path.exists() else 0
 
     def read_all(self, table: str, columns: list[str] | None = None, *, asset: str | None = None) -> pl.DataFrame:
         """Read the partitions of all batches (of one asset, where several write the table)."""
@@ -555,15 +575,15 @@ def read_file(
 
 
 @lru_cache(maxsize=65_536)
-def _count(path: Path, mark: tuple[int, ...], *, is_stage: bool) -> int:  # noqa: ARG001 - a part of the key
-    table = "decisions" if is_stage else path.parents[1].name
+def _count(path: Path, mark: tuple[int, ...], table: str) -> int:  # noqa: ARG001 - a part of the key
+    """Rows of a file, or drops of a dedup stage."""
     try:
         with path.open("rb") as file:
             rows = pl.scan_parquet(file)
-            counted = pl.col("keeper_id").count() if is_stage else pl.len()
+            counted = pl.col("keeper_id").count() if table in STAGES else pl.len()
             return int(rows.select(counted).collect().item())
     except UNREADABLE as error:
-        raise damaged(path, table, error) from error
+        raise damaged(path, "decisions" if table in STAGES else table, error) from error
 
 
 def item_writer(dataset: str, stage: str) -> str:

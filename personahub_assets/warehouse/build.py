@@ -1,29 +1,25 @@
 """The warehouse: one DuckDB file over the store, built aside and published by rename; it can be deleted at any time."""
 
-import logging
+import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from glob import escape
+from pathlib import Path
 
 import duckdb
 
-from personahub_assets.core import project_files
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError
-from personahub_assets.core.literals import quoted
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.connections import settle
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, first_damaged
-from personahub_assets.warehouse import freshness, journals, readers
-from personahub_assets.warehouse.stored_tables import add_table, add_unreadable, check_keys, native_tables, total_of
-from personahub_assets.warehouse.views import add_comments, add_views_and_macros, macros, view_selects
-
-_LOG = logging.getLogger("personahub")
-
-# Never copied into the file: large, and rarely queried.
-ALWAYS_VIEWS = frozenset({"persona_embeddings", "item_embeddings", "generations", "quarantine", "decisions"})
+from personahub_assets.warehouse import freshness, readers
+from personahub_assets.warehouse.freshness import Contents, Inputs, Note
+from personahub_assets.warehouse.stored_tables import native_tables
+from personahub_assets.warehouse.update import Update, changes
 
 _NOVELTY = """
 SELECT batch, hop, new_per_1000_calls FROM novelty
@@ -65,28 +61,80 @@ def reader(store: Store) -> duckdb.DuckDBPyConnection:
 
 
 def build(store: Store, *, force: bool = False) -> Built:
-    """Build the warehouse unless it is up to date; of several processes one builds and the others wait."""
+    """Build the warehouse unless it is up to date; of several processes one builds and the others wait.
+
+    Args:
+        force: build all of it, also what has not changed.
+    """
     started = time.perf_counter()
     with store.lock(Lock.WAREHOUSE, wait=True):
-        fresh = not force and is_fresh(store)
+        note = None if force else _usable_note(store)
+        fresh = note is not None and freshness.is_built_from_these(store, note)
         if not fresh:
-            readers.retry_on_replacement(partial(_build_or_explain, store))
+            readers.retry_on_replacement(partial(_build_or_explain, store, note))
+            note = freshness.noted(store)
         with readers.attach(store.paths.warehouse) as connection:
-            rows = {name: total_of(connection, name) for name in store.table_set.sql}
             native = native_tables(connection, store)
             novelty = connection.execute(_NOVELTY).fetchall()
             settle(connection)
+    rows = note.contents.rows if note else {}
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh, novelty)
 
 
-def _build_or_explain(store: Store) -> None:
+def is_fresh(store: Store) -> bool:
+    """Whether the warehouse was built from the current table files, SQL and settings, and the home has not moved."""
+    note = _usable_note(store)
+    return note is not None and freshness.is_built_from_these(store, note)
+
+
+def _usable_note(store: Store) -> Note | None:
+    """The note beside a warehouse that can be opened: it may be open in a shell without -readonly.
+
+    A new build is another file, so this does not stop a run.
+    """
+    note = freshness.noted(store)
+    if note is None:
+        return None
+    try:
+        with readers.attach(store.paths.warehouse) as connection:
+            settle(connection)
+    except duckdb.IOException:
+        return None
+    return note
+
+
+@contextmanager
+def updated_copy(store: Store) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """Open a copy of the warehouse in which the changed batches are as they are now; None if they are many.
+
+    For a question that cannot wait for the build: nothing is published, and no other process is waited for.
+    """
+    note = _usable_note(store)
+    if note is None or changes(note, now := freshness.inputs(store)) is None:
+        yield None
+        return
+    file = store.paths.aside / f"{aside_name()}.duckdb"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        readers.retry_on_replacement(partial(_fill, store, note, now, file))
+        with readers.attach(file) as connection:
+            connection.execute(readers.NO_CACHE)
+            try:
+                yield connection
+            finally:
+                settle(connection)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _build_or_explain(store: Store, note: Note | None) -> None:
     """Build it, and find the damaged table file on failure, which DuckDB does not always name.
 
     Raises:
         StoreError: naming the file that is damaged or cannot be opened.
     """
     try:
-        _publish(store)
+        _publish(store, note)
     except (duckdb.Error, OSError) as error:
         if reason := obstacle(error, path_of(error) or store.root):
             raise AccessError(reason) from error
@@ -95,54 +143,27 @@ def _build_or_explain(store: Store) -> None:
         raise
 
 
-def is_fresh(store: Store) -> bool:
-    """Whether the warehouse was built from the current table files, SQL and settings, and the home has not moved."""
-    return freshness.is_built_from_these(store, store.paths.warehouse) and not _has_home_moved(store)
+def _publish(store: Store, note: Note | None) -> None:
+    now = freshness.inputs(store)  # before reading: later changes make it stale
+    with replacing(store.paths.warehouse, store.paths.aside, sync=False) as aside:
+        contents = _fill(store, note, now, aside)
+    freshness.note_built(store, store.paths.warehouse, now, contents)
 
 
-def _has_home_moved(store: Store) -> bool:
-    """Whether the home has moved since the build: views contain absolute paths.
-
-    Also True if the file cannot be opened, because it is damaged or open in a shell without -readonly. The new build
-    is another file, so neither stops a run.
-    """
-    try:
-        with readers.attach(store.paths.warehouse) as connection:
-            views = connection.execute("SELECT sql FROM duckdb_views() WHERE sql LIKE '%read_parquet(%'").fetchall()
-            settle(connection)
-    except duckdb.IOException:
-        return True
-    # As written by `add_table`: a home can have brackets or quotes in its path.
-    tables_prefix = quoted(f"{escape(str(store.paths.tables))}/")[1:-1]
-    return any(tables_prefix not in sql for (sql,) in views)
-
-
-def _publish(store: Store) -> None:
-    made_from = freshness.inputs(store)  # before reading: later changes make it stale
-    settings = store.config.warehouse
-    with (
-        replacing(store.paths.warehouse, store.paths.aside, sync=False) as aside,
-        duckdb.connect(str(aside)) as connection,
-    ):
+def _fill(store: Store, note: Note | None, now: Inputs, file: Path) -> Contents:
+    """Write a warehouse: a copy of the noted one with the changed batches, or all of it."""
+    file.unlink(missing_ok=True)  # of a try before
+    changed = changes(note, now) if note else None
+    if note and changed is not None:
+        shutil.copyfile(store.paths.warehouse, file)
+    with duckdb.connect(str(file)) as connection:
         connection.execute(readers.NO_CACHE)
-        for table in store.table_set.sql:
-            add_table(connection, store, table, native=table not in ALWAYS_VIEWS, limit=settings.native_rows)
-            check_keys(connection, store, table)
-        for table in add_unreadable(connection, store, store.catalog.faults):
-            _LOG.warning(
-                "%s. Its rows stay in the warehouse, with the columns of their files", store.catalog.faults[table]
-            )
-        journals.add_table(connection, store)
-        add_views_and_macros(connection, store, {*view_selects(store), *macros()})
-        _make_mart(connection, "ids", settings.sorted_ids)
-        _make_mart(connection, "duplicates", settings.native_rows)
-        add_comments(connection, store, {*store.table_set.sql, *view_selects(store), *macros()})
+        update = Update(connection, store, now)
+        contents = update.change(note.contents, changed) if note and changed is not None else update.create()
         settle(connection)
         connection.execute("CHECKPOINT")  # everything is in the renamed file, nothing in a log beside it
-    freshness.note_built(store, store.paths.warehouse, made_from)
-
-
-def _make_mart(connection: duckdb.DuckDBPyConnection, view: str, limit: int) -> None:
-    """Put tables under a view that has at most `limit` rows, so that it is answered without reading the files."""
-    if total_of(connection, view) <= limit:
-        connection.execute(project_files.sql_files("marts")[view])
+    if contents is None:
+        return _fill(store, None, now, file)
+    if changed is None:
+        return replace(contents, bytes_per_row=file.stat().st_size / max(1, sum(contents.rows.values())))
+    return contents

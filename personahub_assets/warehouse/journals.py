@@ -48,9 +48,15 @@ _COMMENTS = {
 
 
 def add_table(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Make the table with sums over all journals; a damaged journal is left out with a warning."""
+    """Make the table with sums over all journals."""
     comments = (f"COMMENT ON COLUMN {TABLE}.{name} IS '{text}';" for name, text in _COMMENTS.items())
     connection.execute(_CREATE + "\n".join(comments))
+    fill(connection, store)
+
+
+def fill(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Replace the sums by those of the current journals; a damaged journal is left out with a warning."""
+    connection.execute(f"DELETE FROM {TABLE}")
     for path in files(store):
         try:
             rows = _sums(store, path.parent.name, path.stem, _entries(path))

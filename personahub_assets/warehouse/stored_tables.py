@@ -1,33 +1,145 @@
-"""The tables of the store in a DuckDB database: copied, or views over the Parquet files."""
+"""The tables of the store in a DuckDB database: copied, or views over the Parquet files.
+
+A view takes the batch from the path of its files, so that a query for some batches opens only their files. The columns
+of the files are those of their manifests: DuckDB opens every file only where their columns differ.
+"""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
 from personahub_assets.core.literals import quoted
-from personahub_assets.store.tables import Store, damaged, table_sql
+from personahub_assets.store.home import PART
+from personahub_assets.store.manifest import Listing, Manifest
+from personahub_assets.store.tables import BY_ASSET, STAGES, Store, asset_of, damaged, table_sql
+
+COPIED, EMPTY = "copied", "empty"
+"""How a table is in a database; else by a query over its files."""
 
 _NOT_NULL = re.compile(r"(?m)^[ \t]*(\w+) .*\bNOT NULL\b")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of a table that are read together.
+
+    Attributes:
+        patterns: patterns of their paths.
+        of_path: values of columns that their folder gives.
+        samples: a file for each set of columns that they have.
+    """
+
+    patterns: list[str]
+    of_path: dict[str, str]
+    samples: list[str]
 
 
 def add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied (up to `limit` rows), or a view over Parquet, or empty and typed while it has no rows."""
-    create, _ = store.table_set.statements(table)
-    if not store.files(table):
-        connection.execute(create)
+    manifests = table_manifests(store, table)
+    is_copied = native and (limit is None or rows_of(manifests) <= limit)
+    make_table(connection, store, table, definition(connection, store, table, manifests, is_copied=is_copied))
+
+
+def table_manifests(store: Store, table: str, listings: Mapping[Path, Listing] | None = None) -> dict[Path, Manifest]:
+    """The manifests of a table's folders that have files.
+
+    Args:
+        listings: the listings of all folders that have files, if they are there already.
+    """
+    folders = [folder for folder in store.folders(table) if listings is None or folder in listings]
+    manifests = {folder: store.manifest(folder, listings[folder] if listings else None) for folder in folders}
+    return {folder: each for folder, each in manifests.items() if each.listing.names}
+
+
+def rows_of(manifests: Mapping[Path, Manifest]) -> int:
+    """Rows of all files."""
+    return sum(int(each.rows.sum()) for each in manifests.values())
+
+
+def definition(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    table: str,
+    manifests: Mapping[Path, Manifest],
+    *,
+    is_copied: bool,
+) -> str:
+    """How a table is to be: COPIED, EMPTY, or the query of a view over its files."""
+    if is_copied or not manifests:
+        return COPIED if is_copied else EMPTY
+    return _select(connection, store, table, _sources(store, table, manifests))
+
+
+def make_table(connection: duckdb.DuckDBPyConnection, store: Store, table: str, wanted: str) -> None:
+    """Make a table by its definition."""
+    if wanted not in (COPIED, EMPTY):
+        connection.execute(f"CREATE VIEW {table} AS {wanted}")
         return
-    types = store.table_set.types(table)
-    selects = [_select(connection, types, pattern, of_path) for pattern, of_path in store.globs(table).items()]
-    rows = " UNION ALL ".join(selects)
-    if native and (limit is None or total_of(connection, f"({rows})") <= limit):
-        connection.execute(f"{create}; INSERT INTO {table} {rows}")
-    else:
-        connection.execute(f"CREATE VIEW {table} AS {rows}")
+    connection.execute(store.table_set.statements(table)[0])
+    if wanted == COPIED and (manifests := table_manifests(store, table)):
+        rows = _select(connection, store, table, _sources(store, table, manifests))
+        connection.execute(f"INSERT INTO {table} {rows}")
+
+
+def replace_rows(connection: duckdb.DuckDBPyConnection, store: Store, table: str, batches: Collection[str]) -> None:
+    """Replace the rows of some batches in a copied table by those of their files."""
+    connection.execute(f"DELETE FROM {table} WHERE batch IN {literals(batches)}")
+    if sources := list(_sources_of(store, table, batches)):
+        connection.execute(f"INSERT INTO {table} {_select(connection, store, table, sources)}")
+
+
+def literals(values: Iterable[str]) -> str:
+    """A list of texts in SQL.
+
+    >>> literals(["b", "a"])
+    "('a', 'b')"
+    """
+    return f"({', '.join(map(quoted, sorted(values)))})"
+
+
+def _sources(store: Store, table: str, manifests: Mapping[Path, Manifest]) -> list[Source]:
+    """All files of a table."""
+    if table == "decisions":
+        return [
+            Source([_pattern(folder)], _of_path(table, folder), _samples({folder: each}))
+            for folder, each in manifests.items()
+        ]
+    return [Source(list(store.globs(table)), {}, _samples(manifests))]
+
+
+def _sources_of(store: Store, table: str, batches: Collection[str]) -> Iterable[Source]:
+    """The files that a table has of some batches."""
+    for folder in store.folders(table):
+        files = [folder / f"batch={batch}" / PART for batch in sorted(batches)]
+        paths = [escape(str(file)) for file in files if file.exists()]
+        if paths:
+            yield Source(paths, _of_path(table, folder), paths)
+
+
+def _pattern(folder: Path) -> str:
+    return f"{escape(str(folder))}/batch=*/{PART}"
+
+
+def _of_path(table: str, folder: Path) -> dict[str, str]:
+    return {"stage": STAGES[str(asset_of(table, folder))]} if table == "decisions" else {}
+
+
+def _samples(manifests: Mapping[Path, Manifest]) -> list[str]:
+    """The pattern of one file for each set of columns."""
+    samples = dict[int, str]()
+    for folder, each in manifests.items():
+        for columns, position in each.distinct_columns.items():
+            samples.setdefault(columns, escape(f"{folder}/batch={each.listing.batches[position]}/{PART}"))
+    return list(samples.values())
 
 
 def unreadable(store: Store) -> list[str]:
@@ -45,31 +157,60 @@ def add_unreadable(connection: duckdb.DuckDBPyConnection, store: Store, wanted: 
     return names
 
 
-def _select(connection: duckdb.DuckDBPyConnection, types: dict[str, str], pattern: str, of_path: dict[str, str]) -> str:
-    """The rows of some files with the columns that the table has now.
+def _select(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, sources: Sequence[Source]
+) -> str:
+    """The rows of some files with the columns that the table has now."""
+    return " UNION ALL ".join(_select_one(connection, store, table, source) for source in sources)
 
-    Args:
-        types: columns of the table with their types.
-        of_path: values of columns that the path of the files gives.
-    """
-    source = f"read_parquet({quoted(pattern)}, union_by_name = true, hive_partitioning = false)"
-    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+
+def _select_one(connection: duckdb.DuckDBPyConnection, store: Store, table: str, source: Source) -> str:
+    samples = _read(source.samples, "union_by_name = true, hive_partitioning = false")
+    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {samples}").fetchall()}
+    options = _hive(store, table) + (", union_by_name = true" if len(source.samples) > 1 else "")
+    types = store.table_set.types(table)
     values = {name: f"NULL::{kind}" for name, kind in types.items()}
     values |= {name: f'"{name}"' for name in values.keys() & present}
-    values |= {name: quoted(value) for name, value in of_path.items()}
+    values |= {name: quoted(value) for name, value in source.of_path.items()}
+    if _is_hive(store):
+        values["batch"] = '"batch"'
     columns = ", ".join(f'{value} AS "{name}"' for name, value in values.items())
-    return f"SELECT {columns} FROM {source}"
+    return f"SELECT {columns} FROM {_read(source.patterns, options)}"
 
 
-def check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> None:
+def _read(patterns: Sequence[str], options: str) -> str:
+    listed = quoted(patterns[0]) if len(patterns) == 1 else f"[{', '.join(map(quoted, patterns))}]"
+    return f"read_parquet({listed}, {options})"
+
+
+def _hive(store: Store, table: str) -> str:
+    """Options that give a column for each `name=value` in the path: DuckDB skips files by them without opening them."""
+    if not _is_hive(store):
+        return "hive_partitioning = false"
+    kinds = ["'batch': VARCHAR", *(["'asset': VARCHAR"] if table in BY_ASSET and table != "decisions" else [])]
+    return f"hive_partitioning = true, hive_types = {{{', '.join(kinds)}}}"
+
+
+def _is_hive(store: Store) -> bool:
+    """A path of the home such as `/data/batch=1/hub` would give wrong columns."""
+    return "=" not in str(store.root)
+
+
+def check_keys(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, batches: Collection[str] | None = None
+) -> None:
     """Check that rows have their key columns; a file of another table lacks them.
+
+    Args:
+        batches: only rows of these.
 
     Raises:
         StoreError: naming the file and the missing columns.
     """
     keys = _key_columns(store.table_set.sql[table])
     is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
-    if not connection.execute(f"SELECT 1 FROM {table} WHERE {is_incomplete} LIMIT 1").fetchone():
+    of_batches = "" if batches is None else f"AND batch IN {literals(batches)}"
+    if not connection.execute(f"SELECT 1 FROM {table} WHERE ({is_incomplete}) {of_batches} LIMIT 1").fetchone():
         return
     for file in store.files(table):
         rows = pl.scan_parquet(file, glob=False)
