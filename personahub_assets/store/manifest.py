@@ -8,7 +8,7 @@ deleted at any time.
 import io
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,8 @@ Numbers = NDArray[np.int64]
 _PREFIX = "batch="
 _SEPARATOR = "/"
 _FACTS = ("rows", "dropped", "columns")
+_ODD = (-7046029254386353131, -4417276706812531889, -7723592293110705685)
+"""Odd numbers with mixed bits."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class Listing:
         return self.names.split(_SEPARATOR) if self.names else []
 
     @cached_property
-    def positions(self) -> dict[str, int]:
-        """The position of each batch."""
-        return {batch: position for position, batch in enumerate(self.batches)}
+    def _identities(self) -> Numbers:
+        """A number for each file that depends on its batch and mark; comparable within one process only."""
+        with np.errstate(over="ignore"):
+            mixed = np.fromiter(map(hash, self.batches), np.int64, len(self.marks))
+            for column, odd in enumerate(_ODD):
+                mixed = (mixed ^ self.marks[:, column]) * odd
+        return mixed
 
     def is_same(self, other: "Listing") -> bool:
         """Whether both have the same files, in the same order."""
@@ -61,20 +67,15 @@ class Listing:
         """Batches whose file is new, changed or removed since an earlier listing."""
         if self.is_same(before):
             return set()
-        same, _ = self.unchanged(before)
-        return {*self.batches, *before.batches} - {self.batches[position] for position in same}
+        here, there = self._identities, before._identities
+        new = np.flatnonzero(~np.isin(here, there, kind="sort"))
+        old = np.flatnonzero(~np.isin(there, here, kind="sort"))
+        return {*(self.batches[position] for position in new), *(before.batches[position] for position in old)}
 
-    def unchanged(self, before: "Listing") -> tuple[list[int], list[int]]:
+    def unchanged(self, before: "Listing") -> tuple[Numbers, Numbers]:
         """Positions of the files that are in an earlier listing with the same mark: here, and there."""
-        pairs = [(here, before.positions.get(batch)) for here, batch in enumerate(self.batches)]
-        both = [(here, there) for here, there in pairs if there is not None]
-        if not both:
-            return [], []
-        here, there = map(list, zip(*both, strict=True))
-        is_same = (self.marks[here] == before.marks[there]).all(axis=1)
-        return [h for h, same in zip(here, is_same, strict=True) if same], [
-            t for t, same in zip(there, is_same, strict=True) if same
-        ]
+        _, here, there = np.intersect1d(self._identities, before._identities, return_indices=True)
+        return here, there
 
 
 EMPTY = Listing("", np.empty((0, 3), np.int64))
@@ -91,14 +92,14 @@ def listing(folder: Path) -> Listing:
             names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
     except (FileNotFoundError, NotADirectoryError):
         return EMPTY
-    batches, marks = list[str](), list[tuple[int, int, int]]()
+    batches, marks, stat = list[str](), list[tuple[int, int, int]](), os.stat
     for name in names:
         try:
-            stat = os.stat(f"{folder}/{name}/{PART}")  # noqa: PTH116 - a Path for each takes three times as long
+            values = stat(f"{folder}/{name}/{PART}")
         except (FileNotFoundError, NotADirectoryError):
             continue
         batches.append(name[len(_PREFIX) :])
-        marks.append((stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        marks.append((values.st_size, values.st_mtime_ns, values.st_ino))
     return Listing(_SEPARATOR.join(batches), np.array(marks, np.int64).reshape(-1, 3))
 
 
@@ -125,46 +126,73 @@ class Manifest:
         return dict(zip(values.tolist(), first.tolist(), strict=True))
 
 
-def manifest(folder: Path, kept: Path, files: Listing | None = None, *, has_drops: bool = False) -> Manifest:
-    """The manifest of a folder; files that the kept one lacks are read, and it is written again.
+def manifests(
+    folders: Mapping[Path, Listing], place: Callable[[Path], Path], with_drops: Collection[Path] = ()
+) -> dict[Path, Manifest]:
+    """The manifests of folders; files that the stored ones lack are read together, and they are written again.
 
     Args:
-        folder: the folder of partitions.
-        kept: file of the manifest of an earlier call; it can be missing or damaged.
-        files: the listing of the folder, if there is one already.
-        has_drops: whether the files have decisions.
+        folders: folders of partitions with their listings.
+        place: the file in which the manifest of a folder is stored; it can be missing or damaged.
+        with_drops: folders whose files have decisions.
 
     Raises:
         duckdb.Error: if a file is damaged.
-        OSError: if the folder cannot be read.
     """
-    files = listing(folder) if files is None else files
-    before = load(kept)
-    if before is not None and files.is_same(before.listing):
-        return before
-    facts = np.zeros((len(_FACTS), len(files.batches)), np.int64)
-    here, there = files.unchanged(before.listing) if before is not None else ([], [])
-    if before is not None and here:
-        facts[:, here] = np.stack([before.rows[there], before.dropped[there], before.columns[there]])
-    others = sorted(set(range(len(files.batches))).difference(here))
-    if others:
-        paths = [f"{folder}/{_PREFIX}{files.batches[position]}/{PART}" for position in others]
-        facts[:, others] = np.array(list(_contents(paths, has_drops=has_drops)), np.int64).T
-    result = Manifest(files, *facts)
-    # The home can be read-only: then the files are read again next time.
-    with suppress(OSError):
-        save(result, kept)
+    stored = {folder: load(place(folder)) for folder in folders}
+    new = {folder: _new(files, stored[folder]) for folder, files in folders.items()}
+    contents = _contents({folder: _paths(folder, folders[folder], new[folder]) for folder in folders}, with_drops)
+    result = dict[Path, Manifest]()
+    for folder, files in folders.items():
+        before = stored[folder]
+        if before is not None and files.is_same(before.listing):
+            result[folder] = before
+            continue
+        result[folder] = _merged(files, before, new[folder], contents.get(folder))
+        # The home can be read-only: then the files are read again next time.
+        with suppress(OSError):
+            save(result[folder], place(folder))
     return result
 
 
-def _contents(paths: Sequence[str], *, has_drops: bool) -> Iterator[tuple[int, int, int]]:
-    """Rows, dropped rows and hash of the columns of each file, in the order of the files."""
+def _new(files: Listing, before: Manifest | None) -> Numbers:
+    """Positions of the files that a manifest lacks."""
+    every = np.arange(len(files.marks))
+    if before is None:
+        return every
+    return every[:0] if files.is_same(before.listing) else np.delete(every, files.unchanged(before.listing)[0])
+
+
+def _paths(folder: Path, files: Listing, positions: Numbers) -> list[str]:
+    return [f"{folder}/{_PREFIX}{files.batches[position]}/{PART}" for position in positions]
+
+
+def _merged(files: Listing, before: Manifest | None, new: Numbers, contents: Numbers | None) -> Manifest:
+    """The facts of a manifest about the files that are unchanged, with those that were read."""
+    facts = np.zeros((len(_FACTS), len(files.marks)), np.int64)
+    if before is not None:
+        here, there = files.unchanged(before.listing)
+        facts[:, here] = np.stack([before.rows[there], before.dropped[there], before.columns[there]])
+    if contents is not None:
+        facts[:, new] = contents
+    return Manifest(files, *facts)
+
+
+def _contents(paths: Mapping[Path, Sequence[str]], with_drops: Collection[Path]) -> dict[Path, Numbers]:
+    """Rows, dropped rows and hash of the columns of files by folder; each file is a column."""
+    every = [path for listed in paths.values() for path in listed]
+    decisions = [path for folder in with_drops for path in paths.get(folder, ())]
+    if not every:
+        return {}
     with connect_small() as connection:
-        rows = _by_file(connection, "SELECT file_name, num_rows FROM parquet_file_metadata($paths)", paths)
-        columns = _by_file(connection, _COLUMNS, paths)
-        dropped = _by_file(connection, _DROPPED, paths) if has_drops else {}
-    for path in paths:
-        yield rows[path], dropped.get(path, 0), columns[path]
+        rows = _by_file(connection, "SELECT file_name, num_rows FROM parquet_file_metadata($paths)", every)
+        columns = _by_file(connection, _COLUMNS, every)
+        dropped = _by_file(connection, _DROPPED, decisions) if decisions else {}
+    return {
+        folder: np.array([[rows[path], dropped.get(path, 0), columns[path]] for path in listed], np.int64).T
+        for folder, listed in paths.items()
+        if listed
+    }
 
 
 _COLUMNS = """

@@ -33,7 +33,7 @@ from personahub_assets.store import atomic
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
-from personahub_assets.store.manifest import Listing, Manifest, manifest
+from personahub_assets.store.manifest import Listing, Manifest, listing, manifests
 from personahub_assets.store.removal import discard
 from personahub_assets.store.table_set import TableSet, table_set
 
@@ -69,7 +69,6 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
-_TRIES = 5
 _ASSET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")  # becomes the name of a folder
 
 T = TypeVar("T")
@@ -278,27 +277,25 @@ class Store(BaseModel):
         Raises:
             StoreError: if a file is damaged.
         """
-        if table in STAGES:
-            return sum(int(self.manifest(folder).dropped.sum()) for folder in self.folders("decisions", table))
-        return sum(int(self.manifest(folder).rows.sum()) for folder in self.folders(table))
+        folders = self.folders("decisions", table) if table in STAGES else self.folders(table)
+        manifests = self.manifests({folder: listing(folder) for folder in folders}).values()
+        return sum(int((each.dropped if table in STAGES else each.rows).sum()) for each in manifests)
 
-    def manifest(self, folder: Path, files: Listing | None = None) -> Manifest:
-        """Rows and columns of the files in one of `folders`, as of a listing of it.
+    def manifests(self, folders: dict[Path, Listing]) -> dict[Path, Manifest]:
+        """Rows and columns of the files in some of `folders`, which were listed.
 
         Raises:
             StoreError: if a file is damaged.
         """
-        has_drops = folder.name in map(_stage_folder, STAGES)
-        kept = self.paths.manifest(folder)
-        for _ in range(_TRIES):
-            try:
-                return manifest(folder, kept, files, has_drops=has_drops)
-            except duckdb.Error as error:  # a file was removed since it was listed, or is damaged
-                first = error
-            table = "decisions" if has_drops else folder.relative_to(self.paths.tables).parts[0]
-            for path in sorted(folder.glob(f"*/{PART}")):
-                _count(path, tuple(file_mark(path)), table)
-        raise first
+        stages = {self.paths.tables / _stage_folder(asset): asset for asset in STAGES}
+        try:
+            return manifests(folders, self.paths.manifest, stages)
+        except duckdb.Error:  # it does not always name the file
+            for folder, files in folders.items():
+                table = stages.get(folder) or folder.relative_to(self.paths.tables).parts[0]
+                for path in (folder / f"batch={batch}" / PART for batch in files.batches):
+                    _count(path, tuple(file_mark(path)), table)
+            raise
 
     def partition_total(self, table: str, batch: str) -> int:
         """Rows of one batch, or its drops of a dedup stage.

@@ -105,18 +105,16 @@ def _usable_note(store: Store) -> Note | None:
 
 @contextmanager
 def updated_copy(store: Store) -> Iterator[duckdb.DuckDBPyConnection | None]:
-    """Open a copy of the warehouse in which the changed batches are as they are now; None if they are many.
+    """Open a copy of the warehouse in which the changed batches are as they are now.
 
-    For a question that cannot wait for the build: nothing is published, and no other process is waited for.
+    For a question that is not to wait for a build: nothing is published, and no other process is waited for. None if
+    many batches changed, or the home cannot be written.
     """
-    note = _usable_note(store)
-    if note is None or changes(note, now := freshness.inputs(store)) is None:
-        yield None
-        return
     file = store.paths.aside / f"{aside_name()}.duckdb"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        readers.retry_on_replacement(partial(_fill, store, note, now, file))
+        if not _has_copied(store, file):
+            yield None
+            return
         with readers.attach(file) as connection:
             connection.execute(readers.NO_CACHE)
             try:
@@ -125,6 +123,18 @@ def updated_copy(store: Store) -> Iterator[duckdb.DuckDBPyConnection | None]:
                 settle(connection)
     finally:
         file.unlink(missing_ok=True)
+
+
+def _has_copied(store: Store, file: Path) -> bool:
+    note, now = _usable_note(store), freshness.inputs(store)
+    if note is None or changes(note, now) is None:
+        return False
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        readers.retry_on_replacement(partial(_fill, store, note, now, file))
+    except OSError:
+        return False
+    return True
 
 
 def _build_or_explain(store: Store, note: Note | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from personahub_assets.core import project_files
 from personahub_assets.store.atomic import replacing
@@ -170,9 +171,9 @@ def _settings(store: Store) -> str:
         return "none"
 
 
-def _bytes(text: str) -> np.ndarray:  # type: ignore[type-arg]
+def _bytes(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
 
 
-def _text(stored: np.ndarray) -> str:  # type: ignore[type-arg]
+def _text(stored: NDArray[np.uint8]) -> str:
     return stored.tobytes().decode("utf-8", "surrogateescape")

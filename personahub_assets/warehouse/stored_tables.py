@@ -16,7 +16,7 @@ import polars as pl
 
 from personahub_assets.core.literals import quoted
 from personahub_assets.store.home import PART
-from personahub_assets.store.manifest import Listing, Manifest
+from personahub_assets.store.manifest import Manifest, listing
 from personahub_assets.store.tables import BY_ASSET, STAGES, Store, asset_of, damaged, table_sql
 
 COPIED, EMPTY = "copied", "empty"
@@ -44,25 +44,20 @@ def add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied (up to `limit` rows), or a view over Parquet, or empty and typed while it has no rows."""
-    manifests = table_manifests(store, table)
-    is_copied = native and (limit is None or rows_of(manifests) <= limit)
-    make_table(connection, store, table, definition(connection, store, table, manifests, is_copied=is_copied))
+    manifests = store.manifests({folder: listing(folder) for folder in store.folders(table)})
+    is_copied = native and (limit is None or count_rows(manifests) <= limit)
+    wanted = definition(connection, store, table, manifests, is_copied=is_copied)
+    make_table(connection, store, table, manifests, wanted)
 
 
-def table_manifests(store: Store, table: str, listings: Mapping[Path, Listing] | None = None) -> dict[Path, Manifest]:
-    """The manifests of a table's folders that have files.
-
-    Args:
-        listings: the listings of all folders that have files, if they are there already.
-    """
-    folders = [folder for folder in store.folders(table) if listings is None or folder in listings]
-    manifests = {folder: store.manifest(folder, listings[folder] if listings else None) for folder in folders}
-    return {folder: each for folder, each in manifests.items() if each.listing.names}
-
-
-def rows_of(manifests: Mapping[Path, Manifest]) -> int:
+def count_rows(manifests: Mapping[Path, Manifest]) -> int:
     """Rows of all files."""
     return sum(int(each.rows.sum()) for each in manifests.values())
+
+
+def count_files(manifests: Mapping[Path, Manifest]) -> int:
+    """Number of files."""
+    return sum(len(each.rows) for each in manifests.values())
 
 
 def definition(
@@ -74,27 +69,43 @@ def definition(
     is_copied: bool,
 ) -> str:
     """How a table is to be: COPIED, EMPTY, or the query of a view over its files."""
-    if is_copied or not manifests:
+    if is_copied or not count_files(manifests):
         return COPIED if is_copied else EMPTY
     return _select(connection, store, table, _sources(store, table, manifests))
 
 
-def make_table(connection: duckdb.DuckDBPyConnection, store: Store, table: str, wanted: str) -> None:
+def make_table(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, manifests: Mapping[Path, Manifest], wanted: str
+) -> None:
     """Make a table by its definition."""
     if wanted not in (COPIED, EMPTY):
         connection.execute(f"CREATE VIEW {table} AS {wanted}")
         return
     connection.execute(store.table_set.statements(table)[0])
-    if wanted == COPIED and (manifests := table_manifests(store, table)):
+    if count_files(manifests):
         rows = _select(connection, store, table, _sources(store, table, manifests))
         connection.execute(f"INSERT INTO {table} {rows}")
 
 
-def replace_rows(connection: duckdb.DuckDBPyConnection, store: Store, table: str, batches: Collection[str]) -> None:
-    """Replace the rows of some batches in a copied table by those of their files."""
+def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, batches: Collection[str], rows: str | None) -> None:
+    """Replace the rows of some batches in a copied table by those of a query."""
     connection.execute(f"DELETE FROM {table} WHERE batch IN {literals(batches)}")
-    if sources := list(_sources_of(store, table, batches)):
-        connection.execute(f"INSERT INTO {table} {_select(connection, store, table, sources)}")
+    if rows:
+        connection.execute(f"INSERT INTO {table} {rows}")
+
+
+def rows_of_batches(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, batches: Collection[str]
+) -> str | None:
+    """A query for the rows of some batches that names their files; None if they have none."""
+    sources = list(_sources_of(store, table, batches))
+    return _select(connection, store, table, sources) if sources else None
+
+
+def no_rows(store: Store, table: str) -> str:
+    """A query with the columns of a table and without rows."""
+    columns = (f'NULL::{kind} AS "{name}"' for name, kind in store.table_set.types(table).items())
+    return f"SELECT {', '.join(columns)} LIMIT 0"
 
 
 def literals(values: Iterable[str]) -> str:
@@ -112,6 +123,7 @@ def _sources(store: Store, table: str, manifests: Mapping[Path, Manifest]) -> li
         return [
             Source([_pattern(folder)], _of_path(table, folder), _samples({folder: each}))
             for folder, each in manifests.items()
+            if each.listing.names
         ]
     return [Source(list(store.globs(table)), {}, _samples(manifests))]
 
@@ -157,9 +169,7 @@ def add_unreadable(connection: duckdb.DuckDBPyConnection, store: Store, wanted: 
     return names
 
 
-def _select(
-    connection: duckdb.DuckDBPyConnection, store: Store, table: str, sources: Sequence[Source]
-) -> str:
+def _select(connection: duckdb.DuckDBPyConnection, store: Store, table: str, sources: Sequence[Source]) -> str:
     """The rows of some files with the columns that the table has now."""
     return " UNION ALL ".join(_select_one(connection, store, table, source) for source in sources)
 
@@ -196,27 +206,25 @@ def _is_hive(store: Store) -> bool:
     return "=" not in str(store.root)
 
 
-def check_keys(
-    connection: duckdb.DuckDBPyConnection, store: Store, table: str, batches: Collection[str] | None = None
-) -> None:
+def check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str, rows: str | None = None) -> None:
     """Check that rows have their key columns; a file of another table lacks them.
 
     Args:
-        batches: only rows of these.
+        rows: the query of the rows to check; None for all of the table.
 
     Raises:
         StoreError: naming the file and the missing columns.
     """
     keys = _key_columns(store.table_set.sql[table])
     is_incomplete = " OR ".join(f'"{name}" IS NULL' for name in keys)
-    of_batches = "" if batches is None else f"AND batch IN {literals(batches)}"
-    if not connection.execute(f"SELECT 1 FROM {table} WHERE ({is_incomplete}) {of_batches} LIMIT 1").fetchone():
+    source = table if rows is None else f"({rows})"
+    if not connection.execute(f"SELECT 1 FROM {source} WHERE {is_incomplete} LIMIT 1").fetchone():
         return
     for file in store.files(table):
-        rows = pl.scan_parquet(file, glob=False)
-        if missing := [name for name in keys if name not in rows.collect_schema().names()]:
+        frame = pl.scan_parquet(file, glob=False)
+        if missing := [name for name in keys if name not in frame.collect_schema().names()]:
             raise damaged(file, table, ValueError(f"it lacks the columns {missing} of {table}"))
-        empty = rows.select(pl.col(keys).null_count()).collect().row(0, named=True)
+        empty = frame.select(pl.col(keys).null_count()).collect().row(0, named=True)
         if nulls := [name for name, count in empty.items() if count]:
             raise damaged(file, table, ValueError(f"it has rows without {nulls}"))
 

@@ -1,7 +1,8 @@
 """Filling a warehouse: all of it, or only the batches whose files changed."""
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,13 @@ from personahub_assets.warehouse.stored_tables import (
     EMPTY,
     add_unreadable,
     check_keys,
+    count_rows,
     definition,
     literals,
     make_table,
+    no_rows,
     replace_rows,
-    rows_of,
-    table_manifests,
+    rows_of_batches,
     total_of,
 )
 from personahub_assets.warehouse.views import add_comments, add_views_and_macros, macros, view_selects
@@ -69,12 +71,11 @@ class Update:
         """Fill an empty file."""
         connection, store = self._connection, self._store
         tables, rows, dropped = dict[str, str](), dict[str, int](), 0
-        for table in store.table_set.sql:
-            manifests = self._manifests(table)
-            rows[table] = rows_of(manifests)
+        for table, manifests in self._manifests(store.table_set.sql).items():
+            rows[table] = count_rows(manifests)
             dropped += sum(int(each.dropped.sum()) for each in manifests.values())
             tables[table] = self._definition(table, manifests)
-            make_table(connection, store, table, tables[table])
+            make_table(connection, store, table, manifests, tables[table])
             check_keys(connection, store, table)
         for table in add_unreadable(connection, store, store.catalog.faults):
             _LOG.warning(
@@ -98,18 +99,24 @@ class Update:
         """
         tables, rows, dropped = dict(before.tables), dict(before.rows), before.dropped
         batches = self._by_table(changed)
-        manifests = {table: self._manifests(table) for table in batches}
-        rows |= {table: rows_of(each) for table, each in manifests.items()}
+        manifests = self._manifests(batches)
+        rows |= {table: count_rows(each) for table, each in manifests.items()}
         if "decisions" in manifests:
             dropped = sum(int(each.dropped.sum()) for each in manifests["decisions"].values())
         if self._marts(rows, dropped) != before.marts:
             return None
         self._connection.execute("BEGIN")
         for table, of_table in batches.items():
-            tables[table] = self._definition(table, manifests[table])
-            self._change_table(table, before.tables[table], tables[table], of_table)
+            wanted = tables[table] = self._definition(table, manifests[table])
+            files = rows_of_batches(self._connection, self._store, table, of_table)
+            if wanted != before.tables[table]:
+                self._make_again(table, before.tables[table], wanted, manifests[table])
+            elif wanted == COPIED:
+                replace_rows(self._connection, table, of_table, files)
+            if files:
+                check_keys(self._connection, self._store, table, files)
         journals.fill(self._connection, self._store)
-        self._change_marts(before.marts, set().union(*changed.values()))
+        self._change_marts(tables, before.marts, set().union(*changed.values()))
         last = self._sort_ids(before.last_place) if "ids" in before.marts else 0
         self._connection.execute("COMMIT")
         return replace(before, tables=tables, rows=rows, dropped=dropped, last_place=last)
@@ -126,23 +133,25 @@ class Update:
                 by_table[table] = batches
         return by_table
 
-    def _manifests(self, table: str) -> dict[Path, Manifest]:
-        return table_manifests(self._store, table, self._listings)
+    def _manifests(self, tables: Iterable[str]) -> dict[str, dict[Path, Manifest]]:
+        """The manifests of tables by folder."""
+        folders = {table: [each for each in self._store.folders(table) if each in self._listings] for table in tables}
+        every = {folder: self._listings[folder] for listed in folders.values() for folder in listed}
+        manifests = self._store.manifests(every)
+        return {table: {folder: manifests[folder] for folder in listed} for table, listed in folders.items()}
 
     def _definition(self, table: str, manifests: dict[Path, Manifest]) -> str:
         limit = self._store.config.warehouse.native_rows
-        is_copied = table not in ALWAYS_VIEWS and rows_of(manifests) <= limit
+        is_copied = table not in ALWAYS_VIEWS and count_rows(manifests) <= limit
         return definition(self._connection, self._store, table, manifests, is_copied=is_copied)
 
-    def _change_table(self, table: str, before: str, wanted: str, batches: Collection[str]) -> None:
-        if before == wanted == COPIED:
-            replace_rows(self._connection, self._store, table, batches)
-        elif before != wanted:
-            # Views that read it stay: DuckDB looks up its name when they are used.
-            self._connection.execute(f"DROP {'TABLE' if before in (COPIED, EMPTY) else 'VIEW'} {table}")
-            make_table(self._connection, self._store, table, wanted)
-            add_comments(self._connection, self._store, {table})
-        check_keys(self._connection, self._store, table, batches)
+    def _make_again(self, table: str, before: str, wanted: str, manifests: dict[Path, Manifest]) -> None:
+        """Make a table in another way than before."""
+        # Views that read it stay: DuckDB looks up its name when they are used.
+        self._connection.execute(f"DROP {'TABLE' if before in (COPIED, EMPTY) else 'VIEW'} {table}")
+        make_table(self._connection, self._store, table, manifests, wanted)
+        is_view = wanted not in (COPIED, EMPTY)
+        self._connection.execute(self._store.table_set.statements(table, is_view=is_view)[1])
 
     def _marts(self, rows: dict[str, int], dropped: int) -> list[str]:
         """The views that get tables under them, so that they are answered without reading the files."""
@@ -152,13 +161,26 @@ class Update:
         wanted = {"ids": ids <= settings.sorted_ids, "duplicates": dropped <= settings.native_rows, "novelty": True}
         return [name for name, is_wanted in wanted.items() if is_wanted]
 
-    def _change_marts(self, marts: Iterable[str], batches: Collection[str]) -> None:
+    def _change_marts(self, tables: dict[str, str], marts: Iterable[str], batches: Collection[str]) -> None:
         """Replace the rows of some batches: each row of a mart depends only on the files of its batch."""
         listed = literals(batches)
-        for mart in marts:
-            rows = f"SELECT * FROM (\n{self._views[mart]}\n) WHERE batch IN {listed}"
-            sql = project_files.sql_files("increments")[mart]
-            self._connection.execute(sql.replace("{batches}", listed).replace("{rows}", rows))
+        with self._few_files(tables, batches):
+            for mart in marts:
+                rows = f"SELECT * FROM (\n{self._views[mart]}\n) WHERE batch IN {listed}"
+                sql = project_files.sql_files("increments")[mart]
+                self._connection.execute(sql.replace("{batches}", listed).replace("{rows}", rows))
+
+    @contextmanager
+    def _few_files(self, tables: dict[str, str], batches: Collection[str]) -> Iterator[None]:
+        """Let a query name only the files of some batches: DuckDB lists all files of a view that it reads."""
+        hidden = [table for table, how in tables.items() if how not in (COPIED, EMPTY)]
+        for table in hidden:
+            rows = rows_of_batches(self._connection, self._store, table, batches)
+            rows = rows or no_rows(self._store, table)
+            self._connection.execute(f"CREATE TEMP VIEW {table} AS {rows}")
+        yield
+        for table in hidden:
+            self._connection.execute(f"DROP VIEW temp.{table}")
 
     @cached_property
     def _views(self) -> dict[str, str]:

@@ -75,15 +75,19 @@ def _line(row: dict[str, Any]) -> Line:
 
 @contextmanager
 def _opened(store: Store, tell: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the warehouse, or the tables if they are newer, so that the answer is current."""
+    """Open the warehouse, or if the tables are newer a copy of it with their changes, so that the answer is current."""
     if build.is_fresh(store):
         with build.reader(store) as connection:
             yield connection
         return
     tell(
-        "The warehouse is out of date, so the tables are read, which takes longer. "
+        "The warehouse is out of date, so the changed tables are read, which takes longer. "
         "To build it: personahub run --select warehouse"
     )
+    with build.updated_copy(store) as copy:
+        if copy is not None:
+            yield copy
+            return
     with live.open_live(store, _WHY + _NEAR) as connection:
         yield connection
 

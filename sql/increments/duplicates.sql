@@ -1,4 +1,4 @@
--- Replaces the rows of the batches {batches} in the mart duplicates; {rows} is the query of the view for them
+-- Replaces the rows of the batches in the mart; rows is the query of the view duplicates for them
 DELETE FROM dropped WHERE batch IN {batches};
 
 INSERT INTO dropped {rows};

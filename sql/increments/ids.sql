@@ -1,4 +1,4 @@
--- Replaces the ids of the batches {batches} in the mart ids; {rows} is the query of the view for them
+-- Replaces the ids of the batches in the mart; rows is the query of the view ids for them
 DELETE FROM sorted_ids WHERE place IN (SELECT place FROM places WHERE batch IN {batches});
 
 DELETE FROM places WHERE batch IN {batches};

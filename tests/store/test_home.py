@@ -22,7 +22,7 @@ LAYOUT = {
     "cache/items/quiz/lexical": HOME.item_dedup_cache("quiz", "lexical"),
     "cache/lexical": HOME.dedup_cache("lexical"),
     "cache/search/e2d358b70c02b918ab0a": HOME.search_index("m"),
-    "cache/warehouse.json": HOME.warehouse_note,
+    "cache/warehouse.npz": HOME.warehouse_note,
     "dagster": HOME.dagster,
     "dagster/.starting.lock": HOME.dagster_lock,
     "dagster/dagster.yaml": HOME.dagster_settings,

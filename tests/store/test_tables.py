@@ -149,7 +149,7 @@ def test_the_stage_of_old_decisions_is_that_of_their_folder(store: Store) -> Non
         old = store.path("decisions", "old", asset)
         assert old == store.root / "tables" / f"{stage}_decisions" / "batch=old" / "part.parquet"
         old.parent.mkdir(parents=True)
-        frame.drop("stage").write_parquet(old)
+        frame.drop("stage").with_columns(batch=pl.lit("old")).write_parquet(old)
         assert store.partitions("decisions", asset) == ["new", "old"]
         assert store.read("decisions", "old", asset)["stage"].to_list() == [stage]
         assert store.dropped(asset).collect().height == 2

@@ -16,12 +16,12 @@ from personahub_assets.core.project_files import sql_files
 from personahub_assets.core.records import DATASETS
 from personahub_assets.hub import Hub
 from personahub_assets.store.tables import Store, table_schema, table_sql
-from personahub_assets.warehouse import build, live
+from personahub_assets.warehouse import build, live, update
 
 ITEMS = [name for name in Catalog().names if name not in Catalog().scores]
 OF_DATASETS = {f"{name}_{view}" for name in ITEMS for view in ("duplicates", "unique")}
 VIEWS = {"dataset_items", "written_items", "item_scores", *sql_files("views"), *OF_DATASETS}
-MART = {"journal_calls", "places", "sorted_ids", "dropped"}
+MART = {"journal_calls", "places", "sorted_ids", "dropped", "new_per_hop"}
 
 
 def write(store: Store, batch: str, count: int) -> None:
@@ -145,14 +145,14 @@ def test_it_is_built_once_and_again_only_after_a_change(store: Store, home: Path
 
 
 def test_what_was_written_while_it_was_built_makes_it_stale(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_views = build.add_views_and_macros
+    add_views = update.add_views_and_macros
 
     def meanwhile(*arguments: Any) -> None:
         write(store, "b", 1)
         add_views(*arguments)
 
     write(store, "a", 1)
-    monkeypatch.setattr(build, "add_views_and_macros", meanwhile)
+    monkeypatch.setattr(update, "add_views_and_macros", meanwhile)
     build.build(store)
     assert not build.is_fresh(store)
 

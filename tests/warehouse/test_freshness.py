@@ -36,6 +36,12 @@ def ids(store: Store) -> list[str]:
         return [name for (name,) in connection.execute("SELECT document_id FROM documents ORDER BY 1").fetchall()]
 
 
+def noted_contents(store: Store) -> freshness.Contents:
+    note = freshness.noted(store)
+    assert note
+    return note.contents
+
+
 def restore(backup: Path, path: Path) -> None:
     """As `cp --preserve` and rsync do."""
     shutil.copy2(backup, path.with_suffix(".new"))
@@ -48,6 +54,7 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
     shutil.copy2(path, tmp_path / "earlier.parquet")
     shutil.copystat(tmp_path / "earlier.parquet", write(store, "a", "2"))  # as large and as old as the backup
     assert build.build(store).rebuilt
+    contents = noted_contents(store)
     shutil.copy2(store.paths.warehouse, tmp_path / "warehouse.backup")
     settings = store.root / "hub.toml"
     changes: list[Callable[[], object]] = [
@@ -61,14 +68,14 @@ def test_any_other_set_of_files_makes_the_warehouse_stale(store: Store, tmp_path
         lambda: settings.unlink(),
         lambda: restore(tmp_path / "warehouse.backup", store.paths.warehouse),
         lambda: os.utime(store.paths.warehouse, (FUTURE, FUTURE)),
-        *[partial((store.root / "cache" / "warehouse.json").write_bytes, content) for content in DAMAGED],
+        *[partial((store.root / "cache" / "warehouse.npz").write_bytes, content) for content in DAMAGED],
     ]
     for number, change in enumerate(changes):
         assert build.is_fresh(store), number
         change()
         assert not build.is_fresh(store), number
-        freshness.note_built(store, store.paths.warehouse, freshness.inputs(store))
-    (store.root / "cache" / "warehouse.json").unlink()
+        freshness.note_built(store, store.paths.warehouse, freshness.inputs(store), contents)
+    (store.root / "cache" / "warehouse.npz").unlink()
     assert build.build(store).rebuilt
     assert ids(store) == ["1", "5"]
     assert not build.build(store).rebuilt
