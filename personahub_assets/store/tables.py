@@ -34,6 +34,7 @@ from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.manifest import Listing, Manifest, listing, manifests
+from personahub_assets.store.one_file import read_rows
 from personahub_assets.store.removal import discard
 from personahub_assets.store.table_set import TableSet, table_set
 
@@ -310,6 +311,9 @@ class Store(BaseModel):
         """Read the partitions of all batches (of one asset, where several write the table)."""
         schema = self.columns(table)
         names = columns or list(schema)
+        if table == "batches":  # every command reads it
+            (folder,) = self.folders(table)
+            return read_rows(folder, self.paths.batch_rows, schema, lambda key: self.read(table, key)).select(names)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
         return pl.concat(
             [empty, *(read_file(path, table, names, schema=schema) for path in self.files(table, asset=asset))]

@@ -194,7 +194,7 @@ class Update:
         """Sort all ids if many are behind those in order; return the last place of those in order."""
         behind = total_of(self._connection, f"sorted_ids WHERE place > {last_place}")
         if behind <= max(_UNSORTED, _UNSORTED_SHARE * total_of(self._connection, "sorted_ids")):
-            return last_place
+            return min(last_place, self._last_place())  # numbers of removed batches are used again
         self._connection.execute(
             "CREATE TEMP TABLE every_id AS FROM sorted_ids ORDER BY id; DELETE FROM sorted_ids;"
             "INSERT INTO sorted_ids FROM every_id; DROP TABLE every_id"

@@ -1,8 +1,4 @@
 -- Replaces the ids of the batches in the mart; rows is the query of the view ids for them
-DELETE FROM sorted_ids WHERE place IN (SELECT place FROM places WHERE batch IN {batches});
-
-DELETE FROM places WHERE batch IN {batches};
-
 CREATE TEMP TABLE new_ids AS
 SELECT *, hash(kind, batch, asset, status, prompt, prompt_fingerprint, model) AS alike FROM ({rows});
 
@@ -11,6 +7,10 @@ SELECT
     (row_number() OVER () + (SELECT coalesce(max(place), 0) FROM places))::INTEGER AS place,
     alike, kind, batch, asset, status, prompt, prompt_fingerprint, model
 FROM (SELECT DISTINCT ON (alike) * FROM new_ids);
+
+DELETE FROM sorted_ids WHERE place IN (SELECT place FROM places WHERE batch IN {batches});
+
+DELETE FROM places WHERE batch IN {batches};
 
 INSERT INTO places SELECT * EXCLUDE (alike) FROM new_places;
 
