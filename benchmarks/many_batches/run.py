@@ -107,12 +107,16 @@ def report(columns: dict[int, dict[str, float]], rows: int) -> str:
     head = ["", f"{first:,} batches", *(text for count in others for text in (f"{count:,} batches", "ratio"))]
     lines = []
     for step, base in columns[first].items():
-        later = [text for count in others for text in (f"{columns[count][step]:.2f} s", f"{columns[count][step] / base:.2f}")]
+        later = [
+            text for count in others for text in (f"{columns[count][step]:.2f} s", f"{columns[count][step] / base:.2f}")
+        ]
         lines.append([step, f"{base:.2f} s", *later])
     found = machine()
     cores = f"{found['cores']} cores of {found['cpu']}, Python {found['python']}, {found['system']}"
     today = datetime.now(UTC).date().isoformat()
-    return f"Run on {today}: {cores}. At most {rows} rows of a table in a batch, 32 files a batch.\n\n" + table(head, lines)
+    return f"Run on {today}: {cores}. At most {rows} rows of a table in a batch, 32 files a batch.\n\n" + table(
+        head, lines
+    )
 
 
 if __name__ == "__main__":

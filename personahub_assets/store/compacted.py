@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -25,7 +25,9 @@ from personahub_assets.core.text import digest
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import discard
-from personahub_assets.store.tables import Store
+
+if TYPE_CHECKING:  # it reads tables by this module
+    from personahub_assets.store.tables import Store
 
 _LOG = logging.getLogger("personahub")
 
@@ -53,7 +55,7 @@ class Compacted:
         make: makes the digest of a partition from these columns; it does not depend on settings.
     """
 
-    store: Store
+    store: "Store"
     table: str
     asset: str | None
     name: str

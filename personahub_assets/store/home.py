@@ -193,11 +193,6 @@ class Home:
         return self.cache / "manifest" / f"{folder.relative_to(self.tables).as_posix().replace('/', '~')}.npz"
 
     @property
-    def batch_rows(self) -> Path:
-        """The rows of all files of the table `batches`, in one file."""
-        return self.cache / "manifest" / "batches.parquet"
-
-    @property
     def hub_checks(self) -> Path:
         """What checks of the whole hub compare a batch with, and their results."""
         return self.cache / "checks.sqlite"

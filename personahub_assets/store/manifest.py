@@ -127,19 +127,20 @@ class Manifest:
 
 
 def manifests(
-    folders: Mapping[Path, Listing], place: Callable[[Path], Path], with_drops: Collection[Path] = ()
+    folders: Mapping[Path, Listing], file_of: Callable[[Path], Path] | None, with_drops: Collection[Path] = ()
 ) -> dict[Path, Manifest]:
     """The manifests of folders; files that the stored ones lack are read together, and they are written again.
 
     Args:
         folders: folders of partitions with their listings.
-        place: the file in which the manifest of a folder is stored; it can be missing or damaged.
+        file_of: the file in which the manifest of a folder is stored; it can be missing or damaged. None to read all
+            files and store nothing.
         with_drops: folders whose files have decisions.
 
     Raises:
         duckdb.Error: if a file is damaged.
     """
-    stored = {folder: load(place(folder)) for folder in folders}
+    stored = {folder: load(file_of(folder)) if file_of else None for folder in folders}
     new = {folder: _new(files, stored[folder]) for folder, files in folders.items()}
     contents = _contents({folder: _paths(folder, folders[folder], new[folder]) for folder in folders}, with_drops)
     result = dict[Path, Manifest]()
@@ -151,7 +152,8 @@ def manifests(
         result[folder] = _merged(files, before, new[folder], contents.get(folder))
         # The home can be read-only: then the files are read again next time.
         with suppress(OSError):
-            save(result[folder], place(folder))
+            if file_of:
+                save(result[folder], file_of(folder))
     return result
 
 

@@ -30,11 +30,11 @@ from personahub_assets.core.errors import AccessError, LockHeld, StoreError, cho
 from personahub_assets.core.records import packaged
 from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
+from personahub_assets.store.compacted import Compacted
 from personahub_assets.store.hashes import file_mark
 from personahub_assets.store.home import PART, Home
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.manifest import Listing, Manifest, listing, manifests
-from personahub_assets.store.one_file import read_rows
 from personahub_assets.store.removal import discard
 from personahub_assets.store.table_set import TableSet, table_set
 
@@ -70,6 +70,8 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Exceptions of Polars for a damaged Parquet file, including panics."""
 
 _HELD_BYTES = 32 << 20
+_MANY = 64
+"""Batches from which their rows are read from one file: every command reads them."""
 _ASSET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")  # becomes the name of a folder
 
 T = TypeVar("T")
@@ -290,7 +292,7 @@ class Store(BaseModel):
         """
         stages = {self.paths.tables / _stage_folder(asset): asset for asset in STAGES}
         try:
-            return manifests(folders, self.paths.manifest, stages)
+            return manifests(folders, None if self.is_draft else self.paths.manifest, stages)
         except duckdb.Error:  # it does not always name the file
             for folder, files in folders.items():
                 table = stages.get(folder) or folder.relative_to(self.paths.tables).parts[0]
@@ -311,13 +313,12 @@ class Store(BaseModel):
         """Read the partitions of all batches (of one asset, where several write the table)."""
         schema = self.columns(table)
         names = columns or list(schema)
-        if table == "batches":  # every command reads it
-            (folder,) = self.folders(table)
-            return read_rows(folder, self.paths.batch_rows, schema, lambda key: self.read(table, key)).select(names)
+        if table == "batches" and len(_partition_names(self.paths.tables / table)) > _MANY:
+            every = Compacted(self, table, None, f"rows {digest(*schema)}", tuple(schema), _without_batch).read()
+            return every.sort("batch").select(names)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
-        return pl.concat(
-            [empty, *(read_file(path, table, names, schema=schema) for path in self.files(table, asset=asset))]
-        )
+        files = self.files(table, asset=asset)
+        return pl.concat([empty, *(read_file(path, table, names, schema=schema) for path in files)])
 
     def scan(self, table: str) -> pl.LazyFrame:
         """Scan the partitions of all batches lazily; without partitions the frame is empty, with all columns.
@@ -634,6 +635,10 @@ def _slices(
                 yield _shaped(piece, path, schema, columns, table).collect()
     except UNREADABLE as error:
         raise damaged(path, table, error) from error
+
+
+def _without_batch(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.drop("batch")
 
 
 def _mark(path: str) -> str:

@@ -90,7 +90,9 @@ def apply(store: Store, change: Change) -> None:
 
 
 @pytest.mark.parametrize("native_rows", [4, 1_000])
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
 @given(rounds=CHANGES)
 def test_replaced_batches_give_what_a_new_build_gives(
     tmp_path_factory: pytest.TempPathFactory, native_rows: int, rounds: list[list[Change]]
@@ -227,8 +229,8 @@ def test_a_home_whose_path_looks_like_a_partition(tmp_path: Path) -> None:
     write(store, "generations", "tools", "b", 1)
     build.build(store)
     with build.reader(store) as connection:
-        batches = connection.execute("SELECT batch, asset, count(*) FROM generations GROUP BY ALL ORDER BY 1").fetchall()
-    assert batches == [("a", "tools", 2), ("b", "tools", 1)]
+        batches = connection.execute("SELECT batch, asset, count(*) FROM generations GROUP BY ALL ORDER BY 1")
+        assert batches.fetchall() == [("a", "tools", 2), ("b", "tools", 1)]
 
 
 def test_a_copy_for_one_question_has_the_changes_and_publishes_nothing(store: Store) -> None:
