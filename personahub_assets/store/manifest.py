@@ -152,7 +152,7 @@ def manifests(
         result[folder] = _merged(files, before, new[folder], contents.get(folder))
         # The home can be read-only: then the files are read again next time.
         with suppress(OSError):
-            if file_of:
+            if file_of and (files.names or before is not None):  # a question about no home makes none
                 save(result[folder], file_of(folder))
     return result
 
