@@ -59,23 +59,23 @@ class Listing:
                 mixed = (mixed ^ self.marks[:, column]) * odd
         return mixed
 
-    def is_same(self, other: "Listing") -> bool:
+    def is_same(self, second: "Listing") -> bool:
         """Whether both have the same files, in the same order."""
-        return self.names == other.names and np.array_equal(self.marks, other.marks)
+        return self.names == second.names and np.array_equal(self.marks, second.marks)
 
     def changed(self, before: "Listing") -> set[str]:
         """Batches whose file is new, changed or removed since an earlier listing."""
         if self.is_same(before):
             return set()
-        here, there = self._identities, before._identities
-        new = np.flatnonzero(~np.isin(here, there, kind="sort"))
-        old = np.flatnonzero(~np.isin(there, here, kind="sort"))
+        now, then = self._identities, before._identities
+        new = np.flatnonzero(~np.isin(now, then, kind="sort"))
+        old = np.flatnonzero(~np.isin(then, now, kind="sort"))
         return {*(self.batches[position] for position in new), *(before.batches[position] for position in old)}
 
     def unchanged(self, before: "Listing") -> tuple[Numbers, Numbers]:
-        """Positions of the files that are in an earlier listing with the same mark: here, and there."""
-        _, here, there = np.intersect1d(self._identities, before._identities, return_indices=True)
-        return here, there
+        """Positions of the files that are in an earlier listing with the same mark: in this one, and in that one."""
+        _, now, then = np.intersect1d(self._identities, before._identities, return_indices=True)
+        return now, then
 
 
 EMPTY = Listing("", np.empty((0, 3), np.int64))
@@ -173,8 +173,8 @@ def _merged(files: Listing, before: Manifest | None, new: Numbers, contents: Num
     """The facts of a manifest about the files that are unchanged, with those that were read."""
     facts = np.zeros((len(_FACTS), len(files.marks)), np.int64)
     if before is not None:
-        here, there = files.unchanged(before.listing)
-        facts[:, here] = np.stack([before.rows[there], before.dropped[there], before.columns[there]])
+        now, then = files.unchanged(before.listing)
+        facts[:, now] = np.stack([before.rows[then], before.dropped[then], before.columns[then]])
     if contents is not None:
         facts[:, new] = contents
     return Manifest(files, *facts)
