@@ -94,6 +94,9 @@ bench: install
 	$(BIN)/python benchmarks/endurance/run.py
 	$(BIN)/python benchmarks/servers/run.py
 	$(BIN)/python benchmarks/warehouse/run.py
+	$(BIN)/python benchmarks/many_batches/run.py
+	$(BIN)/python benchmarks/many_batches/stages.py
+	$(BIN)/python benchmarks/checks/run.py
 	$(BIN)/python benchmarks/search/run.py
 	$(BIN)/python benchmarks/diversity/run.py
 	sh scripts/vllm-env.sh

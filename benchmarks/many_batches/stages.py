@@ -1,6 +1,6 @@
 """CPU seconds of the parts of a run for one new batch, in homes with more and more small batches.
 
-    python benchmarks/scale/many_batches.py [--batches 10,100,1000] [--rows 20] [--new 1000]
+    python benchmarks/many_batches/stages.py [--batches 10,100,1000] [--rows 20] [--new 1000]
 
 The homes are written through the store, with the decisions and vectors that their runs would have made; then the stages
 decide about a new batch. Each figure is the least of three new batches.
