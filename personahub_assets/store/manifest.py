@@ -81,26 +81,30 @@ class Listing:
 EMPTY = Listing("", np.empty((0, 3), np.int64))
 
 
-def listing(folder: Path) -> Listing:
-    """List the files of a folder of partitions; an absent folder has none.
+def listing(folder: Path, batches: Collection[str] | None = None) -> Listing:
+    """List the files of a folder of partitions, or those of some batches; an absent folder has none.
 
     Raises:
         OSError: if the folder cannot be read.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
-    except (FileNotFoundError, NotADirectoryError):
-        return EMPTY
-    batches, marks, stat = list[str](), list[tuple[int, int, int]](), os.stat
+    names = _partition_names(folder) if batches is None else [f"{_PREFIX}{batch}" for batch in batches]
+    present, marks, stat = list[str](), list[tuple[int, int, int]](), os.stat
     for name in names:
         try:
             values = stat(f"{folder}/{name}/{PART}")
         except (FileNotFoundError, NotADirectoryError):
             continue
-        batches.append(name[len(_PREFIX) :])
+        present.append(name[len(_PREFIX) :])
         marks.append((values.st_size, values.st_mtime_ns, values.st_ino))
-    return Listing(_SEPARATOR.join(batches), np.array(marks, np.int64).reshape(-1, 3))
+    return Listing(_SEPARATOR.join(present), np.array(marks, np.int64).reshape(-1, 3))
+
+
+def _partition_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(_PREFIX)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @dataclass(frozen=True)

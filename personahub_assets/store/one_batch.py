@@ -1,10 +1,13 @@
 """The tables of a home as if it had one batch."""
 
+from collections.abc import Iterable
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.store.home import PART
+from personahub_assets.store.manifest import Listing, listing
 from personahub_assets.store.tables import Store
 
 _EVERY = f"batch=*/{PART}"
@@ -33,6 +36,19 @@ class OneBatch(Store):
         """Patterns that match the files of the batch."""
         globs = super().globs(table).items()
         return {f"{pattern.removesuffix(_EVERY)}batch={self.batch}/{PART}": columns for pattern, columns in globs}
+
+    def listings(self, folders: Iterable[Path]) -> dict[Path, Listing]:
+        """The file of the batch in each folder."""
+        return {folder: listing(folder, [self.batch]) for folder in folders}
+
+    def pattern(self, folder: Path) -> str:
+        """The path of the file of the batch in a folder, as a pattern."""
+        return f"{escape(str(folder))}/batch={self.batch}/{PART}"
+
+    @property
+    def is_draft(self) -> bool:
+        """Nothing is written: manifests are of all batches."""
+        return True
 
     def files(self, table: str, *, asset: str | None = None) -> list[Path]:
         """The files of the batch."""

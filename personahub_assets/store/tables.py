@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
+from glob import escape
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -281,8 +282,16 @@ class Store(BaseModel):
             StoreError: if a file is damaged.
         """
         folders = self.folders("decisions", table) if table in STAGES else self.folders(table)
-        manifests = self.manifests({folder: listing(folder) for folder in folders}).values()
+        manifests = self.manifests(self.listings(folders)).values()
         return sum(int((each.dropped if table in STAGES else each.rows).sum()) for each in manifests)
+
+    def listings(self, folders: Iterable[Path]) -> dict[Path, Listing]:
+        """The files in folders of partitions."""
+        return {folder: listing(folder) for folder in folders}
+
+    def pattern(self, folder: Path) -> str:
+        """The pattern of the files in a folder of partitions."""
+        return f"{escape(str(folder))}/batch=*/{PART}"
 
     def manifests(self, folders: dict[Path, Listing]) -> dict[Path, Manifest]:
         """Rows and columns of the files in some of `folders`, which were listed.

@@ -16,7 +16,7 @@ import polars as pl
 
 from personahub_assets.core.literals import quoted
 from personahub_assets.store.home import PART
-from personahub_assets.store.manifest import Manifest, listing
+from personahub_assets.store.manifest import Manifest
 from personahub_assets.store.tables import BY_ASSET, STAGES, Store, asset_of, damaged, table_sql
 
 COPIED, EMPTY = "copied", "empty"
@@ -44,7 +44,7 @@ def add_table(
     connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
 ) -> None:
     """Make a table: copied (up to `limit` rows), or a view over Parquet, or empty and typed while it has no rows."""
-    manifests = store.manifests({folder: listing(folder) for folder in store.folders(table)})
+    manifests = store.manifests(store.listings(store.folders(table)))
     is_copied = native and (limit is None or count_rows(manifests) <= limit)
     wanted = definition(connection, store, table, manifests, is_copied=is_copied)
     make_table(connection, store, table, manifests, wanted)
@@ -121,7 +121,7 @@ def _sources(store: Store, table: str, manifests: Mapping[Path, Manifest]) -> li
     """All files of a table."""
     if table == "decisions":
         return [
-            Source([_pattern(folder)], _of_path(table, folder), _samples({folder: each}))
+            Source([store.pattern(folder)], _of_path(table, folder), _samples({folder: each}))
             for folder, each in manifests.items()
             if each.listing.names
         ]
@@ -135,10 +135,6 @@ def _sources_of(store: Store, table: str, batches: Collection[str]) -> Iterable[
         paths = [escape(str(file)) for file in files if file.exists()]
         if paths:
             yield Source(paths, _of_path(table, folder), paths)
-
-
-def _pattern(folder: Path) -> str:
-    return f"{escape(str(folder))}/batch=*/{PART}"
 
 
 def _of_path(table: str, folder: Path) -> dict[str, str]:
