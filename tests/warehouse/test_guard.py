@@ -40,7 +40,7 @@ READS = [
     "PRAGMA show_tables; pragma Database_List;",
     "PRAGMA table_info('duckdb_tables')",
     "PRAGMA table_info(duckdb_tables)",
-    "PIVOT (SELECT 1 AS a, 'x' AS b) ON b USING count(*) -- ;\n; SELECT 1",
+    "PIVOT (SELECT 1 AS a, 'x' AS b) ON b USING count(*) -- ;",
     "WITH x AS (PIVOT (SELECT 1 AS a) ON a) FROM x",
     "SELECT $tag$ FROM query('x') $tag$, 'a\u00a0b'",
     "",
