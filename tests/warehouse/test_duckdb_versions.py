@@ -40,7 +40,7 @@ with duckdb.connect(str(store.paths.warehouse), read_only=True) as shell:
     functions = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table_macro'"
     of_one = f"{functions} AND parameters[1] = 'asked_id' ORDER BY ALL"
     names = [name for (name,) in shell.execute(of_one).fetchall()]
-    macros = {name: sorted(map(str, shell.execute(f"FROM {name}('pa2')").fetchall())) for name in names}
+    macros = {name: sorted(map(str, shell.execute(f"FROM {name}('pb1')").fetchall())) for name in names}
 pivot = "PIVOT personas ON batch USING count(*) GROUP BY hop"
 print(json.dumps({
     "version": duckdb.__version__[0],
@@ -66,11 +66,12 @@ def run(script: str, version: str, home: Path) -> str:
 
 @pytest.mark.parametrize("writer", VERSIONS)
 def test_a_warehouse_is_read_by_both_versions(store: Store, writer: str) -> None:
+    """The other version reads it whole; its next build is from nothing, so it is fresh only for its writer."""
     written.write_home(store, {"a": 3, "b": 2})
     assert run(BUILD, writer, store.root) == "True"
     answers: dict[str, dict[str, Any]] = {version: json.loads(run(READ, version, store.root)) for version in VERSIONS}
     assert [answer.pop("version") for answer in answers.values()] == list(VERSIONS)
-    assert all(answer["fresh"] for answer in answers.values())
+    assert [version for version, answer in answers.items() if answer.pop("fresh")] == [writer]
     assert answers["1"]["rows"]["personas"]
     assert answers["1"]["macros"]["why"]
     for name in answers["1"]:
