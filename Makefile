@@ -3,6 +3,7 @@
 # make test      the test suite          make lint       lint, format, types, import contracts, and make docs
 # make docs      the documentation site, into site/; broken links and anchors fail
 # make generated  what is written from the code: graphs, tables of docs/, answers in tests/sql/snapshots
+# make test-duckdb  the tests of what uses DuckDB, with the next major version of it
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  rewrite the constraints files, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
@@ -21,7 +22,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Let Python keep its compiled files: compiling at every start takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper install constraints demo demo-vllm ui test test-vllm bench bench-quick servers lint docs generated clean
+.PHONY: paper install constraints demo demo-vllm ui test test-duckdb test-vllm bench bench-quick servers lint docs generated clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -84,6 +85,15 @@ generated: install
 	$(BIN)/python scripts/minilm_graph.py
 	UPDATE_SNAPSHOTS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest tests/sql/test_snapshots.py
 
+# DuckDB 2 is put before the pinned 1.5: everything else is the same. Two workers: with more, compiling takes longer.
+DUCKDB_TESTS := tests/warehouse tests/sql/test_analysis.py tests/sql/test_lineage.py tests/sql/test_similar.py \
+	tests/sql/test_snapshots.py tests/store/test_tables.py tests/search/test_selections.py tests/test_hub_api.py \
+	tests/cli/test_mcp.py tests/browse
+test-duckdb: install
+	sh scripts/pinned-env.sh duckdb2
+	PYTHONPATH=$$(echo $(CURDIR)/.venv-duckdb2/lib/python*/site-packages) OPENBLAS_NUM_THREADS=1 \
+		$(BIN)/python -m pytest $(DUCKDB_TESTS) --dist worksteal --numprocesses $$(getconf _NPROCESSORS_ONLN)
+
 test-vllm: install
 	sh scripts/vllm-env.sh
 	$(BIN)/python -m pytest tests/vllm -m vllm
@@ -115,5 +125,5 @@ servers: install
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-datasets .venv-docs .venv-vllm .venv-bench $(DEMO_HOME) site
+	rm -rf .venv .venv-datasets .venv-docs .venv-duckdb2 .venv-vllm .venv-bench $(DEMO_HOME) site
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,6 +31,10 @@ compile constraints-hub.txt --extra hub --constraint constraints.txt $pinned pyp
 echo datasets >"$scratch/in.txt"
 compile constraints-datasets.txt "$scratch/in.txt" "$@"
 
+# The DuckDB with which `make test-duckdb` runs the tests a second time (scripts/pinned-env.sh).
+echo 'duckdb>=2,<3' >"$scratch/in.txt"
+compile constraints-duckdb2.txt "$scratch/in.txt" "$@"
+
 # The documentation site (scripts/pinned-env.sh).
 compile constraints-docs.txt --group docs "$@"
 

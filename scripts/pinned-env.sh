@@ -1,6 +1,7 @@
 #!/bin/sh
 # Creates .venv-NAME with what constraints-NAME.txt pins, for tools that the project must work without:
 #     sh scripts/pinned-env.sh datasets    the `datasets` library, with which the tests load a release; it brings pyarrow
+#     sh scripts/pinned-env.sh duckdb2     the next major version of DuckDB, put before the pinned one by make test-duckdb
 #     sh scripts/pinned-env.sh docs        mkdocs, which reads the package as text and does not import it
 # A complete environment has a stamp and is left as it is.
 set -eu

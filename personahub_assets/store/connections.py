@@ -1,12 +1,21 @@
-"""DuckDB databases in memory that close without a deadlock.
+"""DuckDB databases: files that every supported version reads, and databases that close without a deadlock.
 
 DuckDB 1.5.6 can hang when a database is closed while one of its threads ends a task: the thread waits for a lock of the
 closed connection, and closing waits for the thread (about once in some hundred thousand times).
 """
 
 from contextlib import suppress
+from pathlib import Path
 
 import duckdb
+
+# The format that DuckDB 1.5 writes unasked; what 2.0 writes unasked, 1.5 cannot open.
+_STORAGE_VERSION = "v1.0.0"
+
+
+def open_to_write(file: Path) -> duckdb.DuckDBPyConnection:
+    """Open or create a database file that every supported version of DuckDB can read, whichever of them writes it."""
+    return duckdb.connect(str(file), config={"storage_compatibility_version": _STORAGE_VERSION})
 
 
 def connect_small() -> duckdb.DuckDBPyConnection:

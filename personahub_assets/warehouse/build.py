@@ -13,7 +13,7 @@ import duckdb
 from personahub_assets.core.access import obstacle, path_of
 from personahub_assets.core.errors import AccessError
 from personahub_assets.store.atomic import aside_name, replacing
-from personahub_assets.store.connections import settle
+from personahub_assets.store.connections import open_to_write, settle
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, first_damaged
 from personahub_assets.warehouse import freshness, readers
@@ -166,7 +166,7 @@ def _fill(store: Store, note: Note | None, now: Inputs, file: Path) -> Contents:
     changed = changes(note, now) if note else None
     if note and changed is not None:
         shutil.copyfile(store.paths.warehouse, file)
-    with duckdb.connect(str(file)) as connection:
+    with open_to_write(file) as connection:
         connection.execute(readers.NO_CACHE)
         update = Update(connection, store, now)
         contents = update.change(note.contents, changed) if note and changed is not None else update.create()

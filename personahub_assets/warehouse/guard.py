@@ -4,6 +4,10 @@ DuckDB has no read-only access to a folder: a connection that can read the table
 queries run, and only with table functions that are known to read. The check uses the result of DuckDB's own parser
 (`json_serialize_sql`), never the text: another parser would read some texts differently. There are allow-lists instead
 of block-lists, so that additions of later versions of DuckDB are refused until they are reviewed.
+
+DuckDB 1.5 and 2.0 accept and refuse the same. 2.0 differs in three ways: a WITH can contain statements that write, a
+PIVOT without listed values is one statement of the kind MULTI with its text, and a PRAGMA is not yet the query that it
+stands for.
 """
 
 import json
@@ -15,11 +19,14 @@ from typing import Any
 import duckdb
 
 from personahub_assets.core.errors import QueryError
+from personahub_assets.core.literals import quoted
 from personahub_assets.store.connections import connect_small
 
 _KIND = duckdb.StatementType
 # Excluded: enable_logging and enable_profiling write files (and end the process if they cannot), query and
-# json_execute_serialized_sql run unchecked text, others take addresses in memory.
+# json_execute_serialized_sql run unchecked text, others take addresses in memory. Of those that 2.0 adds: external
+# resources and grammar extensions change state or call functions by name, read_single_* are internal readers of files,
+# duckdb_live_query_metrics shows other queries.
 # fmt: off - one name a line would be a page
 _HARMLESS = frozenset(
     {
@@ -42,10 +49,12 @@ _HARMLESS = frozenset(
         "parquet_kv_metadata",
         "parquet_full_metadata",
         "parquet_bloom_probe",
+        "duckdb_available_metrics",
         "duckdb_columns",
         "duckdb_constraints",
         "duckdb_databases",
         "duckdb_dependencies",
+        "duckdb_dialects",
         "duckdb_extensions",
         "duckdb_functions",
         "duckdb_indexes",
@@ -57,6 +66,7 @@ _HARMLESS = frozenset(
         "duckdb_settings",
         "duckdb_tables",
         "duckdb_temporary_files",
+        "duckdb_triggers",
         "duckdb_types",
         "duckdb_variables",
         "duckdb_views",
@@ -82,6 +92,16 @@ _HARMLESS = frozenset(
     }
 )
 # fmt: on
+_QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+# Statements that DuckDB 2.0 accepts inside WITH.
+_WRITING = frozenset({"copy", "delete", "insert", "merge", "truncate", "update"})
+_PRAGMA = re.compile(r"\A\s*PRAGMA\s+(\w+)\s*(?:\(\s*(?:'(\w+)'|(\w+))\s*\))?\s*;?\s*\Z", re.ASCII | re.IGNORECASE)
+_PRAGMAS = {
+    "database_list": "FROM pragma_database_list",
+    "show_databases": "SHOW DATABASES",
+    "show_tables": "SHOW TABLES",
+    "show_tables_expanded": "SHOW ALL TABLES",
+}
 TABLE_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
 _REMEDY = (
     "the warehouse is read-only. Valid are SELECT, WITH, FROM, VALUES, PIVOT, DESCRIBE, SUMMARIZE, SHOW and EXPLAIN; "
@@ -114,7 +134,7 @@ def checked(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Sta
     _check_characters(text)
     statements = connection.extract_statements(text)
     runnable = [_checked(connection, statement, text) for statement in statements]
-    if statements and _is_derived(statements[-1]) and statements[-1].type != _KIND.SELECT:
+    if statements and _is_derived(statements[-1]) and statements[-1].type == _KIND.CREATE:
         raise _refusal(statements[-1])
     return runnable
 
@@ -136,7 +156,7 @@ def condition(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Expres
     trees = result["statements"]
     if len(trees) != 1 or not _is_bare(trees[0]) or not _is_query(connection, f"SELECT (\n{text}\n)"):
         raise QueryError(_ONE_CONDITION)
-    _check_calls(trees)
+    _check_tree(trees)
     return duckdb.SQLExpression(text)
 
 
@@ -152,8 +172,10 @@ def _check_characters(text: str) -> None:
 def _checked(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, text: str) -> duckdb.Statement:
     """Parse the statement again from exactly the text that was checked."""
     if _is_derived(statement):
-        _check_pivot(statement, text)
+        _check_pivot(connection, statement, text)
         return statement
+    if statement.type == _KIND.PRAGMA:
+        return _pragma(connection, statement)
     if statement.type == _KIND.SELECT:
         return _query(connection, statement.query)
     if statement.type == _KIND.EXPLAIN:
@@ -162,23 +184,50 @@ def _checked(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement,
 
 
 def _is_derived(statement: duckdb.Statement) -> bool:
-    """Whether DuckDB derived the statement from a PIVOT without IN: a type of the values, or a query, without text."""
-    return not statement.query
+    """Whether the statement comes from a PIVOT without IN, which DuckDB cannot serialise.
+
+    DuckDB 1.5 derives a type of the values and a query, both without text; 2.0 has one statement of the kind MULTI.
+    """
+    return not statement.query or statement.type == _KIND.MULTI
 
 
-def _check_pivot(statement: duckdb.Statement, text: str) -> None:
-    """Refuse any function name in the text, also quoted: DuckDB cannot serialise statements derived from a PIVOT."""
-    if statement.type not in (_KIND.CREATE, _KIND.SELECT):
+def _check_pivot(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, text: str) -> None:
+    """Refuse any name of a function or of a writing statement in the text, also quoted: there is no tree to check."""
+    if not _is_pivot_query(connection, statement):
         raise _refusal(statement)
     words = set(re.findall(r"[a-z0-9_]+", text.lower()))
-    if named := sorted(words & _refused()):
+    if named := sorted(words & (_refused() | _WRITING)):
         raise QueryError(
             f"{named[0]} is not allowed in a query with a PIVOT without listed values: list them with IN (...)"
         )
 
 
+def _is_pivot_query(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:
+    """Whether a derived statement is a query, not COPY, EXPLAIN or CREATE of one: only a query parses in brackets."""
+    if statement.type != _KIND.MULTI:
+        return statement.type in (_KIND.CREATE, _KIND.SELECT)
+    query = statement.query.rstrip().removesuffix(";")
+    try:
+        bracketed = connection.extract_statements(f"SELECT * FROM (\n{query}\n)")
+    except duckdb.Error:
+        return False
+    return [each.type for each in bracketed] == [_KIND.MULTI]
+
+
+def _pragma(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> duckdb.Statement:
+    """The query that a PRAGMA stands for, which DuckDB 1.5 gives and 2.0 does not."""
+    match = _PRAGMA.match(statement.query)
+    name = match[1].lower() if match else ""
+    if match and f"pragma_{name}" in _HARMLESS:
+        argument = match[2] or match[3]
+        return _query(connection, f"FROM pragma_{name}({quoted(argument) if argument else ''})")
+    if match and name in _PRAGMAS and not (match[2] or match[3]):
+        return _query(connection, _PRAGMAS[name])
+    raise _refusal(statement)
+
+
 def _query(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
-    _check_calls(_trees(connection, query))
+    _check_tree(_trees(connection, query))
     return _only(connection, query, _KIND.SELECT)
 
 
@@ -188,7 +237,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statem
         if head := pattern.match(query):
             explained = query[head.end() :]
             if _is_query(connection, explained):
-                _check_calls(_trees(connection, explained))
+                _check_tree(_trees(connection, explained))
                 return _only(connection, f"{head[0]}\n{explained}", _KIND.EXPLAIN)
     raise QueryError(f"EXPLAIN accepts only a query (EXPLAIN SELECT ..., EXPLAIN ANALYZE SELECT ...): {_REMEDY}")
 
@@ -224,24 +273,32 @@ def _is_query(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
 
 
 def _serialized(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    (text,) = connection.execute(_SERIALIZE, [query]).fetchone() or ("",)
+    # All rows: with a row left, DuckDB 2.0 refuses other work on the connection.
+    ((text,),) = connection.execute(_SERIALIZE, [query]).fetchall()
     return dict(json.loads(text))
 
 
-def _check_calls(tree: Any) -> None:
-    for name in _called(tree):
-        if name in _refused():
-            raise QueryError(f"{name}() is refused: {_REMEDY}")
+def _check_tree(tree: Any) -> None:
+    """Check the functions and the kinds of statements in a tree.
+
+    Raises:
+        QueryError: if one could do more than read.
+    """
+    for node in _nodes(tree):
+        if isinstance(name := node.get("function_name"), str) and name.lower() in _refused():
+            raise QueryError(f"{name.lower()}() is refused: {_REMEDY}")
+        kind = str(node.get("type"))
+        if kind.endswith("_NODE") and kind not in _QUERY_NODES:
+            raise QueryError(f"{kind.split('_')[0]} is refused: {_REMEDY}")
 
 
-def _called(tree: Any) -> Iterator[str]:
-    """Names of all functions in a tree, in lower case."""
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a tree."""
     nodes = [tree]
     while nodes:
         node = nodes.pop()
         if isinstance(node, dict):
-            if isinstance(name := node.get("function_name"), str):
-                yield name.lower()
+            yield node
             nodes += node.values()
         elif isinstance(node, list):
             nodes += node

@@ -20,9 +20,10 @@ from personahub_assets.warehouse import sandbox
 _SHOWN = 200
 _CELL_CHARS = 20_000
 _IDS_PER_FRAME = 50_000
-_NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT"}
+# A column without values is an INTEGER in DuckDB 1.5 and has the type "NULL" in 2.0.
+_NUMBERS = {"BIGINT", "INTEGER", "DOUBLE", "HUGEINT", "TINYINT", '"NULL"'}
 # Types that Polars stores exactly: an unsigned 128-bit integer would become -1, a MAP ends the process.
-_FIT = {"boolean", "float", "double", "decimal", "varchar", "uuid", "enum", "json", "sqlnull", "date", "time"}
+_FIT = {"boolean", "float", "double", "decimal", "varchar", "uuid", "enum", "json", "sqlnull", "null", "date", "time"}
 _FIT |= {sign + name for name in ("tinyint", "smallint", "integer", "bigint") for sign in ("", "u")} | {"hugeint"}
 _FIT |= {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
 _NESTED = {"list", "array", "struct"}
@@ -229,7 +230,7 @@ def _check_times(connection: Any, relation: Any, form: str) -> None:
     }
     if not tests:
         return
-    flags = connection.execute(f"SELECT {', '.join(tests.values())} FROM temp.main.result").fetchone()
+    (flags,) = connection.execute(f"SELECT {', '.join(tests.values())} FROM temp.main.result").fetchall()
     if unfit := [name for name, flag in zip(tests, flags, strict=True) if flag]:
         raise QueryError(f"{form} cannot store some dates or times of the columns {unfit}: cast them to VARCHAR")
 
@@ -243,19 +244,33 @@ def _beyond(kind: str, name: str, form: str) -> str | None:
     return None
 
 
+def _typed(kind: Any) -> Any:
+    """A type of Polars with the integers of DuckDB 1.5 where 2.0 has the type of no values."""
+    import polars as pl
+
+    if isinstance(kind, pl.List):
+        return pl.List(_typed(kind.inner))
+    if isinstance(kind, pl.Array):
+        return pl.Array(_typed(kind.inner), kind.size)
+    if isinstance(kind, pl.Struct):
+        return pl.Struct({field.name: _typed(field.dtype) for field in kind.fields})
+    return pl.Int32() if kind == pl.Null else kind
+
+
 def _slices(connection: Any, relation: Any, form: str) -> Iterator[Any]:
     """A result in pieces of about the same size, from a temporary table, which DuckDB spills to disk if it is large."""
     import polars as pl
 
     relation.query("shown", "CREATE OR REPLACE TEMP TABLE result AS FROM shown")
     _check_times(connection, relation, form)
-    (total,) = connection.execute("SELECT count(*) FROM temp.main.result").fetchone()
+    # All rows: with a row left, DuckDB 2.0 refuses other work on the connection.
+    ((total,),) = connection.execute("SELECT count(*) FROM temp.main.result").fetchall()
     start, rows = 0, _FIRST_SLICE
     while start < total or start == 0:
         piece = pl.DataFrame(
             connection.sql(f"FROM temp.main.result WHERE rowid >= {start} AND rowid < {start + rows} ORDER BY rowid")
         )
-        yield piece
+        yield piece.cast({name: _typed(kind) for name, kind in piece.schema.items() if kind != _typed(kind)})
         start += rows
         size = max(1, piece.estimated_size()) / max(1, piece.height)
         rows = min(_LARGEST_SLICE, max(1, int(_SLICE_BYTES / size)))

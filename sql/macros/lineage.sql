@@ -74,7 +74,7 @@ calls AS MATERIALIZED (
     WHERE kind = 'generation' AND id IN (SELECT generation_id FROM steps LIMIT 5000)
 )
 SELECT
-    s.first_id AS of_id, s.step, s.kind, s.id, if(s.kind = 'document', d.text, s.text) AS text, s.origin, s.relation, s.hop, s.batch, s.asset,
+    s.first_id AS of_id, s.step, s.kind, s.id, CASE WHEN s.kind = 'document' THEN d.text ELSE s.text END AS text, s.origin, s.relation, s.hop, s.batch, s.asset,
     s.document_id, d.url, d.source, s.generation_id, g.prompt, g.prompt_fingerprint, g.model
 FROM steps AS s
 LEFT JOIN documents_of AS d USING (batch, document_id)

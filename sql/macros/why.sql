@@ -84,10 +84,10 @@ told AS (
             CASE
                 WHEN reused THEN 'reused: paid for elsewhere in the home'
                 ELSE concat_ws(', ',
-                    attempts || if(attempts = 1, ' answer', ' answers'),
+                    attempts || CASE WHEN attempts = 1 THEN ' answer' ELSE ' answers' END,
                     prompt_tokens || ' + ' || completion_tokens || ' tokens',
-                    if(wasted_tokens > 0, wasted_tokens || ' of them wasted', NULL),
-                    if(cost > 0, 'cost ' || round(cost, 6), NULL)
+                    CASE WHEN wasted_tokens > 0 THEN wasted_tokens || ' of them wasted' END,
+                    CASE WHEN cost > 0 THEN 'cost ' || round(cost, 6) END
                 )
             END
         ) AS said,
@@ -96,7 +96,7 @@ told AS (
             model: model, status: status, reason: reason, reused: reused, attempts: attempts, repaired: repaired,
             finish_reason: finish_reason, prompt_tokens: prompt_tokens, cached_tokens: cached_tokens,
             completion_tokens: completion_tokens, wasted_tokens: wasted_tokens, latency_s: latency_s,
-            cost: if(cost = 0 AND NOT reused AND prompt_tokens + completion_tokens > 0, NULL, cost),
+            cost: CASE WHEN cost = 0 AND NOT reused AND prompt_tokens + completion_tokens > 0 THEN NULL ELSE cost END,
             superseded_at: superseded_at, asset: asset, input_id: input_id, sample: sample
         }) AS facts
     FROM calls
@@ -174,7 +174,7 @@ facts AS (
     -- 1: the row itself
     SELECT
         a.kind, a.batch, a.id AS of_what, 1 AS section, 0 AS place, a.kind AS what, a.id,
-        concat_ws(', ', l.asset, l.relation, 'hop ' || l.hop, if(l.origin = 'imported', 'imported', NULL)) AS detail, l.text,
+        concat_ws(', ', l.asset, l.relation, 'hop ' || l.hop, CASE WHEN l.origin = 'imported' THEN 'imported' END) AS detail, l.text,
         to_json({asset: l.asset, origin: l.origin, relation: l.relation, hop: l.hop}) AS facts
     FROM asked AS a
     JOIN line AS l ON l.of_id = a.id AND l.step = 0 AND a.kind = l.kind
@@ -197,7 +197,7 @@ facts AS (
     JOIN told AS g ON g.generation_id = a.id AND g.batch = a.batch
     WHERE a.kind = 'generation'
     UNION ALL
-    SELECT a.kind, a.batch, a.id, 1, 0, a.kind, a.id, if(a.kind = 'input', 'no document, persona or item of its batch any more', NULL), NULL, NULL
+    SELECT a.kind, a.batch, a.id, 1, 0, a.kind, a.id, CASE WHEN a.kind = 'input' THEN 'no document, persona or item of its batch any more' END, NULL, NULL
     FROM asked AS a
     WHERE a.kind IN ('source row', 'input')
 
@@ -230,9 +230,9 @@ facts AS (
     SELECT
         a.kind, a.batch, a.id, 4, l.step, 'from ' || l.kind, l.id,
         concat_ws(', ',
-            l.relation, 'hop ' || l.hop, if(l.origin = 'imported', 'imported', NULL),
+            l.relation, 'hop ' || l.hop, CASE WHEN l.origin = 'imported' THEN 'imported' END,
             'prompt ' || l.prompt || ' ' || l.prompt_fingerprint, 'model ' || l.model, 'call ' || l.generation_id,
-            if(l.kind = 'document', coalesce(l.url, l.source), NULL)
+            CASE WHEN l.kind = 'document' THEN coalesce(l.url, l.source) END
         ),
         l.text,
         to_json({
@@ -258,7 +258,7 @@ facts AS (
             WHEN f.stage IS NOT NULL THEN 'dropped for'
             ELSE f.fate
         END,
-        if(f.fate <> 'kept' AND f.stage IS NOT NULL, f.keeper_id, f.persona_id),
+        CASE WHEN f.fate <> 'kept' AND f.stage IS NOT NULL THEN f.keeper_id ELSE f.persona_id END,
         CASE
             WHEN f.fate = 'kept' AND f.stage IS NOT NULL
                 THEN 'but dropped since (' || f.stage || ' stage, for ' || f.keeper_id || '): run the batch again'
@@ -268,7 +268,7 @@ facts AS (
             WHEN f.fate = 'gone' THEN 'no batch has it any more; what was dropped for it comes back when its batch is run'
             ELSE f.stage || ' duplicate, similarity ' || round(f.similarity, 4)
         END,
-        if(f.fate <> 'kept' AND f.stage IS NOT NULL, k.persona, NULL),
+        CASE WHEN f.fate <> 'kept' AND f.stage IS NOT NULL THEN k.persona END,
         to_json({
             persona_id: f.persona_id, fate: f.fate, stage: f.stage, keeper_id: f.keeper_id,
             similarity: f.similarity, batch: f.batch, stale: f.stale
@@ -299,7 +299,7 @@ facts AS (
     UNION ALL
     SELECT
         a.kind, a.batch, a.id, 6, 0, 'kept out', NULL,
-        count(*) || if(count(*) = 1, ' item', ' items') || ' at the ' || d.stage || ' stage, similarity '
+        count(*) || CASE WHEN count(*) = 1 THEN ' item' ELSE ' items' END || ' at the ' || d.stage || ' stage, similarity '
         || round(min(d.similarity), 4) || ' to ' || round(max(d.similarity), 4), NULL,
         to_json({stage: d.stage, count: count(*), least: min(d.similarity), most: max(d.similarity)})
     FROM asked AS a
@@ -334,8 +334,8 @@ facts AS (
     -- 7: the rows made from it
     UNION ALL
     SELECT
-        a.kind, a.batch, a.id, 7, r.hop, 'led to', if(count(*) = 1, min(r.persona_id), NULL),
-        count(*) || if(count(*) = 1, ' persona', ' personas') || ' of hop ' || r.hop || ', '
+        a.kind, a.batch, a.id, 7, r.hop, 'led to', CASE WHEN count(*) = 1 THEN min(r.persona_id) END,
+        count(*) || CASE WHEN count(*) = 1 THEN ' persona' ELSE ' personas' END || ' of hop ' || r.hop || ', '
         || CASE count(h.persona_id)
             WHEN 0 THEN 'not in the hub' WHEN count(*) THEN 'in the hub' ELSE count(h.persona_id) || ' in the hub'
         END, NULL,
@@ -346,8 +346,8 @@ facts AS (
     GROUP BY a.kind, a.batch, a.id, r.hop
     UNION ALL
     SELECT
-        a.kind, a.batch, a.id, 8, 0, 'led to', if(count(*) = 1, min(i.item_id), NULL),
-        count(*) || if(count(*) = 1, ' item', ' items') || ' in ' || i.dataset, NULL,
+        a.kind, a.batch, a.id, 8, 0, 'led to', CASE WHEN count(*) = 1 THEN min(i.item_id) END,
+        count(*) || CASE WHEN count(*) = 1 THEN ' item' ELSE ' items' END || ' in ' || i.dataset, NULL,
         to_json({dataset: i.dataset, items: count(*)})
     FROM asked AS a
     JOIN items AS i ON i.batch = a.batch AND a.kind IN ('persona', 'document')
@@ -355,8 +355,8 @@ facts AS (
 
     UNION ALL
     SELECT
-        a.kind, a.batch, a.id, 8, 0, 'led to', if(count(*) = 1, min(i.item_id), NULL),
-        count(*) || if(count(*) = 1, ' item', ' items') || ' in ' || i.dataset, NULL,
+        a.kind, a.batch, a.id, 8, 0, 'led to', CASE WHEN count(*) = 1 THEN min(i.item_id) END,
+        count(*) || CASE WHEN count(*) = 1 THEN ' item' ELSE ' items' END || ' in ' || i.dataset, NULL,
         to_json({dataset: i.dataset, items: count(*)})
     FROM asked AS a
     JOIN made AS i ON i.batch = a.batch AND i.source_id = a.id AND a.kind = 'item'

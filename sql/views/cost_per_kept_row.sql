@@ -80,7 +80,7 @@ sums AS (
     GROUP BY ALL
 ),
 priced AS (
-    SELECT * REPLACE (if(cost = 0 AND calls_without_price > 0, NULL, cost) AS cost) FROM sums
+    SELECT * REPLACE (CASE WHEN cost = 0 AND calls_without_price > 0 THEN NULL ELSE cost END AS cost) FROM sums
 )
 SELECT
     asset,

@@ -9,7 +9,7 @@ WITH hops AS (
     SELECT batch, persona_id, hop FROM candidate_personas
 ),
 calls AS (
-    SELECT g.batch, if(g.asset = 'text_personas', 0, hops.hop + 1) AS hop, sum(g.attempts)::BIGINT AS calls
+    SELECT g.batch, CASE WHEN g.asset = 'text_personas' THEN 0 ELSE hops.hop + 1 END AS hop, sum(g.attempts)::BIGINT AS calls
     FROM generations AS g
     LEFT JOIN hops ON hops.batch = g.batch AND hops.persona_id = g.input_id
     WHERE g.asset IN ('text_personas', 'related_personas') AND g.status IN ('accepted', 'rejected')

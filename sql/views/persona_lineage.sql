@@ -21,7 +21,7 @@ WITH firsts AS (
 SELECT
     l.first_id AS of_persona_id,
     l.step,
-    if(l.kind = 'persona', l.id, NULL) AS persona_id,
+    CASE WHEN l.kind = 'persona' THEN l.id END AS persona_id,
     l.persona,
     l.origin,
     l.relation,
@@ -34,7 +34,7 @@ SELECT
     g.model,
     l.kind,
     l.batch,
-    if(l.kind = 'persona', l.persona, d.text) AS text
+    CASE WHEN l.kind = 'persona' THEN l.persona ELSE d.text END AS text
 FROM lines('firsts', 'candidate_personas') AS l
 LEFT JOIN documents AS d ON d.batch = l.batch AND d.document_id = l.document_id
 LEFT JOIN ids AS g ON g.id = l.generation_id AND g.kind = 'generation'

@@ -29,7 +29,7 @@ SELECT
     j.cached_tokens,
     j.completion_tokens,
     j.wasted_tokens,
-    if(j.cost = 0 AND j.calls_without_price > 0, NULL, j.cost) AS cost,
+    CASE WHEN j.cost = 0 AND j.calls_without_price > 0 THEN NULL ELSE j.cost END AS cost,
     j.calls_without_price
 FROM journal_calls AS j
 LEFT JOIN asked AS a USING (batch, asset, prompt_fingerprint)

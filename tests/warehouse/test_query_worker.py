@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from personahub_assets.core.errors import QueryError
@@ -47,3 +48,9 @@ def test_dates_beyond_all_bounds_are_named(tmp_path: Path, form: str, date: str)
     with pytest.raises(QueryError, match=r"cannot store some dates or times of the columns .*a"):
         written(f"""SELECT {date} AS "a'" UNION ALL SELECT NULL""", form, tmp_path)
     assert written(f"SELECT {KEPT}", form, tmp_path)
+
+
+def test_columns_without_values_have_one_type_with_every_duckdb(tmp_path: Path) -> None:
+    data = written("SELECT NULL AS a, [NULL] AS b, {'c': [NULL]} AS d", "parquet", tmp_path)
+    types = {"a": pl.Int32, "b": pl.List(pl.Int32), "d": pl.Struct({"c": pl.List(pl.Int32)})}
+    assert dict(pl.read_parquet(data).schema) == types
