@@ -285,7 +285,8 @@ def test_a_planted_fault_is_found(many: Path, tmp_path: Path, columns: dict[str,
     for own, expected in ((good, set()), ({**good, **columns}, {check})):
         rows = [{**row, "item_id": f"i{number}", **own} for number in range(20)]
         store.write("instruction_answers", BATCH, pl.DataFrame(rows, store.columns("instruction_answers")))
-        checks = [each for each in all_checks()["instruction_answers"] if not each.name.startswith(SHARED)]
+        own_checks = [each for each in all_checks()["instruction_answers"] if not each.name.startswith(SHARED)]
+        checks = [each.filled(store.config) for each in own_checks]
         with open_live(store, " ".join(each.sql for each in checks)) as connection:
             assert {each.name for each in checks if not each.result(connection).passed} == expected
 
