@@ -8,7 +8,7 @@ deleted at any time.
 import io
 import os
 import zipfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,6 +58,12 @@ class Listing:
             for column, odd in enumerate(_ODD):
                 mixed = (mixed ^ self.marks[:, column]) * odd
         return mixed
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Each batch with its mark as a text."""
+        return (
+            (batch, " ".join(map(str, mark))) for batch, mark in zip(self.batches, self.marks.tolist(), strict=True)
+        )
 
     def is_same(self, second: "Listing") -> bool:
         """Whether both have the same files, in the same order."""

@@ -10,7 +10,7 @@ import filecmp
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from glob import escape
@@ -220,17 +220,13 @@ class Store(BaseModel):
         return sorted(file for folder in batches if (file := folder / PART).exists())
 
     def marks(self, table: str, asset: str | None = None) -> dict[str, str]:
-        """By batch, size, times and inode of the file of a partition: another one if the file was replaced."""
-        named = {
-            name.removeprefix("batch="): _mark(f"{folder}/{name}/{PART}")
-            for folder in self.folders(table, asset)
-            for name in _partition_names(folder)
-        }
-        return {batch: mark for batch, mark in named.items() if mark}
+        """By batch, size, time and inode of the file of a partition: another one if the file was replaced."""
+        return dict(mark for folder in self.folders(table, asset) for mark in _listed(folder).texts())
 
     def mark(self, table: str, batch: str, asset: str | None = None) -> str:
         """The mark of one partition; empty without a file."""
-        return _mark(str(self.path(table, batch, asset)))
+        folder = self.path(table, batch, asset).parent.parent
+        return next((mark for _, mark in _listed(folder, [batch]).texts()), "")
 
     def partitions(self, table: str, asset: str | None = None) -> list[str]:
         """Batches with a partition of a table, in order; of one asset, if several write the table."""
@@ -287,7 +283,7 @@ class Store(BaseModel):
 
     def listings(self, folders: Iterable[Path]) -> dict[Path, Listing]:
         """The files in folders of partitions."""
-        return {folder: listing(folder) for folder in folders}
+        return {folder: _listed(folder) for folder in folders}
 
     def pattern(self, folder: Path) -> str:
         """The pattern of the files in a folder of partitions."""
@@ -322,7 +318,7 @@ class Store(BaseModel):
         """Read the partitions of all batches (of one asset, where several write the table)."""
         schema = self.columns(table)
         names = columns or list(schema)
-        if table == "batches" and len(_partition_names(self.paths.tables / table)) > _MANY:
+        if table == "batches" and len(_listed(self.paths.tables / table).marks) > _MANY:
             every = Compacted(self, table, None, f"rows {digest(*schema)}", tuple(schema), _without_batch).read()
             return every.sort("batch").select(names)
         empty = pl.DataFrame(schema={name: schema[name] for name in names})
@@ -650,20 +646,9 @@ def _without_batch(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("batch")
 
 
-def _mark(path: str) -> str:
+def _listed(folder: Path, batches: Collection[str] | None = None) -> Listing:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - a Path takes three times as long
-    except FileNotFoundError:
-        return ""
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-
-
-def _partition_names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.startswith("batch=")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        return listing(folder, batches)
     except OSError as error:
         raise AccessError(obstacle(error, folder) or str(error)) from error
 

@@ -5,7 +5,6 @@ An update stores the differences of the partitions that changed, so its cost doe
 file can be deleted at any time; a crash leaves the old state.
 """
 
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from personahub_assets.store.home import PART
+from personahub_assets.store.manifest import listing
 from personahub_assets.store.tables import STAGES, Store, read_file
 
 Row = tuple[Any, ...]
@@ -106,17 +106,7 @@ class Source:
 
     def marks(self) -> Iterator[tuple[str, str]]:
         """Each batch with a mark that changes when its file is replaced."""
-        try:
-            with os.scandir(self.folder) as entries:
-                names = [entry.name for entry in entries if entry.name.startswith("batch=")]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for name in names:
-            try:
-                stat = os.stat(f"{self.folder}/{name}/{PART}")  # noqa: PTH116 - a Path for each takes three times as long
-            except FileNotFoundError:
-                continue
-            yield name.removeprefix("batch="), f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+        return listing(self.folder).texts()
 
 
 def _sources(store: Store) -> Iterator[Source]:
