@@ -109,7 +109,7 @@ def test_rows_checks_and_the_record_of_prompts_are_those_of_a_package_s_dataset(
     assert menus["text"].to_list() == [" / ".join(courses) for courses in menus["courses"]]
     datasets = hub.store.catalog.datasets
     checks = [each.filled(hub.store.config) for name in ("recipes", "menus2") for each in all_checks(datasets)[name]]
-    assert len(checks) == 14
+    assert len(checks) == 16
     with open_live(hub.store, " ".join(check.sql for check in checks) + " prompts dataset_items") as connection:
         assert [check.name for check in checks if not check.result(connection).passed] == []
         joined = "FROM generations LEFT JOIN prompts USING (prompt_fingerprint)"

@@ -51,7 +51,7 @@ _AZURE = frozenset(  # beside `sig`
 )
 _WEB, _LAST_PORT = ("http", "https"), 65_535
 _ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
-_SEPARATOR = re.compile(r"\s*,\s*(?=[a-z][a-z0-9+.-]*://|[\w.-]+:[0-9]|\[[0-9a-f:]+\]|standin:)", re.IGNORECASE)
+_SEPARATOR = re.compile(r",\s*+(?=[a-z][a-z0-9+.-]*://|[\w.-]+:[0-9]|\[[0-9a-f:]+\]|standin:)", re.IGNORECASE)
 """A comma before something like an address."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHORTEST = 4  # minimum characters of a secret to search for: shorter ones occur in any text

@@ -95,7 +95,9 @@ _HARMLESS = frozenset(
 _QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 # Statements that DuckDB 2.0 accepts inside WITH.
 _WRITING = frozenset({"copy", "delete", "insert", "merge", "truncate", "update"})
-_PRAGMA = re.compile(r"\A\s*PRAGMA\s+(\w+)\s*(?:\(\s*(?:'(\w+)'|(\w+))\s*\))?\s*;?\s*\Z", re.ASCII | re.IGNORECASE)
+_PRAGMA = re.compile(
+    r"\A\s*+PRAGMA\s++(\w++)\s*+(?:\(\s*+(?:'(\w++)'|(\w++))\s*+\)\s*+)?(?:;\s*+)?\Z", re.ASCII | re.IGNORECASE
+)
 _PRAGMAS = {
     "database_list": "FROM pragma_database_list",
     "show_databases": "SHOW DATABASES",
