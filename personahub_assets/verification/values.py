@@ -517,7 +517,7 @@ def _plus_minus(text: str, depth: int) -> Value | None:
 
 def _enumeration(text: str, depth: int) -> Value | None:
     """Values with commas, "and" or "or" between them."""
-    joined = re.sub(r",?\s+(?:and|or)\s+", ", ", text)
+    joined = re.sub(r"(?:,|(?<!\s))\s++(?:and|or)\s++", ", ", text)
     pieces = split_items(joined) if "," in joined or ";" in joined else None
     if not pieces or len(pieces) < 2 or any(len(piece.split()) > 4 for piece in pieces):
         return None

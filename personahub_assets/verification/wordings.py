@@ -21,7 +21,7 @@ _BOUNDS = {
     "fewer than": "<",
 }
 _BOUND = re.compile(rf"({'|'.join(_BOUNDS)}) (-?{_DIGITS})", re.IGNORECASE)
-_ARROW = re.compile(r"\s*->\s*")
+_ARROW = re.compile(r"(?<!\s)\s*+->\s*+")
 
 
 def _past(match: "re.Match[str]") -> str:
