@@ -76,7 +76,7 @@ class Rows(NamedTuple):
     """Kept rows of batches, to be appended."""
 
     kept: pl.DataFrame  # (batch, id, place), by batch and place
-    dropped: pl.DataFrame  # (batch, keeper_id) of the dropped rows of these batches
+    keepers: pl.Series  # the keeper of each dropped row of these batches
 
 
 class Form(Protocol):
@@ -129,9 +129,9 @@ class Segment:
         """(n,) the row at each place among living ones, -1 if there is none."""
         return self._living(self.arrays["places"], self.arrays["place_order"], positions, without)
 
-    def batch_of(self, row: int) -> str:
-        """The batch of a row."""
-        return self.entries[int(self._entries_of(np.array([row]))[0])].batch
+    def batches_of(self, rows: Ints) -> set[str]:
+        """The batches of some rows."""
+        return {self.entries[number].batch for number in self._entries_of(rows)}
 
     def _living(self, own: Any, order: Ints, wanted: Any, without: frozenset[str]) -> Ints:
         """Rows by value: of several with one value, at most one is not of a dead entry."""
@@ -238,8 +238,8 @@ class KeptRows:
             Entry(batch, stamps[batch], begin, end, is_alive=True)
             for batch, begin, end in zip(chunk, begins, ends, strict=True)
         ]
-        dropped_in = np.repeat(np.arange(len(chunk), dtype=np.int32), [rows.dropped.height for rows in chunk.values()])
-        dropped = pl.concat([rows.dropped["keeper_id"] for rows in chunk.values()])
+        dropped_in = np.repeat(np.arange(len(chunk), dtype=np.int32), [len(rows.keepers) for rows in chunk.values()])
+        dropped = pl.concat([rows.keepers for rows in chunk.values()])
         self._add(entries, encoded(kept["id"]), kept["place"].to_numpy(), encoded(dropped), dropped_in, form.make(kept))
 
     def _add(

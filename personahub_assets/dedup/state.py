@@ -242,9 +242,9 @@ class Hub:
 
     def _compacted(self, batch: str) -> Rows:
         kept = self.kept(batch).select(pl.lit(batch).alias("batch"), "id", "place")
-        dropped = self.standing(batch).filter(pl.col("keeper_id").is_not_null())
+        keepers = self.standing(batch)["keeper_id"].drop_nulls()
         self._tidy(batch)
-        return Rows(kept, dropped.select(pl.lit(batch).alias("batch"), "keeper_id"))
+        return Rows(kept, keepers)
 
     def segments(self, form: Form) -> list[Segment]:
         """The kept rows of all batches in searchable form."""
@@ -269,15 +269,14 @@ class KeptOfOthers:
     """The kept rows of the batches that one batch is compared with, by id and by place."""
 
     def __init__(self, hub: Hub, others: Sequence[str]) -> None:
-        state, summaries = hub.state, hub.summaries
+        stamps, summaries = hub.state.stamps(), hub.summaries
         wanted = set(others)
-        present = {key for key, stamp in state.stamps().items() if key in wanted and summaries[key].stamp == stamp}
+        present = {key for key, stamp in stamps.items() if key in wanted and summaries[key].stamp == stamp}
         self._hub = hub
-        self._segments = state.segments if present else []
-        self._without = frozenset(state.stamps().keys() - present)
-        loose = [hub.kept(key) for key in others if key not in present]
-        self._loose = Listed(pl.concat([_NO_PLACES, *loose]))
+        self._segments = hub.state.segments if present else []
+        self._without = frozenset(stamps.keys() - present)
         self._loose_batches = [key for key in others if key not in present]
+        self._loose = Listed(pl.concat([_NO_PLACES, *map(hub.kept, self._loose_batches)]))
 
     def places_of(self, ids: pl.Series) -> pl.DataFrame:
         """`(id, place)` of those of some ids that are kept."""
@@ -307,16 +306,16 @@ class KeptOfOthers:
         keys, batches = encoded(ids), set[str]()
         for segment in self._segments:
             rows = segment.rows_of(keys, self._without)
-            batches.update(segment.batch_of(row) for row in rows[rows >= 0])
+            batches |= segment.batches_of(rows[rows >= 0])
         ids_here = ids.implode()
         batches.update(key for key in self._loose_batches if self._hub.kept(key)["id"].is_in(ids_here).any())
         return batches
 
     def absorbed(self, keepers: pl.Series) -> dict[str, int]:
         """The number of rows of these batches that were dropped for each keeper."""
-        counts = np.zeros(len(keepers), np.int64)
+        keys, counts = encoded(keepers), np.zeros(len(keepers), np.int64)
         for segment in self._segments:
-            counts += segment.absorbed(encoded(keepers), self._without)
+            counts += segment.absorbed(keys, self._without)
         absorbed = dict(zip(keepers, counts.tolist(), strict=True))
         ids = keepers.implode()
         for key in self._loose_batches:

@@ -13,6 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -379,16 +380,8 @@ class Transport:
     async def _try(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         """One attempt of a request; waits while the server limits requests."""
         while True:
-            waits = time.perf_counter()
-            round_ = await self.pace.enter()
-            meter.pause_s += time.perf_counter() - waits
-            try:
-                return await self._once(path, body, meter, parse)
-            except _Wait as wait:
-                self._on_overload()
-                self.pace.limited(round_, wait.verdict.wait_s, wait.verdict.message)
-            finally:
-                self.pace.leave()
+            with suppress(Limited):
+                return await self.attempt(path, body, meter, parse)
 
     async def _once(self, path: str, body: bytes, meter: Meter, parse: Callable[[bytes], Any]) -> Any:
         self._before()

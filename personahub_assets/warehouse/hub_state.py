@@ -104,10 +104,6 @@ class Source:
         """The table with the keys: a stage, or a dataset and a stage."""
         return "/".join((self.table, *self.keys))
 
-    def marks(self) -> Iterator[tuple[str, str]]:
-        """Each batch with a mark that changes when its file is replaced."""
-        return listing(self.folder).texts()
-
 
 def _sources(store: Store) -> Iterator[Source]:
     for table in _WATCHED:
@@ -180,7 +176,7 @@ class HubState:
 
     def _compare(self, source: Source, before: dict[str, str]) -> None:
         """Read the files of a folder that differ from those of the last time."""
-        files = dict(source.marks())
+        files = dict(listing(source.folder).texts())
         if source.table == _VECTORS:
             self._with_vectors = files.keys()
         if files == before:
@@ -188,8 +184,8 @@ class HubState:
         for batch in files.keys() | before.keys():
             if files.get(batch) != before.get(batch):
                 self._take(source, batch, self._rows(source, batch) if batch in files else ())
-        listing = "\n".join(f"{batch} {mark}" for batch, mark in files.items())
-        self.database.execute("REPLACE INTO listings VALUES (?, ?)", (source.name, listing))
+        lines = "\n".join(f"{batch} {mark}" for batch, mark in files.items())
+        self.database.execute("REPLACE INTO listings VALUES (?, ?)", (source.name, lines))
 
     def all(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
         """The rows of a query."""
@@ -283,9 +279,9 @@ class HubState:
             self.many("INSERT INTO changed_vectors VALUES (?, ?)", ((batch, *row) for row in ids))
 
 
-def _marks(listing: str) -> dict[str, str]:
+def _marks(lines: str) -> dict[str, str]:
     """The mark of each batch, of lines with both."""
-    return dict(line.split(" ", 1) for line in listing.splitlines())
+    return dict(line.split(" ", 1) for line in lines.splitlines())
 
 
 def _hash(text: str) -> int:

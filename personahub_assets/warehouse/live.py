@@ -39,7 +39,7 @@ def open_live(
             if all(copied.values()):
                 connection.execute("SET threads = 1")  # starting others takes longer than the queries
             for table, is_copied in copied.items():
-                add_table(connection, store, table, native=is_copied)
+                add_table(connection, store, table, is_copied=is_copied)
             add_unreadable(connection, store, wanted)
             if journals.TABLE in wanted:
                 journals.add_table(connection, store)

@@ -40,12 +40,9 @@ class Source:
     samples: list[str]
 
 
-def add_table(
-    connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, native: bool, limit: int | None = None
-) -> None:
-    """Make a table: copied (up to `limit` rows), or a view over Parquet, or empty and typed while it has no rows."""
+def add_table(connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, is_copied: bool) -> None:
+    """Make a table: copied, or a view over Parquet, or empty and typed while it has no rows."""
     manifests = store.manifests(store.listings(store.folders(table)))
-    is_copied = native and (limit is None or count_rows(manifests) <= limit)
     wanted = definition(connection, store, table, manifests, is_copied=is_copied)
     make_table(connection, store, table, manifests, wanted)
 
