@@ -77,7 +77,7 @@ def build_definitions(
     """
     names = Names.of(key_prefix, group_prefix, name_prefix, pool)
     environment = environment or Environment()
-    store = Store(home=str(environment.home.expanduser().resolve()))
+    store = Store(home=str(environment.home.expanduser().resolve())).pulled()
     return _assembled(environment, store, llm, embedder, names)
 
 
@@ -97,7 +97,7 @@ def build(
         ConfigError: if hub.toml is wrong.
         PromptError: if a prompt file is wrong.
     """
-    store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {})
+    store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {}).pulled()
     # A separate process per step takes about five seconds; batches run in parallel as separate runs.
     return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
 

@@ -123,7 +123,12 @@ class Hub:
         """
         from personahub_assets.store.tables import Store
 
-        return Store(home=str(self.home))
+        store = Store(home=str(self.home)).pulled()
+        if store.working_copy is not None:
+            from personahub_assets.warehouse.shared import take_over
+
+            take_over(store)
+        return store
 
     # --- reading ---
 
@@ -252,7 +257,7 @@ class Hub:
                 searchers.append(self._searcher(tell, watch))
             return list(searchers[0].find(text, count).to_dicts())
 
-        return ask(Job(self.home, query, form, single=single, safe=safe, seconds=seconds), search)
+        return ask(Job(self.store.root, query, form, single=single, safe=safe, seconds=seconds), search)
 
     def search(
         self,

@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from personahub_assets.cli.console import ERR, OUT, close_output, fail, print_warnings, say, say_json, say_text
 from personahub_assets.core import interrupts
 from personahub_assets.core.addresses import public
-from personahub_assets.core.errors import ArgumentError, BatchError, ConfigError, SourceError
+from personahub_assets.core.errors import ArgumentError, BatchError, ConfigError, PersonaHubError, SourceError
 from personahub_assets.instance.ports import BROWSE_PORT
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def _environment() -> "Environment":
     return Environment()
 
 
+def _pulled_home() -> Path:
+    from personahub_assets.store.tables import Store
+
+    return Store(home=str(_environment().home)).pulled().root
+
+
 def _hub() -> "Hub":
     from personahub_assets.core.config import check_variables
     from personahub_assets.hub import Hub
@@ -80,6 +86,7 @@ WRONG_ARGUMENT = 2
 """Exit code for arguments that are wrong by themselves; Typer uses the same."""
 
 _ASKING = ("run", "try")
+_WRITING = (*_ASKING, "ingest", "release", "maintain", "new")
 
 
 def main() -> None:
@@ -91,7 +98,7 @@ def call() -> int:
     """Run the command; any error is printed as one line with an exit code, never as a traceback."""
     try:
         with interrupts.recorded(), print_warnings():
-            code = _exit_code()
+            code = _exit_code() or _push()
             if interrupts.is_interrupted():
                 code = interrupts.CODE
     except KeyboardInterrupt:  # again, while the first one was handled
@@ -104,6 +111,24 @@ def call() -> int:
 
 def _verb() -> str:
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+
+
+def _push() -> int:
+    """Write what a command has changed in a home on object storage; return the exit code."""
+    from personahub_assets.core.object_homes import is_address  # faster than reading all variables
+
+    if _verb() not in _WRITING or not is_address(os.environ.get("PERSONAHUB_HOME", "")):
+        return 0
+    from personahub_assets.store.working_copy import WorkingCopy
+
+    copy = WorkingCopy.at(_environment().home)
+    assert copy is not None
+    try:
+        copy.push()
+    except PersonaHubError as error:
+        fail(str(error))
+        return 1
+    return 0
 
 
 def _exit_code() -> int:
@@ -196,7 +221,7 @@ def ingest(
     """
     from personahub_assets.store.tables import Store
 
-    store = Store(home=str(_environment().home))
+    store = Store(home=str(_environment().home)).pulled()
     if remove is not None:
         if files or generations or name or text_column or persona_column:
             raise ArgumentError(f"--remove {remove} cannot be combined with files and other options")
@@ -445,7 +470,7 @@ def try_(
     from personahub_assets.steps.preview import PreviewSpec
     from personahub_assets.store.tables import Store
 
-    store = Store(home=str(_environment().home))
+    store = Store(home=str(_environment().home)).pulled()
     spec = PreviewSpec.of(
         store.catalog,
         task,
@@ -539,7 +564,7 @@ def maintain() -> None:
     from personahub_assets.generation import retention
     from personahub_assets.store.tables import Store
 
-    dropped = retention.maintain(Store(home=str(_environment().home)))
+    dropped = retention.maintain(Store(home=str(_environment().home)).pulled())
     for line in (str(dropped), *dropped.problems):
         say(line)
     raise typer.Exit(1 if dropped.left else 0)
@@ -801,7 +826,7 @@ def new_dataset(
     """
     from personahub_assets.cli import new as files
 
-    home = _environment().home.expanduser().resolve()
+    home = _pulled_home()
     if add is None:
         files.new_dataset(home, name, with_class=python)
     elif python:
@@ -817,7 +842,7 @@ def new_prompt(
     """Copy a prompt of the package to prompts/ in the home, where it takes the place of the package's."""
     from personahub_assets.cli import new as files
 
-    files.new_prompt(_environment().home.expanduser().resolve(), task)
+    files.new_prompt(_pulled_home(), task)
 
 
 @app.command(name="version")

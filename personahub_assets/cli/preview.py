@@ -31,7 +31,7 @@ def try_prompt(environment: Environment, spec: PreviewSpec, *, full: bool, as_js
     Raises:
         ConfigError, PromptError, StoreError, UnknownId, LLMError, LockHeld: as `steps.preview.preview`.
     """
-    store, llm = Store(home=str(environment.home)), LLM.of(environment)
+    store, llm = Store(home=str(environment.home)).pulled(), LLM.of(environment)
     columns = Label("asking"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
     with progress(*columns, to=ERR, transient=True) as bars:
         task = bars.add_task("", total=None)

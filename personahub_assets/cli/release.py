@@ -13,6 +13,7 @@ from personahub_assets.releases.folder import Release
 from personahub_assets.releases.relations import relations
 from personahub_assets.releases.spec import TRAIN, VALIDATION, ReleaseSpec, left_out_text
 from personahub_assets.store.tables import Store
+from personahub_assets.store.working_copy import ON_DEMAND
 
 
 def make_release(environment: Environment, options: dict[str, Any], console: Console) -> None:
@@ -26,7 +27,7 @@ def make_release(environment: Environment, options: dict[str, Any], console: Con
     Raises:
         ConfigError, StoreError, BatchError: as `runs.run_release` does.
     """
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home)).pulled(ON_DEMAND)
     # Before Dagster is imported, so that errors appear at once.
     order = ReleaseSpec.of(**options, relations=relations(store))
     build.rehearse(store, order)
@@ -45,14 +46,14 @@ def push_release(environment: Environment, name: str, repository: str, console: 
     """Upload a release to the Hugging Face Hub and print its address."""
     from personahub_assets.releases.push import push
 
-    release = folder.find_release(Store(home=str(environment.home)), name)
+    release = folder.find_release(Store(home=str(environment.home)).pulled(ON_DEMAND), name)
     say(f"uploads {sum(release.bytes()):,} bytes of release {name} to {repository}", to=console)
     say(push(release, repository, is_public=is_public), to=OUT)
 
 
 def print_releases(environment: Environment, name: str | None) -> None:
     """List the releases, or one of them."""
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home)).pulled(ON_DEMAND)
     listed = [folder.find_release(store, name)] if name else folder.list_releases(store)
     if not listed:
         say(f"{store.paths.releases} has no releases yet", to=OUT)
@@ -64,7 +65,7 @@ def print_releases(environment: Environment, name: str | None) -> None:
 
 def print_changes(environment: Environment, name: str | None, console: Console) -> bool:
     """Verify the hashes of releases and print the differences; return whether there are any."""
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home)).pulled(ON_DEMAND)
     faulty = False
     for each in [folder.find_release(store, name)] if name else folder.list_releases(store):
         faults = folder.verify(each)

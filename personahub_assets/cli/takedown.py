@@ -44,7 +44,7 @@ def take_down(
     Raises:
         ConfigError: if not exactly one kind of target is given, or there is no terminal to confirm on.
     """
-    store = Store(home=str(environment.home))
+    store = Store(home=str(environment.home)).pulled()
     _check_text([*(value for values in targets.values() for value in values or ()), batch or "", reason or ""])
     target = _target(store, targets, batch)
 

@@ -34,6 +34,7 @@ from personahub_assets.core.demonstrations import PromptingMode
 from personahub_assets.core.dialogues import DIALOGUES, MOST_TURNS
 from personahub_assets.core.errors import ConfigError, choices
 from personahub_assets.core.languages import LANGUAGES
+from personahub_assets.core.object_homes import default_parent, is_address, working_copy
 from personahub_assets.core.prices import Prices
 from personahub_assets.core.project_files import PROMPTS
 from personahub_assets.core.records import MAX_PERSONAS_PER_CALL
@@ -649,6 +650,18 @@ _OF_ONE_DATASET = {"turns": DIALOGUES, "worlds": NPCS}
 """Keys of `[datasets.NAME]` that only one dataset has."""
 
 
+class StorageSection(Section):
+    """A home on object storage."""
+
+    journal_copy_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=86_400,
+        description="Seconds between two copies of unpublished answers to the object storage: "
+        "what a lost worker loses at most",
+    )
+
+
 class HubConfig(Section):
     """Everything in hub.toml."""
 
@@ -665,6 +678,7 @@ class HubConfig(Section):
     quality: Quality = Quality()
     decontamination: Decontamination = Decontamination()
     warehouse: WarehouseSection = WarehouseSection()
+    storage: StorageSection = StorageSection()
     items: Items = Items()
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
     roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
@@ -897,6 +911,9 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PERSONAHUB_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Path("hub")
+    """The folder of the home; for one on object storage, its working copy."""
+    work: Path | None = None
+    """The folder of the working copies of homes on object storage."""
     llm_url: str | None = Field(None, repr=False)  # both can contain a password
     llm_model: str | None = None
     llm_api_key: SecretStr | None = None
@@ -915,6 +932,15 @@ class Environment(BaseSettings):
     embed_url: str | None = Field(None, repr=False)
     embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_working_copy(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Replace the address of a home on object storage by its working copy."""
+        home = str(values.get("home") or "")
+        if not is_address(home):
+            return values
+        return {**values, "home": working_copy(home, Path(values.get("work") or default_parent()))}
 
     @cached_property
     def model_name(self) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.minilm import Precision
 from personahub_assets.generation.llm import LLM
+from personahub_assets.instance.pools import PoolClaims
 from personahub_assets.instance.progress import RunProgress
 from personahub_assets.store.tables import Store
 
@@ -23,9 +24,13 @@ class StoreResource(dg.ConfigurableResource[Store]):
     home: str
     personas_from: dict[str, str] = _as_in(Store, "personas_from")
 
-    def create_resource(self, context: dg.InitResourceContext) -> Store:  # noqa: ARG002
-        """Return the store of a run."""
-        return Store(home=self.home, personas_from=self.personas_from)
+    def create_resource(self, context: dg.InitResourceContext) -> Store:
+        """Return the store of a run; of a home on object storage, as it is now, with locks among all workers."""
+        store = Store(home=self.home, personas_from=self.personas_from)
+        if store.working_copy is None or context.instance is None or context.run_id is None:
+            return store
+        store.working_copy.pull()
+        return store.model_copy(update={"claims": PoolClaims(context.instance, context.run_id)})
 
 
 class LLMResource(dg.ConfigurableResource[LLM]):

@@ -8,6 +8,7 @@ rows. If the process dies in either pass, the next run finds the paid answers in
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
@@ -30,6 +31,7 @@ from personahub_assets.generation.prompt_record import record_use
 from personahub_assets.generation.requests import GATES, TRANSIENT, Outcome, Request, ReusePolicy, Task, Usage
 from personahub_assets.sources.rows import Imported
 from personahub_assets.sources.tombstones import Tombstones, answer_without, taken_down
+from personahub_assets.store.journal_copies import copied
 from personahub_assets.store.tables import CANDIDATES, ContentVersion, PartitionWriter, Store, table_schema
 
 _LOOKED_UP = 512  # requests looked up at a time: few, so that the event loop is not blocked for long
@@ -82,7 +84,7 @@ class Answers:
         self._opened, self._budget, self._rule_of = opened, budget, rule
         self._keep = timedelta(days=generation.keep_superseded_days)
         self._gates = Gates(store.config, task)
-        self._journal = Journal(store.paths.journal(task.asset, batch), self._mask)
+        self._journal, self._copied = Journal(store.paths.journal(task.asset, batch), self._mask), ExitStack()
         self._pending: set[str] = set()
         self._unasked = 0
         self.retried: set[str] = set()  # keys of requests that are sent again by --retry
@@ -108,6 +110,7 @@ class Answers:
         self._uses[self._version] = task
 
     def __enter__(self) -> "Answers":
+        self._copied.enter_context(copied(self.store, self._journal.path))
         self._journal.__enter__()
         # Each full garbage collection visits the half million objects of the graph, and every few hundred answers
         # start one: a fifth of the time of a run. So the objects are frozen meanwhile.
@@ -123,6 +126,7 @@ class Answers:
             writer.discard()
         if self._published or self._is_empty:
             self._journal.drop()
+        self._copied.close()
 
     def request_all(self, requests: Callable[[], Iterable[Request]], total: int) -> Iterator[list[Accepted]]:
         """Get an outcome for every request, then yield the accepted answers in slices, in the order of the requests.

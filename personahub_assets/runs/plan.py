@@ -82,7 +82,7 @@ def plan(
     Raises:
         StoreError: if a table or a journal of the home is damaged.
     """
-    store = Store(home=str(environment.home), personas_from=personas_from or {})
+    store = Store(home=str(environment.home), personas_from=personas_from or {}).pulled()
     model, model_from, notes = _model(environment, store)
     forecast = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
     planner = _Planner(environment, store, model, frozenset(retry), watch)

@@ -127,7 +127,7 @@ def ordered(
             personas cannot be used.
     """
     home = environment.home.expanduser().resolve()
-    store = Store(home=str(home))
+    store = Store(home=str(home)).pulled()
     reasons = _reasons(retry) if retry is not None else []
     # All runs of the order use the same objects: they share one budget and one stand-in.
     llm = LLM.of(environment, retry=reasons, shared_budget=budget)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,11 +17,12 @@ import polars as pl
 from personahub_assets.core.access import obstacle
 from personahub_assets.core.addresses import public
 from personahub_assets.core.errors import BatchError, SourceError, choices, missing_file
-from personahub_assets.core.text import batch_key, check_batch_key, former_batch_key
+from personahub_assets.core.text import batch_key, check_batch_key, digest, former_batch_key
 from personahub_assets.sources import reader, redact
 from personahub_assets.sources.columns import clashes, fold_name
 from personahub_assets.sources.rows import Columns, Imported, RawRow, Row, persona_columns, sort_rows, wanted_names
 from personahub_assets.sources.tombstones import Tombstones, stones, taken_down, without
+from personahub_assets.store.atomic import replacing
 from personahub_assets.store.hashes import content_hash, file_mark, remember, sha256
 from personahub_assets.store.home import PART, Lock
 from personahub_assets.store.local_paths import check_path, printable_path, resolve_path
@@ -59,8 +61,8 @@ def register(
     """
     inbox = store.paths.inbox
     inbox.mkdir(parents=True, exist_ok=True)
-    path = reader.fetch(address, inbox) if reader.is_remote(address) else local_path(address)
-    source = public(address) if reader.is_remote(address) else str(path)
+    path = reader.fetch(address, inbox) if reader.is_remote(address) else _shared(store, local_path(address))
+    source = public(address) if reader.is_remote(address) else str(local_path(address))
     key = check_batch_key(name) if name else _key_of(store, path, source)
     survey = _survey_stable(store, path)
     _check_columns(path, survey, text_column, persona_column)
@@ -73,6 +75,8 @@ def register(
         "text_column": text_column,
         "persona_column": persona_column,
     }
+    if store.working_copy is not None:
+        store.working_copy.push()  # before other workers can see the batch
     with store.lock(Lock.BATCHES, wait=True):
         slices = [*survey.slices, *_empty_slices(store, key, source, len(survey.slices))]
         keys = [key if number == 1 else f"{key}-{number:04d}" for number in range(1, len(slices) + 1)]
@@ -83,6 +87,17 @@ def register(
         if reader.is_remote(address):
             _blank(store, path)
     return keys
+
+
+def _shared(store: Store, path: Path) -> Path:
+    """A source file where all workers have it: of a home on object storage, a copy in the inbox."""
+    if store.working_copy is None or path.is_relative_to(store.paths.inbox):
+        return path
+    copy = store.paths.inbox / digest(str(path)) / path.name
+    if not copy.exists() or sha256(copy) != sha256(path):
+        with replacing(copy) as aside:
+            shutil.copyfile(path, aside)
+    return copy
 
 
 def local_path(address: str) -> Path:
@@ -169,7 +184,7 @@ def results_of(store: Store, batch: str) -> list[str]:
 
 def drop_download(store: Store, path: Path) -> None:
     """Remove a download that no batch reads."""
-    if not (store.read_all("batches", ["path"])["path"] == str(path)).any():
+    if path not in {store.here(each) for each in store.read_all("batches", ["path"])["path"]}:
         remove(path.parent)
 
 
@@ -217,7 +232,7 @@ def describe_reading(store: Store, batch: str) -> str:
     """
     spec = registered(store, batch)
     file_slice = _slice(spec)
-    names = reader.columns(Path(spec["path"]), spec["format"], file_slice)
+    names = reader.columns(_file(store, spec), spec["format"], file_slice)
     detected = reader.FORMATS[spec["format"]].describe(file_slice.options)
     chosen = [_chosen_persona(names, spec) or _without_text(names, spec), *map(_chosen_column, clashes(names).values())]
     return "\n".join(line for line in (detected and f"read as {spec['format']}: {detected}", *chosen) if line)
@@ -285,14 +300,14 @@ def register_again(store: Store, path: Path) -> None:
     """Register a file again after rows were blanked; its slices keep their numbers of rows."""
     now = {"sha256": sha256(path), "bytes": path.stat().st_size}
     for row in store.read_all("batches").iter_rows(named=True):
-        if row["path"] == str(path):  # in Python, because Polars cannot store a path that is not UTF-8
+        if store.here(row["path"]) == path:
             _write(store, row["batch"], {**row, **now})
 
 
 def unregistered_files(store: Store) -> dict[Path, list[int]]:
     """Files of the inbox that are not registered in their current state, with size and times; without hidden files."""
     batches = store.read_all("batches", ["path", "bytes", "sha256"])
-    specs = {path: (size, sha256) for path, size, sha256 in batches.iter_rows()}
+    specs = {str(store.here(path)): (size, sha256) for path, size, sha256 in batches.iter_rows()}
     new = {}
     for path in sorted(store.paths.inbox.glob("*")):
         with suppress(FileNotFoundError):  # removed in the meantime
@@ -322,8 +337,9 @@ def unreadable_files(store: Store) -> dict[str, str]:
 
 def _rows(store: Store, spec: dict[str, Any], columns: Columns) -> Iterator[Row]:
     """Stream the rows of a slice; every source row of the hub passes here."""
+    file = _file(store, spec)
     _check_unchanged(store, spec)
-    rows = _checked_rows(store, spec, reader.read_rows(Path(spec["path"]), spec["format"], _slice(spec), _limit(store)))
+    rows = _checked_rows(store, spec, reader.read_rows(file, spec["format"], _slice(spec), _limit(store)))
     return sort_rows(without(rows, columns, taken_down(store, spec["batch"])), columns)
 
 
@@ -334,7 +350,7 @@ def _checked_rows(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) ->
 
 
 def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
-    path = Path(spec["path"])
+    path = store.here(spec["path"])
     if not path.is_file():
         return  # the reader raises the error
     size = path.stat().st_size
@@ -348,6 +364,14 @@ def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
         f"{path} {changed} when batch {spec['batch']!r} was registered; register the change with: personahub ingest "
         f"{public(spec['source'])}"
     )
+
+
+def _file(store: Store, spec: dict[str, Any]) -> Path:
+    """The source file of a batch, on this worker."""
+    path = store.here(spec["path"])
+    if store.working_copy is not None and path.is_relative_to(store.paths.inbox):
+        store.working_copy.fetch(path)
+    return path
 
 
 def _slice(spec: dict[str, Any]) -> reader.Slice:

@@ -14,6 +14,7 @@ from personahub_assets.embedding.reading import LONG, REFUSED
 from personahub_assets.embedding.vectors import VectorJournal, Vectors, VectorTable, vector_frame
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.compacted import Compacted
+from personahub_assets.store.journal_copies import copied
 from personahub_assets.store.tables import Store, content_version
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def embed_personas(store: Store, embedder: Embedder, batch: str, watch: Watch) -
 
 def embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> Embedded:
     """Embed the lexical survivors of some records, as `embed_personas`."""
+    with copied(records.store, records.journal(batch)):
+        return _embed(records, embedder, batch, watch)
+
+
+def _embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> Embedded:
     texts = with_hashes(to_embed(records, batch, embedder.name), embedder)
     journal = VectorJournal(records.journal(batch), embedder.name)
     result = _vectors(records, embedder, journal, texts, watch)

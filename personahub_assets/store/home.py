@@ -13,6 +13,7 @@ cache/                        can be deleted at any time
 aside/                        temporary files
 dagster/                      the Dagster instance
 locks/                        lock files, each with the id of the process that holds it
+objects.sqlite                of a working copy: the objects as they were last seen
 writer                        what wrote the rows: the stand-in or language models
 """
 
@@ -30,6 +31,7 @@ PART = "part.parquet"
 
 _BUILD = "build it with: personahub run --select warehouse"
 _INGEST = "register a source file first: personahub ingest FILE"
+_COMPACTED = "compacted-"
 _VECTORS, _ITEM_VECTORS = "persona_embeddings", "item_embeddings"
 
 
@@ -48,6 +50,11 @@ class Lock:
     """Reading and changing the file `writer`."""
 
     @staticmethod
+    def is_local(name: str) -> bool:
+        """Whether a lock is about files of this machine only, such as a cache."""
+        return name == Lock.SEARCH or name.startswith(_COMPACTED)
+
+    @staticmethod
     def of(asset: str, batch: str) -> str:
         """The lock of one asset and batch."""
         return f"{asset}-{batch}"
@@ -55,7 +62,7 @@ class Lock:
     @staticmethod
     def compacted(name: str) -> str:
         """The lock to store digests of a table."""
-        return f"compacted-{name}"
+        return f"{_COMPACTED}{name}"
 
     @staticmethod
     def admission(stage: str) -> str:
@@ -239,6 +246,11 @@ class Home:
         return self.dagster / ".starting.lock"
 
     @property
+    def objects(self) -> Path:
+        """Of a working copy, the objects of the home as they were last seen."""
+        return self.root / "objects.sqlite"
+
+    @property
     def locks(self) -> Path:
         """Lock files."""
         return self.root / "locks"
@@ -251,7 +263,8 @@ class Home:
     def own(self) -> list[Path]:
         """Paths that only this program writes."""
         folders = [self.aside, self.cache, self.dagster, self.journals, self.locks, self.releases, self.recorded]
-        return [*folders, self.prompts, self.datasets, self.tables, self.config, self.warehouse, self.writer]
+        files = [self.config, self.objects, self.warehouse, self.writer]
+        return [*folders, self.prompts, self.datasets, self.tables, *files]
 
     def check_warehouse(self) -> None:
         """Refuse a home without a warehouse.

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from glob import escape
 from hashlib import blake2b
@@ -33,11 +33,12 @@ from personahub_assets.core.text import check_batch_key, digest
 from personahub_assets.store import atomic
 from personahub_assets.store.compacted import Compacted
 from personahub_assets.store.hashes import file_mark
-from personahub_assets.store.home import PART, Home
+from personahub_assets.store.home import PART, Home, Lock
 from personahub_assets.store.local_paths import check_path, resolve_path
 from personahub_assets.store.manifest import Listing, Manifest, listing, manifests
-from personahub_assets.store.removal import discard
+from personahub_assets.store.removal import discard, remove
 from personahub_assets.store.table_set import TableSet, table_set
+from personahub_assets.store.working_copy import WorkingCopy
 
 _LOG = logging.getLogger("personahub")
 
@@ -76,6 +77,8 @@ _MANY = 64
 _ASSET = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")  # becomes the name of a folder
 
 T = TypeVar("T")
+Claims = Callable[[str, bool], AbstractContextManager[None]]
+"""Holds a lock among all workers: its name, and whether to wait for it."""
 
 
 def in_pieces(rows: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -121,6 +124,9 @@ class Store(BaseModel):
     personas_from: dict[str, str] = Field(
         default={}, description="By dataset, a file that names the personas to write for, instead of hub.toml's"
     )
+    claims: Claims | None = Field(
+        None, exclude=True, repr=False, description="Claims locks for all workers of a home on object storage"
+    )
     datasets_home: str | None = Field(
         None, exclude=True, description="Home whose datasets and prompts are used instead of its own, for a copy of it"
     )
@@ -140,6 +146,30 @@ class Store(BaseModel):
         root = resolve_path(self.home)
         check_path(root)
         return root
+
+    @cached_property
+    def working_copy(self) -> WorkingCopy | None:
+        """The working copy that this home is; None if the folder is the home itself."""
+        return WorkingCopy.at(self.root)
+
+    def pulled(self, on_demand: Collection[str] = ()) -> "Store":
+        """This home, on object storage as it is now.
+
+        Args:
+            on_demand: which of ON_DEMAND in `store/working_copy.py` is needed too.
+
+        Raises:
+            AccessError: if the object storage cannot be asked.
+            StoreError: if an object is damaged, or was changed both here and there.
+        """
+        if self.working_copy is not None:
+            self.working_copy.pull(on_demand, by_hand=True)
+        return self
+
+    def here(self, path: str) -> Path:
+        """A path that a worker has stored, on this one: in a working copy it can be another folder."""
+        _, name, below = path.rpartition(f"/{self.root.name}/")
+        return self.root / below if self.working_copy and name else Path(path)
 
     @property
     def paths(self) -> Home:
@@ -382,7 +412,18 @@ class Store(BaseModel):
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
         """Write one partition in pieces; nothing is seen of it before it is published."""
-        return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside, self.columns(table))
+        schema, copy = self.columns(table), self.working_copy
+        return PartitionWriter(self.path(table, batch, asset), table, self.paths.aside, schema, copy)
+
+    def remove(self, folder_or_file: Path) -> None:
+        """Remove a file of the home, or a folder with its files.
+
+        Raises:
+            OSError: naming the first path that cannot be removed.
+        """
+        if self.working_copy is not None:
+            self.working_copy.delete(folder_or_file)
+        remove(folder_or_file)
 
     def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Read all candidates of a batch, from text and from relations."""
@@ -396,9 +437,27 @@ class Store(BaseModel):
     def lock(self, name: str, *, wait: bool) -> Iterator[None]:
         """Hold a lock of this home; the system releases it if the process dies.
 
+        In a working copy it holds for all workers, and what others have published before is here.
+
         Raises:
             LockHeld: if another process holds it and `wait` is false, naming that process.
+            AccessError: if the object storage of a working copy cannot be asked.
         """
+        copy = self.working_copy
+        with self._lock_here(name, wait=wait):
+            if copy is None or Lock.is_local(name):
+                yield
+                return
+            with nullcontext() if self.claims is None else self.claims(name, wait):
+                copy.pull()
+                try:
+                    yield
+                finally:
+                    copy.push()
+
+    @contextmanager
+    def _lock_here(self, name: str, *, wait: bool) -> Iterator[None]:
+        """Hold a lock among the processes of this machine."""
         path = self.paths.lock(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = path.with_suffix(".pid")
@@ -426,8 +485,15 @@ class PartitionWriter:
     Pieces are kept in memory up to SLICE_ROWS rows or 32 MiB, then on disk.
     """
 
-    def __init__(self, path: Path, table: str, aside: Path, schema: dict[str, pl.DataType] | None = None):
-        self.path, self.table, self.schema = path, table, schema or table_schema(table)
+    def __init__(
+        self,
+        path: Path,
+        table: str,
+        aside: Path,
+        schema: dict[str, pl.DataType] | None = None,
+        copy: WorkingCopy | None = None,
+    ):
+        self.path, self.table, self.schema, self._copy = path, table, schema or table_schema(table), copy
         self.rows = 0
         self._aside = aside / atomic.aside_name()
         self._pieces: list[pl.DataFrame] = []
@@ -465,7 +531,9 @@ class PartitionWriter:
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             merged = self._whole()
-            if not _is_same(merged, self.path):
+            if self._copy is not None:
+                self._copy.publish(merged, self.path)
+            elif not _is_same(merged, self.path):
                 atomic.publish(merged, self.path)
         self.discard()
         self._read_back()

@@ -271,7 +271,7 @@ def remove_recorded_answers(store: Store, gone: Gone, *, dry_run: bool = False) 
             if dry_run:
                 continue
             if left.height:
-                writer = PartitionWriter(path, "generations", store.paths.aside)
+                writer = PartitionWriter(path, "generations", store.paths.aside, copy=store.working_copy)
                 writer.add(left)
                 writer.publish()
             else:

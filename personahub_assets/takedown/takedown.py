@@ -29,6 +29,7 @@ from personahub_assets.core.errors import BatchError, LockHeld, StoreError
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
+from personahub_assets.instance.pools import COMMAND, command_claims
 from personahub_assets.instance.row_counts import report_rows
 from personahub_assets.releases.folder import count_rows_of, list_releases
 from personahub_assets.sources import redact
@@ -36,9 +37,11 @@ from personahub_assets.sources.register import register_again
 from personahub_assets.sources.rows import Columns, RawRow, Traits, traits
 from personahub_assets.sources.tombstones import Tombstone, Tombstones, stones
 from personahub_assets.store.home import Lock
+from personahub_assets.store.journal_copies import fetch_all, replace_all
 from personahub_assets.store.local_paths import printable_path
-from personahub_assets.store.removal import remove, remove_all
+from personahub_assets.store.removal import remove_all
 from personahub_assets.store.tables import CANDIDATES, STAGES, Store, item_writer
+from personahub_assets.store.working_copy import ON_DEMAND
 from personahub_assets.takedown import event_log, sweep
 from personahub_assets.takedown.mark import Extent, extent
 from personahub_assets.takedown.receipts import (
@@ -53,6 +56,8 @@ from personahub_assets.takedown.receipts import (
 )
 from personahub_assets.takedown.targets import find
 from personahub_assets.warehouse import build
+
+Approve = Callable[[Receipt], bool]
 
 _LOCKED = ("documents", *CANDIDATES, "persona_embeddings", "personas")
 _STAYS = {"batches", "takedowns", "tombstones", "prompt_uses"}
@@ -91,7 +96,7 @@ def takedown(
     *,
     reason: str | None = None,
     dry_run: bool = False,
-    approve: Callable[[Receipt], bool] | None = None,
+    approve: Approve | None = None,
 ) -> Receipt:
     """Take down a target, or only count what would be removed.
 
@@ -108,12 +113,22 @@ def takedown(
         LockHeld: if a run or another takedown is active, naming it. Repeating the request finishes a begun takedown.
         StoreError, SourceError: if a file with rows of the target is damaged.
     """
+    if store.working_copy is not None:
+        store.working_copy.pull(ON_DEMAND)
+        fetch_all(store.working_copy)
     if not store.batches() and find_receipt(store, target) is None:
         raise BatchError(f"{store.root} has no batches, so there is nothing to take down; is PERSONAHUB_HOME right?")
     if dry_run:
         return _rehearse(store, _make_plan(store, target, reason))
+    with _instance(store) as instance, _claiming(store, instance) as store:
+        return _take_down(store, target, reason, approve, instance)
+
+
+def _take_down(
+    store: Store, target: Target, reason: str | None, approve: Approve | None, instance: dg.DagsterInstance | None
+) -> Receipt:
     # A release waits for this lock: otherwise it could contain rows that are being removed.
-    with store.lock(Lock.TAKEDOWN, wait=False), store.lock(Lock.RELEASES, wait=False), _instance(store) as instance:
+    with store.lock(Lock.TAKEDOWN, wait=False), store.lock(Lock.RELEASES, wait=False), _whole_copy(store):
         begun = datetime.now(UTC)
         _check_no_run(instance)
         _register_blanked(store, target)
@@ -143,12 +158,36 @@ def _hold_dedup_locks(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
-    """The Dagster instance of the home; None if there was never a run."""
-    if store.paths.dagster.exists():
+    """The Dagster instance of the home; None if there was never a run of it here."""
+    if store.paths.dagster.exists() or store.working_copy:
         with open_instance(store.root) as instance:
             yield instance
     else:
         yield None
+
+
+@contextmanager
+def _claiming(store: Store, instance: dg.DagsterInstance | None) -> Iterator[Store]:
+    """The home, on object storage with locks among all workers."""
+    if store.working_copy is None or instance is None:
+        yield store
+        return
+    with command_claims(instance, "takedown") as claims:
+        yield store.model_copy(update={"claims": claims})
+
+
+@contextmanager
+def _whole_copy(store: Store) -> Iterator[None]:
+    """Have all files of a home on object storage here, and all changes there at the end."""
+    copy = store.working_copy
+    if copy is None:
+        yield
+        return
+    copy.pull(ON_DEMAND)
+    fetch_all(copy)
+    yield
+    copy.push(everything=True)
+    replace_all(copy)
 
 
 def _check_no_run(instance: dg.DagsterInstance | None, since: datetime | None = None) -> None:
@@ -162,11 +201,11 @@ def _check_no_run(instance: dg.DagsterInstance | None, since: datetime | None = 
     """
     if instance is None:
         return
-    going = [f"{_run_title(run)} is going on" for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS))]
+    now = [run for run in instance.get_runs(dg.RunsFilter(statuses=_IN_PROGRESS)) if run.job_name != COMMAND]
+    going = [f"{_run_title(run)} is going on" for run in now]
     if not going and since:
-        going = [
-            f"{_run_title(run)} went on meanwhile" for run in instance.get_runs(dg.RunsFilter(updated_after=since))
-        ]
+        meanwhile = [run for run in instance.get_runs(dg.RunsFilter(updated_after=since)) if run.job_name != COMMAND]
+        going = [f"{_run_title(run)} went on meanwhile" for run in meanwhile]
     if going:
         raise LockHeld(
             f"a takedown needs the home for itself, and {'; '.join(going)}. Wait for it to end, or stop it (answers "
@@ -408,7 +447,7 @@ def _drop_batches(store: Store, plan: _Plan) -> None:
     with store.lock(Lock.BATCHES, wait=True):
         _remove_all(plan.dropped)
         for batch in gone:
-            remove(store.path("batches", batch).parent)
+            store.remove(store.path("batches", batch).parent)
             forget_partition(store.root, batch)
 
 

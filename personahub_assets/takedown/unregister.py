@@ -1,14 +1,12 @@
 """Unregister a batch that has no results yet."""
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from personahub_assets.core.errors import BatchError
 from personahub_assets.instance.instance import forget_partition
 from personahub_assets.sources import reader
 from personahub_assets.sources.register import drop_download, registered, results_of, source_slices
 from personahub_assets.store.home import Lock
-from personahub_assets.store.removal import remove
 from personahub_assets.store.tables import Store
 
 
@@ -37,8 +35,8 @@ def unregister(store: Store, key: str) -> list[str]:
             )
         spec = registered(store, key)
         for batch in reversed(keys):  # the first leads to the others
-            remove(store.path("batches", batch).parent)
+            store.remove(store.path("batches", batch).parent)
             forget_partition(store.root, batch)
-        if reader.is_remote(spec["source"]) and Path(spec["path"]).is_relative_to(store.paths.inbox):
-            drop_download(store, Path(spec["path"]))
+        if reader.is_remote(spec["source"]) and store.here(spec["path"]).is_relative_to(store.paths.inbox):
+            drop_download(store, store.here(spec["path"]))
     return keys

@@ -18,6 +18,7 @@ from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store, first_damaged
 from personahub_assets.warehouse import freshness, readers
 from personahub_assets.warehouse.freshness import Contents, Inputs, Note
+from personahub_assets.warehouse.shared import share
 from personahub_assets.warehouse.stored_tables import native_tables
 from personahub_assets.warehouse.update import Update, changes
 
@@ -73,6 +74,7 @@ def build(store: Store, *, force: bool = False) -> Built:
         if not fresh:
             readers.retry_on_replacement(partial(_build_or_explain, store, note))
             note = freshness.noted(store)
+            share(store)
         with readers.attach(store.paths.warehouse) as connection:
             native = native_tables(connection, store)
             novelty = connection.execute(_NOVELTY).fetchall()

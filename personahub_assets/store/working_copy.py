@@ -1,0 +1,430 @@
+"""The working copy of a home on object storage: a folder on the disk of a worker.
+
+Everything reads files of the working copy. What changes goes to the objects: a partition when it is published, by one
+conditional write; the rest when a lock is released and when a command ends. What others changed comes by the commit
+log, when a lock is taken and when a command begins.
+
+    pull       objects that others committed become files
+    publish    a finished file becomes an object, is committed, and then becomes a file
+    push       files that changed here become objects, in one commit
+
+A crash leaves at worst an object that was never committed: nobody reads it, and the next writer replaces it.
+"""
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from personahub_assets.core.errors import StoreError
+from personahub_assets.core.object_homes import address_of
+from personahub_assets.store import atomic
+from personahub_assets.store.commits import FOLDER, Commits
+from personahub_assets.store.hashes import file_mark, sha256
+from personahub_assets.store.home import Home
+from personahub_assets.store.objects import Conflict, Objects, Version
+from personahub_assets.store.removal import remove
+
+WAREHOUSE, RELEASES, INBOX = "warehouse.duckdb", "releases/", "inbox/"
+ON_DEMAND = (RELEASES, INBOX)
+"""What is downloaded by the commands that need it; the rest is downloaded when it was committed."""
+JOURNALS = "journal/"
+
+_TABLES = "tables/"
+_TAKEDOWNS = "tables/takedowns/"
+_OWN = ("aside/", "cache/", "dagster/", "locks/", "objects.sqlite", WAREHOUSE, JOURNALS)
+"""Files of a worker; journals are copied, and the warehouse is built on each worker that needs one."""
+_BY_HAND = ("prompts/", "datasets/")
+"""Folders that people write with other programs, without a commit; beside them, the files in no folder."""
+_LAG_COMMITS = 200
+"""Commits whose objects a list can lack: a new worker looks at each of them."""
+_GRACE_S = 5.0
+"""Seconds between the writing of an object and its commit, at most, of a writer that is alive."""
+_DOWNLOADS = 16  # at a time
+_CONDITIONAL_BYTES = 256 << 20
+"""Larger files are sent in pieces, without a condition and without being held in memory."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    key TEXT PRIMARY KEY, etag TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    fetched TEXT NOT NULL, content TEXT NOT NULL, mark TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log (number INTEGER NOT NULL);
+"""
+
+
+class _Row(NamedTuple):
+    """What is known of an object and its file.
+
+    Attributes:
+        version: the last known version of the object.
+        fetched: the ETag of the version that the file has; empty without a file.
+        content: SHA-256 of the file then.
+        mark: size, times and inode of the file then.
+    """
+
+    version: Version
+    fetched: str = ""
+    content: str = ""
+    mark: str = ""
+
+
+class WorkingCopy:
+    """The working copy of a home; several processes of a machine can use one at a time."""
+
+    def __init__(self, root: Path, url: str):
+        self.paths, self.url = Home(root), url
+
+    @classmethod
+    def at(cls, root: Path) -> "WorkingCopy | None":
+        """The working copy in a folder; None if the folder is a home itself."""
+        url = address_of(root)
+        return cls(root, url) if url else None
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects of the home."""
+        return Objects(self.url)
+
+    @cached_property
+    def _commits(self) -> Commits:
+        return Commits(self.objects)
+
+    # --- from the objects to the files ---
+
+    def pull(self, on_demand: Collection[str] = (), *, by_hand: bool = False) -> None:
+        """Download what others have committed since the last time.
+
+        Args:
+            on_demand: which of ON_DEMAND to download too.
+            by_hand: whether to look also for settings, prompts and datasets that were changed without a commit.
+
+        Raises:
+            AccessError: if the server cannot be asked, or a file cannot be written.
+            StoreError: if an object is damaged, or a file was changed both here and there.
+        """
+        with self._alone() as index:
+            self._replay(index)
+            if by_hand:
+                self._look_by_hand(index)
+            keys = index.outdated(tuple(each for each in ON_DEMAND if each not in on_demand))
+            self._download(index, keys)
+            if any(key.startswith(_TAKEDOWNS) for key in keys):
+                remove(self.paths.cache)  # it can hold what was taken down
+
+    def fetch(self, file: Path) -> None:
+        """Download one file of ON_DEMAND, if there is such an object, and the file is missing or of an older version.
+
+        Raises:
+            AccessError, StoreError: as `pull`.
+        """
+        with self._alone() as index:
+            self._download(index, [key for key in index.outdated(()) if key == self._key(file)])
+
+    def _begin(self, index: "_Index") -> None:
+        """Take over a home that this machine has not seen: by a list, and by the last commits that it can lack."""
+        last = self._commits.last()
+        versions = {key: version for key, version in self.objects.list() if _is_shared(key)}
+        recent = (self._commits.changes(number) for number in range(max(1, last - _LAG_COMMITS + 1), last + 1))
+        for key in {key for changes in recent for key in changes}:
+            if (now := self.objects.head(key)) is None:
+                versions.pop(key, None)
+            else:
+                versions[key] = now
+        for key, version in versions.items():
+            index.see(key, version)
+        index.reach(last)
+
+    def _replay(self, index: "_Index") -> None:
+        for number, changes in self._commits.after(index.last or 0):
+            for key, version in changes.items():
+                self._see(index, key, version)
+            index.reach(number)
+
+    def _see(self, index: "_Index", key: str, version: Version | None) -> None:
+        if version is not None:
+            index.see(key, version)
+            return
+        if row := index.row(key):
+            self._check_unchanged(key, row)
+            remove(self._file(key))
+            index.forget(key)
+
+    def _look_by_hand(self, index: "_Index") -> None:
+        present = dict(self.objects.list_top())
+        for folder in _BY_HAND:
+            present |= dict(self.objects.list(folder))
+        for key, version in present.items():
+            row = index.row(key)
+            if _is_shared(key) and (row is None or row.version.etag != version.etag):
+                index.see(key, version)
+        for key, _ in index.rows():
+            # A list can lag, so what it lacks is asked for.
+            if _is_by_hand(key) and key not in present and self.objects.head(key) is None:
+                self._see(index, key, None)
+
+    def _download(self, index: "_Index", keys: list[str]) -> None:
+        with atomic.aside_folder(self.paths.aside) as folder, ThreadPoolExecutor(_DOWNLOADS) as threads:
+            files = [folder / str(number) for number in range(len(keys))]
+            versions = threads.map(self.objects.download, keys, files)
+            for key, file, version in zip(keys, files, versions, strict=True):
+                if version is None:  # it was deleted meanwhile, and the commit of that follows
+                    continue
+                if row := index.row(key):
+                    self._check_unchanged(key, row)
+                target = self._file(key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                atomic.publish(file, target, sync=False)
+                index.keep(key, version, _mark(target))
+
+    def _check_unchanged(self, key: str, row: _Row) -> None:
+        """Refuse to replace a file that was changed here and is not pushed yet."""
+        file = self._file(key)
+        if not file.exists() or _mark(file) == row.mark:
+            return
+        if sha256(file) not in (row.content, row.version.sha256):
+            raise StoreError(
+                f"{file} was changed here, and {self.url}/{key} by another worker: keep one of them. Delete the file "
+                "to take the object, or put the file in its place"
+            )
+
+    # --- from the files to the objects ---
+
+    def publish(self, finished: Path, target: Path) -> None:
+        """Write a finished file as an object, commit it, and rename it to its path; the same content is not written.
+
+        Raises:
+            AccessError: if the server cannot be asked; the file at the path is unchanged.
+            Conflict: if another worker has published another content since the last pull.
+        """
+        key = self._key(target)
+        with self._alone() as index:
+            row, digest = index.row(key), sha256(finished)
+            if row and row.version.sha256 == digest:
+                version = row.version
+            else:
+                version = self._written(index, key, finished)
+                self._commit(index, {key: version})
+            target.parent.mkdir(parents=True, exist_ok=True)
+            atomic.publish(finished, target)
+            index.keep(key, version, _mark(target))
+
+    def delete(self, folder_or_file: Path) -> None:
+        """Delete a file, or a folder with its files, here and as objects.
+
+        Raises:
+            AccessError: if the server cannot be asked.
+        """
+        key = self._key(folder_or_file)
+        with self._alone() as index:
+            keys = [each for each in index.keys((f"{key}/",)) if _is_shared(each)]
+            keys += [key] if index.row(key) else []
+            self._delete(index, keys)
+            remove(folder_or_file)
+
+    def push(self, *, everything: bool = False) -> None:
+        """Write the files that changed here as objects, in one commit.
+
+        Args:
+            everything: also tables that were not published, and delete the objects whose file is missing here: after a
+                takedown, which changes all files in place.
+
+        Raises:
+            AccessError: if the server cannot be asked.
+            Conflict: if another worker has changed the same file.
+        """
+        with self._alone() as index:
+            written = dict[str, Version]()
+            for key, file in self._changed(index, with_tables=everything):
+                self._replay(index)
+                written[key] = self._written(index, key, file)
+            if written:
+                self._commit(index, written)
+            for key, version in written.items():
+                index.keep(key, version, _mark(self._file(key)))
+            if everything:
+                missing = [key for key, row in index.rows() if row.fetched and not self._file(key).exists()]
+                self._delete(index, missing)
+
+    def _delete(self, index: "_Index", keys: list[str]) -> None:
+        for key in keys:
+            self.objects.delete(key)
+        if keys:
+            self._commit(index, dict.fromkeys(keys))
+        for key in keys:
+            index.forget(key)
+
+    def _changed(self, index: "_Index", *, with_tables: bool) -> Iterator[tuple[str, Path]]:
+        """Files that are new or changed; those of the tables are written when they are published."""
+        for file in _files(self.paths.root, with_tables=with_tables):
+            key, row = self._key(file), index.row(self._key(file))
+            if row and row.mark == _mark(file):
+                continue
+            if row is None or row.content != sha256(file):  # else it was only touched
+                yield key, file
+
+    def _written(self, index: "_Index", key: str, file: Path) -> Version:
+        """Write an object in place of the version that is known here."""
+        if file.stat().st_size > _CONDITIONAL_BYTES:
+            return self.objects.write(key, file, "any")
+        row = index.row(key)
+        try:
+            return self.objects.write(key, file, row.version.etag if row else "absent")
+        except Conflict:
+            if _is_by_hand(key):
+                raise
+            self._wait_for_commit(index, key, row)
+        # Nobody has committed that version: its writer died before.
+        present = self.objects.head(key)
+        return self.objects.write(key, file, present.etag if present else "absent")
+
+    def _wait_for_commit(self, index: "_Index", key: str, row: _Row | None) -> None:
+        """Wait for the commit of an object that another worker has written.
+
+        Raises:
+            Conflict: if it comes.
+        """
+        end = time.monotonic() + _GRACE_S
+        while True:
+            self._replay(index)
+            if index.row(key) != row:
+                raise Conflict(
+                    f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on "
+                    "them"
+                )
+            if time.monotonic() > end:
+                return
+            time.sleep(0.2)
+
+    def _commit(self, index: "_Index", changes: dict[str, Version] | dict[str, None]) -> None:
+        while not self._commits.add((index.last or 0) + 1, changes):
+            self._replay(index)
+        index.reach((index.last or 0) + 1)
+        for key, version in changes.items():
+            if version is not None:
+                index.see(key, version)
+
+    # --- names ---
+
+    def _key(self, file: Path) -> str:
+        return file.relative_to(self.paths.root).as_posix()
+
+    def _file(self, key: str) -> Path:
+        if ".." in key.split("/"):
+            raise StoreError(f"{self.url}/{key} has no path in a home: delete that object")
+        return self.paths.root / key
+
+    @contextmanager
+    def _alone(self) -> Iterator["_Index"]:
+        """Open the index, alone among the processes and threads of this machine."""
+        self.paths.locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.paths.lock("working-copy")), closing(_connect(self.paths.objects)) as connection:
+            index = _Index(connection)
+            if index.last is None:
+                self._begin(index)
+            yield index
+
+
+class _Index:
+    """The objects of a home as they were last seen; every change is durable at once."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self._connection = connection
+
+    @property
+    def last(self) -> int | None:
+        """The number of the last commit that was read; None before the first pull."""
+        return next((int(number) for (number,) in self._connection.execute("SELECT number FROM log")), None)
+
+    def reach(self, number: int) -> None:
+        """All commits up to a number were read."""
+        with self._connection:
+            self._connection.execute("DELETE FROM log")
+            self._connection.execute("INSERT INTO log VALUES (?)", [number])
+
+    def row(self, key: str) -> _Row | None:
+        """What is known of an object."""
+        found = self._connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE key = ?", [key]).fetchone()
+        return _row(found) if found else None
+
+    def rows(self) -> list[tuple[str, _Row]]:
+        """All objects."""
+        return [(row[0], _row(row[1:])) for row in self._connection.execute(f"SELECT key, {_COLUMNS} FROM objects")]
+
+    def keys(self, folders: tuple[str, ...]) -> list[str]:
+        """The keys in some folders."""
+        return [key for (key,) in self._connection.execute("SELECT key FROM objects") if key.startswith(folders)]
+
+    def outdated(self, without: tuple[str, ...]) -> list[str]:
+        """Keys whose file is not of the last known version."""
+        rows = self._connection.execute("SELECT key FROM objects WHERE fetched <> etag ORDER BY key").fetchall()
+        return [key for (key,) in rows if not key.startswith(without)]
+
+    def see(self, key: str, version: Version) -> None:
+        """An object has a version."""
+        values = [key, version.etag, version.size, version.sha256]
+        with self._connection:
+            self._connection.execute(
+                "INSERT INTO objects VALUES (?, ?, ?, ?, '', '', '') ON CONFLICT (key) DO UPDATE "
+                "SET etag = excluded.etag, size = excluded.size, sha256 = excluded.sha256",
+                values,
+            )
+
+    def keep(self, key: str, version: Version, mark: str) -> None:
+        """A file has the content of a version."""
+        self.see(key, version)
+        with self._connection:
+            self._connection.execute(
+                "UPDATE objects SET fetched = etag, content = sha256, mark = ? WHERE key = ?", [mark, key]
+            )
+
+    def forget(self, key: str) -> None:
+        """There is no such object."""
+        with self._connection:
+            self._connection.execute("DELETE FROM objects WHERE key = ?", [key])
+
+
+_COLUMNS = "etag, size, sha256, fetched, content, mark"
+
+
+def _row(values: tuple[str, int, str, str, str, str]) -> _Row:
+    etag, size, digest, *of_file = values
+    return _Row(Version(etag, size, digest), *of_file)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file)
+    connection.executescript(_SCHEMA)
+    return connection
+
+
+def _is_shared(key: str) -> bool:
+    """Whether an object is a file of the home, and not of a worker."""
+    return not key.startswith((*_OWN, FOLDER)) and not any(name.startswith(".") for name in key.split("/"))
+
+
+def _is_by_hand(key: str) -> bool:
+    """Whether people write an object with other programs, without a commit."""
+    return "/" not in key or key.startswith(_BY_HAND)
+
+
+def _files(root: Path, *, with_tables: bool) -> Iterator[Path]:
+    """The files of a home that are shared."""
+    for entry in sorted(root.iterdir()) if root.exists() else ():
+        key = f"{entry.name}/" if entry.is_dir() else entry.name
+        if (key == _TABLES and not with_tables) or not _is_shared(key):
+            continue
+        files = [entry] if entry.is_file() else sorted(entry.rglob("*"))
+        for file in files:
+            if file.is_file() and _is_shared(file.relative_to(root).as_posix()):
+                yield file
+
+
+def _mark(file: Path) -> str:
+    return " ".join(map(str, file_mark(file)))
