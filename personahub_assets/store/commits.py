@@ -2,7 +2,7 @@
 
 One small object per commit, `commits/<number>.json`, numbered without a gap: a commit is the writing of the next number
 on condition that it does not exist. A reader asks for the number after the last one that it has read, so it needs no
-list, which can lag: what is committed is seen by the next reader.
+list, which can lag: what is committed is seen by the next reader. A new one begins with the last checkpoint.
 """
 
 import json
@@ -14,6 +14,8 @@ from personahub_assets.core.errors import StoreError
 from personahub_assets.store.objects import Conflict, Objects, Version
 
 FOLDER = "commits/"
+CHECKPOINT = 1_000
+"""Commits between two checkpoints, with which a new worker begins."""
 
 Changes = Mapping[str, Version | None]
 """By key, the version of an object that was written; None if it was deleted."""
@@ -34,7 +36,7 @@ class Commits:
         """
         while (stored := self.objects.read(_key(number + 1))) is not None:
             number += 1
-            yield number, self._parsed(number, stored[0])
+            yield number, self._parsed(_key(number), stored[0])
 
     def add(self, number: int, changes: Changes) -> bool:
         """Write the commit with a number; return false if another one has this number.
@@ -42,11 +44,8 @@ class Commits:
         Raises:
             AccessError: if the server cannot be asked; the commit can have been written.
         """
-        written = {key: None if new is None else [new.etag, new.size, new.sha256] for key, new in changes.items()}
-        # The id tells it from a commit of the same changes by another worker.
-        content = json.dumps({"id": uuid.uuid4().hex, "changes": written}).encode()
         try:
-            self.objects.write(_key(number), content, "absent")
+            self.objects.write(_key(number), _content(changes), "absent")
         except Conflict:
             return False
         return True
@@ -58,36 +57,65 @@ class Commits:
             AccessError: if the server cannot be asked.
         """
         above = 1
-        while self._exists(above):
+        while self.exists(above):
             above *= 2
         below = above // 2
         while above - below > 1:
             middle = (below + above) // 2
-            below, above = (middle, above) if self._exists(middle) else (below, middle)
+            below, above = (middle, above) if self.exists(middle) else (below, middle)
         return below
 
-    def changes(self, number: int) -> Changes:
-        """One commit.
+    def checkpoint(self) -> tuple[int, dict[str, Version]]:
+        """The number of the last checkpoint, and the versions of all objects then; 0 and none without one.
 
         Raises:
-            StoreError: if it is missing or damaged.
+            AccessError: if the server cannot be asked.
+            StoreError: if it is damaged.
         """
-        stored = self.objects.read(_key(number))
-        if stored is None:
-            raise StoreError(
-                f"{self.objects.url}/{_key(number)} is missing: put a copy back; commits are never deleted"
-            )
-        return self._parsed(number, stored[0])
+        for number in range(self.last() // CHECKPOINT * CHECKPOINT, 0, -CHECKPOINT):
+            # Who made that commit can have died before the checkpoint.
+            if (stored := self.objects.read(_checkpoint(number))) is not None:
+                versions = self._parsed(_checkpoint(number), stored[0])
+                return number, {key: version for key, version in versions.items() if version is not None}
+        return 0, {}
 
-    def _exists(self, number: int) -> bool:
+    @staticmethod
+    def is_checkpoint(number: int) -> bool:
+        """Whether a checkpoint follows the commit with a number."""
+        return number % CHECKPOINT == 0
+
+    def write_checkpoint(self, number: int, versions: Changes) -> None:
+        """Write the versions of all objects after a commit.
+
+        Raises:
+            AccessError: if the server cannot be asked.
+        """
+        self.objects.write(_checkpoint(number), _content(versions), "any")
+
+    def exists(self, number: int) -> bool:
+        """Whether there is a commit with a number.
+
+        Raises:
+            AccessError: if the server cannot be asked.
+        """
         return number == 0 or self.objects.head(_key(number)) is not None
 
-    def _parsed(self, number: int, content: bytes) -> Changes:
+    def _parsed(self, key: str, content: bytes) -> Changes:
         try:
             changes = json.loads(content)["changes"]
             return {key: None if new is None else Version(*new) for key, new in changes.items()}
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{self.objects.url}/{_key(number)} is damaged: put a copy back ({error})") from error
+            raise StoreError(f"{self.objects.url}/{key} is damaged: put a copy back ({error})") from error
+
+
+def _content(changes: Changes) -> bytes:
+    written = {key: None if new is None else [new.etag, new.size, new.sha256] for key, new in changes.items()}
+    # The id tells a commit from one of the same changes by another worker.
+    return json.dumps({"id": uuid.uuid4().hex, "changes": written}).encode()
+
+
+def _checkpoint(number: int) -> str:
+    return f"{FOLDER}{number:012d}.checkpoint.json"
 
 
 def _key(number: int) -> str:

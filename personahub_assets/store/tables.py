@@ -407,8 +407,11 @@ class Store(BaseModel):
             StoreError: if the rows do not have the table's columns.
         """
         writer = self.writer(table, batch, asset)
-        writer.add(rows)
-        writer.publish()
+        try:
+            writer.add(rows)
+            writer.publish()
+        finally:
+            writer.discard()
 
     def writer(self, table: str, batch: str, asset: str | None = None) -> "PartitionWriter":
         """Write one partition in pieces; nothing is seen of it before it is published."""

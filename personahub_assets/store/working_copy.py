@@ -8,7 +8,8 @@ log, when a lock is taken and when a command begins.
     publish    a finished file becomes an object, is committed, and then becomes a file
     push       files that changed here become objects, in one commit
 
-A crash leaves at worst an object that was never committed: nobody reads it, and the next writer replaces it.
+A crash leaves at worst an object that was never committed. A new one is not seen, and replaced by the next writer. One
+that replaced another version is committed by the first who reads it, because that version is gone.
 """
 
 import sqlite3
@@ -42,10 +43,9 @@ _OWN = ("aside/", "cache/", "dagster/", "locks/", "objects.sqlite", WAREHOUSE, J
 """Files of a worker; journals are copied, and the warehouse is built on each worker that needs one."""
 _BY_HAND = ("prompts/", "datasets/")
 """Folders that people write with other programs, without a commit; beside them, the files in no folder."""
-_LAG_COMMITS = 200
-"""Commits whose objects a list can lack: a new worker looks at each of them."""
 _GRACE_S = 5.0
 """Seconds between the writing of an object and its commit, at most, of a writer that is alive."""
+_POLL_S = 0.2
 _DOWNLOADS = 16  # at a time
 _CONDITIONAL_BYTES = 256 << 20
 """Larger files are sent in pieces, without a condition and without being held in memory."""
@@ -128,24 +128,26 @@ class WorkingCopy:
             self._download(index, [key for key in index.outdated(()) if key == self._key(file)])
 
     def _begin(self, index: "_Index") -> None:
-        """Take over a home that this machine has not seen: by a list, and by the last commits that it can lack."""
-        last = self._commits.last()
-        versions = {key: version for key, version in self.objects.list() if _is_shared(key)}
-        recent = (self._commits.changes(number) for number in range(max(1, last - _LAG_COMMITS + 1), last + 1))
-        for key in {key for changes in recent for key in changes}:
-            if (now := self.objects.head(key)) is None:
-                versions.pop(key, None)
-            else:
-                versions[key] = now
+        """Take over a home that this machine has not seen: from the last checkpoint of the commit log."""
+        number, versions = self._commits.checkpoint()
         for key, version in versions.items():
             index.see(key, version)
-        index.reach(last)
+        index.reach(number)
+        if number == 0 and not self._commits.exists(1):
+            # It is new, or a folder that was uploaded with another program.
+            uploaded = {key: version for key, version in self.objects.list() if _is_shared(key)}
+            if uploaded:
+                self._commit(index, uploaded)
 
-    def _replay(self, index: "_Index") -> None:
+    def _replay(self, index: "_Index") -> set[str]:
+        """Read the commits that are new here; return their keys."""
+        keys = set[str]()
         for number, changes in self._commits.after(index.last or 0):
             for key, version in changes.items():
                 self._see(index, key, version)
             index.reach(number)
+            keys |= changes.keys()
+        return keys
 
     def _see(self, index: "_Index", key: str, version: Version | None) -> None:
         if version is not None:
@@ -170,18 +172,33 @@ class WorkingCopy:
                 self._see(index, key, None)
 
     def _download(self, index: "_Index", keys: list[str]) -> None:
+        uncommitted = dict[str, Version]()
         with atomic.aside_folder(self.paths.aside) as folder, ThreadPoolExecutor(_DOWNLOADS) as threads:
             files = [folder / str(number) for number in range(len(keys))]
             versions = threads.map(self.objects.download, keys, files)
             for key, file, version in zip(keys, files, versions, strict=True):
-                if version is None:  # it was deleted meanwhile, and the commit of that follows
+                row = index.row(key)
+                if version is None or row is None:  # it was deleted meanwhile, and the commit of that follows
                     continue
-                if row := index.row(key):
-                    self._check_unchanged(key, row)
+                self._check_unchanged(key, row)
+                if version.etag != row.version.etag and not _is_by_hand(key):
+                    uncommitted[key] = version
                 target = self._file(key)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 atomic.publish(file, target, sync=False)
                 index.keep(key, version, _mark(target))
+        self._commit_for_others(index, uncommitted)
+
+    def _commit_for_others(self, index: "_Index", versions: dict[str, Version]) -> None:
+        """Commit objects whose writers died after the writing: the versions before are gone, so all must see these."""
+        end = time.monotonic() + _GRACE_S
+        while versions:
+            committed = self._replay(index)
+            versions = {key: version for key, version in versions.items() if key not in committed}
+            if versions and time.monotonic() > end:
+                self._commit(index, versions)
+                return
+            time.sleep(_POLL_S if versions else 0)
 
     def _check_unchanged(self, key: str, row: _Row) -> None:
         """Refuse to replace a file that was changed here and is not pushed yet."""
@@ -257,8 +274,6 @@ class WorkingCopy:
             self.objects.delete(key)
         if keys:
             self._commit(index, dict.fromkeys(keys))
-        for key in keys:
-            index.forget(key)
 
     def _changed(self, index: "_Index", *, with_tables: bool) -> Iterator[tuple[str, Path]]:
         """Files that are new or changed; those of the tables are written when they are published."""
@@ -274,17 +289,25 @@ class WorkingCopy:
         if file.stat().st_size > _CONDITIONAL_BYTES:
             return self.objects.write(key, file, "any")
         row = index.row(key)
+        self._check_current(key, row)
         try:
-            return self.objects.write(key, file, row.version.etag if row else "absent")
+            return self.objects.write(key, file, row.fetched if row else "absent")
         except Conflict:
             if _is_by_hand(key):
                 raise
-            self._wait_for_commit(index, key, row)
+            self._wait_for_commit(index, key)
         # Nobody has committed that version: its writer died before.
         present = self.objects.head(key)
         return self.objects.write(key, file, present.etag if present else "absent")
 
-    def _wait_for_commit(self, index: "_Index", key: str, row: _Row | None) -> None:
+    def _check_current(self, key: str, row: _Row | None) -> None:
+        """Refuse to replace a version that was never here."""
+        if row and row.fetched != row.version.etag:
+            raise Conflict(
+                f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on them"
+            )
+
+    def _wait_for_commit(self, index: "_Index", key: str) -> None:
         """Wait for the commit of an object that another worker has written.
 
         Raises:
@@ -293,22 +316,23 @@ class WorkingCopy:
         end = time.monotonic() + _GRACE_S
         while True:
             self._replay(index)
-            if index.row(key) != row:
-                raise Conflict(
-                    f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on "
-                    "them"
-                )
+            self._check_current(key, index.row(key))
             if time.monotonic() > end:
                 return
-            time.sleep(0.2)
+            time.sleep(_POLL_S)
 
     def _commit(self, index: "_Index", changes: dict[str, Version] | dict[str, None]) -> None:
         while not self._commits.add((index.last or 0) + 1, changes):
             self._replay(index)
-        index.reach((index.last or 0) + 1)
+        number = (index.last or 0) + 1
         for key, version in changes.items():
-            if version is not None:
+            if version is None:
+                index.forget(key)
+            else:
                 index.see(key, version)
+        index.reach(number)
+        if self._commits.is_checkpoint(number):
+            self._commits.write_checkpoint(number, {key: row.version for key, row in index.rows()})
 
     # --- names ---
 
