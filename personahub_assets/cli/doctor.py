@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from rich.console import Console
 from personahub_assets.cli.console import Piece, on_one_line, say
 from personahub_assets.core.catalog import Catalog
 from personahub_assets.core.config import Environment, Generation, HubConfig
-from personahub_assets.core.errors import ConfigError, LLMError, PromptError
+from personahub_assets.core.errors import ConfigError, LLMError, PromptError, StoreError
 from personahub_assets.core.text import shorten
 from personahub_assets.core.verified import COMPARISONS
 from personahub_assets.embedding.embedder import Embedder
@@ -25,7 +26,9 @@ from personahub_assets.generation.servers.model_list import offered_as
 from personahub_assets.instance.faults import explain
 from personahub_assets.steps.tasks import current_task, current_tasks, enabled_tasks, endpoints, judging
 from personahub_assets.store.home import Home
+from personahub_assets.store.objects import Conflict
 from personahub_assets.store.tables import Store
+from personahub_assets.store.working_copy import WorkingCopy
 
 _SAMPLE = "A lighthouse keeper on a northern island who repairs radios and keeps a diary of the weather."
 _PROBLEM = "A lighthouse keeper fills 3 lamps with 12 litres of oil each and spills 4 litres. How many litres are left?"
@@ -52,6 +55,8 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     llm = LLM.of(environment)
     yield "versions", _versions
     yield "home", lambda: _disk(home)
+    if (copy := WorkingCopy.at(home)) is not None:
+        yield "object storage", partial(_object_storage, copy)
     yield "hub.toml", lambda: _config(home)
     yield "prompts", lambda: ", ".join(task.prompt.name for task in _tasks(home, "none"))
     yield "embedder", lambda: _embed(environment)
@@ -125,6 +130,24 @@ def _disk(home: Path) -> str:
     if free < _FREE_GB:
         raise OSError(f"{home}: only {free:.1f} GB free, need {_FREE_GB}")
     return f"{home} is writable, {free:.0f} GB free"
+
+
+def _object_storage(copy: WorkingCopy) -> str:
+    """Write, read and delete an object; download what is new."""
+    key = f".doctor-{uuid.uuid4().hex}"
+    copy.objects.write(key, b"probe", "absent")
+    try:
+        copy.objects.write(key, b"another", "absent")
+    except Conflict:
+        copy.pull(by_hand=True)
+    else:
+        raise StoreError(
+            f"{copy.url}: the server ignores If-None-Match, so two workers could overwrite each other: use a server "
+            "with conditional writes"
+        )
+    finally:
+        copy.objects.delete(key)
+    return f"{copy.url} is writable, with conditional writes"
 
 
 def _config(home: Path) -> str:

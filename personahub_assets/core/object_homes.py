@@ -31,13 +31,13 @@ def check_address(url: str) -> None:
     Raises:
         ConfigError: naming the valid forms.
     """
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    address = urlsplit(url)
+    if "@" in address.netloc or address.query or address.fragment:
         raise ConfigError(
-            f"PERSONAHUB_HOME={parts.scheme}://… has a user, a key or a query: give keys by the variables of the "
+            f"PERSONAHUB_HOME={address.scheme}://… has a user, a key or a query: give keys by the variables of the "
             "storage, such as AWS_ACCESS_KEY_ID, and the address alone: s3://bucket/home"
         )
-    if parts.scheme not in SCHEMES or not parts.netloc:
+    if address.scheme not in SCHEMES or not address.netloc:
         raise ConfigError(
             f"PERSONAHUB_HOME={url} is not an address of object storage; valid: s3://bucket/home, gs://bucket/home, "
             "az://account/container/home, or a folder"

@@ -6,6 +6,7 @@ from personahub_assets.core.errors import StoreError
 from personahub_assets.defs.failures import one_sentence
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.retention import maintain
+from personahub_assets.instance.pools import remove_idle_pools
 
 
 def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
@@ -22,6 +23,8 @@ def maintenance(names: Names) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
         with one_sentence(context, store.root):
             dropped = maintain(store)
             context.log.info(str(dropped))
+            if store.working_copy is not None:
+                context.log.info(f"idle pools of locks removed: {remove_idle_pools(context.instance)}")
             if dropped.left:
                 raise StoreError("; ".join(dropped.problems))
 

@@ -43,10 +43,10 @@ class PoolClaims:
         Raises:
             LockHeld: if another run holds it and `wait` is false, naming that run.
         """
-        return self._held(name, wait=wait)
+        return self._claimed(name, wait=wait)
 
     @contextmanager
-    def _held(self, name: str, *, wait: bool) -> Iterator[None]:
+    def _claimed(self, name: str, *, wait: bool) -> Iterator[None]:
         storage = self.instance.event_log_storage
         pool, step = f"{POOLS}/{name}", f"{name} {uuid.uuid4().hex[:8]}"
         # Dagster's default would give a new pool several slots.

@@ -43,7 +43,7 @@ def registered(store: Store) -> Iterator[Piece]:
     for row in store.read_all("batches").iter_rows(named=True):
         file_slice = reader.Slice(row["first_row"], row["first_byte"], row["rows"], row["reading"])
         columns = Columns(row["text_column"], row["persona_column"], limit)
-        yield Piece(row["batch"], store.here(row["path"]), row["format"], file_slice, columns, row["sha256"])
+        yield Piece(row["batch"], store.on_this_worker(row["path"]), row["format"], file_slice, columns, row["sha256"])
 
 
 def find_pieces(store: Store) -> tuple[list[Piece], list[Path]]:

@@ -184,7 +184,7 @@ def results_of(store: Store, batch: str) -> list[str]:
 
 def drop_download(store: Store, path: Path) -> None:
     """Remove a download that no batch reads."""
-    if path not in {store.here(each) for each in store.read_all("batches", ["path"])["path"]}:
+    if path not in {store.on_this_worker(each) for each in store.read_all("batches", ["path"])["path"]}:
         remove(path.parent)
 
 
@@ -300,14 +300,14 @@ def register_again(store: Store, path: Path) -> None:
     """Register a file again after rows were blanked; its slices keep their numbers of rows."""
     now = {"sha256": sha256(path), "bytes": path.stat().st_size}
     for row in store.read_all("batches").iter_rows(named=True):
-        if store.here(row["path"]) == path:
+        if store.on_this_worker(row["path"]) == path:
             _write(store, row["batch"], {**row, **now})
 
 
 def unregistered_files(store: Store) -> dict[Path, list[int]]:
     """Files of the inbox that are not registered in their current state, with size and times; without hidden files."""
     batches = store.read_all("batches", ["path", "bytes", "sha256"])
-    specs = {str(store.here(path)): (size, sha256) for path, size, sha256 in batches.iter_rows()}
+    specs = {str(store.on_this_worker(path)): (size, sha256) for path, size, sha256 in batches.iter_rows()}
     new = {}
     for path in sorted(store.paths.inbox.glob("*")):
         with suppress(FileNotFoundError):  # removed in the meantime
@@ -350,7 +350,7 @@ def _checked_rows(store: Store, spec: dict[str, Any], rows: Iterator[RawRow]) ->
 
 
 def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
-    path = store.here(spec["path"])
+    path = store.on_this_worker(spec["path"])
     if not path.is_file():
         return  # the reader raises the error
     size = path.stat().st_size
@@ -368,7 +368,7 @@ def _check_unchanged(store: Store, spec: dict[str, Any]) -> None:
 
 def _file(store: Store, spec: dict[str, Any]) -> Path:
     """The source file of a batch, on this worker."""
-    path = store.here(spec["path"])
+    path = store.on_this_worker(spec["path"])
     if store.working_copy is not None and path.is_relative_to(store.paths.inbox):
         store.working_copy.fetch(path)
     return path

@@ -193,7 +193,7 @@ class Objects:
             raise ConfigError(f"PERSONAHUB_HOME={self.url} cannot be used: {_first_line(error)}") from error
 
     @contextmanager
-    def _asking(self, what: str, key: str) -> Iterator[None]:
+    def _asking(self, action: str, key: str) -> Iterator[None]:
         server = self._server
         from obstore.exceptions import BaseError
 
@@ -203,7 +203,7 @@ class Objects:
             if isinstance(error, OSError) and error.errno is not None:  # of this disk
                 raise
             address = f"{self.url}/{key}" if key else self.url
-            raise AccessError(f"cannot {what} {address} ({type(server).__name__}): {_first_line(error)}") from error
+            raise AccessError(f"cannot {action} {address} ({type(server).__name__}): {_first_line(error)}") from error
 
     def _check(self, key: str, version: Version, size: int, digest: str) -> None:
         if size != version.size or version.sha256 not in ("", digest):

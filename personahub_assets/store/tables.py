@@ -166,7 +166,7 @@ class Store(BaseModel):
             self.working_copy.pull(on_demand, by_hand=True)
         return self
 
-    def here(self, path: str) -> Path:
+    def on_this_worker(self, path: str) -> Path:
         """A path that a worker has stored, on this one: in a working copy it can be another folder."""
         _, name, below = path.rpartition(f"/{self.root.name}/")
         return self.root / below if self.working_copy and name else Path(path)

@@ -172,6 +172,8 @@ class WorkingCopy:
                 self._see(index, key, None)
 
     def _download(self, index: "_Index", keys: list[str]) -> None:
+        if not keys:
+            return
         uncommitted = dict[str, Version]()
         with atomic.aside_folder(self.paths.aside) as folder, ThreadPoolExecutor(_DOWNLOADS) as threads:
             files = [folder / str(number) for number in range(len(keys))]
@@ -374,8 +376,8 @@ class _Index:
 
     def row(self, key: str) -> _Row | None:
         """What is known of an object."""
-        found = self._connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE key = ?", [key]).fetchone()
-        return _row(found) if found else None
+        stored = self._connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE key = ?", [key]).fetchone()
+        return _row(stored) if stored else None
 
     def rows(self) -> list[tuple[str, _Row]]:
         """All objects."""

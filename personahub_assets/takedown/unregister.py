@@ -37,6 +37,6 @@ def unregister(store: Store, key: str) -> list[str]:
         for batch in reversed(keys):  # the first leads to the others
             store.remove(store.path("batches", batch).parent)
             forget_partition(store.root, batch)
-        if reader.is_remote(spec["source"]) and store.here(spec["path"]).is_relative_to(store.paths.inbox):
-            drop_download(store, store.here(spec["path"]))
+        if reader.is_remote(spec["source"]) and store.on_this_worker(spec["path"]).is_relative_to(store.paths.inbox):
+            drop_download(store, store.on_this_worker(spec["path"]))
     return keys

@@ -51,11 +51,11 @@ def take_over(store: Store) -> None:
 def _read_here(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     """Let the views read the files below a folder."""
     for view, sql, comment in connection.execute(_VIEWS).fetchall():
-        here = _TABLES.sub(lambda _: f"'{root.replace(chr(39), chr(39) * 2)}/tables/", sql)
-        if here == sql:
+        local = _TABLES.sub(lambda _: f"'{root.replace(chr(39), chr(39) * 2)}/tables/", sql)
+        if local == sql:
             continue
         columns = connection.execute(_COLUMNS, {"view": view}).fetchall()
-        connection.execute(here.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+        connection.execute(local.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
         if comment:
             connection.execute(f'COMMENT ON VIEW "{view}" IS {quoted(comment)}')
         for column, text in columns:

@@ -1,4 +1,4 @@
-"""Object storage for tests: moto's server on a free port, and a proxy before it that does what real storage does to one.
+"""Object storage for tests: moto's server on a free port, and a proxy before it that does what real storage does.
 
 The proxy hides the newest objects from lists, breaks connections, sends half of an upload on, or loses an answer.
 """
