@@ -45,6 +45,8 @@ class Lock:
     """Building an index for search."""
     TAKEDOWN = "takedown"
     WAREHOUSE = "warehouse"
+    WORKING_COPY = "working-copy"
+    """Exchanging files with the object storage."""
     """Building the warehouse."""
     WRITER = "writer"
     """Reading and changing the file `writer`."""

@@ -28,7 +28,7 @@ from personahub_assets.core.object_homes import address_of
 from personahub_assets.store import atomic
 from personahub_assets.store.commits import FOLDER, Commits
 from personahub_assets.store.hashes import file_mark, sha256
-from personahub_assets.store.home import Home
+from personahub_assets.store.home import Home, Lock
 from personahub_assets.store.objects import Conflict, Objects, Version
 from personahub_assets.store.removal import remove
 
@@ -350,7 +350,7 @@ class WorkingCopy:
     def _alone(self) -> Iterator["_Index"]:
         """Open the index, alone among the processes and threads of this machine."""
         self.paths.locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.paths.lock("working-copy")), closing(_connect(self.paths.objects)) as connection:
+        with FileLock(self.paths.lock(Lock.WORKING_COPY)), closing(_connect(self.paths.objects)) as connection:
             index = _Index(connection)
             if index.last is None:
                 self._begin(index)

@@ -328,5 +328,5 @@ def test_a_home_that_was_uploaded_is_taken_over(worker, url, tmp_path):
 
 def test_paths_of_another_worker_are_found_here(worker):
     first, second = worker("first"), worker("second")
-    assert second.here(str(first.root / "inbox" / "x.csv")) == second.root / "inbox" / "x.csv"
-    assert second.here("/data/x.csv") == Path("/data/x.csv")
+    assert second.on_this_worker(str(first.root / "inbox" / "x.csv")) == second.root / "inbox" / "x.csv"
+    assert second.on_this_worker("/data/x.csv") == Path("/data/x.csv")
