@@ -45,9 +45,9 @@ class Lock:
     """Building an index for search."""
     TAKEDOWN = "takedown"
     WAREHOUSE = "warehouse"
+    """Building the warehouse."""
     WORKING_COPY = "working-copy"
     """Exchanging files with the object storage."""
-    """Building the warehouse."""
     WRITER = "writer"
     """Reading and changing the file `writer`."""
 
