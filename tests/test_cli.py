@@ -103,7 +103,7 @@ def begin_run(home: Path, *arguments: str, url: str) -> Process:
 
 
 @pytest.fixture
-def on_this_worker(home: Path, monkeypatch: pytest.MonkeyPatch, called: Callable[..., tuple[int, str, str]]) -> Cli:
+def here(home: Path, monkeypatch: pytest.MonkeyPatch, called: Callable[..., tuple[int, str, str]]) -> Cli:
     """Run a command in this process: the same code from `main`, without the start of a process."""
 
     def run(*arguments: str, stdin: str = "", at: Path = home, url: str | None = None) -> Said:
