@@ -1,25 +1,45 @@
-"""Fixtures of the tests of a cluster: one storage server for all, and a new home for each test."""
+"""Fixtures of the tests of a cluster: one storage server for all, and a new home for each test.
+
+What these tests need is in the environment of `make test-cluster` only.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from storage_server import BUCKET, Proxy, storage
 
 from personahub_assets.core.object_homes import working_copy
 from personahub_assets.store.tables import Store
 
+if TYPE_CHECKING:
+    from storage_server import Proxy
+
+if find_spec("moto") is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker("cluster")
+
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[Proxy]:
+def bucket() -> "Iterator[Proxy]":
+    from storage_server import storage
+
     with storage() as proxy:
         yield proxy
 
 
 @pytest.fixture
-def url(bucket: Proxy) -> Iterator[str]:
+def url(bucket: "Proxy") -> Iterator[str]:
     """The address of a new home."""
+    from storage_server import BUCKET
+
     bucket.hidden, bucket.trouble = [], None
     yield f"s3://{BUCKET}/{uuid.uuid4().hex}"
     bucket.hidden, bucket.trouble = [], None
