@@ -3,11 +3,7 @@
 import asyncio
 import json
 import sys
-import threading
-import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_graphql.schema import create_schema
+from quoting_site import Site, basic
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import LLMError
@@ -32,7 +29,7 @@ from .conftest import Called
 
 CANARY = "cAnArY"
 USER, PASSWORD, SIGNATURE, KEY = (f"{CANARY}-{name}" for name in ("user", "pass/word", "sig+nature", "key"))
-BASIC = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+BASIC = basic(USER, PASSWORD)
 WHO = f"{USER}:{PASSWORD.replace('/', '%2F')}@"
 SIGNED = f"X-Amz-Algorithm=A&X-Amz-Signature={SIGNATURE.replace('+', '%2B')}"
 
@@ -52,71 +49,13 @@ RUNS = """{ runsOrError { ... on Runs { results { status runConfigYaml tags { ke
       ... on JsonMetadataEntry { jsonString } ... on MarkdownMetadataEntry { mdStr } } } } } } } } }"""
 
 
-class Site:
-    """A server that asks for credentials, and quotes them in its errors."""
-
-    def __init__(self, standin: StandinServer):
-        self.authorizations: list[str | None] = []
-        self.is_refusing = False
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.reply(self, b"")
-
-            def do_POST(self) -> None:
-                site.reply(self, self.rfile.read(int(self.headers["Content-Length"])))
-
-            do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.answer = Answer(standin)
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_port}"
-
-    def reply(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        given = handler.headers["Authorization"]
-        self.authorizations.append(given)
-        is_known = given in (BASIC, f"Bearer {KEY}")
-        is_asked = body or "crawl" in handler.path or given == f"Bearer {KEY}"
-        if is_known and not (self.is_refusing and is_asked):
-            status, content = 200, self.answer(handler.path, body)
-        else:
-            status = 400 if is_known else 403
-            quoted = f"{BASIC} {PASSWORD} http://{WHO}{self.host}{handler.path}" if given == BASIC else given
-            content = f"no: {quoted}".encode()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(content)
-
-
-class Answer:
-    def __init__(self, standin: StandinServer):
-        self.standin = standin
-
-    def __call__(self, path: str, body: bytes) -> bytes:
-        if "crawl" in path:
-            return b'{"text": "A lighthouse keeper repairs radios and writes about the weather of the north."}\n'
-        assert SIGNED in path or "?" not in path
-        address = self.standin.url + path.partition("?")[0].removeprefix("/v1")
-        request = urllib.request.Request(address, body or None, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return bytes(answer.read())
-
-
 @pytest.fixture
 def site(standin: StandinServer) -> Iterator[Site]:
-    made = Site(standin)
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.05,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    def quote(header: str, path: str) -> str:
+        return f"{BASIC} {PASSWORD} http://{WHO}{site.host}{path}" if header == BASIC else header
+
+    with Site(standin, {BASIC, f"Bearer {KEY}"}, quote) as site:
+        yield site
 
 
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # which Dagster itself reads
@@ -147,6 +86,7 @@ def test_secrets_of_addresses_and_keys_are_used_and_stand_nowhere(
     assert "both use the header" in both
     assert "no: Basic *** ***" in refused
     assert {BASIC, f"Bearer {KEY}"} <= set(site.authorizations)
+    assert all(SIGNED in path for path in site.paths if "?" in path and "crawl" not in path)
 
     for name, value in {"PERSONAHUB_HOME": str(home), **llm, **embedder}.items():
         monkeypatch.setenv(name, value)

@@ -34,6 +34,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personahub_assets.core import interrupts
+from personahub_assets.core.secrets import hide_secrets
 from personahub_assets.core.text import printable
 
 __all__ = [
@@ -226,11 +227,11 @@ class _Log(logging.Handler):
         """Print a record's message on one line, without a traceback; records about an interruption are skipped."""
         if interrupts.is_interrupted() and not record.name.startswith(__name__.partition(".")[0]):
             return
-        say(f"{record.name}: {on_one_line(record.getMessage())}", style="dim")
+        say(hide_secrets(f"{record.name}: {on_one_line(record.getMessage())}"), style="dim")
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
-    say(f"{category.__name__}: {on_one_line(message)}", style="dim")
+    say(hide_secrets(f"{category.__name__}: {on_one_line(message)}"), style="dim")
 
 
 def say_json(value: Any, *, to: Console = OUT) -> None:

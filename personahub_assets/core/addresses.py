@@ -51,7 +51,9 @@ _AZURE = frozenset(  # beside `sig`
 )
 _WEB, _LAST_PORT = ("http", "https"), 65_535
 _ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
-_SEPARATOR = re.compile(r",\s*+(?=[a-z][a-z0-9+.-]*://|[\w.-]+:[0-9]|\[[0-9a-f:]+\]|standin:)", re.IGNORECASE)
+_SEPARATOR = re.compile(
+    r",\s*+(?=[a-z][a-z0-9+.-]*://|[\w.-]+:[0-9]++(?![^/,\s]*@)|\[[0-9a-f:]+\]|standin:)", re.IGNORECASE
+)
 """A comma before something like an address."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SHORTEST = 4  # minimum characters of a secret to search for: shorter ones occur in any text
@@ -103,9 +105,14 @@ def public_list(addresses: str) -> str:
 
 def redact(text: str, *secrets: str) -> str:
     """Replace addresses in a text, such as a library's error, by their public form, and secrets in all spellings."""
+    return _URL.sub(lambda match: public(match[0]), without(text, *secrets))
+
+
+def without(text: str, *secrets: str) -> str:
+    """Replace secrets in a text, in all spellings."""
     for form in sorted(_forms(secrets), key=len, reverse=True):
         text = text.replace(form, HIDDEN)
-    return _URL.sub(lambda match: public(match[0]), text)
+    return text
 
 
 def secrets_of(address: str) -> tuple[str, ...]:

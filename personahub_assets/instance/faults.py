@@ -8,6 +8,7 @@ from pathlib import Path
 
 from personahub_assets.core.access import checked, obstacle, path_of
 from personahub_assets.core.errors import PersonaHubError, StoreError
+from personahub_assets.core.secrets import hide_secrets
 from personahub_assets.core.text import shorten
 from personahub_assets.store.home import Home
 
@@ -17,12 +18,24 @@ _KEPT = 20  # tracebacks
 
 
 def explain(error: BaseException, home: Path) -> str:
-    """Describe an error in one line: what failed and what to do.
+    """Describe an error in one line: what failed and what to do. Secrets of the environment are hidden.
 
     Args:
         error: the error that ended a command or a step of a run.
         home: its folder.
     """
+    return _without_secrets(_explain(error, home), Home(home))
+
+
+def _without_secrets(text: str, paths: Home) -> str:
+    try:
+        settings = paths.config.read_text("utf-8")
+    except (OSError, UnicodeError):
+        settings = ""
+    return hide_secrets(text, settings)
+
+
+def _explain(error: BaseException, home: Path) -> str:
     if isinstance(error, PersonaHubError):
         return str(error)
     if _is_of_history(error):
@@ -80,7 +93,7 @@ def _write_traceback(error: BaseException, paths: Home) -> str | None:
             handle, name = tempfile.mkstemp(prefix="personahub-", suffix=".txt", dir=parent)
             # Python's writer handles a cycle of causes.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(traceback.format_exception(error))
+                file.write(_without_secrets("".join(traceback.format_exception(error)), paths))
         except (OSError, RecursionError, MemoryError):
             continue
         return name

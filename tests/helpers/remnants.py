@@ -3,8 +3,9 @@
 import gzip
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -14,14 +15,14 @@ import zstandard
 APART = ("releases", "tables/tombstones", "tables/takedowns")
 
 
-def remnants(home: Path, texts: Iterable[str]) -> set[str]:
+def remnants(home: Path, texts: Iterable[str], apart: tuple[str, ...] = APART) -> set[str]:
     """Files below a home, but for tombstones and releases, in which any of the texts stands, as it is or in JSON."""
     forms = {form for text in texts for form in (text, json.dumps(text)[1:-1], json.dumps(json.dumps(text))[3:-3])}
     needles = {form.encode() for form in forms}
     found = set()
     for path in sorted(path for path in home.rglob("*") if path.is_file()):
         name = path.relative_to(home).as_posix()
-        if not name.startswith(APART) and any(needle in content for content in _contents(path) for needle in needles):
+        if not name.startswith(apart) and any(needle in content for content in _contents(path) for needle in needles):
             found.add(name)
     return found
 
@@ -43,6 +44,16 @@ def _contents(path: Path) -> Iterator[bytes]:
     elif raw.startswith(b"SQLite format 3"):
         with closing(sqlite3.connect(path)) as connection:
             yield "\n".join(connection.iterdump()).encode("utf-8", "surrogatepass")
+            yield from _inflated(connection)
+
+
+def _inflated(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """The compressed values of a database: Dagster stores snapshots of jobs so."""
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for row in connection.execute(f'SELECT * FROM "{table}"'):
+            for value in row:
+                with suppress(zlib.error):
+                    yield zlib.decompress(value) if isinstance(value, bytes) else b""
 
 
 def _said(frame: pl.DataFrame) -> Iterator[bytes]:
