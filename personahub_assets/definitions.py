@@ -22,6 +22,7 @@ from personahub_assets.defs.dedup import (
     personas,
     semantic_duplicates,
 )
+from personahub_assets.defs.executors import executor_named
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.measures import persona_item_similarity
 from personahub_assets.defs.metadata.definition import described
@@ -94,12 +95,11 @@ def build(
         run_resources: resources of runs in this process, by name, instead of those in the launchpad.
 
     Raises:
-        ConfigError: if hub.toml is wrong.
+        ConfigError: if hub.toml or the name of the executor is wrong.
         PromptError: if a prompt file is wrong.
     """
     store = Store(home=str(environment.home.expanduser().resolve()), personas_from=personas_from or {}).pulled()
-    # A separate process per step takes about five seconds; batches run in parallel as separate runs.
-    return _assembled(environment, store, None, None, Names(), dg.in_process_executor, run_resources)
+    return _assembled(environment, store, None, None, Names(), executor_named(environment.executor), run_resources)
 
 
 def unselected(catalog: Catalog, config: HubConfig) -> list[str]:

@@ -748,11 +748,13 @@ def ui(
     It listens on this machine only and refuses requests from pages of other sites: see docs/security.md.
     """
     from personahub_assets.instance.instance import open_instance
+    from personahub_assets.instance.shared import refuse_second_daemon
     from personahub_assets.instance.web_guard import check_names
     from personahub_assets.instance.web_ui import serve
     from personahub_assets.runs.preflight import check_launch
 
     check_names(name or [])
+    refuse_second_daemon()
     home = _environment().home.expanduser().resolve()
     if escape(str(home)) != str(home):
         raise ConfigError(f"{home}: the UI would not find its settings in a path with *, ? or [; rename the folder")

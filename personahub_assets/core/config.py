@@ -932,6 +932,7 @@ class Environment(BaseSettings):
     embed_url: str | None = Field(None, repr=False)
     embed_model: str = "all-MiniLM-L6-v2"
     embed_api_key: SecretStr | None = None
+    executor: str = "in_process"  # of runs in a code location
 
     @model_validator(mode="before")
     @classmethod

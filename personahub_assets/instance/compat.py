@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dagster._core.instance.ref import InstanceRef
     from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
     from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-    from dagster._core.storage.runs import SqliteRunStorage
+    from dagster._core.storage.runs import RunStorage, SqliteRunStorage
     from dagster._core.storage.schedules import SqliteScheduleStorage
     from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
     from dagster._core.workspace.context import WorkspaceProcessContext
@@ -33,6 +33,7 @@ __all__ = [
     "RegisteredCodeLocationOrigin",
     "RemoteJobOrigin",
     "RemoteRepositoryOrigin",
+    "RunStorage",
     "SerializableErrorInfo",
     "SqliteEventLogStorage",
     "SqliteRunStorage",
@@ -54,6 +55,7 @@ MODULES = {
     "RegisteredCodeLocationOrigin": "dagster._core.remote_origin",
     "RemoteJobOrigin": "dagster._core.remote_origin",
     "RemoteRepositoryOrigin": "dagster._core.remote_origin",
+    "RunStorage": "dagster._core.storage.runs",
     "SQLITE_BUSY_TIMEOUT_SECONDS": "dagster._core.storage.sqlite",
     "SerializableErrorInfo": "dagster_shared.error",
     "SqliteEventLogStorage": "dagster._core.storage.event_log.sqlite.sqlite_event_log",

@@ -1,4 +1,4 @@
-"""The Dagster instance of a home: one for the UI and the command line."""
+"""The Dagster instance of a home: one for the UI and the command line. `shared.py` has that of several machines."""
 
 import os
 import shutil
@@ -18,6 +18,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.processes import is_alive
 from personahub_assets.instance.compat import NO_COMPUTE_LOGS_MODULE, InstanceRef
 from personahub_assets.instance.faults import history_problem
+from personahub_assets.instance.shared import open_shared, reaching, shared_folder
 from personahub_assets.store.home import Home
 
 # Capturing output starts three processes per run, sends the progress bars through one of them, and makes the others
@@ -51,11 +52,15 @@ def prepare(home: Path) -> Home:
 def open_instance(home: Path) -> dg.DagsterInstance:
     """Open the instance for runs in this process.
 
-    Opening an empty home creates its databases, under a lock.
+    Opening an empty home creates its databases, under a lock. An instance that DAGSTER_HOME shares is used instead.
 
     Raises:
         StoreError: if the databases cannot be opened, or are damaged.
     """
+    if folder := shared_folder():
+        instance = open_shared(folder, _IN_PROCESS)
+        _free_dead_runs(instance)
+        return instance
     paths = prepare(home)
     with _history(paths), FileLock(paths.dagster_lock):
         instance = dg.DagsterInstance.from_ref(_reference(paths))
@@ -89,6 +94,10 @@ def _settings(paths: Home) -> dict[str, Any]:
 @contextmanager
 def open_read_only(home: Path) -> Iterator[dg.DagsterInstance | None]:
     """Open the instance for reading: it is not created if it is missing, and no run is closed."""
+    if folder := shared_folder():
+        with reaching(folder), open_shared(folder, _IN_PROCESS) as instance:
+            yield instance
+        return
     paths = Home(home)
     if not paths.dagster_settings.exists() or not paths.history.exists():
         yield None

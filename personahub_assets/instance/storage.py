@@ -22,6 +22,7 @@ from personahub_assets.instance.compat import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
+    RunStorage,
     SqliteEventLogStorage,
     SqliteRunStorage,
     SqliteScheduleStorage,
@@ -193,28 +194,18 @@ class EventLog(SqliteEventLogStorage):
         self._databases.close()
 
 
-class Runs(SqliteRunStorage):
-    """Runs and their tags: one database.
+class OwnRuns(RunStorage):
+    """Stores runs of this process as runs of the code location that the UI loads.
 
-    Runs of this process are stored as runs of the code location that the UI loads. Without an origin the UI shows a run
-    neither below its job nor on the timeline.
+    Without an origin the UI shows a run neither below its job nor on the timeline.
     """
 
-    def __init__(self, conn_string: str, inst_data: Any = None):
-        self._databases = Databases()
-        self._assets = frozenset[AssetKey]()
-        super().__init__(conn_string, inst_data)
-
-    @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> "Runs":
-        """Create the storage; called by Dagster."""
-        storage: Runs = _opened(cls, config_value["base_dir"], "runs", inst_data)
-        return storage
+    _assets = frozenset[AssetKey]()
 
     def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
         """Store a new run, with its origin and the assets of `selecting`."""
         run = dagster_run.with_job_origin(_origin(dagster_run.job_name))
-        return super().add_run(run._replace(asset_selection=self._assets) if self._assets else run)
+        return super().add_run(run._replace(asset_selection=self._assets) if self._assets else run)  # type: ignore[safe-super]
 
     @contextmanager
     def selecting(self, assets: Iterable[AssetKey]) -> Iterator[None]:
@@ -224,6 +215,20 @@ class Runs(SqliteRunStorage):
             yield
         finally:
             self._assets = frozenset()
+
+
+class Runs(OwnRuns, SqliteRunStorage):
+    """Runs and their tags: one database."""
+
+    def __init__(self, conn_string: str, inst_data: Any = None):
+        self._databases = Databases()
+        super().__init__(conn_string, inst_data)
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "Runs":
+        """Create the storage; called by Dagster."""
+        storage: Runs = _opened(cls, config_value["base_dir"], "runs", inst_data)
+        return storage
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -235,6 +240,14 @@ class Runs(SqliteRunStorage):
         """Close all connections."""
         super().dispose()
         self._databases.close()
+
+
+def record_origins(storage: RunStorage) -> None:
+    """Make a storage of another kind, such as Postgres, store runs like `Runs`."""
+    kind = type(storage)
+    if not issubclass(kind, OwnRuns):
+        # A subclass made here works for every storage, without importing those that are not installed.
+        storage.__class__ = type(kind.__name__, (OwnRuns, kind), {})
 
 
 def remembering(instance: DagsterInstance) -> AbstractContextManager[None]:

@@ -34,7 +34,7 @@ from personahub_assets.generation.requests import TRANSIENT, Reason, Usage
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
-from personahub_assets.instance.storage import Runs
+from personahub_assets.instance.storage import OwnRuns
 from personahub_assets.search import selections
 from personahub_assets.steps.tasks import require_runnable
 from personahub_assets.store.tables import Store
@@ -400,7 +400,7 @@ class _Executor:
 
     def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance):
         self._definitions, self._instance = definitions, instance
-        assert isinstance(instance.run_storage, Runs)
+        assert isinstance(instance.run_storage, OwnRuns)
         self._runs = instance.run_storage
         self._jobs: dict[tuple[str, frozenset[dg.AssetKey]], dg.JobDefinition] = {}
 

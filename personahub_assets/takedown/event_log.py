@@ -24,6 +24,7 @@ from personahub_assets.takedown.shingles import Shingles
 GONE = "(taken down)"
 _WAIT_S = 30.0
 _DATABASES = (".db", ".sqlite")
+_EVENTS = ("AssetMaterialization", "AssetObservation", "AssetCheckEvaluation")
 
 
 class Scope(NamedTuple):
@@ -146,21 +147,25 @@ def _changed_rows(
     columns = [_quoted(column[0]) for column in cursor.description[1:]]
     updates = []
     for rowid, *values in cursor:
-        cleaned = [_redact_value(value, scope, shingles) if isinstance(value, str) else value for value in values]
+        cleaned = [redact_value(value, scope, shingles) if isinstance(value, str) else value for value in values]
         if cleaned != values:
             updates.append((*cleaned, rowid))
     return columns, updates
 
 
-def _redact_value(value: str, scope: Scope, shingles: Shingles) -> str:
-    """Redact a value of the database: an event or other JSON, or plain text."""
+def redact_value(value: str, scope: Scope, shingles: Shingles, *, is_dropped: bool = True) -> str:
+    """Redact a value of a database: an event or other JSON, or plain text.
+
+    Args:
+        is_dropped: remove tables whatever they contain, unless they are in events of other batches and assets.
+    """
     if value.startswith(("{", "[")):
         try:
             payload = json.loads(value)
         except ValueError:
             pass
         else:
-            cleaned = _redact_node(payload, scope, shingles, is_dropped=True)
+            cleaned = _redact_node(payload, scope, shingles, is_dropped=is_dropped)
             return value if cleaned == payload else json.dumps(cleaned)
     return GONE if shingles.has_match(value) else value
 
@@ -168,17 +173,17 @@ def _redact_value(value: str, scope: Scope, shingles: Shingles) -> str:
 def _redact_node(node: Any, scope: Scope, shingles: Shingles, *, is_dropped: bool) -> Any:
     """Redact the JSON of an event; with `is_dropped` its tables are removed whatever they contain."""
     if isinstance(node, str):
-        return _redact_value(node, scope, shingles) if len(node) > 1 else node
+        return redact_value(node, scope, shingles, is_dropped=is_dropped) if len(node) > 1 else node
     if isinstance(node, list):
         return [_redact_node(item, scope, shingles, is_dropped=is_dropped) for item in node]
     if not isinstance(node, dict):
         return node
     kind = node.get("__class__")
+    asset = (node.get("asset_key") or {}).get("path", [""])[-1] if kind in _EVENTS else ""
     if kind in ("AssetMaterialization", "AssetObservation"):
-        is_dropped = (
-            node.get("partition") in scope.batches
-            or (node.get("asset_key") or {}).get("path", [""])[-1] in scope.of_any_batch
-        )
+        is_dropped = node.get("partition") in scope.batches or asset in scope.of_any_batch
+    elif kind == "AssetCheckEvaluation":
+        is_dropped = is_dropped or asset in scope.of_any_batch
     if is_dropped and kind == "TableMetadataEntryData":
         return {**node, "records": []}
     if is_dropped and kind == "MarkdownMetadataEntryData" and not str(node.get("md_str")).startswith("!["):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from personahub_assets.generation import retention
 from personahub_assets.instance.instance import PID_TAG, forget_partition, open_instance
 from personahub_assets.instance.pools import COMMAND, command_claims
 from personahub_assets.instance.row_counts import report_rows
+from personahub_assets.instance.shared import shared_folder
+from personahub_assets.instance.shared_events import rewrite_events
 from personahub_assets.releases.folder import count_rows_of, list_releases
 from personahub_assets.sources import redact
 from personahub_assets.sources.register import register_again
@@ -159,7 +162,7 @@ def _hold_dedup_locks(store: Store) -> Iterator[None]:
 @contextmanager
 def _instance(store: Store) -> Iterator[dg.DagsterInstance | None]:
     """The Dagster instance of the home; None if there was never a run of it here."""
-    if store.paths.dagster.exists() or store.working_copy:
+    if shared_folder() or store.paths.dagster.exists() or store.working_copy:
         with open_instance(store.root) as instance:
             yield instance
     else:
@@ -371,10 +374,16 @@ def _carry_out(store: Store, plan: _Plan, instance: dg.DagsterInstance | None) -
 
 def _redact_history(store: Store, plan: _Plan, *, dry_run: bool) -> int:
     folder, batches, shingles = store.paths.dagster, plan.shown_batches, plan.gone.shingles
-    if not folder.exists() or (plan.done_before and not batches):
+    if plan.done_before and not batches:
         return 0
     scope = event_log.Scope(batches, {*STAGES, *store.catalog.names})
-    return event_log.redact_event_log(folder, scope, shingles, dry_run=dry_run)
+    changed = event_log.redact_event_log(folder, scope, shingles, dry_run=dry_run) if folder.exists() else 0
+    if shared_folder():
+        # It can have events of other projects: their tables stay.
+        redact_value = partial(event_log.redact_value, scope=scope, shingles=shingles, is_dropped=False)
+        with open_instance(store.root) as instance:
+            changed += rewrite_events(instance, redact_value, dry_run=dry_run)
+    return changed
 
 
 def _redact_faults(store: Store, plan: _Plan, *, dry_run: bool) -> None:
