@@ -4,6 +4,7 @@
 # make docs      the documentation site, into site/; broken links and anchors fail
 # make generated  what is written from the code: graphs, tables of docs/, answers in tests/sql/snapshots
 # make test-duckdb  the tests of what uses DuckDB, with the next major version of it
+# make test-cluster  the tests of Postgres, Ray and several processes, with the extra [cluster]
 # make test-vllm the tests against a real vLLM on the CPU
 # make constraints  rewrite the constraints files, after a change of dependencies
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
@@ -22,7 +23,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Let Python keep its compiled files: compiling at every start takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper install constraints demo demo-vllm ui test test-duckdb test-vllm bench bench-quick servers lint docs generated clean
+.PHONY: paper install constraints demo demo-vllm ui test test-cluster test-duckdb test-vllm bench bench-quick servers lint docs generated clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -64,7 +65,7 @@ ui: install
 # One worker more than cores, because many tests wait for a process or a server.
 test: install
 	sh scripts/pinned-env.sh datasets
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --dist worksteal \
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm and not cluster" --dist worksteal \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 lint: install
@@ -93,6 +94,11 @@ test-duckdb: install
 	sh scripts/pinned-env.sh duckdb2
 	PYTHONPATH=$$(echo $(CURDIR)/.venv-duckdb2/lib/python*/site-packages) OPENBLAS_NUM_THREADS=1 \
 		$(BIN)/python -m pytest $(DUCKDB_TESTS) --dist worksteal --numprocesses $$(getconf _NPROCESSORS_ONLN)
+
+# Needs PostgreSQL (Debian: postgresql). One worker: the services take all cores.
+test-cluster: install
+	sh scripts/pinned-env.sh cluster
+	OPENBLAS_NUM_THREADS=1 .venv-cluster/bin/python -m pytest tests/cluster -m cluster --numprocesses 0
 
 test-vllm: install
 	sh scripts/vllm-env.sh
@@ -125,5 +131,5 @@ servers: install
 
 clean:
 	find personahub_assets -name '*.nb[ic]' -delete
-	rm -rf .venv .venv-datasets .venv-docs .venv-duckdb2 .venv-vllm .venv-bench $(DEMO_HOME) site
+	rm -rf .venv .venv-cluster .venv-datasets .venv-docs .venv-duckdb2 .venv-vllm .venv-bench $(DEMO_HOME) site
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

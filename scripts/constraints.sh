@@ -26,6 +26,9 @@ compile constraints.txt --group dev pyproject.toml "$@"
 pinned=$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' constraints.txt)
 compile constraints-hub.txt --extra hub --constraint constraints.txt $pinned pyproject.toml "$@"
 
+# The extra [cluster] and what its tests need, in the same way; scripts/pinned-env.sh installs both lists.
+compile constraints-cluster.txt --extra cluster --group cluster --constraint constraints.txt $pinned pyproject.toml "$@"
+
 # The `datasets` library, with which the tests load a release. It brings pyarrow and pandas, without which the project
 # itself must work, so it has an environment of its own (scripts/pinned-env.sh).
 echo datasets >"$scratch/in.txt"

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of a cluster: one storage server for all, and a new home for each test.
+"""Fixtures of the tests of a cluster: one storage server and one Postgres for all, and a new home for each test.
 
 What these tests need is in the environment of `make test-cluster` only.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from postgres_server import PostgresServer
 
 from personahub_assets.core.object_homes import working_copy
 from personahub_assets.store.tables import Store
@@ -49,3 +50,21 @@ def url(bucket: "Proxy") -> Iterator[str]:
 def worker(url: str, tmp_path: Path) -> Callable[[str], Store]:
     """The home as the worker with a name sees it."""
     return lambda name: Store(home=str(working_copy(url, tmp_path / name)))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    # The server runs as another user, who may not enter the folders of pytest.
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, base.parent, base.parent.parent):
+        folder.chmod(0o755)
+    with PostgresServer(base / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def instance_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAGSTER_HOME with the dagster.yaml of deploy/."""
+    folder = tmp_path_factory.mktemp("instance")
+    (folder / "dagster.yaml").write_text((Path(__file__).parents[2] / "deploy" / "dagster.yaml").read_text())
+    return folder
