@@ -10,6 +10,7 @@
 # make demo-vllm MODEL=<hub name or folder>   the demo against vLLM serving MODEL here
 # make bench     clients, many servers, dedup, crashes, the warehouse, search and vLLM's own limit, into docs/benchmarks.md
 # make bench-quick  three ratios in three minutes, compared with docs/benchmarks.md
+# make bench-gpu  the same limit of vLLM with a large model on a GPU; small without one
 # make paper FILE=…  figure 10 and diversity of data that the paper's authors published, into paper-report/
 # make servers   how runs end with servers of all kinds, into docs/servers.md (ONLY="think fence": some of them)
 
@@ -23,7 +24,7 @@ EXAMPLES := examples/web_pages.jsonl examples/notes.csv examples/personas.jsonl 
 # Let Python keep its compiled files: compiling at every start takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: paper install constraints demo demo-vllm ui test test-cluster test-duckdb test-vllm bench bench-quick servers lint docs generated clean
+.PHONY: paper install constraints demo demo-vllm ui test test-cluster test-duckdb test-vllm bench bench-gpu bench-quick servers lint docs generated clean
 .DEFAULT_GOAL := demo
 
 install: .venv/.installed
@@ -121,6 +122,10 @@ bench: install
 # Three ratios in three minutes, compared with the page; fails if one fell by more than 15 %.
 bench-quick: install
 	$(BIN)/python benchmarks/quick/run.py $(BENCH)
+
+bench-gpu: install
+	sh scripts/vllm-env.sh
+	$(BIN)/python benchmarks/gpu/run.py $(BENCH)
 
 # Figure 10 of the paper and the diversity of its data: make paper FILE=tool_development.jsonl
 paper: install

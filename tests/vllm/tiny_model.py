@@ -3,6 +3,9 @@
 It has the files and the architecture of a Llama model, so a real engine loads and serves it without any download.
 What it writes is noise, every token about as likely as any other, and that is its use: a pipeline that keeps its
 promises with this writer keeps them with every model. Runs in `.venv-vllm` (numpy, tokenizers, safetensors).
+
+`python tests/vllm/tiny_model.py FOLDER '{"hidden_size": 4096, …}'` writes the files of a model of another size without
+weights, for `--load-format dummy`.
 """
 
 import json
@@ -53,6 +56,15 @@ def build_tiny_model(folder: Path) -> Path:
     write_json(folder / "tokenizer_config.json", tokenizer_config())
     save_file(random_weights(), folder / "model.safetensors", metadata={"format": "pt"})
     write_json(folder / "config.json", CONFIG)
+    return folder
+
+
+def build_empty_model(folder: Path, changes: dict[str, object]) -> Path:
+    """Write the files of a model with other sizes but without weights, which the engine draws by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    train_tokenizer().save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", tokenizer_config())
+    write_json(folder / "config.json", {**CONFIG, **changes})
     return folder
 
 
@@ -113,6 +125,7 @@ def write_json(path: Path, content: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python tests/vllm/tiny_model.py FOLDER")
-    print(build_tiny_model(Path(sys.argv[1])))
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python tests/vllm/tiny_model.py FOLDER [CHANGES OF THE CONFIG AS JSON]")
+    target = Path(sys.argv[1])
+    print(build_empty_model(target, json.loads(sys.argv[2])) if len(sys.argv) == 3 else build_tiny_model(target))
