@@ -11,10 +11,12 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
+from sqlalchemy.exc import OperationalError
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.defs.executors import RAY_ADDRESS, executor_named
+from personahub_assets.instance.faults import explain
 from personahub_assets.instance.shared import refuse_second_daemon, shared_folder
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +102,17 @@ def test_only_an_instance_with_a_storage_is_shared(instance_file: Path, monkeypa
     (instance_file / "dagster.yaml").write_text("storage: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         shared_folder()
+
+
+def test_a_storage_that_is_lost_during_a_command_is_named(
+    instance_file: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    lost = OperationalError("SELECT 1", None, Exception("server closed the connection"))
+    monkeypatch.setenv("DAGSTER_HOME", str(instance_file))
+    monkeypatch.setenv("POSTGRES_PASSWORD", "server closed")
+    assert f"instance {instance_file} cannot be used: (builtins.Exception) *** the connection" in explain(lost, home)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    assert str(home / "dagster" / "history") in explain(lost, home)
 
 
 # --- docker compose ---

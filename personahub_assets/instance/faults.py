@@ -10,6 +10,7 @@ from personahub_assets.core.access import checked, obstacle, path_of
 from personahub_assets.core.errors import PersonaHubError, StoreError
 from personahub_assets.core.secrets import hide_secrets
 from personahub_assets.core.text import shorten
+from personahub_assets.instance.shared import shared_folder, storage_problem
 from personahub_assets.store.home import Home
 
 _PACKAGE = Path(__file__).parents[1]
@@ -39,7 +40,8 @@ def _explain(error: BaseException, home: Path) -> str:
     if isinstance(error, PersonaHubError):
         return str(error)
     if _is_of_history(error):
-        return str(history_problem(Home(home), error))
+        folder = shared_folder()
+        return str(storage_problem(folder, error) if folder else history_problem(Home(home), error))
     if reason := obstacle(error, path_of(error) or home):
         return reason
     return _message(error) if isinstance(error, OSError) else _unexpected(error, Home(home))

@@ -18,7 +18,7 @@ from personahub_assets.core import project_files
 from personahub_assets.core.processes import is_alive
 from personahub_assets.instance.compat import NO_COMPUTE_LOGS_MODULE, InstanceRef
 from personahub_assets.instance.faults import history_problem
-from personahub_assets.instance.shared import open_shared, reaching, shared_folder
+from personahub_assets.instance.shared import open_shared, shared_folder
 from personahub_assets.store.home import Home
 
 # Capturing output starts three processes per run, sends the progress bars through one of them, and makes the others
@@ -95,7 +95,7 @@ def _settings(paths: Home) -> dict[str, Any]:
 def open_read_only(home: Path) -> Iterator[dg.DagsterInstance | None]:
     """Open the instance for reading: it is not created if it is missing, and no run is closed."""
     if folder := shared_folder():
-        with reaching(folder), open_shared(folder, _IN_PROCESS) as instance:
+        with open_shared(folder, _IN_PROCESS) as instance:
             yield instance
         return
     paths = Home(home)

@@ -68,14 +68,19 @@ def reaching(folder: Path) -> Iterator[None]:
     except Exception as error:
         if not _is_of_storage(error):
             raise
-        cause = shorten(" ".join(_words(error).split()), _CHARS)
-        raise StoreError(
-            f"the storage of the Dagster instance {folder} cannot be used: {cause}. "
-            f"Check {FILE}, its variables, and that the server runs; unset DAGSTER_HOME to use the instance of the home"
-        ) from error
+        raise storage_problem(folder, error) from error
 
 
-def _words(error: Exception) -> str:
+def storage_problem(folder: Path, error: BaseException) -> StoreError:
+    """The error for a storage of the shared instance that cannot be used."""
+    cause = shorten(" ".join(_words(error).split()), _CHARS)
+    return StoreError(
+        f"the storage of the Dagster instance {folder} cannot be used: {cause}. "
+        f"Check {FILE}, its variables, and that the server runs; unset DAGSTER_HOME to use the instance of the home"
+    )
+
+
+def _words(error: BaseException) -> str:
     if isinstance(error, dg.DagsterInvalidConfigError):
         return "; ".join(
             fault.message.partition("Stack Trace")[0] for fault in error.errors
