@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,13 +54,12 @@ def worker(url: str, tmp_path: Path) -> Callable[[str], Store]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     # The server runs as another user, who may not enter the folders of pytest.
-    base = tmp_path_factory.getbasetemp()
-    for folder in (base, base.parent, base.parent.parent):
-        folder.chmod(0o755)
-    with PostgresServer(base / "postgres") as server:
-        yield server
+    with TemporaryDirectory(prefix="postgres-") as folder:
+        Path(folder).chmod(0o755)
+        with PostgresServer(Path(folder) / "server") as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
