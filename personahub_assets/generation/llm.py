@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.addresses import public, public_list, split_addresses
-from personahub_assets.core.config import STANDIN_URL, Environment, Generation, HubConfig, ServerOptions, server_list
+from personahub_assets.core.config import (
+    FILES_URL,
+    STANDIN_URL,
+    Environment,
+    Generation,
+    HubConfig,
+    ServerOptions,
+    server_list,
+)
 from personahub_assets.core.errors import ArgumentError, ConfigError, KeyRefused, LLMError, PersonaHubError
 from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.endpoints.backend import Backend
+from personahub_assets.endpoints.batch_files import BatchServer
+from personahub_assets.endpoints.no_server import NoServer
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.pool import OF_POOL, Pool
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
+from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, ProviderChannel
+from personahub_assets.generation.batch_api.ledger import Ledger
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
@@ -33,6 +45,7 @@ from personahub_assets.store.home import Home
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
+    from personahub_assets.generation.batch_api.submissions import Submissions
     from personahub_assets.generation.client import Asker, Mark
     from personahub_assets.generation.servers.dialect import Dialect
 
@@ -73,6 +86,9 @@ class LLM(BaseModel):
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
     max_cost: float | None = Field(default=None, description="Stop the run cleanly after so much money")
     max_seconds: float | None = Field(default=None, description="Stop the run cleanly after so many seconds")
+    batch_api: bool | None = Field(
+        default=None, description="Submit requests to the batch API (true) or not (false), instead of [batch_api] use"
+    )
     shared_budget: InstanceOf[Budget] | None = Field(
         default=None, exclude=True, repr=False, description="What is spent from, instead of the bounds above"
     )
@@ -119,6 +135,7 @@ class LLM(BaseModel):
                 is_own_server=url != self.url,
                 options=config.server_options(role) if url != self.url else self.options,
                 retry=self.retry,
+                batch_api=self.batch_api,
                 shared_budget=self.budget,
             )
             endpoint._writer = self
@@ -210,6 +227,8 @@ class LLM(BaseModel):
             return self.model
         if self.url == STANDIN_URL:
             return STANDIN_MODEL
+        if self.writes_files:
+            raise LLMError(f"{FILES_URL} lists no models: set {self._variable('MODEL')} to the one that will answer")
         if self.has_several:
             return self._common_name(headers)
         if not self._only_model:  # looked up once: every asset asks for it
@@ -360,6 +379,8 @@ class LLM(BaseModel):
         if self._is_split:
             lists, _ = self._of_each(lambda server: server.models(headers))
             return _merged(lists.values())
+        if self.writes_files:
+            return {}
         try:
             return read_models(_run(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
@@ -407,14 +428,14 @@ class LLM(BaseModel):
         cuts = config.generation.over_long == "cut"
 
         def opened(task: Task, window: AdaptiveConcurrency) -> OpenAsker:
-            return self.as_role(config, task.role, task.variant)._open(store, task, window)
+            return self.as_role(config, task.role, task.variant)._open(store, task, window, batch)
 
         def rule(task: Task) -> ReusePolicy:
             return ReusePolicy(task.prompt.max_tokens, frozenset(self.retry), cuts)
 
         return Answers(store, task, batch, opened, rule, watch, self.budget)
 
-    def _open(self, store: Store, task: Task, window: AdaptiveConcurrency) -> OpenAsker:
+    def _open(self, store: Store, task: Task, window: AdaptiveConcurrency, batch: str) -> OpenAsker:
         """Check the server before the first paid call.
 
         Raises:
@@ -444,10 +465,42 @@ class LLM(BaseModel):
         async def asker() -> AsyncIterator["Asker"]:
             async with self._connection(task, settings, window) as transport:
                 tokens = await transport.control_tokens()
-                reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
-                yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven)
+                async with self._submissions(store, task, batch, transport, config) as submitted:
+                    asked = submitted.terms.prices if submitted and submitted.terms.collects else prices
+                    reserve = partial(self.budget.reserve, asked) if self.budget.is_reserving else None
+                    yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven, submitted)
 
         return asker
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether requests go to files in the home instead of a server."""
+        return self.url == FILES_URL
+
+    @asynccontextmanager
+    async def _submissions(
+        self, store: Store, task: Task, batch: str, transport: Transport | Pool, config: HubConfig
+    ) -> "AsyncIterator[Submissions | None]":
+        """The requests of an asset and batch at a batch API; None if none are there and none are to be."""
+        from personahub_assets.generation.batch_api.submissions import Submissions, Terms
+
+        settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
+        collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
+        if not (collects or path.exists()):
+            yield None
+            return
+        server = transport.servers[0]
+        channel: Channel = FolderChannel(path)
+        if not self.writes_files:
+            aside, window = store.paths.aside, settings.completion_window
+            channel = ProviderChannel(BatchServer(server), window, aside, deletes=settings.delete_files)
+        prices = config.prices.as_prices().times(settings.price_factor)
+        tries = config.generation.transport_tries
+        terms = Terms(settings, task.model, collects, tries, prices, is_standin=task.model == STANDIN_MODEL)
+        with Ledger(path) as ledger:
+            submissions = Submissions(ledger, channel, server, terms, self.budget)
+            await submissions.begin()
+            yield submissions
 
     def _connection(self, task: Task, settings: Generation, window: AdaptiveConcurrency) -> Transport | Pool:
         """The transport to its server, or the pool of its servers; different tasks begin at different ones."""
@@ -457,6 +510,8 @@ class LLM(BaseModel):
             "after": self.budget.returned,
             "headers": settings.sent_headers,
         }
+        if self.writes_files:
+            return NoServer()
         if not self.has_several:
             (server,) = self.each
             options |= {"tries": settings.transport_tries, "faults_in_a_row": settings.consecutive_faults}
