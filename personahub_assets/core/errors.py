@@ -99,7 +99,9 @@ class Unfinished(PersonaHubError):
 
 
 class Submitted(Unfinished):
-    """Requests were submitted to a batch API, and some have no answer yet; a later run collects the answers."""
+    """Requests of `asset` were submitted to a batch API, and some have no answer yet; a later run collects them."""
+
+    asset: str = ""
 
 
 class BudgetSpent(Unfinished):

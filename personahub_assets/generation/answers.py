@@ -253,9 +253,9 @@ class Answers:
                 ) from spent
             except Submitted as submitted:
                 self.watch(self.tally)
-                raise Submitted(
-                    f"{self.task.asset}[{self.batch}]: {submitted}. Run again to collect them: nothing is paid twice"
-                ) from submitted
+                waits = Submitted(f"{submitted}. Run again to collect them: nothing is paid twice")
+                waits.asset = self.task.asset
+                raise waits from submitted
         self.watch(self.tally)
         if self._unasked:
             raise Unfinished(

@@ -52,6 +52,7 @@ class Budget:
     tokens: int = 0
     cost: float = 0.0
     answers: int = 0
+    is_interrupted: bool = False  # by Ctrl-C in another thread
     flying: int = 0
     reserved_tokens: int = 0
     reserved_cost: float = 0.0

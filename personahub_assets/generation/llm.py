@@ -302,7 +302,7 @@ class LLM(BaseModel):
         try:
             self._look(headers or {}, (KeyRefused,))
         except KeyRefused:
-            if _run(self._is_key_refused(headers or {})):
+            if run_coroutine(self._is_key_refused(headers or {})):
                 raise
 
     def _require_in_list(self, headers: Mapping[str, str]) -> None:
@@ -382,7 +382,7 @@ class LLM(BaseModel):
         if self.writes_files:
             return {}
         try:
-            return read_models(_run(self._listed(headers or {})))
+            return read_models(run_coroutine(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
             url, variable = self.shown_url.rstrip("/"), self._variable("MODEL")
             raise LLMError(f"{url}/models: {error}. {_remedy(error, variable)}") from error
@@ -485,6 +485,8 @@ class LLM(BaseModel):
         from personahub_assets.generation.batch_api.submissions import Submissions, Terms
 
         settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
+        if self.writes_files and self.batch_api is False:
+            raise LLMError(f"{self._variable('URL')} is {FILES_URL}: there is no server to ask online")
         collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
         if not (collects or path.exists()):
             yield None
@@ -604,7 +606,7 @@ def _remedy(error: Exception, variable: str) -> str:
     )
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()

@@ -431,6 +431,12 @@ class Usage:
         sums: dict[str, Any] = {name: sum(getattr(tally, name) for tally in tallies) for name in _SUMMED}
         return cls(**sums, notes=list(dict.fromkeys(note for tally in tallies for note in tally.notes)))
 
+    def after(self, earlier: "Usage") -> "Usage":
+        """The totals of two passes over the same requests: the second one reuses the answers of the first."""
+        total = Usage.together([earlier, self])
+        again = min(earlier.accepted + earlier.rejected, self.reused)
+        return replace(total, total=self.total, accepted=total.accepted - again, reused=total.reused - again)
+
     def add_reused(self, reason: str | None) -> None:
         """Count an outcome that needed no call."""
         self._count(reason)
