@@ -404,8 +404,8 @@ def run(
     On a terminal, asks for confirmation if the run would make more than confirm_calls calls or cost more than
     confirm_cost ([run] in hub.toml): see `personahub plan`.
 
-    With --batch-api requests are submitted as files and answered within hours, at a lower price. Ctrl-C leaves; the next
-    run collects the answers and pays nothing again.
+    With --batch-api requests are submitted as files and answered within hours, at a lower price. Ctrl-C leaves; the
+    next run collects the answers and pays nothing again.
 
     --until math_verified=500 asks personas in rounds until a dataset or view has exactly 500 rows. If that fails, it
     prints the acceptance, the number of requests left and the cost of the rest.
