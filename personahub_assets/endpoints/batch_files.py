@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -35,9 +36,14 @@ class BatchServer:
         self.transport, self.url = transport, transport.url
 
     async def upload(self, file: Path, name: str) -> str:
-        """Upload a file of requests; return its id."""
+        """Upload a file of requests under a name that no other has; return its id."""
+        is_repeated = False
 
         async def send() -> bytes:
+            nonlocal is_repeated
+            if is_repeated:  # the server may have stored it without an answer
+                await self.delete_named(name)
+            is_repeated = True
             with file.open("rb") as content:
                 form = aiohttp.FormData()
                 form.add_field("purpose", _PURPOSE)
@@ -81,11 +87,6 @@ class BatchServer:
         async for batch in self._pages("/batches"):
             yield batch
 
-    async def files(self) -> AsyncIterator[dict[str, Any]]:
-        """All files of requests of the account."""
-        async for file in self._pages("/files", f"&purpose={_PURPOSE}"):
-            yield file
-
     async def download(self, file_id: str, sink: BinaryIO) -> None:
         """Write the content of a file to an empty file here."""
 
@@ -95,6 +96,13 @@ class BatchServer:
             return await self.transport.exchange("GET", f"/files/{quote(file_id, safe='')}/content", None, sink)
 
         await self._again(fetch)
+
+    async def delete_named(self, name: str) -> None:
+        """Delete the files with a name, as far as the server lists them."""
+        with suppress(LLMError):
+            async for file in self._pages("/files", f"&purpose={_PURPOSE}"):
+                if file.get("filename") == name:
+                    await self.delete_file(str(file["id"]))
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file."""

@@ -161,6 +161,8 @@ class Budget:
             return False
         self._keep_reserved(name, 0, 0.0)
         del self._submitted[name]
+        if not self._submitted:
+            self.submitted_cost = 0.0
         return True
 
     def _keep_reserved(self, name: str, tokens: int, cost: float) -> None:

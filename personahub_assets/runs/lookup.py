@@ -22,7 +22,7 @@ ELSEWHERE = "other batches or recordings"
 EARLIER = "a batch earlier in the run"
 SUPERSEDED = "superseded answers"
 UNPUBLISHED = "a stopped run or personahub try"
-SUBMITTED = "requests that were submitted to a batch API"
+SUBMITTED = "a batch API that has the requests"
 
 Watch = Callable[[str, str, int], None]
 """Called with the batch, the asset, and the number of its requests that were looked up."""

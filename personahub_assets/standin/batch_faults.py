@@ -56,8 +56,11 @@ BATCH_FAULTS: dict[str, Form[Change]] = {
     "hang_upload": Form("the first upload is stored and not answered", _same),
     "hang_submit": Form("the first batch is created and the reply never sent", _same),
     "hang_download": Form("the first download is not answered", _same),
-    "no_list": Form("no list of batches", _same),
+    "lose_submit": Form("the first batch is neither created nor answered", _same),
+    "no_list": Form("the first time, no list of batches", _same),
     "late_list": Form("a list of batches without the newest, the first time", _same),
     "no_metadata": Form("batches without their metadata", _same),
 }
-ONCE = frozenset(BATCH_FAULTS) - {"unordered", "doubled", "foreign", "refused_lines", "no_list", "no_metadata"}
+ONCE = frozenset(BATCH_FAULTS) - {"unordered", "doubled", "foreign", "refused_lines", "no_metadata"}
+CHANGING = frozenset(name for name, form in BATCH_FAULTS.items() if form.make is not _same)
+"""Faults that change the lines of an output file."""

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from personahub_assets.standin import wire
-from personahub_assets.standin.batch_faults import BATCH_FAULTS, ONCE
+from personahub_assets.standin.batch_faults import BATCH_FAULTS, CHANGING, ONCE
 from personahub_assets.standin.faults import Faults
 from personahub_assets.standin.stats import Stats
 from personahub_assets.standin.wire import Receive, Reply, Scope, failure, reply
@@ -191,6 +191,8 @@ class BatchDesk:
             return failure(400, f"The batch cannot be read: {error!r}.")
         if batch.input_file_id not in self._files:
             return failure(400, f"No such file object: {batch.input_file_id}", param="input_file_id")
+        if self._meets("lose_submit"):
+            return await self._hang(receive)
         self._batches[batch.batch_id] = batch
         self.stats.batches += 1
         task = asyncio.get_running_loop().create_task(self._work_off(batch))
@@ -311,7 +313,7 @@ class BatchDesk:
 
     def _finish(self, batch: _Batch, good: list[bytes], bad: list[bytes], status: str) -> None:
         for name, form in BATCH_FAULTS.items():
-            if name in ("missing", "torn", "unordered", "doubled", "foreign") and self._meets(name):
+            if name in CHANGING and self._meets(name):
                 good = form.make(good)
         if good:
             batch.output_file_id = self._stored("output.jsonl", b"".join(good), "batch_output").file_id

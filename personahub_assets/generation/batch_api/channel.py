@@ -16,14 +16,14 @@ from personahub_assets.endpoints.batch_files import Batch, BatchServer, NoBatch
 from personahub_assets.endpoints.transport import Fault
 from personahub_assets.generation.batch_api.ledger import Ledger, Submission
 from personahub_assets.generation.batch_api.lines import ENDPOINT, AnsweredLine, read_line, written_line
-from personahub_assets.store.atomic import replacing
+from personahub_assets.store.atomic import aside_folder, replacing
 
 MARK = "personahub_submission"
 """Key of a batch's metadata whose value is the key of its submission."""
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 _CREATE_TRIES = 3
-_LOOKS = (0.0, 2.0, 5.0)  # seconds before each look for a batch that may have been created: lists can lag
+_LOOKS_S = (0.0, 2.0, 5.0)
 _DOWNLOADS = 3
 _CLOCKS_S = 86_400.0  # by which the clocks of the server and of this machine may differ
 
@@ -76,10 +76,14 @@ class ProviderChannel:
         window: time that the provider is given.
         aside: folder for temporary files.
         deletes: whether files are deleted at the provider.
+        looks_s: seconds before each look for a batch that may have been created: lists can lag.
     """
 
-    def __init__(self, server: BatchServer, window: str, aside: Path, *, deletes: bool):
-        self._server, self._window, self._aside, self._deletes = server, window, aside, deletes
+    def __init__(
+        self, server: BatchServer, window: str, aside: Path, *, deletes: bool, looks_s: tuple[float, ...] = _LOOKS_S
+    ):
+        self._server, self._window, self._aside = server, window, aside
+        self._deletes, self._looks_s = deletes, looks_s
 
     async def submit(self, ledger: Ledger, submission: Submission) -> Submission:
         """Upload the file, then create the batch. The intent is in the ledger before the request that costs money.
@@ -87,12 +91,10 @@ class ProviderChannel:
         Raises:
             LLMError: if the server refuses the batch, or nothing tells whether it was created.
         """
-        self._aside.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._aside) as file:
-            for line in ledger.lines_of(submission):
-                file.write(written_line(*line))
-            file.flush()
-            file_id = await self._server.upload(Path(file.name), _file_name(submission))
+        with aside_folder(self._aside) as folder:
+            file = folder / _file_name(submission)
+            _write_lines(ledger, submission, file)
+            file_id = await self._server.upload(file, _file_name(submission))
         submission = ledger.update(submission, state="uploaded", file_id=file_id)
         submission = ledger.update(submission, state="submitting")
         for _ in range(_CREATE_TRIES):
@@ -117,7 +119,7 @@ class ProviderChannel:
         Raises:
             LLMError: if the server cannot list batches, with the remedies.
         """
-        for seconds in _LOOKS:
+        for seconds in self._looks_s:
             await asyncio.sleep(seconds)
             try:
                 async for batch in self._server.batches():
@@ -136,13 +138,11 @@ class ProviderChannel:
 
     async def withdraw(self, submission: Submission) -> None:
         """Delete the uploaded file, also if the run was killed before its id was known."""
-        with suppress(LLMError):
-            if submission.file_id:
+        if submission.file_id:
+            with suppress(LLMError):
                 await self._server.delete_file(submission.file_id)
-                return
-            async for file in self._server.files():
-                if file.get("filename") == _file_name(submission):
-                    await self._server.delete_file(str(file["id"]))
+        else:
+            await self._server.delete_named(_file_name(submission))
 
     async def look(self, submission: Submission) -> Progress:
         """Ask for the status and the counts."""
@@ -205,9 +205,8 @@ class FolderChannel:
 
     async def submit(self, ledger: Ledger, submission: Submission) -> Submission:
         """Write the file of requests."""
-        with replacing(self.input(submission)) as file, file.open("wb") as out:
-            for line in ledger.lines_of(submission):
-                out.write(written_line(*line))
+        with replacing(self.input(submission)) as file:
+            _write_lines(ledger, submission, file)
         return ledger.update(submission, state="submitted", status="waiting")
 
     async def find(self, ledger: Ledger, submission: Submission) -> Submission | None:  # noqa: ARG002
@@ -245,6 +244,22 @@ class FolderChannel:
             unreadable=unreadable if is_ended else 0,
         )
 
+    def redact(self, ledger: Ledger, submission: Submission) -> None:
+        """Rewrite both files without the lines that the ledger no longer has."""
+        with replacing(self.input(submission)) as file:
+            _write_lines(ledger, submission, file)
+        if not self.output(submission).exists():
+            return
+        names = {name for name, _ in ledger.lines_of(submission)}
+        with (
+            self.output(submission).open("rb") as old,
+            replacing(self.output(submission)) as file,
+            file.open("wb") as new,
+        ):
+            for text in old:
+                if (line := read_line(text)) is not None and line.name in names:
+                    new.write(text)
+
     async def clean(self, submission: Submission) -> None:
         """Remove both files."""
         self.input(submission).unlink(missing_ok=True)
@@ -277,6 +292,12 @@ def read_answers(file: BinaryIO) -> Iterator[AnsweredLine]:
     for text in file:
         if (line := read_line(text)) is not None:
             yield line
+
+
+def _write_lines(ledger: Ledger, submission: Submission, file: Path) -> None:
+    with file.open("wb") as out:
+        for line in ledger.lines_of(submission):
+            out.write(written_line(*line))
 
 
 def _file_name(submission: Submission) -> str:

@@ -14,6 +14,7 @@ submission:
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -279,8 +280,10 @@ class Ledger:
         query = "SELECT (SELECT count(*) FROM lines) + (SELECT count(*) FROM submissions)"
         return not self._run(query).fetchone()[0]
 
-    def redact(self, is_kept: Callable[[str], bool], is_matched: Callable[[str], bool], *, dry_run: bool) -> int:
-        """Remove lines about removed inputs, and answers that contain removed text; freed pages are overwritten.
+    def redact(
+        self, is_kept: Callable[[str], bool], is_matched: Callable[[str], bool], *, dry_run: bool
+    ) -> Counter[str]:
+        """Remove lines about removed inputs, and lines whose answers contain removed text; freed pages are overwritten.
 
         Args:
             is_kept: whether the input of a request is kept.
@@ -288,22 +291,21 @@ class Ledger:
             dry_run: only count.
 
         Returns:
-            The number of removed lines and answers.
+            The number of removed lines by submission; '' for lines that were not submitted.
         """
-        lines, answers = list[tuple[str]](), list[tuple[str]]()
-        for name, input_id, reply in self._run("SELECT name, input_id, reply FROM lines").fetchall():
-            if not is_kept(input_id):
-                lines.append((name,))
-            elif reply and is_matched(_text(reply)):
-                answers.append((name,))
-        if not dry_run and (lines or answers):
+        removed, names = Counter[str](), list[tuple[str]]()
+        for name, submission, input_id, reply in self._run("SELECT name, submission, input_id, reply FROM lines"):
+            if not is_kept(input_id) or (reply and is_matched(_text(reply))):
+                removed[submission or ""] += 1
+                names.append((name,))
+        if not dry_run:
             assert self._connection is not None
-            self._connection.executemany("DELETE FROM lines WHERE name = ?", lines)
-            self._connection.executemany("UPDATE lines SET status = NULL, reply = NULL WHERE name = ?", answers)
+            self._connection.executemany("DELETE FROM lines WHERE name = ?", names)
+            self._run("UPDATE submissions SET total = (SELECT count(*) FROM lines WHERE submission = key)")
             self.commit()
             self._run("VACUUM")
             self._run("PRAGMA wal_checkpoint(TRUNCATE)")
-        return len(lines) + len(answers)
+        return removed
 
 
 _FRAME = 80  # bytes around the name and the body of a line
