@@ -39,11 +39,7 @@ def change(hub: Hub, *, cancel: str | None, forget: str | None, adopt: str | Non
 
 
 def show(hub: Hub, *, as_json: bool) -> None:
-    """Print the open submissions with their progress.
-
-    Raises:
-        LLMError: if a server does not answer.
-    """
+    """Print the open submissions with their progress."""
     standings = overview.look(hub.store, LLM.of(hub.environment), overview.open_standings(hub.store))
     if as_json:
         say_json([each.as_json() for each in standings])
@@ -53,13 +49,15 @@ def show(hub: Hub, *, as_json: bool) -> None:
         return
     columns = ["submission", "asset", "batch", "status", "done", "requests", "at"]
     table(columns, map(_row, standings), right=["done", "requests"], to=OUT)
+    for problem in dict.fromkeys(each.problem for each in standings if each.problem):
+        say(problem)
 
 
 def _row(standing: Standing) -> list[str]:
-    one, progress = standing.submission, standing.progress
-    status, done = (progress.status, progress.completed) if progress else (one.state, one.completed)
-    where = str(standing.files.input(one)) if standing.files else f"{one.url} {one.batch_id}"
-    return [one.key, standing.asset, standing.batch, status, f"{done:,}", f"{one.total:,}", where]
+    submission, progress = standing.submission, standing.progress
+    status, done = (progress.status, progress.completed) if progress else (submission.state, submission.completed)
+    where = str(standing.files.input(submission)) if standing.files else f"{submission.url} {submission.batch_id}"
+    return [submission.key, standing.asset, standing.batch, status, f"{done:,}", f"{submission.total:,}", where]
 
 
 def make_waiting_lines(console: Console) -> Callable[[list[Standing]], None]:
@@ -79,8 +77,10 @@ def make_waiting_lines(console: Console) -> Callable[[list[Standing]], None]:
 def _progress_line(standings: list[Standing]) -> str:
     total = sum(each.submission.total for each in standings)
     done = sum(each.progress.completed + each.progress.failed for each in standings if each.progress)
-    statuses = ", ".join(dict.fromkeys(each.progress.status for each in standings if each.progress))
-    return f"{done:,} of {total:,} requests at the batch API are done ({statuses})"
+    statuses = [each.progress.status for each in standings if each.progress]
+    problems = [each.problem for each in standings if each.problem]
+    words = ", ".join(dict.fromkeys([*statuses, *problems]))
+    return f"{done:,} of {total:,} requests at the batch API are done ({words})"
 
 
 def files_to_answer(store: Store, result: Result) -> list[str]:

@@ -108,18 +108,18 @@ class BatchServer:
         """Delete a file."""
         await self._again(lambda: self.transport.exchange("DELETE", f"/files/{quote(file_id, safe='')}"))
 
-    async def _pages(self, path: str, more: str = "") -> AsyncIterator[dict[str, Any]]:
-        after, seen = "", set[str]()
+    async def _pages(self, path: str, filters: str = "") -> AsyncIterator[dict[str, Any]]:
+        after, visited = "", set[str]()
         while True:
-            query = f"{path}?limit={_PAGE}{more}{f'&after={quote(after)}' if after else ''}"
+            query = f"{path}?limit={_PAGE}{filters}{f'&after={quote(after)}' if after else ''}"
             page = await self._object(lambda query=query: self.transport.exchange("GET", query))  # type: ignore[misc]
             entries = [entry for entry in page.get("data") or () if isinstance(entry, dict)]
             for entry in entries:
                 yield entry
             last = str(entries[-1].get("id", "")) if entries else ""
-            if not page.get("has_more") or not last or last in seen:  # some servers ignore `after`
+            if not page.get("has_more") or not last or last in visited:  # some servers ignore `after`
                 return
-            seen.add(last)
+            visited.add(last)
             after = last
 
     async def _object(self, call: Callable[[], Awaitable[bytes]]) -> dict[str, Any]:

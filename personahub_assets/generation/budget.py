@@ -173,10 +173,13 @@ class Budget:
             self.submitted_cost += cost - old_cost
 
     def _has_room(self, tokens: int, cost: float) -> bool:
-        held, held_cost = self.reserved_tokens + self.submitted_tokens, self.reserved_cost + self.submitted_cost
-        if self.max_tokens is not None and self.tokens + held + tokens > self.max_tokens:
+        waiting_tokens, waiting_cost = (
+            self.reserved_tokens + self.submitted_tokens,
+            self.reserved_cost + self.submitted_cost,
+        )
+        if self.max_tokens is not None and self.tokens + waiting_tokens + tokens > self.max_tokens:
             return False
-        return self.max_cost is None or self.cost + held_cost + cost <= self.max_cost
+        return self.max_cost is None or self.cost + waiting_cost + cost <= self.max_cost
 
     def _reserved(self, reserves: int, tokens: int, cost: float) -> None:
         self._reserves += reserves
@@ -191,14 +194,14 @@ class Budget:
 
     def _budget_error(self, tokens: int, cost: float) -> BudgetSpent:
         if self.max_tokens is not None and self.tokens + self.submitted_tokens + tokens > self.max_tokens:
-            held = f"{self.submitted_tokens:,} are reserved for submitted calls, " if self._submitted else ""
+            note = f"{self.submitted_tokens:,} are reserved for submitted calls, " if self._submitted else ""
             return BudgetSpent(
-                f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, {held}"
+                f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, {note}"
                 f"and the next call can take {tokens:,}"
             )
-        held = f"{self.submitted_cost:g} is reserved for submitted calls, " if self._submitted else ""
+        note = f"{self.submitted_cost:g} is reserved for submitted calls, " if self._submitted else ""
         return BudgetSpent(
-            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, {held}"
+            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, {note}"
             f"and the next call can cost {cost:g}"
         )
 

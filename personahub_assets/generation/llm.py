@@ -466,8 +466,8 @@ class LLM(BaseModel):
             async with self._connection(task, settings, window) as transport:
                 tokens = await transport.control_tokens()
                 async with self._submissions(store, task, batch, transport, config) as submitted:
-                    asked = submitted.terms.prices if submitted and submitted.terms.collects else prices
-                    reserve = partial(self.budget.reserve, asked) if self.budget.is_reserving else None
+                    usual = submitted.terms.prices if submitted and submitted.terms.collects else prices
+                    reserve = partial(self.budget.reserve, usual) if self.budget.is_reserving else None
                     yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven, submitted)
 
         return asker
@@ -498,7 +498,7 @@ class LLM(BaseModel):
             channel = ProviderChannel(BatchServer(server), window, aside, deletes=settings.delete_files)
         prices = config.prices.as_prices().times(settings.price_factor)
         tries = config.generation.transport_tries
-        terms = Terms(settings, task.model, collects, tries, prices, is_standin=task.model == STANDIN_MODEL)
+        terms = Terms(settings, task.model, collects, tries, prices, is_passing=self.url == STANDIN_URL)
         with Ledger(path) as ledger:
             submissions = Submissions(ledger, channel, server, terms, self.budget)
             await submissions.begin()

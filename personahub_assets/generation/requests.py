@@ -373,6 +373,7 @@ class Usage:
     repaired: int = 0
     repairs: dict[str, int] = field(default_factory=dict)  # by kind
     uncounted: int = 0
+    of_batch_api: int = 0  # outcomes whose last answer came from a batch API
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -452,6 +453,7 @@ class Usage:
         """Count an outcome that came from calls of this run."""
         self._count(outcome.reason)
         self.spend(outcome)
+        self.of_batch_api += bool(outcome.attempts and not outcome.answer_s)
 
     def spend(self, outcome: Outcome) -> None:
         """Count the cost of an outcome in this run, without counting the request as done."""

@@ -20,8 +20,9 @@ def wait_for_answers(store: Store, llm: LLM, batches: Collection[str], on_wait: 
         Whether a run can go on; False if the time of the run is up, or nothing is at a server: whoever answers files
         begins after the command.
 
+    A server that does not answer is asked again.
+
     Raises:
-        LLMError: if a server does not answer.
         KeyboardInterrupt: on Ctrl-C; what was submitted goes on.
     """
     while standings := look(store, llm, open_standings(store, batches)):
@@ -43,7 +44,8 @@ def batches_of(waiting: Iterable[str]) -> set[str]:
 def _has_ended_group(standings: list[Standing]) -> bool:
     groups: dict[str, list[bool]] = {}
     for each in standings:
-        groups.setdefault(each.name, []).append(each.progress is None or each.progress.is_ended)
+        is_ended = each.progress.is_ended if each.progress else not each.problem
+        groups.setdefault(each.name, []).append(is_ended)
     return any(map(all, groups.values()))
 
 

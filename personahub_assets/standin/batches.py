@@ -101,8 +101,8 @@ class BatchDesk:
 
     async def handle(self, scope: Scope, receive: Receive) -> Reply | None:
         """Answers one request; None if the client has disconnected."""
-        _, _, kind, *rest = scope["path"].split("/")
-        method = (scope["method"], kind, len(rest), rest[1] if len(rest) > 1 else "")
+        _, _, kind, *names = scope["path"].split("/")
+        method = (scope["method"], kind, len(names), names[1] if len(names) > 1 else "")
         routes: dict[tuple[str, str, int, str], Callable[..., Awaitable[Reply | None]]] = {
             ("POST", "files", 0, ""): self._upload,
             ("GET", "files", 0, ""): self._list_files,
@@ -117,7 +117,7 @@ class BatchDesk:
         handler = routes.get(method)
         if handler is None:
             return failure(405, f"{scope['path']} does not take {scope['method']}.")
-        return await handler(scope, receive, *rest[:1])
+        return await handler(scope, receive, *names[:1])
 
     def _meets(self, fault: str) -> bool:
         """Tells whether a fault is met now; one of `ONCE` only the first time."""
@@ -250,8 +250,8 @@ class BatchDesk:
             if batch.is_canceled.is_set():
                 ending = "cancelled"
             else:
-                more = await self._answered(batch, batch.lines[half:])
-                good, bad = good + more[0], bad + more[1]
+                later = await self._answered(batch, batch.lines[half:])
+                good, bad = good + later[0], bad + later[1]
         if ending:
             bad += [_failed(line, f"batch_{ending}") for line in batch.lines[half:]]
         self._finish(batch, good, bad, ending or "completed")

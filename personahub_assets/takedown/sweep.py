@@ -135,8 +135,8 @@ def _redact_ledger(path: Path, extent: Extent, shingles: Shingles, receipt: Rece
         receipt.rows[Line("removed", f"batch_api/{asset}", extent.batch)] += removed.total()
         for submission in (each for each in ledger.submissions() if each.is_open):
             if submission.url != FILES_URL:
-                place = f"{submission.url} {submission.key}"
-                receipt.rows[Line("submitted", place, extent.batch)] += removed[submission.key]
+                name = f"{submission.url} {submission.key}"
+                receipt.rows[Line("submitted", name, extent.batch)] += removed[submission.key]
             elif not dry_run:
                 files.redact(ledger, submission)
 

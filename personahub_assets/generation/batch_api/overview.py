@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from personahub_assets.core.addresses import public
 from personahub_assets.core.config import FILES_URL
 from personahub_assets.core.errors import ArgumentError, LLMError, choices
 from personahub_assets.core.roles import ROLES
-from personahub_assets.endpoints.batch_files import BatchServer
+from personahub_assets.endpoints.batch_files import BatchServer, NoBatch
 from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, Progress, ProviderChannel
 from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
 from personahub_assets.generation.llm import LLM, run_coroutine
@@ -23,6 +23,7 @@ class Standing:
 
     Attributes:
         progress: what the server says; None if it was not asked.
+        problem: why the server could not be asked.
     """
 
     asset: str
@@ -30,6 +31,7 @@ class Standing:
     ledger: Path
     submission: Submission
     progress: Progress | None = None
+    problem: str = ""
 
     @property
     def name(self) -> str:
@@ -43,21 +45,22 @@ class Standing:
 
     def as_json(self) -> dict[str, object]:
         """The submission as `personahub batch-api --json` prints it."""
-        one, progress = self.submission, self.progress
+        submission, progress = self.submission, self.progress
         return {
-            "submission": one.key,
+            "submission": submission.key,
             "asset": self.asset,
             "batch": self.batch,
-            "url": one.url,
-            "model": one.model,
-            "state": one.state,
-            "batch_id": one.batch_id or None,
-            "status": progress.status if progress else one.status or None,
-            "requests": one.total,
-            "completed": progress.completed if progress else one.completed,
-            "failed": progress.failed if progress else one.failed,
-            "input": str(self.files.input(one)) if self.files else None,
-            "output": str(self.files.output(one)) if self.files else None,
+            "url": submission.url,
+            "model": submission.model,
+            "state": submission.state,
+            "batch_id": submission.batch_id or None,
+            "status": progress.status if progress else submission.status or None,
+            "requests": submission.total,
+            "completed": progress.completed if progress else submission.completed,
+            "failed": progress.failed if progress else submission.failed,
+            "input": str(self.files.input(submission)) if self.files else None,
+            "output": str(self.files.output(submission)) if self.files else None,
+            "problem": self.problem or None,
         }
 
 
@@ -72,22 +75,23 @@ def open_standings(store: Store, batches: Collection[str] | None = None) -> list
 
 
 def look(store: Store, llm: LLM, standings: Collection[Standing]) -> list[Standing]:
-    """Ask the servers how far submissions came.
-
-    Raises:
-        LLMError: if a server does not answer, or none of the configured ones has the address of a submission.
-    """
+    """Ask the servers how far submissions came; what keeps one from being asked is its `problem`."""
     return run_coroutine(_look(store, llm, list(standings)))
 
 
 async def _look(store: Store, llm: LLM, standings: list[Standing]) -> list[Standing]:
     looked = []
     for each in standings:
-        progress = None
-        if each.submission.state == "submitted":
-            async with _opened(store, llm, each) as channel:
-                progress = await channel.look(each.submission)
-        looked.append(Standing(each.asset, each.batch, each.ledger, each.submission, progress))
+        progress, problem = None, ""
+        try:
+            if each.submission.state == "submitted":
+                async with _opened(store, llm, each) as channel:
+                    progress = await channel.look(each.submission)
+        except NoBatch as error:
+            progress, problem = Progress("unknown", is_ended=True), str(error)
+        except LLMError as error:
+            problem = str(error)
+        looked.append(replace(each, progress=progress, problem=problem))
     return looked
 
 

@@ -17,7 +17,7 @@ from personahub_assets.core.prices import Prices
 from personahub_assets.endpoints.batch_files import NoBatch
 from personahub_assets.endpoints.transport import Fault, Transport
 from personahub_assets.generation.batch_api.channel import Channel, Progress
-from personahub_assets.generation.batch_api.ledger import Ledger, Line, Submission
+from personahub_assets.generation.batch_api.ledger import Ledger, Line, State, Submission
 from personahub_assets.generation.batch_api.lines import NOT_ANSWERED
 from personahub_assets.generation.budget import Budget, Deferred
 from personahub_assets.generation.requests import Request
@@ -34,6 +34,7 @@ class Terms:
         collects: whether requests without an answer are submitted; else they are asked online.
         tries: how often a call is submitted whose line fails.
         prices: of answers of the batch API.
+        is_passing: whether the server is a stand-in that ends with its process, and has lost what others submitted.
     """
 
     settings: BatchApi
@@ -41,7 +42,7 @@ class Terms:
     collects: bool
     tries: int
     prices: Prices
-    is_standin: bool = False
+    is_passing: bool = False
 
 
 class Submissions:
@@ -64,7 +65,9 @@ class Submissions:
     @property
     def _own(self) -> list[Submission]:
         """The open submissions at this server."""
-        return [each for each in self._ledger.submissions() if each.is_open and each.url == self._transport.url]
+        is_all = self.terms.is_passing
+        submissions = [each for each in self._ledger.submissions() if each.is_open]
+        return [each for each in submissions if is_all or each.url == self._transport.url]
 
     async def begin(self) -> None:
         """Settle what an interrupted run left, and store the answers of submissions that have ended.
@@ -114,18 +117,18 @@ class Submissions:
         await self._channel.clean(submission)
         self._describe(submission, progress)
 
-    def _note_progress(self, submission: Submission, progress: Progress, **more: str) -> None:
+    def _note_progress(self, submission: Submission, progress: Progress, state: State = "submitted") -> None:
         self._ledger.update(
-            submission, status=progress.status, completed=progress.completed, failed=progress.failed, **more
+            submission, state=state, status=progress.status, completed=progress.completed, failed=progress.failed
         )
 
     def _lose(self, submission: Submission, error: NoBatch) -> None:
-        """Ask the requests of a batch again that only the stand-in can have lost.
+        """Ask the requests of a batch again if it ended with its server, which costs nothing.
 
         Raises:
             LLMError: at any other server.
         """
-        if self.terms.is_standin:  # it keeps batches in its memory, and costs nothing
+        if self.terms.is_passing:
             self._ledger.forget(submission)
             return
         raise LLMError(
