@@ -391,9 +391,9 @@ def run(
             help="Submit requests to the batch API, or ask each online; else as [batch_api] says",
         ),
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait for the batch API, or leave when all is submitted")
-    ] = True,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait for the batch API: end when all is submitted")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
@@ -453,7 +453,7 @@ def run(
         approve=approve,
         personas_from=personas_from,
         batch_api=batch_api,
-        wait=wait,
+        wait=not no_wait,
     )
     raise typer.Exit(result.exit_code)
 
