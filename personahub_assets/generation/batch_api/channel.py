@@ -24,6 +24,7 @@ MARK = "personahub_submission"
 ENDED = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 _CREATE_TRIES = 3
 _LOOKS_S = (0.0, 2.0, 5.0)
+_LONGEST_PAUSE_S = 60.0
 _DOWNLOADS = 3
 _CLOCKS_S = 86_400.0  # by which the clocks of the server and of this machine may differ
 
@@ -100,9 +101,11 @@ class ProviderChannel:
         for _ in range(_CREATE_TRIES):
             try:
                 batch = await self._server.create(file_id, ENDPOINT, self._window, {MARK: submission.key})
-            except Fault:  # it may have been created
-                if (adopted := await self.find(ledger, submission)) is not None:
+            except Fault as fault:
+                # It may have been created, unless no connection was made.
+                if not fault.unconnected and (adopted := await self.find(ledger, submission)) is not None:
                     return adopted
+                await asyncio.sleep(min(fault.pause or 0, _LONGEST_PAUSE_S))
             except LLMError:
                 await self.withdraw(submission)
                 ledger.forget(submission)

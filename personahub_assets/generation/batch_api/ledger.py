@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 from personahub_assets.core.access import checked
 from personahub_assets.core.errors import StoreError
+from personahub_assets.store.sqlite_files import read_only
 
 State = Literal["written", "uploaded", "submitting", "submitted", "ended"]
 
@@ -329,7 +330,7 @@ def pending_requests(path: Path, keys: Iterable[str]) -> set[str]:
     """The requests, of some, whose first call was submitted: a run does not pay for them again."""
     if not path.exists():
         return set()
-    with closing(sqlite3.connect(path, timeout=_WAIT_S)) as connection:
+    with closing(sqlite3.connect(read_only(path), timeout=_WAIT_S, uri=True)) as connection:
         try:
             rows = connection.execute(
                 "SELECT DISTINCT request FROM lines LEFT JOIN submissions ON key = submission "
