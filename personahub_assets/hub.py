@@ -489,7 +489,7 @@ class Hub:
             ids=tuple(ids),
         )
         budget = Budget()
-        llm = LLM.of(self.environment, shared_budget=budget, batch_api=False)
+        llm = LLM.of(self.environment, shared_budget=budget)
         return _beside_event_loop(lambda: preview(store, llm, spec, watch).frame(), budget)
 
     def run(

@@ -142,6 +142,12 @@ class LLM(BaseModel):
             self._others[identity] = endpoint
         return self._others[identity]
 
+    def online(self) -> "LLM":
+        """The same endpoint for requests that do not go to a batch API; both spend from one budget."""
+        copy = self.model_copy(update={"batch_api": False, "shared_budget": self.budget})
+        copy._others = {}
+        return copy
+
     def settings_for(self, config: HubConfig, task: Task) -> HubConfig:
         """The settings for requests of a task: those of its role, where it has its own."""
         return config.as_role(task.role, task.variant, is_own_server=self.is_own_server)
@@ -536,6 +542,8 @@ class LLM(BaseModel):
         Raises:
             LLMError: if there is no endpoint.
         """
+        if self.writes_files:
+            return NoServer()
         return Transport(self.require(), self._key, variable=self._variable("URL"), **options)
 
     @property

@@ -65,10 +65,10 @@ def maintain(store: Store) -> Dropped:
                 _drop(store, asset, batch, before, dropped)
         except LockHeld:
             dropped.busy += 1
+    _sweep(store, dropped)
     for path in store.paths.ledgers_of():
         with suppress(LockHeld), store.lock(Lock.of(path.parent.name, path.stem), wait=False):
             _drop_ledger(path, keep.total_seconds(), dropped)
-    _sweep(store, dropped)
     return dropped
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from personahub_assets.core.config import BatchApi
+from personahub_assets.core.config import FILES_URL, BatchApi
 from personahub_assets.core.errors import EndpointRefuses, LLMError
 from personahub_assets.core.prices import Prices
 from personahub_assets.endpoints.batch_files import NoBatch
@@ -258,8 +258,11 @@ class Submissions:
         """What is waited for."""
         waiting = [each for each in self._ledger.submissions() if each.is_open]
         batches = f"{len(waiting)} batch{'es' if len(waiting) != 1 else ''}"
-        where = ", ".join(dict.fromkeys(each.url for each in waiting))
-        return f"{self.deferred:,} requests wait for their answers in {batches} submitted to {where}"
+        where = ", ".join("files of the home" if url == FILES_URL else url for url in {each.url: 0 for each in waiting})
+        requests = (
+            "1 request waits for its answer" if self.deferred == 1 else f"{self.deferred:,} requests wait for answers"
+        )
+        return f"{requests}: {batches} at {where}"
 
 
 def line_name(key: str, number: int) -> str:
