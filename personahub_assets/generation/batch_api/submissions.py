@@ -23,6 +23,7 @@ from personahub_assets.generation.budget import Budget, Deferred
 from personahub_assets.generation.requests import Request
 
 _UNSENT = ("written", "uploaded")
+_GOOD = 200
 _MB = 1_000_000
 
 
@@ -218,12 +219,12 @@ class Submissions:
         """Tell whether the server answers at all, from the lines that are here.
 
         Raises:
-            LLMError: if it refused every line; they are forgotten, so that a later run submits them again.
+            LLMError: if it answered no line; they are forgotten, so that a later run submits them again.
         """
         if not self._ledger.has_answers:
             self._forget_failed()
             raise LLMError(
-                f"{self._transport.url} refused all lines of a batch. If it does not take this form of requests, set "
+                f"{self._transport.url} answered no line of a batch. If it does not take this form of requests, set "
                 "generation.mode in hub.toml; personahub doctor asks it online"
             )
 
@@ -245,8 +246,9 @@ class Submissions:
             await self._channel.submit(self._ledger, submission)
 
     def is_from_batch(self, name: str) -> bool:
-        """Whether a call is in the ledger: nothing has to be reserved for it."""
-        return self._ledger.line(name) is not None
+        """Whether a call was answered or still can be: it is paid, and nothing has to be reserved for it."""
+        line = self._ledger.line(name)
+        return line is not None and (line.is_pending or line.status == _GOOD)
 
     def spend(self, name: str, prompt: int, cached: int, completion: int) -> float:
         """Cost of an answer; it counts in the budget of the run that submitted the request."""
