@@ -112,6 +112,7 @@ class Answers:
 
     def __enter__(self) -> "Answers":
         self._copied.enter_context(copied(self.store, self._journal.path))
+        self._copied.enter_context(copied(self.store, self.store.paths.ledger(self.task.asset, self.batch)))
         self._journal.__enter__()
         # Each full garbage collection visits the half million objects of the graph, and every few hundred answers
         # start one: a fifth of the time of a run. So the objects are frozen meanwhile.

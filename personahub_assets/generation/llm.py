@@ -42,6 +42,7 @@ from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, k
 from personahub_assets.generation.requests import ReusePolicy, Server, ServerOf, Task
 from personahub_assets.generation.servers.model_list import offered_as, read_models
 from personahub_assets.store.home import Home
+from personahub_assets.store.journal_copies import copy_now
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
@@ -501,7 +502,8 @@ class LLM(BaseModel):
         channel: Channel = FolderChannel(path)
         if not self.writes_files:
             aside, window = store.paths.aside, settings.completion_window
-            channel = ProviderChannel(BatchServer(server), window, aside, deletes=settings.delete_files)
+            deletes, save = settings.delete_files, partial(copy_now, store, path)
+            channel = ProviderChannel(BatchServer(server), window, aside, deletes=deletes, save=save)
         prices = config.prices.as_prices().times(settings.price_factor)
         tries = config.generation.transport_tries
         terms = Terms(settings, task.model, collects, tries, prices, is_passing=self.url == STANDIN_URL)

@@ -6,7 +6,7 @@ datasets/<name>.py            classes of the datasets of this home
 inbox/                        source files and downloads
 tables/<table>/[asset=<key>/]batch=<key>/part.parquet
 journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/, journal/item_embeddings/<dataset>/<batch>/
-batch_api/<asset>/<batch>.sqlite, <batch>.<submission>.{input,output}.jsonl   requests at a batch API
+journal/batch_api/<asset>/<batch>.sqlite, <batch>.<submission>.{input,output}.jsonl   requests at a batch API
 seeds/<asset>/                recorded answers of other homes
 releases/<name>/
 warehouse.duckdb              the warehouse; it can be rebuilt
@@ -159,7 +159,7 @@ class Home:
     @property
     def submissions(self) -> Path:
         """Requests that were submitted to a batch API, with their answers until they are published."""
-        return self.root / "batch_api"
+        return self.journals / "batch_api"
 
     def ledger(self, asset: str, batch: str) -> Path:
         """The submitted requests of one asset and batch."""
@@ -284,7 +284,7 @@ class Home:
         """Paths that only this program writes."""
         folders = [self.aside, self.cache, self.dagster, self.journals, self.locks, self.releases, self.recorded]
         files = [self.config, self.objects, self.warehouse, self.writer]
-        return [*folders, self.submissions, self.prompts, self.datasets, self.tables, *files]
+        return [*folders, self.prompts, self.datasets, self.tables, *files]
 
     def check_warehouse(self) -> None:
         """Refuse a home without a warehouse.

@@ -5,7 +5,7 @@ A channel has no state of its own: what was sent, and how far it came, is in the
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,14 +77,22 @@ class ProviderChannel:
         window: time that the provider is given.
         aside: folder for temporary files.
         deletes: whether files are deleted at the provider.
+        save: called before the request that costs money, when the intent is in the ledger.
         looks_s: seconds before each look for a batch that may have been created: lists can lag.
     """
 
     def __init__(
-        self, server: BatchServer, window: str, aside: Path, *, deletes: bool, looks_s: tuple[float, ...] = _LOOKS_S
+        self,
+        server: BatchServer,
+        window: str,
+        aside: Path,
+        *,
+        deletes: bool,
+        save: Callable[[], None] = lambda: None,
+        looks_s: tuple[float, ...] = _LOOKS_S,
     ):
         self._server, self._window, self._aside = server, window, aside
-        self._deletes, self._looks_s = deletes, looks_s
+        self._deletes, self._save, self._looks_s = deletes, save, looks_s
 
     async def submit(self, ledger: Ledger, submission: Submission) -> Submission:
         """Upload the file, then create the batch. The intent is in the ledger before the request that costs money.
@@ -98,6 +106,7 @@ class ProviderChannel:
             file_id = await self._server.upload(file, _file_name(submission))
         submission = ledger.update(submission, state="uploaded", file_id=file_id)
         submission = ledger.update(submission, state="submitting")
+        self._save()
         for _ in range(_CREATE_TRIES):
             try:
                 batch = await self._server.create(file_id, ENDPOINT, self._window, {MARK: submission.key})
