@@ -230,6 +230,9 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     if result.failed or result.stopped:
         say("Next: mend the cause, then run the same command again; received answers are kept.", to=console)
         return
+    if result.waiting:
+        say("Next: the same command again, later; ", (f"{call} batch-api", "bold"), " shows how far it is", to=console)
+        return
     say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
 
 
