@@ -246,7 +246,7 @@ class Asker:
         """
         meter.batch_line = ""
         if self.submissions is not None:
-            server = self.transport.servers[0]
+            server = self.submissions.server
             meter.batch_line = line
             content = partial(body, server) if callable(body) else lambda: body
             reply: Reply | None = self.submissions.reply(request, number, content, _read_answer)

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
@@ -34,7 +34,7 @@ from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
 from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, ProviderChannel
-from personahub_assets.generation.batch_api.ledger import Ledger
+from personahub_assets.generation.batch_api.ledger import Ledger, open_submissions
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
@@ -498,7 +498,7 @@ class LLM(BaseModel):
         if not (collects or path.exists()):
             yield None
             return
-        server = transport.servers[0]
+        server = self._batch_server(transport, {each.url for each in open_submissions(path)})
         channel: Channel = FolderChannel(path)
         if not self.writes_files:
             aside, window = store.paths.aside, settings.completion_window
@@ -511,6 +511,13 @@ class LLM(BaseModel):
             submissions = Submissions(ledger, channel, server, terms, self.budget)
             await submissions.begin()
             yield submissions
+
+    def _batch_server(self, transport: Transport | Pool, busy: Collection[str]) -> Transport:
+        """The server that gets files: one that has some of the asset and batch, else the first in the list."""
+        first = public((self.each[0].url or "").strip().rstrip("/"))
+        by_url = {server.url: server for server in transport.servers}
+        chosen = next((url for url in by_url if url in busy), first)
+        return by_url.get(chosen, transport.servers[0])
 
     def _connection(self, task: Task, settings: Generation, window: AdaptiveConcurrency) -> Transport | Pool:
         """The transport to its server, or the pool of its servers; different tasks begin at different ones."""

@@ -34,6 +34,7 @@ class Progress:
     """How far a submission came.
 
     Attributes:
+        is_readable: whether there are answers to fetch.
         errors: why the provider did not begin it.
         unreadable: lines of its files that no answer can be read from.
         ignored: lines of its files that came twice, or belong to no request.
@@ -43,6 +44,7 @@ class Progress:
     completed: int = 0
     failed: int = 0
     is_ended: bool = False
+    is_readable: bool = False
     errors: list[str] = field(default_factory=list)
     unreadable: int = 0
     ignored: int = 0
@@ -237,7 +239,8 @@ class FolderChannel:
         with path.open("rb") as file:
             counts = list_counts(file)
         is_ended = counts.readable >= submission.total
-        return Progress("completed" if is_ended else "waiting", counts.readable, is_ended=is_ended)
+        status, is_readable = "completed" if is_ended else "waiting", counts.readable > 0
+        return Progress(status, counts.readable, is_ended=is_ended, is_readable=is_readable)
 
     async def fetch(self, ledger: Ledger, submission: Submission) -> Progress:
         """Read the answers that are there. It has ended when each request has one: the program may still be writing."""
@@ -335,6 +338,7 @@ def _progress(batch: Batch) -> Progress:
         status,
         int(counts.get("completed") or 0),
         int(counts.get("failed") or 0),
+        status in ENDED,
         status in ENDED,
         [_error_text(error) for error in errors if isinstance(error, dict)],
     )

@@ -52,13 +52,13 @@ class Submissions:
     Args:
         ledger: opened.
         channel: the way to the server.
-        transport: judges errors; its address is that of the submissions.
+        server: judges errors; its address is that of the submissions.
         terms: how requests are submitted.
         budget: of the run.
     """
 
-    def __init__(self, ledger: Ledger, channel: Channel, transport: Transport, terms: Terms, budget: Budget):
-        self._ledger, self._channel, self._transport = ledger, channel, transport
+    def __init__(self, ledger: Ledger, channel: Channel, server: Transport, terms: Terms, budget: Budget):
+        self._ledger, self._channel, self.server = ledger, channel, server
         self.terms, self._budget = terms, budget
         self.notes: list[str] = []
         self.deferred = 0
@@ -68,7 +68,7 @@ class Submissions:
         """The open submissions at this server."""
         is_all = self.terms.is_passing
         submissions = [each for each in self._ledger.submissions() if each.is_open]
-        return [each for each in submissions if is_all or each.url == self._transport.url]
+        return [each for each in submissions if is_all or each.url == self.server.url]
 
     async def begin(self) -> None:
         """Settle what an interrupted run left, and store the answers of submissions that have ended.
@@ -98,8 +98,8 @@ class Submissions:
     async def _collect_answers(self, submission: Submission) -> None:
         try:
             progress = await self._channel.look(submission)
-            if progress.is_ended or progress.completed:
-                progress = await self._channel.fetch(self._ledger, submission) if _is_readable(progress) else progress
+            if progress.is_readable:
+                progress = await self._channel.fetch(self._ledger, submission)
         except NoBatch as error:
             self._lose(submission, error)
             return
@@ -189,7 +189,7 @@ class Submissions:
             raise Fault("the batch API gave the request back without an answer")
         assert line.status is not None
         try:
-            return self._transport.read(line.status, line.reply, parse)
+            return self.server.read(line.status, line.reply, parse)
         except EndpointRefuses as error:
             if self._ledger.has_answers:  # such as a credit that ended in the middle
                 raise Fault(str(error)) from error
@@ -224,7 +224,7 @@ class Submissions:
         if not self._ledger.has_answers:
             self._forget_failed()
             raise LLMError(
-                f"{self._transport.url} answered no line of a batch. If it does not take this form of requests, set "
+                f"{self.server.url} answered no line of a batch. If it does not take this form of requests, set "
                 "generation.mode in hub.toml; personahub doctor asks it online"
             )
 
@@ -241,7 +241,7 @@ class Submissions:
         """
         settings, most_bytes = self.terms.settings, self.terms.settings.max_mb * _MB
         while submission := self._ledger.begin(
-            secrets.token_hex(8), self._transport.url, self.terms.model, settings.max_lines, most_bytes
+            secrets.token_hex(8), self.server.url, self.terms.model, settings.max_lines, most_bytes
         ):
             await self._channel.submit(self._ledger, submission)
 
@@ -270,7 +270,3 @@ class Submissions:
 def line_name(key: str, number: int) -> str:
     """Name of one call of a request: the custom_id of its line."""
     return f"{key}-{number}"
-
-
-def _is_readable(progress: Progress) -> bool:
-    return progress.is_ended or progress.status == "waiting"
