@@ -180,19 +180,19 @@ class Ledger:
 
     def begin(self, key: str, url: str, model: str, most_lines: int, most_bytes: int) -> Submission | None:
         """Make a submission of collected lines; None without any."""
-        chosen, size = list[tuple[str]](), 0
+        chosen, size = list[tuple[str, str]](), 0
         for name, length in self._run(
             "SELECT name, length(body) FROM lines WHERE submission IS NULL ORDER BY rowid LIMIT ?", [most_lines]
         ):
             size += length + len(name) + _FRAME
             if chosen and size > most_bytes:
                 break
-            chosen.append((name,))
+            chosen.append((key, name))
         if not chosen:
             self.commit()
             return None
         assert self._connection is not None
-        self._connection.executemany(f"UPDATE lines SET submission = '{key}' WHERE name = ?", chosen)
+        self._connection.executemany("UPDATE lines SET submission = ? WHERE name = ?", chosen)
         self._run(
             f"INSERT INTO submissions ({_COLUMNS}) VALUES (?, ?, ?, 'written', ?, ?, '', '', '', 0, 0)",
             [key, url, model, time.time(), len(chosen)],
