@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from personahub_assets.embedding.embedder import Embedder
+    from personahub_assets.generation.batch_api.overview import Standing
     from personahub_assets.generation.budget import Budget
     from personahub_assets.instance.progress import Step
     from personahub_assets.runs.forecast import Plan
@@ -502,8 +503,11 @@ class Hub:
         max_seconds: float | None = None,
         retry: Names | None = None,
         personas_from: str | Path | None = None,
+        batch_api: bool | None = None,
+        wait: bool = True,
         approve: "Callable[[Ordered], None]" = _ignore_progress,
         listener: "Callable[[Step], None] | None" = None,
+        on_wait: "Callable[[list[Standing]], None]" = _ignore_progress,
     ) -> "Result":
         """Materialise the graph, batch by batch, then the warehouse; in this process, recorded in the home's Dagster.
 
@@ -520,8 +524,11 @@ class Hub:
             max_seconds: stop cleanly after this time.
             retry: send only requests again that are quarantined for these reasons; empty for any reason.
             personas_from: a file with the personas that the selected datasets are generated for.
+            batch_api: submit requests to the batch API (docs/batch-api.md); None: as [batch_api] use in hub.toml says.
+            wait: wait for the answers of a batch API; else a later run collects them.
             approve: called with the order before the run; an exception stops it.
             listener: called with the progress of each step.
+            on_wait: called with the open submissions at each look at them.
 
         Returns:
             Failures, rows left, the reason of a stop, and the numbers of rows. A failed batch does not stop the
@@ -556,6 +563,8 @@ class Hub:
                     approve=approved,
                     personas_from=_path(personas_from),
                     listener=listener,
+                    batch_api=batch_api,
+                    on_wait=on_wait if wait else None,
                 )
 
         result = _beside_event_loop(work, budget)
@@ -644,5 +653,6 @@ def _beside_event_loop(work: Callable[[], T], budget: "Budget") -> T:
         try:
             return future.result()
         except KeyboardInterrupt:
+            budget.is_interrupted = True
             budget.max_calls = budget.calls  # signals reach this thread only; the next call finds no budget left
             raise

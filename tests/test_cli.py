@@ -43,7 +43,7 @@ from personahub_assets.warehouse import build
 from personahub_assets.warehouse.query_process import ids_meeting
 
 COMMANDS = ["ingest", "plan", "run", "release", "maintain", "takedown", "sql", "why", "search", "standin", "doctor"]
-COMMANDS += ["browse", "context", "mcp", "new", "try", "ui", "version"]
+COMMANDS += ["batch-api", "browse", "context", "mcp", "new", "try", "ui", "version"]
 ROWS = [
     {"id": "d1", "text": "The tide tables of the harbour were wrong by eleven minutes, so the pilot wrote his own."},
     {"id": "d2", "text": "Bread proves slowly in a cold kitchen; the crumb is better for it, and the crust darker."},

@@ -384,6 +384,16 @@ def run(
             metavar="NAME=ROWS",
         ),
     ] = None,
+    batch_api: Annotated[
+        bool | None,
+        typer.Option(
+            "--batch-api/--online",
+            help="Submit requests to the batch API, or ask each online; else as [batch_api] says",
+        ),
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait for the batch API: end when all is submitted")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation")] = False,
 ) -> None:
     """Materialise the graph, batch by batch, then the warehouse.
@@ -394,11 +404,14 @@ def run(
     On a terminal, asks for confirmation if the run would make more than confirm_calls calls or cost more than
     confirm_cost ([run] in hub.toml): see `personahub plan`.
 
+    With --batch-api requests are submitted as files and answered within hours, at a lower price. Ctrl-C leaves; the
+    next run collects the answers and pays nothing again.
+
     --until math_verified=500 asks personas in rounds until a dataset or view has exactly 500 rows. If that fails, it
     prints the acceptance, the number of requests left and the cost of the rest.
 
-    Exit code: 0 done, 1 something failed, 3 stopped by a budget, or with rows left or missing, 4 done, but most rows of
-    an asset were rejected, 130 by Ctrl-C.
+    Exit code: 0 done, 1 something failed, 3 stopped by a budget, waiting for the batch API, or with rows left or
+    missing, 4 done, but most rows of an asset were rejected, 130 by Ctrl-C.
     """
     from personahub_assets.cli.confirm import make_approval
     from personahub_assets.cli.run import run_and_report, run_until_and_report
@@ -410,6 +423,7 @@ def run(
     retry_reasons = _retry_reasons(reason, "run", retry=retry)
     if until:
         others = {"--select": select, "--retry": retry, "--personas-from": personas_from, "--max-tokens": max_tokens}
+        others["--batch-api"] = batch_api
         if excluded := [name for name, value in others.items() if value]:
             raise ArgumentError(f"--until {until[0]} with {', '.join(excluded)}: omit one of them")
         if len(until) > 1:
@@ -438,8 +452,36 @@ def run(
         retry=retry_reasons,
         approve=approve,
         personas_from=personas_from,
+        batch_api=batch_api,
+        wait=not no_wait,
     )
     raise typer.Exit(result.exit_code)
+
+
+@app.command(name="batch-api")
+def batch_api_(
+    cancel: Annotated[
+        str | None,
+        typer.Option(metavar="SUBMISSION", help="Cancel one: answers that are there are used, the rest is asked again"),
+    ] = None,
+    forget: Annotated[
+        str | None, typer.Option(metavar="SUBMISSION", help="Forget one: all its requests are submitted and paid again")
+    ] = None,
+    adopt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUBMISSION=ID",
+            help="Name the provider's batch of a submission that was interrupted while it was sent",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the submissions as JSON")] = False,
+) -> None:
+    """List the requests that wait for a batch API, or for a program that answers files such as vllm run-batch."""
+    from personahub_assets.cli import batch_api
+
+    hub = _hub()
+    batch_api.change(hub, cancel=cancel, forget=forget, adopt=adopt)
+    batch_api.show(hub, as_json=as_json)
 
 
 @app.command(name="try")

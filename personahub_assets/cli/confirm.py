@@ -37,7 +37,8 @@ def make_approval(
         if environment.llm_url == STANDIN_URL or not _has_bound(config):
             return
         forecast = _make_plan(environment, order, console)
-        if not _exceeds_limits(forecast, config, max_calls, max_cost):
+        is_batch = config.batch_api.use if order.llm.batch_api is None else order.llm.batch_api
+        if not _exceeds_limits(forecast, config, max_calls, max_cost, is_batch=is_batch):
             return
         show(forecast, console)
         _confirm(f"This run would make {summary(forecast)}. Begin?", console)
@@ -85,9 +86,11 @@ def _has_bound(config: HubConfig) -> bool:
     return (config.prices.is_set and config.run.confirm_cost < math.inf) or config.run.confirm_calls < math.inf
 
 
-def _exceeds_limits(forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None) -> bool:
+def _exceeds_limits(
+    forecast: Plan, config: HubConfig, max_calls: int | None, max_cost: float | None, *, is_batch: bool
+) -> bool:
     """Whether a run, limited by its budget, exceeds the limits of [run]."""
     total, bound = forecast.total, config.run
     calls = min(total.calls, math.inf if max_calls is None else max_calls)
-    cost = min(total.cost or 0.0, math.inf if max_cost is None else max_cost)
+    cost = min((total.batch_cost if is_batch else total.cost) or 0.0, math.inf if max_cost is None else max_cost)
     return cost > bound.confirm_cost or calls > bound.confirm_calls

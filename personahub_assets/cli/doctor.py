@@ -63,7 +63,7 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     yield from _endpoints("endpoint", llm, home)
     for roles, endpoint in _others(llm, home).items():
         yield from _endpoints(f"endpoint {', '.join(roles)}", endpoint, home)
-    if canary and llm.url:
+    if canary and llm.url and not llm.writes_files:
         yield "model", lambda: _model(llm, home)
         for roles, endpoint in _others(llm, home).items():
             yield f"model {', '.join(roles)}", lambda endpoint=endpoint: _model(endpoint, home)  # type: ignore[misc]

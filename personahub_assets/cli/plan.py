@@ -39,6 +39,8 @@ def summary(plan: Plan) -> str:
         phrases.append(duration(total.seconds))
     if total.cost is not None:
         phrases.append(_money(total.cost, plan.currency))
+    if total.batch_cost:
+        phrases.append(f"or {_money(total.batch_cost, plan.currency)} with --batch-api")
     return ", ".join(phrases)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from personahub_assets.cli.bars import Bars
+from personahub_assets.cli.batch_api import files_to_answer, make_waiting_lines
 from personahub_assets.cli.console import on_one_line, say, table
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.project_files import sql_files
@@ -55,6 +56,7 @@ def run_and_report(
         if approve:
             approve(order)
 
+    tell_waiting = make_waiting_lines(console)
     with Bars(console, hub.store.config.prices.currency) as bars:
         result = hub.run(
             batches,
@@ -63,6 +65,7 @@ def run_and_report(
             approve=begin,
             personas_from=personas_from,
             listener=bars.update,
+            on_wait=tell_waiting,
             **bounds,
         )
     store = orders[0].store
@@ -106,6 +109,7 @@ def run_until_and_report(
             console,
             personas_from=personas,
             is_round=True,
+            batch_api=False,
             approve=approve if not reached.rounds else None,
             max_calls=None if max_calls is None else max(0, max_calls - reached.calls),
             max_cost=None if max_cost is None else max(0.0, max_cost - reached.cost),
@@ -205,6 +209,10 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
         )
     for name, reason in result.unfinished.items():
         say(f"left: {name}: {reason}", style="yellow", to=console)
+    for name, reason in result.waiting.items():
+        say(f"waits: {name}: {reason}", style="yellow", to=console)
+    for line in files_to_answer(store, result):
+        say(line, to=console)
     for name, rows in result.left.items():
         say(f"left: {name}: {rows}.", style="yellow", to=console)
     for name, rows in result.rejected.items():
@@ -221,6 +229,9 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     call = shell_command(store.root)
     if result.failed or result.stopped:
         say("Next: mend the cause, then run the same command again; received answers are kept.", to=console)
+        return
+    if result.waiting:
+        say("Next: the same command again, later; ", (f"{call} batch-api", "bold"), " shows how far it is", to=console)
         return
     say("Next: ", (f"{call} sql sql/analysis/yield_per_hop.sql", "bold"), ", or ", (f"{call} ui", "bold"), to=console)
 

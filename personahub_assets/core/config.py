@@ -45,6 +45,8 @@ from personahub_assets.core.text import WORDS
 from personahub_assets.core.worlds import NPCS
 
 STANDIN_URL = "standin:"
+FILES_URL = "files:"
+"""In place of an address: requests are written to files in the home, for `vllm run-batch`."""
 _OTHER_VARIABLES = ("CACHE", "VLLM_PYTHON")
 """Variables that are read elsewhere: the folder of models, and the Python of vLLM in the tests."""
 
@@ -348,6 +350,18 @@ class Generation(SamplingOptions, Section):
     def sent_headers(self) -> dict[str, str]:
         """The headers with their values as hub.toml has them; `request_headers` fills in the variables."""
         return {name: value.get_secret_value() for name, value in self.headers.items()}
+
+
+class BatchApi(Section):
+    """Batch APIs: requests are submitted as files and answered within hours, at a lower price (docs/batch-api.md)."""
+
+    use: bool = Field(False, description="Submit requests to the batch API, as personahub run --batch-api does")
+    price_factor: float = Field(0.5, ge=0, le=1, description="Price of the batch API as a share of [prices]")
+    max_lines: int = Field(50_000, ge=1, le=50_000, description="Maximum number of requests in one file")
+    max_mb: int = Field(200, ge=1, le=200, description="Maximum size of one file in megabytes")
+    completion_window: str = Field("24h", max_length=16, description="Time that the provider is given for a batch")
+    poll_s: float = Field(60, ge=0.1, le=3600, description="Seconds between looks at submitted batches")
+    delete_files: bool = Field(True, description="Delete the provider's files when their answers are stored here")
 
 
 class PricesSection(Section):
@@ -670,6 +684,7 @@ class HubConfig(Section):
     related_personas: RelatedPersonasTask = RelatedPersonasTask()
     generation: Generation = Generation()
     prices: PricesSection = PricesSection()
+    batch_api: BatchApi = BatchApi()
     run: RunSection = RunSection()
     lexical: Lexical = Lexical()
     embeddings: Embeddings = Embeddings()
@@ -889,6 +904,8 @@ def server_list(addresses: str | None, variable: str) -> list[str]:
         )
     if len(servers) > 1 and STANDIN_URL in servers:
         raise ConfigError(f"{variable} lists {STANDIN_URL} among other servers: the stand-in cannot be one of several")
+    if len(servers) > 1 and FILES_URL in servers:
+        raise ConfigError(f"{variable} lists {FILES_URL} among other servers: requests go to files or to servers")
     return servers
 
 

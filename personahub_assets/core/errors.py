@@ -20,6 +20,7 @@ The tree of classes:
     │   ├── LimitReached     a rate limit that lasts longer than generation.longest_wait
     │   └── SystematicFault  the first answers of an asset were all rejected for one reason
     ├── Unfinished           a step stopped before its end on purpose; answers are in the journal
+    │   ├── Submitted        requests wait for the answers of a batch API
     │   └── BudgetSpent      the budget of calls, tokens, cost or time of the run is spent
     └── BatchesFailed        some batches of a run failed; the others are published
 """
@@ -95,6 +96,12 @@ class SystematicFault(LLMError):
 
 class Unfinished(PersonaHubError):
     """A step stopped on purpose with requests left; answers are in the journal, nothing is published."""
+
+
+class Submitted(Unfinished):
+    """Requests of `asset` were submitted to a batch API, and some have no answer yet; a later run collects them."""
+
+    asset: str = ""
 
 
 class BudgetSpent(Unfinished):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from personahub_assets.core import interrupts
-from personahub_assets.core.errors import BatchesFailed, BudgetSpent
+from personahub_assets.core.errors import BatchesFailed, BudgetSpent, Submitted
 from personahub_assets.core.text import digest
 from personahub_assets.defs.assets import OWNERS, Asset, named_resources
 from personahub_assets.defs.metadata.pages import page_of
@@ -153,17 +153,21 @@ class _Run:
 
         Raises:
             BatchesFailed: at the end, naming the batches that failed.
+            Submitted: at the end, if none failed and some wait for the answers of a batch API.
         """
         keys = list(self.context.partition_keys)
         if len(keys) == 1:
             report = self._timed(keys[0])
             return dg.MaterializeResult(metadata=report.as_metadata(), data_version=_version(report))
-        versions, failures = [], {}
+        versions, failures, waits = [], {}, dict[str, Submitted]()
         for key in keys:
             try:
                 report = self._timed(key)
             except BudgetSpent:
                 raise  # the budget is also spent for the other batches
+            except Submitted as submitted:
+                waits[key] = submitted
+                continue
             except (*UNREADABLE, Exception) as error:  # noqa: BLE001 - one batch's fault must not keep the others from running
                 interrupts.check()
                 failures[key] = explain(error, self.store.root)
@@ -173,6 +177,8 @@ class _Run:
             self._log_published(key, report)
         if failures:
             raise BatchesFailed("; ".join(f"batch {key}: {reason}" for key, reason in failures.items()))
+        if waits:
+            raise Submitted("; ".join(f"batch {key}: {wait}" for key, wait in waits.items()))
         # Dagster records one data version for all partitions of a run: docs/decisions.md, "Single-run backfills".
         return dg.MaterializeResult(data_version=dg.DataVersion(digest(*versions, size=32)))
 

@@ -49,6 +49,7 @@ class LLMResource(dg.ConfigurableResource[LLM]):
     max_tokens: int | None = _as_in(LLM, "max_tokens")
     max_cost: float | None = _as_in(LLM, "max_cost")
     max_seconds: float | None = _as_in(LLM, "max_seconds")
+    batch_api: bool | None = _as_in(LLM, "batch_api")
 
     def create_resource(self, context: dg.InitResourceContext) -> LLM:  # noqa: ARG002
         """Return the language model of a run."""

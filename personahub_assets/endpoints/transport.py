@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import aiohttp
 import tenacity
@@ -111,6 +111,7 @@ class Meter:
     last_s: float = 0.0  # of the last attempt alone
     pause_s: float = 0.0
     server: str = ""  # public address of the server that answered last
+    batch_line: str = ""  # the line of a batch API that the last answer came from
 
 
 Body = bytes | Callable[["Transport"], bytes]
@@ -426,11 +427,54 @@ class Transport:
             await self._fault(problem, answers)
         return problem
 
-    async def _send(self, path: str, body: bytes | None) -> bytes:
+    async def exchange(
+        self, method: str, path: str, body: bytes | aiohttp.FormData | None = None, sink: BinaryIO | None = None
+    ) -> bytes:
+        """Send one request of any method, without retries; its result does not change the counts of faults.
+
+        Args:
+            body: JSON, or a form with a file.
+            sink: gets the body of a good reply, which can be large; the returned body is then empty.
+
+        Raises:
+            Fault: also for a limit; its `pause` has the seconds that the server asks for.
+            Refused, EndpointRefuses, LLMError: as `post` does.
+        """
+        try:
+            return await self._send(path, body, method, sink)
+        except _Wait as wait:
+            raise _as_fault(wait) from wait
+
+    def read(self, status: int, content: bytes, parse: Callable[[bytes], Any]) -> Any:
+        """Read an answer that did not come over HTTP, such as a line of a file, as if it had.
+
+        Raises:
+            Fault, Refused, ErrorReply, UnreadableReply, EndpointRefuses: as `post` does.
+        """
+        masked = self._masked_bytes(content)
+        try:
+            if not 200 <= status < 300:
+                raise self._error_of(judge(status, {}, masked), masked, status)
+            return parse(content)
+        except _Wait as wait:
+            raise _as_fault(wait) from wait
+        except ErrorReply as error:
+            if error.is_empty:
+                raise
+            problem = self._error_in_success(error)
+            raise _as_fault(problem) if isinstance(problem, _Wait) else problem from error
+
+    async def _send(
+        self,
+        path: str,
+        body: bytes | aiohttp.FormData | None,
+        method: str | None = None,
+        sink: BinaryIO | None = None,
+    ) -> bytes:
         """The body of a good reply; redirects on the same host are followed, as a POST."""
         address = self._address(path)
         for _ in range(_HOPS):
-            reply, content = await self._exchange(address, body)
+            reply, content = await self._exchange(address, body, method or ("GET" if body is None else "POST"), sink)
             if 200 <= reply.status < 300:
                 if (pause := pause_before_next(reply.headers)) is not None:
                     self.pace.pause(pause, "nothing is left of the limit that it names")
@@ -450,14 +494,19 @@ class Transport:
         masked = self._masked_bytes(content)
         raise self._error_of(judge(reply.status, reply.headers, masked), masked, reply.status)
 
-    async def _exchange(self, address: yarl.URL, body: bytes | None) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _exchange(
+        self, address: yarl.URL, body: bytes | aiohttp.FormData | None, method: str, sink: BinaryIO | None
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         assert self._session is not None, "use the transport in an async with block"
-        method = "GET" if body is None else "POST"
+        headers, options = self._headers, dict[str, Any]()
+        if sink is not None or isinstance(body, aiohttp.FormData):  # of any size: only a pause is a timeout
+            headers = {name: value for name, value in headers.items() if name != "Content-Type"}
+            options["timeout"] = aiohttp.ClientTimeout(connect=self._timeout.connect, sock_read=self._timeout.total)
         try:
             async with self._session.request(
-                method, address, data=body, headers=self._headers, allow_redirects=False
+                method, address, data=body, headers=headers, allow_redirects=False, **options
             ) as reply:
-                content = await _content(reply)
+                content = await _content(reply) if sink is None or reply.status >= 300 else await _drain(reply, sink)
                 self.hear()
                 return reply, content
         except aiohttp.ConnectionTimeoutError as error:
@@ -483,8 +532,10 @@ class Transport:
     def _address(self, path: str) -> yarl.URL:
         if path not in self._addresses:
             instead_of = "/v1" if path in (_TOKENIZE, _TOKENIZER_INFO) else ""
+            page, _, query = path.partition("?")
             try:
-                self._addresses[path] = yarl.URL(below(self._base, path, instead_of=instead_of))  # parsed once
+                address = yarl.URL(below(self._base, page, instead_of=instead_of))  # parsed once
+                self._addresses[path] = address.update_query(query) if query else address
             except ValueError as error:
                 raise LLMError(f"cannot send requests to {self.url}: {self._masked(str(error))}") from None
         return self._addresses[path]
@@ -618,6 +669,20 @@ async def _content(reply: aiohttp.ClientResponse) -> bytes:
             raise Fault(f"the reply has more than {_LONGEST_REPLY:,} bytes")
     content = b"".join(pieces)
     return _unpacked(content) if content.startswith(_GZIP) else content
+
+
+async def _drain(reply: aiohttp.ClientResponse, sink: BinaryIO) -> bytes:
+    """Write the body of a reply to a file; return nothing of it."""
+    async for piece in reply.content.iter_any():
+        sink.write(piece)
+    return b""
+
+
+def _as_fault(wait: _Wait) -> Fault:
+    """A limit as a fault with the time that the server asks to wait."""
+    fault = Fault(wait.verdict.message, overload=True)
+    fault.pause = wait.verdict.wait_s
+    return fault
 
 
 def _unpacked(content: bytes) -> bytes:

@@ -17,9 +17,10 @@ from typing import Any
 
 import polars as pl
 
-from personahub_assets.core.errors import BudgetSpent, StoreError, Unfinished
+from personahub_assets.core.errors import BudgetSpent, StoreError, Submitted, Unfinished
 from personahub_assets.core.text import digest
 from personahub_assets.generation.answer_index import hash_of, outcome_of
+from personahub_assets.generation.batch_api.ledger import Ledger, drop
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch, ask_all
@@ -111,6 +112,7 @@ class Answers:
 
     def __enter__(self) -> "Answers":
         self._copied.enter_context(copied(self.store, self._journal.path))
+        self._copied.enter_context(copied(self.store, self.store.paths.ledger(self.task.asset, self.batch)))
         self._journal.__enter__()
         # Each full garbage collection visits the half million objects of the graph, and every few hundred answers
         # start one: a fifth of the time of a run. So the objects are frozen meanwhile.
@@ -137,7 +139,8 @@ class Answers:
 
         Raises:
             KeyboardInterrupt: on Ctrl-C; received answers are in the journal.
-            Unfinished: if requests were not sent, because a budget is spent or by --retry.
+            Unfinished: if requests were not sent, because a budget is spent or by --retry, or if they wait for the
+                answers of a batch API.
             LLMError: if calls are needed and the endpoint does not work.
             StoreError: if the second call yields other requests.
         """
@@ -206,7 +209,19 @@ class Answers:
         if self.tally.total:
             for version, task in self._uses.items():
                 record_use(self.store, task, self.batch, self._generated[version], is_asked=False)
+        self._settle_ledger()
         self._published = True
+
+    def _settle_ledger(self) -> None:
+        """Remove the published requests from the ledger of a batch API."""
+        path = self.store.paths.ledger(self.task.asset, self.batch)
+        if not path.exists():
+            return
+        with Ledger(path) as ledger:
+            ledger.settle(lambda key: hash_of(key) in self._written)
+            is_empty = ledger.is_empty
+        if is_empty:
+            drop(path)
 
     def _mask(self, outcome: Outcome) -> Outcome:
         return self._gates.mask(outcome)
@@ -237,6 +252,11 @@ class Answers:
                     f"{self._progress_text()} ({spent}). Run again to continue: answers are kept, and the batch is "
                     "published when it has all of them"
                 ) from spent
+            except Submitted as submitted:
+                self.watch(self.tally)
+                waits = Submitted(f"{submitted}. Run again to collect them: nothing is paid twice")
+                waits.asset = self.task.asset
+                raise waits from submitted
         self.watch(self.tally)
         if self._unasked:
             raise Unfinished(

@@ -10,6 +10,19 @@ from dataclasses import dataclass, field
 from personahub_assets.core.errors import ArgumentError, BudgetSpent
 from personahub_assets.core.prices import Prices
 
+
+class Deferred(Exception):
+    """The answer to a call comes later; nothing is recorded about its request.
+
+    Attributes:
+        name: of the call.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.name = name
+
+
 Worst = Callable[[bool], Awaitable[tuple[int, int]]]
 """Returns upper bounds for prompt and completion tokens of a call; with True counted by the server if it can."""
 
@@ -21,7 +34,8 @@ class Budget:
     No bound is exceeded. The cost of a call is known only with its answer, so its maximum is reserved before it is
     sent: an upper bound of its prompt tokens, and the token limit of the answer. The answer replaces the reserve with
     the actual cost. A call that does not fit waits for the calls in flight; without any, the budget is spent. Not
-    covered: a server that exceeds the token limit, and charges for calls without an answer.
+    covered: a server that exceeds the token limit, and charges for calls without an answer. A call that this run
+    submitted to a batch API stays reserved until its answer is here.
 
     Args:
         max_calls: requests sent to the model, including failed attempts.
@@ -38,9 +52,13 @@ class Budget:
     tokens: int = 0
     cost: float = 0.0
     answers: int = 0
+    is_interrupted: bool = False  # by Ctrl-C in another thread
     flying: int = 0
     reserved_tokens: int = 0
     reserved_cost: float = 0.0
+    submitted_tokens: int = 0
+    submitted_cost: float = 0.0
+    _submitted: dict[str, tuple[int, float]] = field(default_factory=dict, repr=False)
     _reserves: int = 0
     _waiting: set["asyncio.Future[None]"] = field(default_factory=set, repr=False)
     started: float = field(default_factory=time.monotonic)
@@ -101,6 +119,9 @@ class Budget:
         self._reserved(1, tokens, cost)
         try:
             yield
+        except Deferred as deferred:
+            self._keep_reserved(deferred.name, tokens, cost)
+            raise
         finally:
             self._reserved(-1, -tokens, -cost)
             self._wake()
@@ -124,10 +145,41 @@ class Budget:
             finally:
                 self._waiting.discard(waiter)
 
-    def _has_room(self, tokens: int, cost: float) -> bool:
-        if self.max_tokens is not None and self.tokens + self.reserved_tokens + tokens > self.max_tokens:
+    def submit(self, name: str) -> None:
+        """Count a call that is submitted to a batch API.
+
+        Raises:
+            BudgetSpent: if no call is left.
+        """
+        self.call()
+        self.returned()
+        self._submitted.setdefault(name, (0, 0.0))
+
+    def settle(self, name: str) -> bool:
+        """Release what is reserved for a submitted call, because its answer is here; whether this run submitted it."""
+        if name not in self._submitted:
             return False
-        return self.max_cost is None or self.cost + self.reserved_cost + cost <= self.max_cost
+        self._keep_reserved(name, 0, 0.0)
+        del self._submitted[name]
+        if not self._submitted:
+            self.submitted_cost = 0.0
+        return True
+
+    def _keep_reserved(self, name: str, tokens: int, cost: float) -> None:
+        if name in self._submitted:
+            old_tokens, old_cost = self._submitted[name]
+            self._submitted[name] = (tokens, cost)
+            self.submitted_tokens += tokens - old_tokens
+            self.submitted_cost += cost - old_cost
+
+    def _has_room(self, tokens: int, cost: float) -> bool:
+        waiting_tokens, waiting_cost = (
+            self.reserved_tokens + self.submitted_tokens,
+            self.reserved_cost + self.submitted_cost,
+        )
+        if self.max_tokens is not None and self.tokens + waiting_tokens + tokens > self.max_tokens:
+            return False
+        return self.max_cost is None or self.cost + waiting_cost + cost <= self.max_cost
 
     def _reserved(self, reserves: int, tokens: int, cost: float) -> None:
         self._reserves += reserves
@@ -141,13 +193,16 @@ class Budget:
                 waiter.get_loop().call_soon_threadsafe(_release, waiter)
 
     def _budget_error(self, tokens: int, cost: float) -> BudgetSpent:
-        if self.max_tokens is not None and self.tokens + tokens > self.max_tokens:
+        if self.max_tokens is not None and self.tokens + self.submitted_tokens + tokens > self.max_tokens:
+            note = f"{self.submitted_tokens:,} are reserved for submitted calls, " if self._submitted else ""
             return BudgetSpent(
-                f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, "
+                f"the budget of {self.max_tokens:,} tokens is spent: {self.tokens:,} are used, {note}"
                 f"and the next call can take {tokens:,}"
             )
+        note = f"{self.submitted_cost:g} is reserved for submitted calls, " if self._submitted else ""
         return BudgetSpent(
-            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, and the next call can cost {cost:g}"
+            f"the budget of {self.max_cost:g} is spent: {self.cost:g} is used, {note}"
+            f"and the next call can cost {cost:g}"
         )
 
     def spend(self, prices: Prices, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:

@@ -26,8 +26,9 @@ from personahub_assets.core.text import sanitise, shorten
 from personahub_assets.endpoints.pace import OnWait
 from personahub_assets.endpoints.pool import Pool
 from personahub_assets.endpoints.reply_errors import ErrorReply, UnreadableReply
-from personahub_assets.endpoints.transport import Fault, Meter, Refused, Transport
+from personahub_assets.endpoints.transport import Body, Fault, Meter, Refused, Transport
 from personahub_assets.endpoints.verdicts import judge_error
+from personahub_assets.generation.batch_api.submissions import Submissions, line_name
 from personahub_assets.generation.budget import Worst
 from personahub_assets.generation.context import ContextWindow, TooLong
 from personahub_assets.generation.replies.degenerate import fault_of, sound_part
@@ -116,6 +117,7 @@ class Asker:
             answer; None if no bound needs it.
         dialect: how requests are written, until a server needs another way.
         proven: dialects that servers accepted, by address, model and schema; kept by the caller for the next asker.
+        submissions: requests that were submitted to a batch API, or are to be.
     """
 
     def __init__(
@@ -128,8 +130,9 @@ class Asker:
         reserve: Reserve | None = None,
         dialect: Dialect | None = None,
         proven: dict[Mark, Dialect] | None = None,
+        submissions: Submissions | None = None,
     ):
-        self.reserve = reserve
+        self.reserve, self.submissions = reserve, submissions
         self.remedy = ""  # of the first refusal of a probe
         self._served = pattern_of(served)
         self.transport, self.task, self.limits, self.spend = transport, task, limits, spend
@@ -169,8 +172,13 @@ class Asker:
 
     @property
     def is_proven(self) -> bool:
-        """Whether a server has answered a request with this schema."""
-        return any(map(self.is_warm, self.transport.servers))
+        """Whether no request has to be sent alone first: a server answered this schema, or requests are submitted."""
+        return self.is_submitting or any(map(self.is_warm, self.transport.servers))
+
+    @property
+    def is_submitting(self) -> bool:
+        """Whether requests go to a batch API."""
+        return self.submissions is not None and self.submissions.terms.collects
 
     def is_warm(self, server: Transport) -> bool:
         """Whether this server has answered a request with this schema."""
@@ -196,6 +204,7 @@ class Asker:
             EndpointRefuses: if the account, the key, the path or the model is wrong.
             LLMError: if the server limits requests for too long, or this machine cannot reach it.
             BudgetSpent: if a further call is needed and none is left.
+            Deferred: if the answer of a batch API comes later.
         """
         self._instructions = request.messages[0]
         return await _Conversation(self, self._safe_request(request)).outcome()
@@ -209,6 +218,9 @@ class Asker:
         Raises:
             Fault, Refused, UnreadableReply, LLMError: if the server does not work.
         """
+        if self.submissions is not None and self.is_submitting:
+            self.submissions.probe()  # not online: what came back tells the same
+            return
         messages = [*([self._instructions] if self._instructions else []), {"role": "user", "content": _PROBE}]
         body = partial(self.body, messages, _PROBE_TOKENS)
         reply: Reply | None = await (server or self.transport).send_once("/chat/completions", body, _read_answer)
@@ -220,6 +232,38 @@ class Asker:
             self.probed.completion_tokens += completion
             self.probed.wasted_tokens += prompt + completion
             self.probed.cost += self.spend(prompt, reply.cached_tokens, completion)
+
+    async def send(self, line: str, request: Request, number: int, body: Body, meter: Meter) -> Reply:
+        """Get the answer to one call: from a submitted file, or online.
+
+        Args:
+            line: name of the call.
+            number: of the call in the conversation about the request.
+
+        Raises:
+            Deferred: if the answer comes later.
+            Fault, Refused, ErrorReply, UnreadableReply, LLMError: as `Transport.post` does.
+        """
+        meter.batch_line = ""
+        if self.submissions is not None:
+            server = self.submissions.server
+            meter.batch_line = line
+            content = partial(body, server) if callable(body) else lambda: body
+            reply: Reply | None = self.submissions.reply(request, number, content, _read_answer)
+            if reply is not None:
+                meter.server = server.url
+                return reply
+            meter.batch_line = ""
+        reply = await self.transport.post("/chat/completions", body, meter, parse=_read_answer)
+        self.prove(meter.server)
+        assert reply is not None
+        return reply
+
+    def cost(self, meter: Meter, prompt: int, cached: int, completion: int) -> float:
+        """Record the tokens of an answer; return their cost."""
+        if self.submissions is not None and meter.batch_line:
+            return self.submissions.spend(meter.batch_line, prompt, cached, completion)
+        return self.spend(prompt, cached, completion)
 
     async def adapt(self, server: Transport) -> bool:
         """Find a dialect that a server accepts; return whether it is another one than before.
@@ -287,6 +331,8 @@ class _Conversation:
         self.result = Outcome(request.key, "rejected", "", role=asker.task.role, **asker.sampling)
         self.max_tokens = asker.task.prompt.max_tokens
         self.meter = Meter()
+        self.line = ""
+        self.calls = 0  # of this conversation; the same number is the same call when a later run repeats it
         self.last_cost = 0
         self.most: tuple[int, int] | None = None  # tokens reserved for the call
 
@@ -431,7 +477,10 @@ class _Conversation:
 
     async def _call(self, messages: list[Any]) -> Reply:
         """One answer of the server; it is counted before its reserve is released."""
-        if self.asker.reserve is None:
+        self.line = line_name(self.request.key, self.calls)
+        self.calls += 1
+        submissions = self.asker.submissions
+        if self.asker.reserve is None or (submissions is not None and submissions.is_from_batch(self.line)):
             return self._count_tokens(messages, await self._post(messages))
 
         async def worst(exactly: bool) -> tuple[int, int]:
@@ -461,7 +510,7 @@ class _Conversation:
             result.answer_tokens = answer
             self.last_cost = prompt + answer
             result.wasted_tokens += self.last_cost
-            result.cost += self.asker.spend(prompt, cached, answer)
+            result.cost += self.asker.cost(self.meter, prompt, cached, answer)
             if result.attempts == 1:
                 self.asker.context.learn(messages, prompt)
         else:
@@ -483,8 +532,7 @@ class _Conversation:
         """
         body = partial(self.asker.body, messages, self.max_tokens)
         try:
-            reply: Reply = await self.asker.transport.post("/chat/completions", body, self.meter, parse=_read_answer)
-            self.asker.prove(self.meter.server)
+            reply = await self.asker.send(self.line, self.request, self.calls - 1, body, self.meter)
         except Fault as fault:
             raise _Rejected(
                 "timeout" if fault.timeout else "unreachable", f"at every attempt, the last: {fault}"
@@ -524,7 +572,7 @@ class _Conversation:
         """Record an answer without token counts: the budget counts its maximal cost."""
         self.result.uncounted += 1
         if self.most:
-            self.asker.spend(self.most[0], 0, self.most[1])
+            self.asker.cost(self.meter, self.most[0], 0, self.most[1])
 
 
 def _read_answer(content: bytes) -> Reply:

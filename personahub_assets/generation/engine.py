@@ -20,9 +20,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from personahub_assets.core.errors import BudgetSpent, EndpointDown, EndpointRefuses, LLMError, SystematicFault
+from personahub_assets.core.errors import (
+    BudgetSpent,
+    EndpointDown,
+    EndpointRefuses,
+    LLMError,
+    Submitted,
+    SystematicFault,
+)
 from personahub_assets.core.text import plain
 from personahub_assets.endpoints.pool import Pool
+from personahub_assets.generation.batch_api.submissions import line_name
+from personahub_assets.generation.budget import Deferred
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.journal import Journal
 from personahub_assets.generation.requests import Outcome, Request, Usage
@@ -65,6 +74,7 @@ def ask_all(
 
     Raises:
         BudgetSpent: if a bound was reached; the answers to requests in flight are in the journal.
+        Submitted: if requests wait for the answers of a batch API; all others have an outcome.
         KeyboardInterrupt: on Ctrl-C; answers received within three seconds are in the journal.
         EndpointDown: if the endpoint failed too often in a row; received answers are in the journal.
         EndpointRefuses: if the account, the key, the path or the model is wrong.
@@ -146,10 +156,13 @@ class _Crew:
                         if seconds_left is not None:
                             self._later(seconds_left, self._stop, BudgetSpent("the time of the run is up"))
                         await self._ask_all(asker)
+                        await self._submit(asker)
             finally:
                 self.tally.spend(asker.probed)
                 self.tally.other_models = asker.other_models
                 self.tally.notes += asker.notes
+                if asker.submissions is not None:
+                    self.tally.notes += asker.submissions.notes
                 if self._pool is not None:
                     self.tally.servers = self._pool.shares
                     self.tally.notes += self._pool.outages
@@ -168,6 +181,15 @@ class _Crew:
             self._group = None
             if not self._again:
                 return
+
+    async def _submit(self, asker: "Asker") -> None:
+        """Submit the requests that were collected for a batch API, unless the step failed."""
+        submissions = asker.submissions
+        if submissions is None or not (self.stopped is None or isinstance(self.stopped, BudgetSpent)):
+            return
+        await submissions.submit()
+        if submissions.deferred and self.stopped is None:
+            self.stopped = Submitted(submissions.summary())
 
     def _stop(self, cause: BaseException) -> None:
         """Send no further request; requests in flight get some seconds to end."""
@@ -218,6 +240,8 @@ class _Crew:
             began = time.perf_counter()
             try:
                 outcome = await asker.ask(request)
+            except Deferred:
+                continue
             except BudgetSpent as spent:
                 await self._note_spent(asker, request, spent)
             except EndpointRefuses as error:
@@ -235,7 +259,8 @@ class _Crew:
     async def _note_spent(self, asker: "Asker", request: Request, spent: BudgetSpent) -> None:
         """Record the cost of a request that the budget stopped before its end."""
         self.stopped = self.stopped or spent
-        if isinstance(spent.partial, Outcome):
+        is_kept = asker.submissions is not None and asker.submissions.is_from_batch(line_name(request.key, 0))
+        if isinstance(spent.partial, Outcome) and not is_kept:  # what is in the ledger is counted when it is finished
             # Paid and not finished: recorded, so that the totals are right, and sent again by the next run.
             await self.journal.record(asker.task, request, spent.partial.after(request.earlier))
             self.tally.spend(spent.partial)
@@ -332,7 +357,7 @@ class _Crew:
         self._tell()
         if self._systematic:
             self._look_for_systematic_fault(asker, outcome)
-        if outcome.attempts and self._measure(outcome):
+        if outcome.attempts and outcome.answer_s and self._measure(outcome):
             self._start_workers(asker)
 
     def _measure(self, outcome: Outcome) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr
 
 from personahub_assets.core.addresses import public, public_list, split_addresses
-from personahub_assets.core.config import STANDIN_URL, Environment, Generation, HubConfig, ServerOptions, server_list
+from personahub_assets.core.config import (
+    FILES_URL,
+    STANDIN_URL,
+    Environment,
+    Generation,
+    HubConfig,
+    ServerOptions,
+    server_list,
+)
 from personahub_assets.core.errors import ArgumentError, ConfigError, KeyRefused, LLMError, PersonaHubError
 from personahub_assets.core.roles import ROLES, WRITER, Role
 from personahub_assets.endpoints.backend import Backend
+from personahub_assets.endpoints.batch_files import BatchServer
+from personahub_assets.endpoints.no_server import NoServer
 from personahub_assets.endpoints.pace import Pace
 from personahub_assets.endpoints.pool import OF_POOL, Pool
 from personahub_assets.endpoints.transport import Fault, Refused, Transport
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answers import Answers
+from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, ProviderChannel
+from personahub_assets.generation.batch_api.ledger import Ledger, open_submissions
 from personahub_assets.generation.budget import Budget
 from personahub_assets.generation.concurrency import AdaptiveConcurrency
 from personahub_assets.generation.engine import OpenAsker, Watch
@@ -30,9 +42,11 @@ from personahub_assets.generation.provenance import STANDIN_MODEL, check_kind, k
 from personahub_assets.generation.requests import ReusePolicy, Server, ServerOf, Task
 from personahub_assets.generation.servers.model_list import offered_as, read_models
 from personahub_assets.store.home import Home
+from personahub_assets.store.journal_copies import copy_now
 from personahub_assets.store.tables import Store
 
 if TYPE_CHECKING:
+    from personahub_assets.generation.batch_api.submissions import Submissions
     from personahub_assets.generation.client import Asker, Mark
     from personahub_assets.generation.servers.dialect import Dialect
 
@@ -73,6 +87,9 @@ class LLM(BaseModel):
     max_tokens: int | None = Field(default=None, description="Stop the run cleanly after so many tokens")
     max_cost: float | None = Field(default=None, description="Stop the run cleanly after so much money")
     max_seconds: float | None = Field(default=None, description="Stop the run cleanly after so many seconds")
+    batch_api: bool | None = Field(
+        default=None, description="Submit requests to the batch API (true) or not (false), instead of [batch_api] use"
+    )
     shared_budget: InstanceOf[Budget] | None = Field(
         default=None, exclude=True, repr=False, description="What is spent from, instead of the bounds above"
     )
@@ -119,11 +136,18 @@ class LLM(BaseModel):
                 is_own_server=url != self.url,
                 options=config.server_options(role) if url != self.url else self.options,
                 retry=self.retry,
+                batch_api=self.batch_api,
                 shared_budget=self.budget,
             )
             endpoint._writer = self
             self._others[identity] = endpoint
         return self._others[identity]
+
+    def online(self) -> "LLM":
+        """The same endpoint for requests that do not go to a batch API; both spend from one budget."""
+        copy = self.model_copy(update={"batch_api": False, "shared_budget": self.budget})
+        copy._others = {}
+        return copy
 
     def settings_for(self, config: HubConfig, task: Task) -> HubConfig:
         """The settings for requests of a task: those of its role, where it has its own."""
@@ -210,6 +234,8 @@ class LLM(BaseModel):
             return self.model
         if self.url == STANDIN_URL:
             return STANDIN_MODEL
+        if self.writes_files:
+            raise LLMError(f"{FILES_URL} lists no models: set {self._variable('MODEL')} to the one that will answer")
         if self.has_several:
             return self._common_name(headers)
         if not self._only_model:  # looked up once: every asset asks for it
@@ -283,7 +309,7 @@ class LLM(BaseModel):
         try:
             self._look(headers or {}, (KeyRefused,))
         except KeyRefused:
-            if _run(self._is_key_refused(headers or {})):
+            if run_coroutine(self._is_key_refused(headers or {})):
                 raise
 
     def _require_in_list(self, headers: Mapping[str, str]) -> None:
@@ -360,8 +386,10 @@ class LLM(BaseModel):
         if self._is_split:
             lists, _ = self._of_each(lambda server: server.models(headers))
             return _merged(lists.values())
+        if self.writes_files:
+            return {}
         try:
-            return read_models(_run(self._listed(headers or {})))
+            return read_models(run_coroutine(self._listed(headers or {})))
         except (Fault, Refused, ValueError) as error:
             url, variable = self.shown_url.rstrip("/"), self._variable("MODEL")
             raise LLMError(f"{url}/models: {error}. {_remedy(error, variable)}") from error
@@ -407,14 +435,14 @@ class LLM(BaseModel):
         cuts = config.generation.over_long == "cut"
 
         def opened(task: Task, window: AdaptiveConcurrency) -> OpenAsker:
-            return self.as_role(config, task.role, task.variant)._open(store, task, window)
+            return self.as_role(config, task.role, task.variant)._open(store, task, window, batch)
 
         def rule(task: Task) -> ReusePolicy:
             return ReusePolicy(task.prompt.max_tokens, frozenset(self.retry), cuts)
 
         return Answers(store, task, batch, opened, rule, watch, self.budget)
 
-    def _open(self, store: Store, task: Task, window: AdaptiveConcurrency) -> OpenAsker:
+    def _open(self, store: Store, task: Task, window: AdaptiveConcurrency, batch: str) -> OpenAsker:
         """Check the server before the first paid call.
 
         Raises:
@@ -444,10 +472,52 @@ class LLM(BaseModel):
         async def asker() -> AsyncIterator["Asker"]:
             async with self._connection(task, settings, window) as transport:
                 tokens = await transport.control_tokens()
-                reserve = partial(self.budget.reserve, prices) if self.budget.is_reserving else None
-                yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven)
+                async with self._submissions(store, task, batch, transport, config) as submitted:
+                    usual = submitted.terms.prices if submitted and submitted.terms.collects else prices
+                    reserve = partial(self.budget.reserve, usual) if self.budget.is_reserving else None
+                    yield Asker(transport, task, limits, spend, tokens, reserve, dialect, self._proven, submitted)
 
         return asker
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether requests go to files in the home instead of a server."""
+        return self.url == FILES_URL
+
+    @asynccontextmanager
+    async def _submissions(
+        self, store: Store, task: Task, batch: str, transport: Transport | Pool, config: HubConfig
+    ) -> "AsyncIterator[Submissions | None]":
+        """The requests of an asset and batch at a batch API; None if none are there and none are to be."""
+        from personahub_assets.generation.batch_api.submissions import Submissions, Terms
+
+        settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
+        if self.writes_files and self.batch_api is False:
+            raise LLMError(f"{self._variable('URL')} is {FILES_URL}: there is no server to ask online")
+        collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
+        if not (collects or path.exists()):
+            yield None
+            return
+        server = self._batch_server(transport, {each.url for each in open_submissions(path)})
+        channel: Channel = FolderChannel(path)
+        if not self.writes_files:
+            aside, window = store.paths.aside, settings.completion_window
+            deletes, save = settings.delete_files, partial(copy_now, store, path)
+            channel = ProviderChannel(BatchServer(server), window, aside, deletes=deletes, save=save)
+        prices = config.prices.as_prices().times(settings.price_factor)
+        tries = config.generation.transport_tries
+        terms = Terms(settings, task.model, collects, tries, prices, is_passing=self.url == STANDIN_URL)
+        with Ledger(path) as ledger:
+            submissions = Submissions(ledger, channel, server, terms, self.budget)
+            await submissions.begin()
+            yield submissions
+
+    def _batch_server(self, transport: Transport | Pool, busy: Collection[str]) -> Transport:
+        """The server that gets files: one that has some of the asset and batch, else the first in the list."""
+        first = public((self.each[0].url or "").strip().rstrip("/"))
+        by_url = {server.url: server for server in transport.servers}
+        chosen = next((url for url in by_url if url in busy), first)
+        return by_url.get(chosen, transport.servers[0])
 
     def _connection(self, task: Task, settings: Generation, window: AdaptiveConcurrency) -> Transport | Pool:
         """The transport to its server, or the pool of its servers; different tasks begin at different ones."""
@@ -457,6 +527,8 @@ class LLM(BaseModel):
             "after": self.budget.returned,
             "headers": settings.sent_headers,
         }
+        if self.writes_files:
+            return NoServer()
         if not self.has_several:
             (server,) = self.each
             options |= {"tries": settings.transport_tries, "faults_in_a_row": settings.consecutive_faults}
@@ -479,6 +551,8 @@ class LLM(BaseModel):
         Raises:
             LLMError: if there is no endpoint.
         """
+        if self.writes_files:
+            return NoServer()
         return Transport(self.require(), self._key, variable=self._variable("URL"), **options)
 
     @property
@@ -549,7 +623,7 @@ def _remedy(error: Exception, variable: str) -> str:
     )
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, also if an event loop is already running, as in a notebook."""
     try:
         asyncio.get_running_loop()

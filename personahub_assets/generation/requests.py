@@ -373,6 +373,7 @@ class Usage:
     repaired: int = 0
     repairs: dict[str, int] = field(default_factory=dict)  # by kind
     uncounted: int = 0
+    of_batch_api: int = 0  # outcomes whose last answer came from a batch API
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -431,6 +432,12 @@ class Usage:
         sums: dict[str, Any] = {name: sum(getattr(tally, name) for tally in tallies) for name in _SUMMED}
         return cls(**sums, notes=list(dict.fromkeys(note for tally in tallies for note in tally.notes)))
 
+    def after(self, earlier: "Usage") -> "Usage":
+        """The totals of two passes over the same requests: the second one reuses the answers of the first."""
+        total = Usage.together([earlier, self])
+        again = min(earlier.accepted + earlier.rejected, self.reused)
+        return replace(total, total=self.total, accepted=total.accepted - again, reused=total.reused - again)
+
     def add_reused(self, reason: str | None) -> None:
         """Count an outcome that needed no call."""
         self._count(reason)
@@ -446,6 +453,7 @@ class Usage:
         """Count an outcome that came from calls of this run."""
         self._count(outcome.reason)
         self.spend(outcome)
+        self.of_batch_api += bool(outcome.attempts and not outcome.answer_s)
 
     def spend(self, outcome: Outcome) -> None:
         """Count the cost of an outcome in this run, without counting the request as done."""

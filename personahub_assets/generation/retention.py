@@ -13,6 +13,7 @@ import polars as pl
 
 from personahub_assets.core.errors import LockHeld
 from personahub_assets.core.processes import is_alive
+from personahub_assets.generation.batch_api.ledger import drop, open_submissions
 from personahub_assets.store.atomic import HIDDEN
 from personahub_assets.store.home import Lock
 from personahub_assets.store.removal import remove_all
@@ -47,6 +48,8 @@ class Dropped:
 def maintain(store: Store) -> Dropped:
     """Drop superseded answers older than `generation.keep_superseded_days`, and leftovers of killed runs.
 
+    The same time holds for answers of a batch API that are not used.
+
     Partitions in use are skipped. Answers to current requests are kept.
 
     Raises:
@@ -63,7 +66,17 @@ def maintain(store: Store) -> Dropped:
         except LockHeld:
             dropped.busy += 1
     _sweep(store, dropped)
+    for path in store.paths.ledgers_of():
+        with suppress(LockHeld), store.lock(Lock.of(path.parent.name, path.stem), wait=False):
+            _drop_ledger(path, keep.total_seconds(), dropped)
     return dropped
+
+
+def _drop_ledger(path: Path, keep_s: float, dropped: Dropped) -> None:
+    """Drop a ledger of a batch API whose answers no run asked for since they came, if that is long ago."""
+    if age_s(path) > keep_s and not open_submissions(path):
+        drop(path)
+        dropped.leftovers += 1
 
 
 def leftovers(store: Store) -> Iterator[Path]:

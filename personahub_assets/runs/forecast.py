@@ -34,6 +34,7 @@ class Work:
     completion_tokens: float = 0.0
     seconds: float | None = 0.0  # None: no speed was measured
     cost: float | None = None  # None: no prices are set
+    batch_cost: float | None = None  # the same by a batch API
     basis: str = "history"  # or 'settings', if this home has no answers
 
     @property
@@ -151,6 +152,8 @@ def added(summands: Iterable[Work], batch: str, asset: str) -> Work:
     seconds, costs = [work.seconds for work in paid], [work.cost for work in works]
     total.seconds = None if None in seconds else sum(s for s in seconds if s is not None)
     total.cost = None if None in costs else sum(c for c in costs if c is not None)
+    batch_costs = [work.batch_cost for work in works]
+    total.batch_cost = None if None in batch_costs else sum(c for c in batch_costs if c is not None)
     total.basis = "settings" if any(work.basis == "settings" for work in paid) else "history"
     return total
 
@@ -163,4 +166,5 @@ def _spent(work: Work) -> dict[str, Any]:
         "completion_tokens": round(work.completion_tokens),
         "seconds": None if work.seconds is None else round(work.seconds, 1),
         "cost": None if work.cost is None else round(work.cost, 6),
+        "batch_cost": None if work.batch_cost is None else round(work.batch_cost, 6),
     }

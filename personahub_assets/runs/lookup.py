@@ -10,6 +10,7 @@ import polars as pl
 
 from personahub_assets.generation import recorded
 from personahub_assets.generation.answer_index import AnswerIndex
+from personahub_assets.generation.batch_api.ledger import pending_requests
 from personahub_assets.generation.journal import peek
 from personahub_assets.generation.lookup import AnswerLookup, valid
 from personahub_assets.generation.requests import Outcome, Request, ReusePolicy, Task
@@ -21,6 +22,7 @@ ELSEWHERE = "other batches or recordings"
 EARLIER = "a batch earlier in the run"
 SUPERSEDED = "superseded answers"
 UNPUBLISHED = "a stopped run or personahub try"
+SUBMITTED = "a batch API that has the requests"
 
 Watch = Callable[[str, str, int], None]
 """Called with the batch, the asset, and the number of its requests that were looked up."""
@@ -96,7 +98,8 @@ class Lookup:
             if key in on_file.answers:
                 result.answers.append((request, on_file.answers[key]))
             # A retry adds no inputs: it sends requests that were sent before.
-            result.unanswered += not self._retry and (key not in on_file.stands or on_file.reused.get(key) == EARLIER)
+            is_coming = on_file.reused.get(key) in (EARLIER, SUBMITTED)
+            result.unanswered += not self._retry and (key not in on_file.stands or is_coming)
             if key in result.keys:
                 continue
             result.keys.add(key)
@@ -148,6 +151,7 @@ class _Search:
         self, store: Store, task: Task, batch: str, rule: ReusePolicy, others: Callable[[str, ReusePolicy], AnswerIndex]
     ):
         self._task, self._journal = task, store.paths.journal(task.asset, batch)
+        self._ledger = store.paths.ledger(task.asset, batch)
         self._journaled: set[str] = set()
         self._known = AnswerLookup(store, task.asset, batch, rule, self._peek, partial(others, task.asset, rule))
         filed = store.read("generations", batch, task.asset, columns=["request_key", "status"])
@@ -160,6 +164,7 @@ class _Search:
         reused = dict.fromkeys(missing & to_come, EARLIER)
         reusable = valid(self._task, self._known.elsewhere(missing - to_come)) if missing - to_come else {}
         reused |= dict.fromkeys(reusable, ELSEWHERE)
+        reused |= dict.fromkeys(pending_requests(self._ledger, missing - reused.keys()), SUBMITTED)
         reused |= {key: UNPUBLISHED for key in settled if key in self._journaled}
         reused |= {key: SUPERSEDED for key in settled if key in self._superseded}
         accepted = [key for key, reason in settled.items() if reason is None]

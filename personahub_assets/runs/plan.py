@@ -198,7 +198,7 @@ class _Planner:
             llm = self.llm.as_role(self.config, task.role, task.variant)
             section = llm.settings_for(self.config, task).prices
             prices, priced = section.as_prices(), section.is_set
-            work.cost = 0.0 if priced else None
+            work.cost = work.batch_cost = 0.0 if priced else None
             if not work.expected:
                 continue
             spent = self.history.spent(task, self.lookup.prompt_chars(task))
@@ -211,6 +211,7 @@ class _Planner:
                 work.cost = work.expected * prices.cost(
                     spent.prompt_tokens, spent.cached_tokens, spent.completion_tokens
                 )
+                work.batch_cost = work.cost * self.config.batch_api.price_factor
 
     def _task_of(self, work: Work) -> Task:
         if work.asset in COMPARISONS:

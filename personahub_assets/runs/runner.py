@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +20,7 @@ from personahub_assets.core.errors import (
     BudgetSpent,
     ConfigError,
     PersonaHubError,
+    Submitted,
     Unfinished,
     choices,
 )
@@ -35,6 +36,7 @@ from personahub_assets.instance.faults import explain
 from personahub_assets.instance.instance import open_instance, run_tags
 from personahub_assets.instance.progress import Listener, RunProgress
 from personahub_assets.instance.storage import OwnRuns
+from personahub_assets.runs.waiting import OnWait, batches_of, wait_for_answers
 from personahub_assets.search import selections
 from personahub_assets.steps.tasks import require_runnable
 from personahub_assets.store.tables import Store
@@ -51,6 +53,7 @@ class Result:
     Attributes:
         failed: problems by batch.
         unfinished: requests that --retry left for the next run, by batch.
+        waiting: asset and batch whose requests wait for the answers of a batch API, with how many.
         left: rows without an answer while others got one, by asset and batch; the next run sends them again. Also
             datasets that are left out because they are still the template.
         rejected: assets and batches most of whose rows were rejected, with the reasons.
@@ -62,6 +65,7 @@ class Result:
 
     failed: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
@@ -73,11 +77,12 @@ class Result:
     def exit_code(self) -> int:
         """Exit code of `personahub run`.
 
-        0: done; 1: something failed; 3: stopped, or with rows left; 4: done, and most rows of an asset were rejected.
+        0: done; 1: something failed; 3: stopped, waiting for a batch API, or with rows left; 4: done, and most rows of
+        an asset were rejected.
         """
         if self.failed:
             return 1
-        return 3 if self.stopped or self.unfinished or self.left else 4 if self.rejected else 0
+        return 3 if self.stopped or self.unfinished or self.waiting or self.left else 4 if self.rejected else 0
 
     def raise_for_failure(self) -> "Result":
         """Return this result, or raise if something failed.
@@ -100,6 +105,7 @@ class Ordered:
     work: list[tuple[str, set[dg.AssetKey]]]
     datasets: list[str]
     reasons: list[str]
+    llm: LLM
     usage: dict[str, Usage] = field(default_factory=dict)  # by asset and batch
     unedited: dict[str, str] = field(default_factory=dict)
     """Selected datasets that are left out, because they are still the template, with the reason."""
@@ -119,6 +125,7 @@ def ordered(
     personas_from: Path | None = None,
     budget: Budget | None = None,
     listener: Listener | None = None,
+    batch_api: bool | None = None,
 ) -> Ordered:
     """Resolve batches and assets of a run; see `run_batches` for the arguments.
 
@@ -130,7 +137,7 @@ def ordered(
     store = Store(home=str(home)).pulled()
     reasons = _reasons(retry) if retry is not None else []
     # All runs of the order use the same objects: they share one budget and one stand-in.
-    llm = LLM.of(environment, retry=reasons, shared_budget=budget)
+    llm = LLM.of(environment, retry=reasons, shared_budget=budget, batch_api=batch_api)
     usage: dict[str, Usage] = {}
     run_resources = {"llm": llm, "progress": RunProgress(listener, usage)}
     definitions = build(environment, run_resources=run_resources)
@@ -146,7 +153,7 @@ def ordered(
         store = Store(home=str(home), personas_from=_selecting(personas_from, datasets, store.catalog))
         definitions = build(environment, store.personas_from, run_resources)
     work = _quarantined(store, keys, assets, reasons) if reasons else [(key, assets) for key in keys]
-    return Ordered(store, definitions, keys, work, datasets, reasons, usage, unedited)
+    return Ordered(store, definitions, keys, work, datasets, reasons, llm, usage, unedited)
 
 
 def _unedited(catalog: Catalog, assets: set[dg.AssetKey]) -> dict[str, str]:
@@ -165,6 +172,8 @@ def run_batches(
     approve: Callable[[Ordered], None] | None = None,
     personas_from: Path | None = None,
     listener: Listener | None = None,
+    batch_api: bool | None = None,
+    on_wait: OnWait | None = None,
 ) -> Result:
     """Materialise assets for batches, one run per batch, then the warehouse.
 
@@ -177,13 +186,23 @@ def run_batches(
         approve: called with the order before the run; an exception stops it.
         personas_from: a file with the personas that the selected datasets are written for, in this run only.
         listener: called with the progress of each step.
+        batch_api: submit requests to the batch API or do not, instead of `[batch_api] use`.
+        on_wait: called with the open submissions at each look at them; without it, the run ends when all that can be
+            submitted is.
 
     Raises:
         BatchError, ConfigError: if a batch, an asset or a reason is unknown, no batch is registered, the file of
             personas cannot be used, or a budget cannot be kept.
     """
     order = ordered(
-        environment, batches, select, retry=retry, personas_from=personas_from, budget=budget, listener=listener
+        environment,
+        batches,
+        select,
+        retry=retry,
+        personas_from=personas_from,
+        budget=budget,
+        listener=listener,
+        batch_api=batch_api,
     )
     if budget:
         check_budget(budget, order.store)
@@ -193,7 +212,22 @@ def run_batches(
     with open_instance(order.store.root) as instance:
         instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
         started = time.perf_counter()
-        _all_runs(order, _Executor(order.definitions, instance), result)
+        executor = _Executor(order.definitions, instance)
+        _all_runs(order, executor, result)
+        while on_wait and result.waiting and not result.stopped and not result.failed:
+            if not wait_for_answers(order.store, order.llm, batches_of(result.waiting), on_wait):
+                break
+            order = replace(order, work=[each for each in order.work if each[0] in batches_of(result.waiting)])
+            result.waiting.clear()
+            before = dict(order.usage)
+            _all_runs(order, executor, result)
+            order.usage.update(
+                {
+                    name: order.usage[name].after(tally)
+                    for name, tally in before.items()
+                    if order.usage[name] is not tally
+                }
+            )
         look_at_quarantine(order, result)
         result.seconds = time.perf_counter() - started
     return result
@@ -364,7 +398,10 @@ def _all_runs(order: Ordered, execute: "_Executor", result: Result) -> None:
     for index, (key, assets) in enumerate(work):
         if assets:
             name = key if len(assets) > 1 else f"{key}: {min(assets).to_user_string()}"
-            _attempt(result, name, home, partial(execute, REFRESH, assets, key))
+            left: set[dg.AssetKey] | None = assets
+            while left:
+                waiting = _attempt(result, name, home, partial(execute, REFRESH, left, key))
+                left = _independent(order.definitions, left, waiting) if waiting else None
         if result.stopped:
             later = list(dict.fromkeys(name for name, _ in work[index + 1 :]))
             result.stopped += f" Not begun: {', '.join(later)}." if later else ""
@@ -374,8 +411,17 @@ def _all_runs(order: Ordered, execute: "_Executor", result: Result) -> None:
         _attempt(result, "warehouse", home, partial(execute, REBUILD, {_WAREHOUSE}, None))
 
 
-def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> None:
+def _independent(definitions: dg.Definitions, assets: set[dg.AssetKey], waiting: str) -> set[dg.AssetKey]:
+    """The assets that can run while one waits for answers: those that are neither made from it nor made before it."""
+    graph, waits = definitions.resolve_asset_graph(), dg.AssetSelection.assets(waiting)
+    return assets - (waits.upstream() | waits.downstream()).resolve(graph)
+
+
+def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) -> str | None:
     """Record a failure in one line, and continue.
+
+    Returns:
+        The asset that waits for the answers of a batch API; None if none does.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, also if it was wrapped in another exception.
@@ -385,6 +431,9 @@ def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) ->
         work()
     except BudgetSpent as spent:
         result.stopped = f"{spent}."
+    except Submitted as submitted:
+        result.waiting[f"{submitted.asset}[{name.partition(': ')[0]}]"] = f"{submitted}."
+        return submitted.asset
     except Unfinished as rest:
         result.unfinished[name] = f"{rest}."
     except KeyboardInterrupt:
@@ -393,6 +442,7 @@ def _attempt(result: Result, name: str, home: Path, work: Callable[[], None]) ->
         interrupts.check()
         result.failed[name] = explain(error, home)
     interrupts.check()
+    return None
 
 
 class _Executor:

@@ -178,7 +178,7 @@ def results_of(store: Store, batch: str) -> list[str]:
     paths = store.paths
     folders = [folder for folder in paths.partition_folders(batch) if (folder / PART).exists()]
     names = {folder.relative_to(paths.tables).parts[0] for folder in folders}
-    pending = [*paths.journals_of(batch), *paths.vector_journals_of(batch)]
+    pending = [*paths.journals_of(batch), *paths.vector_journals_of(batch), *paths.ledgers_of(batch)]
     return sorted(names - {"batches", "prompt_uses"}) + [str(path.parent.relative_to(store.root)) for path in pending]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from personahub_assets.standin import calls, model_lists, needs, troubles, vectors, wire
 from personahub_assets.standin import faults as faulty
+from personahub_assets.standin.batches import BatchDesk
 from personahub_assets.standin.behaviour import Behaviour
 from personahub_assets.standin.calls import CHARS_PER_TOKEN, Call, RequestError
 from personahub_assets.standin.endpoint_troubles import MOVED
@@ -268,6 +269,7 @@ class _Turn:
 def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: HangUp = lambda _client: None) -> App:
     """Returns the application; `hang_up` closes the connection of a (host, port) without an answer (fault `reset`)."""
     desk = Desk(faults or Faults(), latency_ms, hang_up)
+    batches = BatchDesk(desk.faults, desk.stats, desk.chat)
     routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply | None]]]] = {
         "/v1/chat/completions": ("POST", desk.chat),
         f"{MOVED}/v1/chat/completions": ("POST", desk.chat),
@@ -280,8 +282,11 @@ def create_app(faults: Faults | None = None, latency_ms: float = 0.0, hang_up: H
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         method, handler = routes.get(scope["path"], (None, None))
-        if handler is None:
-            response: Reply | None = failure(404, f"There is no {scope['path']}; there are {', '.join(routes)}.")
+        response: Reply | None
+        if handler is None and batches.serves(scope["path"]):
+            response = await batches.handle(scope, receive)
+        elif handler is None:
+            response = failure(404, f"There is no {scope['path']}; there are {', '.join(routes)}.")
         elif scope["method"] != method:
             response = failure(405, f"{scope['path']} takes {method}, not {scope['method']}.")
         else:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from personahub_assets.standin.batch_faults import BATCH_FAULTS
 from personahub_assets.standin.faults import CONTENT, GROUPS, KINDS, SETTINGS, STICKY, TRANSPORT
 from personahub_assets.standin.forms import described
 from personahub_assets.standin.limits import LIMITS
@@ -54,9 +55,11 @@ _SETTINGS = {
     "latency_ms": "milliseconds that every answer takes; 0",
     "trouble_s": "seconds after which the endpoint fault ends; 0: never",
     "limit_s": "length of a period in seconds; 60",
+    "batch_s": "seconds that a batch stays half done; 0",
     "limit_told": "how a 429 gives the wait: see below; seconds",
     "models": "the form of the list of models: see below; usual",
     "needs": "refused parameters, joined by `+`: see below",
+    "batch": "faults of the batch API, joined by `+`: see below",
     "only": "word in the texts that prompt faults apply to; a number behind it chooses the wording",
     "schema": "name of the schema whose answers are changed",
 }
@@ -86,6 +89,7 @@ CATALOGUE = (
     Chapter("limit_told", "what a 429 says of the time to wait", described(LIMITS)),
     Chapter("models", "what `GET /v1/models` gives", described(MODEL_LISTS)),
     Chapter("needs", "the server takes", described(NEEDS)),
+    Chapter("batch", "files and batches", described(BATCH_FAULTS)),
 )
 
 

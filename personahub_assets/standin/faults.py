@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from personahub_assets.standin.batch_faults import BATCH_FAULTS
 from personahub_assets.standin.bodies import BODIES
 from personahub_assets.standin.budgets import BUDGETS
 from personahub_assets.standin.endpoint_troubles import ENDPOINT
@@ -42,9 +43,15 @@ GROUPS: dict[str, Mapping[str, Form[Any]]] = {
 }
 _BASIC = (*TRANSPORT, *CONTENT)
 KINDS = (*_BASIC, *STICKY, *(kind for forms in GROUPS.values() for kind in forms))
-_CHOICES: dict[str, Collection[str]] = {"limit_told": LIMITS, "models": MODEL_LISTS, "needs": NEEDS}
+_CHOICES: dict[str, Collection[str]] = {
+    "limit_told": LIMITS,
+    "models": MODEL_LISTS,
+    "needs": NEEDS,
+    "batch": BATCH_FAULTS,
+}
+_SEVERAL = ("needs", "batch")  # choices that can be joined
 _WHOLE = ("seed", "max_model_len", "after", "until", "first", "limit", "needed_tokens", "most_texts")
-_SECONDS = ("hang_s", "slow_s", "latency_ms", "trouble_s", "limit_s")
+_SECONDS = ("hang_s", "slow_s", "latency_ms", "trouble_s", "limit_s", "batch_s")
 _WORDS = ("only", "schema")
 SETTINGS = (*_WHOLE, *_SECONDS, *_CHOICES, *_WORDS)
 
@@ -73,7 +80,8 @@ class Faults:
     `needed_tokens`.
 
     At most `limit` answers are given in `limit_s` seconds, and `limit_told` is the form in which a 429 gives the wait.
-    `models` is the form of the list of models. `needs` are refused parameters, joined by `+`.
+    `models` is the form of the list of models. `needs` are refused parameters, joined by `+`. `batch` are faults of
+    `/v1/batches`, joined by `+`; a batch stays half done for `batch_s` seconds.
 
     `hang_s` is the duration of a hanging request, `slow_s` the delay of a slow answer, `latency_ms` the delay of every
     answer, and `max_model_len` the context length in tokens.
@@ -96,6 +104,8 @@ class Faults:
     limit_told: str = "seconds"
     models: str = "usual"
     needs: tuple[str, ...] = ()
+    batch: tuple[str, ...] = ()
+    batch_s: float = 0.0
     needed_tokens: int = 1500
     most_texts: int = 0
 
@@ -153,7 +163,7 @@ class Faults:
 
 def _setting(name: str, value: str) -> Any:
     """The value of a valid setting."""
-    if name == "needs":
+    if name in _SEVERAL:
         return tuple(value.split("+"))
     if name in _WHOLE:
         return int(value)
@@ -192,7 +202,7 @@ def _problem(name: str, value: str) -> str | None:
 
 def _unlisted(name: str, value: str) -> str | None:
     """Names the values that are not choices of a setting."""
-    values = value.split("+") if name == "needs" else [value]
+    values = value.split("+") if name in _SEVERAL else [value]
     wrong = [choice for choice in values if choice not in _CHOICES[name]]
     return f"{name}={'+'.join(wrong)!r} is none of {', '.join(_CHOICES[name])}" if wrong else None
 

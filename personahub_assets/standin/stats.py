@@ -9,12 +9,14 @@ class Stats:
     """Counters since the server started.
 
     `sold` counts answers that cost tokens, `good` those of them that are complete and usable.
+    `files` is the number of stored files, `batches` of batches that were submitted.
     """
 
     def __init__(self) -> None:
         self.started_at = time.time()
         self.calls = self.rejected = self.repeats = self.in_flight = self.in_flight_max = self.tokenize_calls = 0
         self.sold = self.good = 0
+        self.files = self.batches = 0
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
         self.by_schema: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
@@ -35,6 +37,8 @@ class Stats:
             "calls_by_schema": dict(self.by_schema),
             "sold": self.sold,
             "good": self.good,
+            "files": self.files,
+            "batches": self.batches,
             "rejected": self.rejected,
             "repeats": self.repeats,
             "in_flight": self.in_flight,

@@ -278,6 +278,7 @@ def preview(
     began, config = time.perf_counter(), store.config
     check_task(store.catalog, spec.task)
     inputs = _inputs(store, spec)
+    llm = llm.online()
     variants = _variants(store, llm, spec)
     rows, usages = list[PreviewRow](), list[Usage]()
     total = len(variants) * len(inputs)

@@ -6,6 +6,7 @@ datasets/<name>.py            classes of the datasets of this home
 inbox/                        source files and downloads
 tables/<table>/[asset=<key>/]batch=<key>/part.parquet
 journal/<asset>/<batch>.sqlite, journal/persona_embeddings/<batch>/, journal/item_embeddings/<dataset>/<batch>/
+journal/batch_api/<asset>/<batch>.sqlite, <batch>.<submission>.{input,output}.jsonl   requests at a batch API
 seeds/<asset>/                recorded answers of other homes
 releases/<name>/
 warehouse.duckdb              the warehouse; it can be rebuilt
@@ -154,6 +155,23 @@ class Home:
     def journals_of(self, batch: str, suffix: str = "") -> list[Path]:
         """The answer journals of a batch; with the suffix `*` also the files that SQLite keeps beside them."""
         return sorted(self.journals.glob(f"*/{batch}.sqlite{suffix}"))
+
+    @property
+    def submissions(self) -> Path:
+        """Requests that were submitted to a batch API, with their answers until they are published."""
+        return self.journals / "batch_api"
+
+    def ledger(self, asset: str, batch: str) -> Path:
+        """The submitted requests of one asset and batch."""
+        return self.submissions / asset / f"{batch}.sqlite"
+
+    def ledgers_of(self, batch: str = "*", suffix: str = "") -> list[Path]:
+        """The ledgers of a batch, or all; with the suffix `*` also the files that SQLite keeps beside them."""
+        return sorted(self.submissions.glob(f"*/{batch}.sqlite{suffix}"))
+
+    def request_files(self, batch: str) -> list[Path]:
+        """Files with the requests and answers of a batch that a program outside answers, such as vllm run-batch."""
+        return sorted(self.submissions.glob(f"*/{batch}.*.jsonl*"))
 
     @property
     def vector_journals(self) -> list[Path]:

@@ -57,6 +57,16 @@ def copied(store: Store, journal: Path) -> Iterator[None]:
         copies.settle()
 
 
+def copy_now(store: Store, journal: Path) -> None:
+    """Copy a journal before a step that must not be done twice; in a home on this disk do nothing.
+
+    Raises:
+        AccessError, StoreError: if it cannot be copied.
+    """
+    if (copy := store.working_copy) is not None:
+        _Copies(copy.objects, journal, journal.relative_to(copy.paths.root).as_posix(), copy.paths.aside).copy()
+
+
 def fetch_all(copy: WorkingCopy) -> None:
     """Merge the copies of all journals into those of this machine, for a takedown."""
     keys = {key for key, _ in copy.objects.list(JOURNALS)}
@@ -127,11 +137,12 @@ class _Copies:
 
     def _try(self) -> None:
         try:
-            self._copy()
+            self.copy()
         except (StoreError, OSError, sqlite3.Error) as error:
             _LOG.warning("%s is not copied: %s; it is tried again", self._journal, error)
 
-    def _copy(self) -> None:
+    def copy(self) -> None:
+        """Copy what changed."""
         if self._journal.suffix == _SQLITE:
             self._copy_database()
             return

@@ -13,7 +13,7 @@ from personahub_assets.core.urls import read_address
 from personahub_assets.sources.tombstones import Tombstone
 from personahub_assets.store.tables import Store, table_schema
 
-Effect = Literal["removed", "changed", "displaced", "released", "outside", "unread"]
+Effect = Literal["removed", "changed", "displaced", "released", "outside", "submitted", "unread"]
 _ACTS: tuple[Effect, ...] = ("removed", "changed")  # the other effects say what is still there
 SAMPLES = 5
 """Number of addresses shown for a host."""

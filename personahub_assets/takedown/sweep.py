@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from personahub_assets.core.config import FILES_URL
 from personahub_assets.core.urls import normal_url
 from personahub_assets.embedding import vectors
 from personahub_assets.embedding.reading import text_hashes
 from personahub_assets.generation.answers import NOTHING_LEFT, without_taken_down
+from personahub_assets.generation.batch_api.channel import FolderChannel
+from personahub_assets.generation.batch_api.ledger import Ledger
 from personahub_assets.generation.journal import Entry, rewrite
 from personahub_assets.generation.requests import Outcome
 from personahub_assets.sources.tombstones import Tombstones, answer_without
@@ -115,11 +118,27 @@ def _sweep_answers(
     for path in store.paths.journals_of(batch):
         went = rewrite(path, partial(_redact_entry, extent, path.parent.name, taken, shingles), dry_run=dry_run)
         receipt.rows[Line("removed", f"journal/{path.parent.name}", batch)] += went
+    for path in store.paths.ledgers_of(batch):
+        _redact_ledger(path, extent, shingles, receipt, dry_run=dry_run)
     answers = [each for each in batch_files(store, batch) if each.table in _ANSWERS and each.asset != "documents"]
     for table_file in sorted(answers, key=lambda each: _ANSWERS.index(each.table)):
         change = partial(_kept_answers, store, extent, table_file, taken, shingles)
         changed = _rewrite(store, batch, table_file, change, dry_run=dry_run)
         receipt.rows[Line("changed", table_file.table, batch)] += changed
+
+
+def _redact_ledger(path: Path, extent: Extent, shingles: Shingles, receipt: Receipt, *, dry_run: bool) -> None:
+    """Sweep requests that wait for a batch API, with their files; what a provider has is only counted."""
+    asset, files = path.parent.name, FolderChannel(path)
+    with Ledger(path) as ledger:
+        removed = ledger.redact(partial(extent.has_input, asset), shingles.has_match, dry_run=dry_run)
+        receipt.rows[Line("removed", f"batch_api/{asset}", extent.batch)] += removed.total()
+        for submission in (each for each in ledger.submissions() if each.is_open):
+            if submission.url != FILES_URL:
+                name = f"{submission.url} {submission.key}"
+                receipt.rows[Line("submitted", name, extent.batch)] += removed[submission.key]
+            elif not dry_run:
+                files.redact(ledger, submission)
 
 
 def _rewrite(

@@ -451,6 +451,8 @@ def _drop_batches(store: Store, plan: _Plan) -> None:
                 *paths.partition_folders(batch),
                 *paths.journals_of(batch, "*"),
                 *paths.vector_journals_of(batch),
+                *paths.ledgers_of(batch, "*"),
+                *paths.request_files(batch),
             ]
             _remove_all(path for path in results if not _STAYS & {path.parent.name, path.parent.parent.name})
     with store.lock(Lock.BATCHES, wait=True):

@@ -32,6 +32,11 @@ class Process:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    @property
+    def errors(self) -> str:
+        """Standard error so far."""
+        return self._err.read_text() if self._err.exists() else ""
+
     def end(self, timeout: float = 120) -> tuple[int, str, str]:
         """Wait for its end; return exit code, standard output and standard error."""
         self._process.join(timeout)

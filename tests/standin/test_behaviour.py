@@ -15,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from personahub_assets.standin.app import create_app
+from personahub_assets.standin.batch_faults import BATCH_FAULTS
 from personahub_assets.standin.bodies import BODIES
 from personahub_assets.standin.catalogue import CATALOGUE, overview
 from personahub_assets.standin.endpoint_troubles import ENDPOINT, MOVED, SOLD
@@ -401,7 +402,7 @@ def test_a_bad_setting_names_the_choices() -> None:
 
 def test_the_catalogue_has_every_name() -> None:
     names = [name for chapter in CATALOGUE for name in chapter.entries]
-    assert {*KINDS, *SETTINGS, *LIMITS, *MODEL_LISTS, *NEEDS} == {*names}
+    assert {*KINDS, *SETTINGS, *LIMITS, *MODEL_LISTS, *NEEDS, *BATCH_FAULTS} == {*names}
     assert all(name in overview() for name in names)
 
 

@@ -51,14 +51,16 @@ def spent(tally: Usage, currency: str) -> dict[str, Any]:
         facts["answers_by_server"] = dict(tally.servers)
     if tally.notes:
         facts["notes"] = tally.notes
-    if tally.paid:
+    if tally.of_batch_api:  # its hours say nothing about the speed of a server
+        facts["answers_of_batch_api"] = tally.of_batch_api
+    elif tally.paid:
         facts |= {"rows_asked": tally.paid, "seconds_asking": round(tally.seconds, 6)}
     return facts
 
 
 def engine(tally: Usage, window: AdaptiveConcurrency) -> dict[str, Any]:
     """Figures about client, server and window as long Markdown, which the UI shows behind a link."""
-    if not tally.paid:
+    if not tally.paid or tally.of_batch_api:
         return {}
     figures = _figures(tally) | (
         {"window": (window.width, "requests in flight at most, at the end")} if window.spans else {}

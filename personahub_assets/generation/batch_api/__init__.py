@@ -1,0 +1,1 @@
+"""Requests that are submitted as files and answered later, by a batch API or by `vllm run-batch`."""

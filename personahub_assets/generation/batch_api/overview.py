@@ -1,0 +1,196 @@
+"""All submissions of a home, and how far they came."""
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from personahub_assets.core.addresses import public
+from personahub_assets.core.config import FILES_URL
+from personahub_assets.core.errors import ArgumentError, LLMError, choices
+from personahub_assets.core.roles import ROLES
+from personahub_assets.endpoints.batch_files import BatchServer, NoBatch
+from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, Progress, ProviderChannel
+from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
+from personahub_assets.generation.llm import LLM, run_coroutine
+from personahub_assets.store.tables import Store
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One open submission of an asset and batch.
+
+    Attributes:
+        progress: what the server says; None if it was not asked.
+        problem: why the server could not be asked.
+    """
+
+    asset: str
+    batch: str
+    ledger: Path
+    submission: Submission
+    progress: Progress | None = None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """Asset and batch."""
+        return f"{self.asset}[{self.batch}]"
+
+    @property
+    def files(self) -> FolderChannel | None:
+        """The files that a program outside answers; None if a server does."""
+        return FolderChannel(self.ledger) if self.submission.url == FILES_URL else None
+
+    def as_json(self) -> dict[str, object]:
+        """The submission as `personahub batch-api --json` prints it."""
+        submission, progress = self.submission, self.progress
+        return {
+            "submission": submission.key,
+            "asset": self.asset,
+            "batch": self.batch,
+            "url": submission.url,
+            "model": submission.model,
+            "state": submission.state,
+            "batch_id": submission.batch_id or None,
+            "status": progress.status if progress else submission.status or None,
+            "requests": submission.total,
+            "completed": progress.completed if progress else submission.completed,
+            "failed": progress.failed if progress else submission.failed,
+            "input": str(self.files.input(submission)) if self.files else None,
+            "output": str(self.files.output(submission)) if self.files else None,
+            "problem": self.problem or None,
+        }
+
+
+def open_standings(store: Store, batches: Collection[str] | None = None) -> list[Standing]:
+    """The open submissions of a home, or of some of its batches."""
+    return [
+        Standing(path.parent.name, path.stem, path, submission)
+        for path in store.paths.ledgers_of()
+        if batches is None or path.stem in batches
+        for submission in open_submissions(path)
+    ]
+
+
+def look(store: Store, llm: LLM, standings: Collection[Standing]) -> list[Standing]:
+    """Ask the servers how far submissions came; what keeps one from being asked is its `problem`."""
+    return run_coroutine(_look(store, llm, list(standings)))
+
+
+async def _look(store: Store, llm: LLM, standings: list[Standing]) -> list[Standing]:
+    looked = []
+    for each in standings:
+        progress, problem = None, ""
+        try:
+            if each.submission.state == "submitted":
+                async with _opened(store, llm, each) as channel:
+                    progress = await channel.look(each.submission)
+        except NoBatch as error:
+            progress, problem = Progress("unknown", is_ended=True), str(error)
+        except LLMError as error:
+            problem = str(error)
+        looked.append(replace(each, progress=progress, problem=problem))
+    return looked
+
+
+def cancel(store: Store, llm: LLM, key: str) -> Standing:
+    """Cancel a submission: what is answered is used by the next run, the rest is asked again.
+
+    Raises:
+        ArgumentError: if there is no such submission.
+        LLMError: if the server does not answer.
+    """
+    standing = find_standing(store, key)
+    if standing.files is not None or standing.submission.state != "submitted":
+        with Ledger(standing.ledger) as ledger:
+            if standing.files is not None:
+                run_coroutine(standing.files.fetch(ledger, standing.submission))
+            ledger.update(standing.submission, state="ended", status="cancelled")
+        if standing.files is not None:
+            run_coroutine(standing.files.clean(standing.submission))
+        return standing
+    run_coroutine(_cancel(store, llm, standing))
+    return standing
+
+
+async def _cancel(store: Store, llm: LLM, standing: Standing) -> None:
+    async with _server(store, llm, standing).transport(**_OPTIONS) as transport:
+        await BatchServer(transport).cancel(standing.submission.batch_id)
+
+
+def forget(store: Store, key: str) -> Standing:
+    """Forget a submission: its requests are submitted and paid again.
+
+    Raises:
+        ArgumentError: if there is no such submission.
+    """
+    standing = find_standing(store, key)
+    with Ledger(standing.ledger) as ledger:
+        ledger.forget(standing.submission)
+        is_empty = ledger.is_empty
+    if is_empty:
+        drop(standing.ledger)
+    return standing
+
+
+def adopt(store: Store, key: str, batch_id: str) -> Standing:
+    """Take a batch of the provider for the one of a submission whose sending was interrupted.
+
+    Raises:
+        ArgumentError: if there is no such submission, or its batch is known.
+    """
+    standing = find_standing(store, key)
+    if standing.submission.state == "submitted":
+        raise ArgumentError(f"the batch of submission {key} is known: {standing.submission.batch_id or 'files'}")
+    with Ledger(standing.ledger) as ledger:
+        ledger.update(standing.submission, state="submitted", batch_id=batch_id)
+    return standing
+
+
+def find_standing(store: Store, key: str) -> Standing:
+    """An open submission by its key.
+
+    Raises:
+        ArgumentError: if there is none, with the valid keys.
+    """
+    standings = {each.submission.key: each for each in open_standings(store)}
+    if key not in standings:
+        raise ArgumentError(f"no open submission {choices(key, sorted(standings))}")
+    return standings[key]
+
+
+_OPTIONS: dict[str, Any] = {"timeout_s": 60.0, "tries": 5, "faults_in_a_row": 20}
+
+
+def _server(store: Store, llm: LLM, standing: Standing) -> LLM:
+    url, servers = standing.submission.url, dict(_servers(store, llm))
+    if url not in servers:
+        raise LLMError(
+            f"submission {standing.submission.key} of {standing.name} is at {url}, and the servers are "
+            f"{', '.join(servers) or 'not set'}: set PERSONAHUB_LLM_URL, or the address of its role, to {url}"
+        )
+    return servers[url]
+
+
+def _servers(store: Store, llm: LLM) -> Iterator[tuple[str, LLM]]:
+    """Every server of every role, by its address without secrets."""
+    config = store.config
+    for role in ROLES:
+        for variant in ("", *(each.name for each in config.role(role).variants)):
+            endpoint = llm.as_role(config, role, variant)
+            if endpoint.url and not endpoint.writes_files:
+                yield from ((public(each.require().strip().rstrip("/")), each) for each in endpoint.each)
+
+
+@asynccontextmanager
+async def _opened(store: Store, llm: LLM, standing: Standing) -> AsyncIterator[Channel]:
+    """The channel of a submission, with its connections."""
+    if standing.files is not None:
+        yield standing.files
+        return
+    settings = store.config.batch_api
+    async with _server(store, llm, standing).transport(**_OPTIONS) as transport:
+        server, window = BatchServer(transport), settings.completion_window
+        yield ProviderChannel(server, window, store.paths.aside, deletes=settings.delete_files)
