@@ -16,6 +16,7 @@ from personahub_assets.dedup.records import Records
 from personahub_assets.dedup.state import How, Hub
 from personahub_assets.embedding.reading import REFUSED, SAME
 
+_LARGEST = 1 << 20  # rows of a segment that is not merged any more
 _SHORT_CHARS = 254  # every model reads an English text of this length completely
 _NO_MARKS = pl.DataFrame(schema={"id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
 
@@ -144,6 +145,11 @@ class SemanticForm:
     def name(self) -> str:
         """Names the model and the rule."""
         return digest(self._hub.rule)
+
+    @property
+    def largest(self) -> float:
+        """A search reads all vectors, whatever the number of segments; a merge copies them."""
+        return _LARGEST
 
     def make(self, kept: pl.DataFrame) -> array_cache.Arrays:
         """`vectors`, with the `marks` of the rows, and `rows`, their numbers among all kept ones."""

@@ -259,6 +259,11 @@ class Hub:
         keepers = hashlib.sha256("\n".join(self.standing(batch)["keeper_id"].drop_nulls()).encode()).hexdigest()
         return digest(batch, ids.hexdigest(), keepers, hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
 
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of memory for the rows of a walk; beyond it they are in files."""
+        return self.records.store.config.compute.memory_mb << 20
+
     @property
     def cache(self) -> Path:
         """Cache folder of this stage."""
