@@ -545,10 +545,16 @@ class Semantic(Stage):
     """Second dedup stage: embedding cosine (paper: 0.9)."""
 
     threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
-    exact_up_to: int = Field(
-        10**13,
+    exact_minutes: float = Field(
+        60.0,
         ge=0,
-        description="Comparisons (new × all) up to which the stage is exact; beyond, usearch proposes neighbours",
+        description="Time up to which all pairs are compared, estimated on a sample of the vectors; beyond, only rows "
+        "in neighbouring cells",
+    )
+    exact_up_to: int | None = Field(
+        None,
+        ge=0,
+        description="Comparisons (new × all) up to which all are made, instead of `exact_minutes`; unset: by the time",
     )
 
     max_unread: float = Field(

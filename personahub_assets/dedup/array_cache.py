@@ -95,7 +95,7 @@ def _write(file: Path, array: Pieces) -> None:
         np.save(file, array, allow_pickle=False)
         return
     if isinstance(array, Streamed):
-        shape, kind, pieces = (array.count,), array.kind, array.pieces()
+        shape, kind, pieces = (array.rows,), array.kind, array.pieces()
     else:
         shape, kind, pieces = (sum(map(len, array)), *array[0].shape[1:]), array[0].dtype, iter(array)
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}

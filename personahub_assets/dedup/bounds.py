@@ -4,15 +4,19 @@ The bound costs one machine instruction per four numbers of two quantised vector
 pair is missed. The length of the quantised vectors affects the time, not the result.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from personahub_assets.dedup.cosines import UNIT, Doubles, Vectors, spans
 from personahub_assets.dedup.int8 import CHUNK, LANES
+
+Allocate = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
+"""Returns an array of a shape and a type with any content, in memory or mapped from a file."""
 
 _ROUNDING = 2.0**-24  # of float32
 _PIECE = 16_384  # rows that are quantised together
@@ -77,9 +81,9 @@ class Projection:
         projected[:, k] = np.sqrt(np.maximum(residuals, 0.0) + 3 * self._eta)
         return projected @ self.rotation
 
-    def quantize(self, vectors: Vectors) -> QuantizedRows:
+    def quantize(self, vectors: Vectors, allocate: Allocate = np.empty) -> QuantizedRows:
         """Quantise rows of length 1."""
-        codes = np.empty((len(vectors), self.width), np.int8)
+        codes = allocate((len(vectors), self.width), np.int8)
         losses = np.empty(len(vectors))
         reach, turn = 1 + 3 * self._eta, sqrt(self.width) * (self.width + 2) * _ROUNDING * 1.01 + 1e-6
         for begin, end in spans(len(vectors), _PIECE):
@@ -132,14 +136,16 @@ def _principal(vectors: Vectors) -> Doubles:
     return directions
 
 
-def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def empty_tiles(
+    count: int, width: int, allocate: Allocate = np.empty
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Allocate tiles of 64 quantised rows each, aligned to 64 bytes, because instructions read 64 at once."""
     tiles = -(-count // LANES)
     size = tiles * LANES * width
-    buffer = np.empty(size + 64, np.uint8)
+    buffer = allocate((size + 64,), np.uint8)
     first = -buffer.ctypes.data % 64
     aligned = buffer[first : first + size].reshape(tiles, width // 4, LANES, 4)
-    return aligned, np.empty(tiles * LANES, np.int32)
+    return aligned, allocate((tiles * LANES,), np.int32)
 
 
 def tiled(

@@ -52,7 +52,9 @@ class LexicalForm:
         return {name: array for name, array in searchable._asdict().items() if name != "places"}
 
     def merge(
-        self, segments: Sequence[array_cache.Arrays], firsts: Sequence[int]  # noqa: ARG002 - rows follow each other
+        self,
+        segments: Sequence[array_cache.Arrays],
+        firsts: Sequence[int],  # noqa: ARG002 - rows follow each other
     ) -> Mapping[str, array_cache.Pieces]:
         """The same arrays for several segments."""
         names = lexical.Segment._fields
@@ -131,6 +133,7 @@ class LexicalSearch:
     def __init__(self, hub: LexicalHub, texts: pl.Series, batch: str):
         self._hub, self._texts, self._batch = hub, texts, batch
         self.how: How | None = None
+        self.facts: dict[str, float] = {}
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows."""

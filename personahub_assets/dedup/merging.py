@@ -15,16 +15,16 @@ class Streamed(NamedTuple):
     """An array that is computed piece by piece while it is written.
 
     Attributes:
-        count: number of rows.
+        rows: number of rows.
         kind: type of a row.
         pieces: called to compute the pieces, in order.
     """
 
-    count: int
+    rows: int
     kind: np.dtype[Any]
     pieces: Callable[[], Iterator[Array]]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: ARG002 - NumPy passes it
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """The whole array, in memory."""
         pieces = [piece.astype(dtype or self.kind, copy=False) for piece in self.pieces()]
         return np.concatenate([np.empty(0, dtype or self.kind), *pieces])
@@ -50,7 +50,9 @@ def joined(arrays: Sequence[Array]) -> Streamed:
 
 def merged_keys(runs: Sequence[Run]) -> Streamed:
     """The keys of all runs, ascending."""
-    return Streamed(sum(len(run.keys) for run in runs), np.result_type(*(run.keys for run in runs)), lambda: _keys(runs))
+    return Streamed(
+        sum(len(run.keys) for run in runs), np.result_type(*(run.keys for run in runs)), lambda: _keys(runs)
+    )
 
 
 def merged_values(runs: Sequence[Run]) -> Streamed:

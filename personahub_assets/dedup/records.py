@@ -6,12 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from personahub_assets.core import config
 from personahub_assets.core.config import Lexical, Semantic
 from personahub_assets.core.text import digest
-from personahub_assets.embedding.vectors import PERSONA_VECTORS, Vectors, VectorTable, item_vector_table, matrix
+from personahub_assets.embedding.vectors import (
+    PERSONA_VECTORS,
+    Allocate,
+    Vectors,
+    VectorTable,
+    item_vector_table,
+    matrix,
+)
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import CANDIDATES, Store, item_writer, table_schema
 
@@ -139,10 +147,12 @@ class Records(ABC):
         self.store.write(table.name, batch, published, table.asset)
         return published
 
-    def matrix(self, model: str, rows: pl.DataFrame, *, has_nulls: bool = False) -> Vectors:
+    def matrix(
+        self, model: str, rows: pl.DataFrame, *, has_nulls: bool = False, allocate: Allocate = np.empty
+    ) -> Vectors:
         """Vectors of rows `(batch, id)`, in their order: float32 (rows, dimensions)."""
         named = rows.select("batch", pl.col("id").alias(self.key))
-        return matrix(self.store, model, named, self.vectors, has_nulls=has_nulls)
+        return matrix(self.store, model, named, self.vectors, has_nulls=has_nulls, allocate=allocate)
 
 
 @dataclass(frozen=True)

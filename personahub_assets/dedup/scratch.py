@@ -2,15 +2,11 @@
 
 import math
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-Allocate = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
-"""Returns an array of a shape and a type, with any content."""
 
 
 class Scratch:

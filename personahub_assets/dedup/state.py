@@ -19,6 +19,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.dedup.keepers import Ints, Listed, in_order, places
 from personahub_assets.dedup.kept_rows import Form, KeptRows, OfVectors, Rows, Segment, Summary, encoded
 from personahub_assets.dedup.records import DECIDED, Records
+from personahub_assets.dedup.scratch import Scratch
 from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import table_schema
 
@@ -30,8 +31,8 @@ _NO_PLACES = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64})
 class How(NamedTuple):
     """Method by which similar rows were found."""
 
-    method: str  # 'exact', 'minhash' or 'usearch'
-    recall: float | None  # share of the keepers that the index found in a sample; None: not measured
+    method: str  # 'exact', 'minhash' or 'cells'
+    recall: float | None  # share of the keepers that the cells found in a sample; None: not measured
 
 
 class Hub:
@@ -263,6 +264,10 @@ class Hub:
     def memory(self) -> int:
         """Bytes of memory for the rows of a walk; beyond it they are in files."""
         return self.records.store.config.compute.memory_mb << 20
+
+    def scratch(self) -> Scratch:
+        """Arrays of a walk."""
+        return Scratch(self.records.store.paths.aside, self.memory)
 
     @property
     def cache(self) -> Path:

@@ -69,9 +69,9 @@ class Kept(Result):
 
 def compile_note(stage: str) -> str:
     """Progress text if a stage must first compile its kernels, which takes up to a minute; else empty."""
-    from personahub_assets.dedup import kernels, lexical, semantic
+    from personahub_assets.dedup import kernels, lexical, scan
 
-    first = lexical._walk if stage == "lexical" else semantic._scan
+    first = lexical._walk if stage == "lexical" else scan.scan
     return "" if kernels.is_compiled(first) else "compiles its kernels, once after an installation or update"
 
 
@@ -199,6 +199,7 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
             "rule": hub.rule,
             "decided_again": admission.height - decisions.height,
             "recall_on_sample": how.recall,
+            **search.facts,
         },
         hub=hub,
         others=others,

@@ -795,7 +795,7 @@ def test_a_duplicate_of_a_batch_with_another_model_stays_dropped_until_that_batc
     assert vectors.keepers() == {"a": None, "b": "a", "c": None}
 
 
-def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vectors: Vectors) -> None:
+def test_cells_follow_the_batches_and_give_way_to_exact_comparison(vectors: Vectors) -> None:
     rng = np.random.default_rng(3)
     way = rng.normal(size=(400, 8))
     hub_toml = vectors.store.root / "hub.toml"
@@ -805,14 +805,18 @@ def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vect
         vectors.add(batch, {f"{batch}-{at}": tuple(row) for at, row in enumerate(part)})
         semantic(vectors.store, batch)
     index = vectors.store.root / "cache" / "semantic" / "index"
-    assert len(np.load(index / "stamps.npy")) == 2  # what a batch adds is added by the next one
+    segments = SemanticHub(Personas(vectors.store), MODEL).state.segments
+    assert {path.name for path in index.iterdir()} == {"centroids", *(segment.folder for segment in segments)}
+    assert [len(np.load(index / each.folder / "cells.npy")) for each in segments] == [len(each) for each in segments]
     runs = vectors.store.read_all("dedup_runs", asset="semantic_duplicates")
-    assert set(runs["method"]) == {"usearch"}
+    assert set(runs["method"]) == {"cells"}
     assert runs["recall"].min() == 1.0
     by_index = vectors.keepers()
     assert sum(keeper is not None for keeper in by_index.values()) >= 200
 
-    hub_toml.write_text("")
+    hub_toml.write_text("")  # by the time, which is not known before: decisions stay
+    assert not SemanticHub(Personas(vectors.store), MODEL).outdated
+    hub_toml.write_text("[semantic]\nexact_up_to = 1_000_000\n")
     assert SemanticHub(Personas(vectors.store), MODEL).outdated
     semantic(vectors.store, "one")
     assert set(vectors.store.read_all("dedup_runs", asset="semantic_duplicates")["method"]) == {"exact"}
