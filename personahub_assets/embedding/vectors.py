@@ -53,8 +53,22 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
         raise ValueError(f"{len(hashes)} hashes need as many rows of vectors, got an array of shape {vectors.shape}")
     if not hashes:
         return pl.DataFrame(schema=SCHEMA)
-    rows = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32))
-    return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
+    return pl.DataFrame({"text_hash": hashes, "embedding": as_lists(vectors)}).cast(SCHEMA)
+
+
+def as_lists(vectors: npt.NDArray[np.float32], is_known: npt.NDArray[np.bool_] | None = None) -> pl.Series:
+    """Vectors as a column `embedding`.
+
+    Args:
+        vectors: (n, dimensions).
+        is_known: (n,) False for rows that become null; None: no row does.
+    """
+    if not len(vectors):
+        return pl.Series("embedding", dtype=SCHEMA["embedding"])
+    column = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32)).cast(SCHEMA["embedding"])
+    if is_known is None or is_known.all():
+        return column
+    return pl.select(pl.when(pl.Series(is_known)).then(column).alias("embedding")).to_series()
 
 
 class VectorTable(NamedTuple):
@@ -177,9 +191,14 @@ class VectorJournal:
         Raises:
             StoreError: if an existing file cannot be read.
         """
-        wanted = hashes.rename("text_hash").to_frame()
-        matches = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
+        matches = self.pieces(hashes, tidy=tidy)
         return pl.concat([pl.DataFrame(schema=SCHEMA), *matches]).unique("text_hash", keep="any")
+
+    def pieces(self, hashes: pl.Series, *, tidy: bool = True) -> Iterator[pl.DataFrame]:
+        """The same, file by file: a text can be in several files."""
+        wanted = hashes.rename("text_hash").to_frame()
+        for chunk in self._chunks(tidy=tidy):
+            yield chunk.join(wanted, on="text_hash", how="semi")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
         """Write vectors of texts durably: after the return they survive kill -9 and a power cut.
