@@ -21,6 +21,7 @@ Allocate = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
 _ROUNDING = 2.0**-24  # of float32
 _PIECE = 16_384  # rows that are quantised together
 _DIRECTIONS = 512  # maximum number of directions of a projection
+_APART = 1024  # rows from which the two samples have no row in common
 _CHECK_COST = 500  # cost of one cosine; the unit is a product of 64 numbers for 16 rows at once
 
 
@@ -103,8 +104,7 @@ class Projection:
 
 def fit_projection(vectors: Vectors, threshold: float) -> Projection:
     """Choose directions and width by the estimated cost of comparing a sample; they do not affect the result."""
-    sample = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
-    few = sample[:: max(1, len(sample) // 512)]
+    sample, few = _samples(vectors)
     directions = _principal(sample)
     near = few @ few.T >= threshold
     chosen, least = CHUNK, np.inf
@@ -122,6 +122,16 @@ def fit_projection(vectors: Vectors, threshold: float) -> Projection:
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(chosen, chosen)))[0].astype(np.float32)
     projected = Projection(basis, rotation).project(few)
     return Projection(basis, rotation, float(np.float32(np.max(np.abs(projected)) / 127)))
+
+
+def _samples(vectors: Vectors) -> tuple[Vectors, Vectors]:
+    """Rows to find directions in, and others to try them on: on the same rows they seem far better than they are."""
+    count = len(vectors)
+    tried = np.arange(0, count, max(1, count // 512))
+    fitted = np.arange(0, count, max(1, count // 4096))
+    if count >= _APART:
+        fitted = np.setdiff1d(fitted, tried, assume_unique=True)
+    return np.ascontiguousarray(vectors[fitted]), np.ascontiguousarray(vectors[tried])
 
 
 def _principal(vectors: Vectors) -> Doubles:

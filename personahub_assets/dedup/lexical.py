@@ -75,11 +75,11 @@ class SegmentPart(NamedTuple):
 
     segment: Segment
     number: int
-    parts: int
+    divisor: int
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row among those that have a common signature with this remainder."""
-        is_here = batch.signatures % np.uint64(self.parts) == self.number
+        is_here = batch.signatures % np.uint64(self.divisor) == self.number
         first = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_here)])[batch.first]
         return self.segment.candidates(batch._replace(first=first, signatures=batch.signatures[is_here]))
 
@@ -92,15 +92,15 @@ def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
     return Segment(positions, *pack(sets), signatures[order], owners[order])
 
 
-def shard(whole: Segment, number: int, parts: int) -> SegmentPart:
-    """One of several parts of a segment, by the hash of the signatures; a row is in each part with one of its own."""
-    is_here = whole.signatures % np.uint64(parts) == number
-    rows, owners = np.unique(whole.owners[is_here], return_inverse=True)
-    sizes = np.diff(whole.starts)[rows]
+def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
+    """The signatures of a segment with one remainder; a row is in each part with one of its own."""
+    is_here = source.signatures % np.uint64(divisor) == number
+    rows, owners = np.unique(source.owners[is_here], return_inverse=True)
+    sizes = np.diff(source.starts)[rows]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    codes = whole.codes[np.repeat(whole.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
-    part = Segment(whole.places[rows], starts, codes, whole.signatures[is_here], owners.astype(np.uint32))
-    return SegmentPart(part, number, parts)
+    codes = source.codes[np.repeat(source.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
+    divided = Segment(source.places[rows], starts, codes, source.signatures[is_here], owners.astype(np.uint32))
+    return SegmentPart(divided, number, divisor)
 
 
 def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:

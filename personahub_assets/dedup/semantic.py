@@ -122,7 +122,9 @@ def decide(
         for shard in shards:
             walk.best.take(shard.candidates(walk.batch))
         comparisons = len(vectors) * (sum(len(each.places) for each in kept) + len(vectors))
-        estimate = estimated_seconds(walk.batch, kept, walk.pool) if _QUICK < comparisons <= exact_up_to else None
+        estimate = None
+        if _QUICK < comparisons <= exact_up_to:
+            estimate = estimated_seconds(walk.batch, kept, walk.pool) + time.perf_counter() - started
         recall = 1.0
         if is_exact := comparisons <= exact_up_to and (estimate or 0.0) <= exact_seconds:
             walk.exactly()
@@ -140,17 +142,17 @@ def differences(first: keepers.Decided, second: keepers.Decided) -> Ints:
 
 def choose_cells(vectors: Vectors, kept: Sequence[Kept], threshold: float, threads: int = os.cpu_count() or 1) -> Cells:
     """Choose centroids for rows and kept ones, and the number of cells that a row looks into, on a sample of them."""
-    parts = [*(each.vectors for each in kept), vectors]
-    rows = sum(map(len, parts))
-    sample = np.concatenate([part[:: max(1, rows // _TRAINING)] for part in parts])
+    groups = [*(each.vectors for each in kept), vectors]
+    rows = sum(map(len, groups))
+    sample = np.concatenate([group[:: max(1, rows // _TRAINING)] for group in groups])
     centroids = centroids_of(sample, rows)
-    asked = np.arange(0, len(sample), 8)
-    others = np.delete(sample, asked, axis=0)
+    queried = np.arange(0, len(sample), 8)
+    others = np.delete(sample, queried, axis=0)
     projection = fit_projection(sample, threshold)
-    queries = queries_of(projection, Kept(sample[asked], len(others) + asked))
+    queries = queries_of(projection, Kept(sample[queried], len(others) + queried))
     shard = RowShard(Kept(others, np.arange(len(others))))
     pairs = shard.candidates(Batch(queries, projection, Reach(threshold, np.inf), threads))
-    return Cells(centroids, probes_of(sample[asked][pairs.rows], others[pairs.places], centroids))
+    return Cells(centroids, probes_of(sample[queried][pairs.rows], others[pairs.keepers], centroids))
 
 
 def _check(vectors: Vectors, positions: Ints, may_stay: Flags, kept: Sequence[Kept]) -> None:

@@ -30,7 +30,7 @@ class Matches(NamedTuple):
     """Pairs of a row of a batch and a kept row within the threshold; of each row at most one, its best."""
 
     rows: Ints  # (p,) numbers of the rows in the batch
-    places: Ints  # (p,) places of the kept rows
+    keepers: Ints  # (p,) places of the kept rows
     similarities: Floats  # (p,)
 
 
@@ -49,10 +49,10 @@ class Best(NamedTuple):
 
     def take(self, matches: Matches) -> None:
         """Use those matches that are better: more similar, or as similar and earlier."""
-        rows, places, similarities = matches
-        before, keepers = self.similarity[rows], self.keeper[rows]
-        is_better = (keepers == NONE) | (similarities > before) | ((similarities == before) & (places < keepers))
-        self.keeper[rows[is_better]] = places[is_better]
+        rows, keepers, similarities = matches
+        before, former = self.similarity[rows], self.keeper[rows]
+        is_better = (former == NONE) | (similarities > before) | ((similarities == before) & (keepers < former))
+        self.keeper[rows[is_better]] = keepers[is_better]
         self.similarity[rows[is_better]] = similarities[is_better]
 
 

@@ -76,9 +76,9 @@ def visit(kept: Iterable[Kept], batch: Batch, pool: ThreadPoolExecutor) -> None:
 
 def shelf_of(projection: Projection, kept: Kept, begin: int, end: int) -> Shelf:
     """Quantise some kept rows."""
-    part = part_of(kept, begin, end)
-    tiles = tiled(*projection.quantize(part.vectors), projection.square)
-    return Shelf(*tiles, part.vectors, np.arange(end - begin), part.places, part.all_marks)
+    piece = part_of(kept, begin, end)
+    tiles = tiled(*projection.quantize(piece.vectors), projection.square)
+    return Shelf(*tiles, piece.vectors, np.arange(end - begin), piece.places, piece.all_marks)
 
 
 def search(batch: Batch, rows: range, shelf: Shelf, count: int, pool: ThreadPoolExecutor) -> None:
@@ -110,26 +110,28 @@ def estimated_seconds(batch: Batch, kept: Sequence[Kept], pool: ThreadPoolExecut
     step = max(1, (rows + earlier) // _TIMED[1])
     candidates = _concatenated([_taken(each, np.arange(0, len(each.places), step)) for each in (own, *kept)])
     others = np.flatnonzero(np.arange(rows) % step) if 1 < step < rows else np.arange(rows)
-    asked = _taken(own, others[:: max(1, len(others) // _TIMED[0])])
-    sample = batch._replace(queries=queries_of(batch.projection, replace(asked, places=np.arange(len(asked.places)))))
+    queried = _taken(own, others[:: max(1, len(others) // _TIMED[0])])
+    sample = batch._replace(
+        queries=queries_of(batch.projection, replace(queried, places=np.arange(len(queried.places))))
+    )
 
     def prepare_and_search(count: int) -> tuple[float, float]:
         started = time.perf_counter()
         shelf = shelf_of(batch.projection, candidates, 0, count)
         prepared = time.perf_counter()
-        search(sample, range(len(asked.places)), shelf, count, pool)
+        search(sample, range(len(queried.places)), shelf, count, pool)
         return prepared - started, time.perf_counter() - prepared
 
     count = len(candidates.places)
     prepare_and_search(1)  # compiles
     preparing, searching = prepare_and_search(count)
-    return rows * (earlier + rows / 2) * searching / (len(asked.places) * count) + earlier * preparing / count
+    return rows * (earlier + rows / 2) * searching / (len(queried.places) * count) + earlier * preparing / count
 
 
 def _taken(kept: Kept, rows: Ints) -> Kept:
     return Kept(kept.vectors[rows], np.full(len(rows), -1), kept.all_marks[rows])  # before all others
 
 
-def _concatenated(parts: Sequence[Kept]) -> Kept:
-    columns = ((each.vectors, each.places, each.all_marks) for each in parts)
+def _concatenated(groups: Sequence[Kept]) -> Kept:
+    columns = ((each.vectors, each.places, each.all_marks) for each in groups)
     return Kept(*(np.concatenate(column) for column in zip(*columns, strict=True)))

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 NOT_COMPARED = "not compared"
 """Rule of a dataset whose items a stage does not compare."""
-_SHOWN = ("rule", "method", "recall_on_sample", "decided_again", "batches_of_other_models")
+_SHOWN = (
+    "rule",
+    "method",
+    "recall_on_sample",
+    "decided_again",
+    "batches_of_other_models",
+    "compared_in_seconds",
+    "exact_seconds_estimated",
+)
 
 
 @dataclass(kw_only=True)

@@ -74,7 +74,7 @@ def _embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> 
     journal = VectorJournal(records.journal(batch), embedder.name)
     result = _vectors(records, embedder, journal, texts, watch)
     rows = texts.join(_readings(records, embedder, result.of(texts)), on="text_hash", how="left", maintain_order="left")
-    is_refused = pl.Series(result.places(texts) == _NO_VECTOR)
+    is_refused = pl.Series(result.indices(texts) == _NO_VECTOR)
     rows = rows.drop("text").with_columns(
         batch=pl.lit(batch),
         model=pl.lit(embedder.name),
@@ -149,7 +149,7 @@ def embedded_texts(
     else:
         result = _BatchVectors(records, embedder.name, rows)
         result.take_stored(journal, tidy=False)
-    at = result.places(rows)
+    at = result.indices(rows)
     usable: Vectors = result.vectors[at[at != _NO_VECTOR]]
     return usable
 
@@ -275,7 +275,7 @@ class _BatchVectors:
         """`(at, text_hash, text)` of the texts without a vector."""
         return self._texts.filter(pl.Series(~self._has_vector))
 
-    def places(self, texts: pl.DataFrame) -> "Ints":
+    def indices(self, texts: pl.DataFrame) -> "Ints":
         """(n,) the row of each text in `vectors`, or -1."""
         at = texts.select("text_hash").join(self._texts, on="text_hash", how="left", maintain_order="left")["at"]
         rows = at.to_numpy().astype(np.int64)
@@ -283,11 +283,11 @@ class _BatchVectors:
 
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """The texts that have a vector."""
-        return texts.filter(pl.Series(self.places(texts) != _NO_VECTOR))
+        return texts.filter(pl.Series(self.indices(texts) != _NO_VECTOR))
 
     def column(self, texts: pl.DataFrame) -> pl.Series:
         """The column `embedding` for some texts; null without a vector."""
-        at = self.places(texts)
+        at = self.indices(texts)
         return as_lists(self.vectors[at], at != _NO_VECTOR)
 
     def sample(self, texts: pl.DataFrame) -> pl.Series:
