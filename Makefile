@@ -64,7 +64,7 @@ ui: install
 # One worker more than cores, because many tests wait for a process or a server.
 test: install
 	sh scripts/pinned-env.sh datasets
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" --dist worksteal \
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm and not cluster" --dist worksteal \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 
 lint: install

@@ -10,8 +10,8 @@ batch against ever more vectors in a file. `estimates` compares the estimated ti
 one, and the cells with both, for vectors of several kinds. `embeddings` publishes the random vectors of one batch.
 
 CPU seconds are those of all threads: they change less than the time if the machine has other work. Texts and vectors
-are generated, in a folder that is removed at the end (`--folder`: where). Generating is not timed. Memory is that of the
-process: anonymous, and pages of mapped files, which the system takes back when it needs them.
+are generated, in a folder that is removed at the end (`--folder`: where). Generating is not timed. Memory is that of
+the process: anonymous, and pages of mapped files, which the system takes back when it needs them.
 """
 
 import argparse

@@ -499,8 +499,12 @@ class Stage(Section):
 
 
 class Compute(Section):
-    """Where dedup and embeddings calculate."""
+    """Where dedup calculates."""
 
+    engine: Literal["local", "ray"] = Field(
+        "local", description="`ray`: kept rows of other batches are in actors of a Ray cluster. Decisions are the same"
+    )
+    shards: int = Field(0, ge=0, le=10_000, description="Actors of the Ray cluster; 0: one for each node")
     memory_mb: int = Field(
         4_096,
         ge=0,

@@ -103,6 +103,11 @@ def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
     return SegmentPart(divided, number, divisor)
 
 
+def divided(segments: Sequence[Segment], number: int, divisor: int) -> list[SegmentPart]:
+    """The signatures of several segments with one remainder."""
+    return [shard(each, number, divisor) for each in segments]
+
+
 def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:
     """The arrays of one segment with the rows of several; large ones are merged while they are written."""
     ends = np.cumsum([0, *(len(each.codes) for each in segments)])

@@ -14,6 +14,7 @@ from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk
 from personahub_assets.dedup.kept_rows import Form, OfVectors, Segment
 from personahub_assets.dedup.records import Records
 from personahub_assets.dedup.state import How, Hub
+from personahub_assets.dedup.vector_shards import divided
 from personahub_assets.embedding.reading import REFUSED, SAME
 from personahub_assets.store.removal import discard
 
@@ -245,19 +246,21 @@ class SemanticSearch:
         settings, kept = self._hub.settings, self._kept
         vectors = self._taken(walk.index)
         standing = Kept(self._taken(walk.standing), walk.standing_places, self._marks[walk.standing])
-        decided = semantic.decide(
-            vectors,
-            walk.places,
-            walk.may_stay,
-            [*kept, standing],
-            settings.threshold,
-            marks=self._marks[walk.index],
-            same=SAME,
-            exact_up_to=np.inf if settings.exact_up_to is None else settings.exact_up_to,
-            exact_seconds=60 * settings.exact_minutes if settings.exact_up_to is None else np.inf,
-            index=lambda: self._hub.cells(kept, vectors),
-            allocate=self._scratch.empty,
-        )
+        with self._hub.divided(kept, divided) as (here, shards):
+            decided = semantic.decide(
+                vectors,
+                walk.places,
+                walk.may_stay,
+                [*here, standing],
+                settings.threshold,
+                marks=self._marks[walk.index],
+                same=SAME,
+                shards=shards,
+                exact_up_to=np.inf if settings.exact_up_to is None else settings.exact_up_to,
+                exact_seconds=60 * settings.exact_minutes if settings.exact_up_to is None else np.inf,
+                index=lambda: self._hub.cells(here, vectors),
+                allocate=self._scratch.empty,
+            )
         self.seconds += decided.seconds
         self.estimate += [] if decided.estimate is None else [decided.estimate]
         by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method in _INDEXED]

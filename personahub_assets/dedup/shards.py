@@ -13,10 +13,12 @@ every shard obeys:
 - `candidates` is a pure function of the shard and the batch. It reads no store, no setting and no clock.
 - A lost shard is made again from the segments of the stage (`kept_rows.py`), which are made again from the tables.
 
-The lexical stage is divided by the hash of the signatures: `lexical.shard`. The semantic stage is divided by rows:
-`cosines.Kept` of any rows. `tests/dedup/test_shards.py` compares 1, 2 and 5 shards with none.
+The lexical stage is divided by the hash of the signatures: `lexical.divided`. The semantic stage is divided by rows:
+`vector_shards.divided`. `ray_shards.py` places such shards in actors. `tests/dedup/test_shards.py` compares 1, 2 and 5
+shards with none.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -54,6 +56,15 @@ class Best(NamedTuple):
         is_better = (former == NONE) | (similarities > before) | ((similarities == before) & (keepers < former))
         self.keeper[rows[is_better]] = keepers[is_better]
         self.similarity[rows[is_better]] = similarities[is_better]
+
+
+def best_of(answers: Sequence[Matches]) -> Matches:
+    """The best match of each row, of the answers of several shards."""
+    columns = [np.concatenate(column) for column in zip(*answers, strict=True)]
+    rows, keepers, similarities = columns
+    order = np.lexsort((keepers, -similarities, rows))
+    first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
+    return Matches(rows[first], keepers[first], similarities[first])
 
 
 def no_keepers(count: int) -> Best:

@@ -46,6 +46,15 @@ class RowShard(NamedTuple):
         return matches_of(Best(np.where(is_same, NONE, queries.keeper), queries.similarity))
 
 
+def divided(kept: Sequence[Kept], number: int, count: int) -> list[RowShard]:
+    """Shard number `number` of `count`: a range of the rows of each."""
+    shards = []
+    for each in kept:
+        begin, end = (len(each.places) * at // count for at in (number, number + 1))
+        shards.append(RowShard(Kept(each.vectors[begin:end], each.places[begin:end], each.all_marks[begin:end])))
+    return shards
+
+
 def queries_of(projection: Projection, rows: Kept, allocate: Allocate = np.empty) -> Queries:
     """Quantise rows to decide."""
     codes, losses = projection.quantize(rows.vectors, allocate)
