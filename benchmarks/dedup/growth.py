@@ -46,7 +46,7 @@ class Memory:
     def _sample(self) -> None:
         while True:
             self._note()
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def _note(self) -> None:
         lines = Path("/proc/self/status").read_text().splitlines()

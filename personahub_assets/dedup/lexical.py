@@ -35,6 +35,7 @@ from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 _PIECE = 16_384  # rows that a thread prepares together
 _BLOCK = 32  # rows whose table entries are prefetched
 _FROZEN = 1 << 18  # rows of the table that become a segment together
+_STEPS = 4  # of interpolation before the neighbours are searched one by one
 _REMEMBERED = 1 << 12  # kept rows that are not compared twice with the same row; forgetting one costs a comparison
 
 
@@ -59,6 +60,7 @@ class Segment(NamedTuple):
     codes: Codes
     signatures: Keys  # (e,) ascending
     owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
+    sketches: npt.NDArray[np.uint32]  # (e,) of this row, which need not be read if its sketch differs too much
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row."""
@@ -89,7 +91,8 @@ def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
     first, signatures = chosen.signatures(sets)
     owners = np.repeat(np.arange(len(positions), dtype=np.uint32), np.diff(first))
     order = np.argsort(signatures, kind="stable")
-    return Segment(positions, *pack(sets), signatures[order], owners[order])
+    owners = owners[order]
+    return Segment(positions, *pack(sets), signatures[order], owners, _sketches(*sets)[owners])
 
 
 def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
@@ -99,7 +102,8 @@ def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
     sizes = np.diff(source.starts)[rows]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
     codes = source.codes[np.repeat(source.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
-    divided = Segment(source.places[rows], starts, codes, source.signatures[is_here], owners.astype(np.uint32))
+    entries = source.signatures[is_here], owners.astype(np.uint32), source.sketches[is_here]
+    divided = Segment(source.places[rows], starts, codes, *entries)
     return SegmentPart(divided, number, divisor)
 
 
@@ -113,6 +117,7 @@ def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[
     ends = np.cumsum([0, *(len(each.codes) for each in segments)])
     firsts = np.cumsum([0, *(len(each.starts) - 1 for each in segments)]).tolist()
     runs = [Run(each.signatures, each.owners, offset=first) for each, first in zip(segments, firsts, strict=False)]
+    sketched = [Run(each.signatures, each.sketches) for each in segments]
     starts = [each.starts[:-1] + end for each, end in zip(segments, ends, strict=False)]
     return {
         "places": [each.places for each in segments],
@@ -120,6 +125,7 @@ def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[
         "codes": [each.codes for each in segments],
         "signatures": merged_keys(runs),
         "owners": merged_values(runs),
+        "sketches": merged_values(sketched),
     }
 
 
@@ -259,6 +265,21 @@ def _lacking(size, other_size, threshold):
 
 
 @kernel
+def _most_lacking(size, threshold):
+    """The same for any partner: the difference is largest if it has n / t words, rounded down, and contains all n."""
+    return np.uint32(max(0, _lacking(size, np.int64(size / threshold + EPSILON), threshold)))
+
+
+@kernel
+def _sketches(starts, keys):
+    """The sketch of each row."""
+    sketches = np.empty(len(starts) - 1, np.uint32)
+    for row in range(len(sketches)):
+        sketches[row] = _sketch(keys, starts[row], starts[row + 1])
+    return sketches
+
+
+@kernel
 def _sketch(keys, begin, end):
     """Sketch of 32 bits: each word flips one. Two sets differ in at least as many words as their sketches in bits."""
     bits = np.uint32(0)
@@ -292,9 +313,21 @@ def _jaccard(keys, a, a_end, codes, b, b_end, threshold):
 
 
 @kernel
+def _interpolated(values, wanted, count, scale):
+    """Near where a value is among uniform ones; each step leaves about the square root of the distance."""
+    at = min(count - 1, np.int64(np.float64(wanted) * scale))
+    for _ in range(_STEPS if count else 0):
+        step = np.int64((np.float64(wanted) - np.float64(values[at])) * scale)
+        if step == 0:
+            break
+        at = min(max(at + step, 0), count - 1)
+    return at
+
+
+@kernel
 def _look_up(
     starts, keys, first, signatures, positions, threshold,
-    kept_positions, kept_starts, kept_codes, kept_signatures, owners, compared, keeper, similarity,
+    kept_positions, kept_starts, kept_codes, kept_signatures, owners, sketches, compared, keeper, similarity,
 ):  # fmt: skip
     """Find keepers among the rows of a segment.
 
@@ -307,16 +340,19 @@ def _look_up(
     scale = count / 2.0**64
     for row in range(len(starts) - 1):
         begin, end = starts[row], starts[row + 1]
+        sketch, lacking = _sketch(keys, begin, end), _most_lacking(end - begin, threshold)
         for s in range(first[row], first[row + 1]):
             wanted = signatures[s]
-            at = min(count - 1, np.int64(np.float64(wanted) * scale))
+            at = _interpolated(kept_signatures, wanted, count, scale)
             while at > 0 and kept_signatures[at - 1] >= wanted:
                 at -= 1
             while 0 <= at < count and kept_signatures[at] < wanted:
                 at += 1
             while 0 <= at < count and kept_signatures[at] == wanted:
-                owner = np.int64(owners[at])
+                owner, is_near = np.int64(owners[at]), _ones(sketches[at] ^ sketch) <= lacking
                 at += 1
+                if not is_near:
+                    continue
                 pair = owner << 30 | row
                 if compared[owner & last] == pair or kept_positions[owner] >= positions[row]:
                     continue
@@ -340,8 +376,7 @@ def _walk(
             touched += _touch(signatures, first[row], first[min(row + _BLOCK, len(starts) - 1)], slots, chains)
         begin, end = starts[row], starts[row + 1]
         sketch = _sketch(keys, begin, end)
-        # The difference is largest if the partner has n / t words, rounded down, and contains all n.
-        lacking = np.uint32(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
+        lacking = _most_lacking(end - begin, threshold)
         for s in range(first[row], first[row + 1]):
             upper = np.uint32(signatures[s] >> np.uint64(32))
             entry = np.int64(slots[signatures[s] & mask]) - 1
