@@ -141,12 +141,12 @@ class LexicalSearch:
             return NOTHING
         standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
         self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
-        with self._spilling() as spill, self._hub.divided(self._segments, lexical.divided) as (here, shards):
+        with self._spilling() as spill, self._hub.divided(self._segments, lexical.divided) as (local, shards):
             return lexical.decide(
                 self._texts[walk.index],
                 walk.places,
                 walk.may_stay,
-                [*here, *shards, standing],
+                [*local, *shards, standing],
                 self._plan,
                 memory=self._hub.memory // _OF_TABLE,
                 spill=spill,

@@ -246,19 +246,19 @@ class SemanticSearch:
         settings, kept = self._hub.settings, self._kept
         vectors = self._taken(walk.index)
         standing = Kept(self._taken(walk.standing), walk.standing_places, self._marks[walk.standing])
-        with self._hub.divided(kept, divided) as (here, shards):
+        with self._hub.divided(kept, divided) as (local, shards):
             decided = semantic.decide(
                 vectors,
                 walk.places,
                 walk.may_stay,
-                [*here, standing],
+                [*local, standing],
                 settings.threshold,
                 marks=self._marks[walk.index],
                 same=SAME,
                 shards=shards,
                 exact_up_to=np.inf if settings.exact_up_to is None else settings.exact_up_to,
                 exact_seconds=60 * settings.exact_minutes if settings.exact_up_to is None else np.inf,
-                index=lambda: self._hub.cells(here, vectors),
+                index=lambda: self._hub.cells(local, vectors),
                 allocate=self._scratch.empty,
             )
         self.seconds += decided.seconds
