@@ -76,7 +76,9 @@ class RemoteShards:
         for _ in range(_TRIES):
             try:
                 return Matches(*self._ray.get(answer))
-            except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError) as error:
+            except self._ray.exceptions.RayTaskError:  # an error of the shard itself
+                raise
+            except self._ray.exceptions.RayError as error:  # its worker, its node, or the batch sent to it is lost
                 _LOG.warning("shard %d of %d is lost and made again: %s", number, self._count, type(error).__name__)
                 actor = self._again(number, actor)
                 answer = actor.candidates.remote(batch)

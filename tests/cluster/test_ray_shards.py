@@ -91,11 +91,11 @@ def test_the_shards_of_a_lost_node_are_made_again(cluster: Any) -> None:
     segments = [lexical.segment(chosen.sets(texts[:100]), np.arange(100), chosen)]
     case = texts[100:], np.arange(100, 200), np.ones(100, np.bool_)
     expected = lexical.decide(*case, segments, chosen)
-    lost = cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
     with ray_shards.placed(lambda number, count: lexical.divided(segments, number, count), 8) as shards:
         first = lexical.decide(*case, [shards], chosen)
-        cluster.remove_node(lost, allow_graceful=False)
+        actors = ray._private.state.actors().values()
+        hosts = {actor["Address"]["NodeID"] for actor in actors if actor["State"] == "ALIVE"}
+        cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id in hosts), allow_graceful=False)
         again = lexical.decide(*case, [shards], chosen)
         assert shards.rebuilt > 0
     for found in (first, again):
