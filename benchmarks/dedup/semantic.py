@@ -121,9 +121,9 @@ def _joined(found: Any) -> Any:
 
 def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     """Add rows to a hub whose kept vectors are in a file, in pieces of 100,000."""
-    from personahub_assets.dedup.ann_index import Neighbours
+    from personahub_assets.dedup.cells import nearest
     from personahub_assets.dedup.cosines import Kept
-    from personahub_assets.dedup.semantic import decide
+    from personahub_assets.dedup.semantic import choose_cells, decide
 
     stored = np.load(path, mmap_mode="r")
     pieces = [(begin, min(begin + 100_000, len(stored))) for begin in range(0, len(stored), 100_000)]
@@ -131,22 +131,17 @@ def hub(vectors: Vectors, path: str, by: str = "") -> Result:
     everyone = np.arange(len(vectors)) + len(stored), np.ones(len(vectors), bool)
     if not by:
         return {"keeper": decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=10**18).keeper}
-    file = Path(path).with_suffix(".index")
-    index = Neighbours(vectors.shape[1])
     started = time.perf_counter()
-    if file.exists():
-        index.load_bytes(file.read_bytes())
-    else:
-        index.catch_up(kept)
-        file.write_bytes(index.to_bytes())
+    cells = choose_cells(vectors, kept, THRESHOLD)
+    cells = cells._replace(of_kept=[nearest(each.vectors, cells.centroids, 1)[:, 0] for each in kept])
     ready = time.perf_counter() - started
-    found = decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=0, index=lambda: index)
+    found = decide(vectors, *everyone, kept, THRESHOLD, exact_up_to=0, index=lambda: cells)
     return {"keeper": found.keeper, "recall_of_sample": found.recall, "index_seconds": round(ready, 2)}
 
 
 METHODS: dict[str, tuple[str, Callable[[Vectors], Result], tuple[str, ...]]] = {
     "exact": ("personahub, exact", exact, ()),
-    "index": ("personahub, by index", index, ()),
+    "index": ("personahub, by cells", index, ()),
     "blocks": ("NumPy, all pairs", blocks, ()),
     "half": ("NumPy, each pair once", half, ()),
     "usearch": ("usearch, its defaults (float32)", usearch, ()),
@@ -243,7 +238,7 @@ def peers(bench: Bench, file: Path, rows: int, methods: list[str]) -> Result:
 
 
 def sizes(bench: Bench, file: Path, rows: list[int]) -> Result:
-    """Sizes at which the index becomes faster than the exact walk."""
+    """Sizes at which the cells become faster than the exact walk."""
     return {str(count): {name: bench.run(name, file, count)[0] for name in ("exact", "index")} for count in rows}
 
 
@@ -257,7 +252,7 @@ def thresholds(bench: Bench, file: Path, rows: int) -> Result:
 
 
 def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
-    """Rows added to a hub; kept vectors and index are in files."""
+    """Rows added to a hub; kept vectors are in files."""
     stored, new = folder / "hub.npy", folder / "new.npy"
     real = np.load(file, mmap_mode="r")
     grown(real, kept, stored, seed=1, variants=0.0)
@@ -265,7 +260,7 @@ def additions(bench: Bench, folder: Path, file: Path, kept: int) -> Result:
     mixed = np.concatenate([np.asarray(real[: _NEW // 2]), rows[: _NEW - _NEW // 2]])
     np.save(new, mixed)
     lines = {}
-    for title, by in (("exact", ""), ("by index, made", ":index"), ("by index, loaded", ":index")):
+    for title, by in (("exact", ""), ("by cells", ":index")):
         lines[title], _ = bench.run(f"hub:{stored}{by}", new, _NEW)
     lines[_ANEW], _ = bench.run("exact", stored, kept)
     return lines
@@ -309,7 +304,7 @@ def embedded(rows: int, out: Path) -> None:
 def markdown(found: Result) -> str:
     parts = ["### Semantic: cosine >= 0.9, embeddings given", _peers_table(found.get("peers", {}), found["rows"])]
     if found.get("sizes"):
-        head = ["rows", "exact, s", "by index, s", "recall of the index, sampled"]
+        head = ["rows", "exact, s", "by cells, s", "recall of the cells, sampled"]
         lines = [
             [
                 f"{int(rows):,}",
@@ -327,11 +322,7 @@ def markdown(found: Result) -> str:
             [name, _seconds(line), str(line.get("index_seconds", "–"))] for name, line in found["additions"].items()
         ]
         parts.append(f"10,000 rows added to {found['hub']:,} kept ones:")
-        parts.append(_table(["method", "seconds", "of which the index is made or loaded"], lines))
-        made, loaded = (found["additions"][f"by index, {how}"] for how in ("made", "loaded"))
-        if "seconds" in made and "seconds" in loaded:
-            share = loaded["seconds"] / made["index_seconds"]
-            parts.append(f"By an index that is there: at most {share:.2%} of a rebuild, which has to make that index.")
+        parts.append(_table(["method", "seconds", "of which the cells are made"], lines))
         exact, anew = (found["additions"][name] for name in ("exact", _ANEW))
         if "seconds" in exact and "seconds" in anew:
             parts.append(f"Exact: {exact['seconds'] / anew['seconds']:.2%} of deciding about all anew.")

@@ -498,6 +498,22 @@ class Stage(Section):
     )
 
 
+class Compute(Section):
+    """Where dedup calculates."""
+
+    engine: Literal["local", "ray"] = Field(
+        "local", description="`ray`: kept rows of other batches are in actors of a Ray cluster. Decisions are the same"
+    )
+    shards: int = Field(0, ge=0, le=10_000, description="Actors of the Ray cluster; 0: one for each node")
+    memory_mb: int = Field(
+        4_096,
+        ge=0,
+        le=1_048_576,
+        description="Memory for the rows of a dedup stage; beyond it they are in memory-mapped files. "
+        "Decisions are the same",
+    )
+
+
 class Lexical(Stage):
     """First dedup stage: word-set Jaccard (paper: 0.9)."""
 
@@ -507,9 +523,6 @@ class Lexical(Stage):
     )
     ngram: int = Field(1, ge=1, le=10, description="Words in a row that count as one element of a set")
     permutations: int = Field(128, ge=16, le=1024, description="Number of MinHash permutations")
-    memory_mb: int = Field(
-        2_048, ge=64, le=65_536, description="Memory for kept personas; beyond it they are searched on disk"
-    )
 
     @property
     def rule(self) -> str:
@@ -536,10 +549,16 @@ class Semantic(Stage):
     """Second dedup stage: embedding cosine (paper: 0.9)."""
 
     threshold: float = Field(0.9, ge=0.5, le=1, description="Cosine similarity from which a persona is a duplicate")
-    exact_up_to: int = Field(
-        10**13,
+    exact_minutes: float = Field(
+        60.0,
         ge=0,
-        description="Comparisons (new × all) up to which the stage is exact; beyond, usearch proposes neighbours",
+        description="Time up to which all pairs are compared, estimated on a sample of the vectors; beyond, only rows "
+        "in neighbouring cells",
+    )
+    exact_up_to: int | None = Field(
+        None,
+        ge=0,
+        description="Comparisons (new × all) up to which all are made, instead of `exact_minutes`; unset: by the time",
     )
 
     max_unread: float = Field(
@@ -686,6 +705,7 @@ class HubConfig(Section):
     prices: PricesSection = PricesSection()
     batch_api: BatchApi = BatchApi()
     run: RunSection = RunSection()
+    compute: Compute = Compute()
     lexical: Lexical = Lexical()
     embeddings: Embeddings = Embeddings()
     semantic: Semantic = Semantic()
@@ -698,6 +718,21 @@ class HubConfig(Section):
     datasets: dict[str, DatasetTask] = Field({}, description="One table per dataset, such as [datasets.tools]")
     roles: dict[Role, RoleSection] = Field({}, description="One table per role, such as [roles.solver]")
     servers: list[ServerSection] = Field([], description="One table [[servers]] per server, if a role has several")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_memory_of_lexical(cls, values: Any) -> Any:
+        """Read `lexical.memory_mb`, which is now `compute.memory_mb`."""
+        lexical = values.get("lexical") if isinstance(values, dict) else None
+        if not isinstance(lexical, dict) or "memory_mb" not in lexical:
+            return values
+        warnings.warn(
+            "hub.toml: lexical.memory_mb is now compute.memory_mb; the old name is read until version 0.3",
+            FutureWarning,
+            stacklevel=2,
+        )
+        compute = {"memory_mb": lexical["memory_mb"]} | dict(values.get("compute", {}))
+        return values | {"lexical": {k: v for k, v in lexical.items() if k != "memory_mb"}, "compute": compute}
 
     @field_validator("datasets")
     @classmethod

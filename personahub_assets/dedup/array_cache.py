@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from personahub_assets.core.access import errno_of, obstacle
 from personahub_assets.core.errors import AccessError
+from personahub_assets.dedup.merging import Streamed
 from personahub_assets.store.atomic import aside_name, replacing
 from personahub_assets.store.hashes import SETTLED_NS, file_mark, sha256
 from personahub_assets.store.removal import discard, remove
 
 Arrays = dict[str, npt.NDArray[Any]]
-Pieces = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
+Pieces = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Streamed
 """An array, or arrays that are written one after another as one, without a copy of all in memory."""
 
 _MANIFEST = "manifest.json"
@@ -93,12 +94,15 @@ def _write(file: Path, array: Pieces) -> None:
     if isinstance(array, np.ndarray):
         np.save(file, array, allow_pickle=False)
         return
-    count, first = sum(map(len, array)), array[0]
-    shape, kind = (count, *first.shape[1:]), np.lib.format.dtype_to_descr(first.dtype)
+    if isinstance(array, Streamed):
+        shape, kind, pieces = (array.rows,), array.kind, array.pieces()
+    else:
+        shape, kind, pieces = (sum(map(len, array)), *array[0].shape[1:]), array[0].dtype, iter(array)
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     with file.open("wb") as out:
-        np.lib.format.write_array_header_1_0(out, {"descr": kind, "fortran_order": False, "shape": shape})
-        for piece in array:
-            np.ascontiguousarray(piece).tofile(out)
+        np.lib.format.write_array_header_1_0(out, header)
+        for piece in pieces:
+            np.ascontiguousarray(piece, kind).tofile(out)
 
 
 def _are_intact(folder: Path, files: Mapping[str, Path], wanted: Mapping[str, str], *, may_write: bool) -> bool:

@@ -4,9 +4,10 @@ The bound costs one machine instruction per four numbers of two quantised vector
 pair is missed. The length of the quantised vectors affects the time, not the result.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,13 @@ import numpy.typing as npt
 from personahub_assets.dedup.cosines import UNIT, Doubles, Vectors, spans
 from personahub_assets.dedup.int8 import CHUNK, LANES
 
+Allocate = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
+"""Returns an array of a shape and a type with any content, in memory or mapped from a file."""
+
 _ROUNDING = 2.0**-24  # of float32
 _PIECE = 16_384  # rows that are quantised together
 _DIRECTIONS = 512  # maximum number of directions of a projection
+_APART = 1024  # rows from which the two samples have no row in common
 _CHECK_COST = 500  # cost of one cosine; the unit is a product of 64 numbers for 16 rows at once
 
 
@@ -77,9 +82,9 @@ class Projection:
         projected[:, k] = np.sqrt(np.maximum(residuals, 0.0) + 3 * self._eta)
         return projected @ self.rotation
 
-    def quantize(self, vectors: Vectors) -> QuantizedRows:
+    def quantize(self, vectors: Vectors, allocate: Allocate = np.empty) -> QuantizedRows:
         """Quantise rows of length 1."""
-        codes = np.empty((len(vectors), self.width), np.int8)
+        codes = allocate((len(vectors), self.width), np.int8)
         losses = np.empty(len(vectors))
         reach, turn = 1 + 3 * self._eta, sqrt(self.width) * (self.width + 2) * _ROUNDING * 1.01 + 1e-6
         for begin, end in spans(len(vectors), _PIECE):
@@ -99,8 +104,7 @@ class Projection:
 
 def fit_projection(vectors: Vectors, threshold: float) -> Projection:
     """Choose directions and width by the estimated cost of comparing a sample; they do not affect the result."""
-    sample = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 4096)])
-    few = sample[:: max(1, len(sample) // 512)]
+    sample, few = _samples(vectors)
     directions = _principal(sample)
     near = few @ few.T >= threshold
     chosen, least = CHUNK, np.inf
@@ -120,6 +124,16 @@ def fit_projection(vectors: Vectors, threshold: float) -> Projection:
     return Projection(basis, rotation, float(np.float32(np.max(np.abs(projected)) / 127)))
 
 
+def _samples(vectors: Vectors) -> tuple[Vectors, Vectors]:
+    """Rows to find directions in, and others to try them on: on the same rows they seem far better than they are."""
+    count = len(vectors)
+    tried = np.arange(0, count, max(1, count // 512))
+    fitted = np.arange(0, count, max(1, count // 4096))
+    if count >= _APART:
+        fitted = np.setdiff1d(fitted, tried, assume_unique=True)
+    return np.ascontiguousarray(vectors[fitted]), np.ascontiguousarray(vectors[tried])
+
+
 def _principal(vectors: Vectors) -> Doubles:
     """Find orthonormal directions by descending variance; with many dimensions only the first, by iteration."""
     moments = vectors.T.astype(np.float64) @ vectors
@@ -132,14 +146,16 @@ def _principal(vectors: Vectors) -> Doubles:
     return directions
 
 
-def empty_tiles(count: int, width: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def empty_tiles(
+    count: int, width: int, allocate: Allocate = np.empty
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Allocate tiles of 64 quantised rows each, aligned to 64 bytes, because instructions read 64 at once."""
     tiles = -(-count // LANES)
     size = tiles * LANES * width
-    buffer = np.empty(size + 64, np.uint8)
+    buffer = allocate((size + 64,), np.uint8)
     first = -buffer.ctypes.data % 64
     aligned = buffer[first : first + size].reshape(tiles, width // 4, LANES, 4)
-    return aligned, np.empty(tiles * LANES, np.int32)
+    return aligned, allocate((tiles * LANES,), np.int32)
 
 
 def tiled(

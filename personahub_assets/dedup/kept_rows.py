@@ -23,6 +23,7 @@ import polars as pl
 from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.array_cache import Arrays, Pieces
+from personahub_assets.dedup.merging import Run, joined, merged_keys, merged_values
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.removal import discard
 
@@ -34,7 +35,6 @@ NOWHERE = np.iinfo(np.int64).max
 
 _STATE = "state.json"
 _CHUNK = 65_536  # kept rows that are made searchable together
-_LARGEST = 1 << 20  # rows of a segment that is not merged any more
 _MOST_DEAD = 0.25  # share of masked rows above which a merge makes the rows again
 
 
@@ -85,6 +85,10 @@ class Form(Protocol):
     @property
     def name(self) -> str:
         """Names the form; segments of another form are of no use."""
+
+    @property
+    def largest(self) -> float:
+        """Rows of a segment that is not merged any more: more segments must not make a search slower."""
 
     def make(self, kept: pl.DataFrame) -> Mapping[str, Pieces]:
         """The arrays for kept rows `(batch, id, place)`, in order."""
@@ -218,16 +222,21 @@ class KeptRows:
             read: reads the rows of a batch.
             form: makes them searchable.
         """
+        # Merged after each chunk: merging many equal segments at the end would take quadratic time.
         chunk, size = dict[str, Rows](), 0
         for batch in stamps:
             chunk[batch] = read(batch)
             size += chunk[batch].kept.height
             if size >= _CHUNK:
                 self._append(chunk, stamps, form)
+                self._merge(read, form)
                 chunk, size = {}, 0
         if chunk:
             self._append(chunk, stamps, form)
-        while self._should_merge():
+        self._merge(read, form)
+
+    def _merge(self, read: Callable[[str], Rows], form: Form) -> None:
+        while self._should_merge(form.largest):
             self._merge_last(read, form)
 
     def _append(self, chunk: Mapping[str, Rows], stamps: Mapping[str, str], form: Form) -> None:
@@ -247,7 +256,6 @@ class KeptRows:
         dropped_in: npt.NDArray[np.int32], form: Mapping[str, Pieces],
     ) -> None:  # fmt: skip
         order = np.argsort(dropped_for, kind="stable")
-        name = f"{self._next:06d}"
         core = {
             "ids": ids,
             "places": positions,
@@ -256,25 +264,28 @@ class KeptRows:
             "dropped_for": dropped_for[order],
             "dropped_in": dropped_in[order],
         }
-        array_cache.save(self.folder / name, name, {**core, **form})
+        self._save(entries, {**core, **form})
+
+    def _save(self, entries: Iterable[Entry], content: Mapping[str, Pieces]) -> None:
+        name = f"{self._next:06d}"
+        array_cache.save(self.folder / name, name, content)
         arrays = array_cache.opened(self.folder / name, name)
         assert arrays is not None, f"{self.folder / name} cannot be read back"
         self._next += 1
         self.segments.append(Segment(name, tuple(entries), arrays))
 
-    def _should_merge(self) -> bool:
+    def _should_merge(self, largest: float) -> bool:
         if len(self.segments) < 2:
             return False
         last_but_one, last = map(len, self.segments[-2:])
-        return last_but_one <= 2 * last and last_but_one + last <= _LARGEST
+        return last_but_one <= 2 * last and last_but_one + last <= largest
 
     def _merge_last(self, read: Callable[[str], Rows], form: Form) -> None:
         merged = self.segments[-2:]
         del self.segments[-2:]
         if sum(segment.dead for segment in merged) > _MOST_DEAD * sum(map(len, merged)):
             living = {entry.batch: entry.stamp for segment in merged for entry in segment.entries if entry.is_alive}
-            if living:
-                self._append({batch: read(batch) for batch in living}, living, form)
+            self.append(living, read, form)
             return
         firsts, numbers = [0, len(merged[0])], [0, len(merged[0].entries)]
         entries = [
@@ -282,14 +293,19 @@ class KeptRows:
             for segment, first in zip(merged, firsts, strict=True)
             for entry in segment.entries
         ]
-        self._add(
-            entries,
-            np.concatenate([segment.arrays["ids"] for segment in merged]),
-            np.concatenate([segment.arrays["places"] for segment in merged]),
-            np.concatenate([segment.arrays["dropped_for"] for segment in merged]),
-            np.concatenate([p.arrays["dropped_in"] + np.int32(n) for p, n in zip(merged, numbers, strict=True)]),
-            form.merge([segment.arrays for segment in merged], firsts),
-        )
+        arrays = [segment.arrays for segment in merged]
+        dropped = [
+            Run(each["dropped_for"], each["dropped_in"], offset=n) for each, n in zip(arrays, numbers, strict=True)
+        ]
+        core: dict[str, Pieces] = {
+            "ids": joined([each["ids"] for each in arrays]),
+            "places": joined([each["places"] for each in arrays]),
+            "id_order": _merged_order(arrays, "ids", "id_order", firsts),
+            "place_order": _merged_order(arrays, "places", "place_order", firsts),
+            "dropped_for": merged_keys(dropped),
+            "dropped_in": merged_values(dropped),
+        }
+        self._save(entries, {**core, **form.merge(arrays, firsts)})
 
     def save(self, keep: Iterable[str]) -> None:
         """Replace the list of segments, then remove other files of the folder.
@@ -310,6 +326,12 @@ class KeptRows:
         for path in self.folder.iterdir():
             if path.name not in wanted:
                 discard(path)
+
+
+def _merged_order(segments: Sequence[Arrays], keys: str, order: str, firsts: Sequence[int]) -> Pieces:
+    """The order of the keys of several segments as one."""
+    pairs = zip(segments, firsts, strict=True)
+    return merged_values([Run(each[keys], each[order], each[order], first) for each, first in pairs])
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from numba import njit
 
-SOURCES = ("codec", "cosines", "int8", "keepers", "kernels", "lexical", "semantic", "signatures", "wordsets")
+SOURCES = ("cells", "codec", "cosines", "int8", "keepers", "kernels", "lexical", "scan", "signatures", "wordsets")
 """Modules beside this one with kernels."""
 
 

@@ -7,7 +7,8 @@ common signature (`signatures.py`). This module compares rows with a common sign
 Rows are walked in their order (`keepers.py` has the rule). A row is compared with the kept rows that share a signature
 with it; if none is within the threshold, its own signatures enter the table. Threads prepare sets and signatures of the
 next rows. Kept rows of earlier walks are in `Segment`s, whose sorted signatures are searched by interpolation. Beyond a
-configured size the kept rows of this walk become a segment too, which the caller puts on disk.
+configured size the kept rows of this walk become a segment too, which the caller puts on disk. Segments are shards
+(`shards.py`), and can be divided further by the hash of the signatures.
 
 The result is exact unless two different words have equal 63-bit hashes. Numba compiles the kernels once and caches them
 on disk.
@@ -15,9 +16,9 @@ on disk.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,24 +27,63 @@ import polars as pl
 from personahub_assets.dedup.codec import Codes, Packed, max_codes, pack, pack_row, size_of, unpack, word_at
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
 from personahub_assets.dedup.kernels import kernel
+from personahub_assets.dedup.merging import Run, Streamed, merged_keys, merged_values
+from personahub_assets.dedup.shards import Best, Matches, Shard, matches_of, no_keepers
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
 _PIECE = 16_384  # rows that a thread prepares together
 _BLOCK = 32  # rows whose table entries are prefetched
+_FROZEN = 1 << 18  # rows of the table that become a segment together
+_STEPS = 4  # of interpolation before the neighbours are searched one by one
+_REMEMBERED = 1 << 12  # kept rows that are not compared twice with the same row; forgetting one costs a comparison
 
 
 # --- Kept rows -----------------------------------------------------------------------------------------------------
 
 
+class Batch(NamedTuple):
+    """Rows to compare with kept ones, as words and signatures."""
+
+    sets: Sets
+    first: Ints  # (n + 1,) the signatures of row i are those from first[i] to first[i + 1]
+    signatures: Keys
+    positions: Ints  # (n,) position of each row in the order of all rows
+    threshold: float
+
+
 class Segment(NamedTuple):
     """Kept rows of an earlier walk, in searchable form; its arrays may be memory-mapped files."""
 
-    places: Ints  # (m,) ascending
+    places: Ints  # (m,)
     starts: Ints  # (m + 1,)
     codes: Codes
     signatures: Keys  # (e,) ascending
     owners: npt.NDArray[np.uint32]  # (e,) the row of each signature
+    sketches: npt.NDArray[np.uint32]  # (e,) of this row, which need not be read if its sketch differs too much
+
+    def candidates(self, batch: Batch) -> Matches:
+        """The best keeper of each row."""
+        best = no_keepers(len(batch.positions))
+        _look_up(
+            *batch.sets, batch.first, batch.signatures, batch.positions, batch.threshold,
+            *self, np.empty(_REMEMBERED, np.int64), *best,
+        )  # fmt: skip
+        return matches_of(best)
+
+
+class SegmentPart(NamedTuple):
+    """The signatures of a segment with one remainder, and their rows."""
+
+    segment: Segment
+    number: int
+    divisor: int
+
+    def candidates(self, batch: Batch) -> Matches:
+        """The best keeper of each row among those that have a common signature with this remainder."""
+        is_here = batch.signatures % np.uint64(self.divisor) == self.number
+        first = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_here)])[batch.first]
+        return self.segment.candidates(batch._replace(first=first, signatures=batch.signatures[is_here]))
 
 
 def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
@@ -51,7 +91,42 @@ def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
     first, signatures = chosen.signatures(sets)
     owners = np.repeat(np.arange(len(positions), dtype=np.uint32), np.diff(first))
     order = np.argsort(signatures, kind="stable")
-    return Segment(positions, *pack(sets), signatures[order], owners[order])
+    owners = owners[order]
+    return Segment(positions, *pack(sets), signatures[order], owners, _sketches(*sets)[owners])
+
+
+def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
+    """The signatures of a segment with one remainder; a row is in each part with one of its own."""
+    is_here = source.signatures % np.uint64(divisor) == number
+    rows, owners = np.unique(source.owners[is_here], return_inverse=True)
+    sizes = np.diff(source.starts)[rows]
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    codes = source.codes[np.repeat(source.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
+    entries = source.signatures[is_here], owners.astype(np.uint32), source.sketches[is_here]
+    divided = Segment(source.places[rows], starts, codes, *entries)
+    return SegmentPart(divided, number, divisor)
+
+
+def divided(segments: Sequence[Segment], number: int, divisor: int) -> list[SegmentPart]:
+    """The signatures of several segments with one remainder."""
+    return [shard(each, number, divisor) for each in segments]
+
+
+def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:
+    """The arrays of one segment with the rows of several; large ones are merged while they are written."""
+    ends = np.cumsum([0, *(len(each.codes) for each in segments)])
+    firsts = np.cumsum([0, *(len(each.starts) - 1 for each in segments)]).tolist()
+    runs = [Run(each.signatures, each.owners, offset=first) for each, first in zip(segments, firsts, strict=False)]
+    sketched = [Run(each.signatures, each.sketches) for each in segments]
+    starts = [each.starts[:-1] + end for each, end in zip(segments, ends, strict=False)]
+    return {
+        "places": [each.places for each in segments],
+        "starts": [*starts, ends[-1:]],
+        "codes": [each.codes for each in segments],
+        "signatures": merged_keys(runs),
+        "owners": merged_values(runs),
+        "sketches": merged_values(sketched),
+    }
 
 
 class _Table:
@@ -72,9 +147,9 @@ class _Table:
         """Bytes in use."""
         return 2 * self.end + 24 * self.rows + 16 * self.entries + self.slots.nbytes
 
-    def reserve(self, piece: "_Piece", ahead: int, memory: int) -> None:
+    def reserve(self, piece: Batch, ahead: int, memory: int) -> None:
         """Allocate memory for `ahead` pieces like this one, up to the limit; unused memory costs nothing."""
-        rows, codes, entries = len(piece.keeper), max_codes(piece.sets), len(piece.signatures)
+        rows, codes, entries = len(piece.positions), max_codes(piece.sets), len(piece.signatures)
         ahead = max(1, min(ahead, memory // (2 * codes + 24 * rows + 24 * entries)))
         rows, codes, entries = rows * ahead, codes * ahead, entries * ahead
         for name in ("places", "stamps", "starts"):
@@ -95,35 +170,36 @@ class _Table:
     def _sets(self) -> Sets:
         return unpack(Packed(self.starts[: self.rows + 1], self.codes[: self.end]))
 
-    def freeze(self) -> Segment:
-        """Return the kept rows as a segment."""
-        return segment(self._sets(), self.places[: self.rows], self._plan)
+    def freeze(self) -> Iterator[Segment]:
+        """Return the kept rows as segments, one after another: making one takes memory too."""
+        for begin in range(0, self.rows, _FROZEN):
+            end = min(begin + _FROZEN, self.rows)
+            starts = self.starts[begin : end + 1]
+            sets = unpack(Packed(starts - starts[0], self.codes[starts[0] : starts[-1]]))
+            yield segment(sets, self.places[begin:end].copy(), self._plan)
 
 
 # --- The walk ------------------------------------------------------------------------------------------------------
 
 
 class _Piece(NamedTuple):
-    """Rows of a walk, prepared by a thread, with the keepers found in the segments that existed then."""
+    """Rows of a walk, prepared by a thread, with the keepers found in the shards that existed then."""
 
     begin: int
-    sets: Sets
-    first: Ints
-    signatures: Keys
-    keeper: Ints
-    similarity: npt.NDArray[np.float64]
-    searched: int  # number of segments
+    batch: Batch
+    best: Best
+    searched: int  # number of shards
 
 
 def decide(
     texts: pl.Series,
     positions: Ints,
     may_stay: npt.NDArray[np.bool_],
-    kept: Sequence[Segment],
+    kept: Sequence[Shard[Batch]],
     chosen: SignatureScheme,
     *,
     memory: int = 2 << 30,
-    spill: Callable[[Segment], Segment] = lambda segment: segment,
+    spill: Callable[[Iterable[Segment]], Iterable[Segment]] = list,
     threads: int = os.cpu_count() or 1,
 ) -> Decided:
     """Walk rows in order and decide which are kept; each other row gets its keeper.
@@ -133,36 +209,36 @@ def decide(
         positions: (n,) position of each row in the order of all rows, ascending, at least 0.
         may_stay: (n,) False for rows that are not kept even without a keeper.
         kept: kept rows of other walks; rows at a later position are not used as keepers.
-        chosen: the plan by which the segments were made.
+        chosen: the plan by which the shards were made.
         memory: bytes of kept rows above which they are passed to `spill`.
-        spill: called with a segment; stores it, on disk for example, and returns it.
+        spill: called with the kept rows as segments; stores them, on disk for example, and returns them, or fewer.
         threads: number of threads that prepare rows.
     """
-    segments, table = list(kept), _Table(chosen)
-    keeper, similarity = np.full(len(texts), NONE), np.full(len(texts), np.nan)
-    stays = np.zeros(len(texts), np.bool_)
+    shards, table = list(kept), _Table(chosen)
+    best, stays = no_keepers(len(texts)), np.zeros(len(texts), np.bool_)
 
     def prepare(begin: int) -> _Piece:
-        sets = chosen.sets(texts.slice(begin, _PIECE))
         span = slice(begin, begin + _PIECE)
-        piece = _Piece(begin, sets, *chosen.signatures(sets), keeper[span], similarity[span], len(segments))
-        _search(segments, piece, positions, chosen.threshold)
+        sets = chosen.sets(texts[span])
+        batch = Batch(sets, *chosen.signatures(sets), positions[span], chosen.threshold)
+        piece = _Piece(begin, batch, Best(best.keeper[span], best.similarity[span]), len(shards))
+        _search(shards, piece)
         return piece
 
     for piece in _ahead(prepare, range(0, len(texts), _PIECE), threads):
-        if table.bytes > memory:
-            segments.append(spill(table.freeze()))
+        if table.rows and table.bytes > memory:
+            shards.extend(spill(table.freeze()))
             table = _Table(chosen)
-        _search(segments[piece.searched :], piece, positions, chosen.threshold)
+        _search(shards[piece.searched :], piece)
         span = slice(piece.begin, piece.begin + _PIECE)
-        table.reserve(piece, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
+        table.reserve(piece.batch, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
         table.rows, table.end, table.entries, _ = _walk(
-            *piece.sets, piece.first, piece.signatures, positions[span], may_stay[span], chosen.threshold,
-            table.rows, table.end, table.entries, table.places, table.starts, table.codes, table.stamps,
-            table.slots, table.chains,
-            piece.keeper, piece.similarity, stays[span], piece.begin,
+            *piece.batch.sets, piece.batch.first, piece.batch.signatures, positions[span], may_stay[span],
+            chosen.threshold, table.rows, table.end, table.entries, table.places, table.starts, table.codes,
+            table.stamps, table.slots, table.chains,
+            *piece.best, stays[span], piece.begin,
         )  # fmt: skip
-    return Decided(keeper, similarity, stays)
+    return Decided(*best, stays)
 
 
 def _ahead(prepare: Callable[[int], _Piece], begins: range, threads: int) -> Iterator[_Piece]:
@@ -177,19 +253,30 @@ def _ahead(prepare: Callable[[int], _Piece], begins: range, threads: int) -> Ite
             yield waiting.popleft().result()
 
 
-def _search(segments: Sequence[Segment], piece: _Piece, positions: Ints, threshold: float) -> None:
-    for each in segments:
-        stamps = np.full(len(each.places), -1, np.int64)
-        _look_up(
-            *piece.sets, piece.first, piece.signatures, positions[piece.begin :], threshold,
-            each.places, each.starts, each.codes, each.signatures, each.owners, stamps, piece.keeper, piece.similarity,
-        )  # fmt: skip
+def _search(shards: Sequence[Shard[Batch]], piece: _Piece) -> None:
+    for each in shards:
+        piece.best.take(each.candidates(piece.batch))
 
 
 @kernel
 def _lacking(size, other_size, threshold):
     """Maximum size of the symmetric difference of two sets within the threshold; negative: they cannot be within."""
     return size + other_size - 2 * np.int64(np.ceil(threshold / (1 + threshold) * (size + other_size) - EPSILON))
+
+
+@kernel
+def _most_lacking(size, threshold):
+    """The same for any partner: the difference is largest if it has n / t words, rounded down, and contains all n."""
+    return np.uint32(max(0, _lacking(size, np.int64(size / threshold + EPSILON), threshold)))
+
+
+@kernel
+def _sketches(starts, keys):
+    """The sketch of each row."""
+    sketches = np.empty(len(starts) - 1, np.uint32)
+    for row in range(len(sketches)):
+        sketches[row] = _sketch(keys, starts[row], starts[row + 1])
+    return sketches
 
 
 @kernel
@@ -226,28 +313,50 @@ def _jaccard(keys, a, a_end, codes, b, b_end, threshold):
 
 
 @kernel
+def _interpolated(values, wanted, count, scale):
+    """Near where a value is among uniform ones; each step leaves about the square root of the distance."""
+    at = min(count - 1, np.int64(np.float64(wanted) * scale))
+    for _ in range(_STEPS if count else 0):
+        step = np.int64((np.float64(wanted) - np.float64(values[at])) * scale)
+        if step == 0:
+            break
+        at = min(max(at + step, 0), count - 1)
+    return at
+
+
+@kernel
 def _look_up(
     starts, keys, first, signatures, positions, threshold,
-    kept_positions, kept_starts, kept_codes, kept_signatures, owners, stamps, keeper, similarity,
+    kept_positions, kept_starts, kept_codes, kept_signatures, owners, sketches, compared, keeper, similarity,
 ):  # fmt: skip
-    """Find keepers among the rows of a segment."""
+    """Find keepers among the rows of a segment.
+
+    `compared` remembers which pairs were compared, forgetting some: an array for all rows of a large segment would take
+    longer to fill than the search.
+    """
+    compared[:] = -1
+    last = len(compared) - 1
     count = len(kept_signatures)
     scale = count / 2.0**64
     for row in range(len(starts) - 1):
         begin, end = starts[row], starts[row + 1]
+        sketch, lacking = _sketch(keys, begin, end), _most_lacking(end - begin, threshold)
         for s in range(first[row], first[row + 1]):
             wanted = signatures[s]
-            at = min(count - 1, np.int64(np.float64(wanted) * scale))
+            at = _interpolated(kept_signatures, wanted, count, scale)
             while at > 0 and kept_signatures[at - 1] >= wanted:
                 at -= 1
             while 0 <= at < count and kept_signatures[at] < wanted:
                 at += 1
             while 0 <= at < count and kept_signatures[at] == wanted:
-                owner = np.int64(owners[at])
+                owner, is_near = np.int64(owners[at]), _ones(sketches[at] ^ sketch) <= lacking
                 at += 1
-                if stamps[owner] == row or kept_positions[owner] >= positions[row]:
+                if not is_near:
                     continue
-                stamps[owner] = row
+                pair = owner << 30 | row
+                if compared[owner & last] == pair or kept_positions[owner] >= positions[row]:
+                    continue
+                compared[owner & last] = pair
                 jaccard = _jaccard(keys, begin, end, kept_codes, kept_starts[owner], kept_starts[owner + 1], threshold)
                 if jaccard >= threshold and prefers(jaccard, kept_positions[owner], similarity[row], keeper[row]):
                     keeper[row], similarity[row] = kept_positions[owner], jaccard
@@ -267,8 +376,7 @@ def _walk(
             touched += _touch(signatures, first[row], first[min(row + _BLOCK, len(starts) - 1)], slots, chains)
         begin, end = starts[row], starts[row + 1]
         sketch = _sketch(keys, begin, end)
-        # The difference is largest if the partner has n / t words, rounded down, and contains all n.
-        lacking = np.uint32(max(0, _lacking(end - begin, np.int64((end - begin) / threshold + EPSILON), threshold)))
+        lacking = _most_lacking(end - begin, threshold)
         for s in range(first[row], first[row + 1]):
             upper = np.uint32(signatures[s] >> np.uint64(32))
             entry = np.int64(slots[signatures[s] & mask]) - 1

@@ -1,13 +1,10 @@
 """The lexical stage: kept rows as packed word sets, searched by their signatures."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,9 +15,11 @@ from personahub_assets.dedup.kept_rows import Form, KeptRows
 from personahub_assets.dedup.records import Records
 from personahub_assets.dedup.state import How, Hub
 from personahub_assets.dedup.wordsets import WordOrder
+from personahub_assets.store.atomic import aside_folder
 from personahub_assets.store.removal import remove
 
 _OUTGROWN = 4  # a plan is replaced when there are this many times the rows that it was made for
+_OF_TABLE = 2  # share of the memory for the table; the rest is for rows that are prepared and for making segments
 _NO_TEXTS = pl.DataFrame(schema={"batch": pl.String, "id": pl.String, "text": pl.String})
 
 
@@ -40,6 +39,11 @@ class LexicalForm:
         """Names the plan."""
         return self._scheme.name
 
+    @property
+    def largest(self) -> float:
+        """No limit: every signature is looked up in every segment."""
+        return np.inf
+
     def make(self, kept: pl.DataFrame) -> array_cache.Arrays:
         """The arrays of a `lexical.Segment`, but for its places."""
         texts = [self._hub.texts(str(batch)) for batch in kept["batch"].unique(maintain_order=True)]
@@ -47,19 +51,15 @@ class LexicalForm:
         searchable = lexical.segment(self._scheme.sets(rows["text"]), rows["place"].to_numpy(), self._scheme)
         return {name: array for name, array in searchable._asdict().items() if name != "places"}
 
-    def merge(self, segments: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, array_cache.Pieces]:
+    def merge(
+        self,
+        segments: Sequence[array_cache.Arrays],
+        firsts: Sequence[int],  # noqa: ARG002 - rows follow each other
+    ) -> Mapping[str, array_cache.Pieces]:
         """The same arrays for several segments."""
-        ends = np.cumsum([0, *(len(each["codes"]) for each in segments)])
-        starts = [each["starts"][:-1] + end for each, end in zip(segments, ends, strict=False)]
-        hashes = np.concatenate([each["signatures"] for each in segments])
-        owners = np.concatenate([each["owners"] + np.uint32(n) for each, n in zip(segments, firsts, strict=True)])
-        order = np.argsort(hashes, kind="stable")
-        return {
-            "starts": np.concatenate([*starts, ends[-1:]]),
-            "codes": [each["codes"] for each in segments],
-            "signatures": hashes[order],
-            "owners": owners[order],
-        }
+        names = lexical.Segment._fields
+        arrays = lexical.merged([lexical.Segment(*(each[name] for name in names)) for each in segments])
+        return {name: array for name, array in arrays.items() if name != "places"}
 
 
 class LexicalHub(Hub):
@@ -133,6 +133,7 @@ class LexicalSearch:
     def __init__(self, hub: LexicalHub, texts: pl.Series, batch: str):
         self._hub, self._texts, self._batch = hub, texts, batch
         self.how: How | None = None
+        self.facts: dict[str, float] = {}
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows."""
@@ -140,14 +141,14 @@ class LexicalSearch:
             return NOTHING
         standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
         self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
-        with self._spilling() as spill:
+        with self._spilling() as spill, self._hub.divided(self._segments, lexical.divided) as (local, shards):
             return lexical.decide(
                 self._texts[walk.index],
                 walk.places,
                 walk.may_stay,
-                [*self._segments, standing],
+                [*local, *shards, standing],
                 self._plan,
-                memory=self._hub.settings.memory_mb << 20,
+                memory=self._hub.memory // _OF_TABLE,
                 spill=spill,
             )
 
@@ -160,14 +161,19 @@ class LexicalSearch:
         return self._hub.searched(self._plan, self._batch)
 
     @contextmanager
-    def _spilling(self) -> Iterator[Callable[[lexical.Segment], lexical.Segment]]:
-        """Store segments on disk during a walk."""
-        aside = self._hub.records.store.paths.aside
-        aside.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=aside) as folder:
+    def _spilling(self) -> Iterator[Callable[[Iterable[lexical.Segment]], list[lexical.Segment]]]:
+        """Store the kept rows of a walk on disk, as one segment each time."""
+        with aside_folder(self._hub.records.store.paths.aside) as folder:
             numbers = count()
 
-            def spill(segment: lexical.Segment) -> lexical.Segment:
-                return lexical.Segment(**array_cache.cached(Path(folder) / str(next(numbers)), "", segment._asdict))
+            def save(arrays: Mapping[str, array_cache.Pieces]) -> lexical.Segment:
+                number = str(next(numbers))
+                array_cache.save(folder / number, number, arrays)
+                stored = array_cache.opened(folder / number, number)
+                assert stored is not None, f"{folder / number} cannot be read back"
+                return lexical.Segment(**stored)
+
+            def spill(segments: Iterable[lexical.Segment]) -> list[lexical.Segment]:
+                return [save(lexical.merged([save(each._asdict()) for each in segments]))]
 
             yield spill

@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from personahub_assets.core import config
 from personahub_assets.core.config import Lexical, Semantic
 from personahub_assets.core.text import digest
-from personahub_assets.embedding.vectors import PERSONA_VECTORS, Vectors, VectorTable, item_vector_table, matrix
+from personahub_assets.embedding.vectors import (
+    PERSONA_VECTORS,
+    Allocate,
+    Vectors,
+    VectorTable,
+    item_vector_table,
+    matrix,
+)
 from personahub_assets.store.home import Lock
-from personahub_assets.store.tables import CANDIDATES, Store, item_writer, table_schema
+from personahub_assets.store.tables import CANDIDATES, PartitionWriter, Store, item_writer, table_schema
 
 DECIDED = ["id", "admission", "keeper_id", "similarity"]
 """Columns of a decision in memory."""
@@ -132,17 +140,20 @@ class Records(ABC):
         table, names = self.vectors, [self.key if name == "id" else name for name in columns]
         return self.store.read(table.name, batch, table.asset, columns=names).rename({self.key: "id"}, strict=False)
 
-    def write_vectors(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """Publish the vectors of a batch; return the rows of the table."""
-        table = self.vectors
-        published = rows.rename({"id": self.key}).select(list(table_schema(table.name)))
-        self.store.write(table.name, batch, published, table.asset)
-        return published
+    def vector_writer(self, batch: str) -> PartitionWriter:
+        """Write the vectors of a batch in pieces."""
+        return self.store.writer(self.vectors.name, batch, self.vectors.asset)
 
-    def matrix(self, model: str, rows: pl.DataFrame, *, has_nulls: bool = False) -> Vectors:
+    def vector_rows(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 - of all batches alike
+        """Rows with vectors, some of a batch, as the rows of the table."""
+        return rows.rename({"id": self.key}).select(list(table_schema(self.vectors.name)))
+
+    def matrix(
+        self, model: str, rows: pl.DataFrame, *, has_nulls: bool = False, allocate: Allocate = np.empty
+    ) -> Vectors:
         """Vectors of rows `(batch, id)`, in their order: float32 (rows, dimensions)."""
         named = rows.select("batch", pl.col("id").alias(self.key))
-        return matrix(self.store, model, named, self.vectors, has_nulls=has_nulls)
+        return matrix(self.store, model, named, self.vectors, has_nulls=has_nulls, allocate=allocate)
 
 
 @dataclass(frozen=True)
@@ -294,11 +305,11 @@ class Items(Records):
         if not self.store.path(table, batch, asset).exists() or not self.store.read(table, batch, asset).equals(new):
             self.store.write(table, batch, new, asset)
 
-    def write_vectors(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """Publish the vectors of a batch; return the rows of the table."""
+    def vector_rows(self, batch: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with vectors, some of a batch, as the rows of the table."""
         owners = self.contents(batch).select("id", "persona_id")
         of_dataset = rows.with_columns(dataset=pl.lit(self.dataset))
-        return super().write_vectors(batch, of_dataset.join(owners, on="id", how="left", maintain_order="left"))
+        return super().vector_rows(batch, of_dataset.join(owners, on="id", how="left", maintain_order="left"))
 
     def cache(self, stage: str) -> Path:
         """Cache folder of a stage."""

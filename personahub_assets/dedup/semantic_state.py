@@ -1,22 +1,28 @@
-"""The semantic stage: kept rows as vectors, compared exactly or through an index."""
+"""The semantic stage: kept rows as vectors, compared exactly or by cells."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache, semantic
-from personahub_assets.dedup.ann_index import Neighbours
-from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors
+from personahub_assets.dedup.cells import Cells, Numbers, nearest
+from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, spans
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk
-from personahub_assets.dedup.kept_rows import Form, OfVectors
+from personahub_assets.dedup.kept_rows import Form, OfVectors, Segment
 from personahub_assets.dedup.records import Records
 from personahub_assets.dedup.state import How, Hub
+from personahub_assets.dedup.vector_shards import divided
 from personahub_assets.embedding.reading import REFUSED, SAME
+from personahub_assets.store.removal import discard
 
+_LARGEST = 1 << 20  # rows of a segment that is not merged any more
+_PIECE = 65_536  # vectors that are copied together
 _SHORT_CHARS = 254  # every model reads an English text of this length completely
+_INDEXED = ("cells", "usearch")  # the second by earlier versions
+_OUTGROWN = 4  # centroids are replaced when there are this many times the rows that they were chosen for
 _NO_MARKS = pl.DataFrame(schema={"id": pl.String, "mark": pl.Int64, "is_read": pl.Boolean})
 
 
@@ -81,10 +87,10 @@ class SemanticHub(Hub):
 
     @cached_property
     def outdated(self) -> bool:
-        """Whether another rule made any decision, or the index although all rows can now be compared."""
-        by_index = any(self.summaries[batch].method == "usearch" for batch in self.batches)
+        """Whether another rule made any decision, or an index although `exact_up_to` now allows to compare all rows."""
+        by_index = any(self.summaries[batch].method in _INDEXED for batch in self.batches)
         rows = sum(each.run_candidates for each in self.summaries.values())
-        return super().outdated or (by_index and rows * rows <= self.settings.exact_up_to)
+        return super().outdated or (by_index and rows * rows <= (self.settings.exact_up_to or -1))
 
     def elsewhere(self, ids: pl.Series) -> pl.Series:
         """Of some ids those kept in batches with vectors of another model."""
@@ -119,19 +125,41 @@ class SemanticHub(Hub):
             searched.append(Kept(arrays["vectors"], segment.positions(without)[arrays["rows"]], arrays["marks"]))
         return searched
 
-    def index(self, kept: Sequence[Kept], dimensions: int) -> Neighbours:
-        """The index of the kept rows of other batches: the stored one if it is valid, with missing rows added."""
-        index, sequence = Neighbours(dimensions), self.state.sequence()
-        key = f"{self.rule}, {index.kind}"
-        stored = array_cache.opened(self.cache / "index", key)
-        if stored is not None and stored["stamps"].tolist() == sequence[: len(stored["stamps"])]:
-            index.load_bytes(stored["index"].tobytes())
-        restored_rows = len(index)
-        index.catch_up(kept)
-        if len(index) > restored_rows:
-            arrays = {"index": np.frombuffer(index.to_bytes(), np.uint8), "stamps": np.array(sequence)}
-            array_cache.save(self.cache / "index", key, arrays)
-        return index
+    def cells(self, kept: Sequence[Kept], vectors: Vectors) -> Cells:
+        """The cells for some vectors and for the kept rows of other batches, as `searched`; they are stored.
+
+        The centroids stay until there are many more rows than they were chosen for, so the cells of a segment are
+        found once.
+        """
+        rows = len(vectors) + sum(len(each.places) for each in kept)
+        folder, may_write = self.cache / "index", not self.records.store.is_draft
+        stored = array_cache.opened(folder / "centroids", self.rule, may_write=may_write)
+        if stored is None or stored["rows"][0] * _OUTGROWN < rows or stored["centroids"].shape[1] != vectors.shape[1]:
+            chosen = semantic.choose_cells(vectors, kept, self.settings.threshold)
+            stored = {"centroids": chosen.centroids, "probes": np.array([chosen.probes]), "rows": np.array([rows])}
+            if may_write:
+                discard(folder)
+                array_cache.save(folder / "centroids", self.rule, stored)
+        centroids = np.array(stored["centroids"])
+        segments = self.state.segments if kept else []
+        if may_write and folder.exists():
+            wanted = {"centroids", *(segment.folder for segment in segments)}
+            for path in folder.iterdir():
+                if path.name not in wanted:
+                    discard(path)
+        of_kept = [self._cells_of(*each, centroids) for each in zip(segments, kept, strict=True)]
+        return Cells(centroids, int(stored["probes"][0]), of_kept)
+
+    def _cells_of(self, segment: Segment, kept: Kept, centroids: Vectors) -> Numbers:
+        """The cell of each row of a segment."""
+        stamp = digest(centroids.tobytes().hex(), *(f"{each.batch} {each.stamp}" for each in segment.entries))
+
+        def make() -> array_cache.Arrays:
+            return {"cells": nearest(kept.vectors, centroids, 1)[:, 0]}
+
+        if self.records.store.is_draft:
+            return make()["cells"]
+        return array_cache.cached(self.cache / "index" / segment.folder, stamp, make)["cells"]
 
 
 class SemanticForm:
@@ -145,6 +173,11 @@ class SemanticForm:
         """Names the model and the rule."""
         return digest(self._hub.rule)
 
+    @property
+    def largest(self) -> float:
+        """A search reads all vectors, whatever the number of segments; a merge copies them."""
+        return _LARGEST
+
     def make(self, kept: pl.DataFrame) -> array_cache.Arrays:
         """`vectors`, with the `marks` of the rows, and `rows`, their numbers among all kept ones."""
         batches = kept["batch"].unique(maintain_order=True)
@@ -154,7 +187,7 @@ class SemanticForm:
             on=["batch", "id"],
             maintain_order="left",
         )
-        vectors = self._hub.records.matrix(self._hub.model, numbered)
+        vectors = self._hub.records.matrix(self._hub.model, numbered, allocate=self._hub.scratch().empty)
         return {
             "vectors": vectors,
             "marks": numbered["mark"].to_numpy(),
@@ -176,7 +209,15 @@ class SemanticSearch:
 
     def __init__(self, hub: SemanticHub, rows: pl.DataFrame, batch: str):
         self._hub, self._rows, self._batch = hub, rows, batch
+        self._scratch = hub.scratch()
         self.how: How | None = None
+        self.seconds, self.estimate = 0.0, list[float]()
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """The time of the comparisons, and the estimate by which the method was chosen, if there was one."""
+        times = {"compared_in_seconds": round(self.seconds, 3)}
+        return times | ({"exact_seconds_estimated": round(sum(self.estimate), 3)} if self.estimate else {})
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows; texts that the model does not read are kept."""
@@ -202,22 +243,38 @@ class SemanticSearch:
         )
 
     def _compare(self, walk: Walk) -> Decided:
-        covers_all = len(walk.index) == len(self._vectors) and not len(walk.standing)  # all rows, in order
-        standing = Kept(self._vectors[walk.standing], walk.standing_places, self._marks[walk.standing])
-        decided = semantic.decide(
-            self._vectors if covers_all and np.all(np.diff(walk.index) == 1) else self._vectors[walk.index],
-            walk.places,
-            walk.may_stay,
-            [*self._kept, standing],
-            self._hub.settings.threshold,
-            marks=self._marks[walk.index],
-            same=SAME,
-            exact_up_to=self._hub.settings.exact_up_to,
-            index=partial(self._hub.index, self._kept, self._vectors.shape[1]),
-        )
-        by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method == "usearch"]
+        settings, kept = self._hub.settings, self._kept
+        vectors = self._taken(walk.index)
+        standing = Kept(self._taken(walk.standing), walk.standing_places, self._marks[walk.standing])
+        with self._hub.divided(kept, divided) as (local, shards):
+            decided = semantic.decide(
+                vectors,
+                walk.places,
+                walk.may_stay,
+                [*local, standing],
+                settings.threshold,
+                marks=self._marks[walk.index],
+                same=SAME,
+                shards=shards,
+                exact_up_to=np.inf if settings.exact_up_to is None else settings.exact_up_to,
+                exact_seconds=60 * settings.exact_minutes if settings.exact_up_to is None else np.inf,
+                index=lambda: self._hub.cells(local, vectors),
+                allocate=self._scratch.empty,
+            )
+        self.seconds += decided.seconds
+        self.estimate += [] if decided.estimate is None else [decided.estimate]
+        by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method in _INDEXED]
         self.how = min(by_index, key=lambda how: how.recall or 0.0, default=How("exact", 1.0))
         return decided
+
+    def _taken(self, rows: Ints) -> Vectors:
+        """Vectors of some rows; not copied if they are all, in order."""
+        if len(rows) == len(self._vectors) and np.all(np.diff(rows) == 1):
+            return self._vectors
+        taken: Vectors = self._scratch.empty((len(rows), self._vectors.shape[1]), np.float32)
+        for begin, end in spans(len(rows), _PIECE):
+            taken[begin:end] = self._vectors[rows[begin:end]]
+        return taken
 
     @cached_property
     def _marked(self) -> pl.DataFrame:
@@ -235,7 +292,8 @@ class SemanticSearch:
 
     @cached_property
     def _vectors(self) -> Vectors:
-        return self._hub.records.matrix(self._hub.model, self._rows, has_nulls=True)  # zeros are not read
+        allocate = self._scratch.empty
+        return self._hub.records.matrix(self._hub.model, self._rows, has_nulls=True, allocate=allocate)  # zeros: unread
 
     @cached_property
     def _kept(self) -> list[Kept]:

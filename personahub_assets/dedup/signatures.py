@@ -32,7 +32,7 @@ Method = Literal["exact", "minhash"]
 EPSILON = 1e-9
 """Subtracted before rounding up, so that 0.9 * 10 is 9 words, not 10."""
 
-_FORM = "packed"  # format on disk of the segments
+_FORM = "packed, sketches"  # format on disk of the segments
 _SAMPLE = 16_384  # rows from which the frequency of words and the cost of a width are estimated
 _SIGNATURES = 256  # maximum per row and width; longer texts get a smaller width
 _WIDEST = 6

@@ -7,10 +7,11 @@ Importing this module takes a second (compiled kernels), so assets import it in 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,9 +19,16 @@ import polars as pl
 from personahub_assets.core.text import digest
 from personahub_assets.dedup.keepers import Ints, Listed, in_order, places
 from personahub_assets.dedup.kept_rows import Form, KeptRows, OfVectors, Rows, Segment, Summary, encoded
+from personahub_assets.dedup.ray_shards import RemoteShards, placed
 from personahub_assets.dedup.records import DECIDED, Records
+from personahub_assets.dedup.scratch import Scratch
+from personahub_assets.dedup.shards import Shard
 from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import table_schema
+
+T = TypeVar("T")
+Divide = Callable[[Sequence[T], int, int], Sequence[Shard[Any]]]
+"""Makes shard number i of n."""
 
 _SHARED = ("plan", "index")  # folders in the cache that are no segments
 _HELD = 256  # batches whose decisions are in memory
@@ -30,8 +38,8 @@ _NO_PLACES = pl.DataFrame(schema={"id": pl.String, "place": pl.Int64})
 class How(NamedTuple):
     """Method by which similar rows were found."""
 
-    method: str  # 'exact', 'minhash' or 'usearch'
-    recall: float | None  # share of the keepers that the index found in a sample; None: not measured
+    method: str  # 'exact', 'minhash' or 'cells'
+    recall: float | None  # share of the keepers that the cells found in a sample; None: not measured
 
 
 class Hub:
@@ -258,6 +266,25 @@ class Hub:
         ids = hashlib.sha256((content or "").encode())
         keepers = hashlib.sha256("\n".join(self.standing(batch)["keeper_id"].drop_nulls()).encode()).hexdigest()
         return digest(batch, ids.hexdigest(), keepers, hashlib.sha256(kept["place"].to_numpy().tobytes()).hexdigest())
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of memory for the rows of a walk; beyond it they are in files."""
+        return self.records.store.config.compute.memory_mb << 20
+
+    @contextmanager
+    def divided(self, kept: Sequence[T], divide: Divide[T]) -> Iterator[tuple[Sequence[T], list[RemoteShards]]]:
+        """Divide the kept rows of other batches: those that stay here, and shards of those in a cluster."""
+        compute = self.records.store.config.compute
+        if compute.engine == "local" or not kept:
+            yield kept, []
+        else:
+            with placed(partial(divide, kept), compute.shards) as shards:
+                yield [], [shards]
+
+    def scratch(self) -> Scratch:
+        """Arrays of a walk."""
+        return Scratch(self.records.store.paths.aside, self.memory)
 
     @property
     def cache(self) -> Path:

@@ -17,9 +17,9 @@ import errno
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ SCHEMA = pl.Schema({"text_hash": pl.String(), "embedding": pl.List(pl.Float32())
 """Columns of what `known` and `vector_frame` return."""
 
 Vectors = npt.NDArray[np.float32]
+Allocate = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
+"""Returns an array of a shape and a type with any content, in memory or mapped from a file."""
 
 _SUFFIX = ".arrow"
 _LOG = logging.getLogger(__name__)
@@ -51,8 +53,22 @@ def vector_frame(hashes: list[str], vectors: npt.NDArray[np.float32]) -> pl.Data
         raise ValueError(f"{len(hashes)} hashes need as many rows of vectors, got an array of shape {vectors.shape}")
     if not hashes:
         return pl.DataFrame(schema=SCHEMA)
-    rows = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32))
-    return pl.DataFrame({"text_hash": hashes, "embedding": rows}).cast(SCHEMA)
+    return pl.DataFrame({"text_hash": hashes, "embedding": as_lists(vectors)}).cast(SCHEMA)
+
+
+def as_lists(vectors: npt.NDArray[np.float32], is_known: npt.NDArray[np.bool_] | None = None) -> pl.Series:
+    """Vectors as a column `embedding`.
+
+    Args:
+        vectors: (n, dimensions).
+        is_known: (n,) False for rows that become null; None: no row does.
+    """
+    if not len(vectors):
+        return pl.Series("embedding", dtype=SCHEMA["embedding"])
+    column = pl.Series("embedding", np.ascontiguousarray(vectors, dtype=np.float32)).cast(SCHEMA["embedding"])
+    if is_known is None or is_known.all():
+        return column
+    return pl.select(pl.when(pl.Series(is_known)).then(column).alias("embedding")).to_series()
 
 
 class VectorTable(NamedTuple):
@@ -105,8 +121,9 @@ def matrix(
     stored_in: VectorTable = PERSONA_VECTORS,
     *,
     has_nulls: bool = False,
+    allocate: Allocate = np.empty,
 ) -> Vectors:
-    """Read the vectors of rows, in their order.
+    """Read the vectors of rows, in their order, a slice of the partition at a time.
 
     Args:
         store: contains the vectors.
@@ -114,6 +131,7 @@ def matrix(
         rows: `(batch, id)`, the id under its name in the table.
         stored_in: the table of the vectors.
         has_nulls: read null vectors, those of refused texts, as zeros; they are an error otherwise.
+        allocate: allocates the result.
 
     Returns:
         float32 (number of rows, dimensions); one dimension without any vector.
@@ -124,23 +142,31 @@ def matrix(
     by_batch = rows.with_row_index("at").partition_by("batch", as_dict=True)
     vectors: Vectors | None = None
     for (batch,), batch_rows in by_batch.items():
-        columns = [stored_in.key, "model", "embedding"]
-        table = store.read(stored_in.name, str(batch), stored_in.asset, columns=columns)
-        stored = table.filter(pl.col("model") == model).join(batch_rows, on=stored_in.key)
-        usable = stored.drop_nulls("embedding")
-        if has_nulls and usable.is_empty() and stored.height == batch_rows.height:
+        stored, usable, sizes = 0, 0, set[int]()
+        for piece in _stored(store, model, str(batch), batch_rows, stored_in):
+            stored, usable = stored + piece.height, usable + (filled := piece.drop_nulls("embedding")).height
+            sizes |= set(filled["embedding"].list.len().unique())
+            if vectors is None and len(sizes) == 1:
+                vectors = allocate((rows.height, min(sizes)), np.float32)
+                vectors[:] = 0
+            if vectors is not None and sizes == {vectors.shape[1]}:
+                vectors[filled["at"].to_numpy()] = filled["embedding"].explode().to_numpy().reshape(filled.height, -1)
+        if has_nulls and not usable and stored == batch_rows.height:
             continue
-        sizes = usable["embedding"].list.len().unique().to_list()
-        wide = sizes[0] if vectors is None and len(sizes) == 1 else None if vectors is None else vectors.shape[1]
-        if (stored if has_nulls else usable).height < batch_rows.height or sizes != [wide]:
+        wide = None if vectors is None else vectors.shape[1]
+        if (stored if has_nulls else usable) < batch_rows.height or sizes != {wide}:
             raise StoreError(
-                f"batch {batch}: {usable.height} of {batch_rows.height} {stored_in.noun}s have vectors of {model}, "
-                f"of {sizes} dimensions; expected all, of {wide or 'one number'}: embed the batch again"
+                f"batch {batch}: {usable} of {batch_rows.height} {stored_in.noun}s have vectors of {model}, "
+                f"of {sorted(sizes)} dimensions; expected all, of {wide or 'one number'}: embed the batch again"
             )
-        if vectors is None:
-            vectors = np.zeros((rows.height, sizes[0]), np.float32)
-        vectors[usable["at"].to_numpy()] = usable["embedding"].explode().to_numpy().reshape(usable.height, -1)
     return np.zeros((rows.height, 1), np.float32) if vectors is None else vectors
+
+
+def _stored(store: Store, model: str, batch: str, rows: pl.DataFrame, stored_in: VectorTable) -> Iterator[pl.DataFrame]:
+    """`(at, embedding, ...)` of rows `(at, id)` of a batch, in pieces."""
+    columns = [stored_in.key, "model", "embedding"]
+    for piece in store.slices(stored_in.name, batch, columns, asset=stored_in.asset):
+        yield piece.filter(pl.col("model") == model).join(rows, on=stored_in.key)
 
 
 class VectorJournal:
@@ -165,9 +191,14 @@ class VectorJournal:
         Raises:
             StoreError: if an existing file cannot be read.
         """
-        wanted = hashes.rename("text_hash").to_frame()
-        matches = [chunk.join(wanted, on="text_hash", how="semi") for chunk in self._chunks(tidy=tidy)]
+        matches = self.pieces(hashes, tidy=tidy)
         return pl.concat([pl.DataFrame(schema=SCHEMA), *matches]).unique("text_hash", keep="any")
+
+    def pieces(self, hashes: pl.Series, *, tidy: bool = True) -> Iterator[pl.DataFrame]:
+        """The same, file by file: a text can be in several files."""
+        wanted = hashes.rename("text_hash").to_frame()
+        for chunk in self._chunks(tidy=tidy):
+            yield chunk.join(wanted, on="text_hash", how="semi")
 
     def add(self, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
         """Write vectors of texts durably: after the return they survive kill -9 and a power cut.

@@ -26,8 +26,6 @@ PREFILL = 10.0
 """Prompt tokens that a server reads in the time of one completion token."""
 _LEXICAL_BYTES = 310
 """Bytes of a kept row at the lexical stage, if this home has no state yet: measured at 1 to 5 million rows."""
-_INDEX_LINKS = 260
-"""Bytes of a row in the index of vectors, besides its code."""
 _SPENT = ["attempts", "prompt_tokens", "cached_tokens", "completion_tokens"]
 _FEW = 1_000
 _BY_BATCH = ("batches", "dedup_runs", "item_dedup_runs", "prompt_uses", "skipped", *MEASURES)
@@ -180,7 +178,7 @@ def scale(environment: Environment, store: Store, personas: int, machines: Machi
     files = {table: store.files(table) for table in store.table_set.sql}
     forecast.storage = {table: _bytes(paths) * grown.get(table, times) for table, paths in files.items() if paths}
     forecast.state = dict(_state(store, times, personas))
-    forecast.memory = _memory(store, forecast.state, personas)
+    forecast.memory = forecast.state["lexical dedup"]
     forecast.assumptions = list(_assumptions(store, forecast, machines))
     forecast.levers = sorted(_levers(store, forecast), key=lambda lever: -lever.saves)[:_LEVERS]
     return forecast
@@ -244,12 +242,6 @@ def _state(store: Store, times: float, kept: float) -> Iterator[tuple[str, float
     yield "answers by request", _below(paths.cache / "compacted") * times
 
 
-def _memory(store: Store, state: dict[str, float], kept: float) -> float:
-    """Bytes that dedup holds to answer at once: the lexical state, and the index of the vectors beyond exact search."""
-    is_exact = kept * kept <= store.config.semantic.exact_up_to
-    return state["lexical dedup"] + (0.0 if is_exact else (_dimensions(store) / 8 + _INDEX_LINKS) * kept)
-
-
 def _dimensions(store: Store) -> int:
     for batch in reversed(store.partitions("persona_embeddings")):
         vectors = store.read("persona_embeddings", batch, columns=["embedding"])["embedding"].drop_nulls()
@@ -275,8 +267,8 @@ def _assumptions(store: Store, forecast: Scale, machines: Machines) -> Iterator[
     )
     yield f"A batch has {BATCH_ROWS:,} documents."
     yield (
-        f"Dedup holds {_LEXICAL_BYTES} bytes or more of each persona at the lexical stage, and the index of the "
-        "vectors beyond semantic.exact_up_to; vectors are read from disk."
+        f"The lexical stage looks into {_LEXICAL_BYTES} bytes or more of each persona, mapped from disk: it is fast "
+        "while they fit into memory. Vectors are read from disk, one after another."
     )
 
 

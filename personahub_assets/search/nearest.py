@@ -162,7 +162,7 @@ class _Index(NamedTuple):
         arrays = array_cache.opened(store.paths.search_index(model), f"{model} {_FORMAT}")
         try:
             if arrays is not None:
-                neighbours = Neighbours(int(arrays["dimensions"][0]), "f32", _EFFORT)
+                neighbours = Neighbours(int(arrays["dimensions"][0]), _EFFORT)
                 (neighbours.read if to_grow else neighbours.view)(arrays["index"])
                 return cls(neighbours, pl.read_ipc(arrays["ids"].tobytes())["persona_id"])
         except (KeyError, RuntimeError, pl.exceptions.PolarsError):
@@ -224,7 +224,7 @@ def _grow(store: Store, model: str, rows: pl.DataFrame, watch: Watch) -> None:
     index = _Index.opened(store, model, to_grow=True)
     neighbours, ids, written = index.neighbours, [index.ids], len(index.ids)
     for chunk, vectors in _pieces(store, model, index.lacks(rows)):
-        neighbours = neighbours or Neighbours(vectors.shape[1], "f32", _EFFORT)
+        neighbours = neighbours or Neighbours(vectors.shape[1], _EFFORT)
         neighbours.add(vectors)
         ids.append(chunk["persona_id"])
         watch(len(neighbours), rows.height)

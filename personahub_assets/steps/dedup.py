@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 NOT_COMPARED = "not compared"
 """Rule of a dataset whose items a stage does not compare."""
-_SHOWN = ("rule", "method", "recall_on_sample", "decided_again", "batches_of_other_models")
+_SHOWN = (
+    "rule",
+    "method",
+    "recall_on_sample",
+    "decided_again",
+    "batches_of_other_models",
+    "compared_in_seconds",
+    "exact_seconds_estimated",
+)
 
 
 @dataclass(kw_only=True)
@@ -69,9 +77,9 @@ class Kept(Result):
 
 def compile_note(stage: str) -> str:
     """Progress text if a stage must first compile its kernels, which takes up to a minute; else empty."""
-    from personahub_assets.dedup import kernels, lexical, semantic
+    from personahub_assets.dedup import kernels, lexical, scan
 
-    first = lexical._walk if stage == "lexical" else semantic._scan
+    first = lexical._walk if stage == "lexical" else scan.scan
     return "" if kernels.is_compiled(first) else "compiles its kernels, once after an installation or update"
 
 
@@ -199,6 +207,7 @@ def _decided(hub: "Hub", search: "LexicalSearch | SemanticSearch", rows: pl.Data
             "rule": hub.rule,
             "decided_again": admission.height - decisions.height,
             "recall_on_sample": how.recall,
+            **search.facts,
         },
         hub=hub,
         others=others,

@@ -1,25 +1,34 @@
-"""Unit vectors of the lexical survivors."""
+"""Unit vectors of the lexical survivors.
+
+Vectors go to the journal as they come, and into a memory-mapped array; the partition is written from it a slice at a
+time. So memory does not grow with the batch: 300,000 texts once held 2.8 GB.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from personahub_assets.core.errors import StoreError
+from personahub_assets.core.text import digest
+from personahub_assets.dedup.scratch import Scratch
 from personahub_assets.embedding.embedder import Embedder, EmbedError, Refusals
 from personahub_assets.embedding.models import REMEDY
 from personahub_assets.embedding.reading import LONG, REFUSED
-from personahub_assets.embedding.vectors import VectorJournal, Vectors, VectorTable, vector_frame
+from personahub_assets.embedding.vectors import VectorJournal, Vectors, VectorTable, as_lists
 from personahub_assets.steps.result import HEAD_ROWS, Result
 from personahub_assets.store.compacted import Compacted
 from personahub_assets.store.journal_copies import copied
-from personahub_assets.store.tables import Store, content_version
+from personahub_assets.store.tables import SLICE_ROWS, ContentVersion, Store
 
 if TYPE_CHECKING:
+    from personahub_assets.dedup.keepers import Ints
     from personahub_assets.dedup.records import Records
 
+_NO_VECTOR = -1
 _SAMPLE = 3  # refused personas that are named
 _LOG = logging.getLogger(__name__)
 _READINGS = {"text_hash": pl.String(), "unread": pl.Float64(), "unread_hash": pl.String()}
@@ -33,7 +42,7 @@ class Embedded(Result):
     """A partition of vectors.
 
     Attributes:
-        vectors: one for each persona; null for a text that the server refuses.
+        vectors: of at most SLICE_ROWS personas, evenly spaced among those with a vector.
     """
 
     vectors: pl.Series
@@ -64,18 +73,15 @@ def _embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> 
     texts = with_hashes(to_embed(records, batch, embedder.name), embedder)
     journal = VectorJournal(records.journal(batch), embedder.name)
     result = _vectors(records, embedder, journal, texts, watch)
-    is_refused = pl.col("embedding").is_null()
-    rows = (
-        texts.join(result.vectors, on="text_hash", how="left", maintain_order="left")
-        .join(_readings(records, embedder, result.of(texts)), on="text_hash", how="left", maintain_order="left")
-        .with_columns(
-            batch=pl.lit(batch),
-            model=pl.lit(embedder.name),
-            unread=pl.when(is_refused).then(1.0).otherwise("unread"),
-            unread_hash=pl.when(is_refused).then(pl.lit(REFUSED)).otherwise("unread_hash"),
-        )
+    rows = texts.join(_readings(records, embedder, result.of(texts)), on="text_hash", how="left", maintain_order="left")
+    is_refused = pl.Series(result.indices(texts) == _NO_VECTOR)
+    rows = rows.drop("text").with_columns(
+        batch=pl.lit(batch),
+        model=pl.lit(embedder.name),
+        unread=pl.when(is_refused).then(1.0).otherwise("unread"),
+        unread_hash=pl.when(is_refused).then(pl.lit(REFUSED)).otherwise("unread_hash"),
     )
-    published = records.write_vectors(batch, rows)
+    head, version = _publish(records, batch, rows, result)
     journal.drop()
     facts = {
         "texts_embedded": result.embedded,
@@ -83,8 +89,20 @@ def _embed(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> 
         **_unread(rows, records),
         **_refused(rows, result.refused, f"batch {batch}: {embedder.name}", records.noun),
     }
-    version = content_version(published)
-    return Embedded(published.head(HEAD_ROWS), rows.height, version, facts, vectors=rows["embedding"])
+    return Embedded(head, rows.height, version, facts, vectors=result.sample(rows))
+
+
+def _publish(records: "Records", batch: str, rows: pl.DataFrame, vectors: "_BatchVectors") -> tuple[pl.DataFrame, str]:
+    """Write the rows with their vectors; return the first ones, and the version of all."""
+    writer, version, head = records.vector_writer(batch), ContentVersion(), None
+    for piece in rows.iter_slices(SLICE_ROWS) if rows.height else [rows]:
+        table = records.vector_rows(batch, piece.with_columns(vectors.column(piece)))
+        writer.add(table)
+        version.add(table)
+        head = table.head(HEAD_ROWS) if head is None else head
+    writer.publish()
+    assert head is not None
+    return head, digest(version.value, size=32)
 
 
 def embed_items(records: "Records", embedder: Embedder, batch: str, watch: Watch) -> dict[str, Any]:
@@ -127,12 +145,13 @@ def embedded_texts(
     journal = VectorJournal(records.journal(batch), embedder.name)
     rows = with_hashes(pl.DataFrame({"text": texts}, {"text": pl.String}), embedder)
     if may_embed:
-        stored = _vectors(records, embedder, journal, rows, watch).vectors
+        result = _vectors(records, embedder, journal, rows, watch)
     else:
-        stored = _stored_vectors(records, embedder.name, journal, rows, tidy=False)
-    usable = rows.join(stored.drop_nulls("embedding").unique("text_hash"), on="text_hash", maintain_order="left")
-    vectors = usable["embedding"].explode().to_numpy().reshape(usable.height, -1) if usable.height else np.empty((0, 1))
-    return np.asarray(vectors, np.float32)
+        result = _BatchVectors(records, embedder.name, rows)
+        result.take_stored(journal, tidy=False)
+    at = result.indices(rows)
+    usable: Vectors = result.vectors[at[at != _NO_VECTOR]]
+    return usable
 
 
 def to_embed(records: "Records", batch: str, model: str) -> pl.DataFrame:
@@ -193,65 +212,116 @@ def _refused(rows: pl.DataFrame, words: dict[str, str], subject: str, noun: str)
     return {"refused": refused.height, "refused_sample": sample}
 
 
-@dataclass
 class _BatchVectors:
-    """Vectors of a batch.
+    """Vectors of the distinct texts of a batch, in a memory-mapped array.
 
     Attributes:
-        frames: `(text_hash, embedding)`.
+        vectors: float32 (distinct texts, dimensions); one dimension while no vector is known.
         refused: the server's reason for each refused text, by hash.
         embedded: number of new vectors.
     """
 
-    frames: list[pl.DataFrame]
-    refused: dict[str, str] = field(default_factory=dict)
-    embedded: int = 0
+    def __init__(self, records: "Records", model: str, texts: pl.DataFrame) -> None:
+        self._records, self._model = records, model
+        self._texts = texts.select("text_hash", "text").unique("text_hash", maintain_order=True).with_row_index("at")
+        self._has_vector = np.zeros(self._texts.height, np.bool_)
+        self._scratch = Scratch(records.store.paths.aside, 0)
+        self.vectors: Vectors = np.zeros((self._texts.height, 1), np.float32)
+        self.refused: dict[str, str] = {}
+        self.embedded = 0
+
+    def take(self, hashes: pl.Series, vectors: Vectors) -> None:
+        """Use vectors of some texts; the first of a text is used.
+
+        Raises:
+            StoreError: if they have other dimensions than those before.
+        """
+        at = self._texts.join(hashes.rename("text_hash").to_frame(), on="text_hash", maintain_order="right")["at"]
+        if not len(at):
+            return
+        if not self._has_vector.any():
+            self.vectors = self._scratch.empty((self._texts.height, vectors.shape[1]), np.float32)
+        if vectors.shape[1] != self.vectors.shape[1]:
+            raise StoreError(
+                f"vectors of {self._model} have {vectors.shape[1]} and {self.vectors.shape[1]} dimensions: give the "
+                "model another name, by PERSONAHUB_EMBED_MODEL or embeddings.model, or delete those of one kind"
+            )
+        rows = at.to_numpy()
+        is_new = ~self._has_vector[rows]
+        self.vectors[rows[is_new]] = vectors[is_new]
+        self._has_vector[rows] = True
+
+    def take_stored(self, journal: VectorJournal, *, tidy: bool = True) -> pl.Series:
+        """Read the vectors in the tables of any batch and in a journal; return hashes of texts refused before."""
+        table, store = self._records.vectors, self._records.store
+        index = text_hashes(store, table).filter(pl.col("model") == self._model)
+        index = index.join(self._texts, on="text_hash", how="semi")
+        for batch in index.filter(~pl.col("is_refused"))["batch"].unique().sort():
+            for piece in store.slices(table.name, batch, ["model", "text_hash", "embedding"], asset=table.asset):
+                self._take_frame(piece.filter(pl.col("model") == self._model).drop_nulls("embedding"))
+        for piece in journal.pieces(self._texts["text_hash"], tidy=tidy):
+            self._take_frame(piece)
+        return index.filter("is_refused")["text_hash"].unique()
+
+    def _take_frame(self, rows: pl.DataFrame) -> None:
+        wanted = rows.join(self._texts, on="text_hash", how="semi", maintain_order="left").unique("text_hash")
+        sizes = wanted["embedding"].list.len()
+        for size in sizes.unique():
+            same = wanted.filter(sizes == size)
+            self.take(same["text_hash"], same["embedding"].explode().to_numpy().reshape(-1, size))
 
     @property
-    def vectors(self) -> pl.DataFrame:
-        return pl.concat(self.frames)
+    def missing(self) -> pl.DataFrame:
+        """`(at, text_hash, text)` of the texts without a vector."""
+        return self._texts.filter(pl.Series(~self._has_vector))
+
+    def indices(self, texts: pl.DataFrame) -> "Ints":
+        """(n,) the row of each text in `vectors`, or -1."""
+        at = texts.select("text_hash").join(self._texts, on="text_hash", how="left", maintain_order="left")["at"]
+        rows = at.to_numpy().astype(np.int64)
+        return np.where(self._has_vector[rows], rows, _NO_VECTOR) if len(rows) else rows
 
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """The texts that have a vector."""
-        return texts.filter(~pl.col("text_hash").is_in(list(self.refused)))
+        return texts.filter(pl.Series(self.indices(texts) != _NO_VECTOR))
+
+    def column(self, texts: pl.DataFrame) -> pl.Series:
+        """The column `embedding` for some texts; null without a vector."""
+        at = self.indices(texts)
+        return as_lists(self.vectors[at], at != _NO_VECTOR)
+
+    def sample(self, texts: pl.DataFrame) -> pl.Series:
+        """The column for at most SLICE_ROWS of the texts with a vector, evenly spaced."""
+        rows = self.of(texts)
+        return self.column(rows[np.linspace(0, rows.height - 1, min(rows.height, SLICE_ROWS)).astype(np.int64)])
 
 
 def _vectors(
     records: "Records", embedder: Embedder, journal: VectorJournal, texts: pl.DataFrame, watch: Watch
 ) -> _BatchVectors:
     """Find the stored vectors of the texts, and make the others; texts that were refused before are asked last."""
-    stored = _stored_vectors(records, embedder.name, journal, texts)
-    existing = stored.drop_nulls("embedding").unique("text_hash")
-    missing = texts.unique("text_hash", maintain_order=True).join(existing, on="text_hash", how="anti")
-    result, total = _BatchVectors([existing]), missing.height
+    result = _BatchVectors(records, embedder.name, texts)
+    refused = result.take_stored(journal)
+    missing = result.missing
 
     def embed(rows: pl.DataFrame, embedding: Embedder, refusals: Refusals) -> None:
         for positions, vectors in embedding.stream(rows["text"].to_list(), refusals=refusals):
-            hashes = rows["text_hash"][positions].to_list()
-            journal.add(hashes, vectors)
-            result.frames.append(vector_frame(hashes, vectors))
+            hashes = rows["text_hash"][positions]
+            journal.add(hashes.to_list(), vectors)
+            result.take(hashes, vectors)
             result.embedded += len(positions)
-            watch(result.embedded, total)
+            watch(result.embedded, missing.height)
         result.refused.update((rows["text_hash"][position], reason) for position, reason in refusals.words.items())
 
-    embed(missing.join(stored, on="text_hash", how="anti", maintain_order="left"), embedder, Refusals())
-    retried = missing.join(stored, on="text_hash", how="semi", maintain_order="left")
+    was_refused = pl.col("text_hash").is_in(refused.implode())
+    embed(missing.filter(~was_refused), embedder, Refusals())
+    retried = missing.filter(was_refused)
     try:
         embed(retried, embedder.model_copy(update={"batch_size": 1}), Refusals(are_expected=True))
     except EmbedError as error:  # the batch is published without these texts already
-        embedded = pl.concat(result.frames)
-        unanswered = retried.join(embedded, on="text_hash", how="anti")["text_hash"]
+        unanswered = retried.join(result.missing, on="text_hash", how="semi")["text_hash"]
         result.refused.update(dict.fromkeys(unanswered, f"refused before, and not asked again: {error}"))
     return result
-
-
-def _stored_vectors(
-    records: "Records", model: str, journal: VectorJournal, texts: pl.DataFrame, *, tidy: bool = True
-) -> pl.DataFrame:
-    """`(text_hash, embedding)` of texts in the tables of any batch and in a journal; null for refused texts."""
-    published = list(_published(records, model, texts, ["text_hash", "embedding"]))
-    unpublished = journal.known(texts["text_hash"], tidy=tidy)
-    return pl.concat([vector_frame([], np.empty((0, 0), np.float32)), *published, unpublished])
 
 
 def _published(records: "Records", model: str, texts: pl.DataFrame, columns: list[str]) -> Iterator[pl.DataFrame]:

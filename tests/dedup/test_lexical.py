@@ -1,7 +1,7 @@
 """The walk over word sets: equal to brute force if it is exact, for any plan, pieces and places."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.core.text import words
-from personahub_assets.dedup import lexical
+from personahub_assets.dedup import lexical, merging
 from personahub_assets.dedup.keepers import NONE, Decided
-from personahub_assets.dedup.lexical import Segment, decide, segment
+from personahub_assets.dedup.lexical import Segment, decide, merged, segment
 from personahub_assets.dedup.signatures import Method, SignatureScheme, cost, plan, suits
 from personahub_assets.dedup.wordsets import order_of, word_sets
 
@@ -269,6 +269,10 @@ def many(rows: int, seed: int = 0) -> tuple[pl.Series, Ints]:
     return texts, bits
 
 
+def joined(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.concatenate(each) if isinstance(each, list) else np.asarray(each) for name, each in arrays.items()}
+
+
 def by_bits(bits: Ints, places: Ints, may_stay: Ints, threshold: float) -> Decided:
     keeper, similarity = np.full(len(bits), NONE), np.full(len(bits), np.nan)
     kept, kept_places, count = np.empty(len(bits), np.int64), np.empty(len(bits), np.int64), 0
@@ -287,6 +291,8 @@ def by_bits(bits: Ints, places: Ints, may_stay: Ints, threshold: float) -> Decid
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
 def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lexical, "_PIECE", 2_000)
+    monkeypatch.setattr(lexical, "_FROZEN", 300)
+    monkeypatch.setattr(merging, "_PIECE", 500)
     rows = 5_000  # three pieces
     texts, bits = many(rows)
     places = np.arange(rows) * 3 + 7
@@ -295,15 +301,16 @@ def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatc
     chosen = plan(bare_plan(threshold), texts, rows)
     spilled: list[Segment] = []
 
-    def spill(segment: Segment) -> Segment:
-        spilled.append(segment)
-        return segment._replace(codes=segment.codes.copy(), signatures=segment.signatures.copy())
+    def spill(segments: Iterable[Segment]) -> list[Segment]:
+        whole = Segment(**joined(merged(list(segments))))
+        spilled.append(whole)
+        return [whole]
 
     for threads in (1, 3):
         spilled.clear()
         assert same(decide(texts, places, may_stay, [], chosen, threads=threads), expected)
         assert same(decide(texts, places, may_stay, [], chosen, memory=0, spill=spill, threads=threads), expected)
-        assert len(spilled) == 3  # an empty one, then one after each piece but the last
+        assert len(spilled) == 2  # after each piece but the last
         kept = np.concatenate([each.places for each in spilled])
         assert set(kept) < set(places[expected.stays])
 

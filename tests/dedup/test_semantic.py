@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personahub_assets.dedup import semantic
-from personahub_assets.dedup.ann_index import Neighbours
+from personahub_assets.dedup import semantic, vector_shards
 from personahub_assets.dedup.bounds import fit_projection
+from personahub_assets.dedup.cells import Cells, nearest, probes_of
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, cosine
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.semantic import Decided, decide, differences
@@ -100,9 +99,9 @@ def test_blocks_and_threads_change_nothing(seed: int, threshold: float, block: i
     expected = decide(*case, threshold)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(semantic, "_BLOCK", block)
-        patch.setattr(semantic, "_SLICE", max(1, block // 3))
-        patch.setattr(semantic, "_PIECE", block)
-        patch.setattr(semantic, "_PIECES", threads)
+        patch.setattr(vector_shards, "_SLICE", max(1, block // 3))
+        patch.setattr(vector_shards, "PIECE", block)
+        patch.setattr(vector_shards, "_PIECES", threads)
         assert same(decide(*case, threshold, threads=threads), expected)
 
 
@@ -283,105 +282,101 @@ def test_without_the_instruction_the_result_is_the_same(tmp_path: Path) -> None:
     assert np.array_equal(similarity, expected.similarity, equal_nan=True)
 
 
-# --- Index ---------------------------------------------------------------------------------------------------------
+# --- Cells ---------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(0, 40), st.sampled_from(THRESHOLDS))
-def test_a_small_index_misses_nothing(seed: int, rows: int, earlier: int, threshold: float) -> None:
+def test_few_cells_miss_nothing(seed: int, rows: int, earlier: int, threshold: float) -> None:
     case = drawn(seed, rows, earlier, 32)
     found = decide(*case, threshold, exact_up_to=0)
-    assert (found.method, found.recall) == ("usearch", 1.0)
+    assert (found.method, found.recall) == ("cells", 1.0)
     assert same(found, brute_force(*case, threshold))
 
 
-def test_an_index_finds_nearly_all() -> None:
-    vectors, places, may_stay = everyone(clustered(7, 6000, 64, noise=0.2))
-    exact = decide(vectors, places, may_stay, [], 0.9)
-    found = decide(vectors, places, may_stay, [], 0.9, exact_up_to=0)
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+@pytest.mark.parametrize("dimensions", [64, 768])
+def test_cells_find_nearly_all(dimensions: int, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of many dimensions, and of vectors that all point one way."""
+    monkeypatch.setattr(semantic, "_IN_CELLS", 1_024)
+    case = everyone(unit(clustered(7, 6000, dimensions) + np.float32(shift)))
+    threshold = 0.9 if not shift else 0.995
+    exact, found = decide(*case, [], threshold), decide(*case, [], threshold, exact_up_to=0)
     assert found.recall >= 0.99
     assert len(differences(found, exact)) <= 30
     dropped = np.flatnonzero(found.keeper != NONE)
-    cosines = [cosine(vectors[i], vectors[found.keeper[i]]) for i in dropped]
-    assert cosines == found.similarity[dropped].tolist()
-    assert min(cosines) >= 0.9
+    assert len(dropped) > 500
+    assert [cosine(case[0][i], case[0][found.keeper[i]]) for i in dropped] == found.similarity[dropped].tolist()
+    assert found.similarity[dropped].min() >= threshold
 
 
-def test_an_index_and_equal_vectors() -> None:
-    """Only the first of equal vectors is kept, so the index has no equal ones, which it handles badly."""
+def test_cells_of_equal_vectors() -> None:
     case = everyone(np.repeat(clustered(8, 40, 48, noise=1.0), 100, axis=0)[np.random.default_rng(0).permutation(4000)])
     found = decide(*case, [], 0.9, exact_up_to=0)
     assert found.stays.sum() == 40
     assert same(found, decide(*case, [], 0.9))
 
 
-def test_an_index_is_asked_again_if_all_that_it_proposed_is_near() -> None:
-    near = clustered(12, 500, 64, noise=0.1, groups=1)
-    kept = [Kept(near[:400], np.random.default_rng(0).permutation(1000)[:400])]
-    case = near[400:], np.arange(1000, 1100), np.zeros(100, bool), kept, 0.9
-    assert same(decide(*case, exact_up_to=0), decide(*case))
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 10_000), st.sampled_from(THRESHOLDS), st.integers(1, 9), st.booleans())
+def test_looking_into_all_cells_is_exact(seed: int, threshold: float, cells: int, is_known: bool) -> None:
+    """The cells of kept rows may be known; rows are searched in blocks, and with those of earlier blocks in cells."""
+    case = drawn(seed, 90, 60, 24)
+    centroids = clustered(seed + 1, cells, 24)
+    of_kept = [nearest(each.vectors, centroids, 1)[:, 0] for each in case[3]] if is_known else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(semantic, "_IN_CELLS", 16)
+        patch.setattr(semantic, "_LEAST", 7)
+        patch.setattr(semantic, "PIECE", 13)
+        found = decide(*case, threshold, exact_up_to=0, index=lambda: Cells(centroids, cells, of_kept))
+    assert same(found, decide(*case, threshold))
 
 
-def _same(index: Neighbours) -> Neighbours:
-    return index
+def test_the_nearest_cells_are_in_order() -> None:
+    vectors, centroids = clustered(3, 50, 16), clustered(4, 9, 16)
+    expected = np.argsort(-(vectors @ centroids.T), axis=1, kind="stable")
+    assert nearest(vectors, centroids, 4).tolist() == expected[:, :4].tolist()
+    assert nearest(vectors, centroids, 20).tolist() == expected.tolist()
 
 
-def test_an_index_is_kept_and_grows() -> None:
-    vectors, places, may_stay = everyone(clustered(9, 900, 40))
-    whole = decide(vectors, places, may_stay, [], 0.9)
-    kept: list[Kept] = []
-    stored = b""
-    for begin in range(0, 900, 300):
-        index = Neighbours(40)
-        if kept:
-            index.load_bytes(stored)
-        part = slice(begin, begin + 300)
-        found = decide(
-            vectors[part], places[part], may_stay[part], kept, 0.9, exact_up_to=0, index=partial(_same, index)
-        )
-        assert found.keeper.tolist() == whole.keeper[part].tolist()
-        kept.append(Kept(vectors[part][found.stays], places[part][found.stays]))
-        assert len(index) == sum(len(each.places) for each in kept)
-        stored = index.to_bytes()
+def test_more_cells_are_looked_into_if_pairs_are_apart() -> None:
+    centroids = np.eye(32, dtype=np.float32)
+    near, apart = unit(centroids[:30] + 0.01), unit(centroids[:30] + 0.5 * np.roll(centroids, 1, axis=1)[:30])
+    assert probes_of(np.repeat(near, 10, axis=0), np.repeat(near, 10, axis=0), centroids) == 4
+    assert probes_of(np.repeat(near, 10, axis=0), np.repeat(np.roll(apart, 5, axis=0), 10, axis=0), centroids) > 4
+    assert probes_of(near[:3], near[:3], centroids) == 16  # too few to say
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.2])
-def test_an_index_of_signs_proposes_the_keepers_of_the_exact_walk(shift: float) -> None:
-    """With many dimensions an index has only signs; these also distinguish vectors of one common direction."""
-    vectors = clustered(12, 3_000, 384) + np.float32(shift)
-    case = everyone((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
-    index = Neighbours(384)
-    assert index.kind == "b1"
-    threshold = 0.9 if not shift else 0.995
-    whole = decide(*case, [], threshold)
-    found = decide(*case, [], threshold, exact_up_to=0, index=partial(_same, index))
-    assert 0 < (whole.keeper != NONE).sum() < 3_000
-    assert (found.keeper != whole.keeper).mean() <= 0.001
-    again = Neighbours(384)
-    again.load_bytes(index.to_bytes())
-    assert again.search(case[0][:5], 3).tolist() == index.search(case[0][:5], 3).tolist()
+# --- Time ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_index_takes_what_it_lacks() -> None:
-    vectors, places, may_stay, kept = drawn(10, 60, 500, 32)
-    index = Neighbours(32)
-    index.catch_up(kept[:1])
-    index.add(kept[1].vectors[:7])
-    found = decide(vectors, places, may_stay, kept, 0.9, exact_up_to=0, index=lambda: index)
-    assert same(found, decide(*drawn(10, 60, 500, 32), 0.9))
+@pytest.mark.parametrize("earlier", [0, 700])
+def test_the_time_is_estimated_and_decides(earlier: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semantic, "_QUICK", 0)
+    monkeypatch.setattr(vector_shards, "_TIMED", (64, 256))
+    vectors, places, may_stay, kept = drawn(5, 400, 700, 48)
+    case = vectors, places, may_stay, [Kept(each.vectors[:earlier], each.places[:earlier]) for each in kept], 0.9
+    found = decide(*case)
+    assert found.method == "exact"
+    assert found.estimate is not None
+    assert found.estimate > 0
+    assert found.seconds > 0
+    assert decide(*case, exact_seconds=found.estimate * 1e6).method == "exact"
+    assert decide(*case, exact_seconds=0.0).method == "cells"
+    assert decide(*case, exact_up_to=0).estimate is None
 
 
-def test_an_index_of_more_than_is_kept_is_refused() -> None:
-    index = Neighbours(8)
-    index.add(clustered(11, 3, 8))
-    with pytest.raises(ValueError, match="has 3 rows, more than are kept"):
-        decide(*everyone(clustered(11, 3, 8)), [], 0.9, exact_up_to=0, index=lambda: index)
+def test_one_row_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semantic, "_QUICK", 0)
+    for rows in (1, 2, 3):
+        assert decide(*everyone(clustered(1, rows, 8)), [], 0.9).estimate is not None
+        assert decide(*everyone(clustered(1, rows, 8)), [Kept(clustered(2, 3, 8), np.arange(3) + 9)], 0.9).stays.any()
 
 
 def test_differences_are_listed() -> None:
     one = Decided(np.array([NONE, 0, 0]), np.array([np.nan, 1, 1]), np.array([True, False, False]), "exact", 1.0)
     other = Decided(
-        np.array([NONE, NONE, 0]), np.array([np.nan, np.nan, 1]), np.array([True, True, False]), "usearch", 0.5
+        np.array([NONE, NONE, 0]), np.array([np.nan, np.nan, 1]), np.array([True, True, False]), "cells", 0.5
     )
     assert differences(one, other).tolist() == [1]
     assert differences(one, one).tolist() == []

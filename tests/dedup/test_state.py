@@ -16,8 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from personahub_assets.core.config import HubConfig
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.text import words
+from personahub_assets.dedup import lexical as lexical_walk
+from personahub_assets.dedup import merging
 from personahub_assets.dedup.cosines import cosine
 from personahub_assets.dedup.kept_rows import KeptRows
 from personahub_assets.dedup.lexical_state import LexicalHub
@@ -795,7 +798,7 @@ def test_a_duplicate_of_a_batch_with_another_model_stays_dropped_until_that_batc
     assert vectors.keepers() == {"a": None, "b": "a", "c": None}
 
 
-def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vectors: Vectors) -> None:
+def test_cells_follow_the_batches_and_give_way_to_exact_comparison(vectors: Vectors) -> None:
     rng = np.random.default_rng(3)
     way = rng.normal(size=(400, 8))
     hub_toml = vectors.store.root / "hub.toml"
@@ -805,14 +808,18 @@ def test_the_index_grows_with_the_batches_and_gives_way_to_exact_comparison(vect
         vectors.add(batch, {f"{batch}-{at}": tuple(row) for at, row in enumerate(part)})
         semantic(vectors.store, batch)
     index = vectors.store.root / "cache" / "semantic" / "index"
-    assert len(np.load(index / "stamps.npy")) == 2  # what a batch adds is added by the next one
+    segments = SemanticHub(Personas(vectors.store), MODEL).state.segments
+    assert {path.name for path in index.iterdir()} == {"centroids", *(segment.folder for segment in segments)}
+    assert [len(np.load(index / each.folder / "cells.npy")) for each in segments] == [len(each) for each in segments]
     runs = vectors.store.read_all("dedup_runs", asset="semantic_duplicates")
-    assert set(runs["method"]) == {"usearch"}
+    assert set(runs["method"]) == {"cells"}
     assert runs["recall"].min() == 1.0
     by_index = vectors.keepers()
     assert sum(keeper is not None for keeper in by_index.values()) >= 200
 
-    hub_toml.write_text("")
+    hub_toml.write_text("")  # by the time, which is not known before: decisions stay
+    assert not SemanticHub(Personas(vectors.store), MODEL).outdated
+    hub_toml.write_text("[semantic]\nexact_up_to = 1_000_000\n")
     assert SemanticHub(Personas(vectors.store), MODEL).outdated
     semantic(vectors.store, "one")
     assert set(vectors.store.read_all("dedup_runs", asset="semantic_duplicates")["method"]) == {"exact"}
@@ -878,3 +885,50 @@ def test_vectors_of_older_versions_are_compared_where_the_text_is_plain(vectors:
     semantic(vectors.store, "one")
     assert vectors.keepers() == {"a": None, "b": None, "c": "a", "d": None, "e": "a"}
     assert not SemanticHub(Personas(vectors.store), MODEL).outdated
+
+
+# --- With and without memory ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, size in ((lexical_walk, "_PIECE", 4), (lexical_walk, "_FROZEN", 3), (merging, "_PIECE", 2)):
+        monkeypatch.setattr(module, name, size)
+
+
+@pytest.mark.usefixtures("tiny_pieces")
+@pytest.mark.parametrize("seed", range(4))
+def test_lexical_decisions_are_the_same_without_memory(seed: int, tmp_path: Path) -> None:
+    homes = [Small(tmp_path / name, seed, 0.6) for name in ("memory", "files")]
+    (homes[1].store.root / "hub.toml").write_text("[compute]\nmemory_mb = 0\n[lexical]\nthreshold = 0.6\n")
+    for home in homes:
+        for size in (25, 9, 30):
+            home.add(size)
+        home.change_some()
+        home.decide_all()
+        home.check()
+    assert decisions(homes[0].store) == decisions(homes[1].store)
+    assert not list(homes[1].store.paths.aside.glob("*"))
+
+
+def test_semantic_decisions_are_the_same_without_memory(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    way = random.normal(size=(30, 8))
+    drawn = [way[random.integers(0, 30, 60)] + 0.2 * random.normal(size=(60, 8)) for _ in range(3)]
+    results = []
+    for name, more in (("memory", ""), ("files", "[compute]\nmemory_mb = 0\n")):
+        home = Vectors(tmp_path / name)
+        (home.store.root / "hub.toml").write_text(more)
+        for number, rows in enumerate(drawn):
+            home.add(f"b{number}", {f"{number}-{at}": tuple(row) for at, row in enumerate(rows.tolist())})
+            semantic(home.store, f"b{number}")
+        results.append(decisions(home.store, "semantic"))
+    assert results[0] == results[1]
+    assert 0 < sum(keeper is not None for _, keeper, _ in results[0].values()) < 180
+
+
+def test_the_old_name_of_the_memory_is_read(tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text("[lexical]\nmemory_mb = 100\nthreshold = 0.8\n")
+    with pytest.warns(FutureWarning, match=r"lexical\.memory_mb is now compute\.memory_mb"):
+        config = HubConfig.load(tmp_path / "hub.toml")
+    assert (config.compute.memory_mb, config.lexical.threshold) == (100, 0.8)

@@ -170,7 +170,7 @@ def test_what_decides_is_part_of_the_code_version(small: Small) -> None:
 
     compared = {*DATASETS, *DIALOGUE_DATASETS}
     before = versions("")
-    assert versions("[lexical]\nmemory_mb = 64\n") == before
+    assert versions("[compute]\nmemory_mb = 64\n") == before
     for assets, text in (
         ({"lexical_duplicates"}, "[lexical]\nthreshold = 0.8\n"),
         ({"lexical_duplicates", *compared}, '[lexical]\nmethod = "minhash"\n'),

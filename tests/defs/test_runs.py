@@ -259,7 +259,7 @@ def test_duplicates_across_batches_are_dropped_for_the_batch_admitted_first(hub:
     assert keeper["batch"].to_list() == ["zeta"]
 
 
-def test_a_large_hub_is_compared_through_the_index(hub: Hub) -> None:
+def test_a_large_hub_is_compared_by_cells(hub: Hub) -> None:
     exact = SETTINGS.replace("hops = 1", "hops = 0")
     ready = [f"A {trade} from {town}." for trade in ("baker", "judge", "diver", "welder") for town in ("Oslo", "Lima")]
     hub.personas("ready", [*ready, "A baker who comes from Oslo."])
@@ -273,7 +273,7 @@ def test_a_large_hub_is_compared_through_the_index(hub: Hub) -> None:
         event = instance.get_latest_materialization_event(dg.AssetKey("semantic_duplicates"))
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["method"].value == "usearch"
+    assert event.asset_materialization.metadata["method"].value == "cells"
     assert event.asset_materialization.metadata["recall_on_sample"].value == 1.0
     assert hub.rows("semantic_duplicates").equals(expected)
 

@@ -264,9 +264,7 @@ FAULTS: dict[str, Fault] = {
     "lexical_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="lexical"
     ),
-    "semantic_duplicates/index_recall": Fault(
-        "dedup_runs", all_rows(method="usearch", recall=0.9949), stage="semantic"
-    ),
+    "semantic_duplicates/index_recall": Fault("dedup_runs", all_rows(method="cells", recall=0.9949), stage="semantic"),
     "semantic_duplicates/no_batch_is_mostly_dropped": Fault(
         "dedup_runs", all_rows(candidates=1_000, kept=199), stage="semantic"
     ),

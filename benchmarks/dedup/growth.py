@@ -1,0 +1,260 @@
+"""Growth of the dedup stages on one machine: time and memory at 1, 3, 10 and 30 million kept rows.
+
+    .venv/bin/python benchmarks/dedup/growth.py lexical --rows 30000000
+    .venv/bin/python benchmarks/dedup/growth.py semantic --rows 10000000 --dimensions 384
+    .venv/bin/python benchmarks/dedup/growth.py estimates --rows 60000
+    .venv/bin/python benchmarks/dedup/growth.py embeddings --rows 300000
+
+`lexical` decides batch after batch against the state that grows on disk, as the stage does. `semantic` decides one
+batch against ever more vectors in a file. `estimates` compares the estimated time of the exact method with the true
+one, and the cells with both, for vectors of several kinds. `embeddings` publishes the random vectors of one batch.
+
+CPU seconds are those of all threads: they change less than the time if the machine has other work. Texts and vectors
+are generated, in a folder that is removed at the end (`--folder`: where). Generating is not timed. Memory is that of
+the process: anonymous, and pages of mapped files, which the system takes back when it needs them.
+"""
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from generate import _pieces, _written
+
+SIZES = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
+THRESHOLD = 0.9
+_AGAIN = 0.02  # share of the rows of a batch that repeat one of the first batch, with another word
+_MILLION = 1 << 20
+
+Vectors = Any  # float32 (n, d)
+
+
+class Memory:
+    """The most memory of this process since the last call of `read`, sampled."""
+
+    def __init__(self) -> None:
+        self._most = {"RssAnon": 0, "RssFile": 0}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _sample(self) -> None:
+        while True:
+            self._note()
+            time.sleep(0.1)
+
+    def _note(self) -> None:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        sizes = {name: int(line.split()[1]) // 1024 for line in lines if (name := line.split(":")[0]) in self._most}
+        with self._lock:
+            self._most = {name: max(most, sizes[name]) for name, most in self._most.items()}
+
+    def read(self) -> dict[str, int]:
+        """Megabytes, anonymous and of mapped files."""
+        self._note()
+        with self._lock:
+            most, self._most = self._most, dict.fromkeys(self._most, 0)
+        return {"anonymous_mb": most["RssAnon"], "mapped_mb": most["RssFile"]}
+
+
+# --- Lexical ---------------------------------------------------------------------------------------------------------
+
+
+def lexical(folder: Path, rows: int, batch: int, memory_mb: int) -> Iterator[dict[str, Any]]:
+    """Decide batches against all before; yield figures at each size."""
+    from personahub_assets.dedup import array_cache, signatures
+    from personahub_assets.dedup import lexical as walk
+    from personahub_assets.dedup.kept_rows import KeptRows, Rows
+
+    class Form:
+        """Kept rows as the stage holds them."""
+
+        name, largest = "growth", np.inf
+
+        def make(self, kept: pl.DataFrame) -> array_cache.Arrays:
+            made = walk.segment(plan.sets(kept_texts), kept["place"].to_numpy(), plan)
+            return {name: array for name, array in made._asdict().items() if name != "places"}
+
+        def merge(self, segments: Sequence[array_cache.Arrays], firsts: Sequence[int]) -> Mapping[str, Any]:
+            whole = [walk.Segment(*(each[name] for name in walk.Segment._fields)) for each in segments]
+            return {name: array for name, array in walk.merged(whole).items() if name != "places"}
+
+    bare = signatures.SignatureScheme(THRESHOLD, "exact", 1, 128)
+    first = plan = None
+    state, memory, spent, dropped = KeptRows(folder / "state"), Memory(), {"decide": 0.0, "append": 0.0}, 0
+    for number, begin in enumerate(range(0, rows, batch)):
+        texts = pl.concat(list(_written(_pieces(batch, 100 + number, None, 0.0))))
+        if plan is None:
+            first, plan = texts, signatures.plan(bare, texts, rows)
+        else:
+            again = int(_AGAIN * batch)
+            texts = pl.concat([texts[:-again], first[number::7][:again] + " indeed"])
+        segments = [walk.Segment(*(each.arrays[name] for name in walk.Segment._fields)) for each in state.segments]
+        places = np.arange(begin, begin + len(texts))
+        started = time.process_time()
+        decided = walk.decide(texts, places, np.ones(len(texts), np.bool_), segments, plan, memory=memory_mb << 19)
+        searched = time.process_time()
+        kept_texts = texts.filter(pl.Series(decided.stays))
+        ids = pl.Series([f"{place:016x}" for place in places[decided.stays].tolist()])
+        kept = pl.DataFrame({"batch": str(number), "id": ids, "place": places[decided.stays]})
+        prepared = time.process_time()
+        state.append({str(number): "growth"}, lambda _, kept=kept: Rows(kept, pl.Series(dtype=pl.String)), Form())
+        state.save(())
+        appended = time.process_time()
+        spent = {"decide": spent["decide"] + searched - started, "append": spent["append"] + appended - prepared}
+        dropped += int((~decided.stays).sum())
+        done = begin + batch
+        if done in SIZES or done >= rows:
+            size = sum(path.stat().st_size for path in (folder / "state").rglob("*.npy"))
+            yield {
+                "rows": done, "kept": done - dropped, "segments": len(state.segments),
+                "batch_cpu_s": round(searched - started + appended - prepared, 2),
+                **{f"{name}_cpu_s": round(value, 1) for name, value in spent.items()},
+                "cpu_us_per_row": round(1e6 * sum(spent.values()) / done, 1), "disk_mb": size >> 20, **memory.read(),
+            }  # fmt: skip
+
+
+# --- Semantic --------------------------------------------------------------------------------------------------------
+
+
+def vectors(count: int, dimensions: int, seed: int, kind: str = "structured") -> Vectors:
+    """Unit vectors: of a few latent directions, as those of a model are; or all one way; or without structure."""
+    random = np.random.default_rng((seed, 1))
+    if kind == "unstructured":
+        drawn = random.standard_normal((count, dimensions), np.float32)
+    else:
+        latent = 64
+        fixed = np.random.default_rng(0)
+        basis = fixed.standard_normal((latent, dimensions), np.float32) * np.geomspace(1, 0.1, latent)[:, None]
+        drawn = random.standard_normal((count, latent), np.float32) @ basis.astype(np.float32)
+        drawn += 0.05 * fixed.standard_normal((1, dimensions), np.float32)
+        if kind == "one way":
+            drawn += 3 * fixed.standard_normal((1, dimensions), np.float32)
+    near = np.flatnonzero(random.random(count) < 0.2)  # variants of the row before
+    near = near[near > 0]
+    drawn[near] = drawn[near - 1] * 0.99 + 0.1 * drawn[near]
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn
+
+
+def semantic(folder: Path, rows: int, dimensions: int, batch: int) -> Iterator[dict[str, Any]]:
+    """Decide one batch against more and more kept vectors, in shards of a million rows."""
+    from personahub_assets.dedup import semantic as walk
+    from personahub_assets.dedup.cosines import Kept
+    from personahub_assets.dedup.scratch import Scratch
+
+    memory = Memory()
+    new = vectors(batch, dimensions, 1_000_000)
+    stored = np.lib.format.open_memmap(folder / "kept.npy", "w+", np.float32, (rows, dimensions))
+    for begin in range(0, rows, 250_000):
+        end = min(begin + 250_000, rows)
+        stored[begin:end] = vectors(end - begin, dimensions, begin)
+    stored.flush()
+    del stored
+    stored = np.load(folder / "kept.npy", mmap_mode="r")
+    new[::4] = stored[: len(new[::4])] * 0.995 + 0.05 * new[::4]
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    walk.decide(new[:300], np.arange(300), np.ones(300, np.bool_), [Kept(new[300:600], np.arange(300))], THRESHOLD)
+    for size in (size for size in SIZES if size <= rows):
+        spans = [(begin, min(begin + _MILLION, size)) for begin in range(0, size, _MILLION)]
+        kept = [Kept(np.asarray(stored[begin:end]), np.arange(begin, end)) for begin, end in spans]
+        case = new, np.arange(batch) + rows, np.ones(batch, np.bool_), kept, THRESHOLD
+        memory.read()
+        started = time.process_time()
+        decided = walk.decide(*case, allocate=Scratch(folder, 1 << 30).empty)
+        cpu, pairs = time.process_time() - started, batch * (size + batch / 2)
+        yield {
+            "kept": size, "dimensions": dimensions, "batch": batch, "seconds": round(decided.seconds, 1),
+            "estimated_s": round(decided.estimate or 0.0, 1), "cpu_s": round(cpu, 1),
+            "cpu_ns_per_pair": round(1e9 * cpu / pairs, 4),
+            "dropped": int((~decided.stays).sum()), **memory.read(),
+        }  # fmt: skip
+
+
+def estimates(rows: int) -> Iterator[dict[str, Any]]:
+    """The estimated and the true time of the exact method, and the cells, by the kind of the vectors."""
+    from personahub_assets.dedup import semantic as walk
+
+    for dimensions in (384, 768, 1024):
+        for kind in ("structured", "one way", "unstructured"):
+            threshold = THRESHOLD if kind != "one way" else 0.98
+            case = vectors(rows, dimensions, 7, kind), np.arange(rows), np.ones(rows, np.bool_)
+            for most in (None, 0):
+                walk.decide(*(each[:500] for each in case), [], threshold, exact_up_to=np.inf if most is None else most)
+            exact = walk.decide(*case, [], threshold)
+            cells = walk.decide(*case, [], threshold, exact_up_to=0)
+            wrong = len(walk.differences(exact, cells)) / max(1, int((~exact.stays).sum()))
+            yield {
+                "dimensions": dimensions, "kind": kind, "rows": rows, "estimated_s": round(exact.estimate or 0.0, 2),
+                "exact_s": round(exact.seconds, 2), "cells_s": round(cells.seconds, 2),
+                "recall": round(cells.recall, 4), "decided_otherwise": round(wrong, 5),
+            }  # fmt: skip
+
+
+# --- Embeddings ------------------------------------------------------------------------------------------------------
+
+
+def embeddings(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
+    """Publish the vectors of a batch; the vectors are random."""
+    from personahub_assets.embedding.embedder import PIECE, Embedder
+    from personahub_assets.steps.dedup import find_lexical_duplicates
+    from personahub_assets.steps.embeddings import embed_personas
+    from personahub_assets.store.tables import Store, table_schema
+
+    class Random(Embedder):
+        """Random vectors instead of a model."""
+
+        def stream(self, texts: Any, piece: int = PIECE, refusals: Any = None) -> Any:
+            for begin in range(0, len(texts), piece):
+                count = min(piece, len(texts) - begin)
+                yield list(range(begin, begin + count)), vectors(count, 384, begin, "unstructured")
+
+        def readings(self, texts: Any) -> Any:
+            return [(0.0, "")] * len(texts)
+
+    store, memory = Store(home=str(folder)), Memory()
+    texts = pl.concat(list(_written(_pieces(rows, 0, None, 0.0))))
+    ids = [f"{number:016x}" for number in range(rows)]
+    personas = pl.DataFrame({"persona_id": ids, "persona": texts, "batch": "one", "hop": 0})
+    schema = table_schema("text_personas")
+    absent = [pl.lit("").alias(name) for name in schema if name not in personas.columns]
+    store.write("text_personas", "one", personas.with_columns(absent))
+    find_lexical_duplicates(store, "one")
+    del texts, personas, ids
+    before = memory.read()
+    started = time.perf_counter()
+    result = embed_personas(store, Random(), "one", lambda *_: None)
+    seconds = round(time.perf_counter() - started, 1)
+    after = memory.read()
+    yield {"rows": rows, "vectors": result.rows, "seconds": seconds, "before_mb": before["anonymous_mb"], **after}
+
+
+def main() -> None:
+    """Run one part; print a line of JSON for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["lexical", "semantic", "estimates", "embeddings"])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--dimensions", type=int, default=384)
+    parser.add_argument("--memory-mb", type=int, default=4_096)
+    parser.add_argument("--folder", type=Path, help="where the temporary folder is made; needs a fast local disk")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        lines = {
+            "lexical": lambda: lexical(folder, chosen.rows, chosen.batch or 500_000, chosen.memory_mb),
+            "semantic": lambda: semantic(folder, chosen.rows, chosen.dimensions, chosen.batch or 16_384),
+            "estimates": lambda: estimates(chosen.rows),
+            "embeddings": lambda: embeddings(folder, chosen.rows),
+        }[chosen.part]()
+        for line in lines:
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

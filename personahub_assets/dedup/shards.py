@@ -1,0 +1,78 @@
+"""The kept rows that a batch is compared with, as a list of shards.
+
+A shard holds some of the kept rows of earlier walks. It answers one question about a batch: which of your rows is the
+best keeper of each row, and how similar is it? It compares the rows in full, so its answer is final for its own rows.
+`Best` collects the answers of all shards by the rule of `keepers.prefers`, which is a total order: so the result does
+not depend on how kept rows are divided, on the order of the answers, or on a pair that two shards report. Then one
+process, the only one that changes anything, applies the keep rule to the rows of the batch in their order.
+
+What a shard may be placed in, be it a thread, a process or an actor on another machine, follows from these rules, which
+every shard obeys:
+
+- It is a tuple of arrays, and so is a batch: both can be pickled, and a shard can be mapped from files.
+- `candidates` is a pure function of the shard and the batch. It reads no store, no setting and no clock.
+- A lost shard is made again from the segments of the stage (`kept_rows.py`), which are made again from the tables.
+
+The lexical stage is divided by the hash of the signatures: `lexical.divided`. The semantic stage is divided by rows:
+`vector_shards.divided`. `ray_shards.py` places such shards in actors. `tests/dedup/test_shards.py` compares 1, 2 and 5
+shards with none.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from personahub_assets.dedup.keepers import NONE, Floats, Ints
+
+Batch_contra = TypeVar("Batch_contra", contravariant=True)
+
+
+class Matches(NamedTuple):
+    """Pairs of a row of a batch and a kept row within the threshold; of each row at most one, its best."""
+
+    rows: Ints  # (p,) numbers of the rows in the batch
+    keepers: Ints  # (p,) places of the kept rows
+    similarities: Floats  # (p,)
+
+
+class Shard(Protocol[Batch_contra]):
+    """Some of the kept rows of earlier walks."""
+
+    def candidates(self, batch: Batch_contra) -> Matches:
+        """The best keeper of each row among the rows of this shard; only keepers at an earlier place count."""
+
+
+class Best(NamedTuple):
+    """The best keepers of the rows of a batch so far; they are changed in place."""
+
+    keeper: Ints  # (n,) place, or NONE
+    similarity: Floats  # (n,) NaN without a keeper
+
+    def take(self, matches: Matches) -> None:
+        """Use those matches that are better: more similar, or as similar and earlier."""
+        rows, keepers, similarities = matches
+        before, former = self.similarity[rows], self.keeper[rows]
+        is_better = (former == NONE) | (similarities > before) | ((similarities == before) & (keepers < former))
+        self.keeper[rows[is_better]] = keepers[is_better]
+        self.similarity[rows[is_better]] = similarities[is_better]
+
+
+def best_of(answers: Sequence[Matches]) -> Matches:
+    """The best match of each row, of the answers of several shards."""
+    columns = [np.concatenate(column) for column in zip(*answers, strict=True)]
+    rows, keepers, similarities = columns
+    order = np.lexsort((keepers, -similarities, rows))
+    first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
+    return Matches(rows[first], keepers[first], similarities[first])
+
+
+def no_keepers(count: int) -> Best:
+    """The start for a number of rows."""
+    return Best(np.full(count, NONE), np.full(count, np.nan))
+
+
+def matches_of(best: Best) -> Matches:
+    """The rows that have a keeper."""
+    rows = np.flatnonzero(best.keeper != NONE)
+    return Matches(rows, best.keeper[rows], best.similarity[rows])

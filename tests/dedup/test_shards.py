@@ -1,0 +1,73 @@
+"""However kept rows are divided into shards, and wherever rows of a walk are held, the decisions are the same bits."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from personahub_assets.dedup import lexical as walk
+from personahub_assets.dedup import semantic as vectors
+from personahub_assets.dedup.cosines import Kept
+from personahub_assets.dedup.keepers import NONE, Decided
+from personahub_assets.dedup.shards import Best, Matches, no_keepers
+from personahub_assets.dedup.signatures import SignatureScheme
+from personahub_assets.dedup.vector_shards import RowShard
+
+counts = st.sampled_from([1, 2, 5])
+seeds = st.integers(0, 2**32)
+
+
+def same(one: Decided, other: Decided) -> bool:
+    pairs = ((one.keeper, other.keeper), (one.stays, other.stays), (one.similarity, other.similarity))
+    return all(a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def elsewhere(value: Any) -> Any:
+    """A shard that was sent to another process."""
+    return pickle.loads(pickle.dumps(value))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, counts, st.sampled_from([0.5, 0.8, 0.9]), st.integers(1, 3))
+def test_parts_of_the_signatures_find_the_same_keepers(seed: int, count: int, threshold: float, width: int) -> None:
+    random = np.random.default_rng(seed)
+    texts = pl.Series([" ".join(random.choice(list("aabcdefghij"), random.integers(1, 9))) for _ in range(120)])
+    chosen = SignatureScheme(threshold, "exact", 1, 128, width=width)
+    places = random.permutation(120)
+    whole = walk.segment(chosen.sets(texts[:60]), places[:60], chosen)
+    case = texts[60:], np.sort(places[60:]), random.random(60) < 0.9
+    parts = [elsewhere(walk.shard(whole, number, count)) for number in range(count)]
+    expected = walk.decide(*case, [whole], chosen, threads=1)
+    assert same(walk.decide(*case, parts, chosen, threads=1), expected)
+    assert same(walk.decide(*case, parts[::-1], chosen, threads=1), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, counts, st.sampled_from([0.5, 0.9]), st.booleans())
+def test_ranges_of_rows_find_the_same_keepers(seed: int, count: int, threshold: float, is_divided: bool) -> None:
+    random = np.random.default_rng(seed)
+    rows = random.normal(size=(12, 24))[random.integers(0, 12, 130)] + 0.3 * random.normal(size=(130, 24))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    places, marks = random.permutation(130), random.integers(0, 2, 130)
+    case = rows[60:], np.sort(places[60:]), random.random(70) < 0.9
+    kept = Kept(rows[:60], places[:60], marks[:60])
+    spans = np.array_split(np.arange(60), count)
+    shards = [elsewhere(RowShard(Kept(rows[at], places[at], marks[at]))) for at in spans]
+    here, there = (shards[: count // 2], shards[count // 2 :]) if is_divided else ([], shards)
+    expected = vectors.decide(*case, [kept], threshold, marks=marks[60:], threads=1)
+    found = vectors.decide(
+        *case, [shard.kept for shard in here], threshold, marks=marks[60:], shards=there[::-1], threads=2
+    )
+    assert same(found, expected)
+
+
+def test_of_equal_matches_the_earlier_is_taken() -> None:
+    best = no_keepers(3)
+    for keepers in ([7, 9, 4], [5, 8, 6]):
+        best.take(Matches(np.array([0, 1, 2]), np.array(keepers), np.array([0.9, 0.9, keepers[2] / 10])))
+    best.take(Matches(np.array([], np.int64), np.array([], np.int64), np.array([])))
+    assert best.keeper.tolist() == [5, 8, 6]
+    assert Best(*no_keepers(2)).keeper.tolist() == [NONE, NONE]
