@@ -504,6 +504,9 @@ class Compute(Section):
     engine: Literal["local", "ray"] = Field(
         "local", description="`ray`: kept rows of other batches are in actors of a Ray cluster. Decisions are the same"
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device of the exact semantic stage; `auto`: a GPU if torch has one and it is worth it"
+    )
     shards: int = Field(0, ge=0, le=10_000, description="Actors of the Ray cluster; 0: one for each node")
     memory_mb: int = Field(
         4_096,

@@ -13,7 +13,19 @@ from typing import Any
 
 from numba import njit
 
-SOURCES = ("cells", "codec", "cosines", "int8", "keepers", "kernels", "lexical", "scan", "signatures", "wordsets")
+SOURCES = (
+    "cells",
+    "codec",
+    "cosines",
+    "device",
+    "int8",
+    "keepers",
+    "kernels",
+    "lexical",
+    "scan",
+    "signatures",
+    "wordsets",
+)
 """Modules beside this one with kernels."""
 
 

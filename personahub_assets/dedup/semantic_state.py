@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from personahub_assets.core.text import digest
-from personahub_assets.dedup import array_cache, semantic
+from personahub_assets.dedup import array_cache, device, semantic
 from personahub_assets.dedup.cells import Cells, Numbers, nearest
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, spans
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk
@@ -247,7 +247,8 @@ class SemanticSearch:
         vectors = self._taken(walk.index)
         standing = Kept(self._taken(walk.standing), walk.standing_places, self._marks[walk.standing])
         with self._hub.divided(kept, divided) as (local, shards):
-            decided = semantic.decide(
+            decided = device.decide(
+                self._hub.records.store.config.compute.device,
                 vectors,
                 walk.places,
                 walk.may_stay,
