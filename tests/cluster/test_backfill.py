@@ -127,13 +127,15 @@ def test_a_backfill_survives_the_loss_of_a_worker_and_of_a_server(environment, u
     command("ingest", *map(str, files), folder=tmp_path)
     with open_instance(head.root) as instance:
         instance.add_dynamic_partitions("batch", batches)
+        instance.event_log_storage.set_concurrency_slots("llm", WORKERS)
     servers = [StandinServer(latency_ms=150).start() for _ in range(3)]
     addresses = {"PERSONAHUB_LLM_URL": ",".join(server.url for server in servers)}
     try:
         with Services(tmp_path, environment | addresses) as services:
             backfill(services, batches)
-            until(lambda: sum(s.stats()["calls"] for s in servers) > needed * 0.3, "calls", services)
-            worker = json.loads(next((tmp_path / "workers").glob("*/run.json")).read_text())
+            until(lambda: sum(s.stats()["calls"] for s in servers) > needed * 0.2, "calls", services)
+            until(lambda: asking(tmp_path / "workers"), "a worker that asks", services)
+            worker = asking(tmp_path / "workers")[0]
             os.kill(worker["pid"], signal.SIGKILL)
             calls_of_killed = servers[1].stats()["calls"]
             os.kill(servers[1].pid, signal.SIGKILL)
@@ -152,6 +154,12 @@ def test_a_backfill_survives_the_loss_of_a_worker_and_of_a_server(environment, u
     whole, cluster = Store(home=str(embedded)), head.pulled()
     for table in TABLES:
         assert sorted_rows(cluster, table).equals(sorted_rows(whole, table)), table
+
+
+def asking(folder: Path) -> list[dict[str, Any]]:
+    """The workers that have unpublished answers."""
+    journals = folder.glob("*/*/journal/*/*.sqlite")
+    return [json.loads((folder / file.relative_to(folder).parts[0] / "run.json").read_text()) for file in journals]
 
 
 def all_done(instance: dg.DagsterInstance, batches: list[str]) -> bool:

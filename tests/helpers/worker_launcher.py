@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,8 @@ class WorkerLauncher(RunLauncher, ConfigurableClass):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         run = context.dagster_run
-        busy = {
-            file.parent.name for file in self._folder.glob("*/run.json") if self._is_alive(json.loads(file.read_text()))
-        }
-        name = next(f"worker-{number}" for number in range(self._workers) if f"worker-{number}" not in busy)
+        while (name := self._free_worker()) is None:  # a process ends after its run
+            time.sleep(0.2)
         folder = self._folder / name
         folder.mkdir(exist_ok=True)
         arguments = ExecuteRunArgs(
@@ -64,6 +63,11 @@ class WorkerLauncher(RunLauncher, ConfigurableClass):
             )
         self._processes[run.run_id] = process
         (folder / "run.json").write_text(json.dumps({"run": run.run_id, "pid": process.pid}))
+
+    def _free_worker(self) -> str | None:
+        runs = [json.loads(file.read_text()) | {"name": file.parent.name} for file in self._folder.glob("*/run.json")]
+        busy = {each["name"] for each in runs if self._is_alive(each)}
+        return next((name for number in range(self._workers) if (name := f"worker-{number}") not in busy), None)
 
     def terminate(self, run_id: str) -> bool:
         self._processes[run_id].terminate()
