@@ -17,6 +17,8 @@ from personahub_assets.generation.llm import LLM
 from personahub_assets.generation.requests import Request, Task
 from personahub_assets.store.tables import Store
 
+pytestmark = pytest.mark.vllm
+
 ROWS = 3
 TASK = Task("math_problems", project_files.prompt("math_problems"), MathProblem, "tiny")
 OPTIONS = ["--served-model-name", "tiny", "--enforce-eager", "--generation-config", "vllm", "--max-num-seqs", "16"]

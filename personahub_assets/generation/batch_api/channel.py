@@ -30,7 +30,7 @@ _CLOCKS_S = 86_400.0  # by which the clocks of the server and of this machine ma
 
 
 @dataclass
-class Progress:
+class BatchStatus:
     """How far a submission came.
 
     Attributes:
@@ -62,10 +62,10 @@ class Channel(Protocol):
     async def withdraw(self, submission: Submission) -> None:
         """Remove what was sent of a submission that was not submitted."""
 
-    async def look(self, submission: Submission) -> Progress:
+    async def look(self, submission: Submission) -> BatchStatus:
         """How far a submission came."""
 
-    async def fetch(self, ledger: Ledger, submission: Submission) -> Progress:
+    async def fetch(self, ledger: Ledger, submission: Submission) -> BatchStatus:
         """Store the answers that are there, without a commit."""
 
     async def clean(self, submission: Submission) -> None:
@@ -158,11 +158,11 @@ class ProviderChannel:
         else:
             await self._server.delete_named(_file_name(submission))
 
-    async def look(self, submission: Submission) -> Progress:
+    async def look(self, submission: Submission) -> BatchStatus:
         """Ask for the status and the counts."""
         return _progress(await self._server.retrieve(submission.batch_id))
 
-    async def fetch(self, ledger: Ledger, submission: Submission) -> Progress:
+    async def fetch(self, ledger: Ledger, submission: Submission) -> BatchStatus:
         """Download the files of a batch that has ended."""
         batch = await self._server.retrieve(submission.batch_id)
         progress = _progress(batch)
@@ -231,28 +231,28 @@ class FolderChannel:
         """Remove the file of requests."""
         self.input(submission).unlink(missing_ok=True)
 
-    async def look(self, submission: Submission) -> Progress:
+    async def look(self, submission: Submission) -> BatchStatus:
         """Count the answers that are there."""
         path = self.output(submission)
         if not path.exists():
-            return Progress("waiting")
+            return BatchStatus("waiting")
         with path.open("rb") as file:
             counts = list_counts(file)
         is_ended = counts.readable >= submission.total
         status, is_readable = "completed" if is_ended else "waiting", counts.readable > 0
-        return Progress(status, counts.readable, is_ended=is_ended, is_readable=is_readable)
+        return BatchStatus(status, counts.readable, is_ended=is_ended, is_readable=is_readable)
 
-    async def fetch(self, ledger: Ledger, submission: Submission) -> Progress:
+    async def fetch(self, ledger: Ledger, submission: Submission) -> BatchStatus:
         """Read the answers that are there. It has ended when each request has one: the program may still be writing."""
         path = self.output(submission)
         if not path.exists():
-            return Progress("waiting")
+            return BatchStatus("waiting")
         with path.open("rb") as file:
             unreadable = list_counts(file).unreadable
             ledger.answer(submission, read_answers(file))
         returned = ledger.count(submission).returned
         is_ended = returned >= submission.total
-        return Progress(
+        return BatchStatus(
             "completed" if is_ended else "waiting",
             returned,
             is_ended=is_ended,
@@ -330,11 +330,11 @@ def _submitted(ledger: Ledger, submission: Submission, batch: Batch) -> Submissi
     return ledger.update(submission, state="submitted", batch_id=batch_id, status=status)
 
 
-def _progress(batch: Batch) -> Progress:
+def _progress(batch: Batch) -> BatchStatus:
     counts: dict[str, Any] = batch.get("request_counts") or {}
     errors = (batch.get("errors") or {}).get("data") or []
     status = str(batch.get("status", ""))
-    return Progress(
+    return BatchStatus(
         status,
         int(counts.get("completed") or 0),
         int(counts.get("failed") or 0),

@@ -11,7 +11,7 @@ from personahub_assets.core.config import FILES_URL
 from personahub_assets.core.errors import ArgumentError, LLMError, choices
 from personahub_assets.core.roles import ROLES
 from personahub_assets.endpoints.batch_files import BatchServer, NoBatch
-from personahub_assets.generation.batch_api.channel import Channel, FolderChannel, Progress, ProviderChannel
+from personahub_assets.generation.batch_api.channel import BatchStatus, Channel, FolderChannel, ProviderChannel
 from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
 from personahub_assets.generation.llm import LLM, run_coroutine
 from personahub_assets.store.tables import Store
@@ -30,7 +30,7 @@ class Standing:
     batch: str
     ledger: Path
     submission: Submission
-    progress: Progress | None = None
+    progress: BatchStatus | None = None
     problem: str = ""
 
     @property
@@ -88,7 +88,7 @@ async def _look(store: Store, llm: LLM, standings: list[Standing]) -> list[Stand
                 async with _opened(store, llm, each) as channel:
                     progress = await channel.look(each.submission)
         except NoBatch as error:
-            progress, problem = Progress("unknown", is_ended=True), str(error)
+            progress, problem = BatchStatus("unknown", is_ended=True), str(error)
         except LLMError as error:
             problem = str(error)
         looked.append(replace(each, progress=progress, problem=problem))

@@ -16,7 +16,7 @@ from personahub_assets.core.errors import EndpointRefuses, LLMError
 from personahub_assets.core.prices import Prices
 from personahub_assets.endpoints.batch_files import NoBatch
 from personahub_assets.endpoints.transport import Fault, Transport
-from personahub_assets.generation.batch_api.channel import Channel, Progress
+from personahub_assets.generation.batch_api.channel import BatchStatus, Channel
 from personahub_assets.generation.batch_api.ledger import Ledger, Line, State, Submission
 from personahub_assets.generation.batch_api.lines import NOT_ANSWERED
 from personahub_assets.generation.budget import Budget, Deferred
@@ -118,7 +118,7 @@ class Submissions:
         await self._channel.clean(submission)
         self._describe(submission, progress)
 
-    def _note_progress(self, submission: Submission, progress: Progress, state: State = "submitted") -> None:
+    def _note_progress(self, submission: Submission, progress: BatchStatus, state: State = "submitted") -> None:
         self._ledger.update(
             submission, state=state, status=progress.status, completed=progress.completed, failed=progress.failed
         )
@@ -137,7 +137,7 @@ class Submissions:
             f"the same account? To submit and pay them again: personahub batch-api --forget {submission.key}"
         )
 
-    def _describe(self, submission: Submission, progress: Progress) -> None:
+    def _describe(self, submission: Submission, progress: BatchStatus) -> None:
         """Note what was wrong with the answers of a submission."""
         answered = self._ledger.count(submission).answered
         name = f"batch {submission.batch_id or submission.key}"
