@@ -96,10 +96,10 @@ test-duckdb: install
 	PYTHONPATH=$$(echo $(CURDIR)/.venv-duckdb2/lib/python*/site-packages) OPENBLAS_NUM_THREADS=1 \
 		$(BIN)/python -m pytest $(DUCKDB_TESTS) --dist worksteal --numprocesses $$(getconf _NPROCESSORS_ONLN)
 
-# Needs PostgreSQL (Debian: postgresql). One worker: the services take all cores.
+# Needs PostgreSQL (Debian: postgresql). Each module has servers of its own; most of the time they wait for each other.
 test-cluster: install
 	sh scripts/pinned-env.sh cluster
-	OPENBLAS_NUM_THREADS=1 .venv-cluster/bin/python -m pytest tests/cluster -m cluster --numprocesses 0
+	OPENBLAS_NUM_THREADS=1 .venv-cluster/bin/python -m pytest tests/cluster -m cluster --dist loadfile --numprocesses 2
 
 test-vllm: install
 	sh scripts/vllm-env.sh

@@ -70,7 +70,7 @@ def environment(url: str, postgres: PostgresServer, tmp_path: Path, monkeypatch:
     (tmp_path / "instance" / "dagster.yaml").write_text(yaml.safe_dump(settings))
     variables = {
         "DAGSTER_HOME": str(tmp_path / "instance"),
-        **postgres.variables,
+        **postgres.of_database("backfill"),
         "DAGSTER_LOG_DIR": str(tmp_path / "logs"),
         "PERSONAHUB_HOME": url,
         "PERSONAHUB_WORK": str(tmp_path / "head"),

@@ -40,7 +40,15 @@ class PostgresServer:
     @property
     def variables(self) -> dict[str, str]:
         """The variables that deploy/dagster.yaml takes."""
-        values = {"HOST": "127.0.0.1", "PORT": self.port, "USER": USER, "PASSWORD": self._password, "DB": DATABASE}
+        return self._variables(DATABASE)
+
+    def of_database(self, name: str) -> dict[str, str]:
+        """The same, of a new database."""
+        self._psql("postgres", f"CREATE DATABASE {name}")
+        return self._variables(name)
+
+    def _variables(self, database: str) -> dict[str, str]:
+        values = {"HOST": "127.0.0.1", "PORT": self.port, "USER": USER, "PASSWORD": self._password, "DB": database}
         return {f"POSTGRES_{name}": str(value) for name, value in values.items()}
 
     def __enter__(self) -> "PostgresServer":
