@@ -44,7 +44,7 @@ class PostgresServer:
 
     def of_database(self, name: str) -> dict[str, str]:
         """The same, of a new database."""
-        self._psql("postgres", f"CREATE DATABASE {name}")
+        self._run(program("createdb"), "--maintenance-db", self._plain("postgres"), name)
         return self._variables(name)
 
     def _variables(self, database: str) -> dict[str, str]:
