@@ -186,21 +186,22 @@ class Hub:
 
         from personahub_assets.warehouse import build
 
-        if not self.store.paths.warehouse.exists():
+        store = self.store
+        if not store.paths.warehouse.exists():
             return {}
         sources = ["batches", "documents", "text_personas", "related_personas"]
-        catalog = self.store.catalog
+        catalog = store.catalog
         optional = {*COMPARISONS, *(name for name in catalog.datasets if not catalog.is_enabled(name, None))}
         datasets = [*catalog.datasets, *COMPARISONS]
         names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *datasets]
         counts = {}
         try:
-            with build.reader(self.store) as connection:
+            with build.reader(store) as connection:
                 for name in (*names, "generations", "quarantine"):
                     (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
         except duckdb.Error as error:  # for example in a moved home: its views name the old folder
             raise StoreError(
-                f"{self.store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
+                f"{store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
             ) from error
         return {name: count for name, count in counts.items() if count or name not in optional}
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.store import atomic
-from personahub_assets.store.objects import Objects
 from personahub_assets.store.sqlite_files import read_only
 from personahub_assets.store.tables import Store
 from personahub_assets.store.working_copy import JOURNALS, WorkingCopy
@@ -42,7 +41,7 @@ def copied(store: Store, journal: Path) -> Iterator[None]:
         yield
         return
     interval = store.config.storage.journal_copy_seconds
-    copies = _Copies(copy.objects, journal, journal.relative_to(copy.paths.root).as_posix(), copy.paths.aside)
+    copies = _Copies(copy, journal)
     copies.merge()
     ended = threading.Event()
     thread = threading.Thread(
@@ -64,14 +63,13 @@ def copy_now(store: Store, journal: Path) -> None:
         AccessError, StoreError: if it cannot be copied.
     """
     if (copy := store.working_copy) is not None:
-        _Copies(copy.objects, journal, journal.relative_to(copy.paths.root).as_posix(), copy.paths.aside).copy()
+        _Copies(copy, journal).copy()
 
 
 def fetch_all(copy: WorkingCopy) -> None:
     """Merge the copies of all journals into those of this machine, for a takedown."""
-    keys = {key for key, _ in copy.objects.list(JOURNALS)}
-    for root in sorted({_journal_of(key) for key in keys}):
-        _Copies(copy.objects, copy.paths.root / root, root, copy.paths.aside).merge()
+    for root in sorted({_journal_of(key) for key, _ in copy.objects.list(JOURNALS)}):
+        _Copies(copy, copy.paths.root / root).merge()
 
 
 def replace_all(copy: WorkingCopy) -> None:
@@ -79,13 +77,12 @@ def replace_all(copy: WorkingCopy) -> None:
     keys = {key for key, _ in copy.objects.list(JOURNALS)}
     for root in sorted({_journal_of(key) for key in keys}):
         journal = copy.paths.root / root
-        copies = _Copies(copy.objects, journal, root, copy.paths.aside)
         if journal.is_dir():
             present = {f"{root}/{file.name}" for file in journal.rglob("*")}
             for key in keys - present:
                 if key.startswith(f"{root}/"):
                     copy.objects.delete(key)
-        copies.settle()
+        _Copies(copy, journal).settle()
 
 
 def _journal_of(key: str) -> str:
@@ -96,9 +93,10 @@ def _journal_of(key: str) -> str:
 class _Copies:
     """The copies of one journal."""
 
-    def __init__(self, objects: Objects, journal: Path, key: str, aside: Path):
-        self._objects, self._journal, self._key, self._aside = objects, journal, key, aside
-        self._copied: object = None
+    def __init__(self, copy: WorkingCopy, journal: Path):
+        self._objects, self._aside, self._journal = copy.objects, copy.paths.aside, journal
+        self._key = journal.relative_to(copy.paths.root).as_posix()
+        self._copied = set[str]()
 
     def merge(self) -> None:
         """Add what the copy has to the journal."""
@@ -146,13 +144,11 @@ class _Copies:
         if self._journal.suffix == _SQLITE:
             self._copy_database()
             return
-        copied = self._copied if isinstance(self._copied, set) else set()
         for file in sorted(self._journal.rglob("*")):
             name = file.relative_to(self._journal).as_posix()
-            if file.is_file() and name not in copied and not file.name.startswith("."):
+            if file.is_file() and name not in self._copied and not file.name.startswith("."):
                 self._objects.write(f"{self._key}/{name}", file, "any")
-                copied.add(name)
-        self._copied = copied
+                self._copied.add(name)
 
     def _copy_database(self) -> None:
         if not self._journal.exists():

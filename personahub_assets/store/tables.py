@@ -426,7 +426,8 @@ class Store(BaseModel):
         """
         if self.working_copy is not None:
             self.working_copy.delete(folder_or_file)
-        remove(folder_or_file)
+        else:
+            remove(folder_or_file)
 
     def candidates(self, batch: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Read all candidates of a batch, from text and from relations."""

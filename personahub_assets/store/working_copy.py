@@ -283,8 +283,10 @@ class WorkingCopy:
             key, row = self._key(file), index.row(self._key(file))
             if row and row.mark == _mark(file):
                 continue
-            if row is None or row.content != sha256(file):  # else it was only touched
+            if row is None or row.content != sha256(file):
                 yield key, file
+            else:  # it was only touched
+                index.mark(key, _mark(file))
 
     def _written(self, index: "_Index", key: str, file: Path) -> Version:
         """Write an object in place of the version that is known here."""
@@ -409,6 +411,11 @@ class _Index:
             self._connection.execute(
                 "UPDATE objects SET fetched = etag, content = sha256, mark = ? WHERE key = ?", [mark, key]
             )
+
+    def mark(self, key: str, mark: str) -> None:
+        """The file of an object has another mark, and the same content."""
+        with self._connection:
+            self._connection.execute("UPDATE objects SET mark = ? WHERE key = ?", [mark, key])
 
     def forget(self, key: str) -> None:
         """There is no such object."""

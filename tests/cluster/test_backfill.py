@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 import yaml
+from hub import SETTINGS as SMALL
 from hub import TOPICS
 from postgres_server import PostgresServer
 from processes import Process
@@ -24,14 +25,7 @@ from personahub_assets.store.tables import Store
 
 BATCHES, WORKERS, WINDOW = 12, 4, 8
 _OFF = ("math_problems", "reasoning_problems", "instructions", "knowledge_texts", "game_npcs")
-SETTINGS = f"""
-[text_personas]
-per_document = 2
-[related_personas]
-hops = 1
-fan_out = 1
-[items]
-near_duplicates_by = "words"
+SETTINGS = f"""{SMALL}
 [generation]
 max_in_flight = {WINDOW}
 [storage]

@@ -312,6 +312,14 @@ MET = {
 }
 
 
+def goes_on_without_paying_twice(server: StandinServer, folder: Path, expected: dict[str, str]) -> None:
+    with Journal(folder / "journal.sqlite") as journal:
+        assert not outcomes(journal)
+        run_to_end(server.url, folder, journal)
+        assert responses(journal) == expected
+    assert server.stats()["sold"] / ROWS == 1.0
+
+
 @pytest.mark.parametrize("state", MET)
 def test_a_killed_run_pays_nothing_twice(tmp_path: Path, expected: dict[str, str], state: str) -> None:
     with standin(MET[state], "hang_s=60,batch_s=2" if state == "half done" else "hang_s=60") as server:
@@ -322,11 +330,7 @@ def test_a_killed_run_pays_nothing_twice(tmp_path: Path, expected: dict[str, str
             return states(tmp_path) == {"submitted"} and server.stats()["sold"] == ROWS // 2
 
         killed(server.url, tmp_path, has_happened)
-        with Journal(tmp_path / "journal.sqlite") as journal:
-            assert not outcomes(journal)
-            run_to_end(server.url, tmp_path, journal)
-            assert responses(journal) == expected
-        assert server.stats()["sold"] / ROWS == 1.0
+        goes_on_without_paying_twice(server, tmp_path, expected)
         assert server.stats()["files"] == 0
 
 
@@ -337,11 +341,7 @@ def test_a_run_killed_between_download_and_journal_pays_nothing_twice(tmp_path: 
         blocking.execute("BEGIN IMMEDIATE")
         killed(server.url, tmp_path, lambda: states(tmp_path) == {"ended"})
         blocking.rollback()
-        with Journal(tmp_path / "journal.sqlite") as journal:
-            assert not outcomes(journal)
-            run_to_end(server.url, tmp_path, journal)
-            assert responses(journal) == expected
-        assert server.stats()["sold"] / ROWS == 1.0
+        goes_on_without_paying_twice(server, tmp_path, expected)
         assert server.stats()["batches"] == 1
 
 
