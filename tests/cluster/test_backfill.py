@@ -19,18 +19,19 @@ from processes import Process
 from services import Services
 
 from personahub_assets.core.object_homes import working_copy
+from personahub_assets.core.records import DATASETS
 from personahub_assets.instance.instance import open_instance
 from personahub_assets.standin.server import StandinServer
 from personahub_assets.store.tables import Store
 
 BATCHES, WORKERS, WINDOW = 12, 4, 8
-_OFF = ("math_problems", "reasoning_problems", "instructions", "knowledge_texts", "game_npcs")
+_OFF = DATASETS.keys() - {"tools"}
 SETTINGS = f"""{SMALL}
 [generation]
 max_in_flight = {WINDOW}
 [storage]
 journal_copy_seconds = 1
-""" + "".join(f"[datasets.{name}]\nenabled = false\n" for name in _OFF)
+""" + "".join(f"[datasets.{name}]\nenabled = false\n" for name in sorted(_OFF))
 TABLES = ("documents", "text_personas", "related_personas", "decisions", "personas", "persona_embeddings", "tools")
 _OF_ORDER = {"admission"}
 """Columns that number the dedup runs, which depend on the order in which the batches came."""
