@@ -4,10 +4,15 @@
     .venv/bin/python benchmarks/dedup/growth.py semantic --rows 10000000 --dimensions 384
     .venv/bin/python benchmarks/dedup/growth.py estimates --rows 60000
     .venv/bin/python benchmarks/dedup/growth.py embeddings --rows 300000
+    .venv-cluster/bin/python benchmarks/dedup/growth.py lexical --rows 5000000 --raylets 2
+    .venv-cluster/bin/python benchmarks/dedup/growth.py semantic --rows 5000000 --raylets 2
 
 `lexical` decides batch after batch against the state that grows on disk, as the stage does. `semantic` decides one
 batch against ever more vectors in a file. `estimates` compares the estimated time of the exact method with the true
 one, and the cells with both, for vectors of several kinds. `embeddings` publishes the random vectors of one batch.
+With `--raylets`, a Ray cluster on this machine decides the same again (`[compute] engine = "ray"`), and the two are
+compared by time: seconds of the clock, with those of Ray's parts. Threads wait for actors at the same time, and actors
+search at the same time, so parts can add up to more than the whole.
 
 CPU seconds are those of all threads: they change less than the time if the machine has other work. Texts and vectors
 are generated, in a folder that is removed at the end (`--folder`: where). Generating is not timed. Memory is that of
@@ -16,10 +21,11 @@ the process: anonymous, and pages of mapped files, which the system takes back w
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +33,7 @@ import numpy as np
 import polars as pl
 from generate import _pieces, _written
 
-SIZES = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
+SIZES = (1_000_000, 3_000_000, 5_000_000, 10_000_000, 30_000_000)
 THRESHOLD = 0.9
 _AGAIN = 0.02  # share of the rows of a batch that repeat one of the first batch, with another word
 _MILLION = 1 << 20
@@ -62,14 +68,54 @@ class Memory:
         return {"anonymous_mb": most["RssAnon"], "mapped_mb": most["RssFile"]}
 
 
+class Beside:
+    """A Ray cluster on this machine that decides the same as this process; the times of both, added up."""
+
+    def __init__(self, raylets: int, name: str) -> None:
+        os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}  # as this process, for a comparison
+        import ray
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 6 << 30})
+        for _ in range(raylets - 1):
+            cluster.add_node(num_cpus=1, object_store_memory=6 << 30)
+        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+        self._name, self._seconds = name, dict[str, float]()
+
+    def decide(self, run: Callable[..., Any], kept: Sequence[Any], divisible: Sequence[Any]) -> None:
+        """Decide in this process and with actors; the results must be equal."""
+        from personahub_assets.core.config import Compute
+        from personahub_assets.dedup.ray_shards import placed
+
+        started = time.perf_counter()
+        expected = run(kept=kept)
+        between = time.perf_counter()
+        with placed(self._name, divisible, Compute(engine="ray")) as shards:
+            found = run(kept=[shards]) if self._name == "lexical" else run(kept=[], shards=[shards])
+        ended = time.perf_counter()
+        for name in ("keeper", "stays", "similarity"):
+            assert getattr(expected, name).tobytes() == getattr(found, name).tobytes(), f"{name} differs"
+        spent = {"local_s": between - started, "ray_s": ended - between, **shards.facts}
+        self._seconds = {name: self._seconds.get(name, 0.0) + value for name, value in spent.items()}
+
+    def figures(self) -> dict[str, float]:
+        """Seconds since the last call, their ratio, and the parts of Ray's."""
+        spent, self._seconds = self._seconds, {}
+        ratio = spent["ray_s"] / spent["local_s"] if spent else 0.0
+        return {"ratio": round(ratio, 2), **{name: round(value, 1) for name, value in spent.items()}}
+
+
 # --- Lexical ---------------------------------------------------------------------------------------------------------
 
 
-def lexical(folder: Path, rows: int, batch: int, memory_mb: int) -> Iterator[dict[str, Any]]:
+def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -> Iterator[dict[str, Any]]:
     """Decide batches against all before; yield figures at each size."""
+    from functools import partial
+
     from personahub_assets.dedup import array_cache, signatures
     from personahub_assets.dedup import lexical as walk
     from personahub_assets.dedup.kept_rows import KeptRows, Rows
+    from personahub_assets.dedup.shards import Divisible
 
     class Form:
         """Kept rows as the stage holds them."""
@@ -86,6 +132,7 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int) -> Iterator[dic
 
     bare = signatures.SignatureScheme(THRESHOLD, "exact", 1, 128)
     first = plan = None
+    beside = Beside(raylets, "lexical") if raylets else None
     state, memory, spent, dropped = KeptRows(folder / "state"), Memory(), {"decide": 0.0, "append": 0.0}, 0
     for number, begin in enumerate(range(0, rows, batch)):
         texts = pl.concat(list(_written(_pieces(batch, 100 + number, None, 0.0))))
@@ -99,6 +146,11 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int) -> Iterator[dic
         started = time.process_time()
         decided = walk.decide(texts, places, np.ones(len(texts), np.bool_), segments, plan, memory=memory_mb << 19)
         searched = time.process_time()
+        if beside and segments:
+            pairs = zip(state.segments, segments, strict=True)
+            divisible = [Divisible(each.key("growth"), (), partial(walk.shard, whole)) for each, whole in pairs]
+            case = texts, places, np.ones(len(texts), np.bool_)
+            beside.decide(partial(walk.decide, *case, chosen=plan, memory=memory_mb << 19), segments, divisible)
         kept_texts = texts.filter(pl.Series(decided.stays))
         ids = pl.Series([f"{place:016x}" for place in places[decided.stays].tolist()])
         kept = pl.DataFrame({"batch": str(number), "id": ids, "place": places[decided.stays]})
@@ -116,6 +168,7 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int) -> Iterator[dic
                 "batch_cpu_s": round(searched - started + appended - prepared, 2),
                 **{f"{name}_cpu_s": round(value, 1) for name, value in spent.items()},
                 "cpu_us_per_row": round(1e6 * sum(spent.values()) / done, 1), "disk_mb": size >> 20, **memory.read(),
+                **(beside.figures() if beside else {}),
             }  # fmt: skip
 
 
@@ -142,13 +195,18 @@ def vectors(count: int, dimensions: int, seed: int, kind: str = "structured") ->
     return drawn
 
 
-def semantic(folder: Path, rows: int, dimensions: int, batch: int) -> Iterator[dict[str, Any]]:
+def semantic(folder: Path, rows: int, dimensions: int, batch: int, raylets: int) -> Iterator[dict[str, Any]]:
     """Decide one batch against more and more kept vectors, in shards of a million rows."""
+    from functools import partial
+
     from personahub_assets.dedup import semantic as walk
     from personahub_assets.dedup.cosines import Kept
     from personahub_assets.dedup.scratch import Scratch
+    from personahub_assets.dedup.shards import Divisible
+    from personahub_assets.dedup.vector_shards import shard
 
     memory = Memory()
+    beside = Beside(raylets, "semantic") if raylets else None
     new = vectors(batch, dimensions, 1_000_000)
     stored = np.lib.format.open_memmap(folder / "kept.npy", "w+", np.float32, (rows, dimensions))
     for begin in range(0, rows, 250_000):
@@ -169,11 +227,22 @@ def semantic(folder: Path, rows: int, dimensions: int, batch: int) -> Iterator[d
         decided = walk.decide(*case, allocate=Scratch(folder, 1 << 30).empty)
         cpu, pairs = time.process_time() - started, batch * (size + batch / 2)
         yield {
-            "kept": size, "dimensions": dimensions, "batch": batch, "seconds": round(decided.seconds, 1),
-            "estimated_s": round(decided.estimate or 0.0, 1), "cpu_s": round(cpu, 1),
+            "kept": size,
+            "dimensions": dimensions,
+            "batch": batch,
+            "seconds": round(decided.seconds, 1),
+            "estimated_s": round(decided.estimate or 0.0, 1),
+            "cpu_s": round(cpu, 1),
             "cpu_ns_per_pair": round(1e9 * cpu / pairs, 4),
-            "dropped": int((~decided.stays).sum()), **memory.read(),
-        }  # fmt: skip
+            "dropped": int((~decided.stays).sum()),
+            **memory.read(),
+        }
+        if beside:
+            rows_of = [partial(shard, each, np.arange(len(each.places))) for each in kept]
+            divisible = [Divisible(str(number), (), divide) for number, divide in enumerate(rows_of)]
+            for walked in ("first", "next"):
+                beside.decide(partial(walk.decide, *case[:3], threshold=THRESHOLD), kept, divisible)
+                yield {"kept": size, "walk": walked, **beside.figures()}  # fmt: skip
 
 
 def estimates(rows: int) -> Iterator[dict[str, Any]]:
@@ -243,12 +312,15 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--memory-mb", type=int, default=4_096)
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made; needs a fast local disk")
+    parser.add_argument("--raylets", type=int, default=0, help="nodes of a Ray cluster that decides the same")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
         lines = {
-            "lexical": lambda: lexical(folder, chosen.rows, chosen.batch or 500_000, chosen.memory_mb),
-            "semantic": lambda: semantic(folder, chosen.rows, chosen.dimensions, chosen.batch or 16_384),
+            "lexical": lambda: lexical(folder, chosen.rows, chosen.batch or 500_000, chosen.memory_mb, chosen.raylets),
+            "semantic": lambda: semantic(
+                folder, chosen.rows, chosen.dimensions, chosen.batch or 16_384, chosen.raylets
+            ),
             "estimates": lambda: estimates(chosen.rows),
             "embeddings": lambda: embeddings(folder, chosen.rows),
         }[chosen.part]()

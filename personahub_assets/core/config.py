@@ -508,6 +508,12 @@ class Compute(Section):
         "auto", description="Device of the exact semantic stage; `auto`: a GPU if torch has one and it is worth it"
     )
     shards: int = Field(0, ge=0, le=10_000, description="Actors of the Ray cluster; 0: one for each node")
+    idle_minutes: float = Field(
+        15,
+        ge=0,
+        le=10_080,
+        description="Minutes without a batch after which an actor of the Ray cluster ends; 0: with each stage",
+    )
     memory_mb: int = Field(
         4_096,
         ge=0,

@@ -17,6 +17,7 @@ from personahub_assets.dedup.cosines import Ints, Vectors, spans
 from personahub_assets.dedup.int8 import LANES, reaching
 from personahub_assets.dedup.kernels import kernel
 from personahub_assets.dedup.scan import Queries, Reach, Shelf, compare, cut_of, store
+from personahub_assets.dedup.shards import NOWHERE
 
 Numbers = npt.NDArray[np.int32]
 
@@ -26,7 +27,6 @@ _PAIRS, _COVERED = 100, 0.999  # pairs that are enough, and the share of them th
 _PIECE = 16_384  # rows whose nearest centroids are searched together
 _PER_CELL = 64  # rows of the sample for each centroid
 _ROUNDS = 8  # of k-means
-_NOWHERE = np.iinfo(np.int64).max
 _NEVER = np.iinfo(np.int32).min // 2  # in the place of the losses of an empty slot
 
 
@@ -116,7 +116,7 @@ def empty_cells(cells: int, rows: int, width: int, vectors: Vectors, allocate: A
     extra[:] = _NEVER
     numbers = (allocate((tiles * LANES,), np.int64) for _ in range(3))
     shelf = Shelf(codes, extra, vectors, *numbers)
-    shelf.places[:] = _NOWHERE
+    shelf.places[:] = NOWHERE
     heads, tails, fills, following = (np.full(size, -1, np.int32) for size in (cells, cells, cells, tiles))
     chains = Chains(heads, tails, fills, following, np.zeros(1, np.int32))
     return CellShelf(shelf, chains)

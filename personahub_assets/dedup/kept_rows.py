@@ -24,14 +24,12 @@ from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.array_cache import Arrays, Pieces
 from personahub_assets.dedup.merging import Run, joined, merged_keys, merged_values
+from personahub_assets.dedup.shards import NO_SPANS, Spans, masked
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.removal import discard
 
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.bytes_]
-
-NOWHERE = np.iinfo(np.int64).max
-"""Place of a masked row: after all others, so that it is no keeper."""
 
 _STATE = "state.json"
 _CHUNK = 65_536  # kept rows that are made searchable together
@@ -115,15 +113,20 @@ class Segment:
 
     def positions(self, without: frozenset[str]) -> Ints:
         """(n,) places, with those of dead entries and of some batches masked."""
-        masked = [entry for entry in self.entries if not entry.is_alive or entry.batch in without]
-        positions: Ints = self.arrays["places"]
-        if not masked:
-            return positions
-        positions = np.array(positions)
-        for entry in masked:
-            positions[entry.begin : entry.end] = NOWHERE
-        positions.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
-        return positions
+        return masked(self.arrays["places"], np.arange(len(self)), self.masked_rows(without))
+
+    def masked_rows(self, without: frozenset[str]) -> Spans:
+        """The rows of dead entries and of some batches, as spans that do not touch."""
+        spans = list(NO_SPANS)
+        for entry in self.entries:
+            if not entry.is_alive or entry.batch in without:
+                begin = spans.pop()[0] if spans and spans[-1][1] == entry.begin else entry.begin
+                spans.append((begin, entry.end))
+        return tuple(spans)
+
+    def key(self, form: str) -> str:
+        """Identifies the rows and their searchable form, whichever of them are masked."""
+        return digest(form, *(f"{entry.batch} {entry.stamp} {entry.end}" for entry in self.entries))
 
     def rows_of(self, ids: Ids, without: frozenset[str]) -> Ints:
         """(n,) the row of each id among living ones, -1 if there is none."""

@@ -28,7 +28,7 @@ from personahub_assets.dedup.codec import Codes, Packed, max_codes, pack, pack_r
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
 from personahub_assets.dedup.kernels import kernel
 from personahub_assets.dedup.merging import Run, Streamed, merged_keys, merged_values
-from personahub_assets.dedup.shards import Best, Matches, Shard, matches_of, no_keepers
+from personahub_assets.dedup.shards import Best, Matches, Shard, Spans, masked, matches_of, no_keepers
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
@@ -76,8 +76,14 @@ class SegmentPart(NamedTuple):
     """The signatures of a segment with one remainder, and their rows."""
 
     segment: Segment
+    rows: Ints  # (m,) their numbers in the segment that was divided
     number: int
     divisor: int
+
+    def without(self, spans: Spans) -> "SegmentPart":
+        """The same rows, but some rows of the segment are no keepers."""
+        own = self.segment
+        return self._replace(segment=own._replace(places=masked(own.places, self.rows, spans)))
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row among those that have a common signature with this remainder."""
@@ -104,12 +110,7 @@ def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
     codes = source.codes[np.repeat(source.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
     entries = source.signatures[is_here], owners.astype(np.uint32), source.sketches[is_here]
     divided = Segment(source.places[rows], starts, codes, *entries)
-    return SegmentPart(divided, number, divisor)
-
-
-def divided(segments: Sequence[Segment], number: int, divisor: int) -> list[SegmentPart]:
-    """The signatures of several segments with one remainder."""
-    return [shard(each, number, divisor) for each in segments]
+    return SegmentPart(divided, rows.astype(np.int64), number, divisor)
 
 
 def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 
 import numpy as np
@@ -11,8 +11,9 @@ import polars as pl
 
 from personahub_assets.dedup import array_cache, lexical, signatures
 from personahub_assets.dedup.keepers import NOTHING, Decided, Walk
-from personahub_assets.dedup.kept_rows import Form, KeptRows
+from personahub_assets.dedup.kept_rows import Form, KeptRows, Segment
 from personahub_assets.dedup.records import Records
+from personahub_assets.dedup.shards import Divisible
 from personahub_assets.dedup.state import How, Hub
 from personahub_assets.dedup.wordsets import WordOrder
 from personahub_assets.store.atomic import aside_folder
@@ -133,7 +134,11 @@ class LexicalSearch:
     def __init__(self, hub: LexicalHub, texts: pl.Series, batch: str):
         self._hub, self._texts, self._batch = hub, texts, batch
         self.how: How | None = None
-        self.facts: dict[str, float] = {}
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Where the time in a cluster went."""
+        return self._hub.facts
 
     def decide(self, walk: Walk) -> Decided:
         """Decide about some of the rows."""
@@ -141,7 +146,10 @@ class LexicalSearch:
             return NOTHING
         standing = lexical.segment(self._plan.sets(self._texts[walk.standing]), walk.standing_places, self._plan)
         self.how = How(self._plan.method, 1.0 if self._plan.method == "exact" else None)
-        with self._spilling() as spill, self._hub.divided(self._segments, lexical.divided) as (local, shards):
+        with (
+            self._spilling() as spill,
+            self._hub.divided(self._segments, self._divisible) as (local, shards),
+        ):
             return lexical.decide(
                 self._texts[walk.index],
                 walk.places,
@@ -159,6 +167,11 @@ class LexicalSearch:
     @cached_property
     def _segments(self) -> list[lexical.Segment]:
         return self._hub.searched(self._plan, self._batch)
+
+    def _divisible(self, segment: Segment) -> Divisible:
+        arrays = (segment.arrays[name] for name in lexical.Segment._fields)
+        divide = partial(lexical.shard, lexical.Segment(*arrays))
+        return Divisible(segment.key(self._plan.name), segment.masked_rows(frozenset({self._batch})), divide)
 
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[Iterable[lexical.Segment]], list[lexical.Segment]]]:

@@ -44,7 +44,7 @@ from personahub_assets.dedup.shards import Best, Shard
 from personahub_assets.dedup.vector_shards import (
     PIECE,
     Batch,
-    RowShard,
+    best_keepers,
     estimated_seconds,
     part_of,
     queries_of,
@@ -120,7 +120,7 @@ def decide(
     own = Kept(vectors, positions, marks)
     with closing(_Walk(own, may_stay, kept, Reach(threshold, same), allocate, threads)) as walk:
         for shard in shards:
-            walk.best.take(shard.candidates(walk.batch))
+            walk.best.take(shard.candidates(walk.batch._replace(threads=0)))
         comparisons = len(vectors) * (sum(len(each.places) for each in kept) + len(vectors))
         estimate = None
         if _QUICK < comparisons <= exact_up_to:
@@ -150,8 +150,8 @@ def choose_cells(vectors: Vectors, kept: Sequence[Kept], threshold: float, threa
     others = np.delete(sample, queried, axis=0)
     projection = fit_projection(sample, threshold)
     queries = queries_of(projection, Kept(sample[queried], len(others) + queried))
-    shard = RowShard(Kept(others, np.arange(len(others))))
-    pairs = shard.candidates(Batch(queries, projection, Reach(threshold, np.inf), threads))
+    batch = Batch(queries, projection, Reach(threshold, np.inf), threads)
+    pairs = best_keepers(Kept(others, np.arange(len(others))), batch)
     return Cells(centroids, probes_of(sample[queried][pairs.rows], others[pairs.keepers], centroids))
 
 
@@ -201,7 +201,7 @@ class _Walk:
 
     def _search_kept(self) -> None:
         for each in self.kept:
-            self.best.take(RowShard(each).candidates(self.batch))
+            self.best.take(best_keepers(each, self.batch))
 
     def _decide(self, begin: int, end: int) -> None:
         """Compare rows with each other and decide about them."""

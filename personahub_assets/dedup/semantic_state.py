@@ -1,7 +1,7 @@
 """The semantic stage: kept rows as vectors, compared exactly or by cells."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,9 @@ from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, spans
 from personahub_assets.dedup.keepers import NONE, NOTHING, Decided, Walk
 from personahub_assets.dedup.kept_rows import Form, OfVectors, Segment
 from personahub_assets.dedup.records import Records
+from personahub_assets.dedup.shards import Divisible
 from personahub_assets.dedup.state import How, Hub
-from personahub_assets.dedup.vector_shards import divided
+from personahub_assets.dedup.vector_shards import shard
 from personahub_assets.embedding.reading import REFUSED, SAME
 from personahub_assets.store.removal import discard
 
@@ -217,6 +218,7 @@ class SemanticSearch:
     def facts(self) -> dict[str, float]:
         """The time of the comparisons, and the estimate by which the method was chosen, if there was one."""
         times = {"compared_in_seconds": round(self.seconds, 3)}
+        times |= self._hub.facts
         return times | ({"exact_seconds_estimated": round(sum(self.estimate), 3)} if self.estimate else {})
 
     def decide(self, walk: Walk) -> Decided:
@@ -246,7 +248,7 @@ class SemanticSearch:
         settings, kept = self._hub.settings, self._kept
         vectors = self._taken(walk.index)
         standing = Kept(self._taken(walk.standing), walk.standing_places, self._marks[walk.standing])
-        with self._hub.divided(kept, divided) as (local, shards):
+        with self._hub.divided(kept, self._divisible) as (local, shards):
             decided = device.decide(
                 self._hub.records.store.config.compute.device,
                 vectors,
@@ -267,6 +269,12 @@ class SemanticSearch:
         by_index = [how for how in (self.how, How(decided.method, decided.recall)) if how and how.method in _INDEXED]
         self.how = min(by_index, key=lambda how: how.recall or 0.0, default=How("exact", 1.0))
         return decided
+
+    def _divisible(self, segment: Segment) -> Divisible:
+        arrays = segment.arrays
+        rows = arrays["rows"]
+        divide = partial(shard, Kept(arrays["vectors"], arrays["places"][rows], arrays["marks"]), rows)
+        return Divisible(segment.key(digest(self._hub.rule)), segment.masked_rows(frozenset({self._batch})), divide)
 
     def _taken(self, rows: Ints) -> Vectors:
         """Vectors of some rows; not copied if they are all, in order."""

@@ -12,20 +12,30 @@ every shard obeys:
 - It is a tuple of arrays, and so is a batch: both can be pickled, and a shard can be mapped from files.
 - `candidates` is a pure function of the shard and the batch. It reads no store, no setting and no clock.
 - A lost shard is made again from the segments of the stage (`kept_rows.py`), which are made again from the tables.
+- What is held for a later batch has a key that names its rows. Rows that are no keepers any more are masked by spans
+  of row numbers, which travel with the question.
 
-The lexical stage is divided by the hash of the signatures: `lexical.divided`. The semantic stage is divided by rows:
-`vector_shards.divided`. `ray_shards.py` places such shards in actors. `tests/dedup/test_shards.py` compares 1, 2 and 5
+The lexical stage is divided by the hash of the signatures: `lexical.shard`. The semantic stage is divided by rows:
+`vector_shards.shard`. `ray_shards.py` places such shards in actors. `tests/dedup/test_shards.py` compares 1, 2 and 5
 shards with none.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
 from personahub_assets.dedup.keepers import NONE, Floats, Ints
 
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
+
+Spans = tuple[tuple[int, int], ...]
+"""Row numbers, as spans from a first row up to one that is no part of it."""
+
+NO_SPANS: Spans = ()
+
+NOWHERE = np.iinfo(np.int64).max
+"""Place of a masked row: after all others, so that it is no keeper."""
 
 
 class Matches(NamedTuple):
@@ -41,6 +51,21 @@ class Shard(Protocol[Batch_contra]):
 
     def candidates(self, batch: Batch_contra) -> Matches:
         """The best keeper of each row among the rows of this shard; only keepers at an earlier place count."""
+
+
+class Maskable(Shard[Batch_contra], Protocol[Batch_contra]):
+    """A part of a segment that can be held for later batches."""
+
+    def without(self, spans: Spans) -> Self:
+        """The same rows, but some rows of the segment are no keepers."""
+
+
+class Divisible(NamedTuple):
+    """Kept rows that can be divided into shards."""
+
+    key: str  # names the rows
+    masked: Spans  # rows that are no keepers
+    divide: Callable[[int, int], Maskable[Any]]  # makes part i of n
 
 
 class Best(NamedTuple):
@@ -65,6 +90,23 @@ def best_of(answers: Sequence[Matches]) -> Matches:
     order = np.lexsort((keepers, -similarities, rows))
     first = order[np.flatnonzero(np.diff(rows[order], prepend=-1))]
     return Matches(rows[first], keepers[first], similarities[first])
+
+
+def masked(positions: Ints, rows: Ints, spans: Spans) -> Ints:
+    """Places without those of some rows.
+
+    Args:
+        positions: (m,) places.
+        rows: (m,) numbers of the rows, ascending.
+        spans: numbers of the rows to mask.
+    """
+    if not spans:
+        return positions
+    positions = np.array(positions)
+    for begin, end in np.searchsorted(rows, spans).tolist():
+        positions[begin:end] = NOWHERE
+    positions.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
+    return positions
 
 
 def no_keepers(count: int) -> Best:

@@ -9,26 +9,25 @@ Importing this module takes a second (compiled kernels), so assets import it in 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
+from personahub_assets.core.object_homes import address_of
 from personahub_assets.core.text import digest
 from personahub_assets.dedup.keepers import Ints, Listed, in_order, places
 from personahub_assets.dedup.kept_rows import Form, KeptRows, OfVectors, Rows, Segment, Summary, encoded
 from personahub_assets.dedup.ray_shards import RemoteShards, placed
 from personahub_assets.dedup.records import DECIDED, Records
 from personahub_assets.dedup.scratch import Scratch
-from personahub_assets.dedup.shards import Shard
+from personahub_assets.dedup.shards import Divisible
 from personahub_assets.store.removal import discard
 from personahub_assets.store.tables import table_schema
 
 T = TypeVar("T")
-Divide = Callable[[Sequence[T], int, int], Sequence[Shard[Any]]]
-"""Makes shard number i of n."""
 
 _SHARED = ("plan", "index")  # folders in the cache that are no segments
 _HELD = 256  # batches whose decisions are in memory
@@ -61,6 +60,7 @@ class Hub:
         self._standing: dict[str, pl.DataFrame] = {}
         self.batches = list(self._marks)
         self._are_current = False
+        self.facts: dict[str, float] = {}  # where the time in a cluster went
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
@@ -273,14 +273,23 @@ class Hub:
         return self.records.store.config.compute.memory_mb << 20
 
     @contextmanager
-    def divided(self, kept: Sequence[T], divide: Divide[T]) -> Iterator[tuple[Sequence[T], list[RemoteShards]]]:
-        """Divide the kept rows of other batches: those that stay here, and shards of those in a cluster."""
-        compute = self.records.store.config.compute
-        if compute.engine == "local" or not kept:
+    def divided(
+        self, kept: Sequence[T], divisible: Callable[[Segment], Divisible]
+    ) -> Iterator[tuple[Sequence[T], list[RemoteShards]]]:
+        """Divide the kept rows of other batches: those that stay here, and shards of those in a cluster.
+
+        Args:
+            kept: the kept rows.
+            divisible: makes parts of a segment of the same rows.
+        """
+        store = self.records.store
+        if store.config.compute.engine == "local" or not kept:
             yield kept, []
         else:
-            with placed(partial(divide, kept), compute.shards) as shards:
+            name = digest(address_of(store.root) or str(store.root), str(self.cache.relative_to(store.root)))
+            with placed(name, list(map(divisible, self.state.segments)), store.config.compute) as shards:
                 yield [], [shards]
+            self.facts = {name: self.facts.get(name, 0.0) + value for name, value in shards.facts.items()}
 
     def scratch(self) -> Scratch:
         """Arrays of a walk."""

@@ -1,5 +1,6 @@
 """Kept vectors as shards (`shards.py`), and rows to compare with them: quantised, and searched piece by piece."""
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from personahub_assets.dedup.bounds import Allocate, Projection, tiled
 from personahub_assets.dedup.cosines import Ints, Kept, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.scan import Queries, Reach, Shelf, scan
-from personahub_assets.dedup.shards import Best, Matches, matches_of
+from personahub_assets.dedup.shards import Best, Matches, Spans, masked, matches_of
 
 PIECE = 16_384  # kept rows of earlier walks that one thread prepares together
 _PIECES = 4  # pieces in memory
@@ -28,31 +29,39 @@ class Batch(NamedTuple):
     queries: Queries
     projection: Projection
     reach: Reach
-    threads: int
+    threads: int  # 0: one for each CPU of the machine that searches
 
 
 class RowShard(NamedTuple):
     """Some kept rows of earlier walks."""
 
     kept: Kept
+    rows: Ints  # (m,) their numbers in their segment
+
+    def without(self, spans: Spans) -> "RowShard":
+        """The same rows, but some rows of the segment are no keepers."""
+        return self._replace(kept=replace(self.kept, places=masked(self.kept.places, self.rows, spans)))
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row, if it is better than the one found so far."""
-        before = batch.queries
-        queries = before._replace(similarity=before.similarity.copy(), keeper=before.keeper.copy())
-        with ThreadPoolExecutor(batch.threads) as pool:
-            visit([self.kept], batch._replace(queries=queries), pool)
-        is_same = queries.keeper == before.keeper
-        return matches_of(Best(np.where(is_same, NONE, queries.keeper), queries.similarity))
+        return best_keepers(self.kept, batch)
 
 
-def divided(kept: Sequence[Kept], number: int, count: int) -> list[RowShard]:
-    """Shard number `number` of `count`: a range of the rows of each."""
-    shards = []
-    for each in kept:
-        begin, end = (len(each.places) * at // count for at in (number, number + 1))
-        shards.append(RowShard(Kept(each.vectors[begin:end], each.places[begin:end], each.all_marks[begin:end])))
-    return shards
+def shard(kept: Kept, rows: Ints, number: int, count: int) -> RowShard:
+    """Part `number` of `count`: a range of the rows, whose numbers in their segment are given."""
+    begin, end = (len(rows) * at // count for at in (number, number + 1))
+    taken = Kept(kept.vectors[begin:end], kept.places[begin:end], kept.all_marks[begin:end])
+    return RowShard(taken, rows[begin:end])
+
+
+def best_keepers(kept: Kept, batch: Batch) -> Matches:
+    """The best keeper of each row, if it is better than the one found so far."""
+    before = batch.queries
+    queries = before._replace(similarity=before.similarity.copy(), keeper=before.keeper.copy())
+    with ThreadPoolExecutor(batch.threads or os.cpu_count()) as pool:
+        visit([kept], batch._replace(queries=queries), pool)
+    is_same = queries.keeper == before.keeper
+    return matches_of(Best(np.where(is_same, NONE, queries.keeper), queries.similarity))
 
 
 def queries_of(projection: Projection, rows: Kept, allocate: Allocate = np.empty) -> Queries:

@@ -1,7 +1,9 @@
 """`[compute] engine = "ray"`: the decisions of the local engine, for any number of shards, and when a node is lost."""
 
 import os
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from personahub_assets.core.config import Compute
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.dedup import lexical, ray_shards
+from personahub_assets.dedup.shards import Divisible
 from personahub_assets.dedup.signatures import SignatureScheme
 from personahub_assets.steps.dedup import find_lexical_duplicates, find_semantic_duplicates
 from personahub_assets.store.tables import Store, table_schema
@@ -59,7 +63,7 @@ def decided(home: Path, settings: str) -> list[pl.DataFrame]:
     (store.root / "hub.toml").write_text(settings)
     random = np.random.default_rng(4)
     groups = random.normal(size=(12, 16))
-    for batch in ("one", "two"):
+    for batch in ("one", "two", "three", "one"):  # the last one is a refresh: its former rows are no keepers
         ids = [f"{batch}-{number:02}" for number in range(40)]
         texts = [" ".join(random.choice(WORDS[:8], 3)) for _ in ids]
         vectors = groups[random.integers(0, 12, 40)] + 0.2 * random.normal(size=(40, 16))
@@ -74,6 +78,11 @@ def decided(home: Path, settings: str) -> list[pl.DataFrame]:
         find_lexical_duplicates(store, batch)
         find_semantic_duplicates(store, batch, "random")
     return [store.read_all("decisions", asset=f"{stage}_duplicates") for stage in ("lexical", "semantic")]
+
+
+def living() -> set[str]:
+    """Names of the actors that hold shards."""
+    return {each["name"] for each in ray.util.list_named_actors(all_namespaces=True)}
 
 
 def test_decisions_are_those_of_the_local_engine(cluster: Any, tmp_path: Path) -> None:
@@ -91,10 +100,14 @@ def test_the_shards_of_a_lost_node_are_made_again(cluster: Any) -> None:
     segments = [lexical.segment(chosen.sets(texts[:100]), np.arange(100), chosen)]
     case = texts[100:], np.arange(100, 200), np.ones(100, np.bool_)
     expected = lexical.decide(*case, segments, chosen)
-    with ray_shards.placed(lambda number, count: lexical.divided(segments, number, count), 8) as shards:
+    kept = [Divisible("one", (), partial(lexical.shard, segments[0]))]
+    before = living()
+    with ray_shards.placed("lost node", kept, Compute(shards=8)) as shards:
         first = lexical.decide(*case, [shards], chosen)
         actors = ray._private.state.actors().values()
-        hosts = {actor["Address"]["NodeID"] for actor in actors if actor["State"] == "ALIVE"}
+        hosts = {
+            each["Address"]["NodeID"] for each in actors if each["State"] == "ALIVE" and each["Name"] not in before
+        }
         cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id in hosts), allow_graceful=False)
         again = lexical.decide(*case, [shards], chosen)
         assert shards.rebuilt > 0
@@ -102,6 +115,36 @@ def test_the_shards_of_a_lost_node_are_made_again(cluster: Any) -> None:
         assert found.keeper.tolist() == expected.keeper.tolist()
         assert found.stays.tolist() == expected.stays.tolist()
         assert np.array_equal(found.similarity, expected.similarity, equal_nan=True)
+
+
+def test_actors_stay_for_the_next_walk_and_end_when_nothing_asks_them(cluster: Any) -> None:
+    chosen = SignatureScheme(0.6, "exact", 1, 128)
+    random = np.random.default_rng(2)
+    texts = pl.Series([" ".join(random.choice(WORDS, 5)) for _ in range(300)])
+    segments = [lexical.segment(chosen.sets(texts[at : at + 100]), np.arange(at, at + 100), chosen) for at in (0, 100)]
+    kept = [Divisible(str(n), (), partial(lexical.shard, segment)) for n, segment in enumerate(segments)]
+    case = texts[200:], np.arange(200, 300), np.ones(100, np.bool_)
+    before, sent = living(), []
+    for holds in (kept[:1], kept, kept, kept[1:]):
+        with ray_shards.placed("stays", holds, Compute(shards=2, idle_minutes=0.1)) as shards:
+            found = lexical.decide(*case, [shards], chosen)
+            sent.append(shards.sent)
+        expected = lexical.decide(*case, [segments[int(each.key)] for each in holds], chosen)
+        assert found.keeper.tolist() == expected.keeper.tolist()
+    assert sent[0] > 0
+    assert sent[1] > 0
+    assert sent[2:] == [0, 0]
+    assert len(living() - before) == 2
+    deadline = time.monotonic() + 60
+    while living() - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert living() <= before
+    with ray_shards.placed("ends", kept, Compute(shards=2, idle_minutes=0)) as shards:
+        lexical.decide(*case, [shards], chosen)
+        assert len(living() - before) == 2
+    while living() - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert living() <= before
 
 
 @pytest.mark.parametrize("address", ["ray://gpu.example.org:10001", "10.11.12.13:6379"])

@@ -12,9 +12,9 @@ from personahub_assets.dedup import lexical as walk
 from personahub_assets.dedup import semantic as vectors
 from personahub_assets.dedup.cosines import Kept
 from personahub_assets.dedup.keepers import NONE, Decided
-from personahub_assets.dedup.shards import Best, Matches, no_keepers
+from personahub_assets.dedup.shards import NOWHERE, Best, Matches, Spans, no_keepers
 from personahub_assets.dedup.signatures import SignatureScheme
-from personahub_assets.dedup.vector_shards import RowShard
+from personahub_assets.dedup.vector_shards import shard
 
 counts = st.sampled_from([1, 2, 5])
 seeds = st.integers(0, 2**32)
@@ -54,14 +54,46 @@ def test_ranges_of_rows_find_the_same_keepers(seed: int, count: int, threshold: 
     places, marks = random.permutation(130), random.integers(0, 2, 130)
     case = rows[60:], np.sort(places[60:]), random.random(70) < 0.9
     kept = Kept(rows[:60], places[:60], marks[:60])
-    spans = np.array_split(np.arange(60), count)
-    shards = [elsewhere(RowShard(Kept(rows[at], places[at], marks[at]))) for at in spans]
+    shards = [elsewhere(shard(kept, np.arange(60), number, count)) for number in range(count)]
     here, there = (shards[: count // 2], shards[count // 2 :]) if is_divided else ([], shards)
     expected = vectors.decide(*case, [kept], threshold, marks=marks[60:], threads=1)
     found = vectors.decide(
-        *case, [shard.kept for shard in here], threshold, marks=marks[60:], shards=there[::-1], threads=2
+        *case, [each.kept for each in here], threshold, marks=marks[60:], shards=there[::-1], threads=2
     )
     assert same(found, expected)
+
+
+spans = (
+    st.lists(st.integers(0, 60), max_size=6)
+    .map(lambda ends: sorted(set(ends)))
+    .map(lambda ends: tuple(zip(ends[::2], ends[1::2], strict=False)))
+)
+
+
+def hidden(places: Any, masked: Spans) -> Any:
+    places = places.copy()
+    for begin, end in masked:
+        places[begin:end] = NOWHERE
+    return places
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, counts, spans)
+def test_masked_rows_are_no_keepers_in_any_part(seed: int, count: int, masked: Spans) -> None:
+    random = np.random.default_rng(seed)
+    case = np.arange(60, 120), random.random(60) < 0.9
+    texts = pl.Series([" ".join(random.choice(list("aabcdef"), random.integers(1, 6))) for _ in range(120)])
+    chosen, places = SignatureScheme(0.6, "exact", 1, 128), random.permutation(60)
+    whole = walk.segment(chosen.sets(texts[:60]), places, chosen)
+    parts = [elsewhere(walk.shard(whole, number, count)).without(masked) for number in range(count)]
+    expected = walk.decide(texts[60:], *case, [whole._replace(places=hidden(places, masked))], chosen, threads=1)
+    assert same(walk.decide(texts[60:], *case, parts, chosen, threads=1), expected)
+    rows = random.normal(size=(8, 24))[random.integers(0, 8, 120)] + 0.3 * random.normal(size=(120, 24))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    kept = Kept(rows[:60], places)
+    ranges = [elsewhere(shard(kept, np.arange(60), number, count)).without(masked) for number in range(count)]
+    expected = vectors.decide(rows[60:], *case, [Kept(rows[:60], hidden(places, masked))], 0.7, threads=1)
+    assert same(vectors.decide(rows[60:], *case, [], 0.7, shards=ranges, threads=1), expected)
 
 
 def test_of_equal_matches_the_earlier_is_taken() -> None:
