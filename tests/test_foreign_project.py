@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hub import SETTINGS, TOPICS
+from hub import EVERY, TOPICS
 
 from personahub_assets.core.records import DATASETS
 
@@ -52,7 +52,7 @@ def team(once: Once, installed: Path) -> Path:
         for name in ("team_definitions.py", "materialise.py"):
             shutil.copy(ROOT / "tests" / "foreign_project" / name, folder)
         (folder / "hub").mkdir()
-        (folder / "hub" / "hub.toml").write_text(SETTINGS)
+        (folder / "hub" / "hub.toml").write_text(EVERY)
         (folder / "dagster").mkdir()
         rows = [{"id": str(number), "text": text} for number, text in enumerate(TOPICS[:2])]
         (folder / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -134,6 +134,7 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
     first = plan = None
     beside = Beside(raylets, "lexical") if raylets else None
     state, memory, spent, dropped = KeptRows(folder / "state"), Memory(), {"decide": 0.0, "append": 0.0}, 0
+    compared = 0
     for number, begin in enumerate(range(0, rows, batch)):
         texts = pl.concat(list(_written(_pieces(batch, 100 + number, None, 0.0))))
         if plan is None:
@@ -160,6 +161,7 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
         appended = time.process_time()
         spent = {"decide": spent["decide"] + searched - started, "append": spent["append"] + appended - prepared}
         dropped += int((~decided.stays).sum())
+        compared += _pairs(plan.signatures(plan.sets(texts))[1], [each.signatures for each in segments])
         done = begin + batch
         if done in SIZES or done >= rows:
             size = sum(path.stat().st_size for path in (folder / "state").rglob("*.npy"))
@@ -167,9 +169,20 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
                 "rows": done, "kept": done - dropped, "segments": len(state.segments),
                 "batch_cpu_s": round(searched - started + appended - prepared, 2),
                 **{f"{name}_cpu_s": round(value, 1) for name, value in spent.items()},
-                "cpu_us_per_row": round(1e6 * sum(spent.values()) / done, 1), "disk_mb": size >> 20, **memory.read(),
-                **(beside.figures() if beside else {}),
+                "cpu_us_per_row": round(1e6 * sum(spent.values()) / done, 1), "pairs": compared,
+                "decide_cpu_ns_per_pair": round(1e9 * spent["decide"] / compared, 1), "disk_mb": size >> 20,
+                **memory.read(), **(beside.figures() if beside else {}),
             }  # fmt: skip
+
+
+def _pairs(signatures: Vectors, earlier: Sequence[Vectors]) -> int:
+    """Pairs of a row and an earlier one that are looked at: once for each common signature."""
+    wanted, counts = np.unique(signatures, return_counts=True)
+    pairs = int((counts * (counts - 1) // 2).sum())
+    for each in earlier:
+        matching = np.searchsorted(each, wanted, "right") - np.searchsorted(each, wanted)
+        pairs += int((counts * matching).sum())
+    return pairs
 
 
 # --- Semantic --------------------------------------------------------------------------------------------------------
@@ -218,7 +231,7 @@ def semantic(folder: Path, rows: int, dimensions: int, batch: int, raylets: int)
     new[::4] = stored[: len(new[::4])] * 0.995 + 0.05 * new[::4]
     new /= np.linalg.norm(new, axis=1, keepdims=True)
     walk.decide(new[:300], np.arange(300), np.ones(300, np.bool_), [Kept(new[300:600], np.arange(300))], THRESHOLD)
-    for size in (size for size in SIZES if size <= rows):
+    for size in (size for size in SIZES if size <= rows and (not beside or size == rows)):
         spans = [(begin, min(begin + _MILLION, size)) for begin in range(0, size, _MILLION)]
         kept = [Kept(np.asarray(stored[begin:end]), np.arange(begin, end)) for begin, end in spans]
         case = new, np.arange(batch) + rows, np.ones(batch, np.bool_), kept, THRESHOLD
@@ -239,7 +252,7 @@ def semantic(folder: Path, rows: int, dimensions: int, batch: int, raylets: int)
         }
         if beside:
             rows_of = [partial(shard, each, np.arange(len(each.places))) for each in kept]
-            divisible = [Divisible(str(number), (), divide) for number, divide in enumerate(rows_of)]
+            divisible = [Divisible(str(span), (), divide) for span, divide in zip(spans, rows_of, strict=True)]
             for walked in ("first", "next"):
                 beside.decide(partial(walk.decide, *case[:3], threshold=THRESHOLD), kept, divisible)
                 yield {"kept": size, "walk": walked, **beside.figures()}  # fmt: skip

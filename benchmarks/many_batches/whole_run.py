@@ -123,7 +123,7 @@ def _renamed(rows: pl.DataFrame, batch: str, number: int) -> pl.DataFrame:
     tail = f"{number:06x}"
     changed = [pl.col(name) + tail for name in ids]
     changed += [pl.col(name) + f" {tail} {digest(tail)}" for name in texts]
-    changed += [pl.lit(tail) + pl.col(name).str.slice(len(tail)) for name in hashes]
+    changed += [(pl.lit(tail) + pl.col(name).str.slice(len(tail))).alias(name) for name in hashes]
     if "admission" in rows.columns:
         changed.append(pl.col("admission") + number * 100)
     return rows.with_columns(*changed, batch=pl.lit(batch)) if "batch" in rows.columns else rows.with_columns(changed)

@@ -104,13 +104,15 @@ def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
 def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
     """The signatures of a segment with one remainder; a row is in each part with one of its own."""
     is_here = source.signatures % np.uint64(divisor) == number
-    rows, owners = np.unique(source.owners[is_here], return_inverse=True)
-    sizes = np.diff(source.starts)[rows]
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    codes = source.codes[np.repeat(source.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])]
-    entries = source.signatures[is_here], owners.astype(np.uint32), source.sketches[is_here]
-    divided = Segment(source.places[rows], starts, codes, *entries)
-    return SegmentPart(divided, rows.astype(np.int64), number, divisor)
+    owners, sizes = source.owners[is_here], np.diff(source.starts)
+    has_one = np.zeros(len(sizes), np.bool_)
+    has_one[owners] = True
+    rows = np.flatnonzero(has_one)
+    numbers = np.cumsum(has_one, dtype=np.uint32) - np.uint32(1)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[rows])])
+    entries = source.signatures[is_here], numbers[owners], source.sketches[is_here]
+    divided = Segment(source.places[rows], starts, source.codes[np.repeat(has_one, sizes)], *entries)
+    return SegmentPart(divided, rows, number, divisor)
 
 
 def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:

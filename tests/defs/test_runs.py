@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from hub import SETTINGS, TOPICS, Hub
+from hub import EVERY, SETTINGS, TOPICS, Hub
 
 from personahub_assets.core import project_files
 from personahub_assets.core.records import DATASETS
@@ -231,7 +231,7 @@ def test_identity_covers_what_changes_an_answer_and_nothing_else() -> None:
 
 def test_samples_and_shares_are_honoured(hub: Hub) -> None:
     settings = "[datasets.tools]\nsamples = 3\n[datasets.math_problems]\nshare = 0.5\n[datasets.game_npcs]\nshare = 0\n"
-    (hub.home / "hub.toml").write_text(SETTINGS + settings)
+    (hub.home / "hub.toml").write_text(EVERY + settings)
     hub.pages("one", TOPICS[:3])
     hub.run(select=["+personas", "tools", "math_problems", "game_npcs"])
     personas = hub.rows("personas").height

@@ -8,11 +8,10 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from hub import SETTINGS, TOPICS, Hub
+from hub import ENABLED, SETTINGS, TOPICS, Hub
 
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.project_files import sql_files
-from personahub_assets.core.records import DATASETS
 from personahub_assets.defs.maintenance import maintenance
 from personahub_assets.defs.naming import Names
 from personahub_assets.generation.budget import Budget
@@ -86,7 +85,7 @@ def test_a_budget_of_calls_is_exact_and_the_next_run_goes_on(hub: Hub) -> None:
             break
     assert result == Result()
     # Every request was paid for once: 3 documents, 6 relations, 12 personas for each dataset.
-    assert spent == hub.rows("generations").height == 3 + 6 + 12 * len(DATASETS)
+    assert spent == hub.rows("generations").height == 3 + 6 + 12 * len(ENABLED)
 
 
 def test_nothing_half_is_published(asked: Hub) -> None:
