@@ -1,6 +1,7 @@
 """Provenance of a home: its rows are written by the stand-in or by language models, never both."""
 
 from personahub_assets.core.errors import LLMError
+from personahub_assets.store.atomic import replacing
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
 
@@ -27,10 +28,12 @@ def check_kind(store: Store, origin: str, kind: str) -> None:
     """
     marker = store.paths.writer
     with store.lock(Lock.WRITER, wait=True):
-        recorded_kind = marker.read_text().strip() if marker.exists() else kind
-        if recorded_kind != kind:
+        recorded_kind = marker.read_text().strip() if marker.exists() else ""
+        if recorded_kind not in _NAMES:  # no rows yet, or the file was left empty by a killed process or a full disk
+            with replacing(marker, store.paths.aside) as file:
+                file.write_text(kind)
+        elif recorded_kind != kind:
             raise LLMError(
                 f"{store.root} holds rows written by {_NAMES[recorded_kind]}, and {origin} is {_NAMES[kind]}: "
                 "they cannot be mixed. Set PERSONAHUB_HOME to another folder"
             )
-        marker.write_text(kind)
