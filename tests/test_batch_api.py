@@ -14,12 +14,15 @@ from hub import TOPICS, Hub
 from processes import Process
 
 from personahub_assets.cli.app import app
+from personahub_assets.core.errors import ArgumentError, LockHeld
 from personahub_assets.generation.batch_api.ledger import Ledger
-from personahub_assets.generation.batch_api.overview import Standing, adopt, cancel, forget, open_standings
+from personahub_assets.generation.batch_api.overview import Standing, adopt, cancel, forget, look, open_standings
 from personahub_assets.generation.llm import LLM
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Result, run_batches
 from personahub_assets.standin.server import StandinServer
+from personahub_assets.store.home import Lock
+from personahub_assets.store.tables import Store
 from personahub_assets.takedown.receipts import Line, Target
 from personahub_assets.takedown.takedown import takedown
 
@@ -138,6 +141,48 @@ def test_files_for_vllm_run_batch_are_written_and_swept(tmp_path: Path) -> None:
         takedown(hub.store, Target("document", ("notes-1",)))
         assert pl.read_ndjson(file).height == 2
         assert "chickpeas" not in file.read_text()
+
+
+def test_files_are_told_from_those_of_others_written_again_and_removed(tmp_path: Path) -> None:
+    with home(tmp_path / "hub") as hub:
+        hub.pages("notes", TOPICS[:3])
+        files = hub.environment.model_copy(update={"llm_url": "files:", "llm_model": "some-model"})
+        run_batches(files, [], UPSTREAM)
+        (standing,) = open_standings(hub.store)
+        assert standing.files is not None
+        file, answers = standing.files.input(standing.submission), standing.files.output(standing.submission)
+        names, requests = pl.read_ndjson(file)["custom_id"].to_list(), file.read_bytes()
+        file.unlink()
+        refused = '{"custom_id": "%s", "response": {"status_code": 400, "body": {"error": {"message": "no"}}}}\n'
+        answers.write_text("".join([refused % names[0]] * 3 + [refused % "other-0", "garbage\n", '{"torn']))
+        (looked,) = look(hub.store, LLM.of(files), [standing])
+        assert looked.progress is not None
+        assert (looked.progress.completed, looked.progress.is_ended) == (1, False)
+        assert (looked.progress.ignored, looked.progress.unreadable) == (3, 1)
+        run_batches(files, [], UPSTREAM)
+        assert file.read_bytes() == requests
+        with hub.store.lock(Lock.of("text_personas", "notes"), wait=False), pytest.raises(LockHeld):
+            forget(hub.store, standing.submission.key)
+        forget(hub.store, standing.submission.key)
+        assert not list(hub.store.paths.submissions.rglob("*.*"))
+        run_batches(files, [], UPSTREAM)
+        assert len(open_standings(hub.store)) == 1
+
+
+def test_a_submission_in_doubt_is_not_canceled_and_takes_no_batch_of_another(tmp_path: Path) -> None:
+    store = Store(home=str(tmp_path))
+    for asset, state in (("tools", "submitting"), ("instructions", "submitted")):
+        with Ledger(store.paths.ledger(asset, "notes")) as ledger:
+            ledger.collect("k-0", "k", "p1", b"{}", 1)
+            submission = ledger.begin(f"of-{asset}", "http://a/v1", "m", 10, 1_000)
+            assert submission is not None
+            ledger.update(submission, state=state, batch_id="batch_1" if state == "submitted" else "")
+    with pytest.raises(ArgumentError, match="--forget of-tools"):
+        cancel(store, LLM(), "of-tools")
+    with pytest.raises(ArgumentError, match=r"batch_1 is the one of submission of-instructions"):
+        adopt(store, "of-tools", "batch_1")
+    adopt(store, "of-tools", "batch_2")
+    assert {each.submission.batch_id for each in open_standings(store)} == {"batch_1", "batch_2"}
 
 
 def test_a_killed_command_goes_on_and_an_interrupted_one_leaves(tmp_path: Path) -> None:

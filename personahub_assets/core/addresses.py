@@ -49,6 +49,7 @@ _SIGNING = re.compile(
 _AZURE = frozenset(  # beside `sig`
     ("se", "sp", "sr", "st", "sv", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv")
 )
+_WORDS = ("files:", "standin:")  # instead of an address
 _WEB, _LAST_PORT = ("http", "https"), 65_535
 _ENDPOINT = re.compile(r"(?<=.)/(?:chat/completions|embeddings)/*\Z", re.IGNORECASE)
 _SEPARATOR = re.compile(
@@ -138,9 +139,15 @@ def base_url(address: str, variable: str) -> str:
         got = "not shown, because it can contain a password" if "@" in address else repr(address.partition("?")[0])
         raise ConfigError(
             f"{variable} is not an address of a server ({got}); expected something like http://127.0.0.1:8000/v1, "
-            "with special characters of a user name or password as %XX"
+            f"with special characters of a user name or password as %XX{_alone(address)}"
         )
     return str(components._replace(path=_ENDPOINT.sub("", components.path).rstrip("/"), fragment=""))
+
+
+def _alone(address: str) -> str:
+    """The hint about a word that stands for something else than a server, such as `files:/data`."""
+    word = f"{address.partition(':')[0].strip().lower()}:"
+    return f". {word} is written without anything else" if word in _WORDS else ""
 
 
 def below(base: str, path: str, *, instead_of: str = "") -> str:

@@ -188,8 +188,9 @@ class _Crew:
         if submissions is None or not (self.stopped is None or isinstance(self.stopped, BudgetSpent)):
             return
         await submissions.submit()
-        if submissions.deferred and self.stopped is None:
-            self.stopped = Submitted(submissions.summary())
+        if submissions.deferred:
+            waits = submissions.summary()
+            self.stopped = BudgetSpent(f"{self.stopped}; {waits}") if self.stopped else Submitted(waits)
 
     def _stop(self, cause: BaseException) -> None:
         """Send no further request; requests in flight get some seconds to end."""

@@ -493,7 +493,10 @@ class LLM(BaseModel):
 
         settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
         if self.writes_files and self.batch_api is False:
-            raise LLMError(f"{self._variable('URL')} is {FILES_URL}: there is no server to ask online")
+            raise LLMError(
+                f"{self._variable('URL')} is {FILES_URL!r}: requests are written to files, and there is no server to "
+                "ask online. Leave out --online, or set the address of a server"
+            )
         collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
         if not (collects or path.exists()):
             yield None

@@ -250,7 +250,7 @@ def test_without_a_list_of_batches_the_user_names_the_batch(tmp_path: Path, jour
 
 def test_submitted_requests_count_as_calls(tmp_path: Path, journal: Journal) -> None:
     with standin() as server:
-        with pytest.raises(BudgetSpent, match="7 calls"):
+        with pytest.raises(BudgetSpent, match="7 calls is spent; 7 requests wait"):
             run(server.url, tmp_path, journal, budget=Budget(max_calls=7))
         run_to_end(server.url, tmp_path, journal)
         assert server.stats()["sold"] == ROWS

@@ -5,6 +5,7 @@ A channel has no state of its own: what was sent, and how far it came, is in the
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -232,32 +233,38 @@ class FolderChannel:
         self.input(submission).unlink(missing_ok=True)
 
     async def look(self, submission: Submission) -> BatchStatus:
-        """Count the answers that are there."""
-        path = self.output(submission)
-        if not path.exists():
-            return BatchStatus("waiting")
-        with path.open("rb") as file:
-            counts = list_counts(file)
-        is_ended = counts.readable >= submission.total
-        status, is_readable = "completed" if is_ended else "waiting", counts.readable > 0
-        return BatchStatus(status, counts.readable, is_ended=is_ended, is_readable=is_readable)
+        """Count the requests whose answers are there, or were read before."""
+        with Ledger(self._ledger) as ledger:
+            progress = self._compare(ledger, submission)
+        progress.is_readable |= not self.input(submission).exists()  # `fetch` writes it again
+        return progress
 
     async def fetch(self, ledger: Ledger, submission: Submission) -> BatchStatus:
         """Read the answers that are there. It has ended when each request has one: the program may still be writing."""
-        path = self.output(submission)
-        if not path.exists():
-            return BatchStatus("waiting")
-        with path.open("rb") as file:
-            unreadable = list_counts(file).unreadable
-            ledger.answer(submission, read_answers(file))
-        returned = ledger.count(submission).returned
-        is_ended = returned >= submission.total
-        return BatchStatus(
-            "completed" if is_ended else "waiting",
-            returned,
-            is_ended=is_ended,
-            unreadable=unreadable if is_ended else 0,
-        )
+        progress, path = self._compare(ledger, submission), self.output(submission)
+        if path.exists():
+            with path.open("rb") as file:
+                ledger.answer(submission, read_answers(file))
+        if not progress.is_ended and not self.input(submission).exists():
+            with replacing(self.input(submission)) as file_of_requests:
+                _write_lines(ledger, submission, file_of_requests)
+        return progress
+
+    def _compare(self, ledger: Ledger, submission: Submission) -> BatchStatus:
+        """Compare the file of answers with the requests: which have one, and which lines belong to none."""
+        returned, path = ledger.returned(submission), self.output(submission)
+        progress = BatchStatus("waiting")
+        if path.exists():
+            with path.open("rb") as file:
+                counts = list_counts(file)
+                progress.unreadable = counts.unreadable - counts.is_torn  # its program may be writing the last line
+                names = Counter(line.name for line in read_answers(file))
+            progress.ignored = sum(count - (name in returned) for name, count in names.items())
+            returned |= dict.fromkeys(returned.keys() & names.keys(), True)
+        progress.completed = sum(returned.values())
+        progress.is_readable, progress.is_ended = progress.completed > 0, all(returned.values())
+        progress.status = "completed" if progress.is_ended else "waiting"
+        return progress
 
     def redact(self, ledger: Ledger, submission: Submission) -> None:
         """Rewrite both files without the lines that the ledger no longer has."""
@@ -283,10 +290,15 @@ class FolderChannel:
 
 @dataclass
 class LineCounts:
-    """Lines of an output file."""
+    """Lines of an output file.
+
+    Attributes:
+        is_torn: whether the last line is one of the unreadable, and has no end.
+    """
 
     readable: int = 0
     unreadable: int = 0
+    is_torn: bool = False
 
 
 def list_counts(file: BinaryIO) -> LineCounts:
@@ -298,6 +310,7 @@ def list_counts(file: BinaryIO) -> LineCounts:
             is_readable = read_line(text) is not None
             counts.readable += is_readable
             counts.unreadable += not is_readable
+            counts.is_torn = not is_readable and not text.endswith(b"\n")
     return counts
 
 

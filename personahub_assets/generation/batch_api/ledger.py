@@ -243,6 +243,11 @@ class Ledger:
         query = "SELECT count(*) FILTER (WHERE status > 0), count(status) FROM lines WHERE submission = ?"
         return Counts(*self._run(query, [submission.key]).fetchone())
 
+    def returned(self, submission: Submission) -> dict[str, bool]:
+        """The names of a submission's lines, and whether each came back."""
+        query = "SELECT name, status IS NOT NULL FROM lines WHERE submission = ?"
+        return {name: bool(is_back) for name, is_back in self._run(query, [submission.key])}
+
     @property
     def has_answers(self) -> bool:
         """Whether any line has a good answer."""

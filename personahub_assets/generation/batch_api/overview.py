@@ -1,7 +1,7 @@
 """All submissions of a home, and how far they came."""
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from personahub_assets.endpoints.batch_files import BatchServer, NoBatch
 from personahub_assets.generation.batch_api.channel import BatchStatus, Channel, FolderChannel, ProviderChannel
 from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
 from personahub_assets.generation.llm import LLM, run_coroutine
+from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
 
 
@@ -99,19 +100,26 @@ def cancel(store: Store, llm: LLM, key: str) -> Standing:
     """Cancel a submission: what is answered is used by the next run, the rest is asked again.
 
     Raises:
-        ArgumentError: if there is no such submission.
+        ArgumentError: if there is no such submission, or it is unknown whether the provider has it.
         LLMError: if the server does not answer.
+        LockHeld: if a run works on it.
     """
     standing = find_standing(store, key)
-    if standing.files is not None or standing.submission.state != "submitted":
-        with Ledger(standing.ledger) as ledger:
-            if standing.files is not None:
-                run_coroutine(standing.files.fetch(ledger, standing.submission))
-            ledger.update(standing.submission, state="ended", status="cancelled")
+    if standing.files is None and standing.submission.state == "submitted":
+        run_coroutine(_cancel(store, llm, standing))
+        return standing
+    if standing.submission.state == "submitting":
+        raise ArgumentError(
+            f"submission {key} of {standing.name} was interrupted while it was sent, so there is no batch to cancel "
+            "yet: personahub run looks for it at the provider. If the provider has none: personahub batch-api "
+            f"--forget {key}"
+        )
+    with _ledger(store, standing) as ledger:
+        if standing.files is not None:
+            run_coroutine(standing.files.fetch(ledger, standing.submission))
+        ledger.update(standing.submission, state="ended", status="cancelled")
         if standing.files is not None:
             run_coroutine(standing.files.clean(standing.submission))
-        return standing
-    run_coroutine(_cancel(store, llm, standing))
     return standing
 
 
@@ -121,17 +129,21 @@ async def _cancel(store: Store, llm: LLM, standing: Standing) -> None:
 
 
 def forget(store: Store, key: str) -> Standing:
-    """Forget a submission: its requests are submitted and paid again.
+    """Forget a submission: its requests are submitted and paid again. Its files in the home are removed.
 
     Raises:
         ArgumentError: if there is no such submission.
+        LockHeld: if a run works on it.
     """
     standing = find_standing(store, key)
-    with Ledger(standing.ledger) as ledger:
-        ledger.forget(standing.submission)
-        is_empty = ledger.is_empty
-    if is_empty:
-        drop(standing.ledger)
+    with store.lock(_lock(standing), wait=False):
+        with Ledger(standing.ledger) as ledger:
+            ledger.forget(standing.submission)
+            is_empty = ledger.is_empty
+        if standing.files is not None:
+            run_coroutine(standing.files.clean(standing.submission))
+        if is_empty:
+            drop(standing.ledger)
     return standing
 
 
@@ -139,14 +151,29 @@ def adopt(store: Store, key: str, batch_id: str) -> Standing:
     """Take a batch of the provider for the one of a submission whose sending was interrupted.
 
     Raises:
-        ArgumentError: if there is no such submission, or its batch is known.
+        ArgumentError: if there is no such submission, its batch is known, or the batch is that of another one.
+        LockHeld: if a run works on it.
     """
     standing = find_standing(store, key)
     if standing.submission.state == "submitted":
         raise ArgumentError(f"the batch of submission {key} is known: {standing.submission.batch_id or 'files'}")
-    with Ledger(standing.ledger) as ledger:
+    for other in open_standings(store):
+        if other.submission.batch_id == batch_id:  # its files would be deleted with answers that only it can use
+            raise ArgumentError(f"batch {batch_id} is the one of submission {other.submission.key} of {other.name}")
+    with _ledger(store, standing) as ledger:
         ledger.update(standing.submission, state="submitted", batch_id=batch_id)
     return standing
+
+
+def _lock(standing: Standing) -> str:
+    return Lock.of(standing.asset, standing.batch)
+
+
+@contextmanager
+def _ledger(store: Store, standing: Standing) -> Iterator[Ledger]:
+    """The ledger of a submission, while no run works on it."""
+    with store.lock(_lock(standing), wait=False), Ledger(standing.ledger) as ledger:
+        yield ledger
 
 
 def find_standing(store: Store, key: str) -> Standing:
@@ -156,6 +183,8 @@ def find_standing(store: Store, key: str) -> Standing:
         ArgumentError: if there is none, with the valid keys.
     """
     standings = {each.submission.key: each for each in open_standings(store)}
+    if not standings:
+        raise ArgumentError(f"no open submission {key!r}: nothing waits for a batch API")
     if key not in standings:
         raise ArgumentError(f"no open submission {choices(key, sorted(standings))}")
     return standings[key]

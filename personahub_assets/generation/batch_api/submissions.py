@@ -105,6 +105,7 @@ class Submissions:
             return
         if not progress.is_ended:
             self._note_progress(submission, progress)
+            self._describe_lines(submission, progress)
             return
         if progress.status == "failed" and not self._ledger.count(submission).returned:
             await self._channel.clean(submission)
@@ -140,10 +141,15 @@ class Submissions:
     def _describe(self, submission: Submission, progress: BatchStatus) -> None:
         """Note what was wrong with the answers of a submission."""
         answered = self._ledger.count(submission).answered
-        name = f"batch {submission.batch_id or submission.key}"
+        name = _name(submission)
         if missing := submission.total - answered:
             how = f" ({progress.status})" if progress.status != "completed" else ""
             self.notes.append(f"{name}{how}: {missing:,} of {submission.total:,} requests came back without an answer")
+        self._describe_lines(submission, progress)
+
+    def _describe_lines(self, submission: Submission, progress: BatchStatus) -> None:
+        """Note the lines that give no answer."""
+        name = _name(submission)
         if progress.ignored:
             self.notes.append(f"{name}: {progress.ignored:,} lines of its files came twice, or were never asked")
         if progress.unreadable:
@@ -265,6 +271,10 @@ class Submissions:
             "1 request waits for its answer" if self.deferred == 1 else f"{self.deferred:,} requests wait for answers"
         )
         return f"{requests}: {batches} at {where}"
+
+
+def _name(submission: Submission) -> str:
+    return f"batch {submission.batch_id or submission.key}"
 
 
 def line_name(key: str, number: int) -> str:
