@@ -163,6 +163,8 @@ class Update:
 
     def _change_marts(self, tables: dict[str, str], marts: Iterable[str], batches: Collection[str]) -> None:
         """Replace the rows of some batches: each row of a mart depends only on the files of its batch."""
+        if not batches:  # only a journal changed
+            return
         listed = literals(batches)
         with self._few_files(tables, batches):
             for mart in marts:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from personahub_assets.core.errors import StoreError
+from personahub_assets.generation.journal import Journal
 from personahub_assets.store.tables import Store, table_schema
 from personahub_assets.warehouse import build, freshness, update
 
@@ -159,6 +160,15 @@ def test_only_the_files_of_changed_batches_are_opened(store: Store) -> None:
     assert len(documents(store)) == 5
     with pytest.raises(StoreError, match=str(other)):
         build.build(store, force=True)
+
+
+def test_a_change_of_a_journal_alone_changes_no_table(store: Store) -> None:
+    before = contents(store)
+    with Journal(store.paths.journal("tools", "a")):
+        pass
+    assert build.build(store).rebuilt
+    assert build.is_fresh(store)
+    assert contents(store) == before
 
 
 @pytest.mark.parametrize(
