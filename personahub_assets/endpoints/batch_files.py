@@ -36,7 +36,11 @@ class BatchServer:
         self.transport, self.url = transport, transport.url
 
     async def upload(self, file: Path, name: str) -> str:
-        """Upload a file of requests under a name that no other has; return its id."""
+        """Upload a file of requests under a name that no other has; return its id.
+
+        Raises:
+            LLMError: with the remedy if the server has no batch API.
+        """
         is_repeated = False
 
         async def send() -> bytes:
@@ -50,7 +54,12 @@ class BatchServer:
                 form.add_field("file", content, filename=name, content_type="application/jsonl")
                 return await self.transport.exchange("POST", "/files", form)
 
-        return str((await self._object(send))["id"])
+        try:
+            return str((await self._object(send, _with_id))["id"])
+        except NoBatch as error:
+            raise LLMError(
+                f"{error}. Has it a batch API, which is /v1/files and /v1/batches? If not: personahub run --online"
+            ) from error
 
     async def create(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Batch:
         """Submit an uploaded file. Never repeated here: whoever asks knows how to find out whether it was done.
@@ -65,7 +74,7 @@ class BatchServer:
             "metadata": metadata,
         }
         try:
-            return _parsed(await self.transport.exchange("POST", "/batches", json.dumps(order).encode()))
+            return _with_id(await self.transport.exchange("POST", "/batches", json.dumps(order).encode()))
         except Refused as refused:
             raise self._no_batch_api(refused) from refused
 
@@ -122,10 +131,15 @@ class BatchServer:
             visited.add(last)
             after = last
 
-    async def _object(self, call: Callable[[], Awaitable[bytes]]) -> dict[str, Any]:
-        return _parsed(await self._again(call))
+    async def _object(
+        self, call: Callable[[], Awaitable[bytes]], parse: Callable[[bytes], dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        async def parsed() -> dict[str, Any]:
+            return (parse or _parsed)(await call())
 
-    async def _again(self, call: Callable[[], Awaitable[bytes]]) -> bytes:
+        return await self._again(parsed)
+
+    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
         for failures in range(1, _TRIES + 1):
             try:
                 return await call()
@@ -142,6 +156,13 @@ class BatchServer:
         if text.startswith(("404", "405")):
             return NoBatch(f"{self.url}: {text}")
         return LLMError(f"{self.url} refuses a request of the batch API: {text}")
+
+
+def _with_id(content: bytes) -> dict[str, Any]:
+    value = _parsed(content)
+    if not value.get("id"):
+        raise Fault("the reply has no id")
+    return value
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -59,8 +59,12 @@ BATCH_FAULTS: dict[str, Form[Change]] = {
     "lose_submit": Form("the first batch is neither created nor answered", _same),
     "no_list": Form("the first time, no list of batches", _same),
     "late_list": Form("a list of batches without the newest, the first time", _same),
+    "late_output": Form("the first look at an ended batch names no output file", _same),
+    "page_upload": Form("the first upload is answered with a page of HTML", _same),
+    "page_status": Form("the first look at a batch is answered with a page of HTML", _same),
+    "page_download": Form("every download is a page of HTML", _same),
     "no_metadata": Form("batches without their metadata", _same),
 }
-ONCE = frozenset(BATCH_FAULTS) - {"unordered", "doubled", "foreign", "refused_lines", "no_metadata"}
+ONCE = frozenset(BATCH_FAULTS) - {"unordered", "doubled", "foreign", "refused_lines", "no_metadata", "page_download"}
 CHANGING = frozenset(name for name, form in BATCH_FAULTS.items() if form.make is not _same)
 """Faults that change the lines of an output file."""

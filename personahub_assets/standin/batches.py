@@ -24,6 +24,7 @@ _PAGE = 100
 _TOGETHER = 64  # lines that are answered at a time
 _DAY_S = 86_400
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+_PAGE_OF_HTML = Reply(b"<html><body>Sign in</body></html>", media_type="text/html")
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 _FIELD = re.compile(rb'\bname="([^"]*)"')
 _FILENAME = re.compile(rb'\bfilename="([^"]*)"')
@@ -140,6 +141,8 @@ class BatchDesk:
         fields = _multipart(body, wire.headers(scope).get("content-type", ""))
         if "file" not in fields or fields.get("purpose", ("", b""))[1] != b"batch":
             return failure(400, "Send a form with `file` and `purpose`, which is 'batch'.", param="purpose")
+        if self._meets("page_upload"):
+            return _PAGE_OF_HTML
         name, content = fields["file"]
         file = self._stored(name, content)
         if self._meets("hang_upload"):
@@ -172,6 +175,8 @@ class BatchDesk:
             return _no("file", file_id)
         if self._meets("hang_download"):
             return await self._hang(receive)
+        if self._meets("page_download"):
+            return _PAGE_OF_HTML
         if self._meets("torn_download"):
             return Reply(file.content[:-40], media_type="application/octet-stream")
         return Reply(file.content, media_type="application/octet-stream")
@@ -223,7 +228,12 @@ class BatchDesk:
 
     async def _show_batch(self, _scope: Scope, _receive: Receive, batch_id: str) -> Reply:
         batch = self._batches.get(batch_id)
-        return reply(batch.as_json()) if batch else _no("batch", batch_id)
+        if batch is None:
+            return _no("batch", batch_id)
+        if self._meets("page_status"):
+            return _PAGE_OF_HTML
+        late = {"output_file_id": None} if batch.status in _ENDED and self._meets("late_output") else {}
+        return reply(batch.as_json() | late)
 
     async def _cancel(self, _scope: Scope, _receive: Receive, batch_id: str) -> Reply:
         batch = self._batches.get(batch_id)

@@ -131,6 +131,8 @@ FAULTS = [
     "lose_submit",
     "hang_upload",
     "hang_download",
+    "late_output",
+    "page_upload+page_status",
     "unordered+doubled+foreign+missing+expired",
 ]
 LOST = {"missing": 1, "torn": 1, "unordered+doubled+foreign+missing+expired": 1}  # answers that the server lost
@@ -207,8 +209,17 @@ def test_a_batch_that_fails_its_validation_costs_nothing_and_is_submitted_again(
         assert server.stats()["sold"] == ROWS
 
 
+def test_paid_answers_that_cannot_be_read_stay_at_the_provider(tmp_path: Path, journal: Journal) -> None:
+    with standin("page_download") as server:
+        for _ in range(2):
+            with pytest.raises(LLMError, match=r"12 answers .* Nothing was deleted"):
+                run_to_end(server.url, tmp_path, journal)
+        stats = server.stats()
+        assert (stats["sold"], stats["batches"], stats["files"]) == (ROWS, 1, 2)
+
+
 def test_a_server_without_a_batch_api_is_named(tmp_path: Path, journal: Journal) -> None:
-    with standin() as server, pytest.raises(LLMError, match="404"):
+    with standin() as server, pytest.raises(LLMError, match=r"404.* personahub run --online"):
         run_to_end(server.url.replace("/v1", "/v2"), tmp_path, journal)
 
 

@@ -175,9 +175,13 @@ class ProviderChannel:
         return progress
 
     async def _fetch_file(self, ledger: Ledger, submission: Submission, file_id: str, expected: int) -> tuple[int, int]:
-        """Store the answers of one file, downloaded again if it is torn; return its unreadable and ignored lines."""
+        """Store the answers of one file, downloaded again if it is torn; return its unreadable and ignored lines.
+
+        Raises:
+            LLMError: if none of its answers can be read, such as a page of a proxy: they are paid, and not given up.
+        """
         self._aside.mkdir(parents=True, exist_ok=True)
-        unreadable = 0
+        lines, unreadable = LineCounts(), 0
         with tempfile.TemporaryFile(dir=self._aside) as file:
             for _ in range(_DOWNLOADS):
                 await self._server.download(file_id, file)
@@ -185,6 +189,12 @@ class ProviderChannel:
                 unreadable = lines.unreadable
                 if not unreadable and lines.readable >= expected:
                     break
+            if expected and not lines.readable:
+                raise LLMError(
+                    f"{self._server.url}: file {file_id} is to have {expected:,} answers of batch "
+                    f"{submission.batch_id}, and no line of it can be read. Nothing was deleted: run again later. To "
+                    f"submit and pay its requests again: personahub batch-api --forget {submission.key}"
+                )
             _, ignored = ledger.answer(submission, read_answers(file))
         return unreadable, ignored
 
@@ -335,7 +345,9 @@ def _file_name(submission: Submission) -> str:
 def _is_of(batch: Batch, submission: Submission) -> bool:
     metadata = batch.get("metadata")
     is_marked = isinstance(metadata, dict) and metadata.get(MARK) == submission.key
-    return is_marked or bool(submission.file_id and batch.get("input_file_id") == submission.file_id)
+    return bool(batch.get("id")) and (
+        is_marked or bool(submission.file_id and batch.get("input_file_id") == submission.file_id)
+    )
 
 
 def _submitted(ledger: Ledger, submission: Submission, batch: Batch) -> Submission:
@@ -344,17 +356,28 @@ def _submitted(ledger: Ledger, submission: Submission, batch: Batch) -> Submissi
 
 
 def _progress(batch: Batch) -> BatchStatus:
-    counts: dict[str, Any] = batch.get("request_counts") or {}
-    errors = (batch.get("errors") or {}).get("data") or []
-    status = str(batch.get("status", ""))
+    counts, errors = _mapping(batch.get("request_counts")), batch.get("errors")
+    listed = errors if isinstance(errors, list) else _mapping(errors).get("data")
+    status, completed = str(batch.get("status") or "unknown"), _number(counts.get("completed"))
+    is_ended = status in ENDED
+    if is_ended and completed and not batch.get("output_file_id"):  # its answers are paid: they are waited for
+        status, is_ended = f"{status}, the file of answers is not there yet", False
     return BatchStatus(
         status,
-        int(counts.get("completed") or 0),
-        int(counts.get("failed") or 0),
-        status in ENDED,
-        status in ENDED,
-        [_error_text(error) for error in errors if isinstance(error, dict)],
+        completed,
+        _number(counts.get("failed")),
+        is_ended,
+        is_ended,
+        [_error_text(error) for error in listed if isinstance(error, dict)] if isinstance(listed, list) else [],
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _error_text(error: dict[str, Any]) -> str:
