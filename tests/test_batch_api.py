@@ -169,6 +169,18 @@ def test_files_are_told_from_those_of_others_written_again_and_removed(tmp_path:
         assert len(open_standings(hub.store)) == 1
 
 
+def test_a_run_does_not_wait_for_a_submission_at_another_server(tmp_path: Path) -> None:
+    with home(tmp_path / "hub", "batch=stuck") as hub, StandinServer() as other:
+        hub.pages("notes", TOPICS[:2])
+        submit(hub, UPSTREAM)
+        looks: list[list[Standing]] = []
+        elsewhere = hub.environment.model_copy(update={"llm_url": other.url})
+        result = run_batches(elsewhere, [], UPSTREAM, on_wait=looks.append)
+        assert (result.exit_code, len(looks)) == (3, 1)
+        assert f"set PERSONAHUB_LLM_URL, or the address of its role, to {hub.standin.url}" in looks[0][0].problem
+        assert other.stats()["sold"] == 0
+
+
 def test_a_submission_in_doubt_is_not_canceled_and_takes_no_batch_of_another(tmp_path: Path) -> None:
     store = Store(home=str(tmp_path))
     for asset, state in (("tools", "submitting"), ("instructions", "submitted")):

@@ -78,10 +78,14 @@ class Bars:
         self._ended.set()
         if self._live.is_started:
             self._live.stop()
+        self.leave()
+
+    def leave(self) -> None:
+        """Take the steps away that failed, were stopped or wait for a batch API, with a line of their last progress."""
         with self._lock:
             unfinished = list(self._steps.values())
             self._steps.clear()
-        for shown in unfinished:  # failed or stopped steps, with their last progress
+        for shown in unfinished:
             self._print_line(shown)
 
     def update(self, step: Step) -> None:

@@ -60,11 +60,16 @@ def _row(standing: Standing) -> list[str]:
     return [submission.key, standing.asset, standing.batch, status, f"{done:,}", f"{submission.total:,}", where]
 
 
-def make_waiting_lines(console: Console) -> Callable[[list[Standing]], None]:
-    """Make the callback that prints how far submissions came, when that has changed."""
+def make_waiting_lines(console: Console, leave: Callable[[], None]) -> Callable[[list[Standing]], None]:
+    """Make the callback that prints how far submissions came, when that has changed.
+
+    Args:
+        leave: called first, to end the progress of the steps that wait.
+    """
     before: dict[str, str] = {}
 
     def tell(standings: list[Standing]) -> None:
+        leave()
         for name in dict.fromkeys(each.name for each in standings):
             line = _progress_line([each for each in standings if each.name == name])
             if before.get(name) != line:

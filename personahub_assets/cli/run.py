@@ -56,8 +56,8 @@ def run_and_report(
         if approve:
             approve(order)
 
-    tell_waiting = make_waiting_lines(console)
     with Bars(console, hub.store.config.prices.currency) as bars:
+        tell_waiting = make_waiting_lines(console, bars.leave)
         result = hub.run(
             batches,
             select,

@@ -25,6 +25,10 @@ class NoBatch(LLMError):
     """The server does not know a batch or a file."""
 
 
+class BatchRefused(LLMError):
+    """The server refuses a request, such as for its key; asked again it refuses again."""
+
+
 class BatchServer:
     """The batch API of one server.
 
@@ -155,7 +159,7 @@ class BatchServer:
         text = str(refused).removeprefix(f"{self.url}: ").rstrip(".")
         if text.startswith(("404", "405")):
             return NoBatch(f"{self.url}: {text}")
-        return LLMError(f"{self.url} refuses a request of the batch API: {text}")
+        return BatchRefused(f"{self.url} refuses a request of the batch API: {text}")
 
 
 def _with_id(content: bytes) -> dict[str, Any]:

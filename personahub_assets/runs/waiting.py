@@ -17,8 +17,8 @@ def wait_for_answers(store: Store, llm: LLM, batches: Collection[str], on_wait: 
     """Look at the submissions of batches until all of one asset and batch have ended.
 
     Returns:
-        Whether a run can go on; False if the time of the run is up, or nothing is at a server: whoever answers files
-        begins after the command.
+        Whether a run can go on; False if the time of the run is up, or no server can be asked: whoever answers files
+        begins after the command, and neither another address nor a refused key is mended by waiting.
 
     A server that does not answer is asked again.
 
@@ -29,6 +29,8 @@ def wait_for_answers(store: Store, llm: LLM, batches: Collection[str], on_wait: 
         if all(each.files for each in standings):
             return False
         on_wait(standings)
+        if all(each.files or each.is_stuck for each in standings):
+            return False
         if _has_ended_group(standings):
             return True
         if not _pause(llm, store.config.batch_api.poll_s):

@@ -10,12 +10,16 @@ from personahub_assets.core.addresses import public
 from personahub_assets.core.config import FILES_URL
 from personahub_assets.core.errors import ArgumentError, LLMError, choices
 from personahub_assets.core.roles import ROLES
-from personahub_assets.endpoints.batch_files import BatchServer, NoBatch
+from personahub_assets.endpoints.batch_files import BatchRefused, BatchServer, NoBatch
 from personahub_assets.generation.batch_api.channel import BatchStatus, Channel, FolderChannel, ProviderChannel
 from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
 from personahub_assets.generation.llm import LLM, run_coroutine
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
+
+
+class _Elsewhere(LLMError):
+    """A submission is at a server that the environment does not name."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Standing:
     Attributes:
         progress: what the server says; None if it was not asked.
         problem: why the server could not be asked.
+        is_stuck: whether it is useless to ask again: the submission is at another server, or this one refuses.
     """
 
     asset: str
@@ -33,6 +38,7 @@ class Standing:
     submission: Submission
     progress: BatchStatus | None = None
     problem: str = ""
+    is_stuck: bool = False
 
     @property
     def name(self) -> str:
@@ -83,7 +89,7 @@ def look(store: Store, llm: LLM, standings: Collection[Standing]) -> list[Standi
 async def _look(store: Store, llm: LLM, standings: list[Standing]) -> list[Standing]:
     looked = []
     for each in standings:
-        progress, problem = None, ""
+        progress, problem, is_stuck = None, "", False
         try:
             if each.submission.state == "submitted":
                 async with _opened(store, llm, each) as channel:
@@ -91,8 +97,8 @@ async def _look(store: Store, llm: LLM, standings: list[Standing]) -> list[Stand
         except NoBatch as error:
             progress, problem = BatchStatus("unknown", is_ended=True), str(error)
         except LLMError as error:
-            problem = str(error)
-        looked.append(replace(each, progress=progress, problem=problem))
+            problem, is_stuck = str(error), isinstance(error, _Elsewhere | BatchRefused)
+        looked.append(replace(each, progress=progress, problem=problem, is_stuck=is_stuck))
     return looked
 
 
@@ -196,7 +202,7 @@ _OPTIONS: dict[str, Any] = {"timeout_s": 60.0, "tries": 5, "faults_in_a_row": 20
 def _server(store: Store, llm: LLM, standing: Standing) -> LLM:
     url, servers = standing.submission.url, dict(_servers(store, llm))
     if url not in servers:
-        raise LLMError(
+        raise _Elsewhere(
             f"submission {standing.submission.key} of {standing.name} is at {url}, and the servers are "
             f"{', '.join(servers) or 'not set'}: set PERSONAHUB_LLM_URL, or the address of its role, to {url}"
         )
