@@ -29,7 +29,7 @@ def change(hub: Hub, *, cancel: str | None, forget: str | None, adopt: str | Non
         say(f"{standing.name}: {cancel} is canceled; the next run uses its answers and asks the rest again")
     if forget is not None:
         standing = overview.forget(hub.store, forget)
-        say(f"{standing.name}: {forget} is forgotten; the next run submits its requests again")
+        say(f"{standing.name}: {forget} is forgotten; the next run submits and pays its requests again")
     if adopt is not None:
         key, separator, batch_id = adopt.partition("=")
         if not (separator and batch_id):

@@ -62,7 +62,8 @@ class BatchServer:
             return str((await self._object(send, _with_id))["id"])
         except NoBatch as error:
             raise LLMError(
-                f"{error}. Has it a batch API, which is /v1/files and /v1/batches? If not: personahub run --online"
+                f"{error}. Does PERSONAHUB_LLM_URL end in /v1, and has the server a batch API, which is /v1/files and "
+                "/v1/batches? If not: personahub run --online"
             ) from error
 
     async def create(self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]) -> Batch:
@@ -158,7 +159,7 @@ class BatchServer:
     def _no_batch_api(self, refused: Exception) -> LLMError:
         text = str(refused).removeprefix(f"{self.url}: ").rstrip(".")
         if text.startswith(("404", "405")):
-            return NoBatch(f"{self.url}: {text}")
+            return NoBatch(f"{self.url}: {text.partition('. Check PERSONAHUB_')[0]}")
         return BatchRefused(f"{self.url} refuses a request of the batch API: {text}")
 
 
