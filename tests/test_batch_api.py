@@ -14,10 +14,12 @@ from hub import TOPICS, Hub
 from processes import Process
 
 from personahub_assets.cli.app import app
+from personahub_assets.cli.plan import summary
 from personahub_assets.core.errors import ArgumentError, LockHeld
 from personahub_assets.generation.batch_api.ledger import Ledger
 from personahub_assets.generation.batch_api.overview import Standing, adopt, cancel, forget, look, open_standings
 from personahub_assets.generation.llm import LLM
+from personahub_assets.runs.forecast import Plan, Work
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Result, run_batches
 from personahub_assets.standin.server import StandinServer
@@ -179,6 +181,14 @@ def test_a_run_does_not_wait_for_a_submission_at_another_server(tmp_path: Path) 
         assert (result.exit_code, len(looks)) == (3, 1)
         assert f"set PERSONAHUB_LLM_URL, or the address of its role, to {hub.standin.url}" in looks[0][0].problem
         assert other.stats()["sold"] == 0
+
+
+def test_a_plan_names_the_price_of_the_run_first() -> None:
+    work = [Work("notes", "tools", ask=2, calls=2.0, cost=0.4, batch_cost=0.2)]
+    forecast = Plan("hub", "m", "", "USD", work)
+    assert summary(forecast).endswith("0.40 USD, or ≈ 0.20 USD with --batch-api")
+    forecast.is_batch = True
+    assert summary(forecast).endswith("0.20 USD by the batch API, or ≈ 0.40 USD with --online")
 
 
 def test_a_submission_in_doubt_is_not_canceled_and_takes_no_batch_of_another(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def make_approval(
             return
         forecast = _make_plan(environment, order, console)
         is_batch = config.batch_api.use if order.llm.batch_api is None else order.llm.batch_api
+        forecast.is_batch = is_batch
         if not _exceeds_limits(forecast, config, max_calls, max_cost, is_batch=is_batch):
             return
         show(forecast, console)

@@ -38,10 +38,17 @@ def summary(plan: Plan) -> str:
     if total.seconds:
         phrases.append(duration(total.seconds))
     if total.cost is not None:
-        phrases.append(_money(total.cost, plan.currency))
-    if total.batch_cost:
-        phrases.append(f"or {_money(total.batch_cost, plan.currency)} with --batch-api")
+        phrases += _costs(total.cost, total.batch_cost, plan)
     return ", ".join(phrases)
+
+
+def _costs(online: float, batch: float | None, plan: Plan) -> list[str]:
+    """Both prices, that of the run first."""
+    if not batch:
+        return [_money(online, plan.currency)]
+    if plan.is_batch:
+        return [f"{_money(batch, plan.currency)} by the batch API", f"or {_money(online, plan.currency)} with --online"]
+    return [_money(online, plan.currency), f"or {_money(batch, plan.currency)} with --batch-api"]
 
 
 def duration(seconds: float) -> str:

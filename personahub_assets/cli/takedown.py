@@ -21,8 +21,8 @@ _SAYS: dict[Effect, str] = {
     "displaced": "dropped as duplicates of removed rows: they return when their batch is run",
     "released": "rows in releases, which are not changed: withdraw them yourself",
     "outside": "lines of source files outside the home, which are not changed; they are no longer read",
-    "submitted": "requests at a batch API; cancel them there, too: personahub batch-api --cancel SUBMISSION, for a whole "
-    "batch before the takedown; the metadata of the provider's batch names the submission",
+    "submitted": "requests at a batch API; cancel them there, too: personahub batch-api --cancel SUBMISSION, for a "
+    "whole batch before the takedown; the metadata of the provider's batch names the submission",
     "unread": "files of the inbox and releases that cannot be read, so their content is unknown",
 }
 

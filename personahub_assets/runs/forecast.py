@@ -104,6 +104,7 @@ class Plan:
     problems: dict[str, str] = field(default_factory=dict)  # batches that would fail, with the error
     notes: list[str] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)  # of datasets with target shares
+    is_batch: bool = False  # whether the run asks the batch API
 
     @property
     def total(self) -> Work:

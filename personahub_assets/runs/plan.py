@@ -85,6 +85,7 @@ def plan(
     store = Store(home=str(environment.home), personas_from=personas_from or {}).pulled()
     model, model_from, notes = _model(environment, store)
     forecast = Plan(str(store.root), model, model_from, store.config.prices.currency, notes=notes)
+    forecast.is_batch = store.config.batch_api.use
     planner = _Planner(environment, store, model, frozenset(retry), watch)
     for batch, assets in work:
         if assets:

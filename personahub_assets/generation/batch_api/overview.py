@@ -163,9 +163,9 @@ def adopt(store: Store, key: str, batch_id: str) -> Standing:
     standing = find_standing(store, key)
     if standing.submission.state == "submitted":
         raise ArgumentError(f"the batch of submission {key} is known: {standing.submission.batch_id or 'files'}")
-    for other in open_standings(store):
-        if other.submission.batch_id == batch_id:  # its files would be deleted with answers that only it can use
-            raise ArgumentError(f"batch {batch_id} is the one of submission {other.submission.key} of {other.name}")
+    for each in open_standings(store):
+        if each.submission.batch_id == batch_id:  # its files would be deleted with answers that only it can use
+            raise ArgumentError(f"batch {batch_id} is the one of submission {each.submission.key} of {each.name}")
     with _ledger(store, standing) as ledger:
         ledger.update(standing.submission, state="submitted", batch_id=batch_id)
     return standing
