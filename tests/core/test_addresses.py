@@ -212,6 +212,12 @@ def test_what_is_no_address_is_refused_and_not_quoted(address: str) -> None:
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["files:/data", "FILES:", "standin:1"])
+def test_a_word_instead_of_an_address_is_written_alone(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"(files|standin): is written without anything else"):
+        base_url(address, "PERSONAHUB_LLM_URL")
+
+
 def test_a_key_is_one_line_and_not_quoted() -> None:
     """A file that holds a key often ends with a line break."""
     assert authorization("https://example.org", "k\n", "PERSONAHUB_LLM_URL") == {"Authorization": "Bearer k"}
