@@ -12,16 +12,15 @@ A crash leaves at worst an object that was never committed. A new one is not see
 that replaced another version is committed by the first who reads it, because that version is gone.
 """
 
-import sqlite3
+import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.object_homes import address_of
@@ -29,6 +28,7 @@ from personahub_assets.store import atomic
 from personahub_assets.store.commits import FOLDER, Commits
 from personahub_assets.store.hashes import file_mark, sha256
 from personahub_assets.store.home import Home, Lock
+from personahub_assets.store.object_index import Index, Row, open_index
 from personahub_assets.store.objects import Conflict, Objects, Version
 from personahub_assets.store.removal import remove
 
@@ -47,32 +47,9 @@ _GRACE_S = 5.0
 """Seconds between the writing of an object and its commit, at most, of a writer that is alive."""
 _POLL_S = 0.2
 _DOWNLOADS = 16  # at a time
+_LOG = logging.getLogger("personahub")
 _CONDITIONAL_BYTES = 256 << 20
 """Larger files are sent in pieces, without a condition and without being held in memory."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (
-    key TEXT PRIMARY KEY, etag TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
-    fetched TEXT NOT NULL, content TEXT NOT NULL, mark TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS log (number INTEGER NOT NULL);
-"""
-
-
-class _Row(NamedTuple):
-    """What is known of an object and its file.
-
-    Attributes:
-        version: the last known version of the object.
-        fetched: the ETag of the version that the file has; empty without a file.
-        content: SHA-256 of the file then.
-        mark: size, times and inode of the file then.
-    """
-
-    version: Version
-    fetched: str = ""
-    content: str = ""
-    mark: str = ""
 
 
 class WorkingCopy:
@@ -103,7 +80,8 @@ class WorkingCopy:
 
         Args:
             on_demand: which of ON_DEMAND to download too.
-            by_hand: whether to look also for settings, prompts and datasets that were changed without a commit.
+            by_hand: whether to look also for settings, prompts and datasets that were changed without a commit. With
+                this or `on_demand`, as at the begin of a command, files that are lost here are downloaded again.
 
         Raises:
             AccessError: if the server cannot be asked, or a file cannot be written.
@@ -113,6 +91,8 @@ class WorkingCopy:
             self._replay(index)
             if by_hand:
                 self._look_by_hand(index)
+            if by_hand or on_demand:
+                self._look_for_lost(index)
             keys = index.outdated(tuple(each for each in ON_DEMAND if each not in on_demand))
             self._download(index, keys)
             if any(key.startswith(_TAKEDOWNS) for key in keys):
@@ -127,7 +107,7 @@ class WorkingCopy:
         with self._alone() as index:
             self._download(index, [key for key in index.outdated(()) if key == self._key(file)])
 
-    def _begin(self, index: "_Index") -> None:
+    def _begin(self, index: Index) -> None:
         """Take over a home that this machine has not seen: from the last checkpoint of the commit log."""
         number, versions = self._commits.checkpoint()
         for key, version in versions.items():
@@ -135,11 +115,15 @@ class WorkingCopy:
         index.reach(number)
         if number == 0 and not self._commits.exists(1):
             # It is new, or a folder that was uploaded with another program.
-            uploaded = {key: version for key, version in self.objects.list() if _is_shared(key)}
+            listed = dict(self.objects.list())
+            homes_below = _homes_below(listed)
+            uploaded = {
+                key: version for key, version in listed.items() if _is_shared(key) and not key.startswith(homes_below)
+            }
             if uploaded:
                 self._commit(index, uploaded)
 
-    def _replay(self, index: "_Index") -> set[str]:
+    def _replay(self, index: Index) -> set[str]:
         """Read the commits that are new here; return their keys."""
         keys = set[str]()
         for number, changes in self._commits.after(index.last or 0):
@@ -149,7 +133,7 @@ class WorkingCopy:
             keys |= changes.keys()
         return keys
 
-    def _see(self, index: "_Index", key: str, version: Version | None) -> None:
+    def _see(self, index: Index, key: str, version: Version | None) -> None:
         if version is not None:
             index.see(key, version)
             return
@@ -158,7 +142,7 @@ class WorkingCopy:
             remove(self._file(key))
             index.forget(key)
 
-    def _look_by_hand(self, index: "_Index") -> None:
+    def _look_by_hand(self, index: Index) -> None:
         present = dict(self.objects.list_top())
         for folder in _BY_HAND:
             present |= dict(self.objects.list(folder))
@@ -171,7 +155,20 @@ class WorkingCopy:
             if _is_by_hand(key) and key not in present and self.objects.head(key) is None:
                 self._see(index, key, None)
 
-    def _download(self, index: "_Index", keys: list[str]) -> None:
+    def _look_for_lost(self, index: Index) -> None:
+        """Forget files that were deleted here, and tables that were cut off: rows would be missing, or paid again."""
+        try:
+            # A takedown changes and deletes files in place, and pushes them at its end.
+            with FileLock(self.paths.lock(Lock.TAKEDOWN), timeout=0):
+                for key, row in index.rows():
+                    if row.fetched and (reason := _loss(key, self._file(key), row)):
+                        _LOG.warning("%s %s: it is downloaded again from %s", self._file(key), reason, self.url)
+                        remove(self._file(key))
+                        index.lose(key)
+        except Timeout:
+            return
+
+    def _download(self, index: Index, keys: list[str]) -> None:
         if not keys:
             return
         uncommitted = dict[str, Version]()
@@ -191,7 +188,7 @@ class WorkingCopy:
                 index.keep(key, version, _mark(target))
         self._commit_for_others(index, uncommitted)
 
-    def _commit_for_others(self, index: "_Index", versions: dict[str, Version]) -> None:
+    def _commit_for_others(self, index: Index, versions: dict[str, Version]) -> None:
         """Commit objects whose writers died after the writing: the versions before are gone, so all must see these."""
         end = time.monotonic() + _GRACE_S
         while versions:
@@ -202,7 +199,7 @@ class WorkingCopy:
                 return
             time.sleep(_POLL_S if versions else 0)
 
-    def _check_unchanged(self, key: str, row: _Row) -> None:
+    def _check_unchanged(self, key: str, row: Row) -> None:
         """Refuse to replace a file that was changed here and is not pushed yet."""
         file = self._file(key)
         if not file.exists() or _mark(file) == row.mark:
@@ -271,13 +268,13 @@ class WorkingCopy:
                 missing = [key for key, row in index.rows() if row.fetched and not self._file(key).exists()]
                 self._delete(index, missing)
 
-    def _delete(self, index: "_Index", keys: list[str]) -> None:
+    def _delete(self, index: Index, keys: list[str]) -> None:
         for key in keys:
             self.objects.delete(key)
         if keys:
             self._commit(index, dict.fromkeys(keys))
 
-    def _changed(self, index: "_Index", *, with_tables: bool) -> Iterator[tuple[str, Path]]:
+    def _changed(self, index: Index, *, with_tables: bool) -> Iterator[tuple[str, Path]]:
         """Files that are new or changed; those of the tables are written when they are published."""
         for file in _files(self.paths.root, with_tables=with_tables):
             key, row = self._key(file), index.row(self._key(file))
@@ -288,7 +285,7 @@ class WorkingCopy:
             else:  # it was only touched
                 index.mark(key, _mark(file))
 
-    def _written(self, index: "_Index", key: str, file: Path) -> Version:
+    def _written(self, index: Index, key: str, file: Path) -> Version:
         """Write an object in place of the version that is known here."""
         if file.stat().st_size > _CONDITIONAL_BYTES:
             return self.objects.write(key, file, "any")
@@ -304,14 +301,14 @@ class WorkingCopy:
         present = self.objects.head(key)
         return self.objects.write(key, file, present.etag if present else "absent")
 
-    def _check_current(self, key: str, row: _Row | None) -> None:
+    def _check_current(self, key: str, row: Row | None) -> None:
         """Refuse to replace a version that was never here."""
         if row and row.fetched != row.version.etag:
             raise Conflict(
                 f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on them"
             )
 
-    def _wait_for_commit(self, index: "_Index", key: str) -> None:
+    def _wait_for_commit(self, index: Index, key: str) -> None:
         """Wait for the commit of an object that another worker has written.
 
         Raises:
@@ -325,7 +322,7 @@ class WorkingCopy:
                 return
             time.sleep(_POLL_S)
 
-    def _commit(self, index: "_Index", changes: dict[str, Version] | dict[str, None]) -> None:
+    def _commit(self, index: Index, changes: dict[str, Version] | dict[str, None]) -> None:
         while not self._commits.add((index.last or 0) + 1, changes):
             self._replay(index)
         number = (index.last or 0) + 1
@@ -349,97 +346,24 @@ class WorkingCopy:
         return self.paths.root / key
 
     @contextmanager
-    def _alone(self) -> Iterator["_Index"]:
+    def _alone(self) -> Iterator[Index]:
         """Open the index, alone among the processes and threads of this machine."""
         self.paths.locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.paths.lock(Lock.WORKING_COPY)), closing(_connect(self.paths.objects)) as connection:
-            index = _Index(connection)
+        with FileLock(self.paths.lock(Lock.WORKING_COPY)), closing(open_index(self.paths.objects)) as connection:
+            index = Index(connection)
             if index.last is None:
                 self._begin(index)
             yield index
 
 
-class _Index:
-    """The objects of a home as they were last seen; every change is durable at once."""
-
-    def __init__(self, connection: sqlite3.Connection):
-        self._connection = connection
-
-    @property
-    def last(self) -> int | None:
-        """The number of the last commit that was read; None before the first pull."""
-        return next((int(number) for (number,) in self._connection.execute("SELECT number FROM log")), None)
-
-    def reach(self, number: int) -> None:
-        """All commits up to a number were read."""
-        with self._connection:
-            self._connection.execute("DELETE FROM log")
-            self._connection.execute("INSERT INTO log VALUES (?)", [number])
-
-    def row(self, key: str) -> _Row | None:
-        """What is known of an object."""
-        stored = self._connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE key = ?", [key]).fetchone()
-        return _row(stored) if stored else None
-
-    def rows(self) -> list[tuple[str, _Row]]:
-        """All objects."""
-        return [(row[0], _row(row[1:])) for row in self._connection.execute(f"SELECT key, {_COLUMNS} FROM objects")]
-
-    def keys(self, folders: tuple[str, ...]) -> list[str]:
-        """The keys in some folders."""
-        return [key for (key,) in self._connection.execute("SELECT key FROM objects") if key.startswith(folders)]
-
-    def outdated(self, without: tuple[str, ...]) -> list[str]:
-        """Keys whose file is not of the last known version."""
-        rows = self._connection.execute("SELECT key FROM objects WHERE fetched <> etag ORDER BY key").fetchall()
-        return [key for (key,) in rows if not key.startswith(without)]
-
-    def see(self, key: str, version: Version) -> None:
-        """An object has a version."""
-        values = [key, version.etag, version.size, version.sha256]
-        with self._connection:
-            self._connection.execute(
-                "INSERT INTO objects VALUES (?, ?, ?, ?, '', '', '') ON CONFLICT (key) DO UPDATE "
-                "SET etag = excluded.etag, size = excluded.size, sha256 = excluded.sha256",
-                values,
-            )
-
-    def keep(self, key: str, version: Version, mark: str) -> None:
-        """A file has the content of a version."""
-        self.see(key, version)
-        with self._connection:
-            self._connection.execute(
-                "UPDATE objects SET fetched = etag, content = sha256, mark = ? WHERE key = ?", [mark, key]
-            )
-
-    def mark(self, key: str, mark: str) -> None:
-        """The file of an object has another mark, and the same content."""
-        with self._connection:
-            self._connection.execute("UPDATE objects SET mark = ? WHERE key = ?", [mark, key])
-
-    def forget(self, key: str) -> None:
-        """There is no such object."""
-        with self._connection:
-            self._connection.execute("DELETE FROM objects WHERE key = ?", [key])
-
-
-_COLUMNS = "etag, size, sha256, fetched, content, mark"
-
-
-def _row(values: tuple[str, int, str, str, str, str]) -> _Row:
-    etag, size, digest, *of_file = values
-    return _Row(Version(etag, size, digest), *of_file)
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file)
-    connection.executescript(_SCHEMA)
-    return connection
-
-
 def _is_shared(key: str) -> bool:
     """Whether an object is a file of the home, and not of a worker."""
     return not key.startswith((*_OWN, FOLDER)) and not any(name.startswith(".") for name in key.split("/"))
+
+
+def _homes_below(keys: Iterable[str]) -> tuple[str, ...]:
+    """The folders that are homes of their own: they have a commit log."""
+    return tuple({folder + "/" for folder, log, _ in (key.rpartition(f"/{FOLDER}") for key in keys) if log})
 
 
 def _is_by_hand(key: str) -> bool:
@@ -457,6 +381,16 @@ def _files(root: Path, *, with_tables: bool) -> Iterator[Path]:
         for file in files:
             if file.is_file() and _is_shared(file.relative_to(root).as_posix()):
                 yield file
+
+
+def _loss(key: str, file: Path, row: Row) -> str:
+    """Why a file that was downloaded is of no use now; empty if it is as it was, or edited."""
+    try:
+        size = file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    is_cut = key.startswith(_TABLES) and row.fetched == row.version.etag and size != row.version.size
+    return "has lost a part of its rows" if is_cut else ""
 
 
 def _mark(file: Path) -> str:
