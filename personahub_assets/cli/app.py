@@ -150,8 +150,16 @@ def _exit_code() -> int:
             return interrupts.CODE
         from personahub_assets.instance.faults import explain
 
-        fail(explain(error, Path(os.environ.get("PERSONAHUB_HOME", "hub"))))
+        fail(explain(error, _home_of_failure()))
         return WRONG_ARGUMENT if isinstance(error, ArgumentError) else 1
+
+
+def _home_of_failure() -> Path:
+    """The folder of the home, for the traceback and the secrets of a failure, whatever is wrong with the settings."""
+    try:
+        return _environment().home
+    except Exception:  # noqa: BLE001 - it is what failed, or comes on top of it
+        return Path(os.environ.get("PERSONAHUB_HOME", "hub"))
 
 
 def _check_arguments(arguments: list[str]) -> None:

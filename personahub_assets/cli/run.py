@@ -1,6 +1,7 @@
 """`personahub run` and `release` on the terminal: progress bars during the run, and its report."""
 
 import math
+import shlex
 import shutil
 import sys
 import time
@@ -14,6 +15,7 @@ from personahub_assets.cli.bars import Bars
 from personahub_assets.cli.batch_api import files_to_answer, make_waiting_lines
 from personahub_assets.cli.console import on_one_line, say, table
 from personahub_assets.core.config import STANDIN_URL, Environment
+from personahub_assets.core.object_homes import address_of
 from personahub_assets.core.project_files import sql_files
 from personahub_assets.generation.requests import Usage
 from personahub_assets.hub import Hub
@@ -199,7 +201,7 @@ def _report(store: Store, environment: Environment, result: Result, console: Con
     prices = store.config.prices
     for line in usage_lines(result.usage, prices.currency if prices.is_set else None):
         say(line, to=console)
-    say(f"{result.seconds:.1f} s. Home: {store.root}", to=console)
+    say(f"{result.seconds:.1f} s. Home: {address_of(store.root) or store.root}", to=console)
     if environment.llm_url == STANDIN_URL:
         say(
             "The rows were written by the stand-in, a rule-based writer. It is not a language model: "
@@ -312,7 +314,8 @@ def _warn_of_missing_personas(order: Ordered, console: Console) -> None:
 
 def shell_command(root: Path) -> str:
     """The shell shell_command that calls `personahub` for this home from the current folder."""
-    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={_relative_path(root)} "
+    shown = address_of(root) or str(_relative_path(root))
+    home = "" if root == Path("hub").resolve() else f"PERSONAHUB_HOME={shlex.quote(shown)} "
     called = Path(sys.argv[0])
     by_path = called.name == "personahub" and not shutil.which("personahub")
     return home + (str(_relative_path(called.absolute())) if by_path else "personahub")

@@ -13,7 +13,9 @@ from personahub_assets.core.errors import ConfigError
 
 SCHEMES = ("s3", "gs", "az")
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*+://", re.IGNORECASE)
+_FORMS = "s3://bucket/home, gs://bucket/home, az://container/home, or a folder"
+# Also with one slash: a folder with the name `s3:` is not what was meant.
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*+://|(?:s3|gs|az):)", re.IGNORECASE)
 _PLAIN = re.compile(r"[a-z0-9._-]")
 _ESCAPED = re.compile(r"~([0-9a-f]{2})")
 _NAME = re.compile(rf"(?:{'|'.join(SCHEMES)})~3a~2f~2f(?:[a-z0-9._-]|~[0-9a-f]{{2}})++")
@@ -22,7 +24,7 @@ _LONGEST = 240  # characters of a name of a folder, with room for what others ap
 
 def is_address(home: str) -> bool:
     """Whether a home is given by an address instead of a path."""
-    return _ADDRESS.match(home) is not None
+    return _ADDRESS.match(home.strip()) is not None
 
 
 def check_address(url: str) -> None:
@@ -37,11 +39,10 @@ def check_address(url: str) -> None:
             f"PERSONAHUB_HOME={address.scheme}://… has a user, a key or a query: give keys by the variables of the "
             "storage, such as AWS_ACCESS_KEY_ID, and the address alone: s3://bucket/home"
         )
-    if address.scheme not in SCHEMES or not address.netloc:
-        raise ConfigError(
-            f"PERSONAHUB_HOME={url} is not an address of object storage; valid: s3://bucket/home, gs://bucket/home, "
-            "az://account/container/home, or a folder"
-        )
+    # A scheme in capitals, a space before it or a `..` would give one home the names of two.
+    is_exact = url.startswith(f"{address.scheme}://") and not {".", ".."} & set(address.path.split("/"))
+    if address.scheme not in SCHEMES or not address.netloc or not is_exact:
+        raise ConfigError(f"PERSONAHUB_HOME={url} is not an address of object storage; valid: {_FORMS}")
 
 
 def working_copy(url: str, parent: Path) -> Path:
@@ -50,8 +51,8 @@ def working_copy(url: str, parent: Path) -> Path:
     Raises:
         ConfigError: if the address is wrong, or too long for the name of a folder.
     """
-    url = url.rstrip("/")
     check_address(url)
+    url = url.rstrip("/")
     name = "".join(
         each if _PLAIN.fullmatch(each) else "".join(f"~{byte:02x}" for byte in each.encode()) for each in url
     )

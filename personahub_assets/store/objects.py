@@ -20,6 +20,11 @@ _INSTALL = "pip install 'personahub-assets[cluster]'"
 _RETRY: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 _PART_BYTES = 16 << 20
 _SHA256 = "sha256"
+_VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, if it is not Amazon, AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -190,7 +195,9 @@ class Objects:
         try:
             return from_url(self.url, client_options=options, retry_config=_RETRY)
         except Exception as error:
-            raise ConfigError(f"PERSONAHUB_HOME={self.url} cannot be used: {_first_line(error)}") from error
+            raise ConfigError(
+                f"PERSONAHUB_HOME={self.url} cannot be used: {_first_line(error)}. {self._remedy}"
+            ) from error
 
     @contextmanager
     def _asking(self, action: str, key: str) -> Iterator[None]:
@@ -203,11 +210,18 @@ class Objects:
             if isinstance(error, OSError) and error.errno is not None:  # of this disk
                 raise
             address = f"{self.url}/{key}" if key else self.url
-            raise AccessError(f"cannot {action} {address} ({type(server).__name__}): {_first_line(error)}") from error
+            reason = f"cannot {action} {address} ({type(server).__name__}): {_first_line(error).removesuffix('.')}"
+            raise AccessError(f"{reason}. {self._remedy}") from error
+
+    @property
+    def _remedy(self) -> str:
+        scheme, _, path = self.url.partition("://")
+        variables = _VARIABLES.get(scheme, "the variables of the storage")
+        return f"Check that {path.partition('/')[0]!r} exists, {variables}, and the network; then run again"
 
     def _check(self, key: str, version: Version, size: int, digest: str) -> None:
         if size != version.size or version.sha256 not in ("", digest):
-            written = f"{version.size} with {version.sha256[:12] or 'an unknown one'}…"
+            written = f"{version.size} with {version.sha256[:12] + '…' if version.sha256 else 'an unknown one'}"
             raise StoreError(
                 f"{self.url}/{key} is damaged: {size} bytes with SHA-256 {digest[:12]}…, its writer wrote {written}. "
                 "Put a copy back, or delete the object and run again"
@@ -227,5 +241,6 @@ def _measured(content: bytes | Path) -> tuple[str, int]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What a library says, without the dump of its structures that follows."""
-    return next(iter(str(error).splitlines()), type(error).__name__).strip()
+    """What a library says, without the dump of its structures that follows and an answer in XML."""
+    line = next(iter(str(error).splitlines()), "").strip()
+    return line.removesuffix('<?xml version="1.0" encoding="utf-8"?>').rstrip(": ") or type(error).__name__

@@ -87,14 +87,14 @@ def test_a_torn_object_is_recognised(objects, bucket, tmp_path):
 
 
 def test_a_missing_bucket_and_a_silent_server_are_named(url, monkeypatch):
-    with pytest.raises(AccessError, match="cannot write s3://no-such-bucket/home/key"):
+    with pytest.raises(AccessError, match=r"cannot write s3://no-such-bucket/home/key.*'no-such-bucket' exists, AWS_A"):
         Objects("s3://no-such-bucket/home").write("key", b"", "absent")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(AccessError, match=r"cannot read s3://bucket/.*error sending request"):
         Objects(url).read("key")
 
 
-@pytest.mark.parametrize("home", [f"s3://{BUCKET}/home", "gs://b/x/y-z_1", "s3://b", "az://account/c/Größe X"])
+@pytest.mark.parametrize("home", [f"s3://{BUCKET}/home", "gs://b/x/y-z_1", "s3://b", "az://c/Größe X"])
 def test_the_name_of_a_working_copy_is_the_address(home, tmp_path):
     copy = working_copy(home, tmp_path)
     assert copy.parent == tmp_path
@@ -114,6 +114,11 @@ def test_a_folder_is_no_working_copy(tmp_path):
         ("s3://bucket/home?x=1", "the address alone"),
         ("ftp://host/home", "s3://bucket/home, gs://bucket/home"),
         ("s3:///home", "valid"),
+        ("s3://", "PERSONAHUB_HOME=s3:// is not"),
+        ("s3:/bucket/home", "az://container/home, or a folder"),
+        ("S3://bucket/home", "valid"),
+        (" s3://bucket/home", "valid"),
+        ("s3://bucket/../home", "valid"),
         ("s3://b/" + "x" * 300, "too long"),
     ],
 )
