@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from personahub_assets.core.config import Environment
 from personahub_assets.core.errors import ConfigError
+from personahub_assets.dedup import signatures
 from personahub_assets.defs.executors import RAY_ADDRESS, executor_named
 from personahub_assets.instance.faults import explain
 from personahub_assets.instance.shared import refuse_second_daemon, shared_folder
@@ -170,6 +171,9 @@ def test_the_image_gets_the_files_that_it_needs_and_no_others() -> None:
         assert any((name[0] or name[1]).startswith(prefix) for prefix in allowed)
     assert "--require-hashes" in dockerfile
     assert "USER personahub" in dockerfile
+    # A user who cannot write the folder of the kernels would compile them again in each container.
+    kernels = Path(signatures.__file__).parent.relative_to(ROOT) / "__pycache__"
+    assert re.search(rf"chown -R personahub .*{kernels}", dockerfile)
 
 
 # --- Kubernetes ---
@@ -179,7 +183,13 @@ def test_a_run_has_one_pod_and_the_instance_is_that_of_compose() -> None:
     (values,) = documents("kubernetes/dagster-values.yaml")
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
     assert launcher["jobSpecConfig"]["backoffLimit"] == 0
-    assert launcher["podSpecConfig"]["restartPolicy"] == "Never"
+    pod = launcher["podSpecConfig"]
+    assert pod["restartPolicy"] == "Never"
+    (user,) = re.findall(r"useradd --uid (\d+)", (DEPLOY / "Dockerfile").read_text())
+    (deployment,) = values["dagster-user-deployments"]["deployments"]
+    group = {"fsGroup": int(user)}
+    ray = documents("kubernetes/raycluster.yaml")[0]["spec"]["headGroupSpec"]["template"]["spec"]
+    assert pod["securityContext"] == deployment["podSecurityContext"] == ray["securityContext"] == group
     settings = documents("dagster.yaml")[0]
     assert _snake(values["concurrency"]["pools"]) == settings["concurrency"]["pools"]
     for name in ("runMonitoring", "runRetries"):
@@ -188,7 +198,6 @@ def test_a_run_has_one_pod_and_the_instance_is_that_of_compose() -> None:
     assert values["postgresql"]["postgresqlScheme"] == settings["storage"]["postgres"]["postgres_db"]["scheme"]
     text = (DEPLOY / "kubernetes/dagster-values.yaml").read_text()
     assert f"--version {pinned('dagster')}" in text
-    (deployment,) = values["dagster-user-deployments"]["deployments"]
     _check_names({each["name"] for each in deployment["env"]})
     assert values["dagsterWebserver"]["service"]["type"] == "ClusterIP"
 
