@@ -305,7 +305,8 @@ class WorkingCopy:
         """Refuse to replace a version that was never here."""
         if row and row.fetched != row.version.etag:
             raise Conflict(
-                f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on them"
+                f"{self.url}/{key} was published by another worker meanwhile. Its rows stay; run again to build on "
+                "them. Machines with one Dagster instance wait for each other instead: docs/object-storage.md, Locks"
             )
 
     def _wait_for_commit(self, index: Index, key: str) -> None:
