@@ -88,11 +88,11 @@ class WorkingCopy:
             StoreError: if an object is damaged, or a file was changed both here and there.
         """
         with self._alone() as index:
+            if by_hand or on_demand:
+                self._look_for_lost(index)  # first: what others changed is compared with the files
             self._replay(index)
             if by_hand:
                 self._look_by_hand(index)
-            if by_hand or on_demand:
-                self._look_for_lost(index)
             keys = index.outdated(tuple(each for each in ON_DEMAND if each not in on_demand))
             self._download(index, keys)
             if any(key.startswith(_TAKEDOWNS) for key in keys):

@@ -345,6 +345,15 @@ def test_files_that_are_lost_here_are_downloaded_again(worker, damage, caplog):
     assert "downloaded again" in caplog.text
 
 
+def test_a_file_that_is_cut_off_here_can_be_deleted_elsewhere(worker):
+    first, second = worker("first"), worker("second")
+    write(first, "a", "one")
+    assert texts(second) == {"a": "one"}
+    first.paths.partition("quarantine", "a", "documents").write_bytes(b"PAR1")
+    second.remove(second.paths.partition("quarantine", "a", "documents").parent)
+    assert texts(first) == {}
+
+
 def test_a_takedown_in_another_process_keeps_the_files_that_it_changed(worker):
     store = worker("first")
     write(store, "a", "one")
