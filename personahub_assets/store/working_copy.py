@@ -96,7 +96,8 @@ class WorkingCopy:
             keys = index.outdated(tuple(each for each in ON_DEMAND if each not in on_demand))
             self._download(index, keys)
             if any(key.startswith(_TAKEDOWNS) for key in keys):
-                remove(self.paths.cache)  # it can hold what was taken down
+                for path in (self.paths.cache, self.paths.warehouse):  # they can hold what was taken down
+                    remove(path)
 
     def fetch(self, file: Path) -> None:
         """Download one file of ON_DEMAND, if there is such an object, and the file is missing or of an older version.

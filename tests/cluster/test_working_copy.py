@@ -354,6 +354,14 @@ def test_a_file_that_is_cut_off_here_can_be_deleted_elsewhere(worker):
     assert texts(first) == {}
 
 
+def test_after_a_takedown_elsewhere_no_warehouse_from_before_is_read(worker):
+    first, second = worker("first").pulled(), worker("second").pulled()
+    first.paths.warehouse.write_bytes(b"rows")
+    second.write("takedowns", "a", pl.DataFrame(schema=table_schema("takedowns")))
+    first.pulled()
+    assert not first.paths.warehouse.exists()
+
+
 def test_a_takedown_in_another_process_keeps_the_files_that_it_changed(worker):
     store = worker("first")
     write(store, "a", "one")
