@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import pickle
+import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NAMESPACE = "personahub"  # of the names of actors
 _THREADS = 256  # questions that an actor takes at the same time
 _WAITS = (0.0, 0.2, 1.0, 5.0, 25.0)  # seconds before a lost shard is placed again: the cluster notices a loss late
+_CONNECTS = 10.0  # seconds to connect to a cluster
 _BEAT = 30.0  # most seconds until an actor sees that nothing asks it
 _LOG = logging.getLogger("personahub")
 
@@ -235,7 +237,7 @@ def connected() -> Any:
     """The module `ray`, connected: to RAY_ADDRESS, or to a cluster that is started in this machine.
 
     Raises:
-        ConfigError: if Ray is not installed, or the cluster has nodes on other machines and no token.
+        ConfigError: if Ray is not installed, no cluster answers, or it has nodes on other machines and no token.
     """
     try:
         ray = import_module("ray")
@@ -247,10 +249,25 @@ def connected() -> Any:
     own = ("", "local", "auto", *_LOOPBACK, ray.util.get_node_ip_address())
     _check(address.removeprefix("ray://").rpartition(":")[0].strip("[]") or address, address, own)
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, configure_logging=False)
+        try:
+            _reach(address)
+            # Without an address Ray would join whatever cluster was last started on this machine, running or not.
+            ray.init(address or "local", log_to_driver=False, configure_logging=False)
+        except (OSError, RuntimeError, ValueError) as error:  # it documents none of them
+            raise ConfigError(
+                f"no Ray cluster answers at RAY_ADDRESS={address or 'local'} ({type(error).__name__}: {error}): start "
+                'it, or correct the address; without RAY_ADDRESS, or with engine = "local", none is needed'
+            ) from error
     for node in _nodes(ray):
         _check(node, node, own)
     return ray
+
+
+def _reach(address: str) -> None:
+    """Connect to an address once: Ray itself tries it for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECTS).close()
 
 
 def _nodes(ray: Any) -> list[str]:

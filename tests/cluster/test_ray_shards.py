@@ -147,6 +147,14 @@ def test_actors_stay_for_the_next_walk_and_end_when_nothing_asks_them(cluster: A
     assert living() <= before
 
 
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:1", "127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at RAY_ADDRESS={address} "):
+        ray_shards.connected()
+
+
 @pytest.mark.parametrize("address", ["ray://gpu.example.org:10001", "10.11.12.13:6379"])
 def test_a_remote_cluster_without_a_token_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
