@@ -25,6 +25,17 @@ ANSWER = rf'\{{"personas": \[{ROW}\]\}}'
 # vLLM's own grammar stands in for a model that does what the prompt says: random weights write noise without it.
 SCHEMA = {"structured_outputs": {"json": TextPersonas.model_json_schema()}}
 
+UNREAD = {
+    "bad_request",
+    "content_filtered",
+    "empty",
+    "invalid_json",
+    "timeout",
+    "too_long",
+    "unreachable",
+    "unreadable",
+}
+
 
 def asked(home: Path, server: VllmServer, mode: str, extra_body: dict[str, object]) -> pl.DataFrame:
     """The outcomes of `text_personas` for the documents, one row each."""
@@ -69,8 +80,9 @@ def test_an_answer_in_each_mode_is_read(
 ) -> None:
     outcomes = asked(tmp_path / "home", tiny_llm, mode, extra_body)
     accepted = outcomes.filter(status="accepted")
-    # Random weights repeat themselves, find no end, and write half characters, which become longer.
-    assert set(outcomes.filter(status="rejected")["reason"]) <= {"degenerate", "schema_violation", "truncated"}
+    # Random weights repeat themselves, find no end, write half characters, which become longer, and know no language:
+    # their answers can be rejected for what they say, but not for how they came.
+    assert UNREAD.isdisjoint(outcomes.filter(status="rejected")["reason"])
     assert len(outcomes) == len(DOCUMENTS)
     assert len(accepted) > 0
     for response in accepted["response"]:
