@@ -158,7 +158,12 @@ class Update:
         settings = self._store.config.warehouse
         of_ids = {"documents", "text_personas", "related_personas", "generations", *self._store.catalog.datasets}
         ids = sum(count for table, count in rows.items() if table in of_ids)
-        wanted = {"ids": ids <= settings.sorted_ids, "duplicates": dropped <= settings.native_rows, "novelty": True}
+        wanted = {
+            "ids": ids <= settings.sorted_ids,
+            "duplicates": dropped <= settings.native_rows,
+            "item_duplicates": rows.get("item_decisions", 0) <= settings.native_rows,
+            "novelty": True,
+        }
         return [name for name, is_wanted in wanted.items() if is_wanted]
 
     def _change_marts(self, tables: dict[str, str], marts: Iterable[str], batches: Collection[str]) -> None:

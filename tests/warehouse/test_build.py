@@ -21,7 +21,7 @@ from personahub_assets.warehouse import build, live, update
 ITEMS = [name for name in Catalog().names if name not in Catalog().scores]
 OF_DATASETS = {f"{name}_{view}" for name in ITEMS for view in ("duplicates", "unique")}
 VIEWS = {"dataset_items", "written_items", "item_scores", *sql_files("views"), *OF_DATASETS}
-MART = {"journal_calls", "places", "sorted_ids", "dropped", "new_per_hop"}
+MART = {"journal_calls", "places", "sorted_ids", "dropped", "dropped_items", "new_per_hop"}
 
 
 def write(store: Store, batch: str, count: int) -> None:
