@@ -240,22 +240,17 @@ def semantic(folder: Path, rows: int, dimensions: int, batch: int, raylets: int)
         decided = walk.decide(*case, allocate=Scratch(folder, 1 << 30).empty)
         cpu, pairs = time.process_time() - started, batch * (size + batch / 2)
         yield {
-            "kept": size,
-            "dimensions": dimensions,
-            "batch": batch,
-            "seconds": round(decided.seconds, 1),
-            "estimated_s": round(decided.estimate or 0.0, 1),
-            "cpu_s": round(cpu, 1),
+            "kept": size, "dimensions": dimensions, "batch": batch, "seconds": round(decided.seconds, 1),
+            "estimated_s": round(decided.estimate or 0.0, 1), "cpu_s": round(cpu, 1),
             "cpu_ns_per_pair": round(1e9 * cpu / pairs, 4),
-            "dropped": int((~decided.stays).sum()),
-            **memory.read(),
-        }
+            "dropped": int((~decided.stays).sum()), **memory.read(),
+        }  # fmt: skip
         if beside:
             rows_of = [partial(shard, each, np.arange(len(each.places))) for each in kept]
             divisible = [Divisible(str(span), (), divide) for span, divide in zip(spans, rows_of, strict=True)]
             for walked in ("first", "next"):
                 beside.decide(partial(walk.decide, *case[:3], threshold=THRESHOLD), kept, divisible)
-                yield {"kept": size, "walk": walked, **beside.figures()}  # fmt: skip
+                yield {"kept": size, "walk": walked, **beside.figures()}
 
 
 def estimates(rows: int) -> Iterator[dict[str, Any]]:

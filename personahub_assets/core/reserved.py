@@ -46,15 +46,7 @@ def _relations() -> set[str]:
         "item_scores",
         "search_personas",
         "journal_calls",
-        *(
-            "dropped",
-            "dropped_items",
-            "every_id",
-            "new_ids",
-            "new_per_hop",
-            "new_places",
-            "places",
-            "sorted_ids",
-        ),  # of marts
+        # Of the marts.
+        *("dropped", "dropped_items", "every_id", "new_ids", "new_per_hop", "new_places", "places", "sorted_ids"),
         *(name for folder in folders for name in project_files.sql_files(folder)),
     }

@@ -24,7 +24,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.array_cache import Arrays, Pieces
 from personahub_assets.dedup.merging import Run, joined, merged_keys, merged_values
-from personahub_assets.dedup.shards import NO_SPANS, Spans, masked
+from personahub_assets.dedup.shards import Spans, masked
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.removal import discard
 
@@ -113,11 +113,11 @@ class Segment:
 
     def positions(self, without: frozenset[str]) -> Ints:
         """(n,) places, with those of dead entries and of some batches masked."""
-        return masked(self.arrays["places"], np.arange(len(self)), self.masked_rows(without))
+        return masked(self.arrays["places"], self.masked_rows(without))
 
     def masked_rows(self, without: frozenset[str]) -> Spans:
         """The rows of dead entries and of some batches, as spans that do not touch."""
-        spans = list(NO_SPANS)
+        spans = list[tuple[int, int]]()
         for entry in self.entries:
             if not entry.is_alive or entry.batch in without:
                 begin = spans.pop()[0] if spans and spans[-1][1] == entry.begin else entry.begin

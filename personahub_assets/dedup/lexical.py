@@ -28,7 +28,7 @@ from personahub_assets.dedup.codec import Codes, Packed, max_codes, pack, pack_r
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
 from personahub_assets.dedup.kernels import kernel
 from personahub_assets.dedup.merging import Run, Streamed, merged_keys, merged_values
-from personahub_assets.dedup.shards import Best, Matches, Shard, Spans, masked, matches_of, no_keepers
+from personahub_assets.dedup.shards import Best, Matches, Shard, Spans, masked, matches_of, no_keepers, spans_among
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
@@ -83,7 +83,7 @@ class SegmentPart(NamedTuple):
     def without(self, spans: Spans) -> "SegmentPart":
         """The same rows, but some rows of the segment are no keepers."""
         own = self.segment
-        return self._replace(segment=own._replace(places=masked(own.places, self.rows, spans)))
+        return self._replace(segment=own._replace(places=masked(own.places, spans_among(self.rows, spans))))
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row among those that have a common signature with this remainder."""

@@ -20,7 +20,7 @@ The lexical stage is divided by the hash of the signatures: `lexical.shard`. The
 shards with none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -31,8 +31,6 @@ Batch_contra = TypeVar("Batch_contra", contravariant=True)
 
 Spans = tuple[tuple[int, int], ...]
 """Row numbers, as spans from a first row up to one that is no part of it."""
-
-NO_SPANS: Spans = ()
 
 NOWHERE = np.iinfo(np.int64).max
 """Place of a masked row: after all others, so that it is no keeper."""
@@ -92,21 +90,27 @@ def best_of(answers: Sequence[Matches]) -> Matches:
     return Matches(rows[first], keepers[first], similarities[first])
 
 
-def masked(positions: Ints, rows: Ints, spans: Spans) -> Ints:
+def masked(positions: Ints, spans: Iterable[Sequence[int]]) -> Ints:
     """Places without those of some rows.
 
     Args:
         positions: (m,) places.
-        rows: (m,) numbers of the rows, ascending.
-        spans: numbers of the rows to mask.
+        spans: begins and ends of the rows to mask.
     """
+    spans = list(spans)
     if not spans:
         return positions
     positions = np.array(positions)
-    for begin, end in np.searchsorted(rows, spans).tolist():
+    for begin, end in spans:
         positions[begin:end] = NOWHERE
     positions.flags.writeable = False  # as mapped ones are, so that kernels are compiled once
     return positions
+
+
+def spans_among(rows: Ints, spans: Spans) -> list[list[int]]:
+    """Spans of row numbers as begins and ends in `rows` (m,), numbers that ascend."""
+    ends: list[list[int]] = np.searchsorted(rows, np.array(spans, np.int64).reshape(-1, 2)).tolist()
+    return ends
 
 
 def no_keepers(count: int) -> Best:

@@ -15,7 +15,7 @@ from personahub_assets.dedup.bounds import Allocate, Projection, tiled
 from personahub_assets.dedup.cosines import Ints, Kept, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.scan import Queries, Reach, Shelf, scan
-from personahub_assets.dedup.shards import Best, Matches, Spans, masked, matches_of
+from personahub_assets.dedup.shards import Best, Matches, Spans, masked, matches_of, spans_among
 
 PIECE = 16_384  # kept rows of earlier walks that one thread prepares together
 _PIECES = 4  # pieces in memory
@@ -40,7 +40,7 @@ class RowShard(NamedTuple):
 
     def without(self, spans: Spans) -> "RowShard":
         """The same rows, but some rows of the segment are no keepers."""
-        return self._replace(kept=replace(self.kept, places=masked(self.kept.places, self.rows, spans)))
+        return self._replace(kept=replace(self.kept, places=masked(self.kept.places, spans_among(self.rows, spans))))
 
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row, if it is better than the one found so far."""
