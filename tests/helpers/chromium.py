@@ -17,6 +17,10 @@ _SECONDS = 60
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OPTIONS = ("--headless", "--no-first-run", "--disable-gpu", "--remote-debugging-port=0", "--window-size=1440,900")
 
+_LISTEN = (
+    "unclicked = true, {element}.addEventListener('click', () => {{ unclicked = false }}, {{capture: true, once: true}})"
+)
+
 
 def chromium() -> str | None:
     """Where Chromium or Chrome is, if it is installed."""
@@ -71,16 +75,34 @@ class Tab:
     def click(self, selector: str) -> None:
         """Click into the middle of the first element that a selector has."""
         element = f"document.querySelector({json.dumps(selector)})"
-        self.wait(element)
-        self.value(f"{element}.scrollIntoView({{block: 'center'}})")
-        x, y = self.value(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({element}.getClientRects()[0])")
-        self.click_at(x, y)
+        self.click_at(
+            f"(box => [box.x + box.width / 2, box.y + box.height / 2])"
+            f"(({element}.scrollIntoView({{block: 'center'}}), {element}).getClientRects()[0])",
+            element,
+        )
 
-    def click_at(self, x: float, y: float) -> None:
-        """Click at a point of the window."""
-        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        for kind in ("mousePressed", "mouseReleased"):
-            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    def click_at(self, point: str, element: str) -> None:
+        """Click at a point of the window until an element gets the click.
+
+        Chromium drops clicks into a page that it has not painted yet, and a page that still moves gets them
+        elsewhere: on a busy machine both happen.
+
+        Args:
+            point: expression of its x and y, computed anew for each try.
+            element: expression of the element that has to get the click.
+        """
+        end = time.monotonic() + _SECONDS
+        while True:
+            self.wait(element)
+            x, y = self.value(f"{_LISTEN.format(element=element)}, {point}")
+            self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+            for kind in ("mousePressed", "mouseReleased"):
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            # A page that the click has opened does not know of it.
+            if self.value("window.unclicked") is not True:
+                return
+            assert time.monotonic() < end, f"{element} gets no click at {x}, {y}"
+            time.sleep(0.1)
 
     def type(self, text: str) -> None:
         """Type a text where the cursor is."""
