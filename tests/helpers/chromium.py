@@ -18,7 +18,8 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _OPTIONS = ("--headless", "--no-first-run", "--disable-gpu", "--remote-debugging-port=0", "--window-size=1440,900")
 
 _LISTEN = (
-    "unclicked = true, {element}.addEventListener('click', () => {{ unclicked = false }}, {{capture: true, once: true}})"
+    "unclicked = true, {element}.addEventListener("
+    "'click', () => {{ unclicked = false }}, {{capture: true, once: true}})"
 )
 
 
