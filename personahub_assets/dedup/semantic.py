@@ -40,6 +40,7 @@ from personahub_assets.dedup.cells import (
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.scan import Reach, Shelf, settle
+from personahub_assets.dedup.scratch import release
 from personahub_assets.dedup.shards import Best, Shard
 from personahub_assets.dedup.vector_shards import (
     PIECE,
@@ -224,6 +225,7 @@ class _Walk:
         for number, each in enumerate(self.kept):
             own = cells.of_kept[number] if number < len(cells.of_kept) else None
             self._search_cells(self._kept_in_cells(each, cells.centroids, own), range(len(self.stays)), probes)
+            release(each.vectors)
         own_shelf = empty_cells(len(cells.centroids), len(self.stays), width, queries.vectors, self.allocate)
         for begin, end in spans(len(self.stays), _IN_CELLS):
             self._search_cells(own_shelf, range(begin, end), probes)
@@ -239,6 +241,7 @@ class _Walk:
             rows = queries_of(self.batch.projection, piece)
             cells = nearest(piece.vectors, centroids, 1)[:, 0] if own is None else own[begin:end]
             shelf.add(rows, np.arange(end - begin), cells, square, begin)
+            release(kept.vectors[begin:end])
         return shelf
 
     def _search_cells(self, shelf: CellShelf, rows: range, probes: Numbers) -> None:

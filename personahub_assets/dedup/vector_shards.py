@@ -15,6 +15,7 @@ from personahub_assets.dedup.bounds import Allocate, Projection, tiled
 from personahub_assets.dedup.cosines import Ints, Kept, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
 from personahub_assets.dedup.scan import Queries, Reach, Shelf, scan
+from personahub_assets.dedup.scratch import release
 from personahub_assets.dedup.shards import Best, Matches, Spans, masked, matches_of, spans_among
 
 PIECE = 16_384  # kept rows of earlier walks that one thread prepares together
@@ -90,6 +91,8 @@ def visit(kept: Iterable[Kept], batch: Batch, pool: ThreadPoolExecutor) -> None:
     while few := list(islice(pieces, _PIECES)):
         for shelf in pool.map(prepare, *zip(*few, strict=True)):
             search(batch, range(len(batch.queries.places)), shelf, len(shelf.places), pool)
+        for each, begin, end in few:
+            release(each.vectors[begin:end])
 
 
 def shelf_of(projection: Projection, kept: Kept, begin: int, end: int) -> Shelf:
@@ -147,7 +150,9 @@ def estimated_seconds(batch: Batch, kept: Sequence[Kept], pool: ThreadPoolExecut
 
 
 def _taken(kept: Kept, rows: Ints) -> Kept:
-    return Kept(kept.vectors[rows], np.full(len(rows), -1), kept.all_marks[rows])  # before all others
+    vectors = kept.vectors[rows]
+    release(kept.vectors)  # the system reads 16 pages for each row
+    return Kept(vectors, np.full(len(rows), -1), kept.all_marks[rows])  # before all others
 
 
 def _concatenated(groups: Sequence[Kept]) -> Kept:
