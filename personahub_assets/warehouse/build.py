@@ -22,6 +22,9 @@ from personahub_assets.warehouse.shared import share
 from personahub_assets.warehouse.stored_tables import native_tables
 from personahub_assets.warehouse.update import Update, changes
 
+_SMALL = 100_000
+"""Rows up to which nothing is compressed: choosing how takes DuckDB a third of a second, and saves some megabytes."""
+
 _NOVELTY = """
 SELECT batch, hop, new_per_1000_calls FROM novelty
 WHERE new_per_1000_calls IS NOT NULL AND batch IN (SELECT DISTINCT batch FROM novelty ORDER BY batch DESC LIMIT 100)
@@ -173,6 +176,8 @@ def _fill(store: Store, note: Note | None, now: Inputs, file: Path) -> Contents:
         update = Update(connection, store, now)
         contents = update.change(note.contents, changed) if note and changed is not None else update.create()
         settle(connection)
+        if contents and sum(contents.rows.values()) <= _SMALL:
+            connection.execute("SET force_compression = 'uncompressed'")
         connection.execute("CHECKPOINT")  # everything is in the renamed file, nothing in a log beside it
     if contents is None:
         return _fill(store, None, now, file)

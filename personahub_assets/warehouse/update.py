@@ -71,6 +71,7 @@ class Update:
         """Fill an empty file."""
         connection, store = self._connection, self._store
         tables, rows, dropped = dict[str, str](), dict[str, int](), 0
+        connection.execute("BEGIN")  # a commit of each statement takes as long as all of them
         for table, manifests in self._manifests(store.table_set.sql).items():
             rows[table] = count_rows(manifests)
             dropped += sum(int(each.dropped.sum()) for each in manifests.values())
@@ -88,7 +89,9 @@ class Update:
         for mart in marts:
             connection.execute(project_files.sql_files("marts")[mart])
         add_comments(connection, store, {*store.table_set.sql, *names})
-        return Contents(tables, rows, dropped, marts, self._last_place() if "ids" in marts else 0, 0)
+        last = self._last_place() if "ids" in marts else 0
+        connection.execute("COMMIT")
+        return Contents(tables, rows, dropped, marts, last, 0)
 
     def change(self, before: Contents, changed: dict[str, set[str]]) -> Contents | None:
         """Replace the changed batches in a copy of a warehouse; None if it needs other tables under its views.

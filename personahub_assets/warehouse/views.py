@@ -240,4 +240,4 @@ def add_comments(connection: duckdb.DuckDBPyConnection, store: Store, names: set
     statements = [tables.statements(table, is_view=table not in native)[1] for table in tables.sql if table in names]
     statements += [_comment_view(name, select) for name, select in view_selects(store).items() if name in names]
     statements += [_comment_macro(name, statement) for name, statement in macros().items() if name in names]
-    connection.execute("BEGIN;" + "".join(statements) + "COMMIT")
+    connection.execute("".join(statements))
