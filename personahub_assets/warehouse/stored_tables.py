@@ -169,14 +169,19 @@ def _select(connection: duckdb.DuckDBPyConnection, store: Store, table: str, sou
 
 def _select_one(connection: duckdb.DuckDBPyConnection, store: Store, table: str, source: Source) -> str:
     samples = _read(source.samples, "union_by_name = true, hive_partitioning = false")
-    present = {name for (name, *_) in connection.execute(f"DESCRIBE SELECT * FROM {samples}").fetchall()}
-    options = _hive(store, table) + (", union_by_name = true" if len(source.samples) > 1 else "")
-    types = store.table_set.types(table)
-    values = {name: f"NULL::{kind}" for name, kind in types.items()}
+    present = {name: kind for (name, kind, *_) in connection.execute(f"DESCRIBE SELECT * FROM {samples}").fetchall()}
+    values = {name: f"NULL::{kind}" for name, kind in store.table_set.types(table).items()}
     values |= {name: f'"{name}"' for name in values.keys() & present}
     values |= {name: quoted(value) for name, value in source.of_path.items()}
-    if _is_hive(store):
-        values["batch"] = '"batch"'
+    of_path = _path_columns(store, table)
+    if len(source.samples) > 1:
+        # DuckDB 1.5 skips files only by a column of this name.
+        path = "filename" if "filename" not in values else "/filename"
+        options = _of_columns({name: kind for name, kind in sorted(present.items()) if name in values}, path)
+        from_path = {name: f"regexp_extract(\"{path}\", '/{name}=([^/]*)/', 1)" for name in of_path}
+    else:
+        options, from_path = _hive(of_path), {name: f'"{name}"' for name in of_path}
+    values |= {name: value for name, value in from_path.items() if name in values}
     columns = ", ".join(f'{value} AS "{name}"' for name, value in values.items())
     return f"SELECT {columns} FROM {_read(source.patterns, options)}"
 
@@ -186,17 +191,36 @@ def _read(patterns: Sequence[str], options: str) -> str:
     return f"read_parquet({listed}, {options})"
 
 
-def _hive(store: Store, table: str) -> str:
-    """Options that give a column for each `name=value` in the path: DuckDB skips files by them without opening them."""
-    if not _is_hive(store):
+def _path_columns(store: Store, table: str) -> list[str]:
+    """The columns that come from the path of a file: DuckDB skips files by them without opening them."""
+    if "=" in str(store.root):
+        return []  # a home such as `/data/batch=1/hub` would give wrong values
+    return ["batch", *(["asset"] if table in BY_ASSET and table != "decisions" else [])]
+
+
+def _hive(of_path: Sequence[str]) -> str:
+    """Options to read files that have the same columns."""
+    if not of_path:
         return "hive_partitioning = false"
-    kinds = ["'batch': VARCHAR", *(["'asset': VARCHAR"] if table in BY_ASSET and table != "decisions" else [])]
-    return f"hive_partitioning = true, hive_types = {{{', '.join(kinds)}}}"
+    kinds = ", ".join(f"{name}: VARCHAR" for name in of_path)
+    return f"hive_partitioning = true, hive_types = {{{kinds}}}"
 
 
-def _is_hive(store: Store) -> bool:
-    """A path of the home such as `/data/batch=1/hub` would give wrong columns."""
-    return "=" not in str(store.root)
+def _of_columns(kinds: Mapping[str, str], path: str) -> str:
+    """Options to read files of which some lack columns.
+
+    `union_by_name` would open all files for every query, and DuckDB 1.5 has no partitions beside a schema: so the
+    batch is taken from the path, and DuckDB skips files by that, too.
+
+    Args:
+        kinds: the columns, with their types.
+        path: name of a column for the path of a row's file.
+    """
+    columns = ", ".join(
+        f"{quoted(name)}: {{name: {quoted(name)}, type: {quoted(kind)}, default_value: NULL}}"
+        for name, kind in kinds.items()
+    )
+    return f"schema = MAP {{{columns}}}, hive_partitioning = false, filename = {quoted(path)}"
 
 
 def check_keys(connection: duckdb.DuckDBPyConnection, store: Store, table: str, rows: str | None = None) -> None:

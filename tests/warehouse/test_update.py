@@ -222,13 +222,22 @@ def test_a_view_opens_only_the_files_of_the_wanted_batch(store: Store) -> None:
 
 def test_files_with_other_columns_are_read_together(store: Store) -> None:
     """As written before a column was added."""
+    with build.reader(store) as connection:
+        kinds = connection.execute("SELECT typeof(COLUMNS(*)) FROM generations LIMIT 1").fetchall()
     path = store.path("generations", "a", "tools")
     pl.read_parquet(path).drop("role", "detail").write_parquet(path.with_name("old"))
     path.with_name("old").replace(path)
     assert build.build(store).rows["generations"] == 8
     with build.reader(store) as connection:
         roles = connection.execute("SELECT count(*), count(role) FROM generations WHERE batch = 'a'").fetchall()
+        assert connection.execute("SELECT typeof(COLUMNS(*)) FROM generations LIMIT 1").fetchall() == kinds
+        opened = [
+            connection.execute(f"EXPLAIN ANALYZE SELECT * FROM generations WHERE {which}").fetchall()[0][1]
+            for which in ("batch = 'a'", "batch = 'a' AND asset = 'tools'", "batch = 'c'")
+        ]
     assert roles == [(4, 0)]
+    assert ["Total Files Read: 2" in opened[0], "Total Files Read: 1" in opened[1]] == [True, True]
+    assert "Total Files Read" not in opened[2] or "Total Files Read: 0" in opened[2]
 
 
 def test_a_home_whose_path_looks_like_a_partition(tmp_path: Path) -> None:
