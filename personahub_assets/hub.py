@@ -184,7 +184,8 @@ class Hub:
         """
         import duckdb
 
-        from personahub_assets.warehouse import build
+        from personahub_assets.store.tables import STAGES
+        from personahub_assets.warehouse import build, freshness
 
         store = self.store
         if not store.paths.warehouse.exists():
@@ -193,17 +194,19 @@ class Hub:
         catalog = store.catalog
         optional = {*COMPARISONS, *(name for name in catalog.datasets if not catalog.is_enabled(name, None))}
         datasets = [*catalog.datasets, *COMPARISONS]
-        names = [*sources, "lexical_duplicates", "semantic_duplicates", "personas", *datasets]
-        counts = {}
+        names = [*sources, *STAGES, "personas", *datasets, "generations", "quarantine"]
         try:
             with build.reader(store) as connection:
-                for name in (*names, "generations", "quarantine"):
+                # To count rows, a view opens all its files.
+                note = freshness.noted(store)
+                counts = dict(note.contents.rows) if note else {}
+                for name in set(names) - counts.keys():
                     (counts[name],) = connection.execute(f'SELECT count(*) FROM "{name}"').fetchone() or (0,)
         except duckdb.Error as error:  # for example in a moved home: its views name the old folder
             raise StoreError(
                 f"{store.paths.warehouse}: {error}. Build it again: personahub run --select warehouse"
             ) from error
-        return {name: count for name, count in counts.items() if count or name not in optional}
+        return {name: counts[name] for name in names if counts[name] or name not in optional}
 
     def sql(self, query: str | Path, *, seconds: float | None = None) -> "pl.DataFrame":
         """Query the warehouse in a separate process that can only read.

@@ -1,6 +1,7 @@
 """CPU seconds of commands for one new batch, in homes with more and more batches.
 
-    python benchmarks/many_batches/whole_run.py [--batches 10,100,1000] [--rows 4] [--new 50] [--keep FOLDER]
+    python benchmarks/many_batches/whole_run.py [--batches 10,100,1000] [--rows 4] [--new 50]
+        [--keep FOLDER] [--settings FILE]
 
 One batch is run with the stand-in; its rows are then written again under other batch keys and ids, so a home of any
 size takes seconds. Each command is a process of its own; the figure is its CPU time with that of its children.
@@ -40,11 +41,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4, help="documents of each old batch")
     parser.add_argument("--new", type=int, default=50, help="documents of a new batch")
     parser.add_argument("--keep", help="folder in which homes are left, and found again")
+    parser.add_argument("--settings", type=Path, help="a hub.toml for the homes, such as one with fewer datasets")
     options = parser.parse_args()
     counts = [int(count) for count in options.batches.split(",")]
     folder = Path(options.keep or tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {count: _measure(folder / str(count), count, options.rows, options.new) for count in counts}
+    settings = options.settings.read_text() if options.settings else ""
+    figures = {count: _measure(folder / str(count), count, options.rows, options.new, settings) for count in counts}
     if not options.keep:
         shutil.rmtree(folder)
     print(f"| command | {' | '.join(f'{count:,} batches' for count in counts)} | ratio |")
@@ -54,10 +57,11 @@ def main() -> None:
         print(f"| {command} | {' | '.join(f'{cpu:.1f} s' for cpu in row)} | {row[-1] / row[0]:.2f} |")
 
 
-def _measure(home: Path, batches: int, rows: int, new: int) -> dict[str, float]:
+def _measure(home: Path, batches: int, rows: int, new: int, settings: str) -> dict[str, float]:
     store = Store(home=str(home))
     if not home.exists():
         home.mkdir(parents=True)
+        (home / "hub.toml").write_text(settings)
         _command(home, ["ingest", str(_file(home / "first.jsonl", rows, 0)), "--name", "first"])
         _command(home, ["run", "--batch", "first"])
         multiply(store, "first", batches)

@@ -210,7 +210,8 @@ def run_batches(
         approve(order)
     result = Result(usage=order.usage, left=dict(order.unedited))
     with open_instance(order.store.root) as instance:
-        instance.add_dynamic_partitions(str(BATCHES.name), [k for k in order.batches if k not in _partitions(instance)])
+        registered = _partitions(instance)
+        instance.add_dynamic_partitions(str(BATCHES.name), [key for key in order.batches if key not in registered])
         started = time.perf_counter()
         executor = _Executor(order.definitions, instance)
         _all_runs(order, executor, result)

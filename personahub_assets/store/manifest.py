@@ -28,6 +28,8 @@ Numbers = NDArray[np.int64]
 _PREFIX = "batch="
 _SEPARATOR = "/"
 _FACTS = ("rows", "dropped", "columns")
+_VERSION = 2
+"""Before, dropped items were not counted."""
 _ODD = (-7046029254386353131, -4417276706812531889, -7723592293110705685)
 """Odd numbers with mixed bits."""
 
@@ -228,15 +230,18 @@ def _by_file(connection: duckdb.DuckDBPyConnection, query: str, paths: Sequence[
 
 
 def load(file: Path) -> Manifest | None:
-    """Read a manifest; None if it is missing or damaged."""
+    """Read a manifest; None if it is missing, damaged, or of an earlier version."""
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+            is_current = int(stored["version"]) == _VERSION
             marks, facts = stored["marks"], stored["facts"]
             names = stored["names"].tobytes().decode("utf-8", "surrogateescape")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     files = Listing(names, marks)
-    is_whole = marks.ndim == 2 and facts.shape == (len(_FACTS), len(marks)) and len(files.batches) == len(marks)
+    is_whole = (
+        is_current and marks.ndim == 2 and facts.shape == (len(_FACTS), len(marks)) and len(files.batches) == len(marks)
+    )
     return Manifest(files, *facts) if is_whole else None
 
 
@@ -245,4 +250,4 @@ def save(contents: Manifest, file: Path) -> None:
     facts = np.stack([contents.rows, contents.dropped, contents.columns])
     names = np.frombuffer(contents.listing.names.encode("utf-8", "surrogateescape"), np.uint8)
     with replacing(file, sync=False) as aside, aside.open("wb") as opened:
-        np.savez(opened, names=names, marks=contents.listing.marks, facts=facts)
+        np.savez(opened, version=_VERSION, names=names, marks=contents.listing.marks, facts=facts)

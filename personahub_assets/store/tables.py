@@ -59,6 +59,8 @@ BY_ASSET = (
 )
 STAGES = {"lexical_duplicates": "lexical", "semantic_duplicates": "semantic"}
 """The assets that write `decisions`, each with its stage."""
+DECISIONS = ("decisions", "item_decisions")
+"""The tables with decisions about duplicates."""
 DROPPED = ["batch", "persona_id", "keeper_id", "similarity", "admission"]
 """Columns of the views `lexical_duplicates` and `semantic_duplicates`."""
 ITEM_DROPS = ["batch", "item_id", "keeper_id", "stage", "similarity", "admission"]
@@ -311,6 +313,10 @@ class Store(BaseModel):
         manifests = self.manifests(self.listings(folders)).values()
         return sum(int((each.dropped if table in STAGES else each.rows).sum()) for each in manifests)
 
+    def size(self, table: str) -> int:
+        """Bytes of all files of a table."""
+        return sum(int(files.marks[:, 0].sum()) for files in self.listings(self.folders(table)).values())
+
     def listings(self, folders: Iterable[Path]) -> dict[Path, Listing]:
         """The files in folders of partitions."""
         return {folder: _listed(folder) for folder in folders}
@@ -326,8 +332,9 @@ class Store(BaseModel):
             StoreError: if a file is damaged.
         """
         stages = {self.paths.tables / _stage_folder(asset): asset for asset in STAGES}
+        with_drops = [folder for folder in folders if folder in stages or folder.parent.name in DECISIONS]
         try:
-            return manifests(folders, None if self.is_draft else self.paths.manifest, stages)
+            return manifests(folders, None if self.is_draft else self.paths.manifest, with_drops)
         except duckdb.Error:  # it does not always name the file
             for folder, files in folders.items():
                 table = stages.get(folder) or folder.relative_to(self.paths.tables).parts[0]

@@ -60,7 +60,7 @@ class Contents:
     Attributes:
         tables: how each table is there: `copied`, `empty`, or the query of a view over its files.
         rows: rows of each table.
-        dropped: rows of the view `duplicates`.
+        drops: dropped rows of each table with decisions.
         marts: the views that have tables under them.
         last_place: last number in the table `places` when the ids were last sorted.
         bytes_per_row: size of the file by rows of all tables, when all of it was last built.
@@ -68,7 +68,7 @@ class Contents:
 
     tables: dict[str, str]
     rows: dict[str, int]
-    dropped: int
+    drops: dict[str, int]
     marts: list[str]
     last_place: int
     bytes_per_row: float

@@ -1,7 +1,7 @@
 """Filling a warehouse: all of it, or only the batches whose files changed."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +11,7 @@ import duckdb
 
 from personahub_assets.core import project_files
 from personahub_assets.store.manifest import Manifest
-from personahub_assets.store.tables import Store
+from personahub_assets.store.tables import DECISIONS, Store
 from personahub_assets.warehouse import journals
 from personahub_assets.warehouse.freshness import Contents, Inputs, Note, folder_name
 from personahub_assets.warehouse.stored_tables import (
@@ -45,6 +45,13 @@ _UNSORTED, _UNSORTED_SHARE = 200_000, 0.25
 """Ids that may be behind those in order, as a number and as a share of all."""
 
 
+def _dropped(table: str, manifests: Mapping[Path, Manifest]) -> dict[str, int]:
+    """The dropped rows of a table with decisions."""
+    if table not in DECISIONS:
+        return {}
+    return {table: sum(int(each.dropped.sum()) for each in manifests.values())}
+
+
 def changes(note: Note, now: Inputs) -> dict[str, set[str]] | None:
     """The changed batches of a noted warehouse by folder; None if all of it has to be built."""
     if note.inputs.definitions != now.definitions or _is_bloated(note):
@@ -70,11 +77,11 @@ class Update:
     def create(self) -> Contents:
         """Fill an empty file."""
         connection, store = self._connection, self._store
-        tables, rows, dropped = dict[str, str](), dict[str, int](), 0
+        tables, rows, dropped = dict[str, str](), dict[str, int](), dict[str, int]()
         connection.execute("BEGIN")  # a commit of each statement takes as long as all of them
         for table, manifests in self._manifests(store.table_set.sql).items():
             rows[table] = count_rows(manifests)
-            dropped += sum(int(each.dropped.sum()) for each in manifests.values())
+            dropped |= _dropped(table, manifests)
             tables[table] = self._definition(table, manifests)
             make_table(connection, store, table, manifests, tables[table])
             check_keys(connection, store, table)
@@ -100,12 +107,12 @@ class Update:
             before: its contents.
             changed: changed batches by folder.
         """
-        tables, rows, dropped = dict(before.tables), dict(before.rows), before.dropped
+        tables, rows, dropped = dict(before.tables), dict(before.rows), dict(before.drops)
         batches = self._by_table(changed)
         manifests = self._manifests(batches)
         rows |= {table: count_rows(each) for table, each in manifests.items()}
-        if "decisions" in manifests:
-            dropped = sum(int(each.dropped.sum()) for each in manifests["decisions"].values())
+        for table, each in manifests.items():
+            dropped |= _dropped(table, each)
         if self._marts(rows, dropped) != before.marts:
             return None
         self._connection.execute("BEGIN")
@@ -122,7 +129,7 @@ class Update:
         self._change_marts(tables, before.marts, set().union(*changed.values()))
         last = self._sort_ids(before.last_place) if "ids" in before.marts else 0
         self._connection.execute("COMMIT")
-        return replace(before, tables=tables, rows=rows, dropped=dropped, last_place=last)
+        return replace(before, tables=tables, rows=rows, drops=dropped, last_place=last)
 
     def _by_table(self, changed: dict[str, set[str]]) -> dict[str, set[str]]:
         """Changed batches by table."""
@@ -156,15 +163,15 @@ class Update:
         is_view = wanted not in (COPIED, EMPTY)
         self._connection.execute(self._store.table_set.statements(table, is_view=is_view)[1])
 
-    def _marts(self, rows: dict[str, int], dropped: int) -> list[str]:
+    def _marts(self, rows: dict[str, int], dropped: dict[str, int]) -> list[str]:
         """The views that get tables under them, so that they are answered without reading the files."""
         settings = self._store.config.warehouse
         of_ids = {"documents", "text_personas", "related_personas", "generations", *self._store.catalog.datasets}
         ids = sum(count for table, count in rows.items() if table in of_ids)
         wanted = {
             "ids": ids <= settings.sorted_ids,
-            "duplicates": dropped <= settings.native_rows,
-            "item_duplicates": rows.get("item_decisions", 0) <= settings.native_rows,
+            "duplicates": dropped.get("decisions", 0) <= settings.native_rows,
+            "item_duplicates": dropped.get("item_decisions", 0) <= settings.native_rows,
             "novelty": True,
         }
         return [name for name, is_wanted in wanted.items() if is_wanted]

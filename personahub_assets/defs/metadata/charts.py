@@ -180,7 +180,7 @@ def neighbours(embeddings: pl.Series) -> dict[str, Any]:
 
 def tables(store: Store, rows: dict[str, int]) -> dict[str, Any]:
     """Rows of each table, and the size of its files."""
-    sizes = {name: sum(path.stat().st_size for path in store.files(name)) / 1e6 for name in rows}
+    sizes = {name: store.size(name) / 1e6 for name in rows}
     counted = ranking(rows, title="Rows per table", x_label="rows")
     measured = ranking(sizes, title="Size of the table files", x_label="MB of Parquet")
     return {
