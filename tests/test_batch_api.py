@@ -13,12 +13,13 @@ import typer.testing
 from hub import TOPICS, Hub
 from processes import Process
 
-from personahub_assets.cli.app import app
+from personahub_assets.cli.app import app, call
 from personahub_assets.cli.plan import summary
-from personahub_assets.core.errors import ArgumentError, LockHeld
+from personahub_assets.core.errors import ArgumentError, LLMError, LockHeld
 from personahub_assets.generation.batch_api.ledger import Ledger
 from personahub_assets.generation.batch_api.overview import Standing, adopt, cancel, forget, look, open_standings
 from personahub_assets.generation.llm import LLM
+from personahub_assets.hub import Hub as PersonaHub
 from personahub_assets.runs.forecast import Plan, Work
 from personahub_assets.runs.plan import plan
 from personahub_assets.runs.runner import Result, run_batches
@@ -189,6 +190,8 @@ def test_a_plan_names_the_price_of_the_run_first() -> None:
     assert summary(forecast).endswith("0.40 USD, or ≈ 0.20 USD with --batch-api")
     forecast.is_batch = True
     assert summary(forecast).endswith("0.20 USD by the batch API, or ≈ 0.40 USD with --online")
+    forecast.is_batch = forecast.has_choice = False
+    assert summary(forecast).endswith("≈ 0.40 USD")
 
 
 def test_a_submission_in_doubt_is_not_canceled_and_takes_no_batch_of_another(tmp_path: Path) -> None:
@@ -242,5 +245,34 @@ def test_the_command_lists_submissions(tmp_path: Path, monkeypatch: pytest.Monke
         output = runner.invoke(app, ["batch-api", "--json"]).output
         assert '"submission": "abc"' in output
         assert '"state": "written"' in output
+        assert "nothing was paid: the next personahub run submits its requests again" in output
+        damaged = hub.store.paths.ledger("instructions", "notes")
+        damaged.parent.mkdir()
+        damaged.write_bytes(b"no database" * 500)
+        listed = runner.invoke(app, ["batch-api"])
+        assert listed.exit_code == 1
+        assert "abc" in listed.stdout
+        lines = " ".join(listed.stderr.split())
+        assert "abc: written, but no batch was created" in lines
+        assert "instructions/notes.sqlite .recover, or restore a backup" in lines
+        damaged.unlink()
         assert "abc is forgotten" in runner.invoke(app, ["batch-api", "--forget", "abc"]).output
         assert "exclude" in str(runner.invoke(app, ["batch-api", "--forget", "a", "--cancel", "b"]).exception)
+
+
+def test_both_ways_to_ask_exclude_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--batch-api", "--online"], ["--online", "--batch-api"]):
+        monkeypatch.setattr("sys.argv", ["personahub", "run", *options])
+        assert call() == 2
+        assert "--batch-api and --online exclude each other" in capsys.readouterr().err
+
+
+def test_files_are_not_asked_online_and_no_run_begins(tmp_path: Path) -> None:
+    with home(tmp_path / "hub") as hub:
+        hub.pages("notes", TOPICS[:1])
+        files = hub.environment.model_copy(update={"llm_url": "files:", "llm_model": "some-model"})
+        with pytest.raises(LLMError, match=r"'files:'.* no server to ask online, as .*--online"):
+            PersonaHub(environment=files).run(select=UPSTREAM, batch_api=False)
+        assert not hub.store.path("documents", "notes").exists()

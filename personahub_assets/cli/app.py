@@ -393,12 +393,9 @@ def run(
         ),
     ] = None,
     batch_api: Annotated[
-        bool | None,
-        typer.Option(
-            "--batch-api/--online",
-            help="Submit requests to the batch API, or ask each online; else as [batch_api] says",
-        ),
-    ] = None,
+        bool, typer.Option("--batch-api", help="Submit requests to the batch API; else as [batch_api] says")
+    ] = False,
+    online: Annotated[bool, typer.Option("--online", help="Ask each request online; else as [batch_api] says")] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Do not wait for the batch API: end when all is submitted")
     ] = False,
@@ -425,8 +422,14 @@ def run(
     from personahub_assets.cli.run import run_and_report, run_until_and_report
     from personahub_assets.generation.budget import seconds_of
 
+    if batch_api and online:
+        raise ArgumentError("--batch-api and --online exclude each other: omit one of them")
     hub = _hub()
-    approve = None if yes or not _is_attended() else make_approval(hub.environment, ERR, max_calls, max_cost)
+    approve = (
+        None
+        if yes or not _is_attended()
+        else make_approval(hub.environment, ERR, max_calls, max_cost, has_choice=not until)
+    )
     max_seconds = seconds_of(max_time) if max_time else None
     retry_reasons = _retry_reasons(reason, "run", retry=retry)
     if until:
@@ -460,7 +463,7 @@ def run(
         retry=retry_reasons,
         approve=approve,
         personas_from=personas_from,
-        batch_api=batch_api,
+        batch_api=batch_api if batch_api or online else None,
         wait=not no_wait,
     )
     raise typer.Exit(result.exit_code)
@@ -484,12 +487,15 @@ def batch_api_(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the submissions as JSON")] = False,
 ) -> None:
-    """List the requests that wait for a batch API, or for a program that answers files such as vllm run-batch."""
+    """List the requests that wait for a batch API, or for a program that answers files such as vllm run-batch.
+
+    Exit code: 0, or 1 if a file with submissions is damaged; the others are listed.
+    """
     from personahub_assets.cli import batch_api
 
     hub = _hub()
     batch_api.change(hub, cancel=cancel, forget=forget, adopt=adopt)
-    batch_api.show(hub, as_json=as_json)
+    raise typer.Exit(batch_api.show(hub, as_json=as_json))
 
 
 @app.command(name="try")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from personahub_assets.cli.console import OUT, say, say_json, table
-from personahub_assets.core.errors import ArgumentError
+from personahub_assets.core.errors import ArgumentError, StoreError
 from personahub_assets.generation.batch_api import overview
 from personahub_assets.generation.batch_api.overview import Standing
 from personahub_assets.generation.llm import LLM
@@ -38,19 +38,32 @@ def change(hub: Hub, *, cancel: str | None, forget: str | None, adopt: str | Non
         say(f"{standing.name}: {key} is batch {batch_id}; the next run collects its answers")
 
 
-def show(hub: Hub, *, as_json: bool) -> None:
-    """Print the open submissions with their progress."""
-    standings = overview.look(hub.store, LLM.of(hub.environment), overview.open_standings(hub.store))
+def show(hub: Hub, *, as_json: bool) -> int:
+    """Print the open submissions with their progress, then each ledger that cannot be read.
+
+    Returns:
+        The exit code: 1 if a ledger cannot be read.
+    """
+    damages = list[StoreError]()
+    standings = overview.open_standings(hub.store, on_damage=damages.append)
+    standings = overview.look(hub.store, LLM.of(hub.environment), standings)
     if as_json:
         say_json([each.as_json() for each in standings])
-        return
-    if not standings:
+    elif standings:
+        _show(standings)
+    elif not damages:
         say("nothing waits for a batch API")
-        return
+    for damage in damages:
+        say(str(damage), style="bold red")
+    return 1 if damages else 0
+
+
+def _show(standings: list[Standing]) -> None:
     columns = ["submission", "asset", "batch", "status", "done", "requests", "at"]
     table(columns, map(_row, standings), right=["done", "requests"], to=OUT)
-    for problem in dict.fromkeys(each.problem for each in standings if each.problem):
-        say(problem)
+    for problem in dict.fromkeys(each.problem or each.remedy for each in standings):
+        if problem:
+            say(problem)
 
 
 def _row(standing: Standing) -> list[str]:

@@ -20,13 +20,21 @@ from personahub_assets.store.home import Home
 
 
 def make_approval(
-    environment: Environment, console: Console, max_calls: int | None, max_cost: float | None
+    environment: Environment,
+    console: Console,
+    max_calls: int | None,
+    max_cost: float | None,
+    *,
+    has_choice: bool = True,
 ) -> Callable[[Ordered], None]:
     """Make the callback that asks before a run that would exceed the limits of [run] in hub.toml.
 
     It also asks before --personas-from takes rows out of a table.
 
     The answer is read from the terminal. Declining ends the command with exit code 1, before any request.
+
+    Args:
+        has_choice: whether the command can also ask the batch API, so that both prices are shown.
     """
     config = HubConfig.load(Home(environment.home.expanduser()).config)
 
@@ -38,7 +46,7 @@ def make_approval(
             return
         forecast = _make_plan(environment, order, console)
         is_batch = config.batch_api.use if order.llm.batch_api is None else order.llm.batch_api
-        forecast.is_batch = is_batch
+        forecast.is_batch, forecast.has_choice = is_batch, has_choice
         if not _exceeds_limits(forecast, config, max_calls, max_cost, is_batch=is_batch):
             return
         show(forecast, console)

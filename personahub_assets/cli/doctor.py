@@ -64,11 +64,21 @@ def _checks(environment: Environment, *, canary: bool) -> Iterator[tuple[str, Ca
     for roles, endpoint in _others(llm, home).items():
         yield from _endpoints(f"endpoint {', '.join(roles)}", endpoint, home)
     if canary and llm.url and not llm.writes_files:
+        if _submits(home):
+            yield "batch API", lambda: "[batch_api] use is set; the checks that follow ask online, at the full price"
         yield "model", lambda: _model(llm, home)
         for roles, endpoint in _others(llm, home).items():
             yield f"model {', '.join(roles)}", lambda endpoint=endpoint: _model(endpoint, home)  # type: ignore[misc]
         for name, task in _canaries(llm, home):
             yield f"schema {name}", lambda task=task: _canary(llm, task(), home)  # type: ignore[misc]
+
+
+def _submits(home: Path) -> bool:
+    """Whether runs of the home ask the batch API; not if hub.toml is wrong, which its check says."""
+    try:
+        return HubConfig.load(Home(home).config).batch_api.use
+    except ConfigError:
+        return False
 
 
 def _endpoints(name: str, llm: LLM, home: Path) -> Iterator[tuple[str, Callable[[], str]]]:

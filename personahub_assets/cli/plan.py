@@ -44,7 +44,7 @@ def summary(plan: Plan) -> str:
 
 def _costs(online: float, batch: float | None, plan: Plan) -> list[str]:
     """Both prices, that of the run first."""
-    if not batch:
+    if not batch or not plan.has_choice:
         return [_money(online, plan.currency)]
     if plan.is_batch:
         return [f"{_money(batch, plan.currency)} by the batch API", f"or {_money(online, plan.currency)} with --online"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
 from personahub_assets.cli.console import ERR, OUT, Label, progress, say, say_json, say_text, table
+from personahub_assets.cli.online import tell_that_online
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.text import shorten
 from personahub_assets.generation.llm import LLM
@@ -32,6 +33,7 @@ def try_prompt(environment: Environment, spec: PreviewSpec, *, full: bool, as_js
         ConfigError, PromptError, StoreError, UnknownId, LLMError, LockHeld: as `steps.preview.preview`.
     """
     store, llm = Store(home=str(environment.home)).pulled(), LLM.of(environment)
+    tell_that_online(store.config, "personahub try")
     columns = Label("asking"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
     with progress(*columns, to=ERR, transient=True) as bars:
         task = bars.add_task("", total=None)

@@ -14,6 +14,7 @@ from rich.console import Console
 from personahub_assets.cli.bars import Bars
 from personahub_assets.cli.batch_api import files_to_answer, make_waiting_lines
 from personahub_assets.cli.console import on_one_line, say, table
+from personahub_assets.cli.online import tell_that_online
 from personahub_assets.core.config import STANDIN_URL, Environment
 from personahub_assets.core.object_homes import address_of
 from personahub_assets.core.project_files import sql_files
@@ -123,6 +124,7 @@ def run_until_and_report(
         reached = now
         say(f"round {now.rounds + 1}: {now.rows:,} of {target.rows:,} rows; {now.left:,} requests left", to=console)
 
+    tell_that_online(store.config, "--until")
     reached = run_until(store, target, known_batches(store, batches), run, tell)
     for line in until_lines(reached, currency):
         say(line, to=console)

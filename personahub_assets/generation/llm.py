@@ -484,6 +484,19 @@ class LLM(BaseModel):
         """Whether requests go to files in the home instead of a server."""
         return self.url == FILES_URL
 
+    def require_way(self) -> None:
+        """Refuse to ask online where requests are written to files.
+
+        Raises:
+            LLMError: naming the variable and the options that ask online.
+        """
+        if self.writes_files and self.batch_api is False:
+            raise LLMError(
+                f"{self._variable('URL')} is {FILES_URL!r}: requests are written to files, and there is no server to "
+                "ask online, as personahub try, run --online and run --until do. Leave the option out (in the UI "
+                "batch_api), or set the address of a server"
+            )
+
     @asynccontextmanager
     async def _submissions(
         self, store: Store, task: Task, batch: str, transport: Transport | Pool, config: HubConfig
@@ -492,11 +505,7 @@ class LLM(BaseModel):
         from personahub_assets.generation.batch_api.submissions import Submissions, Terms
 
         settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
-        if self.writes_files and self.batch_api is False:
-            raise LLMError(
-                f"{self._variable('URL')} is {FILES_URL!r}: requests are written to files, and there is no server to "
-                "ask online. Leave out --online, or set the address of a server"
-            )
+        self.require_way()
         collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
         if not (collects or path.exists()):
             yield None

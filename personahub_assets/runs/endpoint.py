@@ -12,16 +12,17 @@ from personahub_assets.store.tables import Store
 
 
 def require_endpoint(environment: Environment, order: Ordered) -> None:
-    """Refuse a run that needs an endpoint if there is none.
+    """Refuse a run that needs an endpoint if there is none, or that asks files online.
 
     The endpoint of each role is checked whose tasks are in the run. A run without calls needs no endpoint, so without
     one the requests are looked up first.
 
     Raises:
-        LLMError: if calls are needed and no endpoint serves the model.
+        LLMError: if calls are needed and no endpoint serves the model, or requests to files are to be asked online.
     """
     tasks = set().union(*(assets for _, assets in order.named))
-    for roles, llm in endpoints(order.store, LLM.of(environment), tasks).items():
+    for roles, llm in endpoints(order.store, LLM.of(environment, batch_api=order.llm.batch_api), tasks).items():
+        llm.require_way()
         if llm.url == STANDIN_URL:
             continue
         try:

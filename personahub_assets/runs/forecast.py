@@ -105,6 +105,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)  # of datasets with target shares
     is_batch: bool = False  # whether the run asks the batch API
+    has_choice: bool = True  # whether the command takes --batch-api and --online
 
     @property
     def total(self) -> Work:

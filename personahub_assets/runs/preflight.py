@@ -24,9 +24,10 @@ def check_launch(environment: Environment, launch: Launch) -> None:
     """
     assets = [name for name in launch.assets if name != "release"]
     if launch.job == TRY:
-        _together([lambda: LLM.of(environment).require_model()])
+        llm = LLM.of(environment, batch_api=False)
+        _together([llm.require_model, llm.require_way])
     elif launch.job in (REFRESH, ASSETS_JOB) and (assets or not launch.assets):
-        order = ordered(environment, launch.batches, assets)
+        order = ordered(environment, launch.batches, assets, batch_api=_batch_api(launch.config))
         _together(
             [
                 lambda: check_budget(Budget(**_bounds(launch.config)), order.store),
@@ -36,12 +37,23 @@ def check_launch(environment: Environment, launch: Launch) -> None:
 
 
 def _bounds(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The budget of the launchpad, under `resources`, `llm`; what is no number is left to Dagster's own check."""
+    """The budget of the launchpad; what is no number is left to Dagster's own check."""
+    values = _llm_values(config)
+    return {name: values[name] for name in _BOUNDS if isinstance(values.get(name), int | float)}
+
+
+def _batch_api(config: Mapping[str, Any]) -> bool | None:
+    """Whether the launchpad says to submit requests to the batch API; None if it does not say."""
+    value = _llm_values(config).get("batch_api")
+    return value if isinstance(value, bool) else None
+
+
+def _llm_values(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the launchpad sets under `resources`, `llm`."""
     values: Any = config
     for key in ("resources", "llm", "config"):
         values = values.get(key) if isinstance(values, Mapping) else None
-    bounds = values if isinstance(values, Mapping) else {}
-    return {name: bounds[name] for name in _BOUNDS if isinstance(bounds.get(name), int | float)}
+    return values if isinstance(values, Mapping) else {}
 
 
 def _together(checks: list[Callable[[], None]]) -> None:

@@ -113,3 +113,14 @@ def test_too_few_solvers_and_a_missing_sandbox_are_refused(hub: Hub, monkeypatch
     with pytest.raises(ConfigError, match="install bubblewrap"):
         check(hub, "tools", "tool_implementations")
     check(hub, "tools", "tool_tests")
+
+
+def test_files_are_not_asked_online(hub: Hub) -> None:
+    files = {"llm_url": "files:", "llm_model": "standin"}
+    online = {"resources": {"llm": {"config": {"batch_api": False}}}}
+    with pytest.raises(ConfigError, match=r"nothing is started: .*'files:'.* no server to ask online"):
+        check(hub, "documents", "text_personas", config=online, **files)
+    with pytest.raises(ConfigError, match="no server to ask online"):
+        check(hub, job="try_prompt", **files)
+    check(hub, "documents", config=online, **files)
+    check(hub, "documents", "text_personas", **files)

@@ -19,13 +19,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from personahub_assets.core.access import checked
 from personahub_assets.core.errors import StoreError
 from personahub_assets.store.sqlite_files import read_only
 
 State = Literal["written", "uploaded", "submitting", "submitted", "ended"]
+
+UNSENT: Final = ("written", "uploaded")
+"""States in which no batch can have been created."""
 
 _WAIT_S = 30.0
 _COMMIT_EVERY = 1_000

@@ -1,6 +1,6 @@
 """All submissions of a home, and how far they came."""
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,11 +8,11 @@ from typing import Any
 
 from personahub_assets.core.addresses import public
 from personahub_assets.core.config import FILES_URL
-from personahub_assets.core.errors import ArgumentError, LLMError, choices
+from personahub_assets.core.errors import ArgumentError, LLMError, StoreError, choices
 from personahub_assets.core.roles import ROLES
 from personahub_assets.endpoints.batch_files import BatchRefused, BatchServer, NoBatch
 from personahub_assets.generation.batch_api.channel import BatchStatus, Channel, FolderChannel, ProviderChannel
-from personahub_assets.generation.batch_api.ledger import Ledger, Submission, drop, open_submissions
+from personahub_assets.generation.batch_api.ledger import UNSENT, Ledger, Submission, drop, open_submissions
 from personahub_assets.generation.llm import LLM, run_coroutine
 from personahub_assets.store.home import Lock
 from personahub_assets.store.tables import Store
@@ -50,6 +50,19 @@ class Standing:
         """The files that a program outside answers; None if a server does."""
         return FolderChannel(self.ledger) if self.submission.url == FILES_URL else None
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a submission whose sending was interrupted; empty for others."""
+        key, state = self.submission.key, self.submission.state
+        if state in UNSENT:
+            return (
+                f"{key}: {state}, but no batch was created, and nothing was paid: the next personahub run submits its "
+                f"requests again; personahub batch-api --forget {key} removes it"
+            )
+        if state == "submitting":
+            return f"{key}: its sending was interrupted: the next personahub run looks for its batch at the provider"
+        return ""
+
     def as_json(self) -> dict[str, object]:
         """The submission as `personahub batch-api --json` prints it."""
         submission, progress = self.submission, self.progress
@@ -67,18 +80,30 @@ class Standing:
             "failed": progress.failed if progress else submission.failed,
             "input": str(self.files.input(submission)) if self.files else None,
             "output": str(self.files.output(submission)) if self.files else None,
-            "problem": self.problem or None,
+            "problem": self.problem or self.remedy or None,
         }
 
 
-def open_standings(store: Store, batches: Collection[str] | None = None) -> list[Standing]:
-    """The open submissions of a home, or of some of its batches."""
-    return [
-        Standing(path.parent.name, path.stem, path, submission)
-        for path in store.paths.ledgers_of()
-        if batches is None or path.stem in batches
-        for submission in open_submissions(path)
-    ]
+def open_standings(
+    store: Store, batches: Collection[str] | None = None, *, on_damage: Callable[[StoreError], None] = lambda _: None
+) -> list[Standing]:
+    """The open submissions of a home, or of some of its batches.
+
+    Args:
+        on_damage: called for each ledger that cannot be read; its submissions are left out, and the run that needs it
+            fails.
+    """
+    standings = list[Standing]()
+    for path in store.paths.ledgers_of():
+        if batches is not None and path.stem not in batches:
+            continue
+        try:
+            submissions = open_submissions(path)
+        except StoreError as error:
+            on_damage(error)
+        else:
+            standings += [Standing(path.parent.name, path.stem, path, each) for each in submissions]
+    return standings
 
 
 def look(store: Store, llm: LLM, standings: Collection[Standing]) -> list[Standing]:

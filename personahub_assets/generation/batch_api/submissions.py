@@ -17,12 +17,11 @@ from personahub_assets.core.prices import Prices
 from personahub_assets.endpoints.batch_files import NoBatch
 from personahub_assets.endpoints.transport import Fault, Transport
 from personahub_assets.generation.batch_api.channel import BatchStatus, Channel
-from personahub_assets.generation.batch_api.ledger import Ledger, Line, State, Submission
+from personahub_assets.generation.batch_api.ledger import UNSENT, Ledger, Line, State, Submission
 from personahub_assets.generation.batch_api.lines import NOT_ANSWERED
 from personahub_assets.generation.budget import Budget, Deferred
 from personahub_assets.generation.requests import Request
 
-_UNSENT = ("written", "uploaded")
 _GOOD = 200
 _MB = 1_000_000
 
@@ -86,7 +85,7 @@ class Submissions:
 
     async def _recover(self, submission: Submission) -> Submission | None:
         """Adopt a submission whose sending was interrupted, or forget it if it was not submitted."""
-        if submission.state not in _UNSENT:
+        if submission.state not in UNSENT:
             sent = await self._channel.find(self._ledger, submission)
             if sent is not None:
                 self.notes.append(f"batch {sent.batch_id} was created by an interrupted run, and is used")
