@@ -15,7 +15,7 @@ from processes import Process
 
 from personahub_assets.cli.app import app, call
 from personahub_assets.cli.plan import summary
-from personahub_assets.core.errors import ArgumentError, LLMError, LockHeld
+from personahub_assets.core.errors import ArgumentError, LLMError, LockHeld, StoreError
 from personahub_assets.generation.batch_api.ledger import Ledger
 from personahub_assets.generation.batch_api.overview import Standing, adopt, cancel, forget, look, open_standings
 from personahub_assets.generation.llm import LLM
@@ -255,7 +255,9 @@ def test_the_command_lists_submissions(tmp_path: Path, monkeypatch: pytest.Monke
         lines = " ".join(listed.stderr.split())
         assert "abc: written, but no batch was created" in lines
         assert "instructions/notes.sqlite .recover, or restore a backup" in lines
-        damaged.unlink()
+        assert "instructions/notes.sqlite .recover" in str(runner.invoke(app, ["batch-api", "--forget", "x"]).exception)
+        with pytest.raises(StoreError, match="recover"):  # a run that waits does not take them for answered
+            open_standings(hub.store)
         assert "abc is forgotten" in runner.invoke(app, ["batch-api", "--forget", "abc"]).output
         assert "exclude" in str(runner.invoke(app, ["batch-api", "--forget", "a", "--cancel", "b"]).exception)
 

@@ -85,13 +85,15 @@ class Standing:
 
 
 def open_standings(
-    store: Store, batches: Collection[str] | None = None, *, on_damage: Callable[[StoreError], None] = lambda _: None
+    store: Store, batches: Collection[str] | None = None, *, on_damage: Callable[[StoreError], None] | None = None
 ) -> list[Standing]:
     """The open submissions of a home, or of some of its batches.
 
     Args:
-        on_damage: called for each ledger that cannot be read; its submissions are left out, and the run that needs it
-            fails.
+        on_damage: called for each ledger that cannot be read, whose submissions are left out; None: that is an error.
+
+    Raises:
+        StoreError: if a ledger cannot be read.
     """
     standings = list[Standing]()
     for path in store.paths.ledgers_of():
@@ -100,6 +102,8 @@ def open_standings(
         try:
             submissions = open_submissions(path)
         except StoreError as error:
+            if on_damage is None:
+                raise
             on_damage(error)
         else:
             standings += [Standing(path.parent.name, path.stem, path, each) for each in submissions]
@@ -212,8 +216,12 @@ def find_standing(store: Store, key: str) -> Standing:
 
     Raises:
         ArgumentError: if there is none, with the valid keys.
+        StoreError: if there is none among those that can be read, and a ledger is damaged.
     """
-    standings = {each.submission.key: each for each in open_standings(store)}
+    damages = list[StoreError]()
+    standings = {each.submission.key: each for each in open_standings(store, on_damage=damages.append)}
+    if key not in standings and damages:
+        raise damages[0]
     if not standings:
         raise ArgumentError(f"no open submission {key!r}: nothing waits for a batch API")
     if key not in standings:
