@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from personahub_assets.core.errors import StoreError
+from personahub_assets.core.errors import AccessError, StoreError
 from personahub_assets.store.objects import Conflict, Objects, Version
 
 FOLDER = "commits/"
 CHECKPOINT = 1_000
 """Commits between two checkpoints, with which a new worker begins."""
+
+_MOST = 1 << 40  # commits; the names have twelve digits
 
 Changes = Mapping[str, Version | None]
 """By key, the version of an object that was written; None if it was deleted."""
@@ -54,11 +56,16 @@ class Commits:
         """The number of the last commit; 0 if there is none. It takes some 2 log2(n) requests, and no list.
 
         Raises:
-            AccessError: if the server cannot be asked.
+            AccessError: if the server cannot be asked, or answers as no object storage does.
         """
         above = 1
         while self.exists(above):
             above *= 2
+            if above > _MOST:
+                raise AccessError(
+                    f"{self.objects.url} seems to have every commit: what answers is no object storage, but perhaps a "
+                    "web page. Correct AWS_ENDPOINT_URL or the proxy; then run again"
+                )
         below = above // 2
         while above - below > 1:
             middle = (below + above) // 2

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personahub_assets.core.errors import AccessError, ConfigError, StoreError
+from personahub_assets.store.storage_faults import describe, names_reason
 
 _INSTALL = "pip install 'personahub-assets[cluster]'"
 _RETRY: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
@@ -190,14 +191,12 @@ class Objects:
             from obstore.store import from_url
         except ImportError as error:
             raise ConfigError(f"PERSONAHUB_HOME={self.url} needs obstore: {_INSTALL}") from error
-        is_plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+        is_plain = any(_endpoint(name).startswith("http://") for name in _ENDPOINTS)
         options: Any = {"allow_http": is_plain}
         try:
             return from_url(self.url, client_options=options, retry_config=_RETRY)
         except Exception as error:
-            raise ConfigError(
-                f"PERSONAHUB_HOME={self.url} cannot be used: {_first_line(error)}. {self._remedy}"
-            ) from error
+            raise ConfigError(f"PERSONAHUB_HOME={self.url} cannot be used: {describe(error, self._remedy)}") from error
 
     @contextmanager
     def _asking(self, action: str, key: str) -> Iterator[None]:
@@ -210,8 +209,20 @@ class Objects:
             if isinstance(error, OSError) and error.errno is not None:  # of this disk
                 raise
             address = f"{self.url}/{key}" if key else self.url
-            reason = f"cannot {action} {address} ({type(server).__name__}): {_first_line(error).removesuffix('.')}"
-            raise AccessError(f"{reason}. {self._remedy}") from error
+            reason = describe(self._with_reason(error), self._remedy)
+            raise AccessError(f"cannot {action} {address} ({type(server).__name__}): {reason}") from error
+
+    def _with_reason(self, error: BaseException) -> BaseException:
+        """The same refusal with its reason: the answer to a HEAD request has none."""
+        import obstore
+
+        if names_reason(error):
+            return error
+        try:
+            obstore.list_with_delimiter(self._server)
+        except Exception as same:  # noqa: BLE001 - whatever it is, it is described
+            return same if names_reason(same) else error
+        return error
 
     @property
     def _remedy(self) -> str:
@@ -228,6 +239,18 @@ class Objects:
             )
 
 
+def _endpoint(name: str) -> str:
+    """The value of a variable that names a server.
+
+    Raises:
+        ConfigError: if it is no address; the library would panic.
+    """
+    value = os.environ.get(name, "").strip()
+    if value and not value.startswith(("http://", "https://")):
+        raise ConfigError(f"{name}={value} is no address of a server: write http:// or https:// before it")
+    return value
+
+
 def _version(meta: Any, attributes: Any) -> Version:
     return Version(str(meta["e_tag"] or ""), int(meta["size"]), str(attributes.get(_SHA256) or ""))
 
@@ -238,9 +261,3 @@ def _measured(content: bytes | Path) -> tuple[str, int]:
         return hashlib.sha256(content).hexdigest(), len(content)
     with content.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest(), content.stat().st_size
-
-
-def _first_line(error: BaseException) -> str:
-    """What a library says, without the dump of its structures that follows and an answer in XML."""
-    line = next(iter(str(error).splitlines()), "").strip()
-    return line.removesuffix('<?xml version="1.0" encoding="utf-8"?>').rstrip(": ") or type(error).__name__

@@ -13,6 +13,7 @@ that replaced another version is committed by the first who reads it, because th
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from personahub_assets.core.access import checked
 from personahub_assets.core.errors import StoreError
 from personahub_assets.core.object_homes import address_of
 from personahub_assets.store import atomic
@@ -85,7 +87,7 @@ class WorkingCopy:
 
         Raises:
             AccessError: if the server cannot be asked, or a file cannot be written.
-            StoreError: if an object is damaged, or a file was changed both here and there.
+            StoreError: if an object is damaged, a file was changed both here and there, or the commits are gone.
         """
         with self._alone() as index:
             if by_hand or on_demand:
@@ -132,7 +134,20 @@ class WorkingCopy:
                 self._see(index, key, version)
             index.reach(number)
             keys |= changes.keys()
+        if not keys:
+            self._check_log(index)
         return keys
+
+    def _check_log(self, index: Index) -> None:
+        """Refuse a home whose commits are gone: what it lacks is not deleted here, and nothing is added to it."""
+        last = index.last or 0
+        if not self._commits.exists(last):
+            raise StoreError(
+                f"{self.url} has lost its commit {last}, which was read here before: its objects were deleted, or "
+                "another storage answers. Nothing is changed here. Correct the address, or put the objects back: "
+                f"{self.paths.root} has the tables; upload it as docs/object-storage.md says, under An existing home. "
+                "Then, or to begin anew, move that folder away"
+            )
 
     def _see(self, index: Index, key: str, version: Version | None) -> None:
         if version is not None:
@@ -180,7 +195,7 @@ class WorkingCopy:
                 row = index.row(key)
                 if version is None or row is None:  # it was deleted meanwhile, and the commit of that follows
                     continue
-                self._check_unchanged(key, row)
+                self._check_unchanged(key, row, version.sha256)
                 if version.etag != row.version.etag and not _is_by_hand(key):
                     uncommitted[key] = version
                 target = self._file(key)
@@ -200,12 +215,12 @@ class WorkingCopy:
                 return
             time.sleep(_POLL_S if versions else 0)
 
-    def _check_unchanged(self, key: str, row: Row) -> None:
-        """Refuse to replace a file that was changed here and is not pushed yet."""
+    def _check_unchanged(self, key: str, row: Row, new: str = "") -> None:
+        """Refuse to replace a file that was changed here and is not pushed yet, unless the new content is the same."""
         file = self._file(key)
         if not file.exists() or _mark(file) == row.mark:
             return
-        if sha256(file) not in (row.content, row.version.sha256):
+        if sha256(file) not in (row.content, row.version.sha256, new):
             raise StoreError(
                 f"{file} was changed here, and {self.url}/{key} by another worker: keep one of them. Delete the file "
                 "to take the object, or put the file in its place"
@@ -226,6 +241,7 @@ class WorkingCopy:
             if row and row.version.sha256 == digest:
                 version = row.version
             else:
+                self._check_log(index)
                 version = self._written(index, key, finished)
                 self._commit(index, {key: version})
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -270,6 +286,8 @@ class WorkingCopy:
                 self._delete(index, missing)
 
     def _delete(self, index: Index, keys: list[str]) -> None:
+        if keys:
+            self._check_log(index)
         for key in keys:
             self.objects.delete(key)
         if keys:
@@ -353,9 +371,17 @@ class WorkingCopy:
         self.paths.locks.mkdir(parents=True, exist_ok=True)
         with FileLock(self.paths.lock(Lock.WORKING_COPY)), closing(open_index(self.paths.objects)) as connection:
             index = Index(connection)
-            if index.last is None:
-                self._begin(index)
-            yield index
+            try:
+                if index.last is None:
+                    self._begin(index)
+                yield index
+            except sqlite3.Error as error:
+                file = self.paths.objects
+                damage = (
+                    f"{file}: the list of the objects that were seen here cannot be used ({error}). Delete that file, "
+                    "then run again: it is made again from the objects and the files"
+                )
+                raise checked(error, file, damage) from error
 
 
 def _is_shared(key: str) -> bool:

@@ -5,6 +5,7 @@ from storage_server import BUCKET, Handler, Proxy
 
 from personahub_assets.core.errors import AccessError, ConfigError, StoreError
 from personahub_assets.core.object_homes import address_of, check_address, working_copy
+from personahub_assets.store.commits import Commits
 from personahub_assets.store.objects import Conflict, Objects
 
 
@@ -87,11 +88,55 @@ def test_a_torn_object_is_recognised(objects, bucket, tmp_path):
 
 
 def test_a_missing_bucket_and_a_silent_server_are_named(url, monkeypatch):
-    with pytest.raises(AccessError, match=r"cannot write s3://no-such-bucket/home/key.*'no-such-bucket' exists, AWS_A"):
+    with pytest.raises(
+        AccessError, match=r"cannot write s3://no-such-bucket/home/key.*NoSuchBucket.*Create that bucket"
+    ):
         Objects("s3://no-such-bucket/home").write("key", b"", "absent")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(AccessError, match=r"cannot read s3://bucket/.*error sending request"):
         Objects(url).read("key")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, "AccessDenied", "Allow the owner of AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "Correct AWS_ACCESS_KEY_ID"),
+        (400, "ExpiredToken", "Get new temporary keys"),
+        (403, "RequestTimeTooSkewed", "Set the clock"),
+        (400, "AuthorizationHeaderMalformed", "AWS_REGION to the region of the bucket; it is 'us-east-1'"),
+        (301, "PermanentRedirect", "AWS_REGION"),
+        (409, "OddCode", "Check that 'bucket' exists"),
+    ],
+)
+def test_a_refusal_has_its_reason_and_remedy_at_once(objects, bucket, status, code, remedy):
+    def refuse(proxy: Proxy, handler: Handler, body: bytes) -> bool:
+        handler.answer(status, {}, f"<Error><Code>{code}</Code><StringToSign>secret</StringToSign></Error>".encode())
+        return True
+
+    before = len(bucket.requests)
+    bucket.trouble = refuse
+    with pytest.raises(AccessError, match=remedy) as refused:
+        objects.head("key")  # its answer has no body
+    assert len(bucket.requests) - before <= 2
+    assert status == 301 or code in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_web_page_is_no_object_storage(objects, bucket):
+    def answer(proxy: Proxy, handler: Handler, body: bytes) -> bool:
+        handler.answer(200, {}, b"<html>sign in</html>")
+        return True
+
+    bucket.trouble = answer
+    with pytest.raises(AccessError, match="perhaps a web page"):
+        Commits(objects).last()
+
+
+def test_a_server_without_a_scheme_is_refused(url, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL=localhost:9000.*http://"):
+        Objects(url).head("key")
 
 
 @pytest.mark.parametrize("home", [f"s3://{BUCKET}/home", "gs://b/x/y-z_1", "s3://b", "az://c/Größe X"])

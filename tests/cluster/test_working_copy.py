@@ -384,6 +384,19 @@ def test_a_damaged_index_is_made_again(worker, content):
     assert texts(worker("second")) == {"a": "two"}
 
 
+def test_a_fault_of_the_index_in_a_later_query_is_worded_as_what_it_is(worker):
+    store = worker("first")
+    for number in range(30):
+        write(store, f"b{number}")
+    content = bytearray(store.paths.objects.read_bytes())
+    content[4096 * 1 :] = b"x" * (len(content) - 4096)  # the pages after the schema
+    store.paths.objects.write_bytes(content)
+    with pytest.raises(StoreError, match=r"objects\.sqlite: the list of the objects.*Delete that file"):
+        store.pulled()
+    store.paths.objects.unlink()
+    assert len(texts(store)) == 30
+
+
 def test_a_home_does_not_take_over_one_below_it(url, tmp_path):
     inner, outer = (Store(home=str(working_copy(home, tmp_path))) for home in (f"{url}/inner", url))
     write(inner, "a", "one")
@@ -391,3 +404,30 @@ def test_a_home_does_not_take_over_one_below_it(url, tmp_path):
     write(outer, "b", "two")
     assert texts(inner) == {"a": "one"}
     assert not (outer.root / "inner").exists()
+
+
+def test_objects_that_are_all_gone_delete_nothing_here(worker):
+    store = worker("first")
+    write(store, "a", "one")
+    store.paths.config.write_text("# mine")
+    store.working_copy.push()
+    objects = store.working_copy.objects
+    for key in [key for key, _ in objects.list()]:
+        objects.delete(key)
+    with pytest.raises(StoreError, match=r"lost its commit 2.*Nothing is changed here.*move that folder away"):
+        store.pulled()
+    store.paths.config.write_text("# changed")
+    with pytest.raises(StoreError, match="lost its commit"):
+        store.working_copy.push()
+    with pytest.raises(StoreError, match="lost its commit"):
+        write(store, "b", "two")
+    with pytest.raises(StoreError, match="lost its commit"):
+        store.remove(store.path("quarantine", "a", "documents").parent)
+    assert store.paths.config.read_text() == "# changed"
+    assert store.read_all("quarantine")["input_id"].to_list() == ["one"]
+    assert list(objects.list()) == []
+    # The remedy: upload the folder, and begin with a new one.
+    for file in (*store.files("quarantine"), store.paths.config):
+        objects.write(file.relative_to(store.root).as_posix(), file, "absent")
+    store.root.rename(store.root.parent / "before")
+    assert texts(store) == {"a": "one"} == texts(worker("second"))
