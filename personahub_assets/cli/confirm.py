@@ -45,7 +45,7 @@ def make_approval(
         if environment.llm_url == STANDIN_URL or not _has_bound(config):
             return
         forecast = _make_plan(environment, order, console)
-        is_batch = config.batch_api.use if order.llm.batch_api is None else order.llm.batch_api
+        is_batch = order.llm.submits(config.batch_api)
         forecast.is_batch, forecast.has_choice = is_batch, has_choice
         if not _exceeds_limits(forecast, config, max_calls, max_cost, is_batch=is_batch):
             return

@@ -17,6 +17,7 @@ from personahub_assets.core.addresses import public, public_list, split_addresse
 from personahub_assets.core.config import (
     FILES_URL,
     STANDIN_URL,
+    BatchApi,
     Environment,
     Generation,
     HubConfig,
@@ -484,6 +485,10 @@ class LLM(BaseModel):
         """Whether requests go to files in the home instead of a server."""
         return self.url == FILES_URL
 
+    def submits(self, settings: BatchApi) -> bool:
+        """Whether requests go to the batch API of a server: as the run says, else as hub.toml does."""
+        return settings.use if self.batch_api is None else self.batch_api
+
     def require_way(self) -> None:
         """Refuse to ask online where requests are written to files.
 
@@ -506,7 +511,7 @@ class LLM(BaseModel):
 
         settings, path = config.batch_api, store.paths.ledger(task.asset, batch)
         self.require_way()
-        collects = self.writes_files or (settings.use if self.batch_api is None else self.batch_api)
+        collects = self.writes_files or self.submits(settings)
         if not (collects or path.exists()):
             yield None
             return

@@ -35,7 +35,8 @@ def open_live(
     with duckdb.connect(str(file or ":memory:")) as connection:
         try:
             connection.execute(readers.NO_CACHE)
-            copied = {table: _fits_memory(store, table) for table in store.table_set.sql if table in wanted}
+            # A query over files opens all of them for every view that it reads.
+            copied = {table: store.size(table) <= _COPIED_BYTES for table in store.table_set.sql if table in wanted}
             if all(copied.values()):
                 connection.execute("SET threads = 1")  # starting others takes longer than the queries
             for table, is_copied in copied.items():
@@ -46,7 +47,9 @@ def open_live(
             add_views_and_macros(connection, store, wanted)
             hub_views.add_views(connection, wanted)
             if with_comments:
+                connection.execute("BEGIN")
                 add_comments(connection, store, wanted)
+                connection.execute("COMMIT")
             yield connection
         finally:
             settle(connection)
@@ -56,11 +59,3 @@ def tables_in(store: Store, queries: str) -> list[str]:
     """The tables read by queries, directly or through views and macros."""
     wanted = named(queries, view_selects(store), macros())
     return [table for table in store.table_set.sql if table in wanted]
-
-
-def _fits_memory(store: Store, table: str) -> bool:
-    """Whether to copy a table: a query over files opens all of them for every view that it reads."""
-    try:
-        return sum(file.stat().st_size for file in store.files(table)) <= _COPIED_BYTES
-    except FileNotFoundError:  # removed meanwhile
-        return False

@@ -45,11 +45,13 @@ _UNSORTED, _UNSORTED_SHARE = 200_000, 0.25
 """Ids that may be behind those in order, as a number and as a share of all."""
 
 
-def _dropped(table: str, manifests: Mapping[Path, Manifest]) -> dict[str, int]:
-    """The dropped rows of a table with decisions."""
-    if table not in DECISIONS:
-        return {}
-    return {table: sum(int(each.dropped.sum()) for each in manifests.values())}
+def _drops(manifests: Mapping[str, Mapping[Path, Manifest]]) -> dict[str, int]:
+    """The dropped rows of the tables with decisions."""
+    return {
+        table: sum(int(each.dropped.sum()) for each in manifests[table].values())
+        for table in DECISIONS
+        if table in manifests
+    }
 
 
 def changes(note: Note, now: Inputs) -> dict[str, set[str]] | None:
@@ -77,11 +79,11 @@ class Update:
     def create(self) -> Contents:
         """Fill an empty file."""
         connection, store = self._connection, self._store
-        tables, rows, dropped = dict[str, str](), dict[str, int](), dict[str, int]()
+        tables = dict[str, str]()
+        every = self._manifests(store.table_set.sql)
+        rows, drops = {table: count_rows(each) for table, each in every.items()}, _drops(every)
         connection.execute("BEGIN")  # a commit of each statement takes as long as all of them
-        for table, manifests in self._manifests(store.table_set.sql).items():
-            rows[table] = count_rows(manifests)
-            dropped |= _dropped(table, manifests)
+        for table, manifests in every.items():
             tables[table] = self._definition(table, manifests)
             make_table(connection, store, table, manifests, tables[table])
             check_keys(connection, store, table)
@@ -92,13 +94,13 @@ class Update:
         journals.add_table(connection, store)
         names = {*view_selects(store), *macros()}
         add_views_and_macros(connection, store, names)
-        marts = self._marts(rows, dropped)
+        marts = self._marts(rows, drops)
         for mart in marts:
             connection.execute(project_files.sql_files("marts")[mart])
         add_comments(connection, store, {*store.table_set.sql, *names})
         last = self._last_place() if "ids" in marts else 0
         connection.execute("COMMIT")
-        return Contents(tables, rows, dropped, marts, last, 0)
+        return Contents(tables, rows, drops, marts, last, 0)
 
     def change(self, before: Contents, changed: dict[str, set[str]]) -> Contents | None:
         """Replace the changed batches in a copy of a warehouse; None if it needs other tables under its views.
@@ -107,13 +109,11 @@ class Update:
             before: its contents.
             changed: changed batches by folder.
         """
-        tables, rows, dropped = dict(before.tables), dict(before.rows), dict(before.drops)
-        batches = self._by_table(changed)
+        tables, batches = dict(before.tables), self._by_table(changed)
         manifests = self._manifests(batches)
-        rows |= {table: count_rows(each) for table, each in manifests.items()}
-        for table, each in manifests.items():
-            dropped |= _dropped(table, each)
-        if self._marts(rows, dropped) != before.marts:
+        rows = before.rows | {table: count_rows(each) for table, each in manifests.items()}
+        drops = before.drops | _drops(manifests)
+        if self._marts(rows, drops) != before.marts:
             return None
         self._connection.execute("BEGIN")
         for table, of_table in batches.items():
@@ -129,7 +129,7 @@ class Update:
         self._change_marts(tables, before.marts, set().union(*changed.values()))
         last = self._sort_ids(before.last_place) if "ids" in before.marts else 0
         self._connection.execute("COMMIT")
-        return replace(before, tables=tables, rows=rows, drops=dropped, last_place=last)
+        return replace(before, tables=tables, rows=rows, drops=drops, last_place=last)
 
     def _by_table(self, changed: dict[str, set[str]]) -> dict[str, set[str]]:
         """Changed batches by table."""
@@ -163,15 +163,15 @@ class Update:
         is_view = wanted not in (COPIED, EMPTY)
         self._connection.execute(self._store.table_set.statements(table, is_view=is_view)[1])
 
-    def _marts(self, rows: dict[str, int], dropped: dict[str, int]) -> list[str]:
+    def _marts(self, rows: dict[str, int], drops: dict[str, int]) -> list[str]:
         """The views that get tables under them, so that they are answered without reading the files."""
         settings = self._store.config.warehouse
         of_ids = {"documents", "text_personas", "related_personas", "generations", *self._store.catalog.datasets}
         ids = sum(count for table, count in rows.items() if table in of_ids)
         wanted = {
             "ids": ids <= settings.sorted_ids,
-            "duplicates": dropped.get("decisions", 0) <= settings.native_rows,
-            "item_duplicates": dropped.get("item_decisions", 0) <= settings.native_rows,
+            "duplicates": drops.get("decisions", 0) <= settings.native_rows,
+            "item_duplicates": drops.get("item_decisions", 0) <= settings.native_rows,
             "novelty": True,
         }
         return [name for name, is_wanted in wanted.items() if is_wanted]
