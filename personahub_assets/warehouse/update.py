@@ -18,6 +18,7 @@ from personahub_assets.warehouse.stored_tables import (
     COPIED,
     EMPTY,
     add_unreadable,
+    bounded_memory,
     check_keys,
     count_rows,
     definition,
@@ -95,8 +96,9 @@ class Update:
         names = {*view_selects(store), *macros()}
         add_views_and_macros(connection, store, names)
         marts = self._marts(rows, drops)
-        for mart in marts:
-            connection.execute(project_files.sql_files("marts")[mart])
+        with bounded_memory(connection, every.values()):
+            for mart in marts:
+                connection.execute(project_files.sql_files("marts")[mart])
         add_comments(connection, store, {*store.table_set.sql, *names})
         last = self._last_place() if "ids" in marts else 0
         connection.execute("COMMIT")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from personahub_assets.core.errors import StoreError
 from personahub_assets.generation.journal import Journal
 from personahub_assets.store.tables import Store, table_schema
-from personahub_assets.warehouse import build, freshness, update
+from personahub_assets.warehouse import build, freshness, readers, stored_tables, update
 
 BATCHES = ("a", "b", "2024-01-02", "c_d")
 WRITTEN = (
@@ -261,3 +261,16 @@ def test_a_copy_for_one_question_has_the_changes_and_publishes_nothing(store: St
             copy.execute("DELETE FROM documents")
     assert not build.is_fresh(store)
     assert list(store.paths.aside.iterdir()) == []
+
+
+def test_tables_in_many_small_files_need_little_memory(tmp_path: Path) -> None:
+    store = Store(home=str(tmp_path / "home"))
+    batches = [f"b{number:04}" for number in range(300)]
+    for number, batch in enumerate(batches):
+        write(store, "text_personas", None, batch, 1 + number % 3)
+    with duckdb.connect(str(tmp_path / "some.duckdb")) as connection:
+        connection.execute(f"SET memory_limit = '48MB'; SET threads = 4; SET temp_directory = ''; {readers.NO_CACHE}")
+        stored_tables.add_table(connection, store, "text_personas", is_copied=True)
+        assert connection.execute("SELECT current_setting('threads')").fetchall() == [(4,)]
+        copied = connection.execute("SELECT batch, count(*) FROM text_personas GROUP BY ALL ORDER BY min(rowid)")
+        assert copied.fetchall() == [(batch, 1 + number % 3) for number, batch in enumerate(batches)]
