@@ -81,17 +81,19 @@ class Beside:
             cluster.add_node(num_cpus=1, object_store_memory=6 << 30)
         ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
         self._name, self._seconds = name, dict[str, float]()
+        self._is_lexical = name == "lexical"
 
     def decide(self, run: Callable[..., Any], kept: Sequence[Any], divisible: Sequence[Any]) -> None:
         """Decide in this process and with actors; the results must be equal."""
         from personahub_assets.core.config import Compute
+        from personahub_assets.dedup.lexical import REMOTE_PIECE
         from personahub_assets.dedup.ray_shards import placed
 
         started = time.perf_counter()
-        expected = run(kept=kept)
+        expected = run(kept)
         between = time.perf_counter()
         with placed(self._name, divisible, Compute(engine="ray")) as shards:
-            found = run(kept=[shards]) if self._name == "lexical" else run(kept=[], shards=[shards])
+            found = run([shards], piece_rows=REMOTE_PIECE) if self._is_lexical else run([], shards=[shards])
         ended = time.perf_counter()
         for name in ("keeper", "stays", "similarity"):
             assert getattr(expected, name).tobytes() == getattr(found, name).tobytes(), f"{name} differs"
@@ -115,7 +117,6 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
     from personahub_assets.dedup import array_cache, signatures
     from personahub_assets.dedup import lexical as walk
     from personahub_assets.dedup.kept_rows import KeptRows, Rows
-    from personahub_assets.dedup.shards import Divisible
 
     class Form:
         """Kept rows as the stage holds them."""
@@ -149,7 +150,7 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
         searched = time.process_time()
         if beside and segments:
             pairs = zip(state.segments, segments, strict=True)
-            divisible = [Divisible(each.key("growth"), (), partial(walk.shard, whole)) for each, whole in pairs]
+            divisible = [each.divisible("growth", frozenset(), partial(walk.shard, whole)) for each, whole in pairs]
             case = texts, places, np.ones(len(texts), np.bool_)
             beside.decide(partial(walk.decide, *case, chosen=plan, memory=memory_mb << 19), segments, divisible)
         kept_texts = texts.filter(pl.Series(decided.stays))
@@ -247,7 +248,8 @@ def semantic(folder: Path, rows: int, dimensions: int, batch: int, raylets: int)
         }  # fmt: skip
         if beside:
             rows_of = [partial(shard, each, np.arange(len(each.places))) for each in kept]
-            divisible = [Divisible(str(span), (), divide) for span, divide in zip(spans, rows_of, strict=True)]
+            pairs = zip(spans, rows_of, strict=True)
+            divisible = [Divisible((str(span),), (span[1] - span[0],), (), divide) for span, divide in pairs]
             for walked in ("first", "next"):
                 beside.decide(partial(walk.decide, *case[:3], threshold=THRESHOLD), kept, divisible)
                 yield {"kept": size, "walk": walked, **beside.figures()}

@@ -24,7 +24,7 @@ from personahub_assets.core.text import digest
 from personahub_assets.dedup import array_cache
 from personahub_assets.dedup.array_cache import Arrays, Pieces
 from personahub_assets.dedup.merging import Run, joined, merged_keys, merged_values
-from personahub_assets.dedup.shards import Spans, masked
+from personahub_assets.dedup.shards import Divisible, Part, Spans, masked
 from personahub_assets.store.atomic import replacing
 from personahub_assets.store.removal import discard
 
@@ -124,9 +124,12 @@ class Segment:
                 spans.append((begin, entry.end))
         return tuple(spans)
 
-    def key(self, form: str) -> str:
-        """Identifies the rows and their searchable form, whichever of them are masked."""
-        return digest(form, *(f"{entry.batch} {entry.stamp} {entry.end}" for entry in self.entries))
+    def divisible(
+        self, form: str, without: frozenset[str], divide: Callable[[int, int, range], Part[Any]]
+    ) -> Divisible:
+        """These rows, to be divided; those of dead entries and of some batches are masked."""
+        runs = (digest(form, each.batch, each.stamp, each.end - each.begin) for each in self.entries)
+        return Divisible(tuple(runs), tuple(each.end for each in self.entries), self.masked_rows(without), divide)
 
     def rows_of(self, ids: Ids, without: frozenset[str]) -> Ints:
         """(n,) the row of each id among living ones, -1 if there is none."""

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 SOURCES = (
@@ -35,6 +37,14 @@ def kernel(function: Callable[..., Any]) -> Any:
     Division by zero gives infinity or NaN, as in NumPy.
     """
     return njit(cache=_drop_those_of_other_sources(), nogil=True, error_model="numpy")(function)
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only view, so that kernels are compiled once for arrays in memory and memory-mapped files."""
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view = view[:]
+    view.flags.writeable = False
+    return view
 
 
 def is_compiled(function: Any) -> bool:

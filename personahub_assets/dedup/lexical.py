@@ -8,7 +8,7 @@ Rows are walked in their order (`keepers.py` has the rule). A row is compared wi
 with it; if none is within the threshold, its own signatures enter the table. Threads prepare sets and signatures of the
 next rows. Kept rows of earlier walks are in `Segment`s, whose sorted signatures are searched by interpolation. Beyond a
 configured size the kept rows of this walk become a segment too, which the caller puts on disk. Segments are shards
-(`shards.py`), and can be divided further by the hash of the signatures.
+(`shards.py`), and can be divided further by ranges of the signatures.
 
 The result is exact unless two different words have equal 63-bit hashes. Numba compiles the kernels once and caches them
 on disk.
@@ -26,16 +26,19 @@ import polars as pl
 
 from personahub_assets.dedup.codec import Codes, Packed, max_codes, pack, pack_row, size_of, unpack, word_at
 from personahub_assets.dedup.keepers import NONE, Decided, prefers
-from personahub_assets.dedup.kernels import kernel
+from personahub_assets.dedup.kernels import kernel, read_only
 from personahub_assets.dedup.merging import Run, Streamed, merged_keys, merged_values
 from personahub_assets.dedup.shards import Best, Matches, Shard, Spans, masked, matches_of, no_keepers, spans_among
 from personahub_assets.dedup.signatures import EPSILON, SignatureScheme
 from personahub_assets.dedup.wordsets import Ints, Keys, Sets
 
-_PIECE = 16_384  # rows that a thread prepares together
+PIECE = 16_384  # rows that a thread prepares together, and that a shard is asked about at once
+REMOTE_PIECE = 65_536  # the same if shards are in other processes: a question has a cost of its own
 _BLOCK = 32  # rows whose table entries are prefetched
 _FROZEN = 1 << 18  # rows of the table that become a segment together
-_STEPS = 4  # of interpolation before the neighbours are searched one by one
+_HASHES = 1 << 64  # the signatures are uniform below it
+_MOST = 0.75  # share of the rows
+_STEPS = 5  # of interpolation before the neighbours are searched one by one
 _REMEMBERED = 1 << 12  # kept rows that are not compared twice with the same row; forgetting one costs a comparison
 
 
@@ -51,6 +54,10 @@ class Batch(NamedTuple):
     positions: Ints  # (n,) position of each row in the order of all rows
     threshold: float
 
+    def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[Packed, Ints, Keys, Ints, float]]:
+        """Sets travel packed: a quarter of the bytes."""
+        return _unpacked, (pack(self.sets), *self[1:])
+
 
 class Segment(NamedTuple):
     """Kept rows of an earlier walk, in searchable form; its arrays may be memory-mapped files."""
@@ -65,29 +72,40 @@ class Segment(NamedTuple):
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row."""
         best = no_keepers(len(batch.positions))
-        _look_up(
-            *batch.sets, batch.first, batch.signatures, batch.positions, batch.threshold,
-            *self, np.empty(_REMEMBERED, np.int64), *best,
-        )  # fmt: skip
+        arrays: tuple[npt.NDArray[Any], ...] = self
+        wanted = map(read_only, (*batch.sets, batch.first, batch.signatures, batch.positions))
+        _look_up(*wanted, batch.threshold, *map(read_only, arrays), np.empty(_REMEMBERED, np.int64), *best)
         return matches_of(best)
 
 
+def _unpacked(sets: Packed, first: Ints, signatures: Keys, positions: Ints, threshold: float) -> Batch:
+    return Batch(unpack(sets), first, signatures, positions, threshold)
+
+
 class SegmentPart(NamedTuple):
-    """The signatures of a segment with one remainder, and their rows."""
+    """The signatures of a segment in one range, and their rows."""
 
     segment: Segment
-    rows: Ints  # (m,) their numbers in the segment that was divided
-    number: int
-    divisor: int
+    rows: Ints  # (m,) their numbers in the whole segment
+    first: int  # of the signatures
+    last: int
 
     def without(self, spans: Spans) -> "SegmentPart":
         """The same rows, but some rows of the segment are no keepers."""
         own = self.segment
         return self._replace(segment=own._replace(places=masked(own.places, spans_among(self.rows, spans))))
 
+    def followed_by(self, others: Sequence["SegmentPart"], firsts: Sequence[int]) -> "SegmentPart":
+        """The part of a segment that also has the rows of others, which begin at its rows `firsts`."""
+        rows = (each.rows + first for each, first in zip(others, firsts, strict=True))
+        joined = others[-1].segment
+        for each in [*others[-2::-1], self]:  # the last ones are the smallest
+            joined = _joined(each.segment, joined)
+        return self._replace(segment=joined, rows=np.concatenate([self.rows, *rows]))
+
     def candidates(self, batch: Batch) -> Matches:
-        """The best keeper of each row among those that have a common signature with this remainder."""
-        is_here = batch.signatures % np.uint64(self.divisor) == self.number
+        """The best keeper of each row among those that have a common signature in this range."""
+        is_here = (batch.signatures >= np.uint64(self.first)) & (batch.signatures <= np.uint64(self.last))
         first = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_here)])[batch.first]
         return self.segment.candidates(batch._replace(first=first, signatures=batch.signatures[is_here]))
 
@@ -101,18 +119,49 @@ def segment(sets: Sets, positions: Ints, chosen: SignatureScheme) -> Segment:
     return Segment(positions, *pack(sets), signatures[order], owners, _sketches(*sets)[owners])
 
 
-def shard(source: Segment, number: int, divisor: int) -> SegmentPart:
-    """The signatures of a segment with one remainder; a row is in each part with one of its own."""
-    is_here = source.signatures % np.uint64(divisor) == number
-    owners, sizes = source.owners[is_here], np.diff(source.starts)
-    has_one = np.zeros(len(sizes), np.bool_)
+def shard(source: Segment, number: int, count: int, among: range) -> SegmentPart:
+    """The signatures of some rows in one of `count` ranges of equal length; a row is in each part with one of its own.
+
+    Args:
+        source: a segment.
+        number: which of the ranges.
+        count: number of ranges.
+        among: rows of the segment; the part numbers them from 0.
+    """
+    first, last = _HASHES * number // count, _HASHES * (number + 1) // count - 1
+    span = slice(
+        np.searchsorted(source.signatures, np.uint64(first)),
+        np.searchsorted(source.signatures, np.uint64(last), side="right"),
+    )
+    signatures, owners, sketches = source.signatures[span], source.owners[span], source.sketches[span]
+    if len(among) < len(source.places):
+        is_among = (owners >= among.start) & (owners < among.stop)
+        signatures, owners, sketches = signatures[is_among], owners[is_among], sketches[is_among]
+    owners = owners - np.uint32(among.start)
+    positions = source.places[among.start : among.stop]
+    starts = source.starts[among.start : among.stop + 1]
+    codes, sizes = source.codes[starts[0] : starts[-1]], np.diff(starts)
+    has_one = np.zeros(len(positions), np.bool_)
     has_one[owners] = True
     rows = np.flatnonzero(has_one)
-    numbers = np.cumsum(has_one, dtype=np.uint32) - np.uint32(1)
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[rows])])
-    entries = source.signatures[is_here], numbers[owners], source.sketches[is_here]
-    divided = Segment(source.places[rows], starts, source.codes[np.repeat(has_one, sizes)], *entries)
-    return SegmentPart(divided, rows, number, divisor)
+    if len(rows) > _MOST * len(positions):  # so many that it is quicker to send all of them
+        rows, starts = np.arange(len(positions)), starts - starts[0]
+    else:
+        owners = (np.cumsum(has_one, dtype=np.uint32) - np.uint32(1))[owners]
+        positions, codes = positions[rows], codes[np.repeat(has_one, sizes)]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes[rows])])
+    return SegmentPart(Segment(positions, starts, codes, signatures, owners, sketches), rows, first, last)
+
+
+def _joined(first: Segment, second: Segment) -> Segment:
+    """The rows of two segments, in memory."""
+    count = len(first.signatures) + len(second.signatures)
+    signatures, owners, sketches = np.empty(count, np.uint64), np.empty(count, np.uint32), np.empty(count, np.uint32)
+    entries = (read_only(each) for each in (*first[3:], *second[3:]))
+    _merge(*entries, np.uint32(len(first.places)), signatures, owners, sketches)
+    positions = np.concatenate([first.places, second.places])
+    starts = np.concatenate([first.starts[:-1], second.starts + first.starts[-1]])
+    return Segment(positions, starts, np.concatenate([first.codes, second.codes]), signatures, owners, sketches)
 
 
 def merged(segments: Sequence[Segment]) -> Mapping[str, npt.NDArray[Any] | list[npt.NDArray[Any]] | Streamed]:
@@ -204,6 +253,7 @@ def decide(
     memory: int = 2 << 30,
     spill: Callable[[Iterable[Segment]], Iterable[Segment]] = list,
     threads: int = os.cpu_count() or 1,
+    piece_rows: int = PIECE,
 ) -> Decided:
     """Walk rows in order and decide which are kept; each other row gets its keeper.
 
@@ -216,25 +266,27 @@ def decide(
         memory: bytes of kept rows above which they are passed to `spill`.
         spill: called with the kept rows as segments; stores them, on disk for example, and returns them, or fewer.
         threads: number of threads that prepare rows.
+        piece_rows: rows that a thread prepares together, and that a shard is asked about at once.
     """
     shards, table = list(kept), _Table(chosen)
     best, stays = no_keepers(len(texts)), np.zeros(len(texts), np.bool_)
 
     def prepare(begin: int) -> _Piece:
-        span = slice(begin, begin + _PIECE)
+        span = slice(begin, begin + piece_rows)
         sets = chosen.sets(texts[span])
         batch = Batch(sets, *chosen.signatures(sets), positions[span], chosen.threshold)
         piece = _Piece(begin, batch, Best(best.keeper[span], best.similarity[span]), len(shards))
         _search(shards, piece)
         return piece
 
-    for piece in _ahead(prepare, range(0, len(texts), _PIECE), threads):
+    for piece in _ahead(prepare, range(0, len(texts), piece_rows), threads):
         if table.rows and table.bytes > memory:
             shards.extend(spill(table.freeze()))
             table = _Table(chosen)
         _search(shards[piece.searched :], piece)
-        span = slice(piece.begin, piece.begin + _PIECE)
-        table.reserve(piece.batch, ahead=1 if table.rows else -(-(len(texts) - piece.begin) // _PIECE), memory=memory)
+        span = slice(piece.begin, piece.begin + piece_rows)
+        left = -(-(len(texts) - piece.begin) // piece_rows)
+        table.reserve(piece.batch, ahead=1 if table.rows else left, memory=memory)
         table.rows, table.end, table.entries, _ = _walk(
             *piece.batch.sets, piece.batch.first, piece.batch.signatures, positions[span], may_stay[span],
             chosen.threshold, table.rows, table.end, table.entries, table.places, table.starts, table.codes,
@@ -316,9 +368,27 @@ def _jaccard(keys, a, a_end, codes, b, b_end, threshold):
 
 
 @kernel
+def _merge(
+    signatures, owners, sketches, other_signatures, other_owners, other_sketches, first,
+    all_signatures, all_owners, all_sketches,
+):  # fmt: skip
+    """Merge the entries of two segments; the rows of the second one begin at row `first`."""
+    a = b = 0
+    for at in range(len(all_signatures)):
+        is_of_first = b == len(other_signatures) or (a < len(signatures) and signatures[a] <= other_signatures[b])
+        if is_of_first:
+            all_signatures[at], all_owners[at], all_sketches[at] = signatures[a], owners[a], sketches[a]
+            a += 1
+        else:
+            all_signatures[at], all_owners[at] = other_signatures[b], other_owners[b] + first
+            all_sketches[at] = other_sketches[b]
+            b += 1
+
+
+@kernel
 def _interpolated(values, wanted, count, scale):
     """Near where a value is among uniform ones; each step leaves about the square root of the distance."""
-    at = min(count - 1, np.int64(np.float64(wanted) * scale))
+    at = np.int64(0)
     for _ in range(_STEPS if count else 0):
         step = np.int64((np.float64(wanted) - np.float64(values[at])) * scale)
         if step == 0:
@@ -340,7 +410,8 @@ def _look_up(
     compared[:] = -1
     last = len(compared) - 1
     count = len(kept_signatures)
-    scale = count / 2.0**64
+    width = np.float64(kept_signatures[-1]) - np.float64(kept_signatures[0]) if count else 0.0
+    scale = (count - 1) / width if width else 0.0
     for row in range(len(starts) - 1):
         begin, end = starts[row], starts[row + 1]
         sketch, lacking = _sketch(keys, begin, end), _most_lacking(end - begin, threshold)

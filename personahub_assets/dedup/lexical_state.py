@@ -158,6 +158,7 @@ class LexicalSearch:
                 self._plan,
                 memory=self._hub.memory // _OF_TABLE,
                 spill=spill,
+                piece_rows=lexical.REMOTE_PIECE if shards else lexical.PIECE,
             )
 
     @cached_property
@@ -171,7 +172,7 @@ class LexicalSearch:
     def _divisible(self, segment: Segment) -> Divisible:
         arrays = (segment.arrays[name] for name in lexical.Segment._fields)
         divide = partial(lexical.shard, lexical.Segment(*arrays))
-        return Divisible(segment.key(self._plan.name), segment.masked_rows(frozenset({self._batch})), divide)
+        return segment.divisible(self._plan.name, frozenset({self._batch}), divide)
 
     @contextmanager
     def _spilling(self) -> Iterator[Callable[[Iterable[lexical.Segment]], list[lexical.Segment]]]:

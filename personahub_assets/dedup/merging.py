@@ -63,7 +63,8 @@ def merged_values(runs: Sequence[Run]) -> Streamed:
 
 def _keys(runs: Sequence[Run]) -> Iterator[Array]:
     for spans in _spans(runs):
-        yield np.sort(np.concatenate([run.sorted_keys(*span) for run, span in zip(runs, spans, strict=True)]))
+        keys = np.concatenate([run.sorted_keys(*span) for run, span in zip(runs, spans, strict=True)])
+        yield np.sort(keys, kind="stable")  # which merges runs that ascend
 
 
 def _values(runs: Sequence[Run], kind: np.dtype[Any]) -> Iterator[Array]:

@@ -1,110 +1,38 @@
 """Shards of kept rows in Ray actors: `[compute] engine = "ray"`.
 
-The driver divides the kept rows that it has on disk, sends each part to an actor once, and broadcasts each batch with
-`ray.put`. Actors stay for the next batches, of other processes too: they have names, and the parts have keys, so only
-segments that are new travel. An actor that nothing asks ends after some minutes. One whose node is lost is placed on a
-node that is left; its parts are made again from the same files, and it is asked again. Decisions are those of the local
-engine (`shards.py` says why).
+The driver divides the kept rows that it has on disk, sends each row to its actors once, and broadcasts each batch with
+`ray.put`. Actors stay for the next batches, of other processes too: they have names, and so have the rows, so only new
+rows travel; an actor joins those of a merged segment itself. An actor that nothing asks ends after some minutes. One
+whose node is lost is placed on a node that is left; its parts are made again from the same files, and it is asked
+again. Decisions are those of the local engine (`shards.py` says why).
 
 Ray is not in the base installation, and is imported when it is needed.
 """
 
 import logging
-import math
 import os
 import pickle
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
-from threading import Lock, Thread
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any
 
 from personahub_assets.core.config import Compute
 from personahub_assets.core.errors import ConfigError
 from personahub_assets.core.text import digest
-from personahub_assets.dedup.shards import Divisible, Maskable, Matches, Spans, best_of
+from personahub_assets.dedup.shard_holder import Answer, Holder
+from personahub_assets.dedup.shards import Divisible, Matches, best_of
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NAMESPACE = "personahub"  # of the names of actors
 _THREADS = 256  # questions that an actor takes at the same time
 _WAITS = (0.0, 0.2, 1.0, 5.0, 25.0)  # seconds before a lost shard is placed again: the cluster notices a loss late
 _CONNECTS = 10.0  # seconds to connect to a cluster
-_BEAT = 30.0  # most seconds until an actor sees that nothing asks it
 _LOG = logging.getLogger("personahub")
-
-
-class Answer(NamedTuple):
-    """What an actor found."""
-
-    matches: Matches | None  # None: some shards are missing
-    seconds: float  # of the search
-
-
-class Holder:
-    """What an actor does: it holds shards of segments, and asks them, in several threads.
-
-    Args:
-        idle_minutes: after which it ends if nothing asks it; 0: it does not.
-    """
-
-    def __init__(self, idle_minutes: float) -> None:
-        self._shards: dict[str, Maskable[Any]] = {}
-        self._masked: dict[tuple[str, Spans], Maskable[Any]] = {}
-        self._lock, self._working, self._used = Lock(), 0, time.monotonic()
-        Thread(target=self._end_when_idle, args=(60 * idle_minutes or math.inf,), daemon=True).start()
-
-    def keep(self, keys: Collection[str]) -> None:
-        """Forget all other shards."""
-        with self._work(), self._lock:
-            self._shards = {key: shard for key, shard in self._shards.items() if key in keys}
-            self._masked.clear()
-
-    def missing(self, keys: Collection[str]) -> list[str]:
-        """Those of some shards that are not held."""
-        with self._work():
-            return [key for key in keys if key not in self._shards]
-
-    def take(self, key: str, shard: Maskable[Any]) -> None:
-        """Hold a shard."""
-        with self._work(), self._lock:
-            self._shards[key] = shard
-
-    def candidates(self, wanted: Sequence[tuple[str, Spans]], batch: Any) -> Answer:
-        """The best keepers among the rows of some shards that are not masked."""
-        with self._work():
-            started = time.perf_counter()
-            with self._lock:
-                if any(key not in self._shards for key, _ in wanted):
-                    return Answer(None, 0.0)
-                searched = [self._without(key, spans) for key, spans in wanted]
-            matches = best_of([shard.candidates(batch) for shard in searched])
-            return Answer(matches, time.perf_counter() - started)
-
-    def _without(self, key: str, spans: Spans) -> Maskable[Any]:
-        if not spans:
-            return self._shards[key]
-        if (key, spans) not in self._masked:
-            self._masked[key, spans] = self._shards[key].without(spans)
-        return self._masked[key, spans]
-
-    @contextmanager
-    def _work(self) -> Iterator[None]:
-        with self._lock:
-            self._working += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._working -= 1
-                self._used = time.monotonic()
-
-    def _end_when_idle(self, seconds: float) -> None:
-        while self._working or (left := self._used + seconds - time.monotonic()) > 0:
-            time.sleep(_BEAT if self._working else min(left, _BEAT))
-        os._exit(0)  # a thread cannot end its actor in another way; the next batch places it again
 
 
 class RemoteShards:
@@ -126,14 +54,16 @@ class RemoteShards:
     def __init__(self, ray: Any, name: str, count: int, kept: Sequence[Divisible], idle_minutes: float) -> None:
         self._ray, self._name, self._count, self._idle_minutes = ray, name, count, idle_minutes
         self._kept = {each.key: each for each in kept}
-        self._wanted = [(each.key, each.masked) for each in kept]
+        self._wanted = [(key, each.masked) for key, each in self._kept.items()]
         self._lock, self.rebuilt, self.sent = Lock(), 0, 0
         self.seconds = {"sending": 0.0, "waiting": 0.0, "searching": 0.0}
         self._class = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy="SPREAD")(Holder)
         self._actors = [self._actor(number) for number in range(count)]
-        kept_keys = list(self._kept)
+        runs = [run for each in kept for run in each.runs]
         for actor in self._actors:
-            actor.keep.remote(kept_keys)
+            actor.keep_runs.remote(runs)
+        with suppress(ray.exceptions.RayError):  # one that is lost is replaced when it is asked
+            self._fill(range(count))
 
     def candidates(self, batch: Any) -> Matches:
         """The best keeper of each row among the rows of all shards."""
@@ -165,7 +95,7 @@ class RemoteShards:
             try:
                 if question is None:
                     actor = self._actors[number]
-                    self._fill(number, actor)
+                    self._fill([number])
                     question = actor.candidates.remote(self._wanted, batch)
                 started = time.perf_counter()
                 answer = Answer(*self._ray.get(question))
@@ -184,15 +114,29 @@ class RemoteShards:
             question = None
         raise RuntimeError(f"shard {number} of {self._count} in the Ray cluster was lost {len(_WAITS)} times")
 
-    def _fill(self, number: int, actor: Any) -> None:
-        """Send an actor what it lacks; threads that need the same send it once."""
+    def _fill(self, numbers: Sequence[int]) -> None:
+        """Send some actors what they lack, all at once; threads that need the same send it once."""
         with self._lock:
             started = time.perf_counter()
-            for key in self._ray.get(actor.missing.remote(list(self._kept))):
-                shard = self._kept[key].divide(number, self._count)
-                self.sent += _size(shard)
-                self._ray.get(actor.take.remote(key, self._ray.put(shard)))
+            actors = [self._actors[number] for number in numbers]
+            runs = self._ray.put({key: each.runs for key, each in self._kept.items()})
+            counts = self._ray.get([actor.count_runs.remote(runs) for actor in actors])
+            for key, kept in self._kept.items():  # one after another, so that few shards are in the object store
+                sent = [
+                    self._send(number, actor, kept, of_actor[key])
+                    for number, actor, of_actor in zip(numbers, actors, counts, strict=True)
+                    if key in of_actor
+                ]
+                self._ray.get(sent)
+            self._ray.get([actor.keep.remote(list(self._kept)) for actor in actors])
             self.seconds["sending"] += time.perf_counter() - started
+
+    def _send(self, number: int, actor: Any, kept: Divisible, runs: int) -> Any:
+        """Send an actor its shard of the rows that follow those that it holds: the first `runs` runs."""
+        rows = range(kept.ends[runs - 1] if runs else 0, kept.ends[-1])
+        shard = kept.divide(number, self._count, rows)
+        self.sent += _size(shard)
+        return actor.take.remote(kept.key, kept.runs, rows, self._ray.put(shard))
 
     def _replace(self, number: int, lost: Any, wait: float) -> None:
         with self._lock:

@@ -39,6 +39,7 @@ from personahub_assets.dedup.cells import (
 )
 from personahub_assets.dedup.cosines import Flags, Ints, Kept, Vectors, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
+from personahub_assets.dedup.kernels import read_only
 from personahub_assets.dedup.scan import Reach, Shelf, settle
 from personahub_assets.dedup.scratch import release
 from personahub_assets.dedup.shards import Best, Shard
@@ -49,7 +50,6 @@ from personahub_assets.dedup.vector_shards import (
     estimated_seconds,
     part_of,
     queries_of,
-    read_only,
     search,
     visit,
 )

@@ -274,9 +274,7 @@ class SemanticSearch:
         arrays = segment.arrays
         rows = arrays["rows"]
         divide = partial(shard, Kept(arrays["vectors"], arrays["places"][rows], arrays["marks"]), rows)
-        return Divisible(
-            segment.key(SemanticForm(self._hub).name), segment.masked_rows(frozenset({self._batch})), divide
-        )
+        return segment.divisible(SemanticForm(self._hub).name, frozenset({self._batch}), divide)
 
     def _taken(self, rows: Ints) -> Vectors:
         """Vectors of some rows; not copied if they are all, in order."""

@@ -12,12 +12,13 @@ every shard obeys:
 - It is a tuple of arrays, and so is a batch: both can be pickled, and a shard can be mapped from files.
 - `candidates` is a pure function of the shard and the batch. It reads no store, no setting and no clock.
 - A lost shard is made again from the segments of the stage (`kept_rows.py`), which are made again from the tables.
-- What is held for a later batch has a key that names its rows. Rows that are no keepers any more are masked by spans
-  of row numbers, which travel with the question.
+- What is held for a later batch names its rows, run by run: the same rows in the same order are in the segments that
+  a merge makes, so only new rows are sent, and a holder joins them with those that it has. Rows that are no keepers
+  any more are masked by spans of row numbers, which travel with the question.
 
-The lexical stage is divided by the hash of the signatures: `lexical.shard`. The semantic stage is divided by rows:
-`vector_shards.shard`. `ray_shards.py` places such shards in actors. `tests/dedup/test_shards.py` compares 1, 2 and 5
-shards with none.
+The lexical stage is divided by ranges of the signatures, which are hashes: `lexical.shard`. The semantic stage is
+divided by rows: `vector_shards.shard`. `ray_shards.py` places such shards in actors, each with a
+`shard_holder.Holder`. `tests/dedup/test_shards.py` compares 1, 2 and 5 shards with none.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
+from personahub_assets.core.text import digest
 from personahub_assets.dedup.keepers import NONE, Floats, Ints
 
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
@@ -51,19 +53,28 @@ class Shard(Protocol[Batch_contra]):
         """The best keeper of each row among the rows of this shard; only keepers at an earlier place count."""
 
 
-class Maskable(Shard[Batch_contra], Protocol[Batch_contra]):
+class Part(Shard[Batch_contra], Protocol[Batch_contra]):
     """A part of a segment that can be held for later batches."""
 
     def without(self, spans: Spans) -> Self:
         """The same rows, but some rows of the segment are no keepers."""
 
+    def followed_by(self, others: Sequence[Self], firsts: Sequence[int]) -> Self:
+        """The part of a segment that also has the rows of others, which begin at its rows `firsts`."""
+
 
 class Divisible(NamedTuple):
     """Kept rows that can be divided into shards."""
 
-    key: str  # names the rows
+    runs: tuple[str, ...]  # names of the rows, in order
+    ends: tuple[int, ...]  # of each run, the row after its last
     masked: Spans  # rows that are no keepers
-    divide: Callable[[int, int], Maskable[Any]]  # makes part i of n
+    divide: Callable[[int, int, range], Part[Any]]  # makes part i of n of some rows
+
+    @property
+    def key(self) -> str:
+        """Identifies the rows, whichever of them are masked."""
+        return digest(*self.runs)
 
 
 class Best(NamedTuple):

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from personahub_assets.dedup.bounds import Allocate, Projection, tiled
 from personahub_assets.dedup.cosines import Ints, Kept, check_lengths, spans
 from personahub_assets.dedup.keepers import NONE
+from personahub_assets.dedup.kernels import read_only
 from personahub_assets.dedup.scan import Queries, Reach, Shelf, scan
 from personahub_assets.dedup.scratch import release
 from personahub_assets.dedup.shards import Best, Matches, Spans, masked, matches_of, spans_among
@@ -43,16 +43,30 @@ class RowShard(NamedTuple):
         """The same rows, but some rows of the segment are no keepers."""
         return self._replace(kept=replace(self.kept, places=masked(self.kept.places, spans_among(self.rows, spans))))
 
+    def followed_by(self, others: Sequence["RowShard"], firsts: Sequence[int]) -> "RowShard":
+        """The part of a segment that also has the rows of others, which begin at its rows `firsts`."""
+        rows = (each.rows + first for each, first in zip(others, firsts, strict=True))
+        return RowShard(_concatenated([self.kept, *(each.kept for each in others)]), np.concatenate([self.rows, *rows]))
+
     def candidates(self, batch: Batch) -> Matches:
         """The best keeper of each row, if it is better than the one found so far."""
         return best_keepers(self.kept, batch)
 
 
-def shard(kept: Kept, rows: Ints, number: int, count: int) -> RowShard:
-    """Part `number` of `count`: a range of the rows, whose numbers in their segment are given."""
-    begin, end = (len(rows) * at // count for at in (number, number + 1))
+def shard(kept: Kept, rows: Ints, number: int, count: int, among: range) -> RowShard:
+    """Part `number` of `count` of some rows of a segment: a range of them.
+
+    Args:
+        kept: rows of a segment.
+        rows: (m,) their numbers in the segment, which ascend.
+        number: which part.
+        count: number of parts.
+        among: rows of the segment; the part numbers them from 0.
+    """
+    first, last = np.searchsorted(rows, (among.start, among.stop)).tolist()
+    begin, end = (first + (last - first) * at // count for at in (number, number + 1))
     taken = Kept(kept.vectors[begin:end], kept.places[begin:end], kept.all_marks[begin:end])
-    return RowShard(taken, rows[begin:end])
+    return RowShard(taken, rows[begin:end] - among.start)
 
 
 def best_keepers(kept: Kept, batch: Batch) -> Matches:
@@ -110,14 +124,6 @@ def search(batch: Batch, rows: range, shelf: Shelf, count: int, pool: ThreadPool
         scan(batch.queries, begin, end, shelf, count, batch.reach, batch.projection.square)
 
     list(pool.map(search_slice, rows[::_SLICE]))
-
-
-def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a read-only view, so that kernels are compiled once for arrays in memory and memory-mapped files."""
-    view = np.ascontiguousarray(array).view(np.ndarray)
-    view = view[:]
-    view.flags.writeable = False
-    return view
 
 
 def estimated_seconds(batch: Batch, kept: Sequence[Kept], pool: ThreadPoolExecutor) -> float:

@@ -100,7 +100,7 @@ def test_the_shards_of_a_lost_node_are_made_again(cluster: Any) -> None:
     segments = [lexical.segment(chosen.sets(texts[:100]), np.arange(100), chosen)]
     case = texts[100:], np.arange(100, 200), np.ones(100, np.bool_)
     expected = lexical.decide(*case, segments, chosen)
-    kept = [Divisible("one", (), partial(lexical.shard, segments[0]))]
+    kept = [Divisible(("one",), (100,), (), partial(lexical.shard, segments[0]))]
     before = living()
     with ray_shards.placed("lost node", kept, Compute(shards=8)) as shards:
         first = lexical.decide(*case, [shards], chosen)
@@ -122,18 +122,22 @@ def test_actors_stay_for_the_next_walk_and_end_when_nothing_asks_them(cluster: A
     random = np.random.default_rng(2)
     texts = pl.Series([" ".join(random.choice(WORDS, 5)) for _ in range(300)])
     segments = [lexical.segment(chosen.sets(texts[at : at + 100]), np.arange(at, at + 100), chosen) for at in (0, 100)]
-    kept = [Divisible(str(n), (), partial(lexical.shard, segment)) for n, segment in enumerate(segments)]
+    kept = [Divisible((str(n),), (100,), (), partial(lexical.shard, each)) for n, each in enumerate(segments)]
+    both = lexical.segment(chosen.sets(texts[:200]), np.arange(200), chosen)
+    merged = Divisible(("0", "1"), (100, 200), (), partial(lexical.shard, both))
     case = texts[200:], np.arange(200, 300), np.ones(100, np.bool_)
     before, sent = living(), []
-    for holds in (kept[:1], kept, kept, kept[1:]):
+    for holds in (kept[:1], kept, kept, kept[1:], kept[:1], [merged]):
         with ray_shards.placed("stays", holds, Compute(shards=2, idle_minutes=0.1)) as shards:
             found = lexical.decide(*case, [shards], chosen)
             sent.append(shards.sent)
-        expected = lexical.decide(*case, [segments[int(each.key)] for each in holds], chosen)
+        names = [run for each in holds for run in each.runs]
+        expected = lexical.decide(*case, [segments[int(name)] for name in names], chosen)
         assert found.keeper.tolist() == expected.keeper.tolist()
     assert sent[0] > 0
     assert sent[1] > 0
-    assert sent[2:] == [0, 0]
+    assert sent[2:4] == [0, 0]
+    assert sent[5] == sent[1], "rows that were there were sent again with those that are new"
     assert len(living() - before) == 2
     deadline = time.monotonic() + 60
     while living() - before and time.monotonic() < deadline:

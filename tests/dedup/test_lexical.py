@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -290,7 +291,6 @@ def by_bits(bits: Ints, places: Ints, may_stay: Ints, threshold: float) -> Decid
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
 def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lexical, "_PIECE", 2_000)
     monkeypatch.setattr(lexical, "_FROZEN", 300)
     monkeypatch.setattr(merging, "_PIECE", 500)
     rows = 5_000  # three pieces
@@ -308,8 +308,9 @@ def test_pieces_threads_and_spilling_change_nothing(threshold: float, monkeypatc
 
     for threads in (1, 3):
         spilled.clear()
-        assert same(decide(texts, places, may_stay, [], chosen, threads=threads), expected)
-        assert same(decide(texts, places, may_stay, [], chosen, memory=0, spill=spill, threads=threads), expected)
+        walked = partial(decide, texts, places, may_stay, [], chosen, threads=threads, piece_rows=2_000)
+        assert same(walked(), expected)
+        assert same(walked(memory=0, spill=spill), expected)
         assert len(spilled) == 2  # after each piece but the last
         kept = np.concatenate([each.places for each in spilled])
         assert set(kept) < set(places[expected.stays])

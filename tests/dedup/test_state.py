@@ -892,7 +892,7 @@ def test_vectors_of_older_versions_are_compared_where_the_text_is_plain(vectors:
 
 @pytest.fixture
 def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, size in ((lexical_walk, "_PIECE", 4), (lexical_walk, "_FROZEN", 3), (merging, "_PIECE", 2)):
+    for module, name, size in ((lexical_walk, "PIECE", 4), (lexical_walk, "_FROZEN", 3), (merging, "_PIECE", 2)):
         monkeypatch.setattr(module, name, size)
 
 
