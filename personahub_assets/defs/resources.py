@@ -5,9 +5,12 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, Field
 
+from personahub_assets.core.errors import PersonaHubError
+from personahub_assets.defs.failures import StepFailed
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.minilm import Precision
 from personahub_assets.generation.llm import LLM
+from personahub_assets.instance.faults import explain
 from personahub_assets.instance.pools import PoolClaims
 from personahub_assets.instance.progress import RunProgress
 from personahub_assets.store.tables import Store
@@ -25,11 +28,18 @@ class StoreResource(dg.ConfigurableResource[Store]):
     personas_from: dict[str, str] = _as_in(Store, "personas_from")
 
     def create_resource(self, context: dg.InitResourceContext) -> Store:
-        """Return the store of a run; of a home on object storage, as it is now, with locks among all workers."""
+        """Return the store of a run; of a home on object storage, as it is now, with locks among all workers.
+
+        Raises:
+            StepFailed: if the storage cannot be asked, or an object is damaged.
+        """
         store = Store(home=self.home, personas_from=self.personas_from)
         if store.working_copy is None or context.instance is None or context.run_id is None:
             return store
-        store.working_copy.pull()
+        try:
+            store.working_copy.pull()
+        except PersonaHubError as error:
+            raise StepFailed(explain(error, store.root)) from error
         return store.model_copy(update={"claims": PoolClaims(context.instance, context.run_id)})
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hub import SETTINGS, TOPICS
 from processes import Process
-from storage_server import Proxy
+from storage_server import Handler, Proxy
 
 from personahub_assets.core.object_homes import working_copy
 from personahub_assets.standin.server import StandinServer
@@ -126,6 +126,29 @@ def test_a_lost_worker_loses_one_interval_of_answers_at_most(machine, tmp_path):
         assert stats["calls"] <= documents + (made - copied)
         assert second.store.read_all("text_personas")["document_id"].n_unique() == documents
         assert [key for key, _ in objects.list("journal/")] == []
+
+
+def test_a_storage_that_goes_away_ends_a_run_with_its_name_and_nothing_is_paid_twice(machine, tmp_path, bucket: Proxy):
+    with StandinServer() as server:
+        worker = machine("first", server.url)
+        worker.store.pulled().working_copy.objects.write("hub.toml", SETTINGS.encode(), "absent")
+        worker("ingest", str(pages(tmp_path / "pages.jsonl", 6)))
+
+        def go_away(_: Proxy, handler: Handler, __: bytes) -> bool:
+            is_away = server.stats()["calls"] > 2
+            if is_away:
+                handler.break_off()
+            return is_away
+
+        bucket.trouble = go_away
+        code, _, err = worker.begin("run", *_ASSETS).end()
+        bucket.trouble = None
+        failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+        assert code == 1
+        assert any(line.startswith("failed: warehouse: ") for line in failed)
+        assert all("s3://bucket/" in line and "the network; then run again" in line for line in failed), failed
+        worker("run", *_ASSETS)
+        assert server.stats()["calls"] == worker.store.read_all("generations")["attempts"].sum()
 
 
 def copied_answers(objects, folder: Path) -> int:
