@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -86,10 +86,14 @@ def build(store: Store, *, force: bool = False) -> Built:
     return Built(rows, native, round(time.perf_counter() - started, 3), not fresh, novelty)
 
 
-def is_fresh(store: Store) -> bool:
-    """Whether the warehouse was built from the current table files, SQL and settings, and the home has not moved."""
+def is_fresh(store: Store, tables: Collection[str] | None = None) -> bool:
+    """Whether the warehouse was built from the current table files, SQL and settings, and the home has not moved.
+
+    Args:
+        tables: looks only at the files of these tables; None: at all.
+    """
     note = _usable_note(store)
-    return note is not None and freshness.is_built_from_these(store, note)
+    return note is not None and freshness.is_built_from_these(store, note, tables)
 
 
 def _usable_note(store: Store) -> Note | None:

@@ -8,7 +8,7 @@ from a backup, or have a time in the future. The note also says which files chan
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -119,17 +119,24 @@ def noted(store: Store) -> Note | None:
         return None
 
 
-def is_built_from_these(store: Store, note: Note) -> bool:
-    """Whether the noted warehouse was built from the current inputs; it stops at the first difference."""
+def is_built_from_these(store: Store, note: Note, tables: Collection[str] | None = None) -> bool:
+    """Whether the noted warehouse was built from the current inputs; it stops at the first difference.
+
+    Args:
+        tables: compares only the files of these tables; None: of all.
+    """
     before = note.inputs
     if (_definitions(store), _hash(journals.marks(store))) != (before.definitions, before.journals):
         return False
     folders = set[str]()
-    for folder, files in _folders(store):
+    for folder, files in _folders(store, tables):
         folders.add(folder)
         if not files.is_same(before.folders.get(folder, EMPTY)):
             return False
-    return folders == before.folders.keys()
+    if tables is None:
+        return folders == before.folders.keys()
+    of_tables = {*tables, *(folder_name(store, folder).split("/")[0] for folder in _folders_of(store, tables))}
+    return folders == {folder for folder in before.folders if folder.split("/")[0] in of_tables}
 
 
 def folder_name(store: Store, folder: Path) -> str:
@@ -137,13 +144,16 @@ def folder_name(store: Store, folder: Path) -> str:
     return folder.relative_to(store.paths.tables).as_posix()
 
 
-def _folders(store: Store) -> Iterator[tuple[str, Listing]]:
-    """The folders that have files."""
-    for table in (*store.table_set.sql, *store.catalog.faults):
-        for folder in sorted(store.folders(table)):
-            files = listing(folder)
-            if files.names:
-                yield folder_name(store, folder), files
+def _folders(store: Store, tables: Collection[str] | None = None) -> Iterator[tuple[str, Listing]]:
+    """The folders that have files, of some tables or all."""
+    for folder in _folders_of(store, (*store.table_set.sql, *store.catalog.faults) if tables is None else tables):
+        files = listing(folder)
+        if files.names:
+            yield folder_name(store, folder), files
+
+
+def _folders_of(store: Store, tables: Iterable[str]) -> Iterator[Path]:
+    return (folder for table in tables for folder in sorted(store.folders(table)))
 
 
 def _definitions(store: Store) -> str:

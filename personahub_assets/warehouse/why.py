@@ -76,7 +76,7 @@ def _line(row: dict[str, Any]) -> Line:
 @contextmanager
 def _opened(store: Store, tell: Callable[[str], None]) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the warehouse, or if the tables are newer a copy of it with their changes, so that the answer is current."""
-    if build.is_fresh(store):
+    if build.is_fresh(store, live.tables_in(store, _WHY + _NEAR)):
         with build.reader(store) as connection:
             yield connection
         return

@@ -58,20 +58,25 @@ above AS (
 fates AS MATERIALIZED (
     SELECT * FROM fate(split_part(asked_id, '/', -1)) WHERE EXISTS (FROM asked WHERE kind <> 'document')
 ),
+by_id AS MATERIALIZED (
+    SELECT batch, asset, id FROM asked WHERE kind = 'generation'
+    UNION ALL
+    SELECT batch, asset, generation_id FROM line WHERE step = 0
+),
+by_input AS MATERIALIZED (
+    SELECT batch, 'text_personas' AS asset, id FROM asked WHERE kind = 'document'
+    UNION ALL
+    SELECT r.batch, r.asset, r.input_id FROM refused AS r SEMI JOIN asked AS a ON a.kind = 'input' AND a.batch = r.batch
+),
 calls AS MATERIALIZED (
-    SELECT * FROM generations WHERE (batch, asset, generation_id) IN (
-        SELECT batch, asset, id FROM asked WHERE kind = 'generation'
-        UNION ALL
-        SELECT batch, asset, generation_id FROM line WHERE step = 0
-        LIMIT 5000
-    )
-    UNION
-    SELECT * FROM generations WHERE (batch, asset, input_id) IN (
-        SELECT batch, 'text_personas', id FROM asked WHERE kind = 'document'
-        UNION ALL
-        SELECT r.batch, r.asset, r.input_id FROM refused AS r SEMI JOIN asked AS a ON a.kind = 'input' AND a.batch = r.batch
-        LIMIT 5000
-    )
+    -- One scan, because each lists the files of all batches; of those it opens the ones of these batches.
+    SELECT g.*
+    FROM generations AS g
+    SEMI JOIN (SELECT batch, asset FROM by_id UNION ALL SELECT batch, asset FROM by_input LIMIT 5000) AS w
+        ON w.batch = g.batch AND w.asset = g.asset
+    WHERE
+        (g.batch, g.asset, g.generation_id) IN (SELECT batch, asset, id FROM by_id)
+        OR (g.batch, g.asset, g.input_id) IN (SELECT batch, asset, id FROM by_input)
 ),
 told AS (
     SELECT

@@ -274,3 +274,13 @@ def test_tables_in_many_small_files_need_little_memory(tmp_path: Path) -> None:
         assert connection.execute("SELECT current_setting('threads')").fetchall() == [(4,)]
         copied = connection.execute("SELECT batch, count(*) FROM text_personas GROUP BY ALL ORDER BY min(rowid)")
         assert copied.fetchall() == [(batch, 1 + number % 3) for number, batch in enumerate(batches)]
+
+
+@pytest.mark.parametrize("removed", ["lexical_decisions", "generations", "generations/asset=tools", "documents"])
+def test_a_question_looks_only_at_the_files_of_its_tables(store: Store, removed: str) -> None:
+    tables = ["documents", "decisions", "generations"]
+    write(store, "item_embeddings", "tools", "a", 4)
+    assert not build.is_fresh(store)
+    assert build.is_fresh(store, tables)
+    shutil.rmtree(store.paths.tables / removed)
+    assert not build.is_fresh(store, tables)
