@@ -1,7 +1,7 @@
 """CPU seconds of commands for one new batch, in homes with more and more batches.
 
     python benchmarks/many_batches/whole_run.py [--batches 10,100,1000] [--rows 4] [--new 50]
-        [--keep FOLDER] [--settings FILE]
+        [--keep FOLDER] [--settings benchmarks/many_batches/two_datasets.toml]
 
 One batch is run with the stand-in; its rows are then written again under other batch keys and ids, so a home of any
 size takes seconds. Each command is a process of its own; the figure is its CPU time with that of its children.
