@@ -5,13 +5,15 @@
     .venv/bin/python benchmarks/dedup/growth.py estimates --rows 60000
     .venv/bin/python benchmarks/dedup/growth.py embeddings --rows 300000
     .venv-cluster/bin/python benchmarks/dedup/growth.py lexical --rows 5000000 --raylets 2
+    .venv-cluster/bin/python benchmarks/dedup/growth.py stage --rows 5000000 --raylets 2
     .venv-cluster/bin/python benchmarks/dedup/growth.py semantic --rows 5000000 --raylets 2
 
 `lexical` decides batch after batch against the state that grows on disk, as the stage does. `semantic` decides one
 batch against ever more vectors in a file. `estimates` compares the estimated time of the exact method with the true
 one, and the cells with both, for vectors of several kinds. `embeddings` publishes the random vectors of one batch.
 With `--raylets`, a Ray cluster on this machine decides the same again (`[compute] engine = "ray"`), and the two are
-compared by time: seconds of the clock, with those of Ray's parts. Threads wait for actors at the same time, and actors
+compared by time: seconds of the clock, with those of Ray's parts. `stage` does that for the whole lexical stage, with
+reading rows, keeping the state and writing decisions. Threads wait for actors at the same time, and actors
 search at the same time, so parts can add up to more than the whole.
 
 CPU seconds are those of all threads: they change less than the time if the machine has other work. Texts and vectors
@@ -97,7 +99,10 @@ class Beside:
         ended = time.perf_counter()
         for name in ("keeper", "stays", "similarity"):
             assert getattr(expected, name).tobytes() == getattr(found, name).tobytes(), f"{name} differs"
-        spent = {"local_s": between - started, "ray_s": ended - between, **shards.facts}
+        self.add({"local_s": between - started, "ray_s": ended - between, **shards.facts})
+
+    def add(self, spent: Mapping[str, float]) -> None:
+        """Add seconds by name."""
         self._seconds = {name: self._seconds.get(name, 0.0) + value for name, value in spent.items()}
 
     def figures(self) -> dict[str, float]:
@@ -174,6 +179,34 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
                 "decide_cpu_ns_per_pair": round(1e9 * spent["decide"] / compared, 1), "disk_mb": size >> 20,
                 **memory.read(), **(beside.figures() if beside else {}),
             }  # fmt: skip
+
+
+def stage(folder: Path, rows: int, batch: int, raylets: int) -> Iterator[dict[str, Any]]:
+    """Run the lexical stage for batches, from their rows to the stored decisions, with each engine in a home."""
+    from personahub_assets.steps.dedup import find_lexical_duplicates
+    from personahub_assets.store.tables import Store, table_schema
+
+    cluster, schema = Beside(raylets, "stage"), table_schema("text_personas")
+    stores = {name: Store(home=str(folder / name)) for name in ("local", "ray")}
+    for name, store in stores.items():
+        store.root.mkdir()
+        store.paths.config.write_text(f'[compute]\nengine = "{name}"\n')
+    for number, begin in enumerate(range(0, rows, batch)):
+        texts = pl.concat(list(_written(_pieces(batch, 100 + number, None, 0.0))))
+        ids = [f"{place:016x}" for place in range(begin, begin + batch)]
+        personas = pl.DataFrame({"persona_id": ids, "persona": texts, "batch": f"b{number:03}", "hop": 0})
+        absent = [pl.lit("").alias(name) for name in schema if name not in personas.columns]
+        spent = dict[str, float]()
+        for name, store in stores.items():
+            store.write("text_personas", f"b{number:03}", personas.with_columns(absent))
+            started = time.perf_counter()
+            find_lexical_duplicates(store, f"b{number:03}")
+            spent[f"{name}_s"] = time.perf_counter() - started
+        local, ray = (store.read("decisions", f"b{number:03}", "lexical_duplicates") for store in stores.values())
+        assert local.equals(ray), "decisions differ"
+        cluster.add(spent)
+        if begin + batch in SIZES or begin + batch >= rows:
+            yield {"rows": begin + batch, **cluster.figures()}
 
 
 def _pairs(signatures: Vectors, earlier: Sequence[Vectors]) -> int:
@@ -316,7 +349,7 @@ def embeddings(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Run one part; print a line of JSON for each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["lexical", "semantic", "estimates", "embeddings"])
+    parser.add_argument("part", choices=["lexical", "stage", "semantic", "estimates", "embeddings"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--dimensions", type=int, default=384)
@@ -328,6 +361,7 @@ def main() -> None:
         folder = Path(name)
         lines = {
             "lexical": lambda: lexical(folder, chosen.rows, chosen.batch or 500_000, chosen.memory_mb, chosen.raylets),
+            "stage": lambda: stage(folder, chosen.rows, chosen.batch or 500_000, chosen.raylets or 2),
             "semantic": lambda: semantic(
                 folder, chosen.rows, chosen.dimensions, chosen.batch or 16_384, chosen.raylets
             ),

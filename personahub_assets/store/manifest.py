@@ -9,7 +9,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
@@ -25,6 +25,7 @@ from personahub_assets.store.home import PART
 
 Numbers = NDArray[np.int64]
 
+_MANY = 100  # files for which it pays to open their folder
 _PREFIX = "batch="
 _SEPARATOR = "/"
 _FACTS = ("rows", "dropped", "columns")
@@ -97,14 +98,32 @@ def listing(folder: Path, batches: Collection[str] | None = None) -> Listing:
     """
     names = _partition_names(folder) if batches is None else [f"{_PREFIX}{batch}" for batch in batches]
     present, marks, stat = list[str](), list[tuple[int, int, int]](), os.stat
-    for name in names:
-        try:
-            values = stat(f"{folder}/{name}/{PART}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        present.append(name[len(_PREFIX) :])
-        marks.append((values.st_size, values.st_mtime_ns, values.st_ino))
+    with _looking_in(folder, len(names)) as (prefix, opened):
+        for name in names:
+            try:
+                values = stat(f"{prefix}{name}/{PART}", dir_fd=opened)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                error.filename = f"{folder}/{name}/{PART}"
+                raise
+            present.append(name[len(_PREFIX) :])
+            marks.append((values.st_size, values.st_mtime_ns, values.st_ino))
     return Listing(_SEPARATOR.join(present), np.array(marks, np.int64).reshape(-1, 3))
+
+
+@contextmanager
+def _looking_in(folder: Path, files: int) -> Iterator[tuple[str, int | None]]:
+    """A prefix for paths and an open folder to which they are relative: that is a sixth quicker than whole paths."""
+    opened = None
+    if files >= _MANY and os.stat in os.supports_dir_fd:
+        with suppress(FileNotFoundError, NotADirectoryError):  # then it has no files any more
+            opened = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"{folder}/" if opened is None else "", opened
+    finally:
+        if opened is not None:
+            os.close(opened)
 
 
 def _partition_names(folder: Path) -> list[str]:
