@@ -83,7 +83,6 @@ class Beside:
             cluster.add_node(num_cpus=1, object_store_memory=6 << 30)
         ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
         self._name, self._seconds = name, dict[str, float]()
-        self._is_lexical = name == "lexical"
 
     def decide(self, run: Callable[..., Any], kept: Sequence[Any], divisible: Sequence[Any]) -> None:
         """Decide in this process and with actors; the results must be equal."""
@@ -95,7 +94,8 @@ class Beside:
         expected = run(kept)
         between = time.perf_counter()
         with placed(self._name, divisible, Compute(engine="ray")) as shards:
-            found = run([shards], piece_rows=REMOTE_PIECE) if self._is_lexical else run([], shards=[shards])
+            is_lexical = self._name == "lexical"
+            found = run([shards], piece_rows=REMOTE_PIECE) if is_lexical else run([], shards=[shards])
         ended = time.perf_counter()
         for name in ("keeper", "stays", "similarity"):
             assert getattr(expected, name).tobytes() == getattr(found, name).tobytes(), f"{name} differs"
@@ -184,21 +184,19 @@ def lexical(folder: Path, rows: int, batch: int, memory_mb: int, raylets: int) -
 def stage(folder: Path, rows: int, batch: int, raylets: int) -> Iterator[dict[str, Any]]:
     """Run the lexical stage for batches, from their rows to the stored decisions, with each engine in a home."""
     from personahub_assets.steps.dedup import find_lexical_duplicates
-    from personahub_assets.store.tables import Store, table_schema
+    from personahub_assets.store.tables import Store
 
-    cluster, schema = Beside(raylets, "stage"), table_schema("text_personas")
+    cluster = Beside(raylets, "stage")
     stores = {name: Store(home=str(folder / name)) for name in ("local", "ray")}
     for name, store in stores.items():
         store.root.mkdir()
         store.paths.config.write_text(f'[compute]\nengine = "{name}"\n')
     for number, begin in enumerate(range(0, rows, batch)):
         texts = pl.concat(list(_written(_pieces(batch, 100 + number, None, 0.0))))
-        ids = [f"{place:016x}" for place in range(begin, begin + batch)]
-        personas = pl.DataFrame({"persona_id": ids, "persona": texts, "batch": f"b{number:03}", "hop": 0})
-        absent = [pl.lit("").alias(name) for name in schema if name not in personas.columns]
+        personas = _personas(texts, begin, f"b{number:03}")
         spent = dict[str, float]()
         for name, store in stores.items():
-            store.write("text_personas", f"b{number:03}", personas.with_columns(absent))
+            store.write("text_personas", f"b{number:03}", personas)
             started = time.perf_counter()
             find_lexical_duplicates(store, f"b{number:03}")
             spent[f"{name}_s"] = time.perf_counter() - started
@@ -207,6 +205,16 @@ def stage(folder: Path, rows: int, batch: int, raylets: int) -> Iterator[dict[st
         cluster.add(spent)
         if begin + batch in SIZES or begin + batch >= rows:
             yield {"rows": begin + batch, **cluster.figures()}
+
+
+def _personas(texts: pl.Series, first: int, batch: str) -> pl.DataFrame:
+    """Rows of `text_personas` with ids from a number on."""
+    from personahub_assets.store.tables import table_schema
+
+    ids = [f"{number:016x}" for number in range(first, first + len(texts))]
+    personas = pl.DataFrame({"persona_id": ids, "persona": texts, "batch": batch, "hop": 0})
+    absent = [pl.lit("").alias(name) for name in table_schema("text_personas") if name not in personas.columns]
+    return personas.with_columns(absent)
 
 
 def _pairs(signatures: Vectors, earlier: Sequence[Vectors]) -> int:
@@ -316,7 +324,7 @@ def embeddings(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
     from personahub_assets.embedding.embedder import PIECE, Embedder
     from personahub_assets.steps.dedup import find_lexical_duplicates
     from personahub_assets.steps.embeddings import embed_personas
-    from personahub_assets.store.tables import Store, table_schema
+    from personahub_assets.store.tables import Store
 
     class Random(Embedder):
         """Random vectors instead of a model."""
@@ -331,13 +339,9 @@ def embeddings(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
 
     store, memory = Store(home=str(folder)), Memory()
     texts = pl.concat(list(_written(_pieces(rows, 0, None, 0.0))))
-    ids = [f"{number:016x}" for number in range(rows)]
-    personas = pl.DataFrame({"persona_id": ids, "persona": texts, "batch": "one", "hop": 0})
-    schema = table_schema("text_personas")
-    absent = [pl.lit("").alias(name) for name in schema if name not in personas.columns]
-    store.write("text_personas", "one", personas.with_columns(absent))
+    store.write("text_personas", "one", _personas(texts, 0, "one"))
     find_lexical_duplicates(store, "one")
-    del texts, personas, ids
+    del texts
     before = memory.read()
     started = time.perf_counter()
     result = embed_personas(store, Random(), "one", lambda *_: None)

@@ -69,6 +69,10 @@ class Entry(NamedTuple):
     end: int
     is_alive: bool
 
+    def name(self, *form: str) -> str:
+        """Identifies these rows, in a searchable form or in any."""
+        return digest(*form, self.batch, self.stamp, self.end - self.begin)
+
 
 class Rows(NamedTuple):
     """Kept rows of batches, to be appended."""
@@ -128,8 +132,8 @@ class Segment:
         self, form: str, without: frozenset[str], divide: Callable[[int, int, range], Part[Any]]
     ) -> Divisible:
         """These rows, to be divided; those of dead entries and of some batches are masked."""
-        runs = (digest(form, each.batch, each.stamp, each.end - each.begin) for each in self.entries)
-        return Divisible(tuple(runs), tuple(each.end for each in self.entries), self.masked_rows(without), divide)
+        runs, ends = (entry.name(form) for entry in self.entries), (entry.end for entry in self.entries)
+        return Divisible(tuple(runs), tuple(ends), self.masked_rows(without), divide)
 
     def rows_of(self, ids: Ids, without: frozenset[str]) -> Ints:
         """(n,) the row of each id among living ones, -1 if there is none."""
@@ -201,7 +205,7 @@ class KeptRows:
     def sequence(self) -> list[str]:
         """Identifies the rows of all segments in their order, masked ones included; a merge does not change it."""
         entries = chain.from_iterable(segment.entries for segment in self.segments)
-        return [digest(entry.batch, entry.stamp, entry.end - entry.begin) for entry in entries]
+        return [entry.name() for entry in entries]
 
     # --- writing: hold the lock of the stage ---
 

@@ -121,9 +121,9 @@ class RemoteShards:
             actors = [self._actors[number] for number in numbers]
             runs = self._ray.put({key: each.runs for key, each in self._kept.items()})
             counts = self._ray.get([actor.count_runs.remote(runs) for actor in actors])
-            for key, kept in self._kept.items():  # one after another, so that few shards are in the object store
+            for key in self._kept:  # one after another, so that few shards are in the object store
                 sent = [
-                    self._send(number, actor, kept, of_actor[key])
+                    self._send(number, actor, key, of_actor[key])
                     for number, actor, of_actor in zip(numbers, actors, counts, strict=True)
                     if key in of_actor
                 ]
@@ -131,12 +131,13 @@ class RemoteShards:
             self._ray.get([actor.keep.remote(list(self._kept)) for actor in actors])
             self.seconds["sending"] += time.perf_counter() - started
 
-    def _send(self, number: int, actor: Any, kept: Divisible, runs: int) -> Any:
+    def _send(self, number: int, actor: Any, key: str, runs: int) -> Any:
         """Send an actor its shard of the rows that follow those that it holds: the first `runs` runs."""
+        kept = self._kept[key]
         rows = range(kept.ends[runs - 1] if runs else 0, kept.ends[-1])
         shard = kept.divide(number, self._count, rows)
         self.sent += _size(shard)
-        return actor.take.remote(kept.key, kept.runs, rows, self._ray.put(shard))
+        return actor.take.remote(key, kept.runs, rows, self._ray.put(shard))
 
     def _replace(self, number: int, lost: Any, wait: float) -> None:
         with self._lock:

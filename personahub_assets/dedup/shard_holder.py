@@ -59,7 +59,7 @@ class Holder:
 
     def count_runs(self, wanted: Mapping[str, Runs]) -> dict[str, int]:
         """Of each shard that is not held, the number of its first runs whose rows are held."""
-        with self._work():
+        with self._work(), self._lock:
             return {
                 key: sum(len(each.runs) for each in self._first_of(runs))
                 for key, runs in wanted.items()

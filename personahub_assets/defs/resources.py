@@ -5,12 +5,10 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, Field
 
-from personahub_assets.core.errors import PersonaHubError
-from personahub_assets.defs.failures import StepFailed
+from personahub_assets.defs.failures import one_sentence
 from personahub_assets.embedding.embedder import Embedder
 from personahub_assets.embedding.minilm import Precision
 from personahub_assets.generation.llm import LLM
-from personahub_assets.instance.faults import explain
 from personahub_assets.instance.pools import PoolClaims
 from personahub_assets.instance.progress import RunProgress
 from personahub_assets.store.tables import Store
@@ -36,10 +34,8 @@ class StoreResource(dg.ConfigurableResource[Store]):
         store = Store(home=self.home, personas_from=self.personas_from)
         if store.working_copy is None or context.instance is None or context.run_id is None:
             return store
-        try:
+        with one_sentence(context, store.root):
             store.working_copy.pull()
-        except PersonaHubError as error:
-            raise StepFailed(explain(error, store.root)) from error
         return store.model_copy(update={"claims": PoolClaims(context.instance, context.run_id)})
 
 

@@ -97,9 +97,11 @@ def bounded_memory(connection: duckdb.DuckDBPyConnection, tables: Iterable[Mappi
     32 KB a column: the 370,000 files of a hub of 10,000 small batches took more than 19 GB, and take 1 GB in this way.
     """
     small = [each for each in tables if count_rows(each) < _SMALL_FILE * count_files(each)]
-    files = max(map(count_files, small), default=0)
+    if max(map(count_files, small), default=0) <= _MANY_FILES:
+        yield
+        return
     before: Any = connection.execute("SELECT current_setting('threads')").fetchone()
-    connection.execute(f"SET threads = {1 if files > _MANY_FILES else before[0]}")
+    connection.execute("SET threads = 1")
     yield
     connection.execute(f"SET threads = {before[0]}")
 
